@@ -1,0 +1,104 @@
+"""The door: an ml-collections config becomes frozen dataclasses here, or a sentence says why not.
+
+Configs live in `configs/`; every field they set is a field below, and unknown ones are refused.
+"""
+
+import dataclasses
+import difflib
+from typing import Any, Literal
+
+import ml_collections
+import msgspec
+
+from autoresearch_jax.types import Budget, Objective, Platform
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+  """strategy: a name in STRATEGIES. max_trials: the baseline included; 0 means until stopped."""
+
+  strategy: str = 'greedy'
+  options: dict[str, Any] = dataclasses.field(default_factory=dict)
+  max_trials: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """What a candidate may use; passing one ends the trial with a status and a sentence.
+
+  isolation: what the tracer's sandbox must achieve, or the run refuses to start: `full` (network,
+  files, system calls, processes, limits), `limits` (rlimits and process group alone), `none`.
+  Seconds are wall clock except trace_cpu_seconds. device_bytes 0: what the device says it has.
+  """
+
+  isolation: Literal['full', 'limits', 'none'] = 'full'
+  trace_seconds: float = 60.0
+  trace_cpu_seconds: float = 60.0
+  trace_bytes: int = 8 * 2**30  # address space; importing jax alone reserves about 1 GiB
+  artifact_bytes: int = 64 * 2**20
+  compile_seconds: float = 300.0
+  step_seconds: float = 60.0  # silence of the runner while it trains or evaluates
+  device_bytes: int = 0
+  loss: float = 100.0  # the original's: fail at once when the loss is NaN or above
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A whole run. Field by field comments are in configs/gpt_small.py."""
+
+  name: str
+  problem: str
+  program: str
+  editable: tuple[str, ...]
+  entry: str
+  metric: str
+  direction: Literal['minimize', 'maximize']
+  budget: Budget
+  platform: Platform
+  constants: dict[str, Any] = dataclasses.field(default_factory=dict)
+  data: dict[str, Any] = dataclasses.field(default_factory=dict)
+  search: Search = dataclasses.field(default_factory=Search)
+  proposer: str = 'mutate'
+  proposer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+  acceptance: str = 'noise'
+  acceptance_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+  executor: str = 'local'
+  executor_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+  limits: Limits = dataclasses.field(default_factory=Limits)
+  seed: int = 0
+
+  @property
+  def objective(self) -> Objective:
+    return Objective(self.metric, self.direction)
+
+
+class ConfigError(ValueError):
+  """A config that does not fit; the sentence names the field and what it may be."""
+
+
+def from_config_dict(config: ml_collections.ConfigDict) -> Config:
+  """Turns a ConfigDict into a Config. Raises ConfigError with the field's path."""
+  values = config.to_dict()
+  _refuse_unknown(values, Config, 'config')
+  try:
+    made = msgspec.convert(values, Config, strict=True)
+  except msgspec.ValidationError as error:
+    raise ConfigError(f'{error}'.replace('`$', '`config') + '.') from None
+  if made.budget.amount <= 0:
+    raise ConfigError(f'config.budget.amount is {made.budget.amount}; it must be above 0.')
+  if made.search.max_trials < 0:
+    raise ConfigError(f'config.search.max_trials is {made.search.max_trials}; 0 means no limit.')
+  return made
+
+
+def _refuse_unknown(values: dict[str, Any], kind: type, path: str) -> None:
+  """Names the first field that `kind` lacks; msgspec drops unknown fields of dataclasses."""
+  fields = {f.name: f.type for f in dataclasses.fields(kind)}
+  for name, value in values.items():
+    if name not in fields:
+      near = difflib.get_close_matches(name, fields, n=1)
+      hint = f'; did you mean {path}.{near[0]}?' if near else f'; it has: {", ".join(fields)}.'
+      raise ConfigError(f'{path}.{name} is not a field of the config{hint}')
+    field = fields[name]
+    if isinstance(field, type) and dataclasses.is_dataclass(field) and isinstance(value, dict):
+      _refuse_unknown(value, field, f'{path}.{name}')

@@ -1,0 +1,1 @@
+"""Corpora, tokenizer, packing, batches, and the prepare command. No jax."""

@@ -1,0 +1,40 @@
+"""Executors: where trials run. Asynchronous: submit some, wait for news.
+
+An executor is registered by name in `EXECUTORS`; it is made with its options and with the
+collaborators `spec`, `dataset`, `limits`, `cache_directory` (see `executors/local.py`).
+"""
+
+from typing import Protocol
+
+from autoresearch_jax.registry import Registry
+from autoresearch_jax.types import Progress, Result, TrialRequest
+
+EXECUTORS = Registry('executor')
+
+
+class Executor(Protocol):
+  """The contract of an executor; `tests/executors/contract.py` checks every registered one."""
+
+  @property
+  def slots(self) -> int:
+    """How many trials may be under way at once."""
+    ...
+
+  def submit(self, request: TrialRequest) -> None:
+    """Starts a trial, or queues it. Returns at once."""
+    ...
+
+  def wait(self, timeout: float) -> list[Progress | Result]:
+    """News since the last call; blocks up to `timeout` seconds for the first. One Result a trial.
+
+    Never raises for what a candidate did: that is a Result with a status and a reason.
+    """
+    ...
+
+  def cancel(self, trial: int) -> None:
+    """Ends a trial early; its Result has status `cancelled`."""
+    ...
+
+  def close(self) -> None:
+    """Ends all processes the executor started. Idempotent."""
+    ...

@@ -1,0 +1,1 @@
+"""What a person looks at: the progress plot, from the ledger alone."""

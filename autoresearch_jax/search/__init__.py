@@ -1,0 +1,31 @@
+"""Strategies: what to try next. Pure `init / ask / tell`, one file each, numpy at most.
+
+A strategy is a frozen dataclass of options, registered by name in `STRATEGIES`. Its state is an
+immutable value; the research loop folds it over the ledger's events, so the same events give
+the same state. Randomness comes in as a generator made from (root seed, event index).
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from autoresearch_jax.registry import Registry
+from autoresearch_jax.types import Objective, Proposal, Trial
+
+STRATEGIES = Registry('strategy')
+
+
+class Strategy(Protocol):
+  """The contract of a strategy; `tests/search/contract.py` checks every registered one."""
+
+  def init(self, objective: Objective) -> Any:
+    """The state before any trial. It is msgspec-encodable plain data (or frozen dataclasses)."""
+    ...
+
+  def ask(self, state: Any, rng: np.random.Generator) -> tuple[Proposal, Any]:
+    """The next proposal. May be called again before earlier proposals were told of."""
+    ...
+
+  def tell(self, state: Any, trial: Trial) -> Any:
+    """Takes in a finished and decided trial, whatever its status, in any order."""
+    ...
