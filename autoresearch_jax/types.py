@@ -248,13 +248,17 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class TrialRequest:
-  """What an executor is asked to run. known: fingerprint -> trial id that already has it."""
+  """What an executor is asked to run.
+
+  known: fingerprint -> trial id that already has it. parents: the proposal's.
+  """
 
   trial: int
   program: Program
   seeds: tuple[int, ...]
   budget: Budget
   known: dict[str, int] = dataclasses.field(default_factory=dict)
+  parents: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
