@@ -6,13 +6,17 @@
     @dataclasses.dataclass(frozen=True)
     class Greedy: ...
 
-What is registered is a frozen dataclass whose fields are its options. Other packages add
-theirs through the entry-point group `autoresearch_jax.<kind>`, for instance
-`autoresearch_jax.strategy`, without a line changed here.
+What is registered is a frozen dataclass whose fields are its options. A registry that is given
+its room (the package it serves) imports the room's modules when a name is first looked up, so
+one file with one `register` line is all an extension needs. Other packages add theirs through
+the entry-point group `autoresearch_jax.<kind>`, for instance `autoresearch_jax.strategy`,
+without a line changed here.
 """
 
 import dataclasses
+import importlib
 import importlib.metadata
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -24,8 +28,9 @@ T = TypeVar('T', bound=type)
 class Registry:
   """Named classes of one kind. Duplicate names raise; unknown ones list those that exist."""
 
-  def __init__(self, kind: str):
+  def __init__(self, kind: str, room: str = ''):
     self.kind = kind
+    self.room = room
     self._classes: dict[str, type] = {}
 
   def register(self, name: str) -> Callable[[T], T]:
@@ -38,9 +43,13 @@ class Registry:
     return add
 
   def names(self) -> list[str]:
+    self._import_room()
     return sorted({*self._classes, *(point.name for point in self._entry_points())})
 
   def get(self, name: str) -> type:
+    for module in (name, ''):
+      if name not in self._classes:
+        self._import_room(module)
     if name in self._classes:
       return self._classes[name]
     for point in self._entry_points():
@@ -63,6 +72,20 @@ class Registry:
       except msgspec.ValidationError as error:
         raise ValueError(f'Option {key!r} of the {self.kind} {name!r}: {error}.') from None
     return cls(**options, **given)
+
+  def _import_room(self, name: str = '') -> None:
+    """Imports the room's module called `name`, or all of them when none has that name.
+
+    Importing one alone keeps the others' libraries out of the process.
+    """
+    if not self.room:
+      return
+    modules = {
+      info.name for info in pkgutil.iter_modules(importlib.import_module(self.room).__path__)
+    }
+    for module in [name] if name in modules else sorted(modules):
+      if module != '__main__':
+        importlib.import_module(f'{self.room}.{module}')
 
   def _entry_points(self) -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=f'autoresearch_jax.{self.kind}')

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import Objective, Trial, Verdict
 
-ACCEPTANCE = Registry('acceptance')
+ACCEPTANCE = Registry('acceptance', __name__)
 
 
 class Acceptance(Protocol):

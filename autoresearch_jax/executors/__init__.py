@@ -9,7 +9,7 @@ from typing import Protocol
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import Progress, Result, TrialRequest
 
-EXECUTORS = Registry('executor')
+EXECUTORS = Registry('executor', __name__)
 
 
 class Executor(Protocol):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import Dataset
 
-PROBLEMS = Registry('problem')
+PROBLEMS = Registry('problem', __name__)
 
 
 class Problem(Protocol):

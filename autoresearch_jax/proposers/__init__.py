@@ -12,7 +12,7 @@ import numpy as np
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import Edit, Objective, Program, Proposal, Spec, Trial
 
-PROPOSERS = Registry('proposer')
+PROPOSERS = Registry('proposer', __name__)
 
 
 @dataclasses.dataclass(frozen=True)

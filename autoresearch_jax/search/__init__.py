@@ -12,7 +12,7 @@ import numpy as np
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import Objective, Proposal, Trial
 
-STRATEGIES = Registry('strategy')
+STRATEGIES = Registry('strategy', __name__)
 
 
 class Strategy(Protocol):
