@@ -1,0 +1,221 @@
+"""Trials on this machine: one slot with a tracer and a warm runner, both disposable.
+
+A trial goes tracer -> artifact -> runner -> measurement. Whatever the candidate does ends in a
+Result; a runner that died or was late is replaced, and the next trial never notices.
+"""
+
+import dataclasses
+import pathlib
+import queue
+import threading
+import time
+from typing import Any
+
+from autoresearch_jax.config import Limits
+from autoresearch_jax.executors import EXECUTORS
+from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.trial.tracing import Tracer, TraceResult
+from autoresearch_jax.types import (
+  Budget,
+  Dataset,
+  Measurement,
+  Progress,
+  Result,
+  Spec,
+  Status,
+  TrialRequest,
+  from_builtins,
+)
+
+ARTIFACTS_KEPT = 64  # traced programs whose artifact stays on disk, for replicates
+
+
+@EXECUTORS.register('local')
+@dataclasses.dataclass
+class Local:
+  """One trial at a time on all devices of this machine.
+
+  spec: of the problem at full budget. hidden: what a tracer must never read. scratch: folder for
+  traces, artifacts and logs. cache: folder for compiled programs, shared between runs.
+  """
+
+  spec: Spec
+  dataset: Dataset
+  hidden: tuple[pathlib.Path, ...]
+  limits: Limits
+  scratch: pathlib.Path
+  cache: pathlib.Path
+  slots: int = dataclasses.field(default=1, init=False)
+
+  def __post_init__(self) -> None:
+    self.scratch.mkdir(parents=True, exist_ok=True)
+    self._requests: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
+    self._news: queue.SimpleQueue[Progress | Result] = queue.SimpleQueue()
+    self._cancelled: set[int] = set()
+    self._slot = _Slot(self, self._news)
+    self._slot.tracer.check()
+    self._thread = threading.Thread(target=self._work, name='slot', daemon=True)
+    self._thread.start()
+
+  def submit(self, request: TrialRequest) -> None:
+    self._requests.put(request)
+
+  def wait(self, timeout: float) -> list[Progress | Result]:
+    news: list[Progress | Result] = []
+    try:
+      news.append(self._news.get(timeout=timeout))
+      while True:
+        news.append(self._news.get_nowait())
+    except queue.Empty:
+      return news
+
+  def cancel(self, trial: int) -> None:
+    self._cancelled.add(trial)
+    if self._slot.running == trial:
+      self._slot.kill()
+
+  def close(self) -> None:
+    self._requests.put(None)
+    self._slot.closing = True
+    self._slot.kill()
+    self._thread.join(timeout=30)
+
+  def _work(self) -> None:
+    self._slot.start()
+    try:
+      while (request := self._requests.get()) is not None and not self._slot.closing:
+        if request.trial in self._cancelled:
+          self._news.put(_cancelled(request.trial))
+          continue
+        result = self._slot.trial(request)
+        if not self._slot.closing:
+          self._news.put(result)
+    finally:
+      self._slot.close()
+
+
+class _Slot:
+  """A tracer and a runner, and the way of one trial through them."""
+
+  def __init__(self, owner: Local, news: queue.SimpleQueue[Progress | Result]):
+    self.owner = owner
+    self.closing = False
+    self.running: int | None = None
+    self.tracer = Tracer(owner.limits, owner.hidden, owner.scratch / 'traces')
+    self.runner = RunnerProcess(
+      Setup(owner.spec.platform, owner.dataset, owner.limits, str(owner.cache)),
+      owner.scratch / 'runner.log',
+    )
+    self._device: dict[str, Any] = {}
+    self._news = news
+    self._artifacts: dict[tuple[str, Budget], TraceResult] = {}
+
+  def start(self) -> None:
+    self.runner.start()
+    self.tracer.start()
+
+  def trial(self, request: TrialRequest) -> Result:
+    """Runs one trial to its Result; never raises for what a candidate did."""
+    self.running = request.trial
+    try:
+      return self._trial(request)
+    except RunnerFailed as failed:
+      return Result(request.trial, failed.status, str(failed))
+    finally:
+      self.running = None
+
+  def kill(self) -> None:
+    self.tracer.kill()
+    self.runner.kill()
+
+  def close(self) -> None:
+    self.tracer.close()
+    self.runner.close()
+
+  def _trial(self, request: TrialRequest) -> Result:
+    began = time.monotonic()
+    self._say(request, 'trace')
+    self._warm_runner()
+    path, traced, trace_seconds = self._trace(request)
+    result = Result(request.trial, traced.status, traced.reason, isolation=traced.isolation)
+    if traced.status != Status.OK:
+      return result
+    measurements: list[Measurement] = []
+    try:
+      loaded = self.runner.ask('load', self.owner.limits.compile_seconds, artifact=str(path))
+      result = dataclasses.replace(
+        result, fingerprint=loaded['fingerprint'], facts={**loaded['facts'], **self._device}
+      )
+      if result.fingerprint in request.known:
+        return _duplicate(result, request)
+      self._say(request, 'compile')
+      compiled = self.runner.ask('compile', self.owner.limits.compile_seconds)
+      result.facts.update(compiled)
+      for seed in request.seeds:
+        measurement, curve = self._run(request, seed)
+        result.facts.setdefault('curves', {})[str(seed)] = curve
+        now = time.monotonic()
+        cost = dataclasses.replace(
+          measurement.cost,
+          trace_seconds=trace_seconds,
+          compile_seconds=compiled['seconds'],
+          total_seconds=now - began,
+        )
+        measurements.append(dataclasses.replace(measurement, cost=cost))
+        # Another seed of the program traces and compiles nothing.
+        began, trace_seconds, compiled = now, 0.0, {'seconds': 0.0}
+    except RunnerFailed as failed:
+      result = dataclasses.replace(result, status=failed.status, reason=str(failed))
+    return dataclasses.replace(result, measurements=tuple(measurements))
+
+  def _run(self, request: TrialRequest, seed: int) -> tuple[Measurement, list[Any]]:
+    def on_progress(news: dict[str, Any]) -> None:
+      self._news.put(Progress(request.trial, seed=seed, **news))
+
+    self._say(request, 'train', seed)
+    done = self.runner.ask(
+      'run', self.owner.limits.step_seconds, on_progress, seed=seed, budget=request.budget
+    )
+    return from_builtins(done['measurement'], Measurement), done['curve']
+
+  def _trace(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
+    """The program's artifact, from an earlier trial of the same program and budget if there is."""
+    key = (request.program.digest, request.budget)
+    path = self.owner.scratch / 'artifacts' / f'{request.program.digest[:32]}.artifact'
+    if key in self._artifacts and path.exists():
+      return path, self._artifacts[key], 0.0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spec = dataclasses.replace(
+      self.owner.spec, budget=request.budget, num_devices=self._device['num_devices']
+    )
+    traced = self.tracer.trace(request.program, spec, self.owner.dataset.evaluation_batch, path)
+    if traced.status == Status.OK:
+      self._artifacts[key] = traced
+      while len(self._artifacts) > ARTIFACTS_KEPT:
+        self._artifacts.pop(next(iter(self._artifacts)))
+    return path, traced, traced.seconds
+
+  def _warm_runner(self) -> None:
+    """A runner that holds its devices; started anew when the last one died."""
+    if not self.runner.alive:
+      self.runner.close()
+      self.runner.start()
+      self._device = {}
+    if not self._device:
+      self._device = self.runner.ready()
+
+  def _say(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
+    self._news.put(Progress(request.trial, phase, seed))
+
+
+def _duplicate(result: Result, request: TrialRequest) -> Result:
+  earlier = request.known[result.fingerprint]
+  if earlier in request.parents:
+    reason = f'This change has no effect on the program: it traces to what trial {earlier} ran.'
+  else:
+    reason = f'Trial {earlier} already ran a program that traces to the same operations.'
+  return dataclasses.replace(result, status=Status.DUPLICATE, reason=reason, duplicate_of=earlier)
+
+
+def _cancelled(trial: int) -> Result:
+  return Result(trial, Status.CANCELLED, 'The trial was cancelled before it began.')

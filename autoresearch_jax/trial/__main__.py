@@ -1,0 +1,135 @@
+"""One trial from the command line, for a coding agent or a person.
+
+  python -m autoresearch_jax.trial --config=configs/gpt_small.py --program=DIR --out=FILE.json
+
+Trains the program in DIR once, prints the original's summary block, writes everything known of
+the trial to FILE.json, and exits with 0 only when the status is `ok`.
+"""
+
+import pathlib
+import sys
+import tempfile
+
+import msgspec
+from absl import app, flags
+from ml_collections import config_flags
+
+from autoresearch_jax import assembly
+from autoresearch_jax.config import Config, ConfigError, from_config_dict
+from autoresearch_jax.executors import Executor
+from autoresearch_jax.problems.start import starting_program
+from autoresearch_jax.trial.running import RunnerFailed
+from autoresearch_jax.trial.tracing import SandboxError
+from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest, to_builtins
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'The run this trial belongs to, e.g. configs/gpt_small.py.'
+)
+_PROGRAM = flags.DEFINE_string(
+  'program', None, "Folder that holds the program's editable files; default: the starting program."
+)
+_OUT = flags.DEFINE_string('out', None, 'JSON file to write the result to.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the training run.', lower_bound=0)
+flags.mark_flag_as_required('config')
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def run_trial(config: Config, program: Program, seed: int) -> Result:
+  """Traces, trains and evaluates one program, with news on standard error."""
+  with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
+    executor = assembly.executor(config, pathlib.Path(scratch), _say)
+    try:
+      executor.submit(TrialRequest(0, program, (seed,), config.budget))
+      return _result(executor)
+    finally:
+      executor.close()
+
+
+def summary(config: Config, result: Result) -> str:
+  """The original's block: `---`, then one `key: value` a line."""
+  lines = ['---']
+  if result.measurements:
+    measurement = result.measurements[0]
+    cost = measurement.cost
+    rows = {
+      config.metric: f'{measurement.metrics[config.metric]:.6f}',
+      'training_seconds': f'{cost.training_seconds:.1f}',
+      'total_seconds': f'{cost.total_seconds:.1f}',
+      'peak_vram_mb': f'{cost.peak_bytes / 2**20:.1f}',
+      'mfu_percent': f'{cost.mfu_percent:.2f}',
+      'total_tokens_M': f'{cost.tokens / 1e6:.1f}',
+      'num_steps': f'{cost.steps}',
+      'num_params_M': f'{cost.parameters / 1e6:.1f}',
+      'trace_seconds': f'{cost.trace_seconds:.1f}',
+      'compile_seconds': f'{cost.compile_seconds:.1f}',
+    }
+    lines += [f'{key + ":":<18}{value}' for key, value in rows.items()]
+  lines.append(f'{"status:":<18}{result.status}')
+  if result.reason:
+    lines.append(f'{"reason:":<18}{result.reason}')
+  return '\n'.join(lines)
+
+
+def record(result: Result) -> dict[str, object]:
+  """What FILE.json holds: the result, with the metrics and cost of its one seed on top."""
+  values = to_builtins(result)
+  measurements = values.pop('measurements')
+  first = measurements[0] if measurements else {'metrics': {}, 'cost': {}}
+  return {**values, 'metrics': first['metrics'], 'cost': first['cost']}
+
+
+def _result(executor: Executor) -> Result:
+  phase = ''
+  while True:
+    for news in executor.wait(timeout=1.0):
+      if isinstance(news, Result):
+        return news
+      if news.phase != phase:
+        phase = news.phase
+        _say(f'{phase} ...')
+      elif phase == 'train' and sys.stderr.isatty():
+        _say(_training(news), end='\r')
+
+
+def _training(news: Progress) -> str:
+  return f'train {news.fraction:6.1%}  step {news.step:>6}  loss {news.loss:.4f}  '
+
+
+def _say(line: str, end: str = '\n') -> None:
+  print(line, end=end, file=sys.stderr, flush=True)
+
+
+def _program(config: Config) -> Program:
+  if _PROGRAM.value is None:
+    return starting_program(config)
+  directory = pathlib.Path(_PROGRAM.value)
+  missing = [name for name in config.editable if not (directory / name).is_file()]
+  if missing:
+    raise ConfigError(f'{directory} has no file {missing[0]}; the config calls it editable.')
+  return Program.read(directory, config.editable, config.entry)
+
+
+def main(argv: list[str]) -> int:
+  if len(argv) > 1:
+    _say(f'{argv[1]!r} is no flag; the flags are --config, --program, --out and --seed.')
+    return BAD_INPUT
+  try:
+    config = from_config_dict(_CONFIG.value)
+    result = run_trial(config, _program(config), _SEED.value)
+  except (ConfigError, ValueError, OSError, SandboxError, RunnerFailed) as error:
+    _say(str(error))
+    return BAD_INPUT
+  except KeyboardInterrupt:
+    _say('Stopped; nothing was written.')
+    return INTERRUPTED
+  print(summary(config, result))
+  if _OUT.value:
+    data = msgspec.json.format(msgspec.json.encode(record(result)), indent=1)
+    pathlib.Path(_OUT.value).write_bytes(data + b'\n')
+  return 0 if result.status == Status.OK else 1
+
+
+if __name__ == '__main__':
+  app.run(main)

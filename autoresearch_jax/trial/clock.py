@@ -1,0 +1,50 @@
+"""The trial's clock: what counts against the budget, and how many steps still fit.
+
+Compilation is over before the clock starts, so nothing has to be left out: the clock runs from
+the first counted step to the last, and every second in between counts.
+"""
+
+import dataclasses
+import time
+
+from autoresearch_jax.types import Budget
+
+
+class Clock:
+  """Monotonic seconds since `start`."""
+
+  def __init__(self) -> None:
+    self._start = time.monotonic()
+
+  def seconds(self) -> float:
+    return time.monotonic() - self._start
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+  """What one train step costs in each unit; `seconds` is an estimate that improves."""
+
+  tokens: int
+  flops: float
+  seconds: float
+
+  def per_step(self, budget: Budget) -> float:
+    """One step's share of the budget, in the budget's unit. Raises ValueError when it is 0."""
+    cost = {'seconds': self.seconds, 'steps': 1.0, 'tokens': self.tokens, 'flops': self.flops}
+    if cost[budget.unit] <= 0:
+      raise ValueError(f'One step costs no {budget.unit}, so a budget in {budget.unit} never ends.')
+    return cost[budget.unit]
+
+
+def steps_that_fit(budget: Budget, spent: float, per_step: float, at_most: int) -> int:
+  """How many more steps bring `spent` closest to the budget, between 0 and `at_most`.
+
+  In seconds that is the nearest step, so that neither a short nor a long step wins training
+  time. The other units are counted exactly: the first step that reaches the budget is the last.
+  """
+  remaining = budget.amount - spent
+  if remaining <= 0:
+    return 0
+  exact = remaining / per_step
+  steps = round(exact) if budget.unit == 'seconds' else -int(-exact // 1)
+  return min(at_most, steps)

@@ -1,0 +1,237 @@
+"""From an artifact to executables: compiled ahead of time, measured, refused if they do not fit.
+
+The runner calls `compile_artifact` before any clock starts. Steps run inside one call (a loop on
+the device over stacked batches), so that the host does not have to keep up with short steps.
+"""
+
+import concurrent.futures
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.export
+import jax.monitoring
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from autoresearch_jax.trial.artifact import Artifact
+from autoresearch_jax.types import Platform
+
+# A call should last about this long, and hold at most so many steps and bytes of batches.
+CALL_SECONDS = 0.25
+MOST_STEPS_A_CALL = 64
+MOST_BATCH_BYTES = 64 * 2**20
+# Rough sustained FLOP/s, only to choose the steps of one call; the same on every machine of a
+# platform, so that the executable, and with it every bit of the result, does not depend on it.
+ROUGH_FLOPS: dict[Platform, float] = {'cpu': 1e11, 'gpu': 4e14, 'tpu': 1e14}
+
+
+class DoesNotFit(Exception):
+  """The program needs more memory than the device has; the sentence says how much."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """One compiled train step. Shapes are those of a whole step, all devices together.
+
+  run: (leaves, inputs [call_steps, ...], targets, progress [call_steps], count) ->
+    (leaves, metrics as name -> [call_steps]); runs the first `count` steps, donates `leaves`.
+  """
+
+  until: float
+  batch_size: int
+  sequence_length: int
+  call_steps: int
+  tokens: int
+  flops: float
+  run: Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+  """All executables of an artifact, resident on the runner's devices.
+
+  init: (key data uint32[2]) -> leaves. nats: (leaves, inputs, targets) -> float32 nats of each
+  target, [batch, time] for language models and [batch] for supervised problems.
+    nats also gives whether the target was the most likely class, bool of the same shape.
+  """
+
+  artifact: Artifact
+  mesh: Mesh
+  init: Callable[..., Any]
+  phases: tuple[Phase, ...]
+  nats: Callable[..., Any]
+  analysis_bytes: int
+  compile_seconds: float
+
+  @property
+  def flops_per_step(self) -> float:
+    return self.phases[0].flops
+
+  def place(self, batch: np.ndarray, axis: int = 0) -> jax.Array:
+    """Puts a host array on the devices, split along `axis` where it divides."""
+    return jax.device_put(batch, _split(self.mesh, batch.shape, axis))
+
+
+def compile_artifact(
+  artifact: Artifact, devices: Sequence[jax.Device], memory_limit: int, evaluation_batch: int
+) -> Compiled:
+  """Compiles init, every phase and the scorer side by side. Raises DoesNotFit."""
+  start = time.monotonic()
+  mesh = Mesh(np.array(devices), ('batch',))
+  whole = NamedSharding(mesh, PartitionSpec())
+  leaves = tuple(
+    jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole) for leaf in artifact.leaves
+  )
+  key = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=whole)
+  init = jax.export.deserialize(bytearray(artifact.init))
+  jobs: list[Callable[[], Any]] = [
+    _compiling(jax.jit(init.call, out_shardings=whole), key),
+    _compiling(*_scorer(artifact, mesh, leaves, evaluation_batch)),
+  ]
+  calls = [_call_steps(artifact, index) for index in range(len(artifact.phases))]
+  for index, steps in enumerate(calls):
+    jobs.append(_compiling(*_train_call(artifact, index, steps, mesh, leaves)))
+  # XLA lets go of the interpreter while it compiles, so this uses all cores.
+  with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
+    done = [job.result() for job in [pool.submit(job) for job in jobs]]
+  needed = max(_bytes(executable) for executable in done)
+  if memory_limit and needed > memory_limit:
+    raise DoesNotFit(
+      f'The program needs {needed / 2**20:,.0f} MiB on each device and '
+      f'{memory_limit / 2**20:,.0f} MiB are available; '
+      'use a smaller batch, a smaller model, or rematerialisation.'
+    )
+  phases = tuple(
+    Phase(
+      until=phase.until,
+      batch_size=phase.batch_size,
+      sequence_length=phase.sequence_length,
+      call_steps=steps,
+      tokens=_tokens(artifact, index),
+      flops=max(_flops(executable) * len(devices), artifact.flops[index]),
+      run=executable,
+    )
+    for index, (phase, steps, executable) in enumerate(
+      zip(artifact.phases, calls, done[2:], strict=True)
+    )
+  )
+  return Compiled(
+    artifact, mesh, done[0], phases, done[1], needed, compile_seconds=time.monotonic() - start
+  )
+
+
+def seed_key(seed: int) -> np.ndarray:
+  """The key data of `jax.random.key(seed)`, uint32 [2], made without a device."""
+  return np.array([(seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
+
+
+def compilations() -> int:
+  """How many times XLA has compiled something in this process."""
+  return _compilations
+
+
+_compilations = 0
+
+
+def _count_compilations(event: str, seconds: float, **_: Any) -> None:
+  global _compilations  # noqa: PLW0603 - jax keeps its listeners for the life of the process
+  _compilations += event == '/jax/core/compile/backend_compile_duration'
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_compilations)
+
+
+def _compiling(function: Any, *arguments: Any) -> Callable[[], Any]:
+  return lambda: function.lower(*arguments).compile()
+
+
+def _train_call(
+  artifact: Artifact, index: int, steps: int, mesh: Mesh, leaves: tuple[Any, ...]
+) -> tuple[Any, ...]:
+  """The jitted loop over up to `steps` train steps of one phase, and its argument shapes."""
+  exported = jax.export.deserialize(bytearray(artifact.train_steps[index]))
+  size = len(leaves)
+
+  def run(leaves, inputs, targets, progress, count):
+    def step(i, carry):
+      leaves, metrics = carry
+      out = exported.call(*leaves, inputs[i], targets[i], progress[i])
+      return out[:size], tuple(m.at[i].set(new) for m, new in zip(metrics, out[size:], strict=True))
+
+    empty = tuple(jnp.zeros((steps,), jnp.float32) for _ in artifact.metric_names)
+    leaves, metrics = jax.lax.fori_loop(0, count, step, (leaves, empty))
+    return leaves, dict(zip(artifact.metric_names, metrics, strict=True))
+
+  whole = NamedSharding(mesh, PartitionSpec())
+  inputs, targets = exported.in_avals[size : size + 2]
+  stacked = [
+    jax.ShapeDtypeStruct(
+      (steps, *aval.shape), aval.dtype, sharding=_split(mesh, (steps, *aval.shape), 1)
+    )
+    for aval in (inputs, targets)
+  ]
+  function = jax.jit(run, donate_argnums=0, out_shardings=whole)
+  progress = jax.ShapeDtypeStruct((steps,), jnp.float32, sharding=whole)
+  return function, leaves, *stacked, progress, jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+
+
+def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...], rows: int) -> tuple[Any, ...]:
+  """The jitted nats of each target under the program's logits, and its argument shapes."""
+  exported = jax.export.deserialize(bytearray(artifact.predict))
+
+  def nats(leaves, inputs, targets):
+    logits = exported.call(*leaves, inputs).astype(jnp.float32)
+    chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    correct = jnp.argmax(logits, axis=-1) == targets
+    return jax.nn.logsumexp(logits, axis=-1) - chosen, correct
+
+  inputs = exported.in_avals[len(leaves)]
+  shape = inputs.shape if artifact.spec.kind == 'language_model' else (rows,)
+  arguments = [
+    jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=_split(mesh, inputs.shape, 0)),
+    jax.ShapeDtypeStruct(shape, jnp.int32, sharding=_split(mesh, shape, 0)),
+  ]
+  return jax.jit(nats), leaves, *arguments
+
+
+def _split(mesh: Mesh, shape: tuple[int, ...], axis: int) -> NamedSharding:
+  """Splits `axis` over the mesh where it divides, else keeps a whole copy on each device."""
+  if mesh.size == 1 or shape[axis] % mesh.size:
+    return NamedSharding(mesh, PartitionSpec())
+  return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'batch'))
+
+
+def _call_steps(artifact: Artifact, index: int) -> int:
+  phase = artifact.phases[index]
+  rough = artifact.flops[index] / ROUGH_FLOPS[artifact.spec.platform]
+  by_time = int(CALL_SECONDS / max(rough, 1e-9))
+  by_bytes = MOST_BATCH_BYTES // max(1, 8 * phase.batch_size * max(1, phase.sequence_length))
+  return max(1, min(MOST_STEPS_A_CALL, by_time, by_bytes))
+
+
+def _tokens(artifact: Artifact, index: int) -> int:
+  phase = artifact.phases[index]
+  return phase.batch_size * (phase.sequence_length or 1)
+
+
+def _bytes(executable: Any) -> int:
+  """Device bytes of one executable: arguments, outputs and temporaries, donated ones once."""
+  memory = executable.memory_analysis()
+  if memory is None:
+    return 0
+  return (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    + memory.temp_size_in_bytes
+    - memory.alias_size_in_bytes
+  )
+
+
+def _flops(executable: Any) -> float:
+  """FLOPs of one step a device, by XLA; a loop's body counts once there, so this is one step."""
+  costs = executable.cost_analysis() or {}
+  return max(0.0, float(costs.get('flops', 0.0)))

@@ -1,0 +1,243 @@
+"""The runner: the one process that holds the accelerator, the data, the clock and the metric.
+
+Started by `trial/running.py` as `python -m autoresearch_jax.trial.runner`, it stays warm across
+trials and reads one JSON request a line. No candidate Python ever runs here: it loads artifacts,
+compiles them, trains and evaluates. It ends when its input closes, so it never outlives the
+controller.
+
+    {"do": "start", "setup": Setup}                 -> devices, peak FLOP/s, memory
+    {"do": "load", "artifact": path}                -> fingerprint and facts of the artifact
+    {"do": "compile"}                               -> seconds, FLOPs, bytes
+    {"do": "run", "seed": 0, "budget": Budget}      -> progress lines, then a measurement
+
+Each answer is a line {"progress": ...}, {"done": ...} or {"failed": status, "reason": sentence}.
+"""
+
+import collections
+import gc
+import math
+import os
+import pathlib
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+import jax
+import msgspec
+
+from autoresearch_jax.config import Limits
+from autoresearch_jax.data import loader
+from autoresearch_jax.trial import artifact as artifacts
+from autoresearch_jax.trial import devices
+from autoresearch_jax.trial.compiled import Compiled, DoesNotFit, compile_artifact
+from autoresearch_jax.trial.evaluator import NotAllowed, evaluate
+from autoresearch_jax.trial.fingerprint import fingerprint
+from autoresearch_jax.trial.running import Setup
+from autoresearch_jax.trial.training import Diverged, Trained, train
+from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, Status
+
+KEPT_EXECUTABLES = 4  # programs that stay compiled: the incumbent and what was tried last
+CURVE_POINTS = 64
+
+
+class Failed(Exception):
+  """A request that ends the trial: status and sentence."""
+
+  def __init__(self, status: Status, reason: str):
+    super().__init__(reason)
+    self.status = status
+
+
+class Runner:
+  """Holds devices and compiled programs; one method a request."""
+
+  def __init__(self, setup: Setup):
+    self.dataset: Dataset = setup.dataset
+    self.limits: Limits = setup.limits
+    cache = pathlib.Path(setup.cache)
+    jax.config.update('jax_compilation_cache_dir', str(cache / 'xla'))
+    # Without these two, programs that compile in under a second are not cached.
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+    self.devices = devices.require_platform(setup.platform)
+    self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
+    self._compiled: collections.OrderedDict[str, Compiled] = collections.OrderedDict()
+    self._artifact: artifacts.Artifact | None = None
+    self._key = ''
+
+  def describe(self) -> dict[str, Any]:
+    return {
+      'platform': self.devices[0].platform,
+      'device': self.devices[0].device_kind,
+      'num_devices': len(self.devices),
+      'peak_flops': self.peak_flops,
+      'peak_source': self.peak_source,
+      'memory_bytes': self._memory_limit(),
+    }
+
+  def load(self, path: str) -> dict[str, Any]:
+    """Reads an artifact defensively and takes its fingerprint."""
+    try:
+      artifact = artifacts.read(pathlib.Path(path), self.limits)
+    except artifacts.ArtifactError as error:
+      raise Failed(Status.INVALID, str(error)) from None
+    platform = 'gpu' if artifact.platform == 'cuda' else artifact.platform
+    if platform != self.devices[0].platform:
+      raise Failed(
+        Status.INVALID,
+        f'The artifact is for {platform}, and this runner has {self.devices[0].platform}.',
+      )
+    self._artifact = artifact
+    self._key = fingerprint(artifact)
+    return {'fingerprint': self._key, 'facts': artifact.facts()}
+
+  def compile(self) -> dict[str, Any]:
+    """Compiles the loaded artifact, or finds it compiled. Refuses what does not fit."""
+    assert self._artifact is not None
+    found = self._compiled.get(self._key)
+    start = time.monotonic()
+    if found is None:
+      found = self._compile_new(self._artifact)
+      self._compiled[self._key] = found
+    self._compiled.move_to_end(self._key)
+    while len(self._compiled) > KEPT_EXECUTABLES:
+      self._compiled.popitem(last=False)
+    return {
+      'seconds': time.monotonic() - start,
+      'flops_per_step': found.flops_per_step,
+      'analysis_bytes': found.analysis_bytes,
+      'steps_per_call': [phase.call_steps for phase in found.phases],
+    }
+
+  def run(self, seed: int, budget: Budget, say: Any) -> dict[str, Any]:
+    """Trains and evaluates one seed of the compiled program."""
+    compiled = self._compiled[self._key]
+    feeds = [
+      loader.batches(self.dataset, phase.batch_size, phase.sequence_length, seed)
+      for phase in compiled.phases
+    ]
+    try:
+      trained = train(compiled, seed, budget, feeds, self.limits.loss, say)
+    except Diverged as error:
+      raise Failed(Status.DIVERGED, str(error)) from None
+    say(1.0, trained.steps, trained.curve[-1][1] if trained.curve else math.nan, 'evaluate')
+    start = time.monotonic()
+    try:
+      metrics = evaluate(compiled, trained.leaves, self.dataset, seed)
+    except NotAllowed as error:
+      raise Failed(Status.INVALID, str(error)) from None
+    if not all(math.isfinite(value) for value in metrics.values()):
+      raise Failed(
+        Status.DIVERGED, f'The validation score is not a finite number after training: {metrics}.'
+      )
+    cost = self._cost(compiled, trained, time.monotonic() - start)
+    train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
+    curve = trained.curve[:: max(1, len(trained.curve) // CURVE_POINTS)]
+    return {'measurement': Measurement(seed, {**metrics, **train_metrics}, cost), 'curve': curve}
+
+  def _compile_new(self, artifact: artifacts.Artifact) -> Compiled:
+    # What only older programs hold must not count as the new one's memory.
+    gc.collect()
+    limit = self._memory_limit()
+    try:
+      return compile_artifact(artifact, self.devices, limit, self.dataset.evaluation_batch)
+    except DoesNotFit as error:
+      raise Failed(Status.OOM, str(error)) from None
+
+  def _memory_limit(self) -> int:
+    return self.limits.device_bytes or devices.memory_limit(self.devices[0])
+
+  def _cost(self, compiled: Compiled, trained: Trained, evaluate_seconds: float) -> Cost:
+    rate = trained.flops / trained.seconds if trained.seconds else 0.0
+    allocator = devices.allocator_peak(self.devices[0])
+    return Cost(
+      training_seconds=trained.seconds,
+      evaluate_seconds=evaluate_seconds,
+      steps=trained.steps,
+      tokens=trained.tokens,
+      flops=trained.flops,
+      mfu_percent=100 * rate / (self.peak_flops * len(self.devices)),
+      peak_bytes=max(compiled.analysis_bytes, allocator),
+      analysis_bytes=compiled.analysis_bytes,
+      allocator_bytes=allocator,
+      parameters=compiled.artifact.parameters,
+      compilations_in_clock=trained.compilations,
+    )
+
+
+def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any]:
+  """Does one request; what the program is to blame for becomes {"failed": ...}."""
+
+  def say(fraction: float, step: int, loss: float, phase: str = 'train') -> None:
+    write({'progress': {'phase': phase, 'fraction': fraction, 'step': step, 'loss': loss}})
+
+  try:
+    match request['do']:
+      case 'load':
+        return {'done': runner.load(request['artifact'])}
+      case 'compile':
+        return {'done': runner.compile()}
+      case 'run':
+        budget = msgspec.convert(request['budget'], Budget)
+        return {'done': runner.run(request['seed'], budget, say)}
+      case other:
+        raise ValueError(f'The runner does not know the request {other!r}.')
+  except Failed as failed:
+    return {'failed': failed.status, 'reason': str(failed)}
+  except Exception as error:
+    traceback.print_exc()
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if 'RESOURCE_EXHAUSTED' in str(error):
+      return {'failed': Status.OOM, 'reason': f'The device ran out of memory: {first}'}
+    reason = f'The runner failed in {request["do"]}: {type(error).__name__}: {first}'
+    return {'failed': Status.CRASH, 'reason': reason}
+
+
+def serve(requests: Iterator[str], answers: TextIO) -> None:
+  """Answers requests until there are no more."""
+
+  def write(message: dict[str, Any]) -> None:
+    answers.write(msgspec.json.encode(message).decode() + '\n')
+    answers.flush()
+
+  first = msgspec.json.decode(next(requests))
+  try:
+    runner = Runner(msgspec.convert(first['setup'], Setup))
+  except Exception as error:
+    write({'failed': Status.CRASH, 'reason': str(error)})
+    return
+  write({'done': runner.describe()})
+  for line in requests:
+    write(answer(runner, msgspec.json.decode(line), write))
+
+
+def _lines_until_orphaned(source: TextIO) -> Iterator[str]:
+  """Lines of `source`; its end means that the controller is gone, and ends this process at once.
+
+  A thread reads, so that the end is seen in the middle of a trial too.
+  """
+  lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+  def read() -> None:
+    for line in source:
+      lines.put(line)
+    os._exit(0)
+
+  threading.Thread(target=read, daemon=True).start()
+  while True:
+    yield lines.get()
+
+
+def main() -> None:
+  # Libraries print to standard output; the channel to the controller is kept for answers.
+  answers = os.fdopen(os.dup(1), 'w')
+  os.dup2(2, 1)
+  serve(_lines_until_orphaned(sys.stdin), answers)
+
+
+if __name__ == '__main__':
+  main()

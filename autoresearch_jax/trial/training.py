@@ -1,0 +1,184 @@
+"""Training under the budget: feeds batches, keeps the device busy, stops on time.
+
+One call holds several steps. The next call is dispatched before the last one's losses are read,
+so the device never waits for the host; near the end calls shrink until the budget is met to the
+step.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from autoresearch_jax.trial.clock import Clock, Rate, steps_that_fit
+from autoresearch_jax.trial.compiled import Compiled, Phase, compilations, seed_key
+from autoresearch_jax.types import Budget
+
+Batches = Iterator[dict[str, np.ndarray]]
+# After each call: (fraction of the budget, step, loss).
+Say = Callable[[float, int, float], None]
+
+CALL_SECONDS = 0.25  # of a call once a step's seconds are known: short enough to stop on time
+IN_FLIGHT = 2  # calls on the device's queue: one runs while the host reads the one before
+LAST_PROGRESS = np.float32(1 - 2**-24)  # progress is below 1, whatever the rounding
+
+
+class Diverged(Exception):
+  """The loss became NaN or passed the limit; the sentence says at which step."""
+
+
+@dataclasses.dataclass
+class Trained:
+  """A trained state and what it took. curve: (progress, loss) at the end of each call."""
+
+  leaves: Any
+  seconds: float = 0.0
+  steps: int = 0
+  tokens: int = 0
+  flops: float = 0.0
+  compilations: int = 0
+  metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+  curve: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+  """Steps on the device's queue whose losses have not been read yet."""
+
+  phase: int
+  count: int
+  progress: float  # at the last of its steps
+  metrics: dict[str, jax.Array]
+
+
+def train(
+  compiled: Compiled,
+  seed: int,
+  budget: Budget,
+  feeds: Sequence[Batches],
+  loss_limit: float,
+  say: Say,
+) -> Trained:
+  """Trains from `init(key(seed))` until the budget is spent; `feeds` has batches for each phase.
+
+  Raises Diverged, and ValueError when a step costs nothing of the budget's unit.
+  """
+  meter = _Meter(compiled.phases, budget, _warm_up(compiled, seed, feeds))
+  trained = Trained(jax.block_until_ready(compiled.init(seed_key(seed))))
+  compiled_before = compilations()
+  clock = Clock()
+  queue: list[_Call] = []
+  while True:
+    index, fractions = meter.next_steps(queue, clock.seconds())
+    if len(fractions):
+      queue.append(_dispatch(compiled, index, fractions, feeds[index], trained))
+    if not queue:
+      break
+    if len(queue) >= IN_FLIGHT or not len(fractions):
+      call = queue.pop(0)
+      losses = np.asarray(call.metrics['loss'])[: call.count]
+      meter.finished(call, clock.seconds())
+      _check(losses, meter.steps - call.count, call.progress, loss_limit)
+      trained.curve.append((call.progress, float(losses[-1])))
+      trained.metrics = {k: float(np.asarray(v)[call.count - 1]) for k, v in call.metrics.items()}
+      say(call.progress, meter.steps, float(losses[-1]))
+  trained.seconds = clock.seconds()
+  trained.compilations = compilations() - compiled_before
+  return trained
+
+
+class _Meter:
+  """How much of the budget is used, steps on the queue included, and what comes next."""
+
+  def __init__(self, phases: Sequence[Phase], budget: Budget, step_seconds: list[float]):
+    self.phases = phases
+    self.budget = budget
+    self.step_seconds = step_seconds  # estimate for each phase
+    self.steps = 0  # read
+    self.read_at = 0.0
+    self.counted = 0.0  # steps, tokens or FLOPs sent to the device
+
+  def next_steps(self, queue: Sequence[_Call], now: float) -> tuple[int, np.ndarray]:
+    """The phase of the next call and the progress at each of its steps; none when used up."""
+    spent = self.counted
+    if self.budget.unit == 'seconds':
+      expected = sum(call.count * self.step_seconds[call.phase] for call in queue)
+      spent = max(now, self.read_at + expected)
+    index = next(
+      i
+      for i, p in enumerate(self.phases)
+      if spent < p.until * self.budget.amount or p is self.phases[-1]
+    )
+    phase, seconds = self.phases[index], max(self.step_seconds[index], 1e-9)
+    per_step = Rate(phase.tokens, phase.flops, seconds).per_step(self.budget)
+    most = min(phase.call_steps, max(1, int(CALL_SECONDS / seconds)))
+    if index < len(self.phases) - 1:
+      most = min(most, max(1, math.ceil((phase.until * self.budget.amount - spent) / per_step)))
+    count = steps_that_fit(self.budget, spent, per_step, most)
+    self.counted += count * per_step
+    fractions = (spent + per_step * np.arange(count)) / self.budget.amount
+    return index, np.minimum(fractions.astype(np.float32), LAST_PROGRESS)
+
+  def finished(self, call: _Call, now: float) -> None:
+    """Takes in when a call ended. The queue was never empty, so it ran since the one before."""
+    observed = (now - self.read_at) / call.count
+    self.step_seconds[call.phase] = (self.step_seconds[call.phase] + observed) / 2
+    self.read_at = now
+    self.steps += call.count
+
+
+def _dispatch(
+  compiled: Compiled, index: int, fractions: np.ndarray, feed: Batches, trained: Trained
+) -> _Call:
+  """Sends steps to the device without waiting; `trained` gets the state they will leave."""
+  phase, count = compiled.phases[index], len(fractions)
+  inputs, targets = _stacked(compiled, phase, feed, count)
+  progress = np.zeros((phase.call_steps,), np.float32)
+  progress[:count] = fractions
+  trained.leaves, metrics = phase.run(trained.leaves, inputs, targets, progress, np.int32(count))
+  trained.steps += count
+  trained.tokens += phase.tokens * count
+  trained.flops += phase.flops * count
+  return _Call(index, count, float(fractions[-1]), metrics)
+
+
+def _stacked(
+  compiled: Compiled, phase: Phase, feed: Batches, count: int
+) -> tuple[jax.Array, jax.Array]:
+  """`count` batches in arrays of call_steps; what is above `count` stays zero and is not read."""
+  batches = [next(feed) for _ in range(count)]
+  placed = []
+  for name in ('inputs', 'targets'):
+    first = batches[0][name]
+    array = np.zeros((phase.call_steps, *first.shape), first.dtype)
+    for i, batch in enumerate(batches):
+      array[i] = batch[name]
+    placed.append(compiled.place(array, 1))
+  return placed[0], placed[1]
+
+
+def _warm_up(compiled: Compiled, seed: int, feeds: Sequence[Batches]) -> list[float]:
+  """Seconds of one step of each phase, run on a state that is thrown away."""
+  seconds = []
+  for index, feed in enumerate(feeds):
+    thrown_away = Trained(compiled.init(seed_key(seed)))
+    jax.block_until_ready(thrown_away.leaves)
+    start = time.monotonic()
+    call = _dispatch(compiled, index, np.zeros((1,), np.float32), feed, thrown_away)
+    jax.block_until_ready((thrown_away.leaves, call.metrics))
+    seconds.append(time.monotonic() - start)
+  return seconds
+
+
+def _check(losses: np.ndarray, first_step: int, progress: float, limit: float) -> None:
+  bad = ~(np.isfinite(losses) & (losses <= limit))
+  if bad.any():
+    at = int(np.argmax(bad))
+    raise Diverged(
+      f'The training loss was {losses[at]:g} at step {first_step + at} ({progress:.0%} of the '
+      f'budget), and the limit is {limit:g}. Lower a learning rate or bound what grew.'
+    )

@@ -1,0 +1,78 @@
+"""The original's research on a small GPT: bits per byte after a fixed training time.
+
+  python -m autoresearch_jax.main --config=configs/gpt_small.py            # this machine's best
+  python -m autoresearch_jax.main --config=configs/gpt_small.py:cpu
+
+Variants: `cpu`, `gpu`, `tpu`; `auto` (default) asks JAX in a short process. gpu and tpu are the
+setting of karpathy/autoresearch: depth 8, 2048 tokens, 300 s, ClimbMix, vocabulary 8192; they
+need `python -m autoresearch_jax.data.prepare` first. cpu is sized for two cores and needs no
+download: its corpus is the text that ships with Python.
+"""
+
+from ml_collections import ConfigDict
+
+from autoresearch_jax.executors import probe
+
+
+def get_config(variant: str = 'auto') -> ConfigDict:
+  """The whole run in plain sight; see the module's docstring for variants."""
+  variant = probe.platform() if variant in ('auto', '') else variant
+  if variant not in ('cpu', 'gpu', 'tpu'):
+    raise ValueError(f'There is no variant {variant!r}; there are: auto, cpu, gpu, tpu.')
+  cpu = variant == 'cpu'
+  c = ConfigDict()
+
+  c.name = (
+    f'gpt_small_{variant}'  # of the run: its folder below runs/, its branch autoresearch/NAME
+  )
+  c.platform = variant  # asserted: a run never falls back to another platform in silence
+  c.seed = 0  # root of all randomness of the search; a trial's training seeds are the proposal's
+
+  # What is optimised.
+  c.metric = 'val_bpb'  # bits per byte on a validation slice that only the runner opens
+  c.direction = 'minimize'
+
+  # What is edited.
+  c.program = 'gpt'  # a folder in autoresearch_jax/programs, or a path to one
+  c.entry = 'model.py'  # the file that defines init, train_step and predict
+  c.editable = ('model.py',)  # files a proposer may change
+  c.constants = ConfigDict()  # ALL_CAPS constants of the program that start with another value
+  if cpu:
+    c.constants.update(dict(DEPTH=4, ASPECT_RATIO=32, HEAD_DIM=32, BATCH_SIZE=16))
+
+  # How long a trial trains: counted training time; compilation is never part of it.
+  c.budget = ConfigDict()
+  c.budget.amount = 12.0 if cpu else 300.0
+  c.budget.unit = 'seconds'  # seconds, steps, tokens or flops
+
+  # Data: options of the problem.
+  c.problem = 'language_model'
+  c.data = ConfigDict()
+  c.data.corpus = 'python' if cpu else 'climbmix'  # python: the text that ships with Python
+  c.data.vocab_size = 1024 if cpu else 8192  # byte-pair tokens, the four special ones included
+  c.data.sequence_length = 256 if cpu else 2048  # tokens a row
+  c.data.validation_tokens = 2**16 if cpu else 40 * 2**19  # targets scored after each training
+  c.data.evaluation_batch = 16 if cpu else 32  # rows in one call of predict
+
+  # How the next thing to try is chosen.
+  c.search = ConfigDict()
+  c.search.strategy = 'greedy'  # improve the incumbent, as the original does
+  c.search.options = ConfigDict()
+  c.search.max_trials = 0  # the baseline included; 0: until stopped
+
+  c.proposer = 'mutate'  # offline edits of constants and structure, no key needed
+  c.proposer_options = ConfigDict()
+
+  # What counts as better: more than the noise that the baseline's seeds show.
+  c.acceptance = 'noise'
+  c.acceptance_options = ConfigDict()
+
+  c.executor = 'local'  # all devices of this machine, one trial at a time
+  c.executor_options = ConfigDict()
+
+  # What a candidate may use; passing one ends the trial with a sentence. See config.Limits.
+  c.limits = ConfigDict()
+  c.limits.isolation = 'full'  # full, limits or none: what the sandbox must achieve
+  c.limits.trace_seconds = 60.0  # wall clock of one trace
+  c.limits.loss = 100.0  # fail at once when the training loss is NaN or above
+  return c.lock()
