@@ -15,12 +15,13 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = 'autoresearch_jax'
-HEADER = '''"""Bazel targets; written by scripts/build_targets.py, checked by tests/test_build.py."""
+HEADER = '''"""Bazel targets, written by scripts/build_targets.py and checked by a test."""
 
 load("@rules_python//python:defs.bzl", "py_binary", "py_library", "py_test")
 
 package(default_visibility = ["//visibility:public"])
 '''
+# Commands: they may import any room, and no library depends on them.
 BINARIES = {
   'main': f'{PACKAGE}/main.py',
   'trial_command': f'{PACKAGE}/trial/__main__.py',
@@ -30,9 +31,11 @@ BINARIES = {
 
 
 def rooms(root: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-  """Python files by target: one a room, and one a file at the package's top."""
+  """Python files by library: one a room, and one a file at the package's top; no commands."""
   found: dict[str, list[pathlib.Path]] = {}
   for path in sorted((root / PACKAGE).rglob('*.py')):
+    if path.relative_to(root).as_posix() in BINARIES.values():
+      continue
     parts = path.relative_to(root / PACKAGE).parts
     name = parts[0] if len(parts) > 1 else path.stem
     found.setdefault(PACKAGE if name == '__init__' else name, []).append(path)
@@ -82,25 +85,23 @@ def build_file(root: pathlib.Path) -> str:
   found = rooms(root)
   rules = []
   for name, paths in sorted(found.items()):
-    sources = [path.relative_to(root).as_posix() for path in paths]
     labels = dependencies(name, paths, set(found))
-    library = f'{name}_library' if name in BINARIES else name
-    labels = [f'{label}_library' if label[1:] in BINARIES else label for label in labels]
-    rules.append(rule('py_library', library, {'srcs': sources, 'deps': labels}))
+    rules.append(rule('py_library', name, {'srcs': _sources(paths, root), 'deps': labels}))
   for name, source in BINARIES.items():
-    room = pathlib.PurePosixPath(source).relative_to(PACKAGE).parts[0].removesuffix('.py')
-    library = f'{room}_library' if room in BINARIES else room
-    rules.append(
-      rule('py_binary', name, {'srcs': [source], 'main': source, 'deps': [f':{library}']})
-    )
+    labels = dependencies(name, [root / source], set(found))
+    rules.append(rule('py_binary', name, {'srcs': [source], 'main': source, 'deps': labels}))
   tests = sorted(path.relative_to(root).as_posix() for path in (root / 'tests').rglob('test_*.py'))
-  everything = [f':{n}_library' if n in BINARIES else f':{n}' for n in sorted(found)]
+  everything = [f':{name}' for name in sorted([*found, *BINARIES])]
   for test in tests:
     name = test.removesuffix('.py').replace('/', '_')
     rules.append(
       rule('py_test', name, {'srcs': [test], 'main': test, 'deps': [*everything, '@pypi//pytest']})
     )
   return '\n'.join([HEADER, *rules])
+
+
+def _sources(paths: list[pathlib.Path], root: pathlib.Path) -> list[str]:
+  return [path.relative_to(root).as_posix() for path in paths]
 
 
 def main() -> int:

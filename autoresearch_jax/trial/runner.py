@@ -124,10 +124,17 @@ class Runner:
       trained = train(compiled, seed, budget, feeds, self.limits.loss, say)
     except Diverged as error:
       raise Failed(Status.DIVERGED, str(error)) from None
-    say(1.0, trained.steps, trained.curve[-1][1] if trained.curve else math.nan, 'evaluate')
+    if trained.compilations:
+      raise Failed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
     start = time.monotonic()
     try:
-      metrics = evaluate(compiled, trained.leaves, self.dataset, seed)
+      metrics = evaluate(
+        compiled,
+        trained.leaves,
+        self.dataset,
+        seed,
+        alive=lambda: say(1.0, trained.steps, trained.curve[-1][1], 'evaluate'),
+      )
     except NotAllowed as error:
       raise Failed(Status.INVALID, str(error)) from None
     if not all(math.isfinite(value) for value in metrics.values()):

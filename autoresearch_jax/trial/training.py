@@ -119,6 +119,8 @@ class _Meter:
     if index < len(self.phases) - 1:
       most = min(most, max(1, math.ceil((phase.until * self.budget.amount - spent) / per_step)))
     count = steps_that_fit(self.budget, spent, per_step, most)
+    if not self.counted:  # a step longer than twice the budget is taken all the same, once
+      count = max(1, count)
     self.counted += count * per_step
     fractions = (spent + per_step * np.arange(count)) / self.budget.amount
     return index, np.minimum(fractions.astype(np.float32), LAST_PROGRESS)
