@@ -1,0 +1,293 @@
+"""What the ledger's events mean: trials, the incumbent, results.tsv's rows, and folded states.
+
+`History` is the projection everybody reads (loop, workspace, live view, report); `replay` folds
+the states of strategy and acceptance. Both see events and nothing else, so the same ledger
+always gives the same answer.
+"""
+
+import dataclasses
+import functools
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+
+from autoresearch_jax.acceptance import Acceptance
+from autoresearch_jax.config import Config
+from autoresearch_jax.ledger import (
+  Decided,
+  Declined,
+  Edited,
+  Finished,
+  LedgerError,
+  Proposed,
+  Record,
+  Resumed,
+  Started,
+  Stopped,
+)
+from autoresearch_jax.search import Strategy
+from autoresearch_jax.types import (
+  Decision,
+  Edit,
+  Objective,
+  Proposal,
+  Result,
+  Status,
+  Trial,
+  Verdict,
+  from_builtins,
+)
+
+BASELINE = 0  # the trial id of the unmodified program
+
+
+@dataclasses.dataclass(frozen=True)
+class States:
+  """What strategy and acceptance remember. Immutable values, so keeping an old one is free.
+
+  unasked: the strategy's state before its last `ask`; a declined proposal goes back to it.
+  """
+
+  strategy: Any
+  acceptance: Any
+  unasked: Any = None
+
+  @classmethod
+  def first(cls, objective: Objective, strategy: Strategy, acceptance: Acceptance) -> Self:
+    return cls(strategy.init(objective), acceptance.init(objective))
+
+  def asked(self, strategy: Any) -> Self:
+    return dataclasses.replace(self, strategy=strategy, unasked=self.strategy)
+
+  def declined(self) -> Self:
+    return dataclasses.replace(self, strategy=self.unasked)
+
+  def encoded(self) -> bytes:
+    return msgspec.json.encode(self)
+
+
+class History:
+  """The events so far, as what they add up to. `apply` takes them in order, one by one.
+
+  trials: decided ones, in the order of their verdicts. open: a proposal that waits for its
+  program. turn: how many events were decisions; what random numbers are drawn from, so that a
+  stop and a start in between (session events) change none of them.
+  """
+
+  def __init__(self) -> None:
+    self.started: Started | None = None
+    self.open: Proposed | None = None
+    self.turn = 0
+    self.declined_in_a_row = 0
+    self.proposals: dict[int, Proposal] = {}
+    self.edits: dict[int, Edit] = {}
+    self.edited_at: dict[int, float] = {}
+    self.results: dict[int, Result] = {}
+    self.trials: dict[int, Trial] = {}
+    self.kept: list[int] = []
+    self.digests: set[str] = set()
+    self.wall_seconds = 0.0
+    self.last_time = 0.0
+
+  @classmethod
+  def of(cls, records: Iterable[Record]) -> Self:
+    history = cls()
+    for record in records:
+      history.apply(record)
+    return history
+
+  def apply(self, record: Record) -> None:
+    event = record.event
+    self._count_time(record)
+    if not isinstance(event, Started | Resumed | Stopped):
+      self.turn += 1
+    match event:
+      case Started():
+        self.started = event
+      case Resumed():
+        self.declined_in_a_row = 0
+      case Proposed():
+        self.open = event
+      case Declined():
+        self.open, self.declined_in_a_row = None, self.declined_in_a_row + 1
+      case Edited():
+        self._take_edit(event, record.time)
+      case Finished():
+        self.results[event.trial] = event.result
+      case Decided():
+        self._take_verdict(event)
+
+  def _count_time(self, record: Record) -> None:
+    """Wall time is what passed inside sessions; the pause before a resume is not."""
+    if not isinstance(record.event, Started | Resumed):
+      self.wall_seconds += max(0.0, record.time - self.last_time)
+    self.last_time = record.time
+
+  def _take_edit(self, event: Edited, when: float) -> None:
+    assert self.open is not None and self.open.trial == event.trial
+    self.proposals[event.trial] = self.open.proposal
+    self.open, self.declined_in_a_row = None, 0
+    self.edits[event.trial], self.edited_at[event.trial] = event.edit, when
+    self.digests.add(event.edit.program.digest)
+
+  def _take_verdict(self, event: Decided) -> None:
+    trial = self.finished(event.trial)
+    self.trials[event.trial] = dataclasses.replace(trial, verdict=event.verdict)
+    if event.verdict.decision == Decision.KEEP:
+      self.kept.append(event.trial)
+
+  @functools.cached_property
+  def config(self) -> Config:
+    assert self.started is not None
+    return from_builtins(self.started.config, Config)
+
+  @functools.cached_property
+  def objective(self) -> Objective:
+    return self.config.objective
+
+  @property
+  def next_trial(self) -> int:
+    return len(self.edits)
+
+  @property
+  def incumbent(self) -> Trial | None:
+    return self.trials[self.kept[-1]] if self.kept else None
+
+  @property
+  def running(self) -> list[int]:
+    """Trials that have a program and no result yet."""
+    return [trial for trial in self.edits if trial not in self.results]
+
+  @property
+  def undecided(self) -> list[int]:
+    return [trial for trial in self.results if trial not in self.trials]
+
+  def finished(self, trial: int) -> Trial:
+    """The trial as acceptance gets it: with its result, without a verdict."""
+    return Trial(trial, self.proposals[trial], self.edits[trial], self.results[trial])
+
+  def parent(self, trial: int) -> int | None:
+    """The trial whose program was edited; a draft's is the baseline, which itself has none."""
+    parents = self.proposals[trial].parents
+    return parents[0] if parents else BASELINE if trial != BASELINE else None
+
+  def known(self, fidelity: float) -> dict[str, int]:
+    """Fingerprint -> the first trial that had it, of those trained for the same budget.
+
+    A cancelled trial or a crash of the runner says nothing of its program, so it may come again.
+    """
+    forgiven = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
+    known: dict[str, int] = {}
+    for trial, result in self.results.items():
+      same = self.proposals[trial].fidelity == fidelity
+      if result.fingerprint and same and result.status not in forgiven:
+        known.setdefault(result.fingerprint, trial)
+    return known
+
+  def noise(self) -> float | None:
+    """Standard deviation of the metric over the baseline's seeds; None with fewer than two."""
+    result = self.results.get(BASELINE)
+    values = [m.metrics.get(self.objective.metric) for m in result.measurements] if result else []
+    values = [value for value in values if value is not None]
+    return statistics.stdev(values) if len(values) > 1 else None
+
+  @property
+  def training_seconds(self) -> float:
+    runs = (m for result in self.results.values() for m in result.measurements)
+    return sum(m.cost.training_seconds for m in runs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One line of results.tsv but for the commit: the original's columns."""
+
+  trial: int
+  value: float
+  memory_gb: float
+  status: Decision
+  description: str
+
+
+def rows(history: History) -> list[Row]:
+  """A row for each decided trial, in the order of decisions."""
+  return [_row(history, trial) for trial in history.trials.values()]
+
+
+def _row(history: History, trial: Trial) -> Row:
+  assert trial.verdict is not None
+  decision, status, source = trial.verdict.decision, trial.result.status, trial
+  description = trial.edit.description
+  if status == Status.DUPLICATE:
+    first = trial.result.duplicate_of
+    description += f' (duplicate of trial {first})'
+    source = history.trials.get(first, trial) if first is not None else trial
+  elif status not in (Status.OK, Status.CRASH):
+    description += f' ({status.value})'
+  value = None if decision == Decision.CRASH else source.metric(history.objective.metric)
+  peak = max((m.cost.peak_bytes for m in trial.result.measurements), default=0)
+  memory = 0.0 if decision == Decision.CRASH else peak / 2**30
+  return Row(trial.id, value or 0.0, memory, decision, description)
+
+
+def generator(seed: int, turn: int) -> np.random.Generator:
+  """Random numbers of the decision that becomes event number `turn`, session events left out."""
+  return np.random.default_rng([seed, turn])
+
+
+def judge(
+  acceptance: Acceptance, state: Any, trial: Trial, history: History
+) -> tuple[Verdict, Any]:
+  """The verdict on a finished trial. The rule is asked only about trials that have a metric."""
+  status, reason = trial.result.status, trial.result.reason
+  score = history.objective.score(trial)
+  if status == Status.OK and score is not None and math.isfinite(score):
+    return acceptance.decide(state, trial, history.incumbent)
+  if status == Status.OK:
+    reason = f'The executor measured no finite {history.objective.metric}.'
+  if status in (Status.DUPLICATE, Status.CANCELLED):
+    return Verdict(Decision.DISCARD, reason or f'The trial is {status}.'), state
+  return Verdict(Decision.CRASH, reason or f'The trial ended as {status}.'), state
+
+
+def replay(
+  records: Iterable[Record], strategy: Strategy, acceptance: Acceptance
+) -> tuple[History, States]:
+  """Folds all events. The states equal those of the process that wrote them, byte for byte.
+
+  Raises LedgerError when strategy or acceptance answer otherwise than they did then: their code
+  or options are not the ones that wrote the ledger.
+  """
+  history, states = History(), States(None, None)
+  for record in records:
+    match record.event:
+      case Started(config=config):
+        objective = from_builtins(config, Config).objective
+        states = States.first(objective, strategy, acceptance)
+      case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
+        rng = generator(history.config.seed, history.turn)
+        asked, state = strategy.ask(states.strategy, rng)
+        _require_same(record, 'strategy', proposal, asked)
+        states = states.asked(state)
+      case Declined(trial=trial) if trial != BASELINE:
+        states = states.declined()
+      case Decided(trial=trial, verdict=verdict):
+        finished = history.finished(trial)
+        made, judged = judge(acceptance, states.acceptance, finished, history)
+        _require_same(record, 'acceptance rule', verdict, made)
+        told = strategy.tell(states.strategy, dataclasses.replace(finished, verdict=verdict))
+        states = dataclasses.replace(states, strategy=told, acceptance=judged)
+    history.apply(record)
+  return history, states
+
+
+def _require_same(record: Record, who: str, recorded: Any, now: Any) -> None:
+  if msgspec.json.encode(recorded) != msgspec.json.encode(now):
+    raise LedgerError(
+      f'Event {record.index} cannot be replayed: the {who} now answers {now!r:.200} where it '
+      f'answered {recorded!r:.200}. Use the version of autoresearch_jax that wrote this ledger, '
+      f'or start again with a new --workdir.'
+    )

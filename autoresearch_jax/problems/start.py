@@ -1,0 +1,127 @@
+"""The program a run starts from: read as text, with the config's constants written into it.
+
+`config.program` names a folder of `autoresearch_jax/programs`, or is a path to one. The program
+is never imported here; constants are changed in its syntax tree.
+"""
+
+import ast
+import pathlib
+from typing import Any
+
+import libcst as cst
+
+from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.types import Program
+
+PROGRAMS = pathlib.Path(__file__).resolve().parent.parent / 'programs'
+
+
+def starting_program(config: Config) -> Program:
+  """The unmodified program, constants applied. Raises ConfigError naming what does not fit."""
+  directory = _directory(config.program)
+  names = tuple(sorted({config.entry, *config.editable}))
+  try:
+    program = Program.read(directory, names, config.entry)
+  except (OSError, ValueError) as error:
+    raise ConfigError(
+      f'config.program is {config.program!r}, but {directory} does not give the files '
+      f'{", ".join(names)} that config.entry and config.editable name: {error}.'
+    ) from None
+  return with_constants(program, config.constants)
+
+
+def with_constants(program: Program, constants: dict[str, Any]) -> Program:
+  """The program with ALL_CAPS constants of its modules set to other literals.
+
+  Raises ConfigError when no file has a constant of that name, or the value is no literal.
+  """
+  literals = {name: _literal(name, value) for name, value in constants.items()}
+  found: set[str] = set()
+  for name, text in program.files if literals else ():
+    if name.endswith('.py'):
+      rewriting = _SetConstants(literals)
+      program = program.with_text(_parsed(name, text).visit(rewriting).code, name)
+      found |= rewriting.found
+  missing = sorted(set(literals) - found)
+  if missing:
+    raise ConfigError(
+      f'config.constants.{missing[0]} is no constant of the program; it has: '
+      f'{", ".join(sorted(constants_of(program))) or "none"}.'
+    )
+  return program
+
+
+def constants_of(program: Program) -> list[str]:
+  """Names of the ALL_CAPS constants that are assigned once at the top level of its modules."""
+  looking = _SetConstants({})
+  for name, text in program.files:
+    if name.endswith('.py'):
+      _parsed(name, text).visit(looking)
+  return looking.all
+
+
+class _SetConstants(cst.CSTTransformer):
+  """Replaces the values of top-level `NAME = value` and `NAME: type = value`."""
+
+  def __init__(self, literals: dict[str, str]):
+    super().__init__()
+    self.literals = literals
+    self.found: set[str] = set()
+    self.all: list[str] = []
+
+  def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+    return False
+
+  def visit_ClassDef(self, node: cst.ClassDef) -> bool:
+    return False
+
+  def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> cst.Assign:
+    if len(updated_node.targets) == 1:
+      return self._changed(updated_node.targets[0].target, updated_node)
+    return updated_node
+
+  def leave_AnnAssign(
+    self, original_node: cst.AnnAssign, updated_node: cst.AnnAssign
+  ) -> cst.AnnAssign:
+    return self._changed(updated_node.target, updated_node)
+
+  def _changed(self, target: cst.CSTNode, node: Any) -> Any:
+    if not (isinstance(target, cst.Name) and target.value.isupper()):
+      return node
+    self.all.append(target.value)
+    if target.value not in self.literals:
+      return node
+    self.found.add(target.value)
+    return node.with_changes(value=cst.parse_expression(self.literals[target.value]))
+
+
+def _parsed(name: str, text: str) -> cst.Module:
+  try:
+    return cst.parse_module(text)
+  except cst.ParserSyntaxError as error:
+    line = error.raw_line
+    raise ConfigError(f'{name}, line {line}: the starting program is not valid Python.') from None
+
+
+def _literal(name: str, value: Any) -> str:
+  text = repr(value)
+  try:
+    ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    raise ConfigError(
+      f'config.constants.{name} is {text}; it must be a number, a string, a bool, None, or a '
+      f'tuple, list or dict of these.'
+    ) from None
+  return text
+
+
+def _directory(program: str) -> pathlib.Path:
+  packaged = PROGRAMS / program
+  directory = packaged if packaged.is_dir() else pathlib.Path(program)
+  if not directory.is_dir():
+    has = sorted(p.name for p in PROGRAMS.iterdir() if p.is_dir() and not p.name.startswith('_'))
+    raise ConfigError(
+      f'config.program is {program!r}; there is no such folder. Those in '
+      f'autoresearch_jax/programs: {", ".join(has)}.'
+    )
+  return directory
