@@ -1,0 +1,228 @@
+"""Causal attention with a sliding window: one function, its fast form on each platform.
+
+`attention` is what programs call. The forms behind it compute the same formula:
+`blocked` (any platform, any shape), `cudnn` (GPU, 16-bit) and `splash` (TPU). All of them lower
+from a process that sees no device but the CPU. What they do not do: dropout, key lengths, biases.
+"""
+
+import functools
+import json
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu import splash_attention
+
+CPU_BLOCK = 64  # query rows at a time; measured best on two AVX2 cores at head sizes 32 to 64
+ACCELERATOR_BLOCK = 256  # of the fallback form, whose rows are recomputed in the backward pass
+SPLASH_BLOCK = 512  # query and key rows of one TPU tile, or less where the sequence is shorter
+CUDNN_HEAD_DIM = 128  # cuDNN's limit on every GPU since Ampere (256 from Hopper on)
+CUDNN_TARGETS = ('__cudnn$fmhaSoftmax', '__cudnn$fmhaSoftmaxBackward')
+
+
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, window: int, platform: str) -> jax.Array:
+  """softmax(q·kᵀ / √head_dim) · v over the keys a query may see.
+
+  The query at position i sees the keys at i - window ... i (`window` >= time - 1: all before it).
+
+  Args:
+    q: queries, `[batch, time, heads, head_dim]`, and so are k and v, of the same dtype.
+    k: keys.
+    v: values.
+    window: how many positions a query looks back, >= 0.
+    platform: 'cpu', 'gpu' or 'tpu': where the result will run, not where it is traced.
+
+  Returns:
+    `[batch, time, heads, head_dim]` in the dtype of q; scores and softmax are float32 on
+    accelerators.
+
+  Raises:
+    ValueError: shapes differ, or the window is negative.
+  """
+  if not q.shape == k.shape == v.shape or q.ndim != 4:
+    raise ValueError(
+      f'attention wants q, k, v of one shape [batch, time, heads, head_dim], but they are '
+      f'{q.shape}, {k.shape}, {v.shape}.'
+    )
+  if window < 0:
+    raise ValueError(f'attention has window {window}; it must be 0 (own position) or more.')
+  time, head_dim = q.shape[1], q.shape[3]
+  window = min(window, time - 1)
+  if platform == 'gpu' and q.dtype.itemsize == 2 and _fits_cudnn(head_dim):
+    return cudnn(q, k, v, window)
+  if platform == 'tpu' and time % 128 == 0 and head_dim % 64 == 0:
+    return splash(q, k, v, window)
+  block = CPU_BLOCK if platform == 'cpu' else ACCELERATOR_BLOCK
+  return blocked(q, k, v, window, block, remat=platform != 'cpu')
+
+
+def blocked(
+  q: jax.Array, k: jax.Array, v: jax.Array, window: int, block: int, remat: bool = False
+) -> jax.Array:
+  """Attention in blocks of query rows, each over the span of keys that any of its rows sees.
+
+  Skips what the causal mask and the window hide, block by block. With `remat`, the scores are
+  computed again in the backward pass, so that memory is linear in time.
+  """
+  batch, time, heads, head_dim = q.shape
+  q, k, v = (jnp.swapaxes(x, 1, 2).reshape(batch * heads, time, head_dim) for x in (q, k, v))
+  rows = functools.partial(jax.checkpoint, static_argnums=(3, 4))(_rows) if remat else _rows
+  out = []
+  for start in range(0, time, block):
+    stop = min(start + block, time)
+    first = max(0, start - window)
+    out.append(rows(q[:, start:stop], k[:, first:stop], v[:, first:stop], start - first, window))
+  joined = jnp.concatenate(out, axis=1) if len(out) > 1 else out[0]
+  return jnp.swapaxes(joined.reshape(batch, heads, time, head_dim), 1, 2)
+
+
+def _rows(q: jax.Array, k: jax.Array, v: jax.Array, offset: int, window: int) -> jax.Array:
+  """One block of queries `[n, rows, head_dim]`, the first of which stands at key `offset`."""
+  scores = jnp.einsum('nqd,nkd->nqk', q, k, preferred_element_type=jnp.float32)
+  back = offset + jnp.arange(q.shape[1])[:, None] - jnp.arange(k.shape[1])
+  scores = jnp.where((back >= 0) & (back <= window), scores / math.sqrt(q.shape[-1]), -jnp.inf)
+  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+  return jnp.einsum('nqk,nkd->nqd', weights, v)
+
+
+def splash(q: jax.Array, k: jax.Array, v: jax.Array, window: int) -> jax.Array:
+  """JAX's block-sparse TPU kernel; time a multiple of 128."""
+  time, heads, head_dim = q.shape[1:]
+  mask = splash_attention.LocalMask((time, time), (window, 0), offset=0)
+  block = math.gcd(time, SPLASH_BLOCK)
+  kernel = splash_attention.make_splash_mha(
+    splash_attention.MultiHeadMask([mask] * heads),
+    head_shards=1,
+    q_seq_shards=1,
+    block_sizes=splash_attention.BlockSizes(
+      block_q=block,
+      block_kv=block,
+      block_q_dkv=block,
+      block_kv_dkv=block,
+      use_fused_bwd_kernel=True,
+    ),
+  )
+  q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q / math.sqrt(head_dim), k, v))
+  return jnp.swapaxes(jax.vmap(kernel)(q.astype(k.dtype), k, v), 1, 2)
+
+
+def _fits_cudnn(head_dim: int) -> bool:
+  return head_dim <= CUDNN_HEAD_DIM and head_dim % 8 == 0
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, window: int) -> jax.Array:
+  """The fused kernel of cuDNN, as XLA's own custom call; 16-bit, head_dim a multiple of 8.
+
+  `jax.nn.dot_product_attention(implementation='cudnn')` emits the same call (a test compares the
+  two), but asks for a visible GPU while it traces, which a tracer does not have.
+  """
+  return _cudnn_forward(q, k, v, window)[0]
+
+
+def _cudnn_forward(q: jax.Array, k: jax.Array, v: jax.Array, window: int):
+  batch, time, heads, head_dim = q.shape
+  out, log_sums = _cudnn_call(
+    CUDNN_TARGETS[0],
+    (q, k, v),
+    [((batch, heads, time, head_dim), q.dtype), ((batch, heads, time), jnp.float32)],
+    _cudnn_config(q, window, backward=False),
+  )
+  out = jnp.swapaxes(out, 1, 2)
+  return out, (q, k, v, log_sums, out)
+
+
+def _cudnn_backward(window: int, residuals, d_out: jax.Array):
+  q, k, v, log_sums, out = residuals
+  batch, time, heads, head_dim = q.shape
+  gradients = _cudnn_call(
+    CUDNN_TARGETS[1],
+    (q, k, v, log_sums, d_out, out),
+    [((batch, heads, time, head_dim), q.dtype)] * 3,
+    _cudnn_config(q, window, backward=True),
+  )
+  return tuple(jnp.swapaxes(g, 1, 2) for g in gradients)
+
+
+cudnn.defvjp(_cudnn_forward, _cudnn_backward)
+
+
+def _cudnn_call(target: str, operands, results, config: str) -> list[jax.Array]:
+  """The custom call; its 4-D results lie in memory as [batch, time, heads, head_dim]."""
+  call = jax.ffi.ffi_call(
+    target,
+    [*(jax.ShapeDtypeStruct(*r) for r in results), jax.ShapeDtypeStruct((0,), jnp.uint8)],
+    vmap_method='sequential',
+    output_layouts=[*((0, 2, 1, 3) if len(s) == 4 else None for s, _ in results), None],
+    custom_call_api_version=2,
+    legacy_backend_config=config,
+  )
+  *out, _workspace = call(*operands)
+  return out
+
+
+def _cudnn_config(q: jax.Array, window: int, backward: bool) -> str:
+  """The JSON that XLA reads its `CudnnfMHABackendConfig` from (xla/service/gpu, 2024)."""
+  batch, time, heads, head_dim = q.shape
+  # (contracting, batch) dimensions, lhs and rhs, of the products inside: scores are
+  # [batch, heads, time, time], the operands [batch, time, heads, head_dim].
+  products = {
+    'bmm1': ((3, 3), ((0, 2), (0, 2))),
+    'bmm2': ((3, 1), ((0, 1), (0, 2))),
+  }
+  if backward:
+    products = {
+      'bmm1_grad_gemm1': ((2, 1), ((0, 1), (0, 2))),
+      'bmm1_grad_gemm2': ((3, 1), ((0, 1), (0, 2))),
+      'bmm2_grad_gemm1': ((2, 1), ((0, 1), (0, 2))),
+      'bmm2_grad_gemm2': ((3, 3), ((0, 2), (0, 2))),
+    }
+  fused: dict[str, Any] = {
+    'algorithm': {
+      'algo_id': '0',
+      'math_type': 'TENSOR_OP_MATH',
+      'tuning_knobs': {'17': '1', '24': '0'},
+      'is_cudnn_frontend': True,
+      'workspace_size': '0',
+    },
+    'fmha_scale': 1 / math.sqrt(head_dim),
+    'intermediate_tensor_shape': _score_shape(q.dtype, batch, heads, time),
+    'is_flash_attention': True,
+    'mask_type': 'CAUSAL',
+    'dropout_rate': 0.0,
+    'seed': 42,
+    'sliding_window_length': window + 1 if window < time - 1 else 0,
+    'max_seg_per_batch': 1,
+    'is_paged_attention': False,
+  }
+  for name, ((left, right), (left_batch, right_batch)) in products.items():
+    fused[f'{name}_dot_dimension_numbers'] = {
+      'lhs_contracting_dimensions': [str(left)],
+      'rhs_contracting_dimensions': [str(right)],
+      'lhs_batch_dimensions': [str(d) for d in left_batch],
+      'rhs_batch_dimensions': [str(d) for d in right_batch],
+    }
+  return json.dumps({'operation_queue_id': '0', 'cudnn_fmha_backend_config': fused})
+
+
+def _score_shape(dtype, batch: int, heads: int, time: int) -> dict[str, Any]:
+  """XLA's ShapeProto of the scores, as JSON (64-bit integers are strings there)."""
+  return {
+    'element_type': {'bfloat16': 'BF16', 'float16': 'F16'}[dtype.name],
+    'dimensions': [str(batch), str(heads), str(time), str(time)],
+    'tuple_shapes': [],
+    'layout': {
+      'dim_level_types': [],
+      'dim_unique': [],
+      'dim_ordered': [],
+      'minor_to_major': ['3', '2', '1', '0'],
+      'tiles': [],
+      'element_size_in_bits': '0',
+      'memory_space': '0',
+      'index_primitive_type': 'PRIMITIVE_TYPE_INVALID',
+      'pointer_primitive_type': 'PRIMITIVE_TYPE_INVALID',
+      'dynamic_shape_metadata_prefix_bytes': '0',
+    },
+    'is_dynamic_dimension': [False, False, False, False],
+  }

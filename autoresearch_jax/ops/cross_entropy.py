@@ -1,0 +1,83 @@
+"""Cross-entropy of soft-capped logits, without ever holding all logits."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+CHUNK = 1024  # rows whose logits exist at one time (at 1024 x 8192 float32: 32 MiB)
+
+
+def softcap(logits: jax.Array, cap: float) -> jax.Array:
+  """The logits bounded: cap · tanh(logits / cap) in float32 (Gemma 2, arXiv 2408.00118)."""
+  return cap * jnp.tanh(logits.astype(jnp.float32) / cap)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def softcap_cross_entropy(
+  x: jax.Array, head: jax.Array, targets: jax.Array, cap: float, chunk: int = CHUNK
+) -> jax.Array:
+  """Mean over rows of -log softmax(softcap(x · head))[target], in nats, float32.
+
+  Rows are taken in chunks, and each chunk's gradient is computed while its logits are there. No
+  maximum is subtracted before the exponential, so `cap` must stay below 80 (e⁸⁰ fits float32).
+
+  Args:
+    x: `[rows, width]`.
+    head: `[width, vocab]`.
+    targets: `[rows]`, integers below vocab.
+    cap: bound of the logits.
+    chunk: rows at a time; the largest divisor of rows up to this is used.
+  """
+  return _chunked(x, head, targets, cap, chunk, want_gradient=False)[0]
+
+
+def _forward(x: jax.Array, head: jax.Array, targets: jax.Array, cap: float, chunk: int):
+  loss, dx, d_head = _chunked(x, head, targets, cap, chunk, want_gradient=True)
+  return loss, (dx, d_head.astype(head.dtype))
+
+
+def _backward(cap: float, chunk: int, residuals, g: jax.Array):
+  dx, d_head = residuals
+  return (g * dx).astype(dx.dtype), (g * d_head).astype(d_head.dtype), None
+
+
+softcap_cross_entropy.defvjp(_forward, _backward)
+
+
+def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
+  """Loss, and the gradients of x and head (zeros unless wanted)."""
+  if not 0 < cap < 80:
+    raise ValueError(f'softcap_cross_entropy has cap {cap}; it must be between 0 and 80.')
+  rows, width = x.shape
+  count = math.ceil(rows / chunk)
+  while rows % count:
+    count += 1
+  weight = head.astype(x.dtype)
+
+  def step(carry, part):
+    loss, d_head = carry
+    x, targets = part
+    squashed = jnp.tanh(_dot(x, weight, 1, 0) / cap)
+    exponentials = jnp.exp(cap * squashed)
+    sums = jnp.sum(exponentials, axis=1, keepdims=True)
+    hit = targets[:, None] == jnp.arange(head.shape[1])
+    own = jnp.sum(jnp.where(hit, cap * squashed, 0.0), axis=1)
+    loss += jnp.sum(jnp.log(sums[:, 0]) - own) / rows
+    if not want_gradient:
+      return (loss, d_head), jnp.zeros((), x.dtype)
+    d_logits = (exponentials / sums - hit) * (1 - squashed * squashed) / rows
+    d_logits = d_logits.astype(x.dtype)
+    dx = _dot(d_logits, weight, 1, 1).astype(x.dtype)
+    return (loss, d_head + _dot(x, d_logits, 0, 0)), dx
+
+  parts = (x.reshape(count, -1, width), targets.reshape(count, -1))
+  first = (jnp.zeros(()), jnp.zeros(head.shape if want_gradient else ()))
+  (loss, d_head), dx = lax.scan(step, first, parts)
+  return loss, dx.reshape(x.shape) if want_gradient else dx, d_head
+
+
+def _dot(x: jax.Array, y: jax.Array, i: int, j: int) -> jax.Array:
+  return lax.dot_general(x, y, (((i,), (j,)), ((), ())), preferred_element_type=jnp.float32)
