@@ -1,0 +1,104 @@
+"""Prepared folders in the cache: made once, whole or not at all, checked when used again.
+
+A folder is made under another name and renamed when complete, behind a lock, so that a killed
+process leaves nothing half-made and two processes do not make the same thing twice. The locks
+are the kernel's and end with the process. Called by problems; knows nothing of what it stores.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+SEAL = 'seal.json'
+BLOCK = 1 << 20
+BLOCKS = 64  # a file of up to 64 MiB is checked whole, a larger one at this many places
+
+
+class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+  """What a complete folder says of itself. checks: file -> digest of size and sampled blocks.
+
+  content: SHA-256 over all files, in full, taken once when the folder was made.
+  """
+
+  content: str
+  checks: dict[str, str]
+
+
+def directory() -> pathlib.Path:
+  """$AUTORESEARCH_JAX_CACHE, or ~/.cache/autoresearch_jax."""
+  default = pathlib.Path('~/.cache/autoresearch_jax').expanduser()
+  return pathlib.Path(os.environ.get('AUTORESEARCH_JAX_CACHE') or default).absolute()
+
+
+def folder(
+  parent: pathlib.Path, name: str, make: Callable[[pathlib.Path], None], say: Callable[[str], None]
+) -> tuple[pathlib.Path, str]:
+  """The folder `name` below `parent` with its content's SHA-256; `make` fills it if need be.
+
+  A folder that no longer is what was stored is made again. Raises what `make` raises.
+  """
+  final = parent / name
+  if seal := _intact(final):
+    return final, seal.content
+  parent.mkdir(parents=True, exist_ok=True)
+  with _locked(parent / f'{name}.lock', say):
+    if seal := _intact(final):  # made by the process that had the lock before
+      return final, seal.content
+    if final.exists():
+      say(f'{final} is incomplete or damaged; making it again.')
+      shutil.rmtree(final)
+    making = parent / f'{name}.making'  # whatever lies there is a dead process's: we hold the lock
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir()
+    make(making)
+    seal = _seal(making)
+    (making / SEAL).write_bytes(msgspec.json.encode(seal))
+    making.rename(final)
+    return final, seal.content
+
+
+@contextlib.contextmanager
+def _locked(path: pathlib.Path, say: Callable[[str], None]) -> Iterator[None]:
+  with path.open('w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      say(f'Waiting for another process that prepares {path.with_suffix("")}.')
+      fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+def _intact(path: pathlib.Path) -> Seal | None:
+  """The seal of a folder that is what was stored, else None."""
+  try:
+    seal = msgspec.json.decode((path / SEAL).read_bytes(), type=Seal)
+    checks = {name: _check(path / name) for name in seal.checks}
+  except (OSError, msgspec.DecodeError):
+    return None
+  return seal if checks == seal.checks else None
+
+
+def _seal(path: pathlib.Path) -> Seal:
+  names = sorted(p.relative_to(path).as_posix() for p in path.rglob('*') if p.is_file())
+  content = hashlib.sha256()
+  for name in names:
+    with (path / name).open('rb') as file:
+      content.update(f'{name} {hashlib.file_digest(file, "sha256").hexdigest()}\n'.encode())
+  return Seal(content.hexdigest(), {name: _check(path / name) for name in names})
+
+
+def _check(path: pathlib.Path) -> str:
+  """SHA-256 of size and content; of a large file, of blocks spread evenly from start to end."""
+  size = path.stat().st_size
+  digest = hashlib.sha256(str(size).encode())
+  with path.open('rb') as file:
+    for place in range(BLOCKS):
+      file.seek(place * max(BLOCK, (size - BLOCK) // (BLOCKS - 1)))
+      digest.update(file.read(BLOCK))
+  return digest.hexdigest()

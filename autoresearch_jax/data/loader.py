@@ -1,0 +1,139 @@
+"""Batches for the runner: shuffled and endless for training, in fixed order for validation.
+
+Grain reads the memory map ahead in threads; what comes out depends on the seed alone, not on
+threads, process or machine. Grain imports jax, so it is imported when training batches are asked
+for and not before: the controller may import this module.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from autoresearch_jax.types import Dataset
+
+Batch = dict[str, np.ndarray]
+THREADS = 2
+AHEAD = 8  # batches read ahead
+
+
+def batches(
+  dataset: Dataset,
+  batch_size: int,
+  sequence_length: int,
+  seed: int,
+  *,
+  threads: int = THREADS,
+  skip: int = 0,
+) -> Iterator[Batch]:
+  """Training batches without end, each epoch in another order.
+
+  Language models: inputs and targets, int32 [batch, time], rows cut to `sequence_length`.
+  Supervised problems: inputs float32 [batch, *input_shape], targets int32 [batch];
+  `sequence_length` is not looked at. skip: examples to pass over first. Close the iterator (or
+  drop it) to end its threads. Raises ValueError for rows shorter than asked, FileNotFoundError.
+  """
+  return _read_ahead(dataset, (batch_size,), sequence_length, seed, threads, skip)
+
+
+def stacked(
+  dataset: Dataset,
+  count: int,
+  batch_size: int,
+  sequence_length: int,
+  seed: int,
+  *,
+  threads: int = THREADS,
+  skip: int = 0,
+) -> Iterator[Batch]:
+  """As `batches`, `count` of them at a time: arrays [count, batch, ...] for a scan over steps."""
+  return _read_ahead(dataset, (count, batch_size), sequence_length, seed, threads, skip)
+
+
+def validation(dataset: Dataset) -> Iterator[Batch]:
+  """The whole validation split in its order, in batches of `dataset.evaluation_batch`.
+
+  Raises ValueError when that does not divide the split.
+  """
+  size = dataset.evaluation_batch
+  examples, gather = _open(dataset, dataset.validation, None)
+  if size < 1 or examples % size:
+    raise ValueError(
+      f'The validation split has {examples} rows, which batches of {size} do not divide; '
+      'change evaluation_batch.'
+    )
+  for start in range(0, examples, size):
+    yield gather(np.arange(start, start + size))
+
+
+def _read_ahead(
+  dataset: Dataset,
+  shape: tuple[int, ...],
+  sequence_length: int,
+  seed: int,
+  threads: int,
+  skip: int,
+) -> Iterator[Batch]:
+  """Batches of leading `shape`. Only indices go through grain; a batch is gathered at once."""
+  examples, gather = _open(dataset, dataset.train, sequence_length)
+  if not examples:
+    raise ValueError(f'There are no training rows in {dataset.train}.')
+
+  def load(indices: np.ndarray) -> Batch:
+    return {k: v.reshape(*shape, *v.shape[1:]) for k, v in gather(indices).items()}
+
+  return _iterate(load, examples, int(np.prod(shape)), seed, threads, skip)
+
+
+def _iterate(
+  load: Callable[[np.ndarray], Batch], examples: int, size: int, seed: int, threads: int, skip: int
+) -> Iterator[Batch]:
+  import grain  # noqa: PLC0415 - it imports jax
+
+  # Grain adds the epoch to the seed: neighbouring seeds would share epochs if they stayed close.
+  mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+  order = grain.MapDataset.range(examples).shuffle(seed=mixed).repeat()[skip:]
+  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD)
+  ahead = order.batch(size, batch_fn=np.asarray).map(load).to_iter_dataset(options)
+  with contextlib.closing(iter(ahead)) as batches_ahead:
+    yield from batches_ahead
+
+
+def _open(
+  dataset: Dataset, folder: str, sequence_length: int | None
+) -> tuple[int, Callable[[np.ndarray], Batch]]:
+  """The number of examples in a split's folder and how to gather some of them."""
+  if dataset.kind == 'language_model':
+    return _open_rows(pathlib.Path(folder, 'rows.npy'), sequence_length)
+  inputs = np.load(pathlib.Path(folder, 'inputs.npy'), mmap_mode='r')
+  targets = np.load(pathlib.Path(folder, 'targets.npy'), mmap_mode='r')
+
+  def gather(indices: np.ndarray) -> Batch:
+    return {
+      'inputs': inputs[indices].astype(np.float32, copy=False),
+      'targets': targets[indices].astype(np.int32, copy=False),
+    }
+
+  return len(inputs), gather
+
+
+def _open_rows(
+  path: pathlib.Path, sequence_length: int | None
+) -> tuple[int, Callable[[np.ndarray], Batch]]:
+  rows = np.load(path, mmap_mode='r')  # [rows, longest + 1]
+  longest = rows.shape[1] - 1
+  time = longest if sequence_length is None else sequence_length
+  if not 1 <= time <= longest:
+    raise ValueError(
+      f'Sequences of {time} tokens were asked for; the rows in {path} have 1 to {longest}.'
+    )
+
+  def gather(indices: np.ndarray) -> Batch:
+    chosen = rows[indices, : time + 1].astype(np.int32)
+    return {
+      'inputs': np.ascontiguousarray(chosen[:, :-1]),
+      'targets': np.ascontiguousarray(chosen[:, 1:]),
+    }
+
+  return len(rows), gather

@@ -1,0 +1,131 @@
+"""Language modelling: text, a tokenizer, packed rows. The metric is bits per byte of held-out text.
+
+The setting of the original is `corpus='climbmix'` with its numbers; `corpus='python'` is the one
+for a CPU, small enough to be prepared in seconds when first used.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from autoresearch_jax.data import cache as caching
+from autoresearch_jax.data import corpus as corpora
+from autoresearch_jax.data import packing, tokenizer
+from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.types import Dataset
+
+FORMAT = 1  # change it with anything that changes what the same text becomes
+
+
+@PROBLEMS.register('language_model')
+@dataclasses.dataclass(frozen=True)
+class LanguageModel:
+  """The options of `config.data`.
+
+  corpus: `python` (text that ships with Python) or `climbmix` (downloaded first).
+  vocab_size: tokens, the four reserved ones included. sequence_length: tokens that a row predicts.
+  validation_tokens: targets in the fixed validation slice; whole batches of
+  `evaluation_batch` rows. shards: of ClimbMix, for training. tokenizer_characters: the text the
+  tokenizer is trained on, at most.
+  """
+
+  corpus: Literal['python', 'climbmix'] = 'python'
+  vocab_size: int = 1024
+  sequence_length: int = 256
+  validation_tokens: int = 131_072
+  evaluation_batch: int = 32
+  shards: int = 10
+  tokenizer_characters: int = tokenizer.TRAINING_CHARACTERS
+
+  def __post_init__(self) -> None:
+    for name, value in dataclasses.asdict(self).items():
+      if name != 'corpus' and value < 1:
+        raise ValueError(f'config.data.{name} is {value}; it must be at least 1.')
+    batch = self.evaluation_batch * self.sequence_length
+    if self.validation_tokens % batch:
+      below = max(1, self.validation_tokens // batch) * batch
+      raise ValueError(
+        f'config.data.validation_tokens is {self.validation_tokens}, not a multiple of '
+        f'evaluation_batch x sequence_length = {batch}; {below} would be.'
+      )
+
+  def shapes(self) -> dict[str, Any]:
+    return {
+      'kind': 'language_model',
+      'vocab_size': self.vocab_size,
+      'sequence_length': self.sequence_length,
+    }
+
+  def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
+    """Tokenizer and rows, made on first use. Raises shards.Missing, ValueError."""
+    source = self._source(cache)
+    key = self._key(source)
+    folder, content = caching.folder(
+      cache / 'language_model',
+      f'{self.corpus}-{key[:16]}',
+      lambda making: self._make(source, making, say),
+      say,
+    )
+    return Dataset(
+      kind='language_model',
+      train=str(folder / 'train'),
+      validation=str(folder / 'validation'),
+      token_bytes=str(folder / 'token_bytes.npy'),
+      evaluation_batch=self.evaluation_batch,
+      fingerprint=hashlib.sha256(f'{key} {content}'.encode()).hexdigest(),
+    )
+
+  def hidden(self) -> tuple[pathlib.Path, ...]:
+    """The held-out sources, and everything prepared in the default cache."""
+    home = caching.directory()
+    source = self._source(home)
+    return (*source.hidden(), home / 'language_model', home / 'climbmix')
+
+  def _source(self, cache: pathlib.Path) -> corpora.Corpus:
+    if self.corpus == 'python':
+      return corpora.PythonLibrary()
+    return corpora.ClimbMix(cache / 'climbmix', self.shards)
+
+  def _key(self, source: corpora.Corpus) -> str:
+    """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
+    options = dataclasses.asdict(self) | {'evaluation_batch': None}
+    parts = (FORMAT, options, tokenizer.PATTERN, source.fingerprint())
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+  def _make(self, source: corpora.Corpus, folder: pathlib.Path, say: Callable[[str], None]) -> None:
+    say(f'Training a tokenizer of {self.vocab_size} tokens on the {self.corpus} corpus.')
+    tokens = tokenizer.train(source.train(), self.vocab_size, self.tokenizer_characters)
+    tokens.save(folder / 'tokenizer.json')
+    np.save(folder / 'token_bytes.npy', tokens.token_bytes)
+    say(f'Packing rows of {self.sequence_length + 1} tokens.')
+    wanted = self.validation_tokens // self.sequence_length
+    rows = self._pack(source.validation(), tokens, folder / 'validation', wanted)
+    if rows < wanted:
+      raise ValueError(
+        f'The validation text of the {self.corpus} corpus gives {rows * self.sequence_length} '
+        f'tokens; config.data.validation_tokens is {self.validation_tokens}. Lower it.'
+      )
+    rows = self._pack(source.train(), tokens, folder / 'train', None)
+    say(f'Prepared {rows * self.sequence_length:,} training tokens in {rows:,} rows.')
+
+  def _pack(
+    self,
+    documents: Iterable[str],
+    tokens: tokenizer.Tokenizer,
+    folder: pathlib.Path,
+    most: int | None,
+  ) -> int:
+    folder.mkdir()
+    length = self.sequence_length + 1
+    encoded: Iterator[np.ndarray] = tokens.encode(documents, threads=os.cpu_count() or 1)
+    if self.corpus == 'python':
+      encoded = packing.cut(encoded, length)
+    rows = itertools.islice(packing.Packer(encoded, length), most)
+    return packing.write(rows, folder / 'rows.npy', length)
