@@ -8,6 +8,7 @@ for and not before: the controller may import this module.
 import contextlib
 import pathlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,8 @@ def _read_ahead(
   skip: int,
 ) -> Iterator[Batch]:
   """Batches of leading `shape`. Only indices go through grain; a batch is gathered at once."""
+  import grain  # noqa: PLC0415 - it imports jax
+
   examples, gather = _open(dataset, dataset.train, sequence_length)
   if not examples:
     raise ValueError(f'There are no training rows in {dataset.train}.')
@@ -83,19 +86,15 @@ def _read_ahead(
   def load(indices: np.ndarray) -> Batch:
     return {k: v.reshape(*shape, *v.shape[1:]) for k, v in gather(indices).items()}
 
-  return _iterate(load, examples, int(np.prod(shape)), seed, threads, skip)
-
-
-def _iterate(
-  load: Callable[[np.ndarray], Batch], examples: int, size: int, seed: int, threads: int, skip: int
-) -> Iterator[Batch]:
-  import grain  # noqa: PLC0415 - it imports jax
-
   # Grain adds the epoch to the seed: neighbouring seeds would share epochs if they stayed close.
   mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
   order = grain.MapDataset.range(examples).shuffle(seed=mixed).repeat()[skip:]
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD)
-  ahead = order.batch(size, batch_fn=np.asarray).map(load).to_iter_dataset(options)
+  batched = order.batch(int(np.prod(shape)), batch_fn=np.asarray)
+  return _closed_after(batched.map(load).to_iter_dataset(options))
+
+
+def _closed_after(ahead: Any) -> Iterator[Batch]:
   with contextlib.closing(iter(ahead)) as batches_ahead:
     yield from batches_ahead
 

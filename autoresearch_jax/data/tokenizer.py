@@ -6,6 +6,7 @@ of which starts every document. Called while data are prepared; training never s
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
@@ -103,6 +104,7 @@ def train(documents: Iterable[str], vocab_size: int, characters: int) -> Tokeniz
   """
   if not SMALLEST < vocab_size <= LARGEST:
     raise ValueError(f'vocab_size is {vocab_size}; it must be above {SMALLEST}, at most {LARGEST}.')
+  logging.getLogger('rustbpe').setLevel(logging.WARNING)  # else a line for each percent
   trainer = rustbpe.Tokenizer()  # pyright: ignore[reportAttributeAccessIssue] - has no stubs
   ids = vocab_size - len(SPECIALS)
   trainer.train_from_iterator(_limited(documents, characters), ids, pattern=PATTERN)
