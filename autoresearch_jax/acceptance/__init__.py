@@ -26,7 +26,3 @@ class Acceptance(Protocol):
   def decide(self, state: Any, trial: Trial, incumbent: Trial | None) -> tuple[Verdict, Any]:
     """Judges a finished trial against the incumbent (None: the trial is the baseline)."""
     ...
-
-
-# One line a rule: importing the module registers it.
-from autoresearch_jax.acceptance import noise, strict  # noqa: E402, F401

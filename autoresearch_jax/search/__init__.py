@@ -29,7 +29,3 @@ class Strategy(Protocol):
   def tell(self, state: Any, trial: Trial) -> Any:
     """Takes in a finished and decided trial, whatever its status, in any order."""
     ...
-
-
-# One line a strategy: importing the module registers it.
-from autoresearch_jax.search import greedy, random  # noqa: E402, F401

@@ -1,0 +1,103 @@
+"""Handwritten digits: 1797 images of 8 x 8 pixels in ten classes, from scikit-learn itself.
+
+Small enough that a whole research loop takes a minute. Source: E. Alpaydin and C. Kaynak, Optical
+Recognition of Handwritten Digits, UCI 1998.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from autoresearch_jax.data import cache as caching
+from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.types import Dataset
+
+FORMAT = 1  # change it with anything that changes what the same options become
+EXAMPLES, PIXELS, CLASSES = 1797, 64, 10
+WHITE = 16.0  # the largest value of a pixel
+
+
+@PROBLEMS.register('digits')
+@dataclasses.dataclass(frozen=True)
+class Digits:
+  """The options of `config.data`.
+
+  validation_examples: held out, all classes in proportion; whole batches of `evaluation_batch`.
+  split_seed: decides which ones.
+  """
+
+  validation_examples: int = 450
+  evaluation_batch: int = 225
+  split_seed: int = 0
+
+  def __post_init__(self) -> None:
+    if not CLASSES <= self.validation_examples <= EXAMPLES - CLASSES:
+      raise ValueError(
+        f'config.data.validation_examples is {self.validation_examples}; of {EXAMPLES} examples, '
+        f'{CLASSES} to {EXAMPLES - CLASSES} can be held out.'
+      )
+    if self.evaluation_batch < 1 or self.validation_examples % self.evaluation_batch:
+      raise ValueError(
+        f'config.data.evaluation_batch is {self.evaluation_batch}; it must divide the '
+        f'{self.validation_examples} validation_examples.'
+      )
+    if self.split_seed < 0:
+      raise ValueError(f'config.data.split_seed is {self.split_seed}; it must not be below 0.')
+
+  def shapes(self) -> dict[str, Any]:
+    return {'kind': 'supervised', 'input_shape': (PIXELS,), 'num_classes': CLASSES}
+
+  def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
+    """Inputs float32 [examples, 64] in [0, 1] and targets int32 [examples], made on first use."""
+    key = self._key()
+    folder, content = caching.folder(
+      cache / 'digits', key[:16], lambda making: self._make(making, say), say
+    )
+    return Dataset(
+      kind='supervised',
+      train=str(folder / 'train'),
+      validation=str(folder / 'validation'),
+      evaluation_batch=self.evaluation_batch,
+      fingerprint=hashlib.sha256(f'{key} {content}'.encode()).hexdigest(),
+    )
+
+  def hidden(self) -> tuple[pathlib.Path, ...]:
+    """The file that ships with scikit-learn, and everything prepared in the default cache."""
+    return (_packaged(), caching.directory() / 'digits')
+
+  def _key(self) -> str:
+    """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
+    parts = (FORMAT, self.validation_examples, self.split_seed)
+    content = hashlib.sha256(_packaged().read_bytes()).hexdigest()
+    return hashlib.sha256(msgspec.json.encode((parts, content))).hexdigest()
+
+  def _make(self, folder: pathlib.Path, say: Callable[[str], None]) -> None:
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import, needed once
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+
+    inputs, targets = load_digits(return_X_y=True)
+    train, validation = train_test_split(
+      np.arange(len(targets)),
+      test_size=self.validation_examples,
+      random_state=self.split_seed,
+      stratify=targets,
+    )
+    for name, chosen in (('train', train), ('validation', validation)):
+      (folder / name).mkdir()
+      np.save(folder / name / 'inputs.npy', (inputs[chosen] / WHITE).astype(np.float32))
+      np.save(folder / name / 'targets.npy', targets[chosen].astype(np.int32))
+    say(f'Prepared {len(train)} training and {len(validation)} validation digits.')
+
+
+def _packaged() -> pathlib.Path:
+  """The file with the digits in the installed scikit-learn, found without importing it."""
+  found = importlib.util.find_spec('sklearn')
+  if found is None or found.origin is None:
+    raise ValueError("The problem 'digits' needs scikit-learn: pip install scikit-learn.")
+  return pathlib.Path(found.origin).parent / 'datasets' / 'data' / 'digits.csv.gz'

@@ -1,0 +1,1 @@
+"""A small multilayer perceptron: the starting program for supervised problems."""

@@ -1,0 +1,71 @@
+"""A whole research loop in about a minute: a small MLP on scikit-learn's handwritten digits.
+
+  python -m autoresearch_jax.main --config=configs/digits.py            # budget in steps
+  python -m autoresearch_jax.main --config=configs/digits.py:seconds
+
+Variants: `steps` (default; repeatable bit for bit on one machine) and `seconds` (1 s of training,
+in which larger programs take fewer steps). For tests and for a first look: CPU, no download.
+
+The unmodified program scores a val_loss of 0.22 with a deviation of 0.012 between seeds; a wider
+one with a learning rate, batch size and dropout that fit reaches 0.06.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = 'steps') -> ConfigDict:
+  """The whole run in plain sight; see the module's docstring for variants."""
+  variant = variant or 'steps'
+  if variant not in ('steps', 'seconds'):
+    raise ValueError(f'There is no variant {variant!r}; there are: steps, seconds.')
+  c = ConfigDict()
+
+  c.name = f'digits_{variant}'  # of the run: its folder below runs/, its branch autoresearch/NAME
+  c.platform = 'cpu'  # asserted: a run never falls back to another platform in silence
+  c.seed = 0  # root of all randomness of the search; a trial's training seeds are the proposal's
+
+  # What is optimised. val_accuracy moves in steps of 1/450, as wide as many a gain.
+  c.metric = 'val_loss'  # cross-entropy on the held-out digits, nats an example
+  c.direction = 'minimize'
+
+  # What is edited.
+  c.program = 'mlp'  # a folder in autoresearch_jax/programs, or a path to one
+  c.entry = 'model.py'  # the file that defines init, train_step and predict
+  c.editable = ('model.py',)  # files a proposer may change
+  c.constants = ConfigDict()  # ALL_CAPS constants of the program that start with another value
+
+  # How long a trial trains: compilation is never part of it.
+  c.budget = ConfigDict()
+  c.budget.amount = 300.0 if variant == 'steps' else 1.0
+  c.budget.unit = variant  # steps or seconds; also tokens (examples) or flops
+
+  # Data: options of the problem.
+  c.problem = 'digits'
+  c.data = ConfigDict()
+  c.data.validation_examples = 450  # held out of 1797, all classes in proportion
+  c.data.evaluation_batch = 225  # examples in one call of predict; divides the line above
+  c.data.split_seed = 0  # decides which examples are held out
+
+  # How the next thing to try is chosen.
+  c.search = ConfigDict()
+  c.search.strategy = 'greedy'  # improve the incumbent, as the original does
+  c.search.options = ConfigDict()
+  c.search.max_trials = 40  # the baseline included; 0: until stopped
+
+  c.proposer = 'mutate'  # offline edits of constants and structure, no key needed
+  c.proposer_options = ConfigDict()
+
+  # What counts as better: more than the noise that the baseline's seeds show.
+  c.acceptance = 'noise'
+  c.acceptance_options = ConfigDict()
+  c.acceptance_options.baseline_seeds = 5  # cheap here, and a better known noise asks for less
+
+  c.executor = 'local'  # all devices of this machine, one trial at a time
+  c.executor_options = ConfigDict()
+
+  # What a candidate may use; passing one ends the trial with a sentence. See config.Limits.
+  c.limits = ConfigDict()
+  c.limits.isolation = 'full'  # full, limits or none: what the sandbox must achieve
+  c.limits.trace_seconds = 60.0  # wall clock of one trace
+  c.limits.loss = 100.0  # fail at once when the training loss is NaN or above
+  return c.lock()
