@@ -246,7 +246,9 @@ class Ledger:
 
   def _give_texts(self, payload: dict[str, Any], index: int, texts: dict[str, str]) -> None:
     for program in _programs(payload):
-      program['files'] = [[n, texts.get(d) or self._text(d, index)] for n, d in program['files']]
+      program['files'] = [
+        [n, texts[d] if d in texts else self._text(d, index)] for n, d in program['files']
+      ]
 
   def _text(self, digest: str, index: int) -> str:
     if digest not in self._texts:

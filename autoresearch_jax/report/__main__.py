@@ -1,0 +1,41 @@
+"""`python -m autoresearch_jax.report WORKDIR`: the plot and a summary, also of a run that goes on.
+
+Reads the ledger and nothing else; writes WORKDIR/progress.png.
+"""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from autoresearch_jax.history import History
+from autoresearch_jax.ledger import Ledger, LedgerError
+from autoresearch_jax.report import plot
+from autoresearch_jax.report.summary import summary
+
+BAD_INPUT = 2
+
+
+def report(workdir: pathlib.Path) -> str:
+  """Draws the plot and returns the summary. Raises LedgerError."""
+  with Ledger.read(workdir / 'ledger.db') as ledger:
+    history = History.of(ledger.records())
+  if history.started is None:
+    raise LedgerError(f'The run in {workdir} has not begun: its ledger is empty.')
+  plot.draw(history, workdir / 'progress.png')
+  return f'{summary(history)}\nPlot: {workdir / "progress.png"}'
+
+
+def main(arguments: Sequence[str]) -> int:
+  if len(arguments) != 1 or arguments[0].startswith('-'):
+    print('Usage: python -m autoresearch_jax.report WORKDIR', file=sys.stderr)
+    return BAD_INPUT
+  try:
+    print(report(pathlib.Path(arguments[0])))
+  except (LedgerError, OSError) as error:
+    print(error, file=sys.stderr)
+    return BAD_INPUT
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

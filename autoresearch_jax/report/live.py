@@ -1,0 +1,218 @@
+"""The run as it happens: a live panel in a terminal, one line an event elsewhere.
+
+Descriptions and reasons come from proposers and candidates. They are shown without control
+characters and never as rich markup, so they cannot redraw the terminal.
+"""
+
+import time
+from collections.abc import Callable
+
+import rich.box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from autoresearch_jax.history import BASELINE, History
+from autoresearch_jax.ledger import Decided, Declined, Edited, Record, Resumed, Stopped
+from autoresearch_jax.report.summary import duration, figures, gain_over
+from autoresearch_jax.types import Decision, Progress, Status, Trial
+from autoresearch_jax.wording import one_line
+
+SHOWN_TRIALS = 8
+REFRESH_SECONDS = 0.5  # the view shares the machine with training on a CPU
+COLOURS = {Decision.KEEP: 'green', Decision.DISCARD: 'bright_black', Decision.CRASH: 'red'}
+
+
+class Plain:
+  """One line an event, for logs and pipes."""
+
+  def __init__(self, say: Callable[[str], None] = print):
+    self._say = say
+
+  def __enter__(self) -> 'Plain':
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    pass
+
+  def record(self, record: Record, history: History) -> None:
+    if line := event_line(record, history):
+      self._say(f'{time.strftime("%H:%M:%S", time.localtime(record.time))}  {line}')
+
+  def progress(self, progress: Progress) -> None:
+    pass
+
+  def tick(self) -> None:
+    pass
+
+
+class Terminal:
+  """The live panel: best so far, running trials, the last trials, and how fast it goes."""
+
+  def __init__(self, history: History, console: Console, clock: Callable[[], float] = time.time):
+    self._history, self._clock = history, clock
+    self._progress: dict[int, Progress] = {}
+    self._note = ''
+    self._drawn_at = 0.0
+    self._live = Live(console=console, auto_refresh=False, transient=True)
+
+  def __enter__(self) -> 'Terminal':
+    self._live.start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._live.stop()
+
+  def record(self, record: Record, history: History) -> None:
+    self._history = history
+    match record.event:
+      case Decided(trial=trial):
+        self._progress.pop(trial, None)
+      case Declined():
+        self._note = event_line(record, history)
+    self._draw()
+
+  def progress(self, progress: Progress) -> None:
+    self._progress[progress.trial] = progress
+
+  def tick(self) -> None:
+    if self._clock() - self._drawn_at >= REFRESH_SECONDS:
+      self._draw()
+
+  def _draw(self) -> None:
+    self._drawn_at = self._clock()
+    self._live.update(self.renderable(), refresh=True)
+
+  def renderable(self) -> RenderableType:
+    """The whole panel, from history and progress alone."""
+    parts: list[RenderableType] = [_headline(self._history), Text()]
+    parts += [_running(self._history, trial, self._progress) for trial in self._history.running]
+    parts += [Text(), _last_trials(self._history), Text(), self._pace()]
+    if self._note:
+      parts.append(Text(self._note, 'yellow', no_wrap=True, overflow='ellipsis'))
+    return Group(*parts)
+
+  def _pace(self) -> Text:
+    since = max(0.0, self._clock() - self._history.last_time)
+    training = sum(self._trained(p) for p in self._progress.values())
+    f = figures(self._history, since)
+    busy = f.busy + (training / f.wall_seconds if f.wall_seconds else 0.0)
+    return Text(
+      f'{f.kept} kept of {f.trials}   {f.an_hour:.0f} trials an hour   device busy '
+      f'{min(busy, 1.0):.0%}   {duration(f.wall_seconds)}   Ctrl-C stops, the same command resumes',
+      'bright_black',
+    )
+
+  def _trained(self, progress: Progress) -> float:
+    """Seconds the running trial has trained, where the budget is one of seconds."""
+    budget = self._history.config.budget
+    return budget.amount * progress.fraction if budget.unit == 'seconds' else 0.0
+
+
+def view(history: History, console: Console | None = None) -> Plain | Terminal:
+  """The panel in a terminal, lines anywhere else."""
+  console = console or Console()
+  return Terminal(history, console) if console.is_terminal else Plain(_flushed)
+
+
+def _flushed(line: str) -> None:
+  print(line, flush=True)
+
+
+def event_line(record: Record, history: History) -> str:
+  """What an event says on one line; '' for those that need none."""
+  match record.event:
+    case Edited(trial=trial, edit=edit):
+      return f'trial {trial}: {one_line(edit.description)}'
+    case Decided(trial=trial):
+      return _decided_line(history.trials[trial], history)
+    case Declined(reason=reason, failed=failed):
+      return f'{"the proposer failed" if failed else "nothing proposed"}: {one_line(reason, 300)}'
+    case Resumed():
+      return f'resumed after {len(history.trials)} trials'
+    case Stopped(reason=reason):
+      return f'stopped: {one_line(reason, 300)}'
+  return ''
+
+
+def _decided_line(trial: Trial, history: History) -> str:
+  assert trial.verdict is not None
+  metric = history.objective.metric
+  value = trial.metric(metric)
+  score = f', {metric} {value:.6f}' if value is not None else ''
+  took = _took(trial)
+  reason = one_line(trial.verdict.reason, 300)
+  return f'trial {trial.id}: {trial.result.status}{score}{took}, {trial.verdict.decision}: {reason}'
+
+
+def _took(trial: Trial) -> str:
+  seconds = sum(m.cost.total_seconds for m in trial.result.measurements)
+  return f', {seconds:.1f} s' if seconds else ''
+
+
+def _headline(history: History) -> Text:
+  f, config = figures(history), history.config
+  line = Text(f'{one_line(config.name)} ({config.platform})   ', 'bold', no_wrap=True)
+  if f.best is None or f.value is None:
+    return line.append('the baseline comes first', 'yellow')
+  line.append(f'best {config.metric} {f.value:.6f}', 'bold green')
+  if f.best.id != BASELINE and f.gain is not None:
+    line.append(f'   trial {f.best.id}   {f.gain:+.6f} over the baseline', 'green')
+    if f.deviations is not None:
+      line.append(f', {f.deviations:.1f} deviations of the noise', 'green')
+  return line
+
+
+def _running(history: History, trial: int, news: dict[int, Progress]) -> RenderableType:
+  progress = news.get(trial, Progress(trial, 'trace'))
+  seeds = history.proposals[trial].seeds
+  phase = progress.phase + (f', seed {progress.seed}' if len(seeds) > 1 else '')
+  loss = '' if progress.loss is None else f'loss {progress.loss:.4f}   step {progress.step}'
+  line = Table.grid(padding=(0, 2), expand=True)
+  line.add_column(width=9)
+  line.add_column(ratio=1, no_wrap=True, overflow='ellipsis')
+  line.add_column(width=15)
+  line.add_column(width=26)
+  line.add_column(width=24)
+  fraction = 1.0 if progress.phase == 'evaluate' else progress.fraction
+  line.add_row(
+    Text(f'trial {trial}', 'bold'),
+    Text(one_line(history.edits[trial].description, 200)),
+    Text(phase, 'cyan'),
+    Text(loss),
+    ProgressBar(total=1.0, completed=fraction, width=24),
+  )
+  return line
+
+
+def _last_trials(history: History) -> Table:
+  table = Table(box=rich.box.SIMPLE_HEAD, expand=True, padding=(0, 1), pad_edge=False)
+  for name, justify in (('trial', 'right'), ('', 'left'), (history.objective.metric, 'right'),
+                        ('gain', 'right'), ('seconds', 'right')):  # fmt: skip
+    table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+  table.add_column('what', ratio=1, no_wrap=True, overflow='ellipsis')
+  for trial in list(history.trials.values())[-SHOWN_TRIALS:]:
+    table.add_row(*_cells(trial, history))
+  return table
+
+
+def _cells(trial: Trial, history: History) -> list[Text]:
+  assert trial.verdict is not None
+  colour, status = COLOURS[trial.verdict.decision], trial.result.status
+  value, baseline = trial.metric(history.objective.metric), history.trials.get(BASELINE)
+  gain = gain_over(history.objective, trial, baseline) if baseline else None
+  seconds = sum(m.cost.total_seconds for m in trial.result.measurements)
+  word = trial.verdict.decision if status == Status.OK else status
+  what = trial.edit.description if status == Status.OK else (
+    f'{trial.edit.description}: {trial.result.reason}')  # fmt: skip
+  cells = [
+    str(trial.id),
+    str(word),
+    '' if value is None else f'{value:.6f}',
+    '' if gain is None else f'{gain:+.6f}',
+    f'{seconds:.1f}' if seconds else '',
+    one_line(what, 300),
+  ]
+  return [Text(cell, colour) for cell in cells]

@@ -1,0 +1,91 @@
+"""How a run begins, or goes on: the same config, the same data, and every state folded again."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from typing import Any
+
+import msgspec
+
+from autoresearch_jax.acceptance import Acceptance
+from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.history import History, States, replay
+from autoresearch_jax.ledger import Event, Ledger, LedgerError, Resumed, Started
+from autoresearch_jax.search import Strategy
+from autoresearch_jax.types import from_builtins, to_builtins
+from autoresearch_jax.workspace import tag_of
+
+PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # can change a result
+
+
+def begin(
+  ledger: Ledger, config: Config, strategy: Strategy, acceptance: Acceptance, dataset: str = ''
+) -> tuple[History, States]:
+  """Opens a session in the ledger and returns where the run stands.
+
+  dataset: fingerprint of the data. Raises ConfigError when the ledger belongs to another config
+  or other data, LedgerError when it cannot be replayed.
+  """
+  first = next(ledger.records(), None)
+  event: Event = Started(to_builtins(config), tag_of(config.name), dataset, versions())
+  if first is not None:
+    assert isinstance(first.event, Started)
+    _require_same_run(ledger, first.event, config, dataset)
+    event = Resumed(versions())
+    replay(ledger.records(), strategy, acceptance)  # before the session leaves a trace
+  ledger.append(event)
+  return replay(ledger.records(), strategy, acceptance)
+
+
+def versions() -> dict[str, str]:
+  """Of Python and of the packages that can change a result; none of them is imported."""
+  found = {'python': platform.python_version()}
+  for package in PACKAGES:
+    try:
+      found[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      continue
+  return found
+
+
+def _require_same_run(ledger: Ledger, started: Started, config: Config, dataset: str) -> None:
+  changed = differences(_recorded(ledger, started), config)
+  advice = (
+    'Only config.search.max_trials may change within a run: put the old value back, or name '
+    'another --workdir.'
+  )
+  if changed:
+    raise ConfigError(f'{ledger.path.parent} holds a run with another config. {changed}. {advice}')
+  if started.dataset != dataset:
+    raise ConfigError(
+      f'{ledger.path.parent} holds a run on other data (fingerprint {started.dataset[:12]}, now '
+      f'{dataset[:12]}), so its scores do not compare with new ones. Name another --workdir.'
+    )
+
+
+def _recorded(ledger: Ledger, started: Started) -> Config:
+  try:
+    return from_builtins(started.config, Config)
+  except msgspec.ValidationError as error:
+    raise LedgerError(
+      f'{ledger.path} was begun with a config that this version cannot read: {error}. Use the '
+      f'version that wrote it, or name another --workdir.'
+    ) from None
+
+
+def differences(recorded: Config, now: Config) -> str:
+  """Fields that differ, but for search.max_trials: `config.seed is 1 here and was 0; ...`."""
+  ours = [dataclasses.replace(c, search=dataclasses.replace(c.search, max_trials=0))
+          for c in (recorded, now)]  # fmt: skip
+  before, after = (_flat('config', to_builtins(c)) for c in ours)
+  return '; '.join(
+    f'{path} is {after.get(path, "absent")!r} here and was {before.get(path, "absent")!r}'
+    for path in sorted({*before, *after})
+    if before.get(path) != after.get(path)
+  )
+
+
+def _flat(path: str, value: Any) -> dict[str, Any]:
+  if isinstance(value, dict) and value:
+    return {p: v for key in value for p, v in _flat(f'{path}.{key}', value[key]).items()}
+  return {path: value}

@@ -1,0 +1,179 @@
+"""A whole run without devices: programs are numbers in a text, training is arithmetic.
+
+Tests of the controller build on it, and `python synthetic_run.py WORKDIR MAX_TRIALS SLOTS DELAY`
+is the process that the kill test kills. What a trial gives depends on its program and seed alone.
+"""
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+import sys
+import time
+
+import numpy as np
+
+from autoresearch_jax import types
+from autoresearch_jax.acceptance.noise import Noise
+from autoresearch_jax.config import Config, Search
+from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.research import Research
+from autoresearch_jax.resume import begin
+from autoresearch_jax.search.greedy import Greedy
+from autoresearch_jax.workspace import Workspace
+
+START = types.Program((('model.py', 'X = 3.0\nY = -2.0\n'), ('notes.py', '')), 'model.py')
+SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(2.0, 'steps'))
+ENDINGS = [types.Status.INVALID, types.Status.OOM, types.Status.DIVERGED, types.Status.TIMEOUT]
+
+
+def config(**changed):
+  made = Config(
+    name='synthetic',
+    problem='none',
+    program='none',
+    editable=('model.py',),
+    entry='model.py',
+    metric='val_loss',
+    direction='minimize',
+    budget=SPEC.budget,
+    platform='cpu',
+    search=Search(max_trials=10),
+  )
+  return dataclasses.replace(made, **changed)
+
+
+@dataclasses.dataclass
+class Nudge:
+  """Changes one constant; now and then it has no idea, breaks, or changes nothing."""
+
+  def propose(self, proposal, context, rng):
+    text = context.parents[0].text()
+    draw = rng.random()
+    if draw < 0.05:
+      raise NothingToPropose('I have no idea.')
+    if draw < 0.1:
+      raise OSError('the line is down')
+    name = 'XY'[rng.integers(2)]
+    if draw < 0.2:
+      edited, what = text + '# a comment\n', 'say more'
+    else:
+      value = float(re.search(rf'{name} = (\S+)', text)[1]) + rng.normal()
+      edited, what = re.sub(rf'{name} = \S+', f'{name} = {value:.3f}', text), f'nudge {name}'
+    claim = types.Hypothesis(f'{name} is not at its best.', ('constants',), 0.1, 0.2)
+    return types.Edit(context.parents[0].with_text(edited), what, claim)
+
+
+@dataclasses.dataclass
+class Arithmetic:
+  """Finishes trials in a drawn order, `delay` seconds each."""
+
+  slots: int = 1
+  delay: float = 0.0
+  fail_baseline: bool = False
+
+  def __post_init__(self):
+    self.queue, self.submitted, self.closed = [], [], False
+    self.rng = np.random.default_rng(0)
+
+  def submit(self, request):
+    self.queue.append(request)
+    self.submitted.append(request)
+
+  def wait(self, timeout):
+    if not self.queue:
+      time.sleep(min(timeout, 0.01))
+      return []
+    request = self.queue.pop(int(self.rng.integers(len(self.queue))))
+    time.sleep(self.delay)
+    news = types.Progress(request.trial, 'train', request.seeds[0], 0.5, 1, 2.5)
+    return [news, self.result(request)]
+
+  def result(self, request):
+    code = re.sub(r'#.*\n', '', request.program.text())
+    fingerprint = hashlib.sha256(code.encode()).hexdigest()
+    luck = int(fingerprint, 16)
+    if fingerprint in request.known:
+      first = request.known[fingerprint]
+      return types.Result(
+        request.trial, types.Status.DUPLICATE, f'Same as trial {first}.', fingerprint, first
+      )
+    if (luck % 5 == 0 and request.trial) or self.fail_baseline:
+      status = ENDINGS[luck % len(ENDINGS)]
+      return types.Result(request.trial, status, f'It went {status}.', fingerprint)
+    x, y = (float(re.search(rf'{n} = (\S+)', code)[1]) for n in 'XY')
+    return types.Result(
+      request.trial,
+      types.Status.OK,
+      '',
+      fingerprint,
+      measurements=tuple(self.measured(x, y, luck, seed, request) for seed in request.seeds),
+      facts={'device': 'an abacus', 'sizes': (1, 2)},
+    )
+
+  def measured(self, x, y, luck, seed, request):
+    noise = np.random.default_rng([luck % 2**32, seed]).normal() * 0.05
+    cost = types.Cost(training_seconds=request.budget.amount, peak_bytes=3 * 2**29)
+    return types.Measurement(seed, {'val_loss': x * x + y * y + noise}, cost)
+
+  def cancel(self, trial):
+    self.queue = [request for request in self.queue if request.trial != trial]
+
+  def close(self):
+    self.closed = True
+
+
+class Blind:
+  """A view that looks away."""
+
+  def record(self, record, history):
+    del record, history
+
+  def progress(self, progress):
+    del progress
+
+  def tick(self):
+    pass
+
+
+def ticking(start=1.7e9):
+  """A clock that moves a second each time it is read, so that two runs agree on every time."""
+  now = [start]
+
+  def clock():
+    now[0] += 1.0
+    return now[0]
+
+  return clock
+
+
+def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, **changed):
+  """Starts or resumes the run in `directory`; returns the Research when it has stopped."""
+  collaborators = {
+    'strategy': Greedy(),
+    'proposer': Nudge(),
+    'acceptance': Noise(),
+    'executor': Arithmetic(),
+    'view': Blind(),
+    'stop': lambda: '',
+    **changed,
+  }
+  with (
+    workspace_kind.open(pathlib.Path(directory)) as workspace,
+    Ledger.open(workspace.ledger_path, clock) as ledger,
+  ):
+    history, states = begin(
+      ledger, config(), collaborators['strategy'], collaborators['acceptance'], 'digest of data'
+    )
+    research = Research(
+      ledger=ledger, history=history, states=states, workspace=workspace, spec=SPEC, start=START,
+      max_trials=max_trials, **collaborators,
+    )  # fmt: skip
+    research.run()
+  return research
+
+
+if __name__ == '__main__':
+  where, trials, slots, delay = sys.argv[1:]
+  print(run(where, int(trials), executor=Arithmetic(int(slots), float(delay))).history.next_trial)
