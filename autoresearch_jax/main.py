@@ -1,0 +1,89 @@
+"""The command: a config in, research until told to stop. Short, and stays so.
+
+  python -m autoresearch_jax.main --config=configs/gpt_small.py [--workdir=DIR]
+
+The same command resumes. Exit codes: 0 done, 1 the baseline failed, 2 a sentence says what does
+not fit, 130 or 143 stopped by Ctrl-C or SIGTERM (in good order; a second one ends it at once).
+"""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from autoresearch_jax import assembly, command, wording
+from autoresearch_jax.config import Config
+from autoresearch_jax.ledger import Ledger, LedgerError
+from autoresearch_jax.problems.start import starting_program
+from autoresearch_jax.report import live
+from autoresearch_jax.report.__main__ import report
+from autoresearch_jax.research import Research
+from autoresearch_jax.resume import begin
+from autoresearch_jax.stopping import StopSignals
+from autoresearch_jax.workspace import Workspace, WorkspaceError, branch_name, tag_of
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'The run, e.g. configs/gpt_small.py:cpu.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run. [runs/NAME of the config]')
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def research(config: Config, directory: pathlib.Path) -> int:
+  """One session of a run: from where the ledger ends until there is a reason to stop."""
+  with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
+    for word, value in _opening(config, directory):
+      _say(f'{word:<11}{wording.one_line(value)}')
+    start, minds = starting_program(config), assembly.minds(config)
+    dataset = assembly.dataset(config, _say)
+    history, states = begin(ledger, config, minds.strategy, minds.acceptance, dataset.fingerprint)
+    executor = assembly.executor(config, workspace.scratch, lambda _: None)
+    try:
+      with StopSignals() as stop, live.view(history) as view:
+        loop = Research(
+          ledger, history, states, workspace, minds.strategy, minds.proposer, minds.acceptance,
+          executor, assembly.spec(config), start, config.search.max_trials, view, stop,
+        )  # fmt: skip
+        reason = loop.run()
+    finally:
+      executor.close()
+  _say(f'{reason}\n{report(directory)}\nLog: {workspace.results_path}')
+  return stop.exit_code or (FAILED if loop.failed else 0)
+
+
+def _opening(config: Config, directory: pathlib.Path) -> list[tuple[str, str]]:
+  budget = f'{config.budget.amount:g} {config.budget.unit} a trial'
+  return [
+    ('config', config.name),
+    ('platform', config.platform),
+    ('problem', f'{config.problem}, {config.direction} {config.metric}, {budget}'),
+    ('proposer', config.proposer),
+    ('strategy', config.search.strategy),
+    ('acceptance', config.acceptance),
+    ('isolation', config.limits.isolation),
+    ('workdir', str(directory)),
+    ('branch', f'{branch_name(tag_of(config.name))} in {directory / "repo"}'),
+  ]
+
+
+def _say(line: str) -> None:
+  print(line, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+  try:
+    if len(arguments) > 1:
+      raise ValueError(f'{arguments[1]!r} is no flag; the flags are --config and --workdir.')
+    config = command.config_of(_CONFIG)
+    return research(config, pathlib.Path(_WORKDIR.value or f'runs/{config.name}'))
+  except (ValueError, LedgerError, WorkspaceError) as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
+  except KeyboardInterrupt:
+    print('Stopped before the run began.', file=sys.stderr)
+    return INTERRUPTED
+
+
+if __name__ == '__main__':
+  command.run(main)

@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM: the first asks the loop to end in good order, the second ends at once.
+
+The ledger is whole after either; ending in good order also closes the executor and prints where
+the results are.
+"""
+
+import signal
+import types
+from typing import Self
+
+
+class StopSignals:
+  """A context in which SIGINT and SIGTERM set `reason` instead of raising.
+
+  exit_code: 128 + the signal's number, as shells report it; 0 when there was none.
+  """
+
+  def __init__(self) -> None:
+    self.reason = ''
+    self.exit_code = 0
+    self._before: dict[int, signal._HANDLER] = {}
+
+  def __call__(self) -> str:
+    return self.reason
+
+  def __enter__(self) -> Self:
+    for number in (signal.SIGINT, signal.SIGTERM):
+      self._before[number] = signal.signal(number, self._asked)
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+  def _asked(self, number: int, frame: types.FrameType | None) -> None:
+    del frame
+    self.exit_code = 128 + number
+    self.reason = f'{signal.Signals(number).name} was received; the same command goes on from here.'
+    signal.signal(number, signal.SIG_DFL)  # a second one does not wait for anything
