@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.export
 import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
@@ -77,7 +76,7 @@ class Compiled:
 
 
 def compile_artifact(
-  artifact: Artifact, devices: Sequence[jax.Device], memory_limit: int, evaluation_batch: int
+  artifact: Artifact, devices: Sequence[jax.Device], memory_limit: int
 ) -> Compiled:
   """Compiles init, every phase and the scorer side by side. Raises DoesNotFit."""
   start = time.monotonic()
@@ -87,10 +86,9 @@ def compile_artifact(
     jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole) for leaf in artifact.leaves
   )
   key = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=whole)
-  init = jax.export.deserialize(bytearray(artifact.init))
   jobs: list[Callable[[], Any]] = [
-    _compiling(jax.jit(init.call, out_shardings=whole), key),
-    _compiling(*_scorer(artifact, mesh, leaves, evaluation_batch)),
+    _compiling(jax.jit(artifact.exported[0].call, out_shardings=whole), key),
+    _compiling(*_scorer(artifact, mesh, leaves)),
   ]
   calls = [_call_steps(artifact, index) for index in range(len(artifact.phases))]
   for index, steps in enumerate(calls):
@@ -153,7 +151,7 @@ def _train_call(
   artifact: Artifact, index: int, steps: int, mesh: Mesh, leaves: tuple[Any, ...]
 ) -> tuple[Any, ...]:
   """The jitted loop over up to `steps` train steps of one phase, and its argument shapes."""
-  exported = jax.export.deserialize(bytearray(artifact.train_steps[index]))
+  exported = artifact.exported[1 + index]
   size = len(leaves)
 
   def run(leaves, inputs, targets, progress, count):
@@ -179,9 +177,9 @@ def _train_call(
   return function, leaves, *stacked, progress, jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
 
 
-def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...], rows: int) -> tuple[Any, ...]:
+def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...]) -> tuple[Any, ...]:
   """The jitted nats of each target under the program's logits, and its argument shapes."""
-  exported = jax.export.deserialize(bytearray(artifact.predict))
+  exported = artifact.exported[-1]
 
   def nats(leaves, inputs, targets):
     logits = exported.call(*leaves, inputs).astype(jnp.float32)
@@ -190,7 +188,7 @@ def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...], rows: int) 
     return jax.nn.logsumexp(logits, axis=-1) - chosen, correct
 
   inputs = exported.in_avals[len(leaves)]
-  shape = inputs.shape if artifact.spec.kind == 'language_model' else (rows,)
+  shape = inputs.shape if artifact.spec.kind == 'language_model' else inputs.shape[:1]
   arguments = [
     jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=_split(mesh, inputs.shape, 0)),
     jax.ShapeDtypeStruct(shape, jnp.int32, sharding=_split(mesh, shape, 0)),

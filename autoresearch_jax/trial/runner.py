@@ -151,7 +151,7 @@ class Runner:
     gc.collect()
     limit = self._memory_limit()
     try:
-      return compile_artifact(artifact, self.devices, limit, self.dataset.evaluation_batch)
+      return compile_artifact(artifact, self.devices, limit)
     except DoesNotFit as error:
       raise Failed(Status.OOM, str(error)) from None
 

@@ -1,0 +1,290 @@
+"""The runner: budget, clock, score, proof, and what it refuses."""
+
+import dataclasses
+import math
+import pathlib
+
+import numpy as np
+import pytest
+
+from autoresearch_jax.config import Limits
+from autoresearch_jax.trial import exporting
+from autoresearch_jax.trial.runner import Failed, Runner
+from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.types import Budget, Dataset, Measurement, Spec, Status
+
+VOCAB, TIME, ROWS = 16, 32, 64
+STEPS = Budget(20, 'steps')
+
+# A table of next-token logits, trained by plain gradient descent. {mix} sees the logits.
+BIGRAM = """
+import jax, jax.numpy as jnp
+BATCH_SIZE = {batch}
+
+def logits(table, inputs):
+  x = table[inputs]
+  {mix}
+  return x
+
+def init(key, spec):
+  return {{'table': {scale} * jax.random.normal(key, (spec.vocab_size, spec.vocab_size))}}
+
+def loss(table, batch):
+  nats = -jnp.take_along_axis(
+      jax.nn.log_softmax(logits(table, batch['inputs'])), batch['targets'][..., None], -1)
+  return nats.mean()
+
+def train_step(state, batch, progress):
+  value, gradient = jax.value_and_grad(loss)(state['table'], batch)
+  {step}
+  return {{'table': state['table'] - 5.0 * (1 - progress) * gradient}}, {{'loss': value}}
+
+def predict(state, inputs):
+  return logits(state['table'], inputs)
+"""
+
+
+def program(mix='', step='', scale=0.1, batch=8) -> str:
+  return BIGRAM.format(mix=mix, step=step, scale=scale, batch=batch)
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory) -> Dataset:
+  """Rows in which each token is mostly followed by its double plus one; token 0 is special."""
+  folder = tmp_path_factory.mktemp('data')
+  rng = np.random.default_rng(0)
+  for split, count in (('train', 512), ('validation', ROWS)):
+    rows = np.empty((count, TIME + 1), np.uint16)
+    rows[:, 0] = rng.integers(0, VOCAB, count)
+    for t in range(TIME):
+      noise = rng.integers(0, VOCAB, count)
+      rows[:, t + 1] = np.where(rng.random(count) < 0.8, (2 * rows[:, t] + 1) % VOCAB, noise)
+    (folder / split).mkdir()
+    np.save(folder / split / 'rows.npy', rows)
+  token_bytes = np.arange(VOCAB, dtype=np.int32) % 4
+  np.save(folder / 'token_bytes.npy', token_bytes)
+  return Dataset(
+    'language_model',
+    str(folder / 'train'),
+    str(folder / 'validation'),
+    str(folder / 'token_bytes.npy'),
+    evaluation_batch=16,
+    fingerprint='test',
+  )
+
+
+@pytest.fixture(scope='module')
+def setup(dataset, tmp_path_factory) -> Setup:
+  return Setup('cpu', dataset, Limits(step_seconds=20), str(tmp_path_factory.mktemp('cache')))
+
+
+@pytest.fixture(scope='module')
+def runner(setup) -> Runner:
+  return Runner(setup)
+
+
+def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
+  directory = folder / name
+  directory.mkdir()
+  (directory / 'model.py').write_text(text)
+  spec = Spec('language_model', 'cpu', 1, STEPS, vocab_size=VOCAB, sequence_length=TIME)
+  artifact = exporting.export_program(directory, 'model.py', spec, evaluation_batch=16)
+  path = folder / f'{name}.artifact'
+  artifact.write(path)
+  return str(path)
+
+
+def run(runner: Runner, text: str, folder: pathlib.Path, budget=STEPS, seed=0) -> Measurement:
+  runner.load(export(text, folder))
+  runner.compile()
+  return runner.run(seed, budget, lambda *news: None)['measurement']
+
+
+def test_learns_and_reports(runner, tmp_path):
+  before = run(runner, program(), tmp_path, Budget(1, 'steps'))
+  after = runner.run(0, Budget(200, 'steps'), lambda *news: None)['measurement']
+  assert after.metrics['val_bpb'] < before.metrics['val_bpb'] - 0.3
+  assert after.cost.steps == 200
+  assert after.cost.tokens == 200 * 8 * TIME
+  assert after.cost.parameters == VOCAB * VOCAB
+  assert after.cost.compilations_in_clock == 0
+  assert after.cost.analysis_bytes > 0
+  assert after.cost.mfu_percent > 0
+
+
+def test_bits_per_byte_of_uniform_logits(runner, tmp_path, dataset):
+  """Every target costs log2(vocabulary) bits; special tokens count in neither sum."""
+  measured = run(runner, program(scale=0.0, step='gradient = 0 * gradient'), tmp_path)
+  targets = np.load(pathlib.Path(dataset.validation) / 'rows.npy')[:, 1:]
+  lengths = np.load(dataset.token_bytes)[targets]
+  expected = (lengths > 0).sum() * math.log2(VOCAB) / lengths.sum()
+  assert measured.metrics['val_bpb'] == pytest.approx(expected, rel=1e-6)
+  assert measured.metrics['val_loss'] == pytest.approx(math.log(VOCAB), rel=1e-6)
+
+
+@pytest.mark.parametrize('seconds', [0.3, 1.0])
+def test_counted_time_is_the_budget(runner, tmp_path, seconds):
+  slow = 'for _ in range(30): gradient = gradient + 1e-9 * jnp.sin(gradient @ gradient)'
+  cost = run(runner, program(step=slow), tmp_path, Budget(seconds, 'seconds')).cost
+  one_step = cost.training_seconds / cost.steps
+  assert abs(cost.training_seconds - seconds) <= max(0.01 * seconds, one_step) + 0.02
+  assert cost.compilations_in_clock == 0
+
+
+@pytest.mark.parametrize(
+  ('budget', 'steps'), [(Budget(1000, 'tokens'), 4), (Budget(7, 'steps'), 7)]
+)
+def test_budget_units(runner, tmp_path, budget, steps):
+  assert run(runner, program(), tmp_path, budget).cost.steps == steps
+
+
+def test_budget_in_flops(runner, tmp_path):
+  text = program(step='gradient = gradient @ jnp.eye(16)')
+  per_step = run(runner, text, tmp_path).cost.flops / 20
+  again = runner.run(0, Budget(5 * per_step, 'flops'), lambda *news: None)['measurement']
+  assert again.cost.steps == 5
+
+
+def test_progress_is_the_share_of_the_budget(runner, tmp_path):
+  """Seen through the state: the mean of progress over 20 steps in [0, 1) is 0.475."""
+  text = program().replace("{'loss': value}", "{'loss': value, 'seen': progress}")
+  measured = run(runner, text, tmp_path)
+  assert measured.metrics['train_seen'] == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(
+  ('mix', 'sentence'),
+  [
+    ('x = x + jnp.roll(x, -1, axis=1)', 'looks ahead'),
+    ('x = x - x.mean(axis=1, keepdims=True)', 'looks ahead'),
+    ('x = x + 0.3 * x[:, ::-1]', 'looks ahead'),
+    ('x = x - x.mean(axis=0, keepdims=True)', 'other rows'),
+    ('x = x + jnp.roll(x, 1, axis=0)', 'other rows'),
+  ],
+)
+def test_forbidden_dependence_is_found(runner, tmp_path, mix, sentence):
+  with pytest.raises(Failed, match=sentence) as failed:
+    run(runner, program(mix=mix), tmp_path)
+  assert failed.value.status == Status.INVALID
+
+
+@pytest.mark.parametrize(
+  ('step', 'sentence'),
+  [
+    ('value = value + jnp.where(progress > 0.4, jnp.nan, 0.0)', 'loss was nan at step 9'),
+    ('value = value + 1000 * progress', 'the limit is 100'),
+  ],
+)
+def test_divergence_fails_fast(runner, tmp_path, step, sentence):
+  with pytest.raises(Failed, match=sentence) as failed:
+    run(runner, program(step=step), tmp_path)
+  assert failed.value.status == Status.DIVERGED
+
+
+def test_nan_in_the_score_is_divergence(runner, tmp_path):
+  text = program().replace(
+    "  return logits(state['table'], inputs)", "  return jnp.nan * logits(state['table'], inputs)"
+  )
+  with pytest.raises(Failed, match='not a finite number') as failed:
+    run(runner, text, tmp_path)
+  assert failed.value.status == Status.DIVERGED
+
+
+def test_too_large_is_refused_before_it_runs(setup, tmp_path):
+  small = dataclasses.replace(setup, limits=Limits(device_bytes=4096))
+  tight = Runner(small)
+  tight.load(export(program(), tmp_path))
+  with pytest.raises(Failed, match='MiB are available') as failed:
+    tight.compile()
+  assert failed.value.status == Status.OOM
+
+
+def test_another_seed_does_not_compile_again(runner, tmp_path):
+  path = export(program(batch=4), tmp_path)
+  runner.load(path)
+  first = runner.compile()
+  runner.load(path)
+  assert runner.compile()['seconds'] < 0.1 * first['seconds']
+
+
+PHASES = """
+from autoresearch_jax.trial.contract import Phase
+def phases(spec):
+  return [Phase(0.5, 16, spec.sequence_length // 2), Phase(1.0, 8, spec.sequence_length)]
+"""
+
+
+def test_phases_train_on_their_own_shapes(runner, tmp_path):
+  cost = run(runner, program() + PHASES, tmp_path, Budget(20, 'steps')).cost
+  assert cost.steps == 20
+  assert cost.tokens == 10 * 16 * TIME // 2 + 10 * 8 * TIME
+
+
+@pytest.fixture
+def process(setup, tmp_path):
+  process = RunnerProcess(setup, tmp_path / 'runner.log')
+  process.start()
+  process.ready()
+  yield process
+  process.close()
+
+
+def ask_run(process: RunnerProcess, path: str, seconds: float = 60) -> dict:
+  process.ask('load', 60, artifact=path)
+  process.ask('compile', 60)
+  return process.ask('run', seconds, seed=3, budget=STEPS)['measurement']['metrics']
+
+
+def test_two_processes_agree_to_the_bit(setup, process, tmp_path):
+  path = export(program(), tmp_path)
+  fresh = dataclasses.replace(setup, cache=str(tmp_path / 'another cache'))
+  other = RunnerProcess(fresh, tmp_path / 'other.log')
+  other.start()
+  try:
+    other.ready()
+    assert ask_run(process, path) == ask_run(other, path)
+  finally:
+    other.close()
+
+
+def test_a_step_without_end_ends_the_runner_and_the_next_one_works(process, tmp_path):
+  endless = (
+    'value = jax.lax.while_loop(lambda v: v < 1e9, lambda v: jnp.minimum(v + 1, 7.0), value)'
+  )
+  path = export(program(step=endless), tmp_path, 'endless')
+  with pytest.raises(RunnerFailed, match='silent for 2 s in run') as failed:
+    ask_run(process, path, seconds=2)
+  assert failed.value.status == Status.TIMEOUT
+  assert not process.alive
+  process.close()
+  process.start()
+  process.ready()
+  assert ask_run(process, export(program(), tmp_path))['val_bpb'] > 0
+
+
+def test_the_wrong_platform_is_a_sentence(setup, tmp_path):
+  wrong = RunnerProcess(dataclasses.replace(setup, platform='tpu'), tmp_path / 'log')
+  wrong.start()
+  try:
+    with pytest.raises(RunnerFailed, match='tpu'):
+      wrong.ready(60)
+  finally:
+    wrong.close()
+
+
+def test_two_devices_share_a_batch(setup, tmp_path, monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=2')
+  both = RunnerProcess(setup, tmp_path / 'log')
+  both.start()
+  try:
+    assert both.ready()['num_devices'] == 2
+    path = export(program(), tmp_path)
+    on_two = ask_run(both, path)
+  finally:
+    both.close()
+  monkeypatch.delenv('XLA_FLAGS')
+  one = Runner(setup)
+  one.load(path)
+  one.compile()
+  on_one = one.run(3, STEPS, lambda *news: None)['measurement'].metrics
+  assert on_two['val_bpb'] == pytest.approx(on_one['val_bpb'], rel=1e-4)
