@@ -17,6 +17,7 @@ from autoresearch_jax.types import Dataset
 Batch = dict[str, np.ndarray]
 THREADS = 2
 AHEAD = 8  # batches read ahead
+ENDLESS = 1 << 48  # examples; grain's own endless repeat overflows with batches of one
 
 
 def batches(
@@ -88,7 +89,9 @@ def _read_ahead(
 
   # Grain adds the epoch to the seed: neighbouring seeds would share epochs if they stayed close.
   mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-  order = grain.MapDataset.range(examples).shuffle(seed=mixed).repeat()[skip:]
+  order = (
+    grain.MapDataset.range(examples).shuffle(seed=mixed).repeat(ENDLESS // examples + 1)[skip:]
+  )
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD)
   batched = order.batch(int(np.prod(shape)), batch_fn=np.asarray)
   return _closed_after(batched.map(load).to_iter_dataset(options))

@@ -18,11 +18,13 @@ from typing import Self
 import msgspec
 import requests
 
+from autoresearch_jax.data import cache
+
 URL = 'https://huggingface.co/datasets/karpathy/climbmix-400b-shuffle/resolve/main'
 LAST = 6542  # the last shard is always validation
 COMMAND = 'python -m autoresearch_jax.data.prepare --corpus=climbmix'
 MAGIC = b'PAR1'  # a parquet file begins and ends with it
-BLOCK = 1 << 20
+BLOCK = 1 << 16  # bytes written at a time: what a broken connection loses at most
 
 
 class Missing(FileNotFoundError):
@@ -96,9 +98,10 @@ def present(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
   paths = [folder / name(index) for index in wanted(count)]
   missing = [path.name for path in paths if not _complete(path, records.get(path.name))]
   if missing:
+    elsewhere = '' if folder.parent == cache.directory() else f' --cache={folder.parent}'
     raise Missing(
       f'{len(missing)} of {len(paths)} ClimbMix shards are not in {folder} '
-      f'(the first is {missing[0]}). Fetch them with: {COMMAND} --shards={count}'
+      f'(the first is {missing[0]}). Fetch them with: {COMMAND} --shards={count}{elsewhere}'
     )
   return paths
 
@@ -179,12 +182,12 @@ class Downloader:
         faults = 1 if _size(partial) > before else faults + 1
         if faults >= self.attempts:
           raise Unavailable(
-            f'{target.name} could not be fetched from {self.url} in {faults} attempts; the last '
-            f'one ended with: {error} Run the same command again to go on where it stopped.'
+            f'{target.name} could not be fetched from {self.url} in {faults} attempts. '
+            f'Run the same command again to go on where it stopped. What went wrong last: {error}'
           ) from None
         self._wait(faults, error.wait if isinstance(error, _Retry) else None)
     if not _is_parquet(partial):
-      partial.unlink()
+      _discard(partial)
       raise Unavailable(
         f'{self.url}/{target.name} did not answer with a parquet file. Check --url.'
       )
@@ -232,7 +235,7 @@ def _agree(answer: requests.Response, partial: pathlib.Path, had: int) -> tuple[
   if code in (408, 425, 429) or code >= 500:
     raise _Retry(f'the server answered {code} {answer.reason}.', _retry_after(answer))
   if code == 416:  # what is here is no beginning of what is there
-    partial.unlink(missing_ok=True)
+    _discard(partial)
     raise _Retry('the server no longer has what was fetched before; starting again.')
   if code == 404:
     raise Unavailable(
@@ -244,7 +247,7 @@ def _agree(answer: requests.Response, partial: pathlib.Path, had: int) -> tuple[
   if code == 206:
     match = re.fullmatch(r'bytes (\d+)-\d+/(\d+|\*)', answer.headers.get('Content-Range', ''))
     if match is None or int(match[1]) != had:
-      partial.unlink(missing_ok=True)
+      _discard(partial)
       raise _Retry('the server answered with another part than was asked for; starting again.')
     return had, int(match[2]) if match[2] != '*' else 0
   return 0, int(answer.headers.get('Content-Length', 0))
@@ -267,6 +270,11 @@ def _remember(partial: pathlib.Path, tag: str | None) -> None:
 def _tag(partial: pathlib.Path) -> str:
   path = partial.with_suffix('.etag')
   return path.read_text(encoding='utf-8') if path.exists() else ''
+
+
+def _discard(partial: pathlib.Path) -> None:
+  partial.unlink(missing_ok=True)
+  _forget(partial)
 
 
 def _forget(partial: pathlib.Path) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 
 from autoresearch_jax.data import cache as caching
 from autoresearch_jax.data import corpus as corpora
-from autoresearch_jax.data import packing, tokenizer
+from autoresearch_jax.data import packing
+from autoresearch_jax.data import tokenizer as tokenizers
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.types import Dataset
 
@@ -42,7 +43,7 @@ class LanguageModel:
   validation_tokens: int = 131_072
   evaluation_batch: int = 32
   shards: int = 10
-  tokenizer_characters: int = tokenizer.TRAINING_CHARACTERS
+  tokenizer_characters: int = tokenizers.TRAINING_CHARACTERS
 
   def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
@@ -82,6 +83,10 @@ class LanguageModel:
       fingerprint=hashlib.sha256(f'{key} {content}'.encode()).hexdigest(),
     )
 
+  def tokenizer(self, dataset: Dataset) -> tokenizers.Tokenizer:
+    """The one that made a prepared dataset."""
+    return tokenizers.Tokenizer.load(pathlib.Path(dataset.train).parent / 'tokenizer.json')
+
   def hidden(self) -> tuple[pathlib.Path, ...]:
     """The held-out sources, and everything prepared in the default cache."""
     home = caching.directory()
@@ -96,12 +101,12 @@ class LanguageModel:
   def _key(self, source: corpora.Corpus) -> str:
     """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
     options = dataclasses.asdict(self) | {'evaluation_batch': None}
-    parts = (FORMAT, options, tokenizer.PATTERN, source.fingerprint())
+    parts = (FORMAT, options, tokenizers.PATTERN, source.fingerprint())
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
   def _make(self, source: corpora.Corpus, folder: pathlib.Path, say: Callable[[str], None]) -> None:
     say(f'Training a tokenizer of {self.vocab_size} tokens on the {self.corpus} corpus.')
-    tokens = tokenizer.train(source.train(), self.vocab_size, self.tokenizer_characters)
+    tokens = tokenizers.train(source.train(), self.vocab_size, self.tokenizer_characters)
     tokens.save(folder / 'tokenizer.json')
     np.save(folder / 'token_bytes.npy', tokens.token_bytes)
     say(f'Packing rows of {self.sequence_length + 1} tokens.')
@@ -118,7 +123,7 @@ class LanguageModel:
   def _pack(
     self,
     documents: Iterable[str],
-    tokens: tokenizer.Tokenizer,
+    tokens: tokenizers.Tokenizer,
     folder: pathlib.Path,
     most: int | None,
   ) -> int:
