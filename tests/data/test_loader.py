@@ -155,15 +155,15 @@ def test_an_evaluation_batch_that_does_not_divide_is_refused(language):
 
 
 def test_closing_ends_the_threads(language):
-  before = threading.active_count()
+  before = set(threading.enumerate())
   batches = loader.batches(language, 5, 8, 1)
   next(batches)
-  assert threading.active_count() > before
+  started = set(threading.enumerate()) - before
+  assert started
   batches.close()
-  deadline = time.monotonic() + 5
-  while threading.active_count() > before and time.monotonic() < deadline:
-    time.sleep(0.01)
-  assert threading.active_count() == before
+  for thread in started:
+    thread.join(timeout=5)
+    assert not thread.is_alive()
 
 
 def test_batches_come_much_faster_than_a_small_model_takes_them(tmp_path):
