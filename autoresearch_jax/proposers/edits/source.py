@@ -1,0 +1,214 @@
+"""One program file as a libcst tree: its constants, its scopes, and rewriting them.
+
+Whatever is not rewritten keeps every byte. Nothing here knows why anything is changed.
+"""
+
+import ast
+import contextlib
+import functools
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import libcst as cst
+
+Scope = cst.FunctionDef | cst.ClassDef
+OPERATORS = {
+  ast.Add: operator.add,
+  ast.Sub: operator.sub,
+  ast.Mult: operator.mul,
+  ast.FloorDiv: operator.floordiv,
+  ast.LShift: operator.lshift,
+  ast.Pow: operator.pow,
+}
+LARGEST_EXPONENT = 64  # of an int expression such as 2**19
+READ_BY_ENGINE = frozenset({'BATCH_SIZE'})  # the contract's; no line of the program need read it
+
+
+class Source:
+  """A parsed file. Raises libcst.ParserSyntaxError."""
+
+  def __init__(self, text: str):
+    self.text = text
+    self.module = cst.parse_module(text)
+
+  @functools.cached_property
+  def constants(self) -> dict[str, Any]:
+    """Values of the ALL_CAPS literals set once at the top level and read by file or engine."""
+    found: dict[str, list[Any]] = {}
+    for statement in self.module.body:
+      for name, value in _assigned(statement):
+        if name.isupper():
+          found.setdefault(name, []).append(_literal(value))
+    read = self._names_read() | READ_BY_ENGINE
+    return {n: v[0] for n, v in found.items() if len(v) == 1 and v[0] is not None and n in read}
+
+  def with_constants(self, values: Mapping[str, Any]) -> str:
+    """The text with top-level constants set to `values`."""
+    body = [_with_values(statement, values) for statement in self.module.body]
+    return self.module.with_changes(body=body).code
+
+  def scope(self, path: str) -> Scope | None:
+    """The class or function at a dotted path, such as `Attention.__call__`."""
+    found: Scope | None = None
+    body: Sequence[cst.CSTNode] = self.module.body
+    for name in path.split('.'):
+      matches = [s for s in body if isinstance(s, Scope) and s.name.value == name]
+      if len(matches) != 1:
+        return None
+      found = matches[0]
+      body = found.body.body
+    return found
+
+  def replaced(self, changes: Sequence[tuple[cst.CSTNode, Any]]) -> str:
+    """The text with nodes of the tree (by identity) replaced by others."""
+    return self.module.visit(_Replacing(changes)).code  # pyright: ignore[reportAttributeAccessIssue]
+
+  def imports(self, module: str, name: str) -> bool:
+    """Whether the file has `import module`, or `import module as name`."""
+    wanted = {(module, None if module == name else name)}
+    return any(
+      (alias.name, alias.asname) in wanted
+      for node in self._tree.body
+      if isinstance(node, ast.Import)
+      for alias in node.names
+    )
+
+  @functools.cached_property
+  def _tree(self) -> ast.Module:
+    return ast.parse(self.text)
+
+  def _names_read(self) -> set[str]:
+    return {
+      node.id
+      for node in ast.walk(self._tree)
+      if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+
+
+class _Replacing(cst.CSTTransformer):
+  def __init__(self, changes: Sequence[tuple[cst.CSTNode, Any]]):
+    super().__init__()
+    self.changes = {id(node): new for node, new in changes}
+
+  def on_visit(self, node: cst.CSTNode) -> bool:
+    return id(node) not in self.changes
+
+  def on_leave(self, original_node: cst.CSTNode, updated_node: Any) -> Any:
+    return self.changes.get(id(original_node), updated_node)
+
+
+def canonical(expression: str) -> str:
+  """The same for expressions that differ only in layout, quotes or redundant parentheses."""
+  return ast.dump(ast.parse(expression.strip(), mode='eval'))
+
+
+def code_of(node: cst.CSTNode) -> str:
+  return cst.Module(body=[]).code_for_node(node)
+
+
+def matches(node: cst.BaseExpression, pattern: str) -> bool:
+  """Whether the node is the expression with this canonical form."""
+  # What spans lines is valid on its own only within parentheses; ast.dump shows none.
+  return canonical(f'({code_of(node)})') == pattern
+
+
+def expressions(node: cst.CSTNode) -> Iterator[cst.BaseExpression]:
+  """All expressions below the node, the outermost first."""
+  for child in node.children:
+    if isinstance(child, cst.BaseExpression):
+      yield child
+    yield from expressions(child)
+
+
+def statements(scope: Scope) -> Iterator[cst.SimpleStatementLine]:
+  """The simple statements of a function at any depth, those of functions within it left out."""
+  yield from _statements(scope.body)
+
+
+def _statements(block: cst.CSTNode) -> Iterator[cst.SimpleStatementLine]:
+  for child in block.children:
+    if isinstance(child, cst.SimpleStatementLine):
+      yield child
+    elif not isinstance(child, Scope):
+      yield from _statements(child)
+
+
+def assignment(statement: cst.CSTNode) -> tuple[str, cst.BaseExpression] | None:
+  """(target as text, value) of a line that is one plain assignment, else None."""
+  if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
+    only = statement.body[0]
+    if isinstance(only, cst.Assign) and len(only.targets) == 1:
+      return code_of(only.targets[0].target), only.value
+    if isinstance(only, cst.AnnAssign) and only.value is not None:
+      return code_of(only.target), only.value
+  return None
+
+
+def returned(statement: cst.CSTNode) -> cst.BaseExpression | None:
+  """The value of a line that is a return, else None."""
+  if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Return):
+    return statement.body[0].value
+  return None
+
+
+def literal(value: Any, like: str = '') -> str:
+  """The value as Python text; a power of two stays `2**n` where `like`, the old text, was one."""
+  if like.replace(' ', '').startswith('2**') and isinstance(value, int) and value > 0:
+    exponent = value.bit_length() - 1
+    if value == 2**exponent:
+      return f'2**{exponent}'
+  return repr(value)
+
+
+def _assigned(statement: cst.CSTNode) -> list[tuple[str, cst.BaseExpression]]:
+  pair = assignment(statement)
+  return [pair] if pair else []
+
+
+def _with_values(statement: Any, values: Mapping[str, Any]) -> Any:
+  pair = assignment(statement)
+  if pair is None or pair[0] not in values:
+    return statement
+  name, value = pair
+  if isinstance(value, cst.Tuple) and _is_prefix(value, values[name]):
+    new: cst.BaseExpression = _shortened(value, len(values[name]))
+  else:
+    new = cst.parse_expression(literal(values[name], code_of(value)))
+  only = statement.body[0].with_changes(value=new)
+  return statement.with_changes(body=[only])
+
+
+def _is_prefix(value: cst.Tuple, wanted: Any) -> bool:
+  old = _literal(value)
+  return isinstance(old, tuple) and 1 < len(wanted) < len(old) and old[: len(wanted)] == wanted
+
+
+def _shortened(value: cst.Tuple, length: int) -> cst.Tuple:
+  """The first elements, laid out as they were; what followed the last comma stays the last's."""
+  kept = list(value.elements[:length])
+  kept[-1] = kept[-1].with_changes(comma=value.elements[-1].comma)
+  return value.with_changes(elements=kept)
+
+
+def _literal(node: cst.BaseExpression) -> Any:
+  """The value of a literal or of an int expression such as 2**19; None for anything else."""
+  tree = ast.parse(f'({code_of(node)})', mode='eval').body
+  with contextlib.suppress(ValueError, TypeError, SyntaxError):
+    return ast.literal_eval(tree)
+  return _int(tree)
+
+
+def _int(tree: ast.AST) -> int | None:
+  if isinstance(tree, ast.Constant) and type(tree.value) is int:
+    return tree.value
+  if not isinstance(tree, ast.BinOp) or type(tree.op) not in OPERATORS:
+    return None
+  left, right = _int(tree.left), _int(tree.right)
+  if left is None or right is None:
+    return None
+  if isinstance(tree.op, ast.Pow | ast.LShift) and not 0 <= right <= LARGEST_EXPONENT:
+    return None
+  with contextlib.suppress(ZeroDivisionError):
+    return OPERATORS[type(tree.op)](left, right)
+  return None
