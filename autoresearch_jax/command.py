@@ -24,10 +24,8 @@ def config_of(flag: flags.FlagHolder) -> Config:
       raise ConfigError('Which run? Name a config file, for instance --config=configs/digits.py.')
     return from_config_dict(values)
   except (OSError, ImportError) as error:  # ml_collections keeps a failure to load for now
-    cause = _short(error).rpartition('Failed loading config file')[2].partition('Attempted')[2]
-    raise ConfigError(
-      f'--config names a file that cannot be loaded: {cause or _short(error)}.'
-    ) from None
+    cause = _short(error).rpartition('Attempted ')[2]
+    raise ConfigError(f'--config names a file that cannot be loaded: {cause}.') from None
 
 
 def _parsed(arguments: Sequence[str]) -> list[str]:
@@ -44,7 +42,7 @@ def _parsed(arguments: Sequence[str]) -> list[str]:
 
 
 def _last_cause(text: str) -> str:
-  """absl puts the traceback of a failing config file into its message; its last line says why."""
+  """Absl puts the traceback of a failing config file into its message; its last line says why."""
   if 'Traceback' not in text:
     return text
   kind, _, why = text.strip().splitlines()[-1].partition(': ')

@@ -55,8 +55,9 @@ class LedgerError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Started:
-  """The run began; always event 0. dataset: fingerprint of the data that metrics refer to.
+  """The run began; event 0, or the last one before the first proposal (a false start came before).
 
+  dataset: fingerprint of the data that metrics refer to.
   config: a Config as plain data. tag: names the branch `autoresearch/<tag>`. versions: of
   packages that can change a result.
   """
@@ -229,9 +230,10 @@ class Ledger:
       expected = index + 1
     self._next, self._checksum = expected, checksum
 
-  def _rows(self) -> Iterator[tuple[int, str, int | None, float, str, str]]:
+  def _rows(self) -> list[tuple[int, str, int | None, float, str, str]]:
+    """All rows at one moment: no read transaction stays open while the caller works."""
     with _sentences(self.path):
-      yield from self._connection.execute('SELECT * FROM events ORDER BY "index"')
+      return self._connection.execute('SELECT * FROM events ORDER BY "index"').fetchall()
 
   def _record(
     self, index: int, kind: str, trial: int | None, when: float, body: str, texts: dict[str, str]

@@ -38,6 +38,8 @@ def research(config: Config, directory: pathlib.Path) -> int:
     start, minds = starting_program(config), assembly.minds(config)
     dataset = assembly.dataset(config, _say)
     history, states = begin(ledger, config, minds.strategy, minds.acceptance, dataset.fingerprint)
+    if history.trials:
+      _say(f'resuming after {len(history.trials)} trials')
     executor = assembly.executor(config, workspace.scratch, lambda _: None)
     try:
       with StopSignals() as stop, live.view(history) as view:

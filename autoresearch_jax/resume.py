@@ -26,11 +26,10 @@ def begin(
   dataset: fingerprint of the data. Raises ConfigError when the ledger belongs to another config
   or other data, LedgerError when it cannot be replayed.
   """
-  first = next(ledger.records(), None)
+  history = History.of(ledger.records())
   event: Event = Started(to_builtins(config), tag_of(config.name), dataset, versions())
-  if first is not None:
-    assert isinstance(first.event, Started)
-    _require_same_run(ledger, first.event, config, dataset)
+  if history.started is not None and history.turn:  # else nothing was tried with what it says
+    _require_same_run(ledger, history.started, config, dataset)
     event = Resumed(versions())
     replay(ledger.records(), strategy, acceptance)  # before the session leaves a trace
   ledger.append(event)

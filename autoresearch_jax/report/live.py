@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.ledger import Decided, Declined, Edited, Record, Resumed, Stopped
+from autoresearch_jax.ledger import Decided, Declined, Edited, Record, Resumed
 from autoresearch_jax.report.summary import duration, figures, gain_over
 from autoresearch_jax.types import Decision, Progress, Status, Trial
 from autoresearch_jax.wording import one_line
@@ -132,8 +132,6 @@ def event_line(record: Record, history: History) -> str:
       return f'{"the proposer failed" if failed else "nothing proposed"}: {one_line(reason, 300)}'
     case Resumed():
       return f'resumed after {len(history.trials)} trials'
-    case Stopped(reason=reason):
-      return f'stopped: {one_line(reason, 300)}'
   return ''
 
 

@@ -41,7 +41,7 @@ def figures(history: History, running_seconds: float = 0.0) -> Figures:
     kept=len(history.kept),
     crashed=sum(verdict.decision == Decision.CRASH for verdict in verdicts),
     an_hour=len(history.trials) / wall * 3600 if wall else 0.0,
-    busy=history.training_seconds / wall if wall else 0.0,
+    busy=min(1.0, history.training_seconds / wall) if wall else 0.0,
     wall_seconds=wall,
     best=best,
     value=best.metric(objective.metric) if best else None,

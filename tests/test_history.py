@@ -1,0 +1,116 @@
+"""What the events mean: the same ledger always gives the same trials and the same states."""
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_run import Arithmetic, run, ticking
+
+from autoresearch_jax import types
+from autoresearch_jax.acceptance.noise import Noise
+from autoresearch_jax.history import History, generator, replay, rows
+from autoresearch_jax.ledger import Declined, Ledger, LedgerError, Proposed
+from autoresearch_jax.search.greedy import Greedy
+
+
+@dataclasses.dataclass(frozen=True)
+class Wandering:
+  """A strategy whose every answer depends on its state, its random numbers and what it was told."""
+
+  def init(self, objective):
+    del objective
+    return {'asked': 0, 'told': [], 'drawn': 0.0}
+
+  def ask(self, state, rng):
+    drawn = rng.random()
+    parent = state['told'][int(rng.integers(len(state['told'])))]
+    proposal = types.Proposal(types.Operation.IMPROVE, (parent,), seeds=(int(rng.integers(9)),))
+    return proposal, {**state, 'asked': state['asked'] + 1, 'drawn': state['drawn'] + drawn}
+
+  def tell(self, state, trial):
+    return {**state, 'told': [*state['told'], trial.id]}
+
+
+def replayed(directory, strategy=None, acceptance=None):
+  with Ledger.read(directory / 'ledger.db') as ledger:
+    return replay(ledger.records(), strategy or Greedy(), acceptance or Noise())
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+  slots=st.integers(1, 3),
+  sessions=st.lists(st.integers(1, 8), min_size=1, max_size=3),
+  strategy=st.sampled_from([Greedy(), Wandering()]),
+)
+def test_replay_equals_the_live_state_byte_for_byte(tmp_path_factory, slots, sessions, strategy):
+  directory = tmp_path_factory.mktemp('run')
+  for number in range(len(sessions)):
+    live = run(
+      directory, sum(sessions[: number + 1]), strategy=strategy, executor=Arithmetic(slots=slots)
+    )
+  history, states = replayed(directory, strategy)
+  assert states.encoded() == live.states.encoded()
+  assert msgspec.json.encode(history.trials) == msgspec.json.encode(live.history.trials)
+  assert list(history.trials) == list(live.history.trials)
+  assert history.kept == live.history.kept
+
+
+def test_a_declined_proposal_counts_as_never_asked(tmp_path):
+  live = run(tmp_path, 30, strategy=Wandering())
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    events = [record.event for record in ledger.records()]
+  declined = sum(isinstance(event, Declined) for event in events)
+  assert declined > 0
+  assert sum(isinstance(event, Proposed) for event in events) == 30 + declined
+  assert live.states.strategy['asked'] == 29
+
+
+def test_code_that_answers_otherwise_is_found_out(tmp_path):
+  run(tmp_path, 12)
+  with pytest.raises(LedgerError, match='the strategy now answers'):
+    replayed(tmp_path, Wandering())
+  with pytest.raises(LedgerError, match='the acceptance rule now answers'):
+    replayed(tmp_path, acceptance=Noise(threshold=50.0))
+
+
+def test_random_numbers_depend_on_seed_and_turn_alone():
+  draws = {(seed, turn): generator(seed, turn).random() for seed in range(3) for turn in range(3)}
+  assert len(set(draws.values())) == 9
+  assert draws[1, 2] == np.random.default_rng([1, 2]).random()
+
+
+def test_rows_say_what_the_original_would(tmp_path):
+  history = run(tmp_path, 30).history
+  trials, seen = history.trials, set()
+  for row, trial in zip(rows(history), trials.values(), strict=True):
+    status = trial.result.status
+    seen.add(status)
+    if status == types.Status.OK:
+      assert row.value == trial.metric('val_loss')
+      assert row.memory_gb == 1.5
+      assert row.status in ('keep', 'discard')
+    elif status == types.Status.DUPLICATE:
+      first = trials[trial.result.duplicate_of]
+      assert (row.status, row.value) == ('discard', first.metric('val_loss') or 0.0)
+      assert row.description.endswith(f'(duplicate of trial {first.id})')
+    else:
+      assert (row.status, row.value, row.memory_gb) == ('crash', 0.0, 0.0)
+      assert row.description.endswith(f'({status})')
+  assert {types.Status.OK, types.Status.DUPLICATE, types.Status.TIMEOUT} <= seen
+
+
+def test_noise_comes_from_the_seeds_of_the_baseline(tmp_path):
+  assert History().noise() is None
+  history = run(tmp_path, 1).history
+  values = [m.metrics['val_loss'] for m in history.results[0].measurements]
+  assert history.noise() == pytest.approx(np.std(values, ddof=1))
+
+
+def test_the_pause_before_a_resume_is_no_wall_time(tmp_path):
+  first = run(tmp_path, 2, clock=lambda: 1000.0).history
+  assert first.wall_seconds == 0
+  second = run(tmp_path, 3, clock=ticking(9000.0)).history
+  assert 0 < second.wall_seconds < 30

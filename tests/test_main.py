@@ -1,0 +1,148 @@
+"""The command as a person meets it: its first lines, its exit codes, its sentences."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autoresearch_jax.history import History
+from autoresearch_jax.ledger import Ledger, Stopped
+
+HERE = pathlib.Path(__file__).parent
+SYNTHETIC = HERE / 'synthetic_command.py'
+
+
+def start(*flags, workdir=None, command=(str(SYNTHETIC), f'--config={SYNTHETIC}'), **options):
+  where = [f'--workdir={workdir}'] if workdir else []
+  return subprocess.Popen(
+    [sys.executable, *command, *where, *flags],
+    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+  )  # fmt: skip
+
+
+def finish(*flags, **options):
+  with start(*flags, **options) as process:
+    out, err = process.communicate(timeout=60)
+  return process.returncode, out, err
+
+
+def history(workdir):
+  with Ledger.read(workdir / 'ledger.db') as ledger:
+    return History.of(ledger.records())
+
+
+def wait_for(line, process):
+  for found in process.stdout:
+    if line in found:
+      return
+  raise AssertionError(f'{line!r} was never printed; the last words: {process.stderr.read()}')
+
+
+def test_the_controller_never_imports_jax():
+  code = (
+    'import sys, autoresearch_jax.main\n'
+    'print([name for name in ("jax", "flax", "optax") if name in sys.modules])'
+  )
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  assert done.stdout == '[]\n'
+
+
+@pytest.mark.slow
+def test_a_run_from_beginning_to_end(tmp_path):
+  code, out, err = finish(workdir=tmp_path / 'run')
+  assert (code, err) == (0, '')
+  lines = out.splitlines()
+  words = [line.split()[0] for line in lines[:9]]
+  assert words == ['config', 'platform', 'problem', 'proposer', 'strategy', 'acceptance',
+                   'isolation', 'workdir', 'branch']  # fmt: skip
+  assert f'Log: {tmp_path}/run/results.tsv' in lines
+  for name in ('ledger.db', 'results.tsv', 'progress.png', 'repo/model.py'):
+    assert (tmp_path / 'run' / name).exists()
+  assert len(history(tmp_path / 'run').trials) == 5
+
+  code, out, err = finish(workdir=tmp_path / 'run')
+  assert (code, err) == (0, '')
+  assert 'All 5 trials that config.search.max_trials allows are done.' in out
+
+  code, out, err = finish('--config.search.max_trials=7', workdir=tmp_path / 'run')
+  assert (code, err) == (0, '')
+  assert 'resuming after 5 trials' in out
+  assert len(history(tmp_path / 'run').trials) == 7
+
+  code, out, err = finish('--config.budget.amount=9', workdir=tmp_path / 'run')
+  assert code == 2
+  assert 'config.budget.amount is 9.0 here and was 2.0.' in err
+  assert len(err.splitlines()) == 1
+
+
+SENTENCES = [
+  (['--config.seeed=1'], 'there is no such field: seeed'),
+  (['--config.seed=x'], '--config.seed=x'),
+  (['--config=nowhere.py'], 'nowhere.py'),
+  (['--config.search.strategy=tabu'], "There is no strategy 'tabu'; there are:"),
+  (['--config.executor=abacus'], "There is no executor 'abacus'; there are:"),
+  (['--config.program=nothing'], "config.program is 'nothing'; there is no such folder."),
+  (['--config.editable=("other.py",)'], 'does not give the files'),
+  (['--config.direction=up'], 'config.direction'),
+  (['extra'], "'extra' is no flag"),
+  (['--unknown=1'], 'unknown'),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('flags', 'sentence'), SENTENCES)
+def test_what_does_not_fit_is_one_sentence_and_exit_code_2(tmp_path, flags, sentence):
+  code, _, err = finish(*flags, workdir=tmp_path / 'run')
+  assert code == 2
+  assert sentence in err
+  assert 'Traceback' not in err
+  assert len(err.strip().splitlines()) == 1
+
+
+def test_a_variant_that_does_not_exist_is_one_sentence(tmp_path):
+  command = ('-m', 'autoresearch_jax.main', '--config=configs/gpt_small.py:abacus')
+  code, _, err = finish(command=command, cwd=HERE.parent)
+  assert code == 2
+  assert err.startswith("--config: There is no variant 'abacus'")
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_ends_in_good_order(tmp_path, number):
+  with start(
+    '--config.search.max_trials=0', '--config.executor_options.delay=0.1', workdir=tmp_path
+  ) as process:
+    wait_for('trial 2: ', process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+  assert (process.returncode, err) == (128 + number, '')
+  assert f'{number.name} was received' in out
+  assert (tmp_path / 'progress.png').exists()
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    last = list(ledger.records())[-1]
+  assert isinstance(last.event, Stopped)
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+  with start('--config.executor_options.delay=60.0', workdir=tmp_path) as process:
+    wait_for('trial 0: baseline', process)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == -signal.SIGINT
+  assert history(tmp_path).running == [0]
+
+
+@pytest.mark.slow
+def test_a_second_start_names_the_first(tmp_path):
+  with start('--config.executor_options.delay=60.0', workdir=tmp_path) as process:
+    wait_for('trial 0: baseline', process)
+    code, _, err = finish(workdir=tmp_path)
+    process.kill()
+    process.communicate()
+  assert code == 2
+  assert f'is in use by the process with pid {process.pid}' in err

@@ -1,0 +1,386 @@
+"""The loop: nothing is lost or doubled wherever it is killed, and it says why it stops."""
+
+import dataclasses
+
+import pytest
+import synthetic_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_run import START, Arithmetic, Nudge, run, ticking
+
+from autoresearch_jax import types
+from autoresearch_jax.config import ConfigError
+from autoresearch_jax.history import replay
+from autoresearch_jax.ledger import (
+  Decided,
+  Declined,
+  Edited,
+  Finished,
+  Ledger,
+  LedgerError,
+  Proposed,
+  Resumed,
+  Stopped,
+)
+from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.research import PATIENCE
+from autoresearch_jax.search.greedy import Greedy
+from autoresearch_jax.workspace import Workspace
+
+TRIALS = 12
+
+
+def events(directory):
+  with Ledger.read(directory / 'ledger.db') as ledger:
+    return [record.event for record in ledger.records()]
+
+
+def decisions(directory):
+  """What the run did, sessions left out."""
+  return [event for event in events(directory) if not isinstance(event, Resumed | Stopped)]
+
+
+def of(kind, found):
+  return [event.trial for event in found if isinstance(event, kind)]
+
+
+class Killed(BaseException):
+  """Stands for kill -9: nothing in the library catches it."""
+
+
+class Dying:
+  """Counts the steps that leave a trace and dies at one of them, before or after it is done."""
+
+  def __init__(self, step, late):
+    self.step, self.late, self.count = step, late, 0
+
+  def around(self, function):
+    def guarded(*arguments):
+      self.count += 1
+      now = self.count == self.step
+      if now and not self.late:
+        raise Killed
+      result = function(*arguments)
+      if now:
+        raise Killed
+      return result
+
+    return guarded
+
+
+def run_until_killed(monkeypatch, directory, dying, slots):
+  with monkeypatch.context() as patch:
+    patch.setattr(Ledger, 'append', _method(dying, Ledger.append))
+    for name in ('record_trial', 'record_verdict', 'write_results', '_set_head', '_show_incumbent'):
+      patch.setattr(Workspace, name, _method(dying, getattr(Workspace, name)))
+    patch.setattr(Arithmetic, 'submit', _method(dying, Arithmetic.submit))
+    run(directory, TRIALS, executor=Arithmetic(slots=slots))
+
+
+def _method(dying, function):
+  return dying.around(function)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('undisturbed')
+  run(directory, TRIALS)
+  return decisions(directory)
+
+
+@settings(max_examples=12, deadline=None)
+@given(steps=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=3))
+def test_killed_at_any_step_it_goes_on_as_if_nothing_had_happened(
+  tmp_path_factory, undisturbed, steps
+):
+  directory = tmp_path_factory.mktemp('killed')
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    for step, late in steps:
+      try:
+        run_until_killed(monkeypatch, directory, Dying(step, late), slots=1)
+      except Killed:
+        continue
+  live = run(directory, TRIALS)
+  assert decisions(directory) == undisturbed
+  with Ledger.read(directory / 'ledger.db') as ledger:
+    assert replay(ledger.records(), Greedy(), live.acceptance)[1] == live.states
+
+
+@settings(max_examples=10, deadline=None)
+@given(steps=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=3))
+def test_with_trials_side_by_side_none_is_lost_or_doubled(tmp_path_factory, steps):
+  directory = tmp_path_factory.mktemp('killed')
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    for step, late in steps:
+      try:
+        run_until_killed(monkeypatch, directory, Dying(step, late), slots=3)
+      except Killed:
+        continue
+  run(directory, TRIALS, executor=Arithmetic(slots=3))
+  found = events(directory)
+  assert of(Edited, found) == list(range(TRIALS))
+  for kind in (Finished, Decided):
+    assert sorted(of(kind, found)) == list(range(TRIALS))
+  assert len((directory / 'results.tsv').read_text().splitlines()) == TRIALS + 1
+
+
+def test_the_baseline_comes_first_and_alone(tmp_path):
+  executor = Arithmetic(slots=4)
+  live = run(tmp_path, 6, executor=executor)
+  found = events(tmp_path)
+  assert found[1] == Proposed(0, types.Proposal(types.Operation.DRAFT, seeds=(0, 1, 2)))
+  assert [type(event) for event in found[2:5]] == [Edited, Finished, Decided]
+  assert live.history.edits[0].program == START
+  assert executor.submitted[0].known == {}
+  assert executor.submitted[0].budget == synthetic_run.SPEC.budget
+
+
+def test_all_slots_are_kept_busy(tmp_path):
+  under_way = []
+
+  class Watching(Arithmetic):
+    def wait(self, timeout):
+      under_way.append(len(self.queue))
+      return super().wait(timeout)
+
+  run(tmp_path, 30, executor=Watching(slots=3))
+  assert under_way[0] == 1
+  assert max(under_way) == 3
+  assert under_way.count(3) > 20
+
+
+def test_a_failed_baseline_stops_the_run(tmp_path):
+  live = run(tmp_path, executor=Arithmetic(fail_baseline=True))
+  assert live.failed
+  assert events(tmp_path)[-1].reason.startswith('The baseline failed, so nothing can be compared')
+  again = run(tmp_path)
+  assert again.failed
+  assert of(Proposed, events(tmp_path)) == [0]
+
+
+def test_the_limit_counts_the_baseline_and_may_be_raised(tmp_path):
+  assert run(tmp_path, 1).history.next_trial == 1
+  assert run(tmp_path, 1).history.next_trial == 1
+  assert 'All 1 trials' in events(tmp_path)[-1].reason
+  assert run(tmp_path, 4).history.next_trial == 4
+  assert run(tmp_path, 2).history.next_trial == 4
+
+
+@dataclasses.dataclass
+class Failing:
+  error: Exception
+
+  def propose(self, proposal, context, rng):
+    raise self.error
+
+
+@pytest.mark.parametrize(
+  ('error', 'failed'), [(NothingToPropose('Nothing left.'), False), (OSError('No line.'), True)]
+)
+def test_a_proposer_that_gives_nothing_is_asked_a_few_times(tmp_path, error, failed):
+  run(tmp_path, proposer=Failing(error))
+  *_, last, stopped = events(tmp_path)
+  assert isinstance(last, Declined)
+  assert last.failed == failed
+  assert str(error) in last.reason
+  assert len(of(Declined, events(tmp_path))) == PATIENCE
+  assert stopped == Stopped(f'{PATIENCE} proposals in a row came to nothing.')
+  assert run(tmp_path, 5).history.next_trial == 5  # with a proposer that has ideas again
+
+
+@dataclasses.dataclass
+class Writing:
+  """Gives the same edit each time."""
+
+  edit: types.Edit
+
+  def propose(self, proposal, context, rng):
+    return self.edit
+
+
+CLAIM = types.Hypothesis('It is better.')
+
+
+@pytest.mark.parametrize(
+  ('edit', 'sentence'),
+  [
+    (types.Edit(START.with_text('Z = 1\n', 'notes.py'), 'x', CLAIM), 'changes notes.py; only mod'),
+    (types.Edit(START.with_text('Z = 1\n', 'new.py'), 'x', CLAIM), 'changes new.py; only model.py'),
+    (types.Edit(types.Program(START.files, 'notes.py'), 'x', CLAIM), 'makes notes.py the entry'),
+    (types.Edit(START.with_text('X = "\ud800"'), 'x', CLAIM), 'surrogates not allowed'),
+    (types.Edit(START, 7, CLAIM), 'Expected `str`, got `int`'),
+    ('nonsense', 'Expected `object`, got `str`'),
+  ],
+)
+def test_an_edit_that_breaks_the_rules_is_recorded_and_goes_no_further(tmp_path, edit, sentence):
+  live = run(tmp_path, proposer=Writing(edit))
+  assert sentence in events(tmp_path)[-2].reason
+  assert live.history.next_trial == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+  """A strategy that always asks for the same."""
+
+  proposal: types.Proposal
+
+  def init(self, objective):
+    return None
+
+  def ask(self, state, rng):
+    return self.proposal, state
+
+  def tell(self, state, trial):
+    return state
+
+
+@pytest.mark.parametrize('operation', [types.Operation.REPLICATE, types.Operation.PROMOTE])
+def test_the_same_program_again_needs_no_proposer_and_is_no_duplicate(tmp_path, operation):
+  executor = Arithmetic()
+  asked = types.Proposal(operation, (0,), fidelity=2.0, seeds=(7, 8))
+  live = run(tmp_path, 2, strategy=Fixed(asked), proposer=Failing(OSError()), executor=executor)
+  request = executor.submitted[-1]
+  assert (request.program, request.seeds, request.known) == (START, (7, 8), {})
+  assert request.budget == types.Budget(4.0, 'steps')
+  assert live.history.trials[1].result.status == types.Status.OK
+
+
+def test_an_edit_that_the_strategy_brings_is_taken(tmp_path):
+  edit = types.Edit(START.with_text('X = 1.0\nY = 0.0\n'), 'set X', CLAIM)
+  asked = types.Proposal(types.Operation.IMPROVE, (0,), edit=edit)
+  live = run(tmp_path, 2, strategy=Fixed(asked), proposer=Failing(OSError()))
+  assert live.history.edits[1] == edit
+
+
+def test_parents_that_do_not_exist_are_the_strategys_mistake(tmp_path):
+  run(tmp_path, strategy=Fixed(types.Proposal(types.Operation.IMPROVE, (9,))))
+  assert 'The strategy named parents (9,)' in events(tmp_path)[-2].reason
+
+
+def test_a_proposer_sees_parents_history_and_what_was_tried(tmp_path):
+  seen = []
+
+  class Looking(Nudge):
+    def propose(self, proposal, context, rng):
+      seen.append(context)
+      return super().propose(proposal, context, rng)
+
+  live = run(tmp_path, 6, proposer=Looking())
+  last = seen[-1]
+  assert last.parents[0] == live.history.edits[live.history.proposals[5].parents[0]].program
+  assert last.editable == ('model.py',)
+  assert last.tried == {live.history.edits[trial].program.digest for trial in range(5)}
+  with pytest.raises(TypeError):
+    last.history[99] = None
+
+
+def test_known_programs_are_those_tried_at_the_same_budget(tmp_path):
+  executor = Arithmetic()
+  live = run(tmp_path, 10, executor=executor)
+  known = executor.submitted[-1].known
+  results = live.history.results
+  assert known == {
+    results[trial].fingerprint: trial
+    for trial in range(9)
+    if results[trial].status != types.Status.DUPLICATE
+  }
+  assert live.history.known(0.5) == {}
+
+
+class Broken(Arithmetic):
+  """Returns what no executor should."""
+
+  def wait(self, timeout):
+    news = super().wait(timeout)
+    if not news or not news[1].trial:
+      return news
+    result = news[1]
+    measurement = types.Measurement(0, {'val_loss': self.value}, types.Cost())
+    return [types.Result(99, types.Status.OK), dataclasses.replace(result, status=types.Status.OK,
+            measurements=(measurement,)), result]  # fmt: skip
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 'text'])
+def test_a_result_that_cannot_be_recorded_is_a_crash(tmp_path, value):
+  executor = Broken()
+  executor.value = value
+  live = run(tmp_path, 3, executor=executor)
+  for trial in (1, 2):
+    assert live.history.results[trial].status == types.Status.CRASH
+    assert 'cannot be recorded' in live.history.results[trial].reason
+  assert sorted(of(Finished, events(tmp_path))) == [0, 1, 2]
+
+
+def test_a_result_without_the_metric_is_a_crash(tmp_path):
+  class Blank(Arithmetic):
+    def measured(self, x, y, luck, seed, request):
+      return types.Measurement(seed, {'other': 1.0}, types.Cost())
+
+  live = run(tmp_path, executor=Blank())
+  assert live.failed
+  assert live.history.trials[0].verdict.reason == 'The executor measured no finite val_loss.'
+
+
+def test_a_stop_leaves_running_trials_for_the_next_start(tmp_path):
+  stop = ['']
+
+  class Interrupted(Arithmetic):
+    def wait(self, timeout):
+      news = super().wait(timeout)
+      if len(self.submitted) == 4:
+        stop[0] = 'enough'
+        return [types.Result(3, types.Status.CRASH, 'The runner was interrupted.')]
+      return news
+
+  live = run(tmp_path, executor=Interrupted(), stop=lambda: stop[0])
+  assert events(tmp_path)[-1] == Stopped('enough')
+  assert live.history.running == [3]
+  assert 3 in run(tmp_path, 5).history.trials
+  assert of(Edited, events(tmp_path)) == [0, 1, 2, 3, 4]
+
+
+def test_another_config_or_other_data_do_not_resume(tmp_path, monkeypatch):
+  run(tmp_path, 2)
+  before = len(events(tmp_path))
+  original = synthetic_run.config
+  monkeypatch.setattr(synthetic_run, 'config', lambda: original(seed=4, constants={'A': 1}))
+  changed = (
+    r'config\.constants\.A is 1 here and was .absent.; config\.seed is 4 here and was 0\. '
+    r'Only config\.search\.max_trials'
+  )
+  with pytest.raises(ConfigError, match=changed):
+    run(tmp_path, 3)
+  monkeypatch.setattr(synthetic_run, 'config', original)
+  monkeypatch.setattr(
+    synthetic_run, 'begin', lambda *given: begin_with(*given[:-1], 'digest of other data')
+  )
+  with pytest.raises(ConfigError, match='other data'):
+    run(tmp_path, 3)
+  assert len(events(tmp_path)) == before
+
+
+begin_with = synthetic_run.begin
+
+
+def test_before_the_first_trial_the_config_may_still_change(tmp_path, monkeypatch):
+  run(tmp_path, 2, stop=lambda: 'not yet')
+  original = synthetic_run.config
+  monkeypatch.setattr(synthetic_run, 'config', lambda: original(seed=4))
+  assert run(tmp_path, 2).history.config.seed == 4
+
+
+def test_a_strategy_that_changed_its_mind_does_not_resume(tmp_path):
+  run(tmp_path, 4)
+  before = len(events(tmp_path))
+  with pytest.raises(LedgerError, match='cannot be replayed'):
+    run(tmp_path, 6, strategy=Greedy(shown=1))
+  assert len(events(tmp_path)) == before
+
+
+def test_two_runs_of_one_seed_are_the_same(tmp_path):
+  for name in ('one', 'two'):
+    run(tmp_path / name, 10, clock=ticking())
+  assert events(tmp_path / 'one') == events(tmp_path / 'two')
+  assert (tmp_path / 'one' / 'results.tsv').read_bytes() == (
+    tmp_path / 'two' / 'results.tsv'
+  ).read_bytes()
