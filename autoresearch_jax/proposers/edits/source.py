@@ -5,6 +5,7 @@ Whatever is not rewritten keeps every byte. Nothing here knows why anything is c
 
 import ast
 import contextlib
+import dataclasses
 import functools
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,19 +99,31 @@ class _Replacing(cst.CSTTransformer):
     return self.changes.get(id(original_node), updated_node)
 
 
-def canonical(expression: str) -> str:
-  """The same for expressions that differ only in layout, quotes or redundant parentheses."""
-  return ast.dump(ast.parse(expression.strip(), mode='eval'))
+@dataclasses.dataclass(frozen=True)
+class Pattern:
+  """An expression to look for. form: the same whatever the layout, quotes and parentheses."""
+
+  kind: type[cst.BaseExpression]
+  form: str
+
+  def fits(self, node: cst.BaseExpression) -> bool:
+    # The kind first: it turns most nodes away at no cost.
+    return type(node) is self.kind and _form(code_of(node)) == self.form
+
+
+@functools.cache
+def pattern(code: str) -> Pattern:
+  """Looks for the expression that `code` is."""
+  return Pattern(type(cst.parse_expression(code)), _form(code))
+
+
+def _form(code: str) -> str:
+  # What spans lines is valid on its own only within parentheses; ast.dump shows none.
+  return ast.dump(ast.parse(f'({code})', mode='eval'))
 
 
 def code_of(node: cst.CSTNode) -> str:
   return cst.Module(body=[]).code_for_node(node)
-
-
-def matches(node: cst.BaseExpression, pattern: str) -> bool:
-  """Whether the node is the expression with this canonical form."""
-  # What spans lines is valid on its own only within parentheses; ast.dump shows none.
-  return canonical(f'({code_of(node)})') == pattern
 
 
 def expressions(node: cst.CSTNode) -> Iterator[cst.BaseExpression]:

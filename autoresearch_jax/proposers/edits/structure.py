@@ -18,9 +18,9 @@ from autoresearch_jax.proposers.edits.source import (
   Scope,
   Source,
   assignment,
-  canonical,
+  code_of,
   expressions,
-  matches,
+  pattern,
   returned,
   statements,
 )
@@ -76,10 +76,9 @@ class Alternatives:
         yield self._move(source, scope, node, now, option)
 
   def _find(self, scope: Scope) -> tuple[cst.BaseExpression, Alternative] | None:
-    patterns = [(canonical(option.code), option) for option in self.options]
     for node in _candidates(scope, self.site):
-      for pattern, option in patterns:
-        if matches(node, pattern):
+      for option in self.options:
+        if pattern(option.code).fits(node):
           return node, option
     return None
 
@@ -228,9 +227,7 @@ def _candidates(scope: Scope, site: str) -> Iterator[cst.BaseExpression]:
 def _line(scope: Scope, part: Line, on: bool) -> Change | None:
   """Puts the line in, or takes it out, where it stands right after the assignment it belongs to."""
   new = cst.parse_statement(part.code)
-  wanted = assignment(new)
-  assert wanted is not None, f'{part.code} is no assignment'
-  present = [s for s in statements(scope) if _is_assignment(s, *wanted)]
+  present = [s for s in statements(scope) if _same_assignment(s, new)]
   if on:
     after = [s for s in statements(scope) if (assignment(s) or ('',))[0] == part.after]
     if present or not after:
@@ -239,10 +236,12 @@ def _line(scope: Scope, part: Line, on: bool) -> Change | None:
   return (present[0], cst.RemoveFromParent()) if len(present) == 1 else None
 
 
-def _is_assignment(statement: cst.CSTNode, target: str, value: cst.BaseExpression) -> bool:
-  pair = assignment(statement)
-  pattern = canonical(f'({cst.Module(body=[]).code_for_node(value)})')
-  return pair is not None and pair[0] == target and matches(pair[1], pattern)
+def _same_assignment(one: cst.CSTNode, other: cst.CSTNode) -> bool:
+  """Whether two lines assign the same expression to the same target."""
+  first, second = assignment(one), assignment(other)
+  if first is None or second is None or first[0] != second[0]:
+    return False
+  return pattern(code_of(second[1])).fits(first[1])
 
 
 def _swap(scope: Scope, part: Swap, on: bool) -> Change | None:
@@ -254,5 +253,5 @@ def _swap(scope: Scope, part: Swap, on: bool) -> Change | None:
 
 
 def _first(scope: Scope, site: str, code: str) -> cst.BaseExpression | None:
-  pattern = canonical(code)
-  return next((node for node in _candidates(scope, site) if matches(node, pattern)), None)
+  wanted = pattern(code)
+  return next((node for node in _candidates(scope, site) if wanted.fits(node)), None)
