@@ -164,25 +164,19 @@ def _headline(history: History) -> Text:
 
 
 def _running(history: History, trial: int, news: dict[int, Progress]) -> RenderableType:
+  """Two lines: what the trial tries; its bar, phase, loss and step."""
   progress = news.get(trial, Progress(trial, 'trace'))
-  seeds = history.proposals[trial].seeds
-  phase = progress.phase + (f', seed {progress.seed}' if len(seeds) > 1 else '')
-  loss = '' if progress.loss is None else f'loss {progress.loss:.4f}   step {progress.step}'
-  line = Table.grid(padding=(0, 2), expand=True)
-  line.add_column(width=9)
-  line.add_column(ratio=1, no_wrap=True, overflow='ellipsis')
-  line.add_column(width=15)
-  line.add_column(width=26)
-  line.add_column(width=24)
+  several = len(history.proposals[trial].seeds) > 1
+  phase = progress.phase + (f', seed {progress.seed}' if several else '')
+  what = Text.assemble((f'trial {trial}  ', 'bold'), one_line(history.edits[trial].description))
+  what.no_wrap, what.overflow = True, 'ellipsis'
+  line = Table.grid(padding=(0, 2))
   fraction = 1.0 if progress.phase == 'evaluate' else progress.fraction
-  line.add_row(
-    Text(f'trial {trial}', 'bold'),
-    Text(one_line(history.edits[trial].description, 200)),
-    Text(phase, 'cyan'),
-    Text(loss),
-    ProgressBar(total=1.0, completed=fraction, width=24),
-  )
-  return line
+  loss = '' if progress.loss is None else f'loss {progress.loss:.4f}'
+  step = f'step {progress.step}' if progress.step else ''
+  bar = ProgressBar(total=1.0, completed=fraction, width=24)
+  line.add_row(bar, Text(phase, 'cyan'), Text(loss), Text(step, 'bright_black'))
+  return Group(what, line)
 
 
 def _last_trials(history: History) -> Table:

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 import pathlib
+import warnings
 
 import matplotlib.patheffects
 import matplotlib.transforms
@@ -47,7 +48,9 @@ def draw(history: History, path: pathlib.Path) -> None:
   else:
     axes.text(0.5, 0.5, 'no trial has a score yet', transform=axes.transAxes, ha='center')
   new = path.with_name(f'.{path.name}.new')
-  figure.savefig(new, format='png')
+  with warnings.catch_warnings():  # a description may use letters that the font lacks
+    warnings.filterwarnings('ignore', message='Glyph .* missing')
+    figure.savefig(new, format='png')
   new.replace(path)
 
 
@@ -71,7 +74,7 @@ def _frame(axes: Axes, history: History) -> None:
   better = 'lower' if config.direction == 'minimize' else 'higher'
   axes.set_title(
     f'{one_line(config.name)}: {f.trials} trials, {f.kept} kept', loc='left', color=INK,
-    fontsize=14, fontweight='bold',
+    fontsize=14, fontweight='bold', parse_math=False,
   )  # fmt: skip
   if f.gain is not None and f.best is not None and f.best.id != BASELINE:
     noise = '' if f.deviations is None else f' ({f.deviations:.1f} noise deviations)'
@@ -150,11 +153,11 @@ def _labels(axes: Axes, history: History, dots: Dots, up: bool) -> None:
   halo = [matplotlib.patheffects.withStroke(linewidth=2.5, foreground='white')]
   side = 1 if up else -1
   for trial, value in _with_room(axes, sorted(dots.kept), side * LABEL_ANGLE):
-    text = one_line(history.edits[trial].description, LABEL_WIDTH).replace('$', r'\$')
+    text = one_line(history.edits[trial].description, LABEL_WIDTH)
     axes.annotate(
       text, (trial, value), xytext=(4, 5 * side), textcoords='offset points',
       rotation=side * LABEL_ANGLE, rotation_mode='anchor', ha='left', va='center', fontsize=8.5,
-      color=INK, path_effects=halo, zorder=5, annotation_clip=False,
+      parse_math=False, color=INK, path_effects=halo, zorder=5, annotation_clip=False,
     )  # fmt: skip
 
 

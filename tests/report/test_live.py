@@ -1,0 +1,93 @@
+"""The live view shows what goes on, and nobody's text can redraw the terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+from synthetic_run import START, Arithmetic, run, ticking
+
+from autoresearch_jax import types
+from autoresearch_jax.report import live
+
+
+class Evil:
+  """Writes markup and escape sequences where a description goes."""
+
+  def propose(self, proposal, context, rng):
+    del proposal, context
+    program = START.with_text(f'X = {rng.normal():.3f}\nY = 0.0\n')
+    text = '[bold red]markup[/] \x1b[2J\x1b]0;title\x07\nsecond line'
+    return types.Edit(program, text, types.Hypothesis('claim'))
+
+
+def terminal(width=120):
+  return Console(file=io.StringIO(), force_terminal=True, width=width, height=40)
+
+
+def shown(panel, width=120):
+  console = Console(file=io.StringIO(), width=width, height=60)
+  console.print(panel.renderable())
+  return console.file.getvalue()
+
+
+def test_lines_tell_the_story_where_there_is_no_terminal(tmp_path):
+  lines = []
+  run(tmp_path, 12, view=live.Plain(lines.append))
+  assert lines[0].endswith('trial 0: baseline')
+  assert 'trial 0: ok, val_loss 12.968627, keep: ' in lines[1]
+  assert any(': timeout, crash: It went timeout.' in line for line in lines)
+  assert all('\n' not in line for line in lines)
+  assert sum('trial 11: ' in line for line in lines) == 2
+
+
+@pytest.mark.parametrize('reason', ['I have no idea.', 'OSError: the line is down'])
+def test_a_proposer_without_an_idea_is_mentioned(tmp_path, reason):
+  lines = []
+  run(tmp_path, 60, view=live.Plain(lines.append))
+  assert any(line.endswith(reason) for line in lines)
+
+
+class Watched(Arithmetic):
+  """Keeps what the panel showed while a trial ran."""
+
+  def wait(self, timeout):
+    news = super().wait(timeout)
+    if len(self.submitted) == 9 and news:
+      self.panel.progress(news[0])
+      self.seen = shown(self.panel, self.width)
+    return news
+
+
+@pytest.mark.parametrize('width', [60, 120, 200])
+def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
+  panel = live.Terminal(None, terminal(width), ticking())
+  executor = Watched()
+  executor.panel, executor.width = panel, width
+  with panel:
+    run(tmp_path, 10, clock=ticking(), view=panel, executor=executor)
+  assert 'best val_loss' in executor.seen
+  assert 'trial 8' in executor.seen
+  if width == 60:
+    return
+  for part in ('over the baseline', 'loss 2.5000', 'step 1', 'train', 'kept of 8', 'trials an hour',
+               'device busy', 'timeout', 'discard', 'keep'):  # fmt: skip
+    assert part in executor.seen, part
+  assert max(len(line) for line in executor.seen.splitlines()) <= width
+
+
+def test_a_candidates_text_is_text(tmp_path):
+  console, lines = terminal(), []
+  panel = live.Terminal(None, console)
+  with panel:
+    history = run(tmp_path, 4, view=panel, proposer=Evil()).history
+  text = shown(live.Terminal(history, terminal()))
+  assert '[bold red]markup[/] [2J ]0;title second line' in text
+  assert '\x1b[2J' not in console.file.getvalue().replace('\x1b[2K', '')
+  assert '\x07' not in console.file.getvalue()
+  run(tmp_path, 6, view=live.Plain(lines.append), proposer=Evil())
+  assert all(line.isprintable() for line in lines)
+
+
+def test_the_view_fits_the_output():
+  assert isinstance(live.view(None, terminal()), live.Terminal)
+  assert isinstance(live.view(None, Console(file=io.StringIO())), live.Plain)

@@ -1,0 +1,49 @@
+"""The summary's figures are the ledger's."""
+
+import pytest
+from synthetic_run import Arithmetic, run, ticking
+
+from autoresearch_jax.report.__main__ import main
+from autoresearch_jax.report.summary import duration, figures, summary
+
+
+def test_figures_add_up(tmp_path):
+  history = run(tmp_path, 20, clock=ticking()).history
+  f = figures(history)
+  assert f.trials == 20
+  assert f.kept == len(history.kept)
+  assert f.an_hour == pytest.approx(20 / history.wall_seconds * 3600)
+  assert f.busy == pytest.approx(history.training_seconds / history.wall_seconds)
+  assert f.gain == pytest.approx(f.baseline - f.value)
+  assert f.deviations == pytest.approx(f.gain / history.noise())
+  assert figures(history, history.wall_seconds).an_hour == pytest.approx(f.an_hour / 2)
+
+
+def test_the_summary_names_the_best_and_its_gain(tmp_path):
+  text = summary(run(tmp_path, 20, clock=ticking()).history)
+  assert text.startswith('20 trials in 0:0')
+  assert 'The baseline has 12.968627: a gain of ' in text
+  assert 'deviations of the seed noise.' in text
+
+
+def test_the_summary_of_a_run_that_came_to_nothing(tmp_path):
+  history = run(tmp_path, executor=Arithmetic(fail_baseline=True), clock=ticking()).history
+  assert summary(history).endswith('No trial has a score yet.')
+
+
+def test_the_report_command(tmp_path, capsys):
+  run(tmp_path, 3)
+  assert main([str(tmp_path)]) == 0
+  assert (tmp_path / 'progress.png').exists()
+  assert capsys.readouterr().out.startswith('3 trials in 0:00:0')
+  assert main([str(tmp_path / 'nowhere')]) == 2
+  assert 'There is no ledger at' in capsys.readouterr().err
+  assert main([]) == 2
+  assert 'Usage' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('seconds', 'text'), [(0, '0:00:00'), (59.6, '0:01:00'), (3661, '1:01:01'), (90000, '25:00:00')]
+)
+def test_durations_have_hours_first(seconds, text):
+  assert duration(seconds) == text
