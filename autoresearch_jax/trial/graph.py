@@ -1,0 +1,171 @@
+"""A StableHLO module as plain tuples: what the artifact's reader and the fingerprint work on.
+
+MLIR's Python objects are slow to ask twice, so a module is walked once. Locations are dropped,
+and with them all names of variables. Modules come from untrusted code: operations outside the
+dialects below are refused here, and nothing is executed.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax.export
+from jax.interpreters import mlir
+from jaxlib.mlir import ir
+
+DIALECTS = ('stablehlo.', 'chlo.', 'func.')
+# Operations that would wait for, or talk to, something outside the program, or that give other
+# numbers on every run.
+REFUSED = frozenset(
+  f'stablehlo.{name}'
+  for name in ['infeed', 'outfeed', 'send', 'recv', 'all_gather', 'all_reduce', 'all_to_all', 'collective_broadcast', 'collective_permute', 'reduce_scatter', 'cross-replica-sum', 'partition_id', 'replica_id', 'rng', 'create_token', 'after_all', 'get_dimension_size', 'set_dimension_size']
+)
+# Attributes that name things or say where they came from, and change no number.
+UNREAD = frozenset({'sym_name', 'mhlo.frontend_attributes', 'mhlo.sharding', 'jax.result_info'})
+MOST_OPERATIONS = 500_000
+
+
+class GraphError(Exception):
+  """The module can't be read or holds what is refused; the sentence says what."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Op:
+  """One operation of a block. Values are numbered through the function they are in.
+
+  operands, results: numbers of values. attributes: sorted (name, text), symbols left out.
+  symbols: names of functions it refers to. types: texts, of operands and then of results.
+  """
+
+  name: str
+  operands: tuple[int, ...]
+  results: tuple[int, ...]
+  attributes: tuple[tuple[str, str], ...]
+  symbols: tuple[str, ...]
+  types: tuple[str, ...]
+  blocks: tuple['Block', ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Block:
+  """A region's only block. The last operation is its terminator; its operands are returned."""
+
+  arguments: tuple[int, ...]
+  types: tuple[str, ...]
+  ops: tuple[Op, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Graph:
+  """All functions of a module by name; `main` is what is called. size: number of operations."""
+
+  functions: dict[str, Block]
+  size: int
+
+  @property
+  def main(self) -> Block:
+    return self.functions['main']
+
+  def ops(self) -> list[Op]:
+    """All operations of all functions, those in regions too."""
+    found: list[Op] = []
+    blocks = list(self.functions.values())
+    while blocks:
+      for op in blocks.pop().ops:
+        found.append(op)
+        blocks.extend(op.blocks)
+    return found
+
+
+def read(exported: jax.export.Exported) -> Graph:
+  """Walks the module of `exported`. Raises GraphError."""
+  with mlir.make_ir_context() as context, ir.Location.unknown(context):
+    try:
+      module = exported.mlir_module(serialized=False)
+      module.operation.verify()
+    except Exception as error:
+      raise GraphError(f'A module is no valid StableHLO: {_first_line(error)}.') from None
+    return _Walk().module(module.operation)
+
+
+class _Walk:
+  """Reads one module; keeps texts of attributes and types, which repeat a lot."""
+
+  def __init__(self) -> None:
+    self._texts: dict[Any, str] = {}
+    self._size = 0
+
+  def module(self, module: Any) -> Graph:
+    functions: dict[str, Block] = {}
+    for op in module.regions[0].blocks[0].operations:
+      op = op.operation
+      if op.name != 'func.func':
+        raise GraphError(f'A module holds {op.name!r:.80}, which is not a function.')
+      functions[ir.StringAttr(op.attributes['sym_name']).value] = self._block(op.regions[0], {})
+    if 'main' not in functions:
+      raise GraphError("A module has no function 'main'.")
+    return Graph(functions, self._size)
+
+  def _block(self, region: Any, values: dict[Any, int]) -> Block:
+    blocks = list(region.blocks)
+    if len(blocks) != 1:
+      raise GraphError(f'A region has {len(blocks)} blocks; StableHLO has one.')
+    arguments = list(blocks[0].arguments)
+    numbers = tuple(self._number(a, values) for a in arguments)
+    types = tuple(self._text(a.type) for a in arguments)
+    ops = tuple(self._op(op.operation, values) for op in blocks[0].operations)
+    if not ops:
+      raise GraphError('A block is empty.')
+    return Block(numbers, types, ops)
+
+  def _op(self, op: Any, values: dict[Any, int]) -> Op:
+    name = op.name
+    self._size += 1
+    if self._size > MOST_OPERATIONS:
+      raise GraphError(f'A module has more than {MOST_OPERATIONS:,} operations.')
+    if not name.startswith(DIALECTS) or name in REFUSED:
+      raise GraphError(f'A module holds the operation {name!r:.80}, which a trial can not run.')
+    operands, results = list(op.operands), list(op.results)
+    types = tuple(self._text(v.type) for v in (*operands, *results))
+    numbers = tuple(values[v] for v in operands)
+    attributes, symbols = self._attributes(op)
+    # Results are numbered after the regions, which can not see them.
+    blocks = tuple(self._block(region, values) for region in op.regions)
+    made = tuple(self._number(v, values) for v in results)
+    return Op(name, numbers, made, attributes, symbols, types, blocks)
+
+  def _attributes(self, op: Any) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    plain: list[tuple[str, str]] = []
+    symbols: list[str] = []
+    for name in op.attributes:
+      if name in UNREAD:
+        continue
+      value = op.attributes[name]
+      named = symbols_of(value)
+      symbols.extend(named)
+      plain.append((name, '@' if named else self._text(value)))
+    return tuple(sorted(plain)), tuple(symbols)
+
+  def _number(self, value: Any, values: dict[Any, int]) -> int:
+    return values.setdefault(value, len(values))
+
+  def _text(self, thing: Any) -> str:
+    text = self._texts.get(thing)
+    if text is None:
+      text = self._texts[thing] = str(thing)
+      if text.startswith('dense_resource'):
+        raise GraphError('A module keeps a constant outside of itself.')
+    return text
+
+
+def symbols_of(attribute: Any) -> list[str]:
+  """The names of functions that `attribute` is, or lists."""
+  if isinstance(attribute, ir.FlatSymbolRefAttr):
+    return [attribute.value]
+  if isinstance(attribute, ir.ArrayAttr):
+    return [name for item in attribute for name in symbols_of(item)]
+  return []
+
+
+def _first_line(error: Exception) -> str:
+  lines = str(error).strip().splitlines()
+  return lines[0][:200].rstrip('.') if lines else type(error).__name__

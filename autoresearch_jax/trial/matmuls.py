@@ -1,0 +1,122 @@
+"""FLOPs of a module's matrix products and convolutions, by the dtype they are computed in.
+
+Counted from the graph before anything is compiled: it sizes the runner's calls, and it shows a
+program that is bfloat16 in name only. Custom calls (fused kernels) count as nothing here.
+"""
+
+import collections
+import math
+import re
+
+from autoresearch_jax.trial.graph import Block, Graph, Op
+
+_TENSOR = re.compile(r'tensor<(?:([0-9x]+)x)?([a-zA-Z][a-zA-Z0-9]*)>')
+_NAMES = {
+  'i1': 'bool',
+  'f16': 'float16',
+  'bf16': 'bfloat16',
+  'f32': 'float32',
+  'f64': 'float64',
+  'f8E4M3FN': 'float8_e4m3fn',
+  'f8E5M2': 'float8_e5m2',
+  'complex<f32>': 'complex64',
+  **{f'i{bits}': f'int{bits}' for bits in (2, 4, 8, 16, 32, 64)},
+  **{f'ui{bits}': f'uint{bits}' for bits in (2, 4, 8, 16, 32, 64)},
+}
+
+
+def tensor(text: str) -> tuple[tuple[int, ...], str] | None:
+  """Shape and dtype name of an MLIR tensor type; None for what is no static tensor."""
+  text = text.replace('complex<f32>', 'complex')
+  found = _TENSOR.fullmatch(text)
+  if not found:
+    return None
+  shape = tuple(int(size) for size in found[1].split('x')) if found[1] else ()
+  name = 'complex64' if found[2] == 'complex' else _NAMES.get(found[2])
+  return (shape, name) if name else None
+
+
+def matmul_flops(graph: Graph) -> dict[str, float]:
+  """FLOPs of one call of `main`, by dtype of the operands, loops counted where they are plain."""
+  return dict(_Count(graph).function('main'))
+
+
+class _Count:
+  def __init__(self, graph: Graph):
+    self.graph = graph
+    self._known: dict[str, collections.Counter[str]] = {}
+    self._open: set[str] = set()
+
+  def function(self, name: str) -> collections.Counter[str]:
+    if name in self._open or name not in self.graph.functions:
+      return collections.Counter()  # a recursion, which no compiler accepts either
+    if name not in self._known:
+      self._open.add(name)
+      self._known[name] = self._block(self.graph.functions[name])
+      self._open.discard(name)
+    return self._known[name]
+
+  def _block(self, block: Block) -> collections.Counter[str]:
+    total: collections.Counter[str] = collections.Counter()
+    made = {result: op for op in block.ops for result in op.results}
+    for op in block.ops:
+      if op.name == 'stablehlo.dot_general':
+        _add(total, *_dot(op))
+      elif op.name == 'stablehlo.convolution':
+        _add(total, *_convolution(op))
+      elif op.name == 'stablehlo.while':
+        trips = trip_count(op, made)
+        for dtype, flops in self._block(op.blocks[1]).items():
+          _add(total, dtype, flops * trips)
+      elif op.name == 'stablehlo.case' or op.name == 'stablehlo.if':
+        total.update(
+          max((self._block(b) for b in op.blocks), key=lambda c: sum(c.values()))  # the dearest
+        )
+      elif op.name == 'func.call':
+        total.update(self.function(op.symbols[0]))
+    return total
+
+
+def trip_count(loop: Op, made: dict[int, Op]) -> int:
+  """How often a `while` runs when it counts from 0 to a constant, as jax's scans do; else 1."""
+  condition = loop.blocks[0]
+  inside = {result: op for op in condition.ops for result in op.results}
+  last = inside.get(condition.ops[-1].operands[0])
+  if last is None or last.name != 'stablehlo.compare' or ' LT>' not in str(last.attributes):
+    return 1
+  counter, limit = last.operands
+  source = inside.get(limit) or made.get(limit)
+  if source is None and limit in condition.arguments:
+    source = made.get(loop.operands[condition.arguments.index(limit)])
+  if counter not in condition.arguments or source is None:
+    return 1
+  found = re.search(r'dense<(\d+)>', str(source.attributes))
+  return max(1, min(int(found[1]), 2**31)) if found else 1
+
+
+def _add(total: collections.Counter[str], dtype: str, flops: float) -> None:
+  total[dtype] += flops  # pyright: ignore[reportArgumentType] - a Counter may hold floats
+
+
+def _dot(op: Op) -> tuple[str, float]:
+  left, right, out = (tensor(text) for text in op.types[:3])
+  found = re.search(r'lhs_contracting_dimensions = \[([\d, ]*)\]', str(op.attributes))
+  if left is None or right is None or out is None:
+    return 'other', 0.0
+  axes = [int(axis) for axis in found[1].split(',')] if found else []
+  depth = math.prod(left[0][axis] for axis in axes)
+  return _wider(left[1], right[1]), 2.0 * math.prod(out[0]) * depth
+
+
+def _convolution(op: Op) -> tuple[str, float]:
+  left, kernel, out = (tensor(text) for text in op.types[:3])
+  found = re.search(r'x\[([^\]]*)\]->', str(op.attributes))
+  if left is None or kernel is None or out is None or not found:
+    return 'other', 0.0
+  features = kernel[0][[axis.strip() for axis in found[1].split(',')].index('o')]
+  depth = math.prod(kernel[0]) / max(1, features)
+  return _wider(left[1], kernel[1]), 2.0 * math.prod(out[0]) * depth
+
+
+def _wider(left: str, right: str) -> str:
+  return max(left, right, key=lambda name: int(re.sub(r'\D', '', name.split('_')[0]) or 0))

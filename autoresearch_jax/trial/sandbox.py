@@ -1,0 +1,415 @@
+"""What keeps a candidate in: the calling process gives up, for good, whatever a trace needs not.
+
+`enter` is called by the tracer's freshly forked child before any of the program's Python runs.
+`achievable` says what this kernel offers, without jax, so that the controller can refuse to start.
+
+Covered, on Linux for x86_64 and aarch64:
+- network: seccomp lets no socket be made, of any family; Landlock (from its version 4) refuses TCP.
+- files: Landlock lets the program, the Python installation and the shared libraries be read, and
+  nothing be written, made or removed; `hidden` paths stay shut inside what is readable. The child
+  has two files open for writing, its answer and its log, and RLIMIT_FSIZE bounds both.
+- system calls: an allow-list by seccomp; any other call fails with EPERM. None of those that make
+  processes, run programs, signal or inspect others, change attributes of files, mount, load into
+  the kernel, or use keys, io_uring, bpf, user namespaces or shared memory is on it.
+- processes: no fork, vfork or exec; threads only. The child can signal nobody but itself, dies
+  with its parent, and is ended at its deadline with everything in its session.
+- limits: CPU seconds, address space, size of files, open files, core dumps.
+- privileges: all capabilities are dropped, so a run as root is no easier to break out of; new ones
+  can not be gained. The environment is the server's, which holds no keys.
+
+Not covered:
+- bugs in the kernel and side channels, time and cache contents among them.
+- names, sizes and times of files anywhere (`stat` is outside of Landlock), and names of what is
+  beside a hidden path.
+- a hard link to a hidden file in a readable folder, or its content under another name.
+- what the fork server had in memory, such as docstrings of modules that it imported.
+- how many threads there are, apart from the address space they take.
+- what a traced program does on the device later: that is up to the artifact's reader.
+"""
+
+import ctypes
+import dataclasses
+import errno
+import itertools
+import os
+import pathlib
+import platform
+import resource
+import signal
+import site
+import struct
+import sys
+import sysconfig
+from typing import Literal
+
+from autoresearch_jax.types import Isolation
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_GET_NAME = 16
+_PR_SET_SECCOMP = 22
+_PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_SET_VMA = 0x53564D41
+_CAP_AMBIENT_CLEAR_ALL = 4
+_CAP_VERSION_3 = 0x20080522
+_MOST_FILES = 256
+_OPEN_FLAGS = os.O_PATH | os.O_CLOEXEC
+
+# Landlock's rights (linux/landlock.h) by the version that brought them.
+_READ_FILE = 1 << 2
+_READ_DIR = 1 << 3
+_FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
+_NET_RIGHTS = 0b11  # bind and connect of TCP, from version 4
+_SCOPES = 0b11  # abstract unix sockets and signals, from version 6
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+
+# What Python, numpy, jax's tracing and XLA's CPU client call. On aarch64 some do not exist.
+_ALLOWED = ['read', 'write', 'readv', 'writev', 'pread64', 'pwrite64', 'lseek', 'close', 'dup', 'dup2', 'dup3', 'pipe', 'pipe2', 'open', 'openat', 'stat', 'lstat', 'fstat', 'newfstatat', 'statx', 'statfs', 'fstatfs', 'access', 'faccessat', 'faccessat2', 'readlink', 'readlinkat', 'getcwd', 'getdents64', 'ftruncate', 'fadvise64', 'umask', 'poll', 'ppoll', 'select', 'pselect6', 'epoll_create1', 'epoll_ctl', 'epoll_wait', 'epoll_pwait', 'eventfd2', 'mmap', 'munmap', 'mprotect', 'mremap', 'madvise', 'mincore', 'brk', 'membarrier', 'futex', 'rseq', 'set_robust_list', 'set_tid_address', 'arch_prctl', 'sigaltstack', 'rt_sigaction', 'rt_sigprocmask', 'rt_sigreturn', 'rt_sigpending', 'restart_syscall', 'exit', 'exit_group', 'clock_gettime', 'clock_getres', 'clock_nanosleep', 'nanosleep', 'gettimeofday', 'time', 'getpid', 'getppid', 'gettid', 'getuid', 'geteuid', 'getgid', 'getegid', 'getgroups', 'getresuid', 'getresgid', 'getpgrp', 'getpgid', 'getsid', 'uname', 'sysinfo', 'getrandom', 'getrusage', 'times', 'sched_yield', 'sched_getaffinity', 'sched_getparam', 'sched_getscheduler', 'getcpu', 'getpriority', 'capget']
+# name -> (index of the argument, values of its low half that pass)
+_BY_ARGUMENT: dict[str, tuple[int, tuple[int, ...]]] = {
+  'prctl': (0, (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA)),
+  'ioctl': (1, (0x5401, 0x5413, 0x5450, 0x5451)),  # TCGETS, TIOCGWINSZ, FIONCLEX, FIOCLEX
+  'fcntl': (1, (0, 1, 2, 3, 4, 1030)),  # duplicate, flags of descriptor and file
+}
+_CLONE_THREAD = 0x10000
+_CLONE_NAMESPACES = 0x7E020000
+_ERRNOS = {'clone3': errno.ENOSYS, 'socket': errno.ENETDOWN, 'socketpair': errno.ENETDOWN}
+
+_X86_64 = (
+  'read:0 write:1 open:2 close:3 stat:4 fstat:5 lstat:6 poll:7 lseek:8 mmap:9 mprotect:10 '
+  'munmap:11 brk:12 rt_sigaction:13 rt_sigprocmask:14 rt_sigreturn:15 ioctl:16 pread64:17 '
+  'pwrite64:18 readv:19 writev:20 access:21 pipe:22 select:23 sched_yield:24 mremap:25 mincore:27 '
+  'madvise:28 dup:32 dup2:33 nanosleep:35 getpid:39 socket:41 socketpair:53 clone:56 exit:60 '
+  'uname:63 fcntl:72 ftruncate:77 getcwd:79 readlink:89 umask:95 gettimeofday:96 getrusage:98 '
+  'sysinfo:99 times:100 getuid:102 getgid:104 geteuid:107 getegid:108 getppid:110 getpgrp:111 '
+  'getgroups:115 getresuid:118 getresgid:120 getpgid:121 getsid:124 capget:125 rt_sigpending:127 '
+  'sigaltstack:131 statfs:137 fstatfs:138 getpriority:140 sched_getparam:143 '
+  'sched_getscheduler:145 prctl:157 arch_prctl:158 gettid:186 time:201 futex:202 '
+  'sched_getaffinity:204 getdents64:217 set_tid_address:218 restart_syscall:219 fadvise64:221 '
+  'clock_gettime:228 clock_getres:229 clock_nanosleep:230 exit_group:231 epoll_wait:232 '
+  'epoll_ctl:233 tgkill:234 openat:257 newfstatat:262 readlinkat:267 faccessat:269 pselect6:270 '
+  'ppoll:271 set_robust_list:273 epoll_pwait:281 eventfd2:290 epoll_create1:291 dup3:292 '
+  'pipe2:293 prlimit64:302 getcpu:309 getrandom:318 membarrier:324 statx:332 rseq:334 clone3:435 '
+  'faccessat2:439'
+)
+_AARCH64 = (
+  'getcwd:17 eventfd2:19 epoll_create1:20 epoll_ctl:21 epoll_pwait:22 dup:23 dup3:24 fcntl:25 '
+  'ioctl:29 statfs:43 fstatfs:44 ftruncate:46 faccessat:48 openat:56 close:57 pipe2:59 '
+  'getdents64:61 lseek:62 read:63 write:64 readv:65 writev:66 pread64:67 pwrite64:68 pselect6:72 '
+  'ppoll:73 readlinkat:78 newfstatat:79 fstat:80 capget:90 exit:93 exit_group:94 '
+  'set_tid_address:96 futex:98 set_robust_list:99 nanosleep:101 clock_gettime:113 '
+  'clock_getres:114 clock_nanosleep:115 sched_getscheduler:120 sched_getparam:121 '
+  'sched_getaffinity:123 sched_yield:124 restart_syscall:128 tgkill:131 sigaltstack:132 '
+  'rt_sigaction:134 rt_sigprocmask:135 rt_sigpending:136 rt_sigreturn:139 getpriority:141 '
+  'getresuid:148 getresgid:150 times:153 getpgid:155 getsid:156 getgroups:158 uname:160 '
+  'getrusage:165 umask:166 prctl:167 getcpu:168 gettimeofday:169 getpid:172 getppid:173 '
+  'getuid:174 geteuid:175 getgid:176 getegid:177 gettid:178 sysinfo:179 socket:198 '
+  'socketpair:199 brk:214 munmap:215 mremap:216 clone:220 mmap:222 fadvise64:223 mprotect:226 '
+  'mincore:232 madvise:233 prlimit64:261 getrandom:278 membarrier:283 statx:291 rseq:293 '
+  'clone3:435 faccessat2:439'
+)
+# machine -> (audit architecture, numbers of the system calls)
+_MACHINES = {'x86_64': (0xC000003E, _X86_64), 'aarch64': (0xC00000B7, _AARCH64)}
+
+Level = Literal['full', 'limits', 'none']
+
+
+class SandboxError(Exception):
+  """The isolation that was asked for can not be had; the sentence says what is missing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a child is allowed.
+
+  readable: files and folders, besides the Python installation. hidden: what stays shut inside of
+  them. cpu_seconds: of the process. memory_bytes: address space. file_bytes: of any one file.
+  """
+
+  level: Level
+  readable: tuple[str, ...] = ()
+  hidden: tuple[str, ...] = ()
+  cpu_seconds: int = 60
+  memory_bytes: int = 8 * 2**30
+  file_bytes: int = 64 * 2**20
+
+
+def achievable() -> Isolation:
+  """The most that this machine offers; `detail` says what is missing."""
+  landlock, seccomp = landlock_version(), _has_seccomp()
+  missing = []
+  if not seccomp:
+    missing.append('seccomp filters on x86_64 or aarch64')
+  if not landlock:
+    missing.append('Landlock')
+  return Isolation(
+    network=seccomp,
+    files=landlock > 0 and seccomp,
+    system_calls=seccomp,
+    processes=seccomp,
+    limits=sys.platform == 'linux',
+    detail=f'the kernel has no {" and no ".join(missing)}' if missing else f'Landlock {landlock}',
+  )
+
+
+def check(level: Level) -> Isolation:
+  """What `level` will get here. Raises SandboxError with the sentence that says what is missing."""
+  most = achievable()
+  if level == 'none':
+    return Isolation(detail='isolation none was asked for')
+  if not most.limits:
+    raise SandboxError(
+      "The sandbox needs Linux; config.limits.isolation='none' runs candidates unprotected."
+    )
+  if level == 'limits':
+    return Isolation(limits=True, detail='isolation limits was asked for')
+  if not (most.network and most.files and most.system_calls and most.processes):
+    raise SandboxError(
+      f"config.limits.isolation='full' can not be had: {most.detail}. Use a newer kernel "
+      "(Linux 5.13 with Landlock enabled), or accept less with config.limits.isolation='limits' "
+      "(CPU, memory and file size are limited, files and network are open) or 'none'."
+    )
+  return most
+
+
+def enter(plan: Plan, keep: tuple[int, ...], parent: int) -> Isolation:
+  """Shuts the calling process in, irreversibly; it must have one thread.
+
+  keep: file descriptors that stay open. parent: process id of the server, to notice its death.
+  Raises SandboxError.
+  """
+  os.setsid()
+  _close_all_but(keep)
+  _call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+  if os.getppid() != parent:
+    os._exit(1)
+  if plan.level == 'none':
+    return check('none')
+  isolation = check(plan.level)
+  _limit(plan)
+  if plan.level == 'full':
+    if len(os.listdir('/proc/self/task')) != 1:  # noqa: PTH208 - a count of threads
+      raise SandboxError('The sandbox can only be closed around a process with one thread.')
+    _drop_privileges()
+    _restrict_files(plan)
+    _filter_calls(os.getpid())
+  return isolation
+
+
+def adopt_orphans() -> None:
+  """Makes the calling process the parent of what its children leave behind."""
+  _call('prctl', _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children() -> tuple[int, ...]:
+  """Process ids of the calling process's children, zombies too."""
+  pid = os.getpid()
+  try:
+    return tuple(map(int, pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()))
+  except OSError:
+    return ()
+
+
+def landlock_version() -> int:
+  """Landlock's version, 0 where it is absent or switched off."""
+  if sys.platform != 'linux' or platform.machine() not in _MACHINES:
+    return 0
+  return max(0, _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1))
+
+
+def installation() -> tuple[str, ...]:
+  """What must be readable for Python, jax and XLA's CPU client to work."""
+  paths = sysconfig.get_paths()
+  roots = {paths[name] for name in ('stdlib', 'platstdlib', 'purelib', 'platlib')}
+  roots |= {*site.getsitepackages(), site.getusersitepackages(), *_packages()}
+  roots |= {f'{prefix}/lib' for prefix in (sys.prefix, sys.base_prefix)}
+  roots |= {'/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib', '/etc/ld.so.cache'}
+  roots |= {'/dev/null', '/dev/urandom', '/proc/cpuinfo', '/proc/meminfo', '/proc/stat'}
+  roots |= {f'/proc/self/{name}' for name in ('maps', 'stat', 'status', 'statm', 'task')}
+  roots |= {'/proc/sys/vm/overcommit_memory', '/sys/devices/system/cpu', '/sys/devices/system/node'}
+  return tuple(sorted(roots))
+
+
+def _packages() -> set[str]:
+  """Folders (files, for single modules) of imported top-level packages; some are not in site."""
+  found = set()
+  for name, module in list(sys.modules.items()):
+    file = getattr(module, '__file__', None)
+    if '.' in name or name == '__main__' or not file:
+      continue
+    path = pathlib.Path(file)
+    found.add(str(path.parent if path.stem == '__init__' else path))
+  return found
+
+
+def _close_all_but(keep: tuple[int, ...]) -> None:
+  edges = sorted({-1, *keep, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 1024)})
+  for before, after in itertools.pairwise(edges):
+    if after - before > 1:  # CPython closes everything when asked to close range(0, 0)
+      os.closerange(before + 1, after)
+
+
+def _limit(plan: Plan) -> None:
+  limits = {
+    resource.RLIMIT_CPU: (plan.cpu_seconds, plan.cpu_seconds + 1),
+    resource.RLIMIT_AS: (plan.memory_bytes, plan.memory_bytes),
+    resource.RLIMIT_FSIZE: (plan.file_bytes, plan.file_bytes),
+    resource.RLIMIT_NOFILE: (_MOST_FILES, _MOST_FILES),
+    resource.RLIMIT_CORE: (0, 0),
+  }
+  for kind, (soft, hard) in limits.items():
+    most = resource.getrlimit(kind)[1]
+    if most != resource.RLIM_INFINITY:
+      soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def _drop_privileges() -> None:
+  _call('prctl', _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+  _call('prctl', _PR_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+  for capability in range(64):
+    if _libc().prctl(_PR_CAPBSET_DROP, *map(ctypes.c_ulong, (capability, 0, 0, 0))):
+      break  # past the last one, or not privileged, which is as good
+  header, none = struct.pack('<Ii', _CAP_VERSION_3, 0), bytes(24)
+  _call('capset', header, none)
+
+
+def _restrict_files(plan: Plan) -> None:
+  """Landlock: what is readable, minus what is hidden; nothing can be written."""
+  version = landlock_version()
+  handled = sum(rights for since, rights in _FILE_RIGHTS.items() if version >= since)
+  attributes = struct.pack(
+    '<QQQ', handled, _NET_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0
+  )[: 8 if version < 4 else 16 if version < 6 else 24]
+  ruleset = _syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
+  hidden = {os.path.realpath(path) for path in plan.hidden}
+  for path, rights in sorted(_rules((*installation(), *plan.readable), hidden).items()):
+    _allow(ruleset, path, rights)
+  _syscall(_RESTRICT_SELF, ruleset, 0)
+  os.close(ruleset)
+
+
+def _rules(roots: tuple[str, ...], hidden: set[str]) -> dict[str, int]:
+  """Path -> rights. A folder that holds something hidden is opened entry by entry."""
+  rules: dict[str, int] = {}
+  waiting = [os.path.realpath(root) for root in roots]
+  while waiting:
+    path = waiting.pop()
+    if any(path == each or path.startswith(f'{each}/') for each in hidden):
+      continue
+    inside = any(each.startswith(f'{path.rstrip("/")}/') for each in hidden)
+    rules[path] = _READ_DIR if inside else _READ_DIR | _READ_FILE
+    if inside:
+      # Symbolic links are resolved by the kernel, and judged by where they lead.
+      waiting.extend(entry.path for entry in os.scandir(path) if not entry.is_symlink())
+  return rules
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+  try:
+    descriptor = os.open(path, _OPEN_FLAGS)
+  except OSError:
+    return  # not on this machine
+  try:
+    if not pathlib.Path(path).is_dir():
+      rights &= ~_READ_DIR
+    if rights:
+      rule = struct.pack('<Qi', rights, descriptor)
+      _syscall(_ADD_RULE, ruleset, 1, rule, 0)
+  finally:
+    os.close(descriptor)
+
+
+def _filter_calls(own: int) -> None:
+  """Seccomp: the allow-list as a BPF program."""
+  code = b''.join(struct.pack('<HBBI', *line) for line in _program(own))
+  buffer = ctypes.create_string_buffer(code, len(code))
+  # struct sock_fprog: number of instructions, padding, pointer.
+  program = struct.pack('@HP', len(code) // 8, ctypes.addressof(buffer))
+  _call('prctl', _PR_SET_SECCOMP, 2, program, 0, 0)
+
+
+def _program(own: int) -> list[tuple[int, int, int, int]]:
+  """BPF instructions (code, jump if true, jump if false, operand) for this machine."""
+  arch, table = _MACHINES[platform.machine()]
+  numbers = {name: int(n) for name, n in (entry.split(':') for entry in table.split())}
+  load, equal, any_bit, at_least, give = 0x20, 0x15, 0x45, 0x35, 0x06
+  allow, fail = 0x7FFF0000, 0x00050000 | errno.EPERM
+  low = [16 + 8 * index for index in range(6)]
+  program = [
+    (load, 0, 0, 4),
+    (equal, 1, 0, arch),
+    (give, 0, 0, 0x80000000),  # another architecture's calls: end the process
+    (load, 0, 0, 0),
+    (at_least, 0, 1, 0x40000000),  # x32
+    (give, 0, 0, fail),
+  ]
+
+  def case(name: str, *body: tuple[int, int, int, int]) -> None:
+    if name in numbers:
+      program.extend([(equal, 0, len(body), numbers[name]), *body])
+
+  for name in _ALLOWED:
+    case(name, (give, 0, 0, allow))
+  for name, code in _ERRNOS.items():
+    case(name, (give, 0, 0, 0x00050000 | code))
+  for name, (index, values) in _BY_ARGUMENT.items():
+    tests = [(equal, len(values) - position, 0, value) for position, value in enumerate(values)]
+    case(name, (load, 0, 0, low[index]), *tests, (give, 0, 0, fail), (give, 0, 0, allow))
+  case(
+    'clone',
+    (load, 0, 0, low[0]),
+    (any_bit, 1, 0, _CLONE_NAMESPACES),
+    (any_bit, 1, 0, _CLONE_THREAD),
+    (give, 0, 0, fail),
+    (give, 0, 0, allow),
+  )
+  case('tgkill', (load, 0, 0, low[0]), (equal, 1, 0, own), (give, 0, 0, fail), (give, 0, 0, allow))
+  # Limits may be read, not set; the new limit is a pointer, so both of its halves must be zero.
+  case(
+    'prlimit64',
+    (load, 0, 0, low[2]),
+    (equal, 0, 2, 0),
+    (load, 0, 0, low[2] + 4),
+    (equal, 1, 0, 0),
+    (give, 0, 0, fail),
+    (give, 0, 0, allow),
+  )
+  program.append((give, 0, 0, fail))
+  return program
+
+
+def _has_seccomp() -> bool:
+  if sys.platform != 'linux' or platform.machine() not in _MACHINES:
+    return False
+  status = pathlib.Path('/proc/self/status').read_text()
+  return 'Seccomp:' in status
+
+
+def _libc() -> ctypes.CDLL:
+  return ctypes.CDLL(None, use_errno=True)
+
+
+def _syscall(number: int, *arguments: object) -> int:
+  result = _libc().syscall(ctypes.c_long(number), *map(_word, arguments))
+  if result < 0:
+    _fail(f'system call {number}')
+  return result
+
+
+def _call(name: str, *arguments: object) -> None:
+  if getattr(_libc(), name)(*map(_word, arguments)) != 0:
+    _fail(name)
+
+
+def _word(argument: object) -> object:
+  """An argument of a C function with `...`: integers must fill a whole register."""
+  return ctypes.c_ulong(argument) if isinstance(argument, int) else argument
+
+
+def _fail(name: str) -> None:
+  code = ctypes.get_errno()
+  raise SandboxError(f'The sandbox could not be closed: {name} says {os.strerror(code)}.')

@@ -1,0 +1,287 @@
+"""The fork server that traces programs: `python -m autoresearch_jax.trial.tracer`.
+
+Started by `trial/tracing.py`. It imports jax once and starts no backend, so that it stays a
+process with one thread which can be forked in milliseconds. Each request, a line of JSON, is
+served by a child that shuts itself in (`sandbox.enter`), and only then runs the program's Python.
+The server itself never does. It believes nothing that the child says after that: answers are
+bounded and typed, and the child's end is what the kernel reports.
+
+Requests: {"trace": Request} and {"cancel": true}; answers: {"ready": true}, then one
+{"status", "reason", "isolation"} a trace. The server ends when its input closes.
+"""
+
+import gc
+import importlib
+import os
+import pathlib
+import pkgutil
+import select
+import signal
+import sys
+import time
+import traceback
+from typing import NoReturn
+
+import msgspec
+from flax import nnx  # noqa: F401
+
+import autoresearch_jax.ops
+from autoresearch_jax.trial import blame, exporting, sandbox
+from autoresearch_jax.trial.contract import ContractError
+from autoresearch_jax.types import Isolation, Spec, Status
+
+MOST_ANSWER_BYTES = 64 * 1024
+_TRACER_FAILED = 70  # exit code of a child whose sandbox could not be closed
+_MEMORY_WORDS = (b'bad_alloc', b'RESOURCE_EXHAUSTED', b'Cannot allocate memory', b'MemoryError')
+
+
+class Request(msgspec.Struct, frozen=True):
+  """What to trace. program: folder; artifact, log: files to be made; seconds: wall clock."""
+
+  program: str
+  entry: str
+  spec: Spec
+  evaluation_batch: int
+  artifact: str
+  log: str
+  plan: sandbox.Plan
+  seconds: float
+
+
+class Answer(msgspec.Struct, frozen=True):
+  """How the trace ended."""
+
+  status: Status
+  reason: str
+  isolation: Isolation
+
+
+class _Said(msgspec.Struct, frozen=True):
+  """What a child says of itself, after its program ran: untrusted."""
+
+  ok: bool
+  reason: str = ''
+
+
+def main() -> None:
+  """Serves until standard input closes."""
+  answers = os.dup(1)
+  os.dup2(2, 1)
+  sandbox.adopt_orphans()
+  for module in pkgutil.iter_modules(autoresearch_jax.ops.__path__):
+    importlib.import_module(f'autoresearch_jax.ops.{module.name}')
+  gc.collect()
+  gc.freeze()
+  lines = _Lines(0)
+  _say(answers, {'ready': True})
+  while (line := lines.next()) is not None:
+    message = msgspec.json.decode(line)
+    if 'trace' in message:  # a `cancel` that comes late is for a trace that has ended
+      request = msgspec.convert(message['trace'], Request)
+      _say(answers, msgspec.to_builtins(_trace(request, lines)))
+
+
+def _trace(request: Request, lines: '_Lines') -> Answer:
+  """Forks a child for the request and waits until nothing of it is left."""
+  reader, writer = os.pipe()
+  parent = os.getpid()
+  # Made here and not by the child, which may not make files.
+  flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+  artifact, log = (os.open(path, flags, 0o600) for path in (request.artifact, request.log))
+  sys.stdout.flush()
+  sys.stderr.flush()
+  child = os.fork()
+  if child == 0:
+    _child(request, writer, artifact, log, parent)
+  for descriptor in (writer, artifact, log):
+    os.close(descriptor)
+  try:
+    said, ended_by = _watch(child, reader, request.seconds, lines)
+  finally:
+    os.close(reader)
+    code, usage = _end(child)
+  return _judge(request, said, ended_by, code, usage)
+
+
+def _child(request: Request, writer: int, artifact: int, log: int, parent: int) -> NoReturn:
+  """Shuts itself in, traces, says how it went. Never returns to the server's code."""
+  code = 0
+  try:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.chdir(request.program)
+    sys.dont_write_bytecode = True
+    try:
+      isolation = sandbox.enter(request.plan, (0, 1, 2, writer, artifact), parent)
+    except Exception:
+      traceback.print_exc()
+      os._exit(_TRACER_FAILED)
+    # From here on, nothing that this process says can be believed.
+    os.write(writer, msgspec.json.encode(isolation) + b'\n')
+    said = _export(request, artifact)
+    os.write(writer, msgspec.json.encode(said)[:MOST_ANSWER_BYTES])
+  except BaseException:
+    traceback.print_exc()
+    code = 1
+  finally:
+    os._exit(code)
+
+
+def _export(request: Request, artifact: int) -> _Said:
+  directory = pathlib.Path(request.program)
+  gc.disable()  # a trace is short, and its garbage dies with the process
+  try:
+    made = exporting.export_program(
+      directory, request.entry, request.spec, request.evaluation_batch
+    ).to_bytes()
+    if len(made) > request.plan.file_bytes:
+      raise ContractError(
+        f'{request.entry}: the traced program has {len(made) / 2**20:.1f} MiB and '
+        f'limits.artifact_bytes allows {request.plan.file_bytes / 2**20:g}; compute large '
+        'constants inside the functions, or loop with jax.lax.scan.'
+      )
+    left = memoryview(made)
+    while left:
+      left = left[os.write(artifact, left) :]
+  except BaseException as error:
+    traceback.print_exc()
+    if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+      return _Said(False, _memory_sentence(request))
+    return _Said(False, blame.sentence(error, directory))
+  return _Said(True)
+
+
+def _watch(child: int, reader: int, seconds: float, lines: '_Lines') -> tuple[bytes, str]:
+  """Collects what the child says until it ends. Returns it, and 'deadline' or 'cancel' or ''."""
+  deadline = time.monotonic() + seconds
+  said = b''
+  ended = os.pidfd_open(child)
+  waiting = [reader, ended, lines.descriptor]
+  try:
+    while True:
+      left = deadline - time.monotonic()
+      ready = select.select(waiting, [], [], max(0.0, left))[0]
+      if lines.descriptor in ready and _cancelled(lines):
+        return said, 'cancel'
+      if reader in ready:
+        data = os.read(reader, MOST_ANSWER_BYTES)
+        said = (said + data)[: 2 * MOST_ANSWER_BYTES]
+        if not data:
+          waiting.remove(reader)
+      elif ended in ready:
+        return said, ''
+      elif left <= 0:
+        return said, 'deadline'
+  finally:
+    os.close(ended)
+
+
+def _cancelled(lines: '_Lines') -> bool:
+  line = lines.next()
+  return line is None or 'cancel' in msgspec.json.decode(line)
+
+
+def _end(child: int) -> tuple[int, float]:
+  """Ends the child and whatever it started. Returns its exit code (or -signal), CPU seconds."""
+  for kill in (os.killpg, os.kill):
+    try:
+      kill(child, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+      pass
+  _, status, usage = os.wait4(child, 0)
+  while orphans := sandbox.children():  # without seccomp, a program may have forked
+    for pid in orphans:
+      os.kill(pid, signal.SIGKILL)
+      os.waitpid(pid, 0)
+  return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
+
+
+def _judge(request: Request, said: bytes, ended_by: str, code: int, usage: float) -> Answer:
+  """Status and sentence, from what the child said and how it ended."""
+  first, _, rest = said.partition(b'\n')
+  try:
+    isolation = msgspec.json.decode(first, type=Isolation)
+  except msgspec.DecodeError:
+    detail = blame.tidy(_tail(request.log).decode('utf-8', 'replace').strip()[-300:])
+    return Answer(
+      Status.CRASH, f'The sandbox of the tracer could not be closed: {detail}', Isolation()
+    )
+  status, reason = _outcome(request, rest, ended_by, code, usage)
+  return Answer(status, reason, isolation)
+
+
+def _outcome(
+  request: Request, said: bytes, ended_by: str, code: int, usage: float
+) -> tuple[Status, str]:
+  if ended_by == 'cancel':
+    return Status.CANCELLED, 'The trial was cancelled while it was traced.'
+  if ended_by == 'deadline':
+    return Status.TIMEOUT, (
+      f'{request.entry}: tracing took longer than the {request.seconds:g} s that '
+      'limits.trace_seconds allows; look for an endless loop, or use jax.lax loops.'
+    )
+  limit = request.plan.cpu_seconds
+  if code == -signal.SIGXCPU or (code == -signal.SIGKILL and usage >= limit - 1):
+    return Status.TIMEOUT, (
+      f'{request.entry}: tracing used more than the {limit} s of processor time that '
+      'limits.trace_cpu_seconds allows; look for an endless loop, or use jax.lax loops.'
+    )
+  if said and code == 0:
+    try:
+      told = msgspec.json.decode(said, type=_Said)
+      return (Status.OK, '') if told.ok else (Status.INVALID, blame.tidy(told.reason))
+    except msgspec.DecodeError:
+      return Status.INVALID, f'{request.entry}: the program disturbed the tracer; remove that.'
+  return Status.INVALID, _abrupt(request, code)
+
+
+def _abrupt(request: Request, code: int) -> str:
+  """The sentence for a child that ended without saying how it went."""
+  if code >= 0:
+    return (
+      f"{request.entry}: the program ended the tracer's process with exit code {code}; "
+      'remove the exit.'
+    )
+  if code == -signal.SIGABRT and any(word in _tail(request.log) for word in _MEMORY_WORDS):
+    return _memory_sentence(request)
+  name = signal.Signals(-code).name
+  return f"{request.entry}: the program crashed the tracer's process with {name}."
+
+
+def _memory_sentence(request: Request) -> str:
+  return f'{request.entry}: {blame.out_of_memory(request.plan.memory_bytes / 2**30)}.'
+
+
+def _tail(log: str) -> bytes:
+  with open(log, 'rb') as file:  # noqa: PTH123
+    file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+    return file.read()
+
+
+def _say(descriptor: int, message: object) -> None:
+  left = memoryview(msgspec.json.encode(message) + b'\n')
+  while left:
+    left = left[os.write(descriptor, left) :]
+
+
+class _Lines:
+  """Lines of a file descriptor, without a buffer that `select` can not see for long."""
+
+  def __init__(self, descriptor: int):
+    self.descriptor = descriptor
+    self._buffer = b''
+
+  def next(self) -> bytes | None:
+    """The next line, None at the end."""
+    while b'\n' not in self._buffer:
+      data = os.read(self.descriptor, 1 << 16)
+      if not data:
+        return None
+      self._buffer += data
+    line, _, self._buffer = self._buffer.partition(b'\n')
+    return line
+
+
+if __name__ == '__main__':
+  main()

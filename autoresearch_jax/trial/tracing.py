@@ -1,0 +1,262 @@
+"""The controller's side of the tracer: starts the fork server, asks it, replaces it. No jax here.
+
+An executor holds one `Tracer` a slot. Whatever a program does while it is traced, `trace` returns
+a status and a sentence; it raises only when tracing can not work at all on this machine.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import select
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+import msgspec
+
+from autoresearch_jax.config import Limits
+from autoresearch_jax.trial import sandbox
+from autoresearch_jax.types import Isolation, Program, Spec, Status
+
+START_SECONDS = 120.0  # importing jax on a busy machine
+GRACE_SECONDS = 3.0  # for the server to end a child that is late, before it is ended itself
+
+
+@dataclasses.dataclass(frozen=True)
+class TraceResult:
+  """How a trace ended. seconds: wall clock, waiting for the server's start left out."""
+
+  status: Status
+  reason: str
+  seconds: float
+  isolation: Isolation
+
+
+class _ServerGone(Exception):
+  """The fork server ended or fell silent."""
+
+
+class Tracer:
+  """One fork server and its traces, one at a time. `kill` may be called from another thread."""
+
+  def __init__(self, limits: Limits, hidden: tuple[pathlib.Path, ...], scratch: pathlib.Path):
+    self.limits = limits
+    self.scratch = scratch
+    self._hidden = tuple(str(path) for path in hidden)
+    self._server: subprocess.Popen[bytes] | None = None
+    self._ready = False
+    self._buffer = b''
+    self._lock = threading.Lock()  # over the server, which `kill` may end at any time
+    self._tracing = False
+    self._cancelled = False
+
+  def check(self) -> Isolation:
+    """What isolation the limits will get here. Raises sandbox.SandboxError with what is missing."""
+    return sandbox.check(self.limits.isolation)
+
+  def start(self) -> None:
+    """Starts the server, so that it can import jax meanwhile; `trace` does so too."""
+    self.check()
+    with self._lock:
+      if self._server is None or self._server.poll() is not None:
+        self._start()
+
+  def trace(
+    self, program: Program, spec: Spec, evaluation_batch: int, out: pathlib.Path
+  ) -> TraceResult:
+    """Traces `program` in the sandbox and writes its artifact to `out` when that went well.
+
+    evaluation_batch: rows (examples) that `predict` is exported for. Blocks up to
+    limits.trace_seconds. Raises sandbox.SandboxError when this machine offers too little.
+    """
+    self._cancelled, self._tracing = False, True
+    self.scratch.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix='trace-', dir=self.scratch)).resolve()
+    try:
+      return self._trace(program, spec, evaluation_batch, folder, out)
+    finally:
+      self._tracing = False
+      shutil.rmtree(folder, ignore_errors=True)
+
+  def kill(self) -> None:
+    """Ends the trace that is going on; its result has status `cancelled`."""
+    self._cancelled = True
+    if self._tracing:
+      with contextlib.suppress(_ServerGone):
+        self._send({'cancel': True})
+
+  def close(self) -> None:
+    """Ends the server and all it started. Idempotent."""
+    self._cancelled = True
+    with self._lock:
+      self._end()
+
+  @property
+  def pid(self) -> int | None:
+    """The server's process id."""
+    return self._server.pid if self._server else None
+
+  def _trace(
+    self,
+    program: Program,
+    spec: Spec,
+    evaluation_batch: int,
+    folder: pathlib.Path,
+    out: pathlib.Path,
+  ) -> TraceResult:
+    home = folder / 'program'
+    program.write(home)
+    request = {
+      'program': str(home),
+      'entry': program.entry,
+      'spec': spec,
+      'evaluation_batch': evaluation_batch,
+      'artifact': str(folder / 'artifact'),
+      'log': str(folder / 'log'),
+      'plan': self._plan(home),
+      'seconds': self.limits.trace_seconds,
+    }
+    began = time.monotonic()
+    try:
+      self._until_ready()
+      began = time.monotonic()
+      self._send({'trace': request})
+      answer = self._answer(self.limits.trace_seconds + GRACE_SECONDS)
+      status, reason = Status(answer['status']), answer['reason']
+      isolation = msgspec.convert(answer['isolation'], Isolation)
+    except _ServerGone as gone:
+      status, reason, isolation = self._gone(program, gone)
+    if status == Status.OK:
+      status, reason = self._fetch(folder / 'artifact', out, program)
+    return TraceResult(status, reason, time.monotonic() - began, isolation)
+
+  def _plan(self, home: pathlib.Path) -> sandbox.Plan:
+    return sandbox.Plan(
+      level=self.limits.isolation,
+      readable=(str(home),),
+      hidden=self._hidden,
+      cpu_seconds=max(1, round(self.limits.trace_cpu_seconds)),
+      memory_bytes=self.limits.trace_bytes,
+      file_bytes=self.limits.artifact_bytes,
+    )
+
+  def _gone(self, program: Program, gone: _ServerGone) -> tuple[Status, str, Isolation]:
+    """The server did not answer: it is ended here, and the next trace starts a new one."""
+    with self._lock:
+      self._end()
+    if self._cancelled:
+      return Status.CANCELLED, 'The trial was cancelled while it was traced.', Isolation()
+    return Status.CRASH, f'{program.entry}: {gone}', Isolation()
+
+  def _fetch(self, made: pathlib.Path, out: pathlib.Path, program: Program) -> tuple[Status, str]:
+    """Copies the artifact out of the scratch folder, as a plain file of bounded size."""
+    descriptor = os.open(made, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, 'rb') as source:
+      data = source.read(self.limits.artifact_bytes + 1)
+    if not data or len(data) > self.limits.artifact_bytes:
+      return Status.INVALID, (
+        f'{program.entry}: the program left {len(data):,} bytes instead of an artifact.'
+      )
+    part = out.with_name(f'{out.name}.part')
+    part.write_bytes(data)
+    part.replace(out)
+    return Status.OK, ''
+
+  def _start(self) -> None:
+    self._end()
+    self.scratch.mkdir(parents=True, exist_ok=True)
+    self._ready, self._buffer = False, b''
+    with (self.scratch / 'tracer.log').open('wb') as log:
+      self._server = subprocess.Popen(
+        [sys.executable, '-m', 'autoresearch_jax.trial.tracer'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=self.scratch,
+        env=_environment(),
+        start_new_session=True,  # Ctrl-C is the controller's to handle
+      )
+
+  def _end(self) -> None:
+    """Ends the server, if there is one; its child dies with it. The lock is held."""
+    server, self._server = self._server, None
+    if server is None:
+      return
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+    for pipe in (server.stdin, server.stdout):
+      with contextlib.suppress(OSError):
+        pipe and pipe.close()
+
+  def _until_ready(self) -> None:
+    """Waits for the server's start; a dead one is replaced once."""
+    for attempt in range(2):
+      self.start()
+      try:
+        if not self._ready:
+          self._ready = bool(self._answer(START_SECONDS).get('ready'))
+        return
+      except _ServerGone:
+        if attempt or self._cancelled:
+          raise
+
+  def _send(self, message: dict[str, Any]) -> None:
+    server = self._server
+    if server is None or server.stdin is None:
+      raise _ServerGone('the tracer is not running')
+    try:
+      os.write(server.stdin.fileno(), msgspec.json.encode(message) + b'\n')
+    except (OSError, ValueError):
+      raise _ServerGone('the tracer has ended') from None
+
+  def _answer(self, seconds: float) -> dict[str, Any]:
+    """The server's next line. A cancelled trace is given a moment, then the server is ended."""
+    deadline = time.monotonic() + seconds
+    while b'\n' not in self._buffer:
+      server = self._server
+      left = deadline - time.monotonic()
+      if server is None or server.stdout is None:
+        raise _ServerGone('the tracer was ended')
+      if left <= 0:
+        raise _ServerGone(f'the tracer did not answer within {seconds:g} s and was ended.')
+      if self._cancelled:
+        deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
+      if not select.select([server.stdout], [], [], min(left, 0.5))[0]:
+        continue
+      data = os.read(server.stdout.fileno(), 1 << 16)
+      if not data:
+        raise _ServerGone(f'the tracer ended without an answer; see {self.scratch}/tracer.log.')
+      self._buffer += data
+    line, _, self._buffer = self._buffer.partition(b'\n')
+    return msgspec.json.decode(line)
+
+
+def _environment() -> dict[str, str]:
+  """A clean environment: no keys, nothing of the user's, one thread, and no accelerator."""
+  package = pathlib.Path(__file__).resolve().parents[2]
+  inherited = [entry for entry in os.environ.get('PYTHONPATH', '').split(os.pathsep) if entry]
+  return {
+    'PATH': '/usr/bin:/bin',
+    'LANG': 'C.UTF-8',
+    'HOME': '/nonexistent',
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_ENABLE_COMPILATION_CACHE': 'false',
+    'OPENBLAS_NUM_THREADS': '1',
+    'OMP_NUM_THREADS': '1',
+    'MALLOC_ARENA_MAX': '4',  # each arena reserves address space, which is limited
+    'PYTHONPATH': os.pathsep.join([*inherited, str(package)]),
+    'PYTHONUSERBASE': site.getuserbase(),
+    'PYTHONSAFEPATH': '1',
+    'PYTHONDONTWRITEBYTECODE': '1',
+    'PYTHONHASHSEED': '0',
+    'TF_CPP_MIN_LOG_LEVEL': '2',
+    **{name: os.environ[name] for name in ('LD_LIBRARY_PATH',) if name in os.environ},
+  }
