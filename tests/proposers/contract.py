@@ -1,0 +1,94 @@
+"""What every proposer must do. A new proposer adds one line to PROPOSER_CASES."""
+
+import ast
+import types as pytypes
+
+import numpy as np
+import pytest
+
+from autoresearch_jax import types
+from autoresearch_jax.problems.start import PROGRAMS
+from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+
+# (registered name, options to test it with)
+PROPOSER_CASES = [
+  ('mutate', {}),
+  ('mutate', {'structural_share': 1.0, 'coupled_share': 0.0}),
+]
+
+IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
+SPEC = types.Spec(
+  'supervised', 'cpu', 1, types.Budget(300, 'steps'), input_shape=(64,), num_classes=10
+)
+
+every_proposer = pytest.mark.parametrize(('name', 'options'), PROPOSER_CASES)
+
+
+def mlp():
+  text = (PROGRAMS / 'mlp' / 'model.py').read_text()
+  return types.Program((('model.py', text), ('notes.py', 'UNTOUCHED = 1\n')), 'model.py')
+
+
+def context(*parents, tried=(), editable=('model.py',)):
+  return Context(
+    parents=parents or (mlp(),),
+    history=pytypes.MappingProxyType({}),
+    editable=editable,
+    objective=types.Objective('val_loss', 'minimize'),
+    spec=SPEC,
+    tried=frozenset(tried),
+  )
+
+
+@every_proposer
+def test_an_edit_changes_editable_files_only_and_still_parses(name, options):
+  proposer = PROPOSERS.make(name, options)
+  for seed in range(10):
+    edit = proposer.propose(IMPROVE, context(), np.random.default_rng(seed))
+    assert edit.program != mlp()
+    assert edit.program.text('notes.py') == mlp().text('notes.py')
+    assert edit.program.entry == 'model.py'
+    ast.parse(edit.program.text())
+
+
+@every_proposer
+def test_every_edit_says_in_one_line_what_it_does_and_why(name, options):
+  edit = PROPOSERS.make(name, options).propose(IMPROVE, context(), np.random.default_rng(0))
+  assert edit.description.strip() == edit.description != ''
+  assert not set('\n\r\t') & set(edit.description)
+  assert edit.hypothesis.claim.endswith('.')
+  assert types.from_json(types.to_json(edit), types.Edit) == edit
+
+
+@every_proposer
+def test_the_generator_alone_decides(name, options):
+  edits = [
+    PROPOSERS.make(name, options).propose(IMPROVE, context(), np.random.default_rng(seed))
+    for seed in (3, 3, 4, 5, 6, 7)
+  ]
+  assert edits[0] == edits[1]
+  assert len({edit.program.digest for edit in edits}) > 2
+
+
+@every_proposer
+def test_no_program_is_proposed_twice(name, options):
+  proposer, tried = PROPOSERS.make(name, options), [mlp().digest]
+  for seed in range(25):
+    try:
+      edit = proposer.propose(IMPROVE, context(tried=tried), np.random.default_rng(seed))
+    except NothingToPropose:
+      break
+    assert edit.program.digest not in tried
+    tried.append(edit.program.digest)
+  assert len(tried) > 5
+
+
+@every_proposer
+def test_a_program_without_anything_to_edit_is_told_so(name, options):
+  bare = types.Program((('model.py', 'def init(key, spec):\n  return 1\n'),), 'model.py')
+  with pytest.raises(NothingToPropose, match=r'model\.py'):
+    PROPOSERS.make(name, options).propose(IMPROVE, context(bare), np.random.default_rng(0))
+
+
+def test_every_registered_proposer_is_in_the_battery():
+  assert {name for name, _ in PROPOSER_CASES} == set(PROPOSERS.names())
