@@ -12,10 +12,13 @@ rest. Three pure functions are all that the trial engine uses, in this order, tr
 Letters in shapes: b sequences, t positions, d width, h heads, v vocabulary, n layers.
 """
 
+import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -45,7 +48,8 @@ MICRO_BATCH_SIZE = 128  # sequences of one device in one forward and backward pa
 EMBEDDING_LR = 0.6  # Adam: token and value embeddings, at width 768
 UNEMBEDDING_LR = 0.004  # Adam: head, at width 768
 MATRIX_LR = 0.04  # Muon: every matrix in the blocks
-SCALAR_LR = 0.5  # Adam: z; r takes a hundredth of it
+SCALAR_LR = 0.5  # Adam: z
+RESIDUAL_LR_FRAC = 0.01  # r learns at this fraction of SCALAR_LR
 ADAM_BETA1 = 0.8
 ADAM_BETA2 = 0.95
 ADAM_EPS = 1e-10
@@ -78,18 +82,20 @@ class State(NamedTuple):
 
 def init(key: jax.Array, spec) -> State:
   model = GPT(key, spec)
-  return State(model, make_optimizer(model.width).init(model))
+  return State(model, make_optimizer().init(model))
 
 
 def train_step(state: State, batch: dict[str, jax.Array], progress: jax.Array):
   """One optimizer step on `batch`: inputs and targets, int32 [b, t]; progress in [0, 1)."""
   model = state.model
   loss, gradients = loss_and_gradients(model, batch)
-  updates, optimizer = make_optimizer(model.width).update(
-    gradients, state.optimizer, model, progress=progress
-  )
-  rate = learning_rate_factor(progress)
-  model = optax.apply_updates(model, jax.tree.map(lambda u: rate * u, updates))
+  updates, optimizer = make_optimizer().update(gradients, state.optimizer, model, progress=progress)
+  rates = learning_rates(model.width, progress)
+
+  def step(path, param, update):
+    return (param - rates[group_of(path)] * update).astype(param.dtype)
+
+  model = jax.tree_util.tree_map_with_path(step, model, updates)
   return State(model, optimizer), {'loss': loss}
 
 
@@ -137,16 +143,23 @@ class GPT(nnx.Module):
     self.spec = spec
     self.width = -(-DEPTH * ASPECT_RATIO // HEAD_DIM) * HEAD_DIM
     vocab, heads = spec.vocab_size, self.width // HEAD_DIM
-    keys = jax.random.split(key, 4)
     valued = sum(has_value_embedding(i) for i in range(DEPTH))
-    self.embedding = nnx.Param(self.stored(EMBEDDING_STD * normal(keys[0], vocab, self.width)))
-    self.head = nnx.Param(HEAD_STD * normal(keys[1], self.width, vocab))
-    values = uniform(keys[2], valued, vocab, self.width, width=self.width)
-    self.value_embeddings = nnx.Param(self.stored(values))
+    shapes = {
+      'embedding': (vocab, self.width),
+      'head': (self.width, vocab),
+      'values': (valued, vocab, self.width),
+      'qkv': (3, DEPTH, self.width, self.width),
+      'up': (DEPTH, self.width, MLP_RATIO * self.width),
+    }
+    noise = dict(zip(shapes, draw(key, list(shapes.values())), strict=True))
+    bound = (3 / self.width) ** 0.5  # uniform in ±bound has standard deviation width^-½
+    self.embedding = nnx.Param(self.stored(EMBEDDING_STD * normal(noise['embedding'])))
+    self.head = nnx.Param(HEAD_STD * normal(noise['head']))
+    self.value_embeddings = nnx.Param(self.stored(bound * noise['values']))
     self.value_gates = nnx.Param(jnp.zeros((valued, VALUE_GATE_CHANNELS, heads)))
     self.residual = nnx.Param(jnp.full(DEPTH, RESIDUAL_INIT))
     self.skip = nnx.Param(jnp.full(DEPTH, SKIP_INIT))
-    self.blocks = jax.vmap(lambda k: Block(k, self.width))(jax.random.split(keys[3], DEPTH))
+    self.blocks = Block(bound * noise['qkv'], bound * noise['up'])
 
   def __call__(self, tokens_BxT: jax.Array) -> jax.Array:
     """int32 [b, t] to [b, t, d] in the compute dtype."""
@@ -177,10 +190,9 @@ class GPT(nnx.Module):
 class Block(nnx.Module):
   """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-  def __init__(self, key: jax.Array, width: int):
-    attention_key, mlp_key = jax.random.split(key)
-    self.attention = Attention(attention_key, width)
-    self.mlp = MLP(mlp_key, width)
+  def __init__(self, qkv: jax.Array, up: jax.Array):
+    self.attention = Attention(qkv)
+    self.mlp = MLP(up)
 
   def __call__(self, x: jax.Array, value, rotary, window: int, platform: str) -> jax.Array:
     x = x + self.attention(norm(x), value, rotary, window, platform)
@@ -190,12 +202,9 @@ class Block(nnx.Module):
 class Attention(nnx.Module):
   """Causal multi-head attention: rotary, then norm of queries and keys; gated value embedding."""
 
-  def __init__(self, key: jax.Array, width: int):
-    q, k, v = jax.random.split(key, 3)
-    self.q = nnx.Param(uniform(q, width, width, width=width))
-    self.k = nnx.Param(uniform(k, width, width, width=width))
-    self.v = nnx.Param(uniform(v, width, width, width=width))
-    self.out = nnx.Param(jnp.zeros((width, width)))
+  def __init__(self, qkv: jax.Array):
+    self.q, self.k, self.v = (nnx.Param(w) for w in qkv)
+    self.out = nnx.Param(jnp.zeros(qkv.shape[1:]))
 
   def __call__(self, x: jax.Array, value, rotary, window: int, platform: str) -> jax.Array:
     q, k, v = (split_heads(linear(x, w[...])) for w in (self.q, self.k, self.v))
@@ -209,9 +218,9 @@ class Attention(nnx.Module):
 class MLP(nnx.Module):
   """Wide layer, activation, back to the width."""
 
-  def __init__(self, key: jax.Array, width: int):
-    self.up = nnx.Param(uniform(key, width, MLP_RATIO * width, width=width))
-    self.down = nnx.Param(jnp.zeros((MLP_RATIO * width, width)))
+  def __init__(self, up: jax.Array):
+    self.up = nnx.Param(up)
+    self.down = nnx.Param(jnp.zeros(up.swapaxes(1, 2).shape))
 
   def __call__(self, x: jax.Array) -> jax.Array:
     return linear(activation(linear(x, self.up[...])), self.down[...])
@@ -275,20 +284,37 @@ def unstack(blocks: Block) -> list[Block]:
   return [jax.tree.unflatten(structure, layer) for layer in layers]
 
 
-def normal(key: jax.Array, *shape: int) -> jax.Array:
-  return jax.random.normal(key, shape)
+def draw(key: jax.Array, shapes: list[tuple[int, ...]]) -> list[jax.Array]:
+  """Uniform numbers in (-1, 1); one draw for all shapes compiles faster than one for each."""
+  ends = np.cumsum([math.prod(shape) for shape in shapes])
+  numbers = jax.random.uniform(key, (ends[-1],), minval=np.nextafter(np.float32(-1), 0))
+  parts = jnp.split(numbers, ends[:-1])
+  return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def uniform(key: jax.Array, *shape: int, width: int) -> jax.Array:
-  """Uniform with standard deviation width^-½."""
-  bound = (3 / width) ** 0.5
-  return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+def normal(uniform: jax.Array) -> jax.Array:
+  """Standard normal numbers from uniform ones in (-1, 1)."""
+  return 2**0.5 * jax.lax.erf_inv(uniform)
 
 
 # The optimizer.
 
 
-def learning_rate_factor(progress: jax.Array) -> jax.Array:
+def learning_rates(width: int, progress: jax.Array) -> dict[str, jax.Array]:
+  """Of each parameter group, now."""
+  scale = (width / 768) ** -0.5
+  peak = {
+    'embedding': EMBEDDING_LR * scale,
+    'value_embeddings': EMBEDDING_LR * scale,
+    'head': UNEMBEDDING_LR * scale,
+    'residual': SCALAR_LR * RESIDUAL_LR_FRAC,
+    'skip': SCALAR_LR,
+    'matrices': MATRIX_LR,
+  }
+  return {group: rate * schedule(progress) for group, rate in peak.items()}
+
+
+def schedule(progress: jax.Array) -> jax.Array:
   """Linear warm-up, 1, linear warm-down to FINAL_LR_FRAC."""
   up = progress / WARMUP_RATIO if WARMUP_RATIO > 0 else 1.0
   left = (1 - progress) / WARMDOWN_RATIO if WARMDOWN_RATIO > 0 else 1.0
@@ -305,125 +331,116 @@ def momentum(step: jax.Array) -> jax.Array:
   return MOMENTUM_START + (MOMENTUM_END - MOMENTUM_START) * ramp
 
 
-def make_optimizer(width: int) -> optax.GradientTransformationExtraArgs:
-  """One transformation a group; their learning rates are the peaks of the schedule."""
-  scale = (width / 768) ** -0.5
-  return optax.partition(
-    {
-      'embedding': adam(EMBEDDING_LR * scale),
-      'value_embeddings': adam(EMBEDDING_LR * scale),
-      'head': adam(UNEMBEDDING_LR * scale),
-      'residual': adam(SCALAR_LR * 0.01),
-      'skip': adam(SCALAR_LR, SKIP_BETA1),
-      'matrices': muon(MATRIX_LR),
-    },
-    group_of_each,
-  )
+def make_optimizer() -> optax.GradientTransformationExtraArgs:
+  """What turns gradients into directions; `learning_rates` has the lengths of the steps."""
+  adam = optax.scale_by_adam(ADAM_BETA1, ADAM_BETA2, ADAM_EPS)
+  rules = {
+    'adam': adam,
+    'skip': optax.scale_by_adam(SKIP_BETA1, ADAM_BETA2, ADAM_EPS),
+    'matrices': muon(),
+  }
+
+  def rule(path, _):
+    return group if (group := group_of(path)) in rules else 'adam'
+
+  return optax.partition(rules, lambda model: jax.tree_util.tree_map_with_path(rule, model))
 
 
-def group_of_each(model: GPT):
-  """The same tree with the name of each parameter's group."""
-  own = ('embedding', 'value_embeddings', 'head', 'residual', 'skip')
-
-  def group(path, _):
-    return path[0].name if path[0].name in own else 'matrices'
-
-  return jax.tree_util.tree_map_with_path(group, model)
-
-
-def adam(rate: float, beta1: float = ADAM_BETA1) -> optax.GradientTransformation:
-  return optax.adam(rate, beta1, ADAM_BETA2, ADAM_EPS)
+def group_of(path) -> str:
+  """A parameter's group: its own name, or 'matrices' for all that is multiplied in the blocks."""
+  return 'matrices' if path[0].name in ('blocks', 'value_gates') else path[0].name
 
 
 class MuonState(NamedTuple):
-  """Per shape of matrix, over all layers: first [n, inputs, outputs]: momentum.
-
-  second [n, 1, outputs] or [n, inputs, 1]: mean squares of the orthogonal directions.
-  """
+  """By shape of matrix: momentum [n, short, long] and NorMuon's mean squares [n, 1, long]."""
 
   step: jax.Array
-  first: dict[str, jax.Array]
-  second: dict[str, jax.Array]
+  momentum: dict[str, jax.Array]
+  squares: dict[str, jax.Array]
 
 
-def muon(rate: float) -> optax.GradientTransformationExtraArgs:
-  """Muon (Keller Jordan, 2024) with NorMuon and cautious decay; weights are [inputs, outputs]."""
+def muon() -> optax.GradientTransformationExtraArgs:
+  """Muon (Keller Jordan, 2024) with NorMuon and cautious decay, for stacks of matrices.
+
+  Each matrix is [inputs, outputs]. All of one shape are orthogonalized together, lying wide.
+  """
 
   def init_fn(params) -> MuonState:
-    first = jax.tree.map(jnp.zeros_like, by_shape(params))
-    return MuonState(jnp.zeros((), jnp.int32), first, jax.tree.map(mean_square, first))
+    zeros = jax.tree.map(jnp.zeros_like, by_shape(params))
+    return MuonState(jnp.zeros((), jnp.int32), zeros, jax.tree.map(mean_square, zeros))
 
-  def update_fn(gradients, state: MuonState, params=None, *, progress, **_):
+  def update_fn(updates, state, params=None, *, progress, **_):
     beta, decay = momentum(state.step), weight_decay(progress)
-    gradient = by_shape(gradients)
-    first = jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, state.first, gradient)
-    nesterov = jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, first, gradient)
-    orthogonal = jax.tree.map(orthogonalize, nesterov)
-    second = jax.tree.map(normuon_average, state.second, orthogonal)
-    direction = jax.tree.map(normuon_scale, orthogonal, second)
-    decayed = jax.tree.map(lambda d, p: d + decay * cautious(d, p), direction, by_shape(params))
-    update = jax.tree.map(lambda d: -rate * max(1, d.shape[2] / d.shape[1]) ** 0.5 * d, decayed)
-    return split_like(update, gradients), MuonState(state.step + 1, first, second)
+    mix = functools.partial(jax.tree.map, lambda m, g: beta * m + (1 - beta) * g)
+    gradients = by_shape(updates)
+    first = mix(state.momentum, gradients)
+    directions = jax.tree.map(orthogonalize, mix(first, gradients))
+    moved = jax.tree.map(normuon, directions, state.squares)
+    directions = {shape: direction for shape, (direction, _) in moved.items()}
+    squares = {shape: square for shape, (_, square) in moved.items()}
+
+    def finish(direction, param):
+      rows, columns = param.shape[1:]
+      shrink = jnp.where(direction * param >= 0, decay * param, 0.0)  # cautious: signs agree
+      return max(1, columns / rows) ** 0.5 * (direction + shrink)
+
+    updates = jax.tree.map(finish, split_like(directions, params), params)
+    return updates, MuonState(state.step + 1, first, squares)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def orthogonalize(x: jax.Array) -> jax.Array:
-  """Singular values of each matrix in [n, rows, columns] to about 1, by Polar Express steps."""
-  dtype = x.dtype
-  tall = x.shape[1] > x.shape[2]
-  x = x.swapaxes(1, 2) if tall else x
-  x = x / (1.02 * jnp.linalg.norm(x, axis=(1, 2), keepdims=True) + 1e-6)
+  """Brings the singular values of each [short, long] matrix near 1, by Polar Express steps."""
+  norms = jnp.sqrt(jnp.sum(jnp.square(x), axis=(1, 2), keepdims=True))
+  y = (x / (1.02 * norms + 1e-6)).astype(jnp.float32)
 
-  def step(x, abc):
+  def step(y, abc):
     a, b, c = abc
-    square = x @ x.swapaxes(1, 2)
-    return a * x + (b * square + c * square @ square) @ x, None
+    square = y @ y.swapaxes(1, 2)
+    return a * y + (b * square + c * (square @ square)) @ y, None
 
-  x, _ = jax.lax.scan(step, x, jnp.array(POLAR_EXPRESS, x.dtype))
-  return (x.swapaxes(1, 2) if tall else x).astype(dtype)
+  y, _ = jax.lax.scan(step, y, jnp.array(POLAR_EXPRESS, y.dtype))
+  return y.astype(x.dtype)
+
+
+def normuon(direction: jax.Array, squares: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Divides each column by its root mean square over time, keeping the norm of the matrix."""
+  now = mean_square(direction)
+  squares = NORMUON_BETA2 * squares + (1 - NORMUON_BETA2) * now
+  scale = 1 / jnp.maximum(squares, 1e-10)
+  before, after = (jnp.sum(s, axis=2, keepdims=True) for s in (now, now * scale))
+  return direction * jnp.sqrt(scale * before / jnp.maximum(after, 1e-20)), squares
 
 
 def mean_square(x: jax.Array) -> jax.Array:
-  """Per output of [n, inputs, outputs], or per input where there are more of these."""
-  axis = 1 if x.shape[2] >= x.shape[1] else 2
-  return jnp.mean(jnp.square(x), axis=axis, keepdims=True)
-
-
-def normuon_average(second: jax.Array, direction: jax.Array) -> jax.Array:
-  return NORMUON_BETA2 * second + (1 - NORMUON_BETA2) * mean_square(direction)
-
-
-def normuon_scale(direction: jax.Array, second: jax.Array) -> jax.Array:
-  """Divides each row by its root mean square over time, and keeps the whole matrix's norm."""
-  scale = jax.lax.rsqrt(jnp.maximum(second, 1e-10))
-  row = mean_square(direction)
-  before = jnp.sqrt(jnp.sum(row, axis=(1, 2), keepdims=True))
-  after = jnp.sqrt(jnp.sum(row * jnp.square(scale), axis=(1, 2), keepdims=True))
-  return direction * scale * (before / jnp.maximum(after, 1e-10))
-
-
-def cautious(direction: jax.Array, param: jax.Array) -> jax.Array:
-  """The parameter where the step, which is against the direction, shrinks it; else 0."""
-  return jnp.where(direction * param >= 0, param, 0.0)
+  return jnp.mean(jnp.square(x), axis=1, keepdims=True)
 
 
 def by_shape(tree) -> dict[str, jax.Array]:
-  """All stacks [n, inputs, outputs] of a tree, those of one shape joined into one array."""
+  """The matrices of all stacks [n, inputs, outputs] in a tree, joined by shape, lying wide."""
   stacks: dict[str, list[jax.Array]] = {}
   for leaf in jax.tree.leaves(tree):
-    stacks.setdefault(f'{leaf.shape[1]}x{leaf.shape[2]}', []).append(leaf)
+    stacks.setdefault(shape_name(leaf), []).append(wide(leaf))
   return {shape: jnp.concatenate(leaves) for shape, leaves in stacks.items()}
 
 
 def split_like(stacks: dict[str, jax.Array], tree):
-  """The inverse of `by_shape`, in the structure of `tree`."""
+  """The inverse of `by_shape`."""
   used = dict.fromkeys(stacks, 0)
 
   def take(leaf):
-    shape = f'{leaf.shape[1]}x{leaf.shape[2]}'
-    start = used[shape]
-    used[shape] += len(leaf)
-    return stacks[shape][start : used[shape]]
+    start = used[name := shape_name(leaf)]
+    used[name] += len(leaf)
+    part = stacks[name][start : used[name]]
+    return part if part.shape == leaf.shape else part.swapaxes(1, 2)
 
   return jax.tree.map(take, tree)
+
+
+def wide(x: jax.Array) -> jax.Array:
+  return x.swapaxes(1, 2) if x.shape[1] > x.shape[2] else x
+
+
+def shape_name(x: jax.Array) -> str:
+  return '{}x{}'.format(*sorted(x.shape[1:]))
