@@ -1,23 +1,17 @@
 """From a config to the collaborators it names. Called by the two commands, `main` and `trial`."""
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Callable
 
 from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
 from autoresearch_jax.config import Config
+from autoresearch_jax.data import cache
 from autoresearch_jax.executors import EXECUTORS, Executor
 from autoresearch_jax.problems import PROBLEMS, Problem
 from autoresearch_jax.proposers import PROPOSERS, Proposer
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import Dataset, Spec
-
-
-def cache_directory() -> pathlib.Path:
-  """Prepared data and compiled programs: $AUTORESEARCH_JAX_CACHE or ~/.cache/autoresearch_jax."""
-  default = pathlib.Path('~/.cache/autoresearch_jax').expanduser()
-  return pathlib.Path(os.environ.get('AUTORESEARCH_JAX_CACHE') or default)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,22 +45,21 @@ def spec(config: Config) -> Spec:
 
 def dataset(config: Config, say: Callable[[str], None]) -> Dataset:
   """The problem's data, prepared once on a machine."""
-  return problem(config).prepare(cache_directory(), say)
+  return problem(config).prepare(cache.directory(), say)
 
 
-def executor(config: Config, scratch: pathlib.Path, say: Callable[[str], None]) -> Executor:
-  """Prepares the data (once on a machine) and starts the executor.
+def executor(config: Config, prepared: Dataset, scratch: pathlib.Path) -> Executor:
+  """Starts the executor on a prepared dataset.
 
   Raises ValueError for an unknown name or option, SandboxError where isolation falls short.
   """
-  prepared = dataset(config, say)
   return EXECUTORS.make(
     config.executor,
     config.executor_options,
     spec=spec(config),
     dataset=prepared,
-    hidden=problem(config).hidden(),
+    hidden=(*problem(config).hidden(), pathlib.Path(prepared.validation)),
     limits=config.limits,
     scratch=scratch,
-    cache=cache_directory(),
+    cache=cache.directory(),
   )

@@ -22,6 +22,7 @@ from autoresearch_jax.report.__main__ import report
 from autoresearch_jax.research import Research
 from autoresearch_jax.resume import begin
 from autoresearch_jax.stopping import StopSignals
+from autoresearch_jax.trial.sandbox import SandboxError
 from autoresearch_jax.workspace import Workspace, WorkspaceError, branch_name, tag_of
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'The run, e.g. configs/gpt_small.py:cpu.')
@@ -40,7 +41,7 @@ def research(config: Config, directory: pathlib.Path) -> int:
     history, states = begin(ledger, config, minds.strategy, minds.acceptance, dataset.fingerprint)
     if history.trials:
       _say(f'resuming after {len(history.trials)} trials')
-    executor = assembly.executor(config, workspace.scratch, lambda _: None)
+    executor = assembly.executor(config, dataset, workspace.scratch)
     try:
       with StopSignals() as stop, live.view(history) as view:
         loop = Research(
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
       raise ValueError(f'{arguments[1]!r} is no flag; the flags are --config and --workdir.')
     config = command.config_of(_CONFIG)
     return research(config, pathlib.Path(_WORKDIR.value or f'runs/{config.name}'))
-  except (ValueError, LedgerError, WorkspaceError) as error:
+  except (ValueError, OSError, LedgerError, WorkspaceError, SandboxError) as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   except KeyboardInterrupt:

@@ -9,17 +9,17 @@ the trial to FILE.json, and exits with 0 only when the status is `ok`.
 import pathlib
 import sys
 import tempfile
+from collections.abc import Sequence
 
 import msgspec
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from autoresearch_jax import assembly
-from autoresearch_jax.config import Config, ConfigError, from_config_dict
+from autoresearch_jax import assembly, command
+from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import Executor
 from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.trial.running import RunnerFailed
-from autoresearch_jax.trial.tracing import SandboxError
+from autoresearch_jax.trial.sandbox import SandboxError
 from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest, to_builtins
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -30,16 +30,15 @@ _PROGRAM = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string('out', None, 'JSON file to write the result to.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Seed of the training run.', lower_bound=0)
-flags.mark_flag_as_required('config')
 
-BAD_INPUT = 2
 INTERRUPTED = 130
 
 
 def run_trial(config: Config, program: Program, seed: int) -> Result:
   """Traces, trains and evaluates one program, with news on standard error."""
   with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
-    executor = assembly.executor(config, pathlib.Path(scratch), _say)
+    dataset = assembly.dataset(config, _say)
+    executor = assembly.executor(config, dataset, pathlib.Path(scratch))
     try:
       executor.submit(TrialRequest(0, program, (seed,), config.budget))
       return _result(executor)
@@ -111,16 +110,17 @@ def _program(config: Config) -> Program:
   return Program.read(directory, config.editable, config.entry)
 
 
-def main(argv: list[str]) -> int:
-  if len(argv) > 1:
-    _say(f'{argv[1]!r} is no flag; the flags are --config, --program, --out and --seed.')
-    return BAD_INPUT
+def main(arguments: Sequence[str]) -> int:
   try:
-    config = from_config_dict(_CONFIG.value)
+    if len(arguments) > 1:
+      raise ConfigError(
+        f'{arguments[1]!r} is no flag; the flags are --config, --program, --out and --seed.'
+      )
+    config = command.config_of(_CONFIG)
     result = run_trial(config, _program(config), _SEED.value)
-  except (ConfigError, ValueError, OSError, SandboxError, RunnerFailed) as error:
+  except (ValueError, OSError, SandboxError) as error:
     _say(str(error))
-    return BAD_INPUT
+    return command.BAD_INPUT
   except KeyboardInterrupt:
     _say('Stopped; nothing was written.')
     return INTERRUPTED
@@ -132,4 +132,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main)

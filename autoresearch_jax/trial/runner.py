@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import grain  # noqa: F401 - the loader imports it when first used, which a trial would pay for
 import jax
 import msgspec
 
