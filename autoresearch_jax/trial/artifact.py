@@ -8,57 +8,45 @@ author. MLIR's parser is C++ and could still be crashed, which ends the runner a
 
 import dataclasses
 import functools
-import hashlib
 import math
 import pathlib
-import struct
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.export
-import msgspec
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import contract, graph
 from autoresearch_jax.trial.contract import Phase, Shape
+from autoresearch_jax.trial.header import ArtifactError, Header, Leaf, pack, refuse, unpack
 from autoresearch_jax.trial.matmuls import matmul_flops, tensor
 from autoresearch_jax.types import Spec
 
-MAGIC = b'ARJTRIAL'
-VERSION = 1
 MOST_LEAVES = 20_000
-MOST_HEADER_BYTES = 8 * 2**20
-_PREFIX = struct.Struct('<8sII32s')  # magic, version, bytes of the header, sha-256 of the rest
 _CALLING_CONVENTIONS = (9, 10)
 
 # Built-in kernels that jax itself lowers to. Host callbacks are custom calls too, which is why
 # anything else is refused. On accelerators, `tpu_custom_call` and Triton are kernels that the
 # program wrote: they run on the device, next to the data that are there.
 CUSTOM_CALLS: dict[str, frozenset[str]] = {
-  'cpu': frozenset(
-    ['Sharding', 'annotate_device_placement', 'lapack_sgeqrf_ffi', 'lapack_sorgqr_ffi', 'lapack_spotrf_ffi', 'lapack_strsm_ffi', 'lapack_sgetrf_ffi', 'lapack_ssyevd_ffi', 'lapack_sgesdd_ffi', 'lapack_sgeqp3_ffi', 'lapack_sgeev_ffi']
-  ),
-  'cuda': frozenset(
-    ['Sharding', 'annotate_device_placement', 'cu_threefry2x32_ffi', 'cublas_geqrf_batched_ffi', 'cusolver_geqrf_ffi', 'cusolver_orgqr_ffi', 'cusolver_potrf_ffi', 'cusolver_getrf_ffi', 'cusolver_syevd_ffi', 'cusolver_gesvd_ffi', 'cusolver_gesvdj_ffi', 'cu_lu_pivots_to_permutation', '__cudnn$fmhaSoftmax', '__cudnn$fmhaSoftmaxBackward', '__cudnn$fmhaScaleBiasSoftmax', '__cudnn$fmhaScaleBiasSoftmaxBackward', '__cudnn$fmhaSoftmaxDropout', '__cudnn$fmhaSoftmaxDropoutBackward', '__gpu$xla.gpu.triton', 'triton_kernel_call']
-  ),
-  'tpu': frozenset(
-    ['Sharding', 'annotate_device_placement', 'tpu_custom_call', 'Qr', 'Eigh', 'Cholesky', 'LuDecomposition', 'ProductOfElementaryHouseholderReflectors', 'ApproxTopK']
-  ),
+  platform: frozenset(names.split())
+  for platform, names in {
+    'cpu': """
+      lapack_sgeqrf_ffi lapack_sorgqr_ffi lapack_spotrf_ffi lapack_strsm_ffi lapack_sgetrf_ffi
+      lapack_ssyevd_ffi lapack_sgesdd_ffi lapack_sgeqp3_ffi lapack_sgeev_ffi""",
+    'cuda': """
+      cu_threefry2x32_ffi cublas_geqrf_batched_ffi cusolver_geqrf_ffi cusolver_orgqr_ffi
+      cusolver_potrf_ffi cusolver_getrf_ffi cusolver_syevd_ffi cusolver_gesvd_ffi
+      cusolver_gesvdj_ffi cu_lu_pivots_to_permutation __cudnn$fmhaSoftmax
+      __cudnn$fmhaSoftmaxBackward __cudnn$fmhaScaleBiasSoftmax
+      __cudnn$fmhaScaleBiasSoftmaxBackward __cudnn$fmhaSoftmaxDropout
+      __cudnn$fmhaSoftmaxDropoutBackward __gpu$xla.gpu.triton triton_kernel_call""",
+    'tpu': """
+      tpu_custom_call Qr Eigh Cholesky LuDecomposition ProductOfElementaryHouseholderReflectors
+      ApproxTopK""",
+  }.items()
 }
-
-
-class ArtifactError(Exception):
-  """The artifact can't be trusted to be a trial; the sentence says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Leaf:
-  """One array of the state. path: where in the state it is, for people; it decides nothing."""
-
-  path: str
-  shape: tuple[int, ...]
-  dtype: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,20 +74,17 @@ class Artifact:
 
   def to_bytes(self) -> bytes:
     modules = (self.init, *self.train_steps, self.predict)
-    header = msgspec.json.encode(
-      _Header(
-        platform=self.platform,
-        spec=self.spec,
-        evaluation_batch=self.evaluation_batch,
-        batch_size=self.batch_size,
-        phases=self.phases,
-        leaves=self.leaves,
-        metric_names=self.metric_names,
-        module_bytes=tuple(len(module) for module in modules),
-      )
+    header = Header(
+      platform=self.platform,
+      spec=self.spec,
+      evaluation_batch=self.evaluation_batch,
+      batch_size=self.batch_size,
+      phases=self.phases,
+      leaves=self.leaves,
+      metric_names=self.metric_names,
+      module_bytes=tuple(len(module) for module in modules),
     )
-    rest = b''.join((header, *modules))
-    return _PREFIX.pack(MAGIC, VERSION, len(header), hashlib.sha256(rest).digest()) + rest
+    return pack(header, modules)
 
   @functools.cached_property
   def graphs(self) -> tuple[graph.Graph, ...]:
@@ -154,23 +139,12 @@ class Artifact:
     }
 
 
-class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-  platform: str
-  spec: Spec
-  evaluation_batch: int
-  batch_size: int
-  phases: tuple[Phase, ...]
-  leaves: tuple[Leaf, ...]
-  metric_names: tuple[str, ...]
-  module_bytes: tuple[int, ...]
-
-
 def read(path: pathlib.Path, limits: Limits) -> Artifact:
   """Reads and checks an artifact. Raises ArtifactError for anything that is not as it must be."""
   try:
     size = path.stat().st_size
     if size > limits.artifact_bytes:
-      _refuse(
+      refuse(
         f'it has {size / 2**20:.1f} MiB and limits.artifact_bytes allows '
         f'{limits.artifact_bytes / 2**20:g}; a program must not embed large constants'
       )
@@ -182,15 +156,7 @@ def read(path: pathlib.Path, limits: Limits) -> Artifact:
 
 def from_bytes(data: bytes) -> Artifact:
   """The artifact in `data`, checked. Raises ArtifactError."""
-  header, rest = _header(data)
-  modules: list[bytes] = []
-  for size in header.module_bytes:
-    if not 0 < size <= len(rest):
-      _refuse('it is shorter than its header says')
-    modules.append(rest[:size])
-    rest = rest[size:]
-  if rest:
-    _refuse('it is longer than its header says')
+  header, modules = unpack(data)
   _check_header(header)
   artifact = Artifact(
     platform=header.platform,
@@ -208,48 +174,29 @@ def from_bytes(data: bytes) -> Artifact:
   return artifact
 
 
-def _header(data: bytes) -> tuple[_Header, bytes]:
-  if len(data) < _PREFIX.size:
-    _refuse('it is too short to be one')
-  magic, version, size, digest = _PREFIX.unpack_from(data)
-  rest = data[_PREFIX.size :]
-  if magic != MAGIC:
-    _refuse('it does not begin as one')
-  if version != VERSION:
-    _refuse(f'it has version {version}, and this is version {VERSION}')
-  if size > min(len(rest), MOST_HEADER_BYTES):
-    _refuse('its header is longer than it may be')
-  if hashlib.sha256(rest).digest() != digest:
-    _refuse('its checksum is wrong, so it was cut or changed on the way')
-  try:
-    return msgspec.json.decode(rest[:size], type=_Header), rest[size:]
-  except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
-    _refuse(f'its header does not fit: {str(error)[:200]}')
-
-
-def _check_header(header: _Header) -> None:
+def _check_header(header: Header) -> None:
   spec = header.spec
   if header.platform != contract.EXPORT_PLATFORMS[spec.platform]:
-    _refuse(f'it is for {header.platform[:20]!r} and its spec is for {spec.platform!r}')
+    refuse(f'it is for {header.platform[:20]!r} and its spec is for {spec.platform!r}')
   if not 1 <= len(header.leaves) <= MOST_LEAVES:
-    _refuse(f'its state has {len(header.leaves)} leaves; 1 to {MOST_LEAVES} are allowed')
+    refuse(f'its state has {len(header.leaves)} leaves; 1 to {MOST_LEAVES} are allowed')
   for leaf in header.leaves:
     if leaf.dtype not in contract.DTYPES or not _sane(leaf.shape):
-      _refuse(f'its state has an array {leaf.dtype[:20]}{list(leaf.shape)[:8]}, which can not be')
+      refuse(f'its state has an array {leaf.dtype[:20]}{list(leaf.shape)[:8]}, which can not be')
   sizes = (header.evaluation_batch, spec.vocab_size, spec.sequence_length, spec.num_classes)
   for shape in (sizes, spec.input_shape or (), spec.output_shape or ()):
     if not _sane(tuple(size or 0 for size in shape), most=2**80):
-      _refuse('its spec has impossible sizes')
+      refuse('its spec has impossible sizes')
   try:
     contract.check_batch_size(header.batch_size)
     contract.check_phases(header.phases, spec)
     contract.check_metric_names(header.metric_names)
   except contract.ContractError as error:
-    _refuse(str(error).rstrip('.'))
+    refuse(str(error).rstrip('.'))
   if list(header.metric_names) != sorted(set(header.metric_names)):
-    _refuse('its metrics are not sorted')
+    refuse('its metrics are not sorted')
   if len(header.module_bytes) != len(header.phases) + 2:
-    _refuse(f'it has {len(header.module_bytes)} modules for {len(header.phases)} phases')
+    refuse(f'it has {len(header.module_bytes)} modules for {len(header.phases)} phases')
 
 
 def _check_modules(artifact: Artifact) -> None:
@@ -265,7 +212,7 @@ def _check_modules(artifact: Artifact) -> None:
   out = contract.predict_outputs(artifact.spec, artifact.evaluation_batch)
   found = [_shape_of(aval) for aval in predict.out_avals]
   if len(found) != 1 or found[0].shape != out or found[0].dtype not in contract.FLOATS:
-    _refuse(f'predict returns {", ".join(map(str, found[:4]))}, not one float array {list(out)}')
+    refuse(f'predict returns {", ".join(map(str, found[:4]))}, not one float array {list(out)}')
   for exported, each in zip(artifact.exported, artifact.graphs, strict=True):
     _check_graph(exported, each, CUSTOM_CALLS[artifact.platform])
 
@@ -279,25 +226,25 @@ def _check_exported(
 ) -> None:
   """The outside of a module: what jax would believe of it when it is called."""
   if exported.platforms != (platform,) or exported.nr_devices != 1:
-    _refuse(f'{name} is not for one device of {platform}')
+    refuse(f'{name} is not for one device of {platform}')
   if exported.ordered_effects or exported.unordered_effects:
-    _refuse(f'{name} has effects; a train step must be pure')
+    refuse(f'{name} has effects; a train step must be pure')
   if tuple(map(_shape_of, exported.in_avals)) != inputs:
-    _refuse(f'{name} takes other arrays than the contract says')
+    refuse(f'{name} takes other arrays than the contract says')
   if outputs is not None and tuple(map(_shape_of, exported.out_avals)) != outputs:
-    _refuse(f'{name} returns other arrays than the contract says')
+    refuse(f'{name} returns other arrays than the contract says')
   if exported.in_tree != jax.tree.structure(((0,) * len(inputs), {})):
-    _refuse(f'{name} does not take flat arguments')
+    refuse(f'{name} does not take flat arguments')
   single = outputs is None  # predict returns one array, and no tuple
   if exported.out_tree != jax.tree.structure(0 if single else (0,) * len(exported.out_avals)):
-    _refuse(f'{name} does not return flat results')
+    refuse(f'{name} does not return flat results')
   kept = exported.module_kept_var_idx
   if list(kept) != sorted(set(kept)) or any(not 0 <= i < len(inputs) for i in kept):
-    _refuse(f'{name} keeps arguments that it does not have')
+    refuse(f'{name} keeps arguments that it does not have')
   if exported.calling_convention_version not in _CALLING_CONVENTIONS:
-    _refuse(f'{name} has calling convention {exported.calling_convention_version}')
+    refuse(f'{name} has calling convention {exported.calling_convention_version}')
   if exported.uses_global_constants or _has_shardings(exported):
-    _refuse(f'{name} has symbolic shapes or shardings; a program is exported for one device')
+    refuse(f'{name} has symbolic shapes or shardings; a program is exported for one device')
 
 
 def _check_graph(exported: jax.export.Exported, each: graph.Graph, allowed: frozenset[str]) -> None:
@@ -305,15 +252,15 @@ def _check_graph(exported: jax.export.Exported, each: graph.Graph, allowed: froz
   kept = [_shape_of(exported.in_avals[i]) for i in exported.module_kept_var_idx]
   arguments = [_shape_of_text(text) for text in each.main.types]
   if arguments != kept:
-    _refuse('a module takes other arrays than it is said to')
+    refuse('a module takes other arrays than it is said to')
   returned = [_shape_of_text(text) for text in each.main.ops[-1].types]
   if returned != [_shape_of(aval) for aval in exported.out_avals]:
-    _refuse('a module returns other arrays than it is said to')
+    refuse('a module returns other arrays than it is said to')
   for op in each.ops():
     if op.name == 'stablehlo.custom_call':
       target = dict(op.attributes).get('call_target_name', '').strip('"')
       if target not in allowed:
-        _refuse(f'it calls {target[:80]!r}, which is no computation that a trial may run')
+        refuse(f'it calls {target[:80]!r}, which is no computation that a trial may run')
 
 
 def _deserialize(name: str, module: bytes) -> jax.export.Exported:
@@ -360,7 +307,3 @@ def _sane(shape: Iterable[int], most: int = 2**40) -> bool:
     and all(0 <= s < 2**31 for s in sizes)
     and math.prod(max(s, 1) for s in sizes) <= most
   )
-
-
-def _refuse(why: str) -> NoReturn:
-  raise ArtifactError(f'The artifact is refused: {why}.')

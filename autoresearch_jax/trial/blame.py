@@ -8,6 +8,8 @@ import traceback
 from autoresearch_jax.trial.contract import ContractError
 
 MOST_CHARACTERS = 500
+# What the sandbox answers: files, system calls, read-only file systems, sockets.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENETDOWN)
 
 
 def sentence(error: BaseException, directory: pathlib.Path) -> str:
@@ -35,21 +37,21 @@ def out_of_memory(gibibytes: float) -> str:
 
 
 def _what(error: BaseException) -> str:
+  if isinstance(error, OSError) and error.errno in _REFUSALS:
+    return _refused(error)
   match error:
     case SystemExit():
-      code = error.code if error.code is not None else 0
-      return f"the program ended the tracer's process with exit code {code}; remove the exit"
-    case KeyboardInterrupt():
-      return 'the program raised KeyboardInterrupt; remove it'
+      what = f"the program ended the tracer's process with exit code {error.code or 0}"
+      todo = 'remove the exit'
     case SyntaxError():
-      return f'{type(error).__name__}: {error.msg}; correct the syntax'
+      what, todo = f'{type(error).__name__}: {error.msg}', 'correct the syntax'
     case RecursionError():
-      return 'RecursionError: a function calls itself without end; give the recursion an end'
+      what, todo = 'RecursionError: a function calls itself without end', 'give it an end'
     case ModuleNotFoundError():
-      return f'{error.msg}; only what is installed and the files of the program can be imported'
-    case OSError() if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENETDOWN):
-      return _refused(error)
-  return f'{type(error).__name__}: {_message(error)}'
+      what, todo = error.msg, 'import what is installed or a file of the program'
+    case _:
+      return f'{type(error).__name__}: {_message(error)}'
+  return f'{what}; {todo}'
 
 
 def _refused(error: OSError) -> str:

@@ -18,10 +18,11 @@ METRIC_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_./-]{0,63}')
 # What jax exports for; `gpu` stands for NVIDIA's.
 EXPORT_PLATFORMS = {'cpu': 'cpu', 'gpu': 'cuda', 'tpu': 'tpu'}
 # Without 64-bit types: the runner computes, like jax by default, in 32 bits.
-DTYPES = frozenset(
-  ['bool', 'int4', 'int8', 'int16', 'int32', 'uint4', 'uint8', 'uint16', 'uint32', 'float8_e4m3fn', 'float8_e5m2', 'float16', 'bfloat16', 'float32', 'complex64']
-)
 FLOATS = frozenset({'float8_e4m3fn', 'float8_e5m2', 'float16', 'bfloat16', 'float32'})
+DTYPES = FLOATS | {
+  *('bool', 'complex64', 'int4', 'int8', 'int16', 'int32'),
+  *('uint4', 'uint8', 'uint16', 'uint32'),
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from autoresearch_jax.trial import contract
-from autoresearch_jax.trial.artifact import CUSTOM_CALLS, Artifact, Leaf
+from autoresearch_jax.trial.artifact import CUSTOM_CALLS, Artifact
 from autoresearch_jax.trial.contract import ContractError, Phase, Shape
+from autoresearch_jax.trial.header import Leaf
 from autoresearch_jax.types import Spec
 
 _CALLBACKS = ('callback', 'debug_print', 'infeed', 'outfeed')
@@ -245,8 +246,7 @@ class _Exporter:
 
   def __call__(self, name: str, function: Callable[..., Any], *shapes: Shape) -> Any:
     arguments = [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in shapes]
-    # A fresh function object a phase: jit caches by function, and shapes alone may be equal.
-    jitted = jax.jit(lambda *a: function(*a))
+    jitted = jax.jit(function)
     traced = jitted.trace(*arguments)
     self._refuse_callbacks(name, traced.jaxpr)
     exporting = jax.export.export(jitted, platforms=[self._platform], disabled_checks=self._checks)
@@ -302,7 +302,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_key(value: Any) -> bool:
-  return isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+  return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def _kind(leaf: Any) -> str:

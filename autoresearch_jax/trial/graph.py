@@ -15,13 +15,15 @@ from jaxlib.mlir import ir
 DIALECTS = ('stablehlo.', 'chlo.', 'func.')
 # Operations that would wait for, or talk to, something outside the program, or that give other
 # numbers on every run.
-REFUSED = frozenset(
-  f'stablehlo.{name}'
-  for name in ['infeed', 'outfeed', 'send', 'recv', 'all_gather', 'all_reduce', 'all_to_all', 'collective_broadcast', 'collective_permute', 'reduce_scatter', 'cross-replica-sum', 'partition_id', 'replica_id', 'rng', 'create_token', 'after_all', 'get_dimension_size', 'set_dimension_size']
-)
+_REFUSED_NAMES = """
+  infeed outfeed send recv all_gather all_reduce all_to_all collective_broadcast
+  collective_permute reduce_scatter cross-replica-sum partition_id replica_id rng
+  create_token after_all get_dimension_size set_dimension_size"""
+REFUSED = frozenset(f'stablehlo.{name}' for name in _REFUSED_NAMES.split())
 # Attributes that name things or say where they came from, and change no number.
 UNREAD = frozenset({'sym_name', 'mhlo.frontend_attributes', 'mhlo.sharding', 'jax.result_info'})
 MOST_OPERATIONS = 500_000
+MOST_DEPTH = 150  # of calls and regions together
 
 
 class GraphError(Exception):
@@ -93,19 +95,24 @@ class _Walk:
   def __init__(self) -> None:
     self._texts: dict[Any, str] = {}
     self._size = 0
+    self._depth = 0
 
   def module(self, module: Any) -> Graph:
     functions: dict[str, Block] = {}
-    for op in module.regions[0].blocks[0].operations:
-      op = op.operation
+    for view in module.regions[0].blocks[0].operations:
+      op = view.operation
       if op.name != 'func.func':
         raise GraphError(f'A module holds {op.name!r:.80}, which is not a function.')
       functions[ir.StringAttr(op.attributes['sym_name']).value] = self._block(op.regions[0], {})
     if 'main' not in functions:
       raise GraphError("A module has no function 'main'.")
+    _check_depth(functions)
     return Graph(functions, self._size)
 
   def _block(self, region: Any, values: dict[Any, int]) -> Block:
+    self._depth += 1
+    if self._depth > MOST_DEPTH:
+      raise GraphError(f'A module nests its loops more than {MOST_DEPTH} deep.')
     blocks = list(region.blocks)
     if len(blocks) != 1:
       raise GraphError(f'A region has {len(blocks)} blocks; StableHLO has one.')
@@ -115,6 +122,7 @@ class _Walk:
     ops = tuple(self._op(op.operation, values) for op in blocks[0].operations)
     if not ops:
       raise GraphError('A block is empty.')
+    self._depth -= 1
     return Block(numbers, types, ops)
 
   def _op(self, op: Any, values: dict[Any, int]) -> Op:
@@ -164,6 +172,29 @@ def symbols_of(attribute: Any) -> list[str]:
   if isinstance(attribute, ir.ArrayAttr):
     return [name for item in attribute for name in symbols_of(item)]
   return []
+
+
+def _check_depth(functions: dict[str, Block]) -> None:
+  """Refuses recursion, calls of what is not there, and nesting that would exhaust the stack."""
+  depths: dict[str, int] = {}
+  open_: set[str] = set()
+
+  def function(name: str, above: int) -> int:
+    if name in open_ or name not in functions or above > MOST_DEPTH:
+      raise GraphError(f'A module calls {name!r:.80} without end, too deeply, or in vain.')
+    if name not in depths:
+      open_.add(name)
+      depths[name] = block(functions[name], above + 1)
+      open_.discard(name)
+    return depths[name]
+
+  def block(inside: Block, above: int) -> int:
+    below = [block(each, above + 1) for op in inside.ops for each in op.blocks]
+    below += [function(name, above) for op in inside.ops for name in op.symbols]
+    return 1 + max(below, default=0)
+
+  if max(function(name, 0) for name in list(functions)) > MOST_DEPTH:
+    raise GraphError(f'A module nests its functions and loops more than {MOST_DEPTH} deep.')
 
 
 def _first_line(error: Exception) -> str:

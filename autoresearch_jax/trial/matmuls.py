@@ -68,7 +68,7 @@ class _Count:
         trips = trip_count(op, made)
         for dtype, flops in self._block(op.blocks[1]).items():
           _add(total, dtype, flops * trips)
-      elif op.name == 'stablehlo.case' or op.name == 'stablehlo.if':
+      elif op.name in {'stablehlo.case', 'stablehlo.if'}:
         total.update(
           max((self._block(b) for b in op.blocks), key=lambda c: sum(c.values()))  # the dearest
         )

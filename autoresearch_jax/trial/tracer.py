@@ -10,6 +10,7 @@ Requests: {"trace": Request} and {"cancel": true}; answers: {"ready": true}, the
 {"status", "reason", "isolation"} a trace. The server ends when its input closes.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -185,10 +186,8 @@ def _cancelled(lines: '_Lines') -> bool:
 def _end(child: int) -> tuple[int, float]:
   """Ends the child and whatever it started. Returns its exit code (or -signal), CPU seconds."""
   for kill in (os.killpg, os.kill):
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
       kill(child, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-      pass
   _, status, usage = os.wait4(child, 0)
   while orphans := sandbox.children():  # without seccomp, a program may have forked
     for pid in orphans:

@@ -23,6 +23,7 @@ import msgspec
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import sandbox
+from autoresearch_jax.trial.header import ArtifactError, refuse, unpack
 from autoresearch_jax.types import Isolation, Program, Spec, Status
 
 START_SECONDS = 120.0  # importing jax on a busy machine
@@ -134,7 +135,7 @@ class Tracer:
     except _ServerGone as gone:
       status, reason, isolation = self._gone(program, gone)
     if status == Status.OK:
-      status, reason = self._fetch(folder / 'artifact', out, program)
+      status, reason = self._fetch(folder / 'artifact', out, spec, evaluation_batch)
     return TraceResult(status, reason, time.monotonic() - began, isolation)
 
   def _plan(self, home: pathlib.Path) -> sandbox.Plan:
@@ -155,15 +156,18 @@ class Tracer:
       return Status.CANCELLED, 'The trial was cancelled while it was traced.', Isolation()
     return Status.CRASH, f'{program.entry}: {gone}', Isolation()
 
-  def _fetch(self, made: pathlib.Path, out: pathlib.Path, program: Program) -> tuple[Status, str]:
-    """Copies the artifact out of the scratch folder, as a plain file of bounded size."""
-    descriptor = os.open(made, os.O_RDONLY | os.O_NOFOLLOW)
-    with os.fdopen(descriptor, 'rb') as source:
+  def _fetch(
+    self, made: pathlib.Path, out: pathlib.Path, spec: Spec, evaluation_batch: int
+  ) -> tuple[Status, str]:
+    """Copies the artifact out of the scratch folder, if it is for what was asked."""
+    with os.fdopen(os.open(made, os.O_RDONLY | os.O_NOFOLLOW), 'rb') as source:
       data = source.read(self.limits.artifact_bytes + 1)
-    if not data or len(data) > self.limits.artifact_bytes:
-      return Status.INVALID, (
-        f'{program.entry}: the program left {len(data):,} bytes instead of an artifact.'
-      )
+    try:
+      header = unpack(data)[0]
+      if (header.spec, header.evaluation_batch) != (spec, evaluation_batch):
+        refuse('it is for another problem than it was asked for')
+    except ArtifactError as error:
+      return Status.INVALID, str(error)
     part = out.with_name(f'{out.name}.part')
     part.write_bytes(data)
     part.replace(out)
@@ -194,7 +198,8 @@ class Tracer:
     server.wait()
     for pipe in (server.stdin, server.stdout):
       with contextlib.suppress(OSError):
-        pipe and pipe.close()
+        if pipe:
+          pipe.close()
 
   def _until_ready(self) -> None:
     """Waits for the server's start; a dead one is replaced once."""
