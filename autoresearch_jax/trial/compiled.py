@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autoresearch_jax.trial.artifact import Artifact
+from autoresearch_jax.trial.devices import Device
 from autoresearch_jax.types import Platform
 
 # A call should last about this long, and hold at most so many steps and bytes of batches.
@@ -75,9 +76,7 @@ class Compiled:
     return jax.device_put(batch, _split(self.mesh, batch.shape, axis))
 
 
-def compile_artifact(
-  artifact: Artifact, devices: Sequence[jax.Device], memory_limit: int
-) -> Compiled:
+def compile_artifact(artifact: Artifact, devices: Sequence[Device], memory_limit: int) -> Compiled:
   """Compiles init, every phase and the scorer side by side. Raises DoesNotFit."""
   start = time.monotonic()
   mesh = Mesh(np.array(devices), ('batch',))
@@ -135,7 +134,7 @@ def compilations() -> int:
 _compilations = 0
 
 
-def _count_compilations(event: str, seconds: float, **_: Any) -> None:
+def _count_compilations(event: str, duration_secs: float, **kwargs: Any) -> None:
   global _compilations  # noqa: PLW0603 - jax keeps its listeners for the life of the process
   _compilations += event == '/jax/core/compile/backend_compile_duration'
 

@@ -8,9 +8,12 @@ import json
 import os
 import pathlib
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+Device = Any  # jax.Device, which type checkers take for a variable
 
 # device_kind prefix -> (FLOP/s of one jax device, source). TPU v2 and v3 show one device a core.
 PEAK_FLOPS = {
@@ -35,7 +38,7 @@ class WrongPlatform(RuntimeError):
   """JAX found other devices than the config asked for."""
 
 
-def require_platform(platform: str) -> list[jax.Device]:
+def require_platform(platform: str) -> list[Device]:
   """The local devices, all of `platform` (`cpu`, `gpu`, `tpu`). Raises WrongPlatform."""
   try:
     found = jax.local_devices()
@@ -51,8 +54,11 @@ def require_platform(platform: str) -> list[jax.Device]:
   return found
 
 
-def peak_flops(device: jax.Device, cache: pathlib.Path) -> tuple[float, str]:
-  """Peak FLOP/s of one device and where the figure is from: the table, or measured and kept."""
+def peak_flops(device: Device, cache: pathlib.Path) -> tuple[float, str]:
+  """Peak FLOP/s of one device and where the figure is from: the table, or measured.
+
+  A machine that is busy now measures too little, so the best figure so far is kept in `cache`.
+  """
   kind = device.device_kind
   for prefix, known in sorted(PEAK_FLOPS.items(), key=lambda item: -len(item[0])):
     if kind.startswith(prefix):
@@ -60,10 +66,13 @@ def peak_flops(device: jax.Device, cache: pathlib.Path) -> tuple[float, str]:
   kept = cache / 'peak_flops.json'
   key = f'{device.platform} {kind} x{_cores()}'
   values = json.loads(kept.read_text()) if kept.exists() else {}
-  if key not in values:
-    values[key] = measure_matmul()
+  measured = measure_matmul()
+  if measured > values.get(key, 0.0):
+    values[key] = measured
     cache.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(values))
+    part = kept.with_name(f'{kept.name}.{os.getpid()}')
+    part.write_text(json.dumps(values))
+    part.replace(kept)
   return values[key], 'measured: best of 5 square float32 products of 1536'
 
 
@@ -80,7 +89,7 @@ def measure_matmul(size: int = 1536, repeats: int = 5) -> float:
   return 2 * size**3 / best
 
 
-def memory_limit(device: jax.Device) -> int:
+def memory_limit(device: Device) -> int:
   """Bytes that a program may use on the device; on a CPU what the machine has available now."""
   stats = device.memory_stats() or {}
   if 'bytes_limit' in stats:
@@ -91,7 +100,7 @@ def memory_limit(device: jax.Device) -> int:
   return 0
 
 
-def allocator_peak(device: jax.Device) -> int:
+def allocator_peak(device: Device) -> int:
   """Peak bytes by the allocator's own count; 0 where it keeps none (CPU)."""
   return (device.memory_stats() or {}).get('peak_bytes_in_use', 0)
 

@@ -100,9 +100,9 @@ class RunnerProcess:
     self._end()
     with self._lock:
       if self._process:
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in filter(None, (self._process.stdin, self._process.stdout)):
           with contextlib.suppress(OSError):
-            pipe and pipe.close()
+            pipe.close()
 
   def _end(self) -> None:
     with self._lock:
