@@ -1,5 +1,7 @@
 """kill -9 of the controller at random moments, then the same command: none lost, none doubled."""
 
+import contextlib
+import ctypes
 import os
 import pathlib
 import random
@@ -8,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import msgspec
 import pygit2
 import pytest
 
@@ -19,34 +20,44 @@ HERE = pathlib.Path(__file__).parent
 SYNTHETIC = HERE / 'synthetic_command.py'
 
 
-def start(command, workdir, environment):
-  """The controller in a session of its own, so that what it leaves behind can be found."""
+def start(command, workdir):
   return subprocess.Popen(
     [sys.executable, *command, f'--workdir={workdir}'],
-    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=HERE.parent,
-    env={**os.environ, **environment},
-  )  # fmt: skip
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+    cwd=HERE.parent,
+  )
 
 
-def left_behind(mark):
-  """Processes that carry `mark` in their environment: the controller's, and all it started."""
-  found = []
-  for path in pathlib.Path('/proc').glob('[0-9]*/environ'):
-    try:
-      environment = path.read_bytes()
-      dead = b') Z ' in (path.parent / 'stat').read_bytes()
-    except OSError:
-      continue
-    if mark.encode() in environment and not dead:
-      found.append(int(path.parent.name))
+@pytest.fixture
+def orphans():
+  """Makes this process the parent of every orphan; gives a function that waits until all ended."""
+  adopt = 36  # PR_SET_CHILD_SUBREAPER
+  prctl = ctypes.CDLL(None).prctl
+  assert prctl(adopt, 1, 0, 0, 0) == 0
+  before = children()
+
+  def require_none(seconds):
+    deadline = time.monotonic() + seconds
+    while left := children() - before:
+      for pid in left:
+        os.waitpid(pid, os.WNOHANG)
+      assert time.monotonic() < deadline, f'{left} outlived the controller'
+      time.sleep(0.05)
+
+  yield require_none
+  prctl(adopt, 0, 0, 0, 0)
+
+
+def children():
+  found = set()
+  for path in pathlib.Path('/proc').glob('[0-9]*/stat'):
+    with contextlib.suppress(OSError):  # ended meanwhile
+      state_and_parent = path.read_text().rpartition(')')[2].split()[:2]
+      if state_and_parent[1] == str(os.getpid()):
+        found.add(int(path.parent.name))
   return found
-
-
-def nothing_left_behind(mark, seconds):
-  deadline = time.monotonic() + seconds
-  while left := left_behind(mark):
-    assert time.monotonic() < deadline, f'{left} outlived the controller'
-    time.sleep(0.05)
 
 
 def require_consistent(workdir, trials):
@@ -75,47 +86,66 @@ def require_consistent(workdir, trials):
   return history
 
 
-def kill_again_and_again(command, workdir, times, longest, left_for):
+def kill_again_and_again(command, workdir, times, longest, orphans):
   """Starts and kills the command `times` times after up to `longest` seconds each."""
   drawn = random.Random(0)
-  for number in range(times):
-    mark = f'{workdir.name}-{number}'
-    process = start(command, workdir, {'KILL_TEST': mark})
+  for _ in range(times):
+    process = start(command, workdir)
     time.sleep(drawn.uniform(0, longest))
     process.kill()
     _, error = process.communicate()
     assert process.returncode in (-signal.SIGKILL, 0), error
-    nothing_left_behind(f'KILL_TEST={mark}', left_for)
+    orphans(10)
 
 
-def last_start(command, workdir):
-  with start(command, workdir, {}) as process:
-    _, error = process.communicate(timeout=120)
+def last_start(command, workdir, orphans):
+  with start(command, workdir) as process:
+    _, error = process.communicate(timeout=180)
   assert process.returncode == 0, error
+  orphans(10)
+
+
+def outcomes(history):
+  """What must not depend on how often the run was killed: all but times and durations."""
+  return [
+    (
+      trial.proposal, trial.edit, trial.verdict, trial.result.status, trial.result.fingerprint,
+      [(m.seed, m.metrics) for m in trial.result.measurements],
+    )
+    for trial in history.trials.values()
+  ]  # fmt: skip
+
+
+DIGITS = ['-m', 'autoresearch_jax.main', '--config=configs/digits.py', '--config.budget.amount=30']
+RUNS = {  # command, trials, seconds until the latest kill
+  'synthetic': (
+    [str(SYNTHETIC), f'--config={SYNTHETIC}', '--config.executor_options.delay=0.03'],
+    60,
+    2.0,
+  ),
+  'digits': (DIGITS, 8, 7.0),
+}
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_a_synthetic_run_ends_as_if_undisturbed(tmp_path):
-  flags = ['--config.search.max_trials=60', '--config.executor_options.delay=0.02']
-  command = [str(SYNTHETIC), f'--config={SYNTHETIC}', *flags]
-  kill_again_and_again(command, tmp_path / 'killed', 20, 1.6, 5)
-  last_start(command, tmp_path / 'killed')
-  last_start(command, tmp_path / 'whole')
-  killed = require_consistent(tmp_path / 'killed', 60)
-  whole = require_consistent(tmp_path / 'whole', 60)
-  assert msgspec.json.encode(killed.trials) == msgspec.json.encode(whole.trials)
+@pytest.mark.parametrize('name', RUNS)
+def test_killed_twenty_times_a_run_ends_as_if_undisturbed(tmp_path, orphans, name):
+  command, trials, longest = RUNS[name]
+  command = [*command, f'--config.search.max_trials={trials}']
+  kill_again_and_again(command, tmp_path / 'killed', 20, longest, orphans)
+  last_start(command, tmp_path / 'killed', orphans)
+  last_start(command, tmp_path / 'whole', orphans)
+  killed = require_consistent(tmp_path / 'killed', trials)
+  whole = require_consistent(tmp_path / 'whole', trials)
+  assert outcomes(killed) == outcomes(whole)
 
 
 @pytest.mark.slow
-def test_killed_side_by_side_trials_are_neither_lost_nor_doubled(tmp_path):
-  flags = [
-    '--config.search.max_trials=40',
-    '--config.executor_options.delay=0.02',
-    '--config.executor_options.slots=3',
-  ]
-  command = [str(SYNTHETIC), f'--config={SYNTHETIC}', *flags]
-  kill_again_and_again(command, tmp_path / 'run', 5, 1.6, 5)
-  last_start(command, tmp_path / 'run')
+def test_killed_side_by_side_trials_are_neither_lost_nor_doubled(tmp_path, orphans):
+  command = [*RUNS['synthetic'][0], '--config.executor_options.slots=3']
+  command += ['--config.search.max_trials=40']
+  kill_again_and_again(command, tmp_path / 'run', 5, 2.0, orphans)
+  last_start(command, tmp_path / 'run', orphans)
   with Ledger.read(tmp_path / 'run' / 'ledger.db') as ledger:
     records = list(ledger.records())
   for kind in (Edited, Finished, Decided):
