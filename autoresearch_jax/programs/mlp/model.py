@@ -55,7 +55,7 @@ def train_step(state: State, batch: dict[str, jax.Array], progress: jax.Array):
   key, dropout_key = jax.random.split(state.key)
   loss, gradients = jax.value_and_grad(mean_loss)(state.model, batch, dropout_key)
   updates, optimizer = make_optimizer().update(gradients, state.optimizer, state.model)
-  rate = learning_rate_factor(progress)
+  rate = schedule(progress)
   model = optax.apply_updates(state.model, jax.tree.map(lambda u: rate * u, updates))
   return State(model, optimizer, key), {'loss': loss}
 
@@ -114,7 +114,7 @@ def dropout(x: jax.Array, key: jax.Array) -> jax.Array:
   return jnp.where(kept, x / (1 - DROPOUT_RATE), 0.0)
 
 
-def learning_rate_factor(progress: jax.Array) -> jax.Array:
+def schedule(progress: jax.Array) -> jax.Array:
   """Linear warm-up, 1, linear warm-down to FINAL_LR_FRAC."""
   up = progress / WARMUP_RATIO if WARMUP_RATIO > 0 else 1.0
   left = (1 - progress) / WARMDOWN_RATIO if WARMDOWN_RATIO > 0 else 1.0

@@ -74,7 +74,7 @@ GENERAL = (
   ACTIVATION,
   Alternatives(
     'schedule',
-    'learning_rate_factor',
+    'schedule',
     '',
     SCHEDULES,
     Belief(('schedule',), weight=0.6, effect=(0.001, 0.005)),
@@ -93,12 +93,25 @@ GENERAL = (
   ),
   Alternatives(
     'Adam',
-    'adam',
-    '',
+    'make_optimizer',
+    'adam =',
     (
-      Alternative('optax.adam', 'Adam', 'Plain Adam is the safe choice.'),
-      Alternative('optax.nadam', 'NAdam', 'Looking one step ahead speeds short runs up.'),
-      Alternative('optax.adabelief', 'AdaBelief', 'Steps adapt to how gradients surprise.', 0.5),
+      Alternative(
+        'optax.scale_by_adam(ADAM_BETA1, ADAM_BETA2, ADAM_EPS)',
+        'Adam',
+        'Plain Adam is the safe choice.',
+      ),
+      Alternative(
+        'optax.scale_by_adam(ADAM_BETA1, ADAM_BETA2, ADAM_EPS, nesterov=True)',
+        'NAdam',
+        'Looking one step ahead speeds short runs up.',
+      ),
+      Alternative(
+        'optax.scale_by_belief(ADAM_BETA1, ADAM_BETA2, ADAM_EPS)',
+        'AdaBelief',
+        'Steps adapt to how gradients surprise.',
+        0.5,
+      ),
     ),
     Belief(('optimizer',), weight=0.4, effect=(0.001, 0.005)),
   ),
@@ -276,7 +289,7 @@ GPT_ATTENTION = (
       Line(
         'Attention.__init__',
         'self.out',
-        'self.gate = nnx.Param(jnp.zeros((width, width // HEAD_DIM)))',
+        'self.gate = nnx.Param(jnp.zeros((*qkv.shape[1:3], qkv.shape[3] // HEAD_DIM)))',
       ),
       Line(
         'Attention.__call__',
@@ -313,10 +326,10 @@ GPT_ATTENTION = (
     'self.out =',
     (
       Alternative(
-        'nnx.Param(jnp.zeros((width, width)))', 'zero', 'Blocks that start silent disturb nothing.'
+        'nnx.Param(jnp.zeros(qkv.shape[1:]))', 'zero', 'Blocks that start silent disturb nothing.'
       ),
       Alternative(
-        'nnx.Param(0.1 * uniform(jax.random.fold_in(key, 7), width, width, width=width))',
+        'nnx.Param(0.1 * qkv[0].swapaxes(1, 2))',
         'small',
         'With weights that are not zero, queries and keys learn from the first step.',
       ),
@@ -332,8 +345,8 @@ GPT_MLP = (
       Line(
         'MLP.__init__',
         'self.up',
-        'self.gate = nnx.Param(uniform(jax.random.fold_in(key, 1), width, MLP_RATIO * width, '
-        'width=width))',
+        # As good as drawn anew: no two numbers of one row or column are the same in both.
+        'self.gate = nnx.Param(up[:, ::-1])',
       ),
       Swap(
         'MLP.__call__',
@@ -352,13 +365,12 @@ GPT_MLP = (
     'self.down =',
     (
       Alternative(
-        'nnx.Param(jnp.zeros((MLP_RATIO * width, width)))',
+        'nnx.Param(jnp.zeros(up.swapaxes(1, 2).shape))',
         'zero',
         'Blocks that start silent disturb nothing.',
       ),
       Alternative(
-        'nnx.Param(0.1 * uniform(jax.random.fold_in(key, 7), MLP_RATIO * width, width, '
-        'width=width))',
+        'nnx.Param(0.1 * up.swapaxes(1, 2))',
         'small',
         'With weights that are not zero, the first layer learns from the first step.',
       ),
@@ -414,42 +426,50 @@ GPT_OPTIMIZER = (
   Alternatives(
     'Nesterov momentum',
     'muon.update_fn',
-    'nesterov =',
+    'directions =',
     (
       Alternative(
-        'jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, first, gradient)',
+        'jax.tree.map(orthogonalize, mix(first, gradients))',
         'on',
         'Looking one step ahead speeds short runs up.',
       ),
-      Alternative('first', 'off', 'Plain momentum averages more of the noise.'),
+      Alternative(
+        'jax.tree.map(orthogonalize, first)',
+        'off',
+        'Plain momentum averages more of the noise.',
+      ),
     ),
     Belief(('optimizer', 'momentum'), weight=0.4, effect=(-0.001, 0.004)),
   ),
   Alternatives(
     'NorMuon',
     'muon.update_fn',
-    'direction =',
+    'moved =',
     (
       Alternative(
-        'jax.tree.map(normuon_scale, orthogonal, second)',
+        'jax.tree.map(normuon, directions, state.squares)',
         'on',
         'Rows of equal size in every update let no neuron lag behind.',
       ),
-      Alternative('orthogonal', 'off', 'Orthogonal updates are balanced enough, and cheaper.'),
+      Alternative(
+        'jax.tree.map(lambda direction, square: (direction, square), directions, state.squares)',
+        'off',
+        'Orthogonal updates are balanced enough, and cheaper.',
+      ),
     ),
     Belief(('optimizer',), weight=0.5, effect=(0.0, 0.004)),
   ),
   Alternatives(
     'cautious decay',
-    'cautious',
-    'return',
+    'muon.update_fn.finish',
+    'shrink =',
     (
       Alternative(
-        'jnp.where(direction * param >= 0, param, 0.0)',
+        'jnp.where(direction * param >= 0, decay * param, 0.0)',
         'on',
         'Decay should not fight the step.',
       ),
-      Alternative('param', 'off', 'Decay that always acts keeps all of the matrix small.'),
+      Alternative('decay * param', 'off', 'Decay that always acts keeps all of the matrix small.'),
     ),
     Belief(('optimizer', 'regularisation'), weight=0.4, effect=(0.0, 0.003)),
     needs=('WEIGHT_DECAY',),
@@ -476,13 +496,11 @@ GPT_OPTIMIZER = (
   ),
   Alternatives(
     'rate by the shape of a matrix',
-    'muon.update_fn',
+    'muon.update_fn.finish',
     '',
     (
-      Alternative(
-        'max(1, d.shape[2] / d.shape[1]) ** 0.5', 'square root', 'Wide matrices bear larger steps.'
-      ),
-      Alternative('max(1, d.shape[2] / d.shape[1])', 'ratio', 'Wide matrices lag behind.'),
+      Alternative('max(1, columns / rows) ** 0.5', 'square root', 'Wide matrices bear more.'),
+      Alternative('max(1, columns / rows)', 'ratio', 'Wide matrices lag behind.'),
       Alternative('1.0', 'none', 'Orthogonal updates have the same size in all shapes.'),
     ),
     Belief(('optimizer', 'learning rate'), weight=0.2, effect=(0.0, 0.004)),

@@ -120,6 +120,14 @@ RULES = (
     needs='WARMDOWN_RATIO',
   ),
   Rule(
+    ('*_LR_FRAC',),
+    scale(1e-4, 10.0),
+    ('learning rate', 'optimizer'),
+    Way(0.3, 'These parameters learn too slowly for so few steps.'),
+    Way(0.2, 'These parameters move too fast and disturb the others.'),
+    effect=(0.0, 0.004),
+  ),
+  Rule(
     ('MOMENTUM_STEPS',),
     scale(1, 10_000),
     ('momentum', 'optimizer'),

@@ -4,10 +4,12 @@ Whatever is not rewritten keeps every byte. Nothing here knows why anything is c
 """
 
 import ast
+import builtins
 import contextlib
 import dataclasses
 import functools
 import operator
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -41,7 +43,7 @@ class Source:
       for name, value in _assigned(statement):
         if name.isupper():
           found.setdefault(name, []).append(_literal(value))
-    read = self._names_read() | READ_BY_ENGINE
+    read = _names(self._tree, ast.Load) | READ_BY_ENGINE
     return {n: v[0] for n, v in found.items() if len(v) == 1 and v[0] is not None and n in read}
 
   def with_constants(self, values: Mapping[str, Any]) -> str:
@@ -75,16 +77,39 @@ class Source:
       for alias in node.names
     )
 
+  def knows(self, scope: Scope, code: str) -> bool:
+    """Whether every name that `code` reads occurs in the scope, at the top level, or in Python."""
+    return _names(ast.parse(code), ast.Load) <= self._top | _all_names(code_of(scope))
+
+  @functools.cached_property
+  def _top(self) -> set[str]:
+    found = set(dir(builtins))
+    for node in self._tree.body:
+      if isinstance(node, ast.Assign | ast.AnnAssign):
+        found |= _names(node, ast.Store)
+      if isinstance(node, ast.Import | ast.ImportFrom):
+        found |= {alias.asname or alias.name.split('.')[0] for alias in node.names}
+      elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+        found.add(node.name)
+    return found
+
   @functools.cached_property
   def _tree(self) -> ast.Module:
     return ast.parse(self.text)
 
-  def _names_read(self) -> set[str]:
-    return {
-      node.id
-      for node in ast.walk(self._tree)
-      if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
+
+def _names(tree: ast.AST, use: type[ast.expr_context]) -> set[str]:
+  """Names read (ast.Load) or bound (ast.Store) below the node, less the parameters of lambdas."""
+  bound = {a.arg for node in ast.walk(tree) if isinstance(node, ast.Lambda) for a in node.args.args}
+  names = (n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, use))
+  return {name.id for name in names} - bound
+
+
+def _all_names(code: str) -> set[str]:
+  """Names that a function or class binds or reads, its parameters among them."""
+  tree = ast.parse(textwrap.dedent(code))
+  arguments = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+  return _names(tree, ast.Load) | _names(tree, ast.Store) | arguments
 
 
 class _Replacing(cst.CSTTransformer):

@@ -72,7 +72,7 @@ class Alternatives:
       return
     node, now = found
     for option in self.options:
-      if option is not now:
+      if option is not now and source.knows(scope, option.code):
         yield self._move(source, scope, node, now, option)
 
   def _find(self, scope: Scope) -> tuple[cst.BaseExpression, Alternative] | None:
@@ -186,7 +186,8 @@ class Toggle:
       if scope is None:
         return None
       change = _line(scope, part, on) if isinstance(part, Line) else _swap(scope, part, on)
-      if change is None:
+      new = part.code if isinstance(part, Line) else (part.on if on else part.off)
+      if change is None or (on and not source.knows(scope, new)):
         return None
       found.append(change)
     places = [id(node) for node, _ in found]

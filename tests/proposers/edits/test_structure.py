@@ -76,6 +76,12 @@ def test_a_program_without_the_pattern_is_offered_nothing():
   assert moves('') == {}
 
 
+def test_names_that_a_change_needs_must_be_there():
+  text = MLP.replace('import jax.numpy as jnp\n', 'import jax.numpy\n')
+  assert 'activation GELU' in moves(text)
+  assert 'activation squared ReLU' not in moves(text)
+
+
 def test_the_schedule_changes_only_where_there_is_one():
   assert 'schedule cosine' in moves(GPT)
   assert 'schedule cosine' not in moves(MLP)  # its warm-down is 0
