@@ -74,6 +74,10 @@ class Local:
     if self._slot.running == trial:
       self._slot.kill()
 
+  def pids(self) -> dict[str, int | None]:
+    """Process ids of the slot's runner and tracer, for whoever watches them."""
+    return {'runner': self._slot.runner.pid, 'tracer': self._slot.tracer.pid}
+
   def close(self) -> None:
     self._requests.put(None)
     self._slot.closing = True

@@ -6,71 +6,18 @@ import pathlib
 
 import numpy as np
 import pytest
+from tiny_language import SPEC, STEPS, TIME, VOCAB, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import exporting
 from autoresearch_jax.trial.runner import Failed, Runner
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
-from autoresearch_jax.types import Budget, Dataset, Measurement, Spec, Status
-
-VOCAB, TIME, ROWS = 16, 32, 64
-STEPS = Budget(20, 'steps')
-
-# A table of next-token logits, trained by plain gradient descent. {mix} sees the logits.
-BIGRAM = """
-import jax, jax.numpy as jnp
-BATCH_SIZE = {batch}
-
-def logits(table, inputs):
-  x = table[inputs]
-  {mix}
-  return x
-
-def init(key, spec):
-  return {{'table': {scale} * jax.random.normal(key, (spec.vocab_size, spec.vocab_size))}}
-
-def loss(table, batch):
-  nats = -jnp.take_along_axis(
-      jax.nn.log_softmax(logits(table, batch['inputs'])), batch['targets'][..., None], -1)
-  return nats.mean()
-
-def train_step(state, batch, progress):
-  value, gradient = jax.value_and_grad(loss)(state['table'], batch)
-  {step}
-  return {{'table': state['table'] - 5.0 * (1 - progress) * gradient}}, {{'loss': value}}
-
-def predict(state, inputs):
-  return logits(state['table'], inputs)
-"""
-
-
-def program(mix='', step='', scale=0.1, batch=8) -> str:
-  return BIGRAM.format(mix=mix, step=step, scale=scale, batch=batch)
+from autoresearch_jax.types import Budget, Dataset, Measurement, Status
 
 
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory) -> Dataset:
-  """Rows in which each token is mostly followed by its double plus one; token 0 is special."""
-  folder = tmp_path_factory.mktemp('data')
-  rng = np.random.default_rng(0)
-  for split, count in (('train', 512), ('validation', ROWS)):
-    rows = np.empty((count, TIME + 1), np.uint16)
-    rows[:, 0] = rng.integers(0, VOCAB, count)
-    for t in range(TIME):
-      noise = rng.integers(0, VOCAB, count)
-      rows[:, t + 1] = np.where(rng.random(count) < 0.8, (2 * rows[:, t] + 1) % VOCAB, noise)
-    (folder / split).mkdir()
-    np.save(folder / split / 'rows.npy', rows)
-  token_bytes = np.arange(VOCAB, dtype=np.int32) % 4
-  np.save(folder / 'token_bytes.npy', token_bytes)
-  return Dataset(
-    'language_model',
-    str(folder / 'train'),
-    str(folder / 'validation'),
-    str(folder / 'token_bytes.npy'),
-    evaluation_batch=16,
-    fingerprint='test',
-  )
+  return make_dataset(tmp_path_factory.mktemp('data'))
 
 
 @pytest.fixture(scope='module')
@@ -87,8 +34,7 @@ def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
   directory = folder / name
   directory.mkdir()
   (directory / 'model.py').write_text(text)
-  spec = Spec('language_model', 'cpu', 1, STEPS, vocab_size=VOCAB, sequence_length=TIME)
-  artifact = exporting.export_program(directory, 'model.py', spec, evaluation_batch=16)
+  artifact = exporting.export_program(directory, 'model.py', SPEC, evaluation_batch=16)
   path = folder / f'{name}.artifact'
   artifact.write(path)
   return str(path)

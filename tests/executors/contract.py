@@ -1,0 +1,111 @@
+"""What every executor does. A new one is one line in EXECUTOR_CASES."""
+
+import pathlib
+import time
+from collections.abc import Callable
+
+import pytest
+from tiny_language import SPEC, STEPS, make_dataset, program
+
+from autoresearch_jax.config import Limits
+from autoresearch_jax.executors import EXECUTORS, Executor
+from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest
+
+EXECUTOR_CASES = {'local': {}}
+
+
+def as_program(text: str) -> Program:
+  return Program((('model.py', text),), 'model.py')
+
+
+def make(name: str, folder: pathlib.Path, **limits) -> Executor:
+  (folder / 'data').mkdir()
+  dataset = make_dataset(folder / 'data')
+  return EXECUTORS.make(
+    name,
+    EXECUTOR_CASES[name],
+    spec=SPEC,
+    dataset=dataset,
+    hidden=(pathlib.Path(dataset.validation),),
+    limits=Limits(**{'trace_seconds': 5.0, 'step_seconds': 5.0, **limits}),
+    scratch=folder / 'scratch',
+    cache=folder / 'cache',
+  )
+
+
+def result_of(
+  executor: Executor, request: TrialRequest, each: Callable[[Progress], None] = lambda _: None
+) -> Result:
+  """Submits and waits; fails the test rather than waiting for ever."""
+  executor.submit(request)
+  deadline = time.monotonic() + 120
+  while time.monotonic() < deadline:
+    for news in executor.wait(1.0):
+      if isinstance(news, Result):
+        return news
+      each(news)
+  raise AssertionError(f'trial {request.trial} gave no result')
+
+
+@pytest.fixture(scope='module', params=sorted(EXECUTOR_CASES))
+def executor(request, tmp_path_factory):
+  made = make(request.param, tmp_path_factory.mktemp(request.param))
+  yield made
+  made.close()
+
+
+class ExecutorContract:
+  """The battery; subclass it in a test file to run it."""
+
+  def test_a_trial_ends_in_one_result_with_its_news(self, executor):
+    news = []
+    result = result_of(executor, TrialRequest(7, as_program(program()), (0, 1), STEPS), news.append)
+    assert (result.trial, result.status, result.reason) == (7, Status.OK, '')
+    assert [m.seed for m in result.measurements] == [0, 1]
+    assert result.measurements[0].metrics['val_bpb'] > 0
+    assert result.measurements[0].cost.total_seconds >= result.measurements[0].cost.trace_seconds
+    assert result.isolation is not None
+    assert {n.phase for n in news} >= {'trace', 'compile', 'train'}
+    assert executor.wait(0.2) == []
+
+  def test_the_same_seed_gives_the_same_number(self, executor):
+    request = TrialRequest(1, as_program(program()), (5,), STEPS)
+    first, second = result_of(executor, request), result_of(executor, request)
+    assert first.measurements[0].metrics == second.measurements[0].metrics
+
+  def test_an_edit_without_effect_is_a_duplicate_of_its_parent(self, executor):
+    first = result_of(executor, TrialRequest(1, as_program(program()), (0,), STEPS))
+    text = '# A comment.\nUNREAD = 3\n' + program().replace('logits', 'scores')
+    request = TrialRequest(2, as_program(text), (0,), STEPS, {first.fingerprint: 1}, parents=(1,))
+    result = result_of(executor, request)
+    assert result.status == Status.DUPLICATE
+    assert result.duplicate_of == 1
+    assert 'no effect' in result.reason
+    assert result.measurements == ()
+
+  def test_a_repeat_of_a_stranger_is_called_that(self, executor):
+    first = result_of(executor, TrialRequest(1, as_program(program()), (0,), STEPS))
+    request = TrialRequest(
+      2, as_program(program()), (0,), STEPS, {first.fingerprint: 1}, parents=(0,)
+    )
+    assert 'already ran' in result_of(executor, request).reason
+
+  def test_a_broken_program_does_not_stop_the_next(self, executor):
+    broken = result_of(executor, TrialRequest(3, as_program('def init(:'), (0,), STEPS))
+    assert broken.status == Status.INVALID
+    assert 'model.py:1' in broken.reason
+    assert result_of(executor, TrialRequest(4, as_program(program()), (0,), STEPS)).status == 'ok'
+
+  def test_a_cancelled_trial_says_so_and_the_next_one_runs(self, executor):
+    endless = 'gradient = jax.lax.while_loop(lambda g: g[0, 0] < 9e9, jnp.sin, gradient)'
+    request = TrialRequest(8, as_program(program(step=endless)), (0,), STEPS)
+    result = result_of(
+      executor, request, lambda news: executor.cancel(8) if news.phase == 'train' else None
+    )
+    assert result.status == Status.CANCELLED
+    assert result_of(executor, TrialRequest(9, as_program(program()), (0,), STEPS)).status == 'ok'
+
+  def test_closing_twice_is_harmless(self, tmp_path, executor):
+    other = make(next(iter(EXECUTOR_CASES)), tmp_path)
+    other.close()
+    other.close()
