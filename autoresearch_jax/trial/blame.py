@@ -31,8 +31,8 @@ def tidy(text: str) -> str:
 
 def out_of_memory(gibibytes: float) -> str:
   return (
-    f'it needed more than the {gibibytes:g} GiB of memory that limits.trace_bytes allows while it '
-    'was traced; make no large arrays outside of traced functions'
+    f'tracing needed more than the {gibibytes:g} GiB of memory that limits.trace_bytes allows; '
+    'make no large arrays outside of traced functions'
   )
 
 

@@ -106,7 +106,7 @@ def _trace(request: Request, lines: '_Lines') -> Answer:
 
 def _child(request: Request, writer: int, artifact: int, log: int, parent: int) -> NoReturn:
   """Shuts itself in, traces, says how it went. Never returns to the server's code."""
-  code = 0
+  code = 1
   try:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
@@ -116,15 +116,15 @@ def _child(request: Request, writer: int, artifact: int, log: int, parent: int) 
     try:
       isolation = sandbox.enter(request.plan, (0, 1, 2, writer, artifact), parent)
     except Exception:
-      traceback.print_exc()
+      _complain()
       os._exit(_TRACER_FAILED)
     # From here on, nothing that this process says can be believed.
     os.write(writer, msgspec.json.encode(isolation) + b'\n')
     said = _export(request, artifact)
     os.write(writer, msgspec.json.encode(said)[:MOST_ANSWER_BYTES])
+    code = 0
   except BaseException:
-    traceback.print_exc()
-    code = 1
+    _complain()
   finally:
     os._exit(code)
 
@@ -146,11 +146,18 @@ def _export(request: Request, artifact: int) -> _Said:
     while left:
       left = left[os.write(artifact, left) :]
   except BaseException as error:
-    traceback.print_exc()
+    _complain()
     if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
       return _Said(False, _memory_sentence(request))
     return _Said(False, blame.sentence(error, directory))
   return _Said(True)
+
+
+def _complain() -> None:
+  """Puts the traceback into the log, if the program left one to write to."""
+  with contextlib.suppress(BaseException):
+    traceback.print_exc()
+    sys.stderr.flush()
 
 
 def _watch(child: int, reader: int, seconds: float, lines: '_Lines') -> tuple[bytes, str]:
