@@ -20,9 +20,10 @@ from collections.abc import Iterable, Sequence
 from autoresearch_jax.trial.artifact import Artifact
 from autoresearch_jax.trial.graph import Block, Graph, Op
 
-# Past so many operations, functions are hashed once and not inlined any more: a program whose
+# Past so many operations in one pass, functions are hashed once and not inlined any more: a program whose
 # helpers call each other twice each would take forever. The hash stays sound, only less tolerant.
-MOST_VISITS = 600_000
+MOST_VISITS = 200_000
+_CALL_VISITS = 4  # a call takes about as long as so many operations
 _COMMUTATIVE = frozenset(
   f'stablehlo.{name}' for name in ('add', 'multiply', 'maximum', 'minimum', 'and', 'or', 'xor')
 )
@@ -127,6 +128,7 @@ class _Module:
   def outputs(self, outputs: Live, arguments: Sequence[bytes]) -> list[bytes]:
     """Hashes of some outputs of `main`, given those of its arguments."""
     self._calls.clear()  # arguments have other hashes in the next round
+    self._visits = 0
     values = dict(zip(self._main.arguments, arguments, strict=True))
     return self._evaluate(self._main, outputs, values, 0)
 
@@ -191,7 +193,7 @@ class _Module:
   ) -> list[bytes]:
     """Hashes of the block's outputs. values: of what the block needs; it is added to."""
     plan = self._plan(block, outputs)
-    self._visits += len(plan.steps)
+    self._visits += _CALL_VISITS + len(plan.steps)
     for op, live in plan.steps:
       if op.name == 'func.call':
         made = self._call(op, live, values, depth)

@@ -230,6 +230,18 @@ def test_an_answer_that_is_forged_does_no_harm(trace, edit):
     assert result.status == 'invalid' and '\n' not in result.reason
 
 
+def test_an_artifact_for_another_problem_is_refused(trace, edit):
+  code = """
+import dataclasses
+from autoresearch_jax.trial import artifact
+honest = artifact.Artifact.to_bytes
+forged = lambda self: honest(dataclasses.replace(self, evaluation_batch=1))
+artifact.Artifact.to_bytes = forged
+"""
+  reason = trace.refused(edit(('RATE = 0.1', code + 'RATE = 0.1')))
+  assert reason == 'The artifact is refused: it is for another problem than it was asked for.'
+
+
 def test_less_than_asked_is_refused_with_what_is_missing(monkeypatch):
   monkeypatch.setattr(sandbox, 'landlock_version', lambda: 0)
   with pytest.raises(sandbox.SandboxError) as caught:
