@@ -6,8 +6,8 @@
 Variants: `steps` (default; repeatable bit for bit on one machine) and `seconds` (1 s of training,
 in which larger programs take fewer steps). For tests and for a first look: CPU, no download.
 
-The unmodified program scores a val_loss of 0.22 with a deviation of 0.012 between seeds; a wider
-one with a learning rate, batch size and dropout that fit reaches 0.06.
+The unmodified program scores a val_loss of 0.22 with a deviation of 0.011 between 8 seeds; a
+wider one with a learning rate, batch size and dropout that fit reaches 0.06.
 """
 
 from ml_collections import ConfigDict
@@ -50,7 +50,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.search = ConfigDict()
   c.search.strategy = 'greedy'  # improve the incumbent, as the original does
   c.search.options = ConfigDict()
-  c.search.max_trials = 40  # the baseline included; 0: until stopped
+  c.search.max_trials = 24  # the baseline included; 0: until stopped
 
   c.proposer = 'mutate'  # offline edits of constants and structure, no key needed
   c.proposer_options = ConfigDict()
@@ -58,7 +58,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   # What counts as better: more than the noise that the baseline's seeds show.
   c.acceptance = 'noise'
   c.acceptance_options = ConfigDict()
-  c.acceptance_options.baseline_seeds = 5  # cheap here, and a better known noise asks for less
+  c.acceptance_options.baseline_seeds = 8  # cheap here; few can look far quieter than they are
 
   c.executor = 'local'  # all devices of this machine, one trial at a time
   c.executor_options = ConfigDict()

@@ -73,7 +73,7 @@ def test_the_generator_alone_decides(name, options):
 @every_proposer
 def test_no_program_is_proposed_twice(name, options):
   proposer, tried = PROPOSERS.make(name, options), [mlp().digest]
-  for seed in range(25):
+  for seed in range(12):
     try:
       edit = proposer.propose(IMPROVE, context(tried=tried), np.random.default_rng(seed))
     except NothingToPropose:

@@ -162,7 +162,7 @@ RULES = (
   ),
   Rule(
     ('*_EPS', 'EPS*', 'EPSILON'),
-    scale(1e-15, 1e-2, first=1e-8),
+    scale(1e-15, 1e-2, first=1e-8, reach=2),
     ('optimizer',),
     # Hardly ever matters.
     Way(0.1, 'A larger epsilon damps parameters with tiny gradients.'),
@@ -171,7 +171,7 @@ RULES = (
   ),
   Rule(
     ('*WEIGHT_DECAY',),
-    scale(0.0, 1.0, first=0.01),
+    scale(0.0, 1.0, first=0.01, reach=2),
     ('regularisation', 'optimizer'),
     Way(0.6, 'Decay keeps matrices small, so that each step turns them farther.'),
     # No short run overfits, and decay pulls back what little was learnt.
@@ -253,7 +253,7 @@ RULES = (
   ),
   Rule(
     ('ROTARY_BASE', 'ROPE_BASE', 'ROPE_THETA'),
-    scale(10.0, 1e7),
+    scale(10.0, 1e7, reach=2),
     ('attention', 'position'),
     Way(0.2, 'Slower rotations leave more of the head for content.'),
     Way(0.6, 'The context is short: faster rotations tell its positions apart.'),
@@ -278,7 +278,7 @@ RULES = (
   ),
   Rule(
     ('*_STD', '*_INIT', '*INIT_SCALE'),
-    scale(1e-6, 10.0, first=0.01),
+    scale(1e-6, 10.0, first=0.01, reach=2),
     ('initialisation',),
     Way(0.4, 'Larger values at the start break the symmetry sooner.'),
     Way(0.5, 'Smaller values at the start have less to be unlearnt.'),

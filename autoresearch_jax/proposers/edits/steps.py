@@ -16,15 +16,18 @@ Step = Callable[[Any, int, np.random.Generator, Sizes], Any]
 DIGITS = 2  # significant digits of a drawn number: finer than any trial can tell apart
 
 
-def scale(low: float = 0.0, high: float = math.inf, first: float = 0.1) -> Step:
-  """Times or divided by a log-uniform factor; within [low, high]. Ints stay ints."""
+def scale(low: float = 0.0, high: float = math.inf, first: float = 0.1, reach: int = 1) -> Step:
+  """Times or divided by a log-uniform factor; within [low, high]. Ints stay ints.
+
+  reach: power of the factor, for what must move far to have an effect.
+  """
 
   def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
     if not _number(value):
       return None
     if value == 0:
       return significant(first * _factor(rng, sizes)) if direction > 0 else None
-    moved = significant(value * _factor(rng, sizes) ** direction)
+    moved = significant(value * _factor(rng, sizes) ** (reach * direction))
     if isinstance(value, int):
       moved = round(moved)
       moved = value + direction if moved == value else moved
