@@ -303,18 +303,22 @@ def _restrict_files(plan: Plan) -> None:
 
 def _rules(roots: tuple[str, ...], hidden: set[str]) -> dict[str, int]:
   """Path -> rights. A folder that holds something hidden is opened entry by entry."""
+  holders = {str(folder) for path in hidden for folder in pathlib.PurePath(path).parents}
   rules: dict[str, int] = {}
-  waiting = [os.path.realpath(root) for root in roots]
+  waiting = [path for path in map(os.path.realpath, roots) if not _inside(path, hidden)]
   while waiting:
     path = waiting.pop()
-    if any(path == each or path.startswith(f'{each}/') for each in hidden):
+    if path in hidden or path in rules:
       continue
-    inside = any(each.startswith(f'{path.rstrip("/")}/') for each in hidden)
-    rules[path] = _READ_DIR if inside else _READ_DIR | _READ_FILE
-    if inside:
+    rules[path] = _READ_DIR if path in holders else _READ_DIR | _READ_FILE
+    if path in holders:
       # Symbolic links are resolved by the kernel, and judged by where they lead.
       waiting.extend(entry.path for entry in os.scandir(path) if not entry.is_symlink())
   return rules
+
+
+def _inside(path: str, folders: set[str]) -> bool:
+  return any(str(folder) in folders for folder in pathlib.PurePath(path).parents)
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

@@ -57,6 +57,7 @@ class Tracer:
     self._lock = threading.Lock()  # over the server, which `kill` may end at any time
     self._tracing = False
     self._cancelled = False
+    self._closed = False
 
   def check(self) -> Isolation:
     """What isolation the limits will get here. Raises sandbox.SandboxError with what is missing."""
@@ -84,6 +85,8 @@ class Tracer:
       return self._trace(program, spec, evaluation_batch, folder, out)
     finally:
       self._tracing = False
+      if self._closed:
+        self.close()
       shutil.rmtree(folder, ignore_errors=True)
 
   def kill(self) -> None:
@@ -94,10 +97,12 @@ class Tracer:
         self._send({'cancel': True})
 
   def close(self) -> None:
-    """Ends the server and all it started. Idempotent."""
-    self._cancelled = True
+    """Ends the server and all it started, for good; a trace that goes on is cancelled."""
+    self._closed = True
     with self._lock:
-      self._end()
+      self._strike()
+      if not self._tracing:  # else the pipes are in use in another thread, which will end them
+        self._end()
 
   @property
   def pid(self) -> int | None:
@@ -152,7 +157,7 @@ class Tracer:
     """The server did not answer: it is ended here, and the next trace starts a new one."""
     with self._lock:
       self._end()
-    if self._cancelled:
+    if self._cancelled or self._closed:
       return Status.CANCELLED, 'The trial was cancelled while it was traced.', Isolation()
     return Status.CRASH, f'{program.entry}: {gone}', Isolation()
 
@@ -189,38 +194,45 @@ class Tracer:
       )
 
   def _end(self) -> None:
-    """Ends the server, if there is one; its child dies with it. The lock is held."""
+    """Ends the server, if there is one, and its pipes. The lock is held."""
+    self._strike()
     server, self._server = self._server, None
     if server is None:
       return
-    with contextlib.suppress(ProcessLookupError):
-      os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
     for pipe in (server.stdin, server.stdout):
       with contextlib.suppress(OSError):
         if pipe:
           pipe.close()
 
+  def _strike(self) -> None:
+    """Kills the server, if it runs; its child dies with it. The lock is held."""
+    if self._server is not None and self._server.poll() is None:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(self._server.pid, signal.SIGKILL)
+      self._server.wait()
+
   def _until_ready(self) -> None:
     """Waits for the server's start; a dead one is replaced once."""
     for attempt in range(2):
-      self.start()
       try:
+        if self._closed:
+          raise _ServerGone('the tracer was closed.')
+        self.start()
         if not self._ready:
           self._ready = bool(self._answer(START_SECONDS).get('ready'))
         return
       except _ServerGone:
-        if attempt or self._cancelled:
+        if attempt or self._cancelled or self._closed:
           raise
 
   def _send(self, message: dict[str, Any]) -> None:
     server = self._server
     if server is None or server.stdin is None:
-      raise _ServerGone('the tracer is not running')
+      raise _ServerGone('the tracer is not running.')
     try:
       os.write(server.stdin.fileno(), msgspec.json.encode(message) + b'\n')
     except (OSError, ValueError):
-      raise _ServerGone('the tracer has ended') from None
+      raise _ServerGone('the tracer has ended.') from None
 
   def _answer(self, seconds: float) -> dict[str, Any]:
     """The server's next line. A cancelled trace is given a moment, then the server is ended."""
@@ -229,7 +241,7 @@ class Tracer:
       server = self._server
       left = deadline - time.monotonic()
       if server is None or server.stdout is None:
-        raise _ServerGone('the tracer was ended')
+        raise _ServerGone('the tracer was ended.')
       if left <= 0:
         raise _ServerGone(f'the tracer did not answer within {seconds:g} s and was ended.')
       if self._cancelled:
@@ -262,6 +274,7 @@ def _environment() -> dict[str, str]:
     'PYTHONSAFEPATH': '1',
     'PYTHONDONTWRITEBYTECODE': '1',
     'PYTHONHASHSEED': '0',
+    'JAX_TRACEBACK_IN_LOCATIONS_LIMIT': '0',  # no path of this machine in an artifact
     'TF_CPP_MIN_LOG_LEVEL': '2',
     **{name: os.environ[name] for name in ('LD_LIBRARY_PATH',) if name in os.environ},
   }

@@ -30,6 +30,12 @@ def test_a_program_traces_and_its_artifact_says_what_it_is(trace):
   assert artifact.matmul_dtypes == {'float32': 288.0}
 
 
+def test_the_same_program_gives_the_same_bytes_and_no_path_of_this_machine(trace):
+  first, second = trace.artifact().to_bytes(), trace.artifact().to_bytes()
+  assert first == second
+  assert str(trace.folder).encode() not in first
+
+
 def test_full_isolation_is_recorded(trace):
   isolation = trace().isolation
   assert isolation.network and isolation.files and isolation.system_calls
@@ -229,6 +235,14 @@ def test_a_trace_can_be_cancelled_from_another_thread(trace):
   assert result.status == 'cancelled' and result.seconds < 5
   assert trace().status == 'ok'
   assert trace.tracer.pid == before  # the server stayed warm
+
+
+def test_closing_ends_a_trace_and_what_comes_after(tracing_of):
+  trace = tracing_of()
+  threading.Timer(0.5, trace.tracer.close).start()
+  assert trace(ENDLESS).status == 'cancelled'
+  assert trace.tracer.pid is None
+  assert trace().status == 'cancelled'
 
 
 def test_a_server_that_dies_takes_its_child_along_and_is_replaced(trace):
