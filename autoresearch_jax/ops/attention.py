@@ -88,7 +88,7 @@ def _blocked_backward(window: int, block: int, remat: bool, residuals, d_out: ja
   dq, dk, dv = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
   for (rows, span), weights in zip(_spans(q.shape[1], window, block), kept, strict=True):
     if weights is None:
-      weights = _weights(q[:, rows], k[:, span], rows.start - span.start, window)  # noqa: PLW2901
+      weights = _weights(q[:, rows], k[:, span], rows.start - span.start, window)
     d_weights = _dot(d_out[:, rows], v[:, span], 2, 2)
     d_scores = (weights * (d_weights - sums[:, rows])).astype(q.dtype)
     dq.append(_dot(d_scores, k[:, span], 2, 1))
@@ -150,7 +150,8 @@ def splash(q: jax.Array, k: jax.Array, v: jax.Array, window: int) -> jax.Array:
     ),
   )
   q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q / math.sqrt(head_dim), k, v))
-  return jnp.swapaxes(jax.vmap(kernel)(q.astype(k.dtype), k, v), 1, 2)
+  out: Any = jax.vmap(kernel)(q.astype(k.dtype), k, v)
+  return jnp.swapaxes(out, 1, 2)
 
 
 def _fits_cudnn(head_dim: int) -> bool:

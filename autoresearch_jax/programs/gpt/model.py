@@ -14,6 +14,7 @@ Letters in shapes: b sequences, t positions, d width, h heads, v vocabulary, n l
 
 import functools
 import math
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -74,14 +75,14 @@ POLAR_EXPRESS = (
 
 
 class State(NamedTuple):
-  """All that training carries from step to step."""
+  """All that training carries from step to step; `model` is a GPT."""
 
-  model: 'GPT'
+  model: Any
   optimizer: Any
 
 
 def init(key: jax.Array, spec) -> State:
-  model = GPT(key, spec)
+  model: Any = GPT(key, spec)
   return State(model, make_optimizer().init(model))
 
 
@@ -334,7 +335,7 @@ def momentum(step: jax.Array) -> jax.Array:
 def make_optimizer() -> optax.GradientTransformationExtraArgs:
   """What turns gradients into directions; `learning_rates` has the lengths of the steps."""
   adam = optax.scale_by_adam(ADAM_BETA1, ADAM_BETA2, ADAM_EPS)
-  rules = {
+  rules: dict[Hashable, Any] = {
     'adam': adam,
     'skip': optax.scale_by_adam(SKIP_BETA1, ADAM_BETA2, ADAM_EPS),
     'matrices': muon(),
@@ -369,7 +370,7 @@ def muon() -> optax.GradientTransformationExtraArgs:
     zeros = jax.tree.map(jnp.zeros_like, by_shape(params))
     return MuonState(jnp.zeros((), jnp.int32), zeros, jax.tree.map(mean_square, zeros))
 
-  def update_fn(updates, state, params=None, *, progress, **_):
+  def update_fn(updates, state, params=None, *, progress: Any = 0.0, **_):
     beta, decay = momentum(state.step), weight_decay(progress)
     mix = functools.partial(jax.tree.map, lambda m, g: beta * m + (1 - beta) * g)
     gradients = by_shape(updates)

@@ -1,0 +1,41 @@
+"""The product and its gradients equal those of `@`, in every shape and dtype that programs use."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+from autoresearch_jax.ops.linear import linear
+
+
+@pytest.mark.parametrize('shape', [(5,), (3, 5), (2, 3, 5), (2, 1, 3, 5)])
+def test_equals_the_matrix_product(shape):
+  rng = np.random.default_rng(0)
+  x, w = rng.normal(size=shape).astype(np.float32), rng.normal(size=(5, 7)).astype(np.float32)
+  ours, vjp = jax.vjp(linear, x, w)
+  plain, plain_vjp = jax.vjp(jnp.matmul, x, w)
+  np.testing.assert_allclose(ours, plain, rtol=1e-5)
+  for mine, other in zip(vjp(2 * ours), plain_vjp(2 * plain), strict=True):
+    assert mine.shape == other.shape
+    np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_works_in_the_dtype_of_x_and_gives_the_weight_a_gradient_of_its_own():
+  x, w = jnp.ones((4, 8), jnp.bfloat16), jnp.ones((8, 2), jnp.float32)
+  out, vjp = jax.vjp(linear, x, w)
+  dx, dw = vjp(out)
+  assert (out.dtype, dx.dtype, dw.dtype) == (jnp.bfloat16, jnp.bfloat16, jnp.float32)
+
+
+def test_large_matrix_products_are_narrow_on_accelerators():
+  """Both gradients multiply bfloat16 by bfloat16; nothing is promoted on the way."""
+  x, w = jax.ShapeDtypeStruct((64, 32), jnp.bfloat16), jax.ShapeDtypeStruct((32, 16), jnp.float32)
+
+  def loss(x, w):
+    return linear(x, w).astype(jnp.float32).sum()
+
+  module = export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=['tpu'])(x, w).mlir_module()
+  products = [line for line in module.splitlines() if 'stablehlo.dot_general ' in line]
+  assert products
+  assert all(line.split(': (')[1].split('->')[0].count('bf16') == 2 for line in products)
