@@ -8,6 +8,7 @@ author. MLIR's parser is C++ and could still be crashed, which ends the runner a
 
 import dataclasses
 import functools
+import hashlib
 import math
 import pathlib
 from collections.abc import Iterable
@@ -85,6 +86,11 @@ class Artifact:
       module_bytes=tuple(len(module) for module in modules),
     )
     return pack(header, modules)
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """SHA-256 of everything in it, watched metrics and the order of leaves too."""
+    return hashlib.sha256(self.to_bytes()).hexdigest()
 
   @functools.cached_property
   def graphs(self) -> tuple[graph.Graph, ...]:

@@ -3,7 +3,8 @@
 Computed by the runner from the modules alone. Programs that differ in comments, names, layout of
 the file, dead code, an unread constant, unread state, or in which order the state is flattened
 have equal fingerprints; any other number, operation, shape, batch size or phase that the loss or
-the prediction depends on changes it.
+the prediction depends on changes it. Metrics besides the loss do not: they are only watched, so
+whoever keeps what is compiled should use `Artifact.digest` for it.
 
 How: each value is named by a hash of the operation that makes it and of its operands' names
 (Merkle, 1979), functions inlined and dead values left out. Loop-carried values and the leaves of
@@ -20,8 +21,8 @@ from collections.abc import Iterable, Sequence
 from autoresearch_jax.trial.artifact import Artifact
 from autoresearch_jax.trial.graph import Block, Graph, Op
 
-# Past so many operations in one pass, functions are hashed once and not inlined any more: a program whose
-# helpers call each other twice each would take forever. The hash stays sound, only less tolerant.
+# Past so many operations in one pass, functions are hashed once and not inlined any more: helpers
+# that call each other twice each would take forever. The hash stays sound, only less tolerant.
 MOST_VISITS = 200_000
 _CALL_VISITS = 4  # a call takes about as long as so many operations
 _COMMUTATIVE = frozenset(

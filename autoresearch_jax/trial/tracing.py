@@ -118,7 +118,12 @@ class Tracer:
     out: pathlib.Path,
   ) -> TraceResult:
     home = folder / 'program'
-    program.write(home)
+    try:
+      program.write(home)
+    except (OSError, ValueError) as error:  # a name that is no file name, text that is no text
+      return TraceResult(
+        Status.INVALID, f'The program can not be written to files: {error}.', 0.0, Isolation()
+      )
     request = {
       'program': str(home),
       'entry': program.entry,

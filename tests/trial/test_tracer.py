@@ -149,6 +149,11 @@ def test_a_large_constant_makes_an_artifact_too_big(trace, edit):
   assert 'MiB and limits.artifact_bytes allows 1; compute large constants inside' in reason
 
 
+def test_text_that_is_no_text_is_invalid(trace, edit):
+  assert 'can not be written to files' in trace.refused(edit(('RATE', '\ud800')))
+  assert 'null bytes' in trace.refused(edit(('RATE', '\0')))
+
+
 def test_phases_are_exported_one_by_one(trace, edit):
   spec = Spec('language_model', 'cpu', 1, Budget(10, 'steps'), vocab_size=8, sequence_length=6)
   text = """
