@@ -93,8 +93,9 @@ class Runner:
         f'The artifact is for {platform}, and this runner has {self.devices[0].platform}.',
       )
     self._artifact = artifact
-    self._key = fingerprint(artifact)
-    return {'fingerprint': self._key, 'facts': artifact.facts()}
+    # Not the fingerprint: programs that only report other metrics share that.
+    self._key = artifact.digest
+    return {'fingerprint': fingerprint(artifact), 'facts': artifact.facts()}
 
   def compile(self) -> dict[str, Any]:
     """Compiles the loaded artifact, or finds it compiled. Refuses what does not fit."""
