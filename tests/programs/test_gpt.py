@@ -13,7 +13,7 @@ from autoresearch_jax import types
 from autoresearch_jax.programs.gpt import model as program
 
 VOCAB, TIME, BATCH = 32, 16, 4
-SMALL = {'DEPTH': 3, 'ASPECT_RATIO': 10, 'HEAD_DIM': 16, 'BATCH_SIZE': BATCH}
+SMALL = {'DEPTH': 2, 'ASPECT_RATIO': 10, 'HEAD_DIM': 16, 'BATCH_SIZE': BATCH}
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_train_step_keeps_shapes_and_dtypes(gpt, platform):
   assert jax.tree.leaves(before.model.embedding)[0].dtype == narrow
 
 
+@pytest.mark.slow
 def test_starts_near_uniform_steps_by_adam_and_learns(gpt, state):
   step, batch = jax.jit(gpt.train_step), random_batch()
   head = state.model.head[...]
@@ -89,6 +90,7 @@ def test_starts_near_uniform_steps_by_adam_and_learns(gpt, state):
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
 
 
+@pytest.mark.slow
 def test_micro_batches_give_the_gradient_of_the_whole(gpt, state):
   batch = random_batch(8)
   model = jax.tree.map(lambda x: x + 0.01, state.model)
