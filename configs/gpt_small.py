@@ -38,7 +38,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:
   c.editable = ('model.py',)  # files a proposer may change
   c.constants = ConfigDict()  # ALL_CAPS constants of the program that start with another value
   if cpu:
-    c.constants.update(dict(DEPTH=4, ASPECT_RATIO=32, HEAD_DIM=32, BATCH_SIZE=16))
+    c.constants.update(dict(DEPTH=2, ASPECT_RATIO=64, HEAD_DIM=64, BATCH_SIZE=8))
 
   # How long a trial trains: counted training time; compilation is never part of it.
   c.budget = ConfigDict()
@@ -51,7 +51,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:
   c.data.corpus = 'python' if cpu else 'climbmix'  # python: the text that ships with Python
   c.data.vocab_size = 1024 if cpu else 8192  # byte-pair tokens, the four special ones included
   c.data.sequence_length = 256 if cpu else 2048  # tokens a row
-  c.data.validation_tokens = 2**16 if cpu else 40 * 2**19  # targets scored after each training
+  c.data.validation_tokens = 2**14 if cpu else 40 * 2**19  # targets scored after each training
   c.data.evaluation_batch = 16 if cpu else 32  # rows in one call of predict
 
   # How the next thing to try is chosen.

@@ -5,9 +5,12 @@ the first counted step to the last, and every second in between counts.
 """
 
 import dataclasses
+import math
 import time
 
 from autoresearch_jax.types import Budget
+
+OVERRUN = 0.1  # share of a step by which the last one may be expected to pass the budget
 
 
 class Clock:
@@ -37,14 +40,15 @@ class Rate:
 
 
 def steps_that_fit(budget: Budget, spent: float, per_step: float, at_most: int) -> int:
-  """How many more steps bring `spent` closest to the budget, between 0 and `at_most`.
+  """How many more steps the budget pays for, between 0 and `at_most`.
 
-  In seconds that is the nearest step, so that neither a short nor a long step wins training
-  time. The other units are counted exactly: the first step that reaches the budget is the last.
+  In seconds no step starts that would end after the budget, so that long steps win no training
+  time (OVERRUN of a step forgives an estimate that is a little off). The other units are counted
+  exactly: the first step that reaches the budget is the last.
   """
   remaining = budget.amount - spent
   if remaining <= 0:
     return 0
   exact = remaining / per_step
-  steps = round(exact) if budget.unit == 'seconds' else -int(-exact // 1)
+  steps = int(exact + OVERRUN) if budget.unit == 'seconds' else math.ceil(exact)
   return min(at_most, steps)

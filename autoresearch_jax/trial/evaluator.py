@@ -21,7 +21,6 @@ from autoresearch_jax.types import Dataset
 # Nats by which a target's score may move when what must not matter is changed: XLA gives equal
 # bits for equal inputs to one executable, so this only forgives a -0.0 or a reordered reduction.
 TOLERANCE = 1e-4
-MOST_PROOFS = 4  # evaluation batches that are proven, on every second row each
 
 
 class NotAllowed(Exception):
@@ -43,21 +42,25 @@ class Scored:
 
 
 def evaluate(
-  compiled: Compiled, leaves: Any, dataset: Dataset, seed: int, alive: Callable[[], None]
+  compiled: Compiled,
+  leaves: Any,
+  dataset: Dataset,
+  rng: np.random.Generator,
+  alive: Callable[[], None],
 ) -> dict[str, float]:
   """The metrics of a trained state on the validation slice. Raises NotAllowed.
 
   Language models: val_bpb (bits a byte), val_loss (nats a token). Supervised problems: val_loss
-  (nats an example), val_accuracy. A state that gives NaN has NaN metrics. seed: picks where the
-  proof cuts. alive: called after each batch, so that slow is told from stuck.
+  (nats an example), val_accuracy. A state that gives NaN has NaN metrics. rng: decides where the
+  proof cuts, and nothing else; the program must not be able to know. alive: called after each
+  batch, so that slow is told from stuck.
   """
   batches = []
   for batch in _validation(dataset):
     batches.append(_score(compiled, leaves, batch))
     alive()
-  rng = np.random.default_rng([seed, len(batches)])
-  for index in range(min(MOST_PROOFS, len(batches))):
-    _prove(compiled, leaves, batches[index], batches[(index + 1) % len(batches)], index % 2, rng)
+  for index, batch in enumerate(batches):
+    _prove(compiled, leaves, batch, batches[(index + 1) % len(batches)], rng)
     alive()
   if dataset.kind == 'language_model':
     return bits_per_byte(batches, np.load(dataset.token_bytes))
@@ -99,40 +102,40 @@ def _score(compiled: Compiled, leaves: Any, batch: dict[str, np.ndarray]) -> Sco
 
 
 def _prove(
-  compiled: Compiled,
-  leaves: Any,
-  batch: Scored,
-  other: Scored,
-  first: int,
-  rng: np.random.Generator,
+  compiled: Compiled, leaves: Any, batch: Scored, other: Scored, rng: np.random.Generator
 ) -> None:
-  """Exchanges all but every second row up to a cut of its own; what is left must not move."""
+  """Exchanges what comes after a cut, one for each row; what is left must not move.
+
+  The other rows change with every row's future, so mixing rows shows as well. Without time,
+  every second row is exchanged, once the odd and once the even ones.
+  """
   strange = np.roll(other.inputs, 1, axis=0)
-  kept_rows = np.zeros(len(batch.inputs), bool)
-  kept_rows[first::2] = True
-  seen = _seen(batch.targets.shape, rng)
-  kept = kept_rows.reshape(-1, *[1] * (seen.ndim - 1)) & seen
-  if not _moves(compiled, leaves, batch, strange, kept):
-    return
-  whole_rows = np.broadcast_to(kept_rows.reshape(-1, *[1] * (seen.ndim - 1)), seen.shape)
-  if _moves(compiled, leaves, batch, strange, whole_rows):
+  if any(_moves(compiled, leaves, batch, strange, kept) for kept in _kept(batch.targets, rng)):
+    if any(_moves(compiled, leaves, batch, strange, kept) for kept in _rows(batch.targets)):
+      raise NotAllowed(
+        'The output of one row depends on the other rows of its batch. In `predict`, normalise '
+        'and mix over the features or the time of a row, never over the batch.'
+      )
     raise NotAllowed(
-      'The output of one row depends on the other rows of its batch. In `predict`, normalise and '
-      'mix over the features or the time of a row, never over the batch.'
+      'The output at a position depends on inputs after it: the model looks ahead. Mask '
+      'attention, convolutions and normalisations over time so that each position sees itself '
+      'and the past alone.'
     )
-  raise NotAllowed(
-    'The output at a position depends on inputs after it: the model looks ahead. Mask attention, '
-    'convolutions and normalisations over time so that each position sees itself and the past.'
-  )
 
 
-def _seen(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-  """True up to a cut of each row's own, the cuts spread evenly over time; all, without time."""
-  if len(shape) == 1:
-    return np.ones(shape, bool)
-  rows, time = shape
-  cuts = (rng.permutation(rows) + rng.random(rows)) * (time - 1) / rows
-  return np.arange(time) <= cuts[:, None]
+def _kept(targets: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+  """Masks of what stays: up to a random cut of each row's own, the cuts spread over all time."""
+  if targets.ndim == 1:
+    return _rows(targets)
+  rows, time = targets.shape
+  cuts = np.floor((rng.permutation(rows) + rng.random(rows)) * time / rows)
+  return [np.arange(time) <= cuts[:, None]]
+
+
+def _rows(targets: np.ndarray) -> list[np.ndarray]:
+  """Masks of the even rows, and of the odd ones."""
+  even = (np.arange(len(targets)) % 2 == 0).reshape(-1, *[1] * (targets.ndim - 1))
+  return [np.broadcast_to(mask, targets.shape) for mask in (even, ~even)]
 
 
 def _moves(

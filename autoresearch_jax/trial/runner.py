@@ -29,20 +29,28 @@ from typing import Any, TextIO
 import grain  # noqa: F401 - the loader imports it when first used, which a trial would pay for
 import jax
 import msgspec
+import numpy as np
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
 from autoresearch_jax.trial import artifact as artifacts
 from autoresearch_jax.trial import devices
-from autoresearch_jax.trial.compiled import Compiled, DoesNotFit, compile_artifact
+from autoresearch_jax.trial.compiled import (
+  Compiled,
+  DoesNotDivide,
+  DoesNotFit,
+  compile_artifact,
+)
 from autoresearch_jax.trial.evaluator import NotAllowed, evaluate
 from autoresearch_jax.trial.fingerprint import fingerprint
 from autoresearch_jax.trial.running import Setup
-from autoresearch_jax.trial.training import Diverged, Trained, train
+from autoresearch_jax.trial.training import Diverged, TooSlow, Trained, train
 from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, Status
 
 KEPT_EXECUTABLES = 4  # programs that stay compiled: the incumbent and what was tried last
 CURVE_POINTS = 64
+PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
+CACHE_BYTES = 4 * 2**30  # compiled programs on disk; those not used longest make room
 
 
 class Failed(Exception):
@@ -64,6 +72,7 @@ class Runner:
     # Without these two, programs that compile in under a second are not cached.
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+    jax.config.update('jax_compilation_cache_max_size', CACHE_BYTES)
     self.devices = devices.require_platform(setup.platform)
     self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
     self._compiled: collections.OrderedDict[str, Compiled] = collections.OrderedDict()
@@ -118,14 +127,20 @@ class Runner:
   def run(self, seed: int, budget: Budget, say: Any) -> dict[str, Any]:
     """Trains and evaluates one seed of the compiled program."""
     compiled = self._compiled[self._key]
+    # Each phase draws in an order of its own: one order would show the second the same rows again.
     feeds = [
-      loader.batches(self.dataset, phase.batch_size, phase.sequence_length, seed)
-      for phase in compiled.phases
+      loader.batches(
+        self.dataset, phase.batch_size, phase.sequence_length, seed + PHASE_SEED * index
+      )
+      for index, phase in enumerate(compiled.phases)
     ]
+    allocated = devices.allocator_peak(self.devices[0])
     try:
       trained = train(compiled, seed, budget, feeds, self.limits.loss, say)
     except Diverged as error:
       raise Failed(Status.DIVERGED, str(error)) from None
+    except TooSlow as error:
+      raise Failed(Status.TIMEOUT, str(error)) from None
     if trained.compilations:
       raise Failed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
     start = time.monotonic()
@@ -134,7 +149,7 @@ class Runner:
         compiled,
         trained.leaves,
         self.dataset,
-        seed,
+        np.random.default_rng(),  # unknown to the program, and of no effect on the score
         alive=lambda: say(1.0, trained.steps, trained.curve[-1][1], 'evaluate'),
       )
     except NotAllowed as error:
@@ -143,7 +158,7 @@ class Runner:
       raise Failed(
         Status.DIVERGED, f'The validation score is not a finite number after training: {metrics}.'
       )
-    cost = self._cost(compiled, trained, time.monotonic() - start)
+    cost = self._cost(compiled, trained, time.monotonic() - start, allocated)
     train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
     curve = trained.curve[:: max(1, len(trained.curve) // CURVE_POINTS)]
     return {'measurement': Measurement(seed, {**metrics, **train_metrics}, cost), 'curve': curve}
@@ -156,13 +171,19 @@ class Runner:
       return compile_artifact(artifact, self.devices, limit)
     except DoesNotFit as error:
       raise Failed(Status.OOM, str(error)) from None
+    except DoesNotDivide as error:
+      raise Failed(Status.INVALID, str(error)) from None
 
   def _memory_limit(self) -> int:
     return self.limits.device_bytes or devices.memory_limit(self.devices[0])
 
-  def _cost(self, compiled: Compiled, trained: Trained, evaluate_seconds: float) -> Cost:
+  def _cost(
+    self, compiled: Compiled, trained: Trained, evaluate_seconds: float, allocated: int
+  ) -> Cost:
     rate = trained.flops / trained.seconds if trained.seconds else 0.0
-    allocator = devices.allocator_peak(self.devices[0])
+    # The allocator's peak is never reset, so it says something only when this trial raised it.
+    peak = devices.allocator_peak(self.devices[0])
+    allocator = peak if peak > allocated else 0
     return Cost(
       training_seconds=trained.seconds,
       evaluate_seconds=evaluate_seconds,

@@ -24,11 +24,16 @@ Say = Callable[[float, int, float], None]
 
 CALL_SECONDS = 0.25  # of a call once a step's seconds are known: short enough to stop on time
 IN_FLIGHT = 2  # calls on the device's queue: one runs while the host reads the one before
+INIT_SECONDS, INIT_STEPS = 1.0, 10  # what `init` may take where the budget is not in seconds
 LAST_PROGRESS = np.float32(1 - 2**-24)  # progress is below 1, whatever the rounding
 
 
 class Diverged(Exception):
   """The loss became NaN or passed the limit; the sentence says at which step."""
+
+
+class TooSlow(Exception):
+  """Not one step fits into the budget, or `init` takes too long; the sentence says how long."""
 
 
 @dataclasses.dataclass
@@ -65,12 +70,14 @@ def train(
 ) -> Trained:
   """Trains from `init(key(seed))` until the budget is spent; `feeds` has batches for each phase.
 
-  Raises Diverged, and ValueError when a step costs nothing of the budget's unit.
+  Raises Diverged, TooSlow, and ValueError when a step costs nothing of the budget's unit.
   """
   meter = _Meter(compiled.phases, budget, _warm_up(compiled, seed, feeds))
-  trained = Trained(jax.block_until_ready(compiled.init(seed_key(seed))))
   compiled_before = compilations()
+  # The clock runs while `init` does: what a program computes there is not free either.
   clock = Clock()
+  trained = Trained(jax.block_until_ready(compiled.init(seed_key(seed))))
+  meter.started(clock.seconds())
   queue: list[_Call] = []
   while True:
     index, fractions = meter.next_steps(queue, clock.seconds())
@@ -102,6 +109,15 @@ class _Meter:
     self.read_at = 0.0
     self.counted = 0.0  # steps, tokens or FLOPs sent to the device
 
+  def started(self, now: float) -> None:
+    """Takes in when the first step may begin. Where time is not the budget, `init` is bounded."""
+    self.read_at = now
+    if self.budget.unit != 'seconds' and now > max(INIT_SECONDS, INIT_STEPS * self.step_seconds[0]):
+      raise TooSlow(
+        f'`init` takes {now:.1f} s, longer than {INIT_STEPS} train steps; it may make a state '
+        'and not train it.'
+      )
+
   def next_steps(self, queue: Sequence[_Call], now: float) -> tuple[int, np.ndarray]:
     """The phase of the next call and the progress at each of its steps; none when used up."""
     spent = self.counted
@@ -119,8 +135,11 @@ class _Meter:
     if index < len(self.phases) - 1:
       most = min(most, max(1, math.ceil((phase.until * self.budget.amount - spent) / per_step)))
     count = steps_that_fit(self.budget, spent, per_step, most)
-    if not self.counted:  # a step longer than twice the budget is taken all the same, once
-      count = max(1, count)
+    if not count and not self.counted:
+      raise TooSlow(
+        f'Not one train step fits into the budget of {self.budget.amount:g} s: `init` takes '
+        f'{now:.2f} s and a step {seconds:.2f} s; use a smaller batch or a smaller model.'
+      )
     self.counted += count * per_step
     fractions = (spent + per_step * np.arange(count)) / self.budget.amount
     return index, np.minimum(fractions.astype(np.float32), LAST_PROGRESS)

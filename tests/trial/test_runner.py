@@ -136,6 +136,56 @@ def test_nan_in_the_score_is_divergence(runner, tmp_path):
   assert failed.value.status == Status.DIVERGED
 
 
+@pytest.mark.parametrize('offset', [1e6, 1e8, 1e9, -1e9])
+def test_an_offset_of_all_logits_gains_nothing(runner, tmp_path, offset):
+  """In float32, log-sum-exp minus the chosen logit would be 0 at 1e9: a perfect score."""
+  text = program(scale=0.0, step='gradient = 0 * gradient').replace(
+    "  return logits(state['table'], inputs)", f"  return {offset} + logits(state['table'], inputs)"
+  )
+  measured = run(runner, text, tmp_path)
+  assert measured.metrics['val_loss'] == pytest.approx(math.log(VOCAB), rel=1e-5)
+
+
+def test_a_rare_look_ahead_is_found_too(runner, tmp_path):
+  """Only a quarter of the positions peek; where the cuts fall is not known to the program."""
+  peek = 'x = x + jnp.where((jnp.arange(inputs.shape[1]) % 4 == 1)[:, None], jnp.roll(x, -1, 1), 0)'
+  with pytest.raises(Failed, match='looks ahead'):
+    run(runner, program(mix=peek), tmp_path)
+
+
+def test_training_inside_init_is_charged(runner, tmp_path):
+  """A loop in `init` long enough to matter costs the steps it would have bought."""
+  busy = (
+    program()
+    + """
+_plain = init
+def init(key, spec):
+  state = _plain(key, spec)
+  wide = jax.random.normal(key, (256, 256))
+  wide = jax.lax.fori_loop(0, 1000, lambda i, w: jnp.tanh(w @ w), wide)
+  return {'table': state['table'] + 1e-9 * wide[:16, :16]}
+"""
+  )
+  (tmp_path / 'a').mkdir()
+  (tmp_path / 'b').mkdir()
+  lazy = run(runner, program(), tmp_path / 'a', Budget(1.0, 'seconds')).cost
+  cost = run(runner, busy, tmp_path / 'b', Budget(1.0, 'seconds')).cost
+  assert cost.training_seconds <= 1.2
+  assert cost.steps < 0.9 * lazy.steps
+  (tmp_path / 'c').mkdir()
+  with pytest.raises(Failed, match='Not one train step fits'):
+    run(runner, busy.replace('1000', '9000'), tmp_path / 'c', Budget(0.3, 'seconds'))
+  with pytest.raises(Failed, match='make a state and not train it'):
+    runner.run(0, STEPS, lambda *news: None)
+
+
+def test_a_step_longer_than_the_budget_is_refused(runner, tmp_path):
+  slow = 'for _ in range(30): gradient = gradient + 1e-9 * jnp.sin(gradient @ gradient)'
+  with pytest.raises(Failed, match='Not one train step fits') as failed:
+    run(runner, program(step=slow), tmp_path, Budget(1e-5, 'seconds'))
+  assert failed.value.status == Status.TIMEOUT
+
+
 def test_too_large_is_refused_before_it_runs(setup, tmp_path):
   small = dataclasses.replace(setup, limits=Limits(device_bytes=4096))
   tight = Runner(small)
@@ -198,7 +248,7 @@ def test_a_step_without_end_ends_the_runner_and_the_next_one_works(process, tmp_
     'value = jax.lax.while_loop(lambda v: v < 1e9, lambda v: jnp.minimum(v + 1, 7.0), value)'
   )
   path = export(program(step=endless), tmp_path, 'endless')
-  with pytest.raises(RunnerFailed, match='silent for 2 s in run') as failed:
+  with pytest.raises(RunnerFailed, match='no sign for 2 s in run') as failed:
     ask_run(process, path, seconds=2)
   assert failed.value.status == Status.TIMEOUT
   assert not process.alive
