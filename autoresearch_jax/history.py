@@ -213,7 +213,11 @@ class Row:
 
 
 def rows(history: History) -> list[Row]:
-  """A row for each decided trial, in the order of decisions."""
+  """A row for each decided trial, in the order of decisions.
+
+  What has no number is a `crash`, whose zeros nobody takes for a score: also a cancelled trial,
+  and the duplicate of one without a number. A duplicate has the numbers of the trial it repeats.
+  """
   return [_row(history, trial) for trial in history.trials.values()]
 
 
@@ -228,9 +232,10 @@ def _row(history: History, trial: Trial) -> Row:
   elif status not in (Status.OK, Status.CRASH):
     description += f' ({status.value})'
   value = None if decision == Decision.CRASH else source.metric(history.objective.metric)
-  peak = max((m.cost.peak_bytes for m in trial.result.measurements), default=0)
-  memory = 0.0 if decision == Decision.CRASH else peak / 2**30
-  return Row(trial.id, value or 0.0, memory, decision, description)
+  if value is None:
+    return Row(trial.id, 0.0, 0.0, Decision.CRASH, description)
+  peak = max(m.cost.peak_bytes for m in source.result.measurements)
+  return Row(trial.id, value, peak / 2**30, decision, description)
 
 
 def generator(seed: int, turn: int) -> np.random.Generator:

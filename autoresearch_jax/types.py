@@ -218,7 +218,7 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Isolation:
-  """What kept the candidate in while it was traced; `missing` names what was asked and absent."""
+  """What kept the candidate in while it was traced; detail: what is absent, in words."""
 
   network: bool = False  # no socket can be made
   files: bool = False  # reads and writes limited by the kernel

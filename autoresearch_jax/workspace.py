@@ -22,7 +22,6 @@ from typing import Self
 import pygit2
 
 from autoresearch_jax.history import History, rows
-from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.types import Hypothesis, Program
 from autoresearch_jax.wording import one_line
 
@@ -40,7 +39,6 @@ class Workspace:
     self.directory = directory
     self.ledger_path = directory / 'ledger.db'
     self.results_path = directory / 'results.tsv'
-    self.plot_path = directory / 'progress.png'
     self.repository_path = directory / 'repo'
     self.scratch = directory / 'scratch'
     self._lock: int | None = None
@@ -69,9 +67,6 @@ class Workspace:
 
   def __exit__(self, *_: object) -> None:
     self.close()
-
-  def open_ledger(self) -> Ledger:
-    return Ledger.open(self.ledger_path)
 
   def reconcile(self, history: History) -> None:
     """Makes repository and results.tsv agree with the ledger; a broken repository is set aside."""

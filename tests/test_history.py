@@ -94,12 +94,25 @@ def test_rows_say_what_the_original_would(tmp_path):
       assert row.status in ('keep', 'discard')
     elif status == types.Status.DUPLICATE:
       first = trials[trial.result.duplicate_of]
-      assert (row.status, row.value) == ('discard', first.metric('val_loss') or 0.0)
+      if first.result.status == types.Status.OK:
+        assert (row.status, row.value) == ('discard', first.metric('val_loss'))
+        assert row.memory_gb == 1.5
+      else:
+        assert (row.status, row.value, row.memory_gb) == ('crash', 0.0, 0.0)
       assert row.description.endswith(f'(duplicate of trial {first.id})')
     else:
       assert (row.status, row.value, row.memory_gb) == ('crash', 0.0, 0.0)
       assert row.description.endswith(f'({status})')
   assert {types.Status.OK, types.Status.DUPLICATE, types.Status.TIMEOUT} <= seen
+
+
+def test_a_cancelled_trial_is_no_perfect_score(tmp_path):
+  history = run(tmp_path, 3).history
+  cancelled = types.Result(1, types.Status.CANCELLED, 'It was cancelled.')
+  verdict = types.Verdict(types.Decision.DISCARD, 'It was cancelled.')
+  history.trials[1] = dataclasses.replace(history.trials[1], result=cancelled, verdict=verdict)
+  row = rows(history)[1]
+  assert (row.status, row.value, row.memory_gb) == ('crash', 0.0, 0.0)
 
 
 def test_noise_comes_from_the_seeds_of_the_baseline(tmp_path):

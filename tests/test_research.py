@@ -20,6 +20,7 @@ from autoresearch_jax.ledger import (
   LedgerError,
   Proposed,
   Resumed,
+  Started,
   Stopped,
 )
 from autoresearch_jax.proposers import NothingToPropose
@@ -36,8 +37,9 @@ def events(directory):
 
 
 def decisions(directory):
-  """What the run did, sessions left out."""
-  return [event for event in events(directory) if not isinstance(event, Resumed | Stopped)]
+  """What the run did, sessions (and false starts before the first proposal) left out."""
+  sessions = Started | Resumed | Stopped
+  return [event for event in events(directory) if not isinstance(event, sessions)]
 
 
 def of(kind, found):
@@ -128,7 +130,7 @@ def test_the_baseline_comes_first_and_alone(tmp_path):
   executor = Arithmetic(slots=4)
   live = run(tmp_path, 6, executor=executor)
   found = events(tmp_path)
-  assert found[1] == Proposed(0, types.Proposal(types.Operation.DRAFT, seeds=(0, 1, 2)))
+  assert found[1] == Proposed(0, types.Proposal(types.Operation.DRAFT, seeds=(0, 1, 2, 3)))
   assert [type(event) for event in found[2:5]] == [Edited, Finished, Decided]
   assert live.history.edits[0].program == START
   assert executor.submitted[0].known == {}

@@ -36,21 +36,21 @@ def batches(
   `sequence_length` is not looked at. skip: examples to pass over first. Close the iterator (or
   drop it) to end its threads. Raises ValueError for rows shorter than asked, FileNotFoundError.
   """
-  return _read_ahead(dataset, (batch_size,), sequence_length, seed, threads, skip)
+  import grain  # noqa: PLC0415 - it imports jax
 
+  examples, gather = _open(dataset, dataset.train, sequence_length)
+  if not examples:
+    raise ValueError(f'There are no training rows in {dataset.train}.')
 
-def stacked(
-  dataset: Dataset,
-  count: int,
-  batch_size: int,
-  sequence_length: int,
-  seed: int,
-  *,
-  threads: int = THREADS,
-  skip: int = 0,
-) -> Iterator[Batch]:
-  """As `batches`, `count` of them at a time: arrays [count, batch, ...] for a scan over steps."""
-  return _read_ahead(dataset, (count, batch_size), sequence_length, seed, threads, skip)
+  # Grain adds the epoch to the seed: neighbouring seeds would share epochs if they stayed close.
+  mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+  # Only indices go through grain; a batch is gathered at once.
+  order = (
+    grain.MapDataset.range(examples).shuffle(seed=mixed).repeat(ENDLESS // examples + 1)[skip:]
+  )
+  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD)
+  batched = order.batch(batch_size, batch_fn=np.asarray)
+  return _closed_after(batched.map(gather).to_iter_dataset(options))
 
 
 def validation(dataset: Dataset) -> Iterator[Batch]:
@@ -67,34 +67,6 @@ def validation(dataset: Dataset) -> Iterator[Batch]:
     )
   for start in range(0, examples, size):
     yield gather(np.arange(start, start + size))
-
-
-def _read_ahead(
-  dataset: Dataset,
-  shape: tuple[int, ...],
-  sequence_length: int,
-  seed: int,
-  threads: int,
-  skip: int,
-) -> Iterator[Batch]:
-  """Batches of leading `shape`. Only indices go through grain; a batch is gathered at once."""
-  import grain  # noqa: PLC0415 - it imports jax
-
-  examples, gather = _open(dataset, dataset.train, sequence_length)
-  if not examples:
-    raise ValueError(f'There are no training rows in {dataset.train}.')
-
-  def load(indices: np.ndarray) -> Batch:
-    return {k: v.reshape(*shape, *v.shape[1:]) for k, v in gather(indices).items()}
-
-  # Grain adds the epoch to the seed: neighbouring seeds would share epochs if they stayed close.
-  mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-  order = (
-    grain.MapDataset.range(examples).shuffle(seed=mixed).repeat(ENDLESS // examples + 1)[skip:]
-  )
-  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD)
-  batched = order.batch(int(np.prod(shape)), batch_fn=np.asarray)
-  return _closed_after(batched.map(load).to_iter_dataset(options))
 
 
 def _closed_after(ahead: Any) -> Iterator[Batch]:

@@ -62,9 +62,7 @@ class Tokenizer:
     """
     return np.array([*map(len, self.tokens), *([0] * len(SPECIALS))], np.int32)
 
-  def encode(
-    self, documents: Iterable[str], threads: int, batch: int = 256
-  ) -> Iterator[np.ndarray]:
+  def encode(self, documents: Iterable[str], threads: int) -> Iterator[np.ndarray]:
     """Each document's tokens behind the document start: uint16 [length], in order.
 
     What looks like a special token in the text is encoded as the text it is.

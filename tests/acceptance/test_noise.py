@@ -65,7 +65,7 @@ def test_the_sentence_shows_gain_deviations_and_what_was_asked():
   reason = rule.decide(told(rule, old), trial(1, 0.9), old)[0].reason
   assert reason == (
     'val_bpb 0.900000 against 1.200000 of trial 0: a gain of +0.3 is +1.30 deviations of the '
-    'difference (0.231, 2 degrees of freedom); more than 2.45 are asked.'
+    'difference (0.231, 2 degrees of freedom); more than 4.53 are asked.'
   )
 
 
@@ -89,7 +89,7 @@ def test_edits_without_effect_are_kept_at_the_rate_the_threshold_states():
   rng, rule, runs = np.random.default_rng(0), Noise(), 4000
   kept = 0
   for _ in range(runs):
-    old = trial(0, *rng.normal(size=3))
+    old = trial(0, *rng.normal(size=rule.baseline_seeds))
     kept += rule.decide(told(rule, old), trial(1, rng.normal()), old)[0].decision is KEEP
   stated = scipy.stats.norm.sf(rule.threshold)
   assert kept / runs == pytest.approx(stated, abs=4 * np.sqrt(stated / runs))

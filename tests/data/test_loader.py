@@ -120,14 +120,6 @@ def test_another_process_sees_the_same_batches(language):
   assert done.stdout.strip() == digest.hexdigest()
 
 
-def test_stacked_batches_are_the_batches(language):
-  single = take(6, loader.batches(language, 5, 8, 1))
-  for index, stack in enumerate(take(2, loader.stacked(language, 3, 5, 8, 1))):
-    assert stack['inputs'].shape == (3, 5, 8)
-    for k in range(3):
-      np.testing.assert_array_equal(stack['targets'][k], single[3 * index + k]['targets'])
-
-
 def test_skipped_examples_are_those_of_earlier_batches(language):
   whole = take(12, loader.batches(language, 5, 8, 1))
   rest = take(6, loader.batches(language, 5, 8, 1, skip=30))

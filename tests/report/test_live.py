@@ -34,7 +34,7 @@ def test_lines_tell_the_story_where_there_is_no_terminal(tmp_path):
   lines = []
   run(tmp_path, 12, view=live.Plain(lines.append))
   assert lines[0].endswith('trial 0: baseline')
-  assert 'trial 0: ok, val_loss 12.968627, keep: ' in lines[1]
+  assert 'trial 0: ok, val_loss 12.970361, keep: ' in lines[1]
   assert any(': timeout, crash: It went timeout.' in line for line in lines)
   assert all('\n' not in line for line in lines)
   assert sum('trial 11: ' in line for line in lines) == 2
