@@ -240,6 +240,9 @@ def serve(requests: Iterator[str], answers: TextIO) -> None:
   except Exception as error:
     write({'failed': Status.CRASH, 'reason': str(error)})
     return
+  # What was imported stays; leaving it out makes reading an artifact a third faster.
+  gc.collect()
+  gc.freeze()
   write({'done': runner.describe()})
   for line in requests:
     write(answer(runner, msgspec.json.decode(line), write))
