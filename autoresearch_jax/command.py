@@ -4,11 +4,60 @@ import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
 
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.wording import one_line
 
 BAD_INPUT = 2
+# Parts of a config whose fields a file need not list: options are checked by who has them.
+PARTS = (
+  'constants',
+  'data',
+  'search',
+  'search.options',
+  'proposer_options',
+  'acceptance_options',
+  'executor_options',
+  'limits',
+)
+
+
+def define_config(
+  help_text: str, flag_values: flags.FlagValues = flags.FLAGS, arguments: list[str] | None = None
+) -> flags.FlagHolder:
+  """The flag --config=FILE, with --config.FIELD=VALUE for every field, listed in FILE or not.
+
+  What is no field is refused by `config_of`, and an unknown option by the registry, which lists
+  those that exist. arguments: the command line. [sys.argv]
+  """
+  flag = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    help_text,
+    flag_values=flag_values,
+    lock_config=False,
+    sys_argv=arguments,
+    accept_new_attributes=True,
+  )
+  flag_values['config'].parser = _Open('config', lock_config=False)
+  return flag
+
+
+class _Open(config_flags.ConfigFileFlagParser):
+  """Loads a config so that the flags after it may add fields."""
+
+  def parse(self, path: str) -> ConfigDict:
+    config = super().parse(path)
+    if type(config) is ConfigDict:  # else the file could not be loaded; `config_of` says why
+      config.unlock()
+      for part in PARTS:
+        *above, name = part.split('.')
+        place = config[above[0]] if above else config
+        if name not in place:
+          place[name] = ConfigDict()
+    return config
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
@@ -16,7 +65,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
   app.run(main, flags_parser=_parsed)
 
 
-def config_of(flag: flags.FlagHolder) -> Config:
+def config_of(flag: flags.FlagHolder | flags.Flag) -> Config:
   """The run that --config names. Raises ConfigError."""
   try:
     values = flag.value
@@ -33,9 +82,9 @@ def _parsed(arguments: Sequence[str]) -> list[str]:
     return flags.FLAGS(arguments)
   except flags.Error as error:
     problem = _last_cause(str(error))
-  except AttributeError as error:  # ml_collections's answer to a field that is not there
+  except (AttributeError, KeyError) as error:  # ml_collections's answers to a field not there
     problem = f'--config: there is no such field: {_short(error)}'
-  except (KeyError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+  except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
     problem = f'--config: {_short(error)}'
   print(problem, file=sys.stderr)
   sys.exit(BAD_INPUT)

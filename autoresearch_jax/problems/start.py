@@ -1,15 +1,23 @@
 """The program a run starts from: read as text, with the config's constants written into it.
 
+  python -m autoresearch_jax.problems.start --config=configs/gpt_small.py --out=DIR
+
+writes it into DIR, for a person or a coding agent who wants to edit it.
+
 `config.program` names a folder of `autoresearch_jax/programs`, or is a path to one. The program
 is never imported here; constants are changed in its syntax tree.
 """
 
 import ast
 import pathlib
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import libcst as cst
+from absl import flags
 
+from autoresearch_jax import command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.types import Program
 
@@ -18,16 +26,36 @@ PROGRAMS = pathlib.Path(__file__).resolve().parent.parent / 'programs'
 
 def starting_program(config: Config) -> Program:
   """The unmodified program, constants applied. Raises ConfigError naming what does not fit."""
-  directory = _directory(config.program)
+  program = read_program(config, _directory(config.program), 'config.program')
+  return with_constants(program, config.constants)
+
+
+def read_program(config: Config, directory: pathlib.Path, named_by: str) -> Program:
+  """The files of `directory` that the config names: the entry and the editable ones.
+
+  named_by: what the user set to this folder. Raises ConfigError when it does not give them.
+  """
   names = tuple(sorted({config.entry, *config.editable}))
   try:
-    program = Program.read(directory, names, config.entry)
+    return Program.read(directory, names, config.entry)
   except (OSError, ValueError) as error:
     raise ConfigError(
-      f'config.program is {config.program!r}, but {directory} does not give the files '
-      f'{", ".join(names)} that config.entry and config.editable name: {error}.'
+      f'{named_by} is {str(directory)!r}, which does not give the files {", ".join(names)} '
+      f'that config.entry and config.editable name: {error}.'
     ) from None
-  return with_constants(program, config.constants)
+
+
+def write_program(program: Program, directory: pathlib.Path) -> list[pathlib.Path]:
+  """Writes the program's files into a new or empty folder; returns them. Raises ConfigError."""
+  if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+    raise ConfigError(f'--out is {str(directory)!r}, which is not an empty folder; name a new one.')
+  written = []
+  for name, text in program.files:
+    path = directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding='utf-8', newline='')
+    written.append(path)
+  return written
 
 
 def with_constants(program: Program, constants: dict[str, Any]) -> Program:
@@ -125,3 +153,26 @@ def _directory(program: str) -> pathlib.Path:
       f'autoresearch_jax/programs: {", ".join(has)}.'
     )
   return directory
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Writes the starting program into --out and prints the names of its files."""
+  try:
+    if len(arguments) > 1:
+      raise ConfigError(f'{arguments[1]!r} is no flag; the flags are --config and --out.')
+    out = flags.FLAGS['out'].value
+    if not out:
+      raise ConfigError('Where to? Name a new folder, for instance --out=my_program.')
+    config = command.config_of(flags.FLAGS['config'])
+    for path in write_program(starting_program(config), pathlib.Path(out)):
+      print(path)
+  except (ConfigError, OSError) as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
+  return 0
+
+
+if __name__ == '__main__':
+  command.define_config('Whose starting program, e.g. configs/gpt_small.py.')
+  flags.DEFINE_string('out', None, 'New or empty folder to write it into.')
+  command.run(main)

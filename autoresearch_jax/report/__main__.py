@@ -27,8 +27,10 @@ def report(workdir: pathlib.Path) -> str:
 
 def main(arguments: Sequence[str]) -> int:
   if len(arguments) != 1 or arguments[0].startswith('-'):
-    print('Usage: python -m autoresearch_jax.report WORKDIR', file=sys.stderr)
-    return BAD_INPUT
+    asked = list(arguments) in (['--help'], ['-h'])
+    usage = 'Usage: python -m autoresearch_jax.report WORKDIR  (the --workdir of a run)'
+    print(usage, file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else BAD_INPUT
   try:
     print(report(pathlib.Path(arguments[0])))
   except (LedgerError, OSError) as error:

@@ -1,11 +1,15 @@
 """The starting program is the folder's text with the config's constants in it."""
 
+import subprocess
+import sys
+
 import pytest
 import synthetic_run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax.config import ConfigError
+from autoresearch_jax.problems import start
 from autoresearch_jax.problems.start import constants_of, starting_program, with_constants
 from autoresearch_jax.types import Program
 
@@ -93,3 +97,19 @@ def test_a_program_is_a_folder_anywhere(tmp_path):
 def test_the_gpt_program_is_there():
   program = starting_program(synthetic_run.config(program='gpt', constants={'DEPTH': 2}))
   assert 'DEPTH = 2' in program.text()
+
+
+def test_the_command_writes_it_where_nothing_is(tmp_path):
+  command = [sys.executable, '-m', 'autoresearch_jax.problems.start', '--config=configs/digits.py']
+  command += [f'--out={tmp_path}/new', '--config.constants.LEARNING_RATE=0.5']
+  root = start.PROGRAMS.parent.parent
+
+  def finish():
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+  done = finish()
+  assert (done.returncode, done.stdout) == (0, f'{tmp_path}/new/model.py\n')
+  assert 'LEARNING_RATE = 0.5' in (tmp_path / 'new' / 'model.py').read_text()
+  again = finish()
+  assert again.returncode == 2
+  assert 'which is not an empty folder' in again.stderr
