@@ -109,7 +109,7 @@ def predict(state: State, inputs: jax.Array) -> jax.Array:
 def loss_and_gradients(model: 'GPT', batch: dict[str, jax.Array]):
   """Mean loss of the batch, taken in micro-batches that fit the memory."""
   size = len(batch['inputs'])
-  parts = max(1, size // (MICRO_BATCH_SIZE * model.spec.num_devices))
+  parts = -(-size // (MICRO_BATCH_SIZE * model.spec.num_devices))  # rounded up
   while size % parts:
     parts += 1
   if parts == 1:
