@@ -2,14 +2,16 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
-from autoresearch_jax.config import Config
+from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.data import cache
 from autoresearch_jax.executors import EXECUTORS, Executor
 from autoresearch_jax.problems import PROBLEMS, Problem
 from autoresearch_jax.proposers import PROPOSERS, Proposer
+from autoresearch_jax.registry import Registry
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import Dataset, Spec
 
@@ -24,17 +26,23 @@ class Minds:
 
 
 def minds(config: Config) -> Minds:
-  """Raises ValueError for an unknown name or option."""
+  """Raises ConfigError for an unknown name or option."""
   return Minds(
-    STRATEGIES.make(config.search.strategy, config.search.options),
-    PROPOSERS.make(config.proposer, config.proposer_options),
-    ACCEPTANCE.make(config.acceptance, config.acceptance_options),
+    _made(STRATEGIES, config.search.strategy, config.search.options),
+    _made(PROPOSERS, config.proposer, config.proposer_options),
+    _made(ACCEPTANCE, config.acceptance, config.acceptance_options),
   )
 
 
 def problem(config: Config) -> Problem:
-  """Raises ValueError for an unknown problem or option."""
-  return PROBLEMS.make(config.problem, config.data)
+  """Raises ConfigError for an unknown problem or option, or a metric that it does not give."""
+  made = _made(PROBLEMS, config.problem, config.data)
+  if config.metric not in made.metrics():
+    raise ConfigError(
+      f'config.metric is {config.metric!r}; the problem {config.problem!r} gives: '
+      f'{", ".join(made.metrics())}.'
+    )
+  return made
 
 
 def spec(config: Config) -> Spec:
@@ -44,16 +52,21 @@ def spec(config: Config) -> Spec:
 
 
 def dataset(config: Config, say: Callable[[str], None]) -> Dataset:
-  """The problem's data, prepared once on a machine."""
-  return problem(config).prepare(cache.directory(), say)
+  """The problem's data, prepared once on a machine. Raises ConfigError, OSError."""
+  made = problem(config)
+  try:
+    return made.prepare(cache.directory(), say)
+  except ValueError as error:  # the options ask for what the data do not have
+    raise ConfigError(str(error)) from error
 
 
 def executor(config: Config, prepared: Dataset, scratch: pathlib.Path) -> Executor:
   """Starts the executor on a prepared dataset.
 
-  Raises ValueError for an unknown name or option, SandboxError where isolation falls short.
+  Raises ConfigError for an unknown name or option, SandboxError where isolation falls short.
   """
-  return EXECUTORS.make(
+  return _made(
+    EXECUTORS,
     config.executor,
     config.executor_options,
     spec=spec(config),
@@ -63,3 +76,11 @@ def executor(config: Config, prepared: Dataset, scratch: pathlib.Path) -> Execut
     scratch=scratch,
     cache=cache.directory(),
   )
+
+
+def _made(registry: Registry, name: str, options: Mapping[str, Any], **given: Any) -> Any:
+  """What the registry makes; its ValueErrors are about the config, since this is its door."""
+  try:
+    return registry.make(name, options, **given)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags
 from ml_collections import ConfigDict
@@ -48,13 +49,13 @@ def define_config(
 class _Open(config_flags.ConfigFileFlagParser):
   """Loads a config so that the flags after it may add fields."""
 
-  def parse(self, path: str) -> ConfigDict:
+  def parse(self, path: str) -> Any:
     config = super().parse(path)
     if type(config) is ConfigDict:  # else the file could not be loaded; `config_of` says why
       config.unlock()
       for part in PARTS:
         *above, name = part.split('.')
-        place = config[above[0]] if above else config
+        place: Any = config[above[0]] if above else config
         if name not in place:
           place[name] = ConfigDict()
     return config

@@ -2,19 +2,20 @@
 
   python -m autoresearch_jax.main --config=configs/gpt_small.py [--workdir=DIR]
 
-The same command resumes. Exit codes: 0 done, 1 the baseline failed, 2 a sentence says what does
-not fit, 130 or 143 stopped by Ctrl-C or SIGTERM (in good order; a second one ends it at once).
+The same command resumes. Exit codes: 0 done, 1 the baseline or the machine failed, 2 a sentence
+says what does not fit, 130 or 143 stopped by Ctrl-C or SIGTERM (in good order; a second one ends
+it at once).
 """
 
 import pathlib
 import sys
 from collections.abc import Sequence
 
+import pygit2
 from absl import flags
-from ml_collections import config_flags
 
 from autoresearch_jax import assembly, command, wording
-from autoresearch_jax.config import Config
+from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger import Ledger, LedgerError
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.report import live
@@ -25,10 +26,11 @@ from autoresearch_jax.stopping import StopSignals
 from autoresearch_jax.trial.sandbox import SandboxError
 from autoresearch_jax.workspace import Workspace, WorkspaceError, branch_name, tag_of
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'The run, e.g. configs/gpt_small.py:cpu.')
+_CONFIG = command.define_config('The run, e.g. configs/gpt_small.py:cpu.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run. [runs/NAME of the config]')
 
 FAILED, INTERRUPTED = 1, 130
+SENTENCES = (ConfigError, LedgerError, WorkspaceError, SandboxError, OSError, pygit2.GitError)
 
 
 def research(config: Config, directory: pathlib.Path) -> int:
@@ -52,7 +54,7 @@ def research(config: Config, directory: pathlib.Path) -> int:
     finally:
       executor.close()
   _say(f'{reason}\n{report(directory)}\nLog: {workspace.results_path}')
-  return stop.exit_code or (FAILED if loop.failed else 0)
+  return stop.exit_code or (FAILED if loop.failed or loop.unavailable else 0)
 
 
 def _opening(config: Config, directory: pathlib.Path) -> list[tuple[str, str]]:
@@ -77,10 +79,10 @@ def _say(line: str) -> None:
 def main(arguments: Sequence[str]) -> int:
   try:
     if len(arguments) > 1:
-      raise ValueError(f'{arguments[1]!r} is no flag; the flags are --config and --workdir.')
+      raise ConfigError(f'{arguments[1]!r} is no flag; the flags are --config and --workdir.')
     config = command.config_of(_CONFIG)
     return research(config, pathlib.Path(_WORKDIR.value or f'runs/{config.name}'))
-  except (ValueError, OSError, LedgerError, WorkspaceError, SandboxError) as error:
+  except SENTENCES as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from autoresearch_jax.acceptance import Acceptance
-from autoresearch_jax.executors import Executor
+from autoresearch_jax.executors import Executor, Unavailable
 from autoresearch_jax.history import BASELINE, History, States, generator, judge
 from autoresearch_jax.ledger import (
   Decided,
@@ -69,15 +69,19 @@ class Research:
   max_trials: int
   view: View
   stop: Callable[[], str]
+  unavailable: bool = dataclasses.field(default=False, init=False)  # the machine failed
 
   def run(self) -> str:
     """Researches until there is a reason to stop; returns it, a sentence."""
     self._take_up()
-    while not (reason := self._reason_to_stop()):
-      self._fill_slots()
-      for news in self.executor.wait(WAIT_SECONDS):
-        self._take(news)
-      self.view.tick()
+    try:
+      while not (reason := self._reason_to_stop()):
+        self._fill_slots()
+        for news in self.executor.wait(WAIT_SECONDS):
+          self._take(news)
+        self.view.tick()
+    except Unavailable as error:  # trials under way have no result, so they are run again
+      reason, self.unavailable = str(error), True
     self._append(Stopped(reason))
     return reason
 
@@ -101,7 +105,10 @@ class Research:
       return reason
     if self.failed:
       why = self.history.results[BASELINE].reason
-      return f'The baseline failed, so nothing can be compared with it: {why}'
+      return (
+        f'The baseline failed, so nothing can be compared with it: {why} Mend it and start again '
+        f'with another --workdir; this one keeps the failure on record.'
+      )
     if self.history.running:
       return ''
     if self._full:

@@ -44,6 +44,9 @@ class Synthetic:
   def shapes(self):
     return {'kind': 'supervised', 'input_shape': (2,), 'num_classes': 2}
 
+  def metrics(self):
+    return ('val_loss',)
+
   def prepare(self, cache, say):
     del cache
     say('data: none needed')

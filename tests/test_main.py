@@ -79,7 +79,7 @@ def test_a_run_from_beginning_to_end(tmp_path):
 
 
 SENTENCES = [
-  (['--config.seeed=1'], 'there is no such field: seeed'),
+  (['--config.seeed=1'], 'config.seeed is not a field of the config; did you mean config.seed'),
   (['--config.seed=x'], '--config.seed=x'),
   (['--config=nowhere.py'], 'nowhere.py'),
   (['--config.search.strategy=tabu'], "There is no strategy 'tabu'; there are:"),
@@ -87,6 +87,10 @@ SENTENCES = [
   (['--config.program=nothing'], "config.program is 'nothing'; there is no such folder."),
   (['--config.editable=("other.py",)'], 'does not give the files'),
   (['--config.direction=up'], 'config.direction'),
+  (
+    ['--config.metric=beauty'],
+    "the problem 'synthetic' gives: val_loss.",
+  ),
   (['extra'], "'extra' is no flag"),
   (['--unknown=1'], 'unknown'),
 ]

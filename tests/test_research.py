@@ -10,6 +10,7 @@ from synthetic_run import START, Arithmetic, Nudge, run, ticking
 
 from autoresearch_jax import types
 from autoresearch_jax.config import ConfigError
+from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.history import replay
 from autoresearch_jax.ledger import (
   Decided,
@@ -386,3 +387,18 @@ def test_two_runs_of_one_seed_are_the_same(tmp_path):
   assert (tmp_path / 'one' / 'results.tsv').read_bytes() == (
     tmp_path / 'two' / 'results.tsv'
   ).read_bytes()
+
+
+def test_a_machine_that_fails_ends_the_session_and_leaves_the_trial_for_the_next(tmp_path):
+  class Broken(Arithmetic):
+    def wait(self, timeout):
+      raise Unavailable('No runner comes up.')
+
+  live = run(tmp_path, 3, executor=Broken())
+  assert live.unavailable
+  assert not live.failed
+  assert events(tmp_path)[-1] == Stopped('No runner comes up.')
+  assert live.history.running == [0]
+  live = run(tmp_path, 3)
+  assert not live.unavailable
+  assert list(live.history.trials) == [0, 1, 2]

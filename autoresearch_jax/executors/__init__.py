@@ -12,6 +12,10 @@ from autoresearch_jax.types import Progress, Result, TrialRequest
 EXECUTORS = Registry('executor', __name__)
 
 
+class Unavailable(RuntimeError):
+  """The machine failed, not a candidate: its trial has no result and is run again later."""
+
+
 class Executor(Protocol):
   """The contract of an executor; `tests/executors/contract.py` checks every registered one."""
 
@@ -27,7 +31,8 @@ class Executor(Protocol):
   def wait(self, timeout: float) -> list[Progress | Result]:
     """News since the last call; blocks up to `timeout` seconds for the first. One Result a trial.
 
-    Never raises for what a candidate did: that is a Result with a status and a reason.
+    Never raises for what a candidate did: that is a Result with a status and a reason. Raises
+    Unavailable when no trial can be run here: no runner comes up, the disk is full.
     """
     ...
 

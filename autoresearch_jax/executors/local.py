@@ -4,15 +4,17 @@ A trial goes tracer -> artifact -> runner -> measurement. Whatever the candidate
 Result; a runner that died or was late is replaced, and the next trial never notices.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import queue
+import shutil
 import threading
 import time
 from typing import Any
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors import EXECUTORS
+from autoresearch_jax.executors import EXECUTORS, Unavailable
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
 from autoresearch_jax.trial.tracing import Tracer, TraceResult
 from autoresearch_jax.types import (
@@ -28,6 +30,8 @@ from autoresearch_jax.types import (
 )
 
 ARTIFACTS_KEPT = 64  # traced programs whose artifact stays on disk, for replicates
+ATTEMPTS = 3  # runners that may fail to come up, one after the other
+PAUSE_SECONDS = 2.0  # between two such attempts
 
 
 @EXECUTORS.register('local')
@@ -49,8 +53,9 @@ class Local:
 
   def __post_init__(self) -> None:
     self.scratch.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(self.scratch / 'artifacts', ignore_errors=True)  # an earlier process's
     self._requests: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
-    self._news: queue.SimpleQueue[Progress | Result] = queue.SimpleQueue()
+    self._news: queue.SimpleQueue[Progress | Result | Unavailable] = queue.SimpleQueue()
     self._cancelled: set[int] = set()
     self._slot = _Slot(self, self._news)
     self._slot.tracer.check()
@@ -63,11 +68,16 @@ class Local:
   def wait(self, timeout: float) -> list[Progress | Result]:
     news: list[Progress | Result] = []
     try:
-      news.append(self._news.get(timeout=timeout))
-      while True:
-        news.append(self._news.get_nowait())
+      item = self._news.get(timeout=timeout)
+      while not isinstance(item, Unavailable):
+        news.append(item)
+        item = self._news.get_nowait()
     except queue.Empty:
       return news
+    if news:
+      self._news.put(item)  # what came before it is told first; nothing comes after it
+      return news
+    raise item
 
   def cancel(self, trial: int) -> None:
     self._cancelled.add(trial)
@@ -85,8 +95,17 @@ class Local:
     self._thread.join(timeout=30)
 
   def _work(self) -> None:
-    self._slot.start()
     try:
+      self._serve()
+    except Unavailable as error:
+      self._news.put(error)
+    except Exception as error:  # else the caller would wait for ever
+      reason = f'The executor failed: {type(error).__name__}: {error}'
+      self._news.put(Unavailable(reason))
+
+  def _serve(self) -> None:
+    try:
+      self._slot.start()
       while (request := self._requests.get()) is not None and not self._slot.closing:
         if request.trial in self._cancelled:
           self._news.put(_cancelled(request.trial))
@@ -101,7 +120,7 @@ class Local:
 class _Slot:
   """A tracer and a runner, and the way of one trial through them."""
 
-  def __init__(self, owner: Local, news: queue.SimpleQueue[Progress | Result]):
+  def __init__(self, owner: Local, news: queue.SimpleQueue[Any]):
     self.owner = owner
     self.closing = False
     self.running: int | None = None
@@ -115,7 +134,8 @@ class _Slot:
     self._artifacts: dict[tuple[str, Budget], TraceResult] = {}
 
   def start(self) -> None:
-    self.runner.start()
+    with contextlib.suppress(RunnerFailed):  # `ready` says it of the first trial
+      self.runner.start()
     self.tracer.start()
 
   def trial(self, request: TrialRequest) -> Result:
@@ -185,7 +205,7 @@ class _Slot:
   def _trace(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
     """The program's artifact, from an earlier trial of the same program and budget if there is."""
     key = (request.program.digest, request.budget)
-    path = self.owner.scratch / 'artifacts' / f'{request.program.digest[:32]}.artifact'
+    path = self._artifact_path(*key)
     if key in self._artifacts and path.exists():
       return path, self._artifacts[key], 0.0
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,15 +216,36 @@ class _Slot:
     if traced.status == Status.OK:
       self._artifacts[key] = traced
       while len(self._artifacts) > ARTIFACTS_KEPT:
-        self._artifacts.pop(next(iter(self._artifacts)))
+        oldest = next(iter(self._artifacts))
+        del self._artifacts[oldest]
+        self._artifact_path(*oldest).unlink(missing_ok=True)
     return path, traced, traced.seconds
 
+  def _artifact_path(self, digest: str, budget: Budget) -> pathlib.Path:
+    name = f'{digest[:32]}-{budget.amount!r}-{budget.unit}.artifact'
+    return self.owner.scratch / 'artifacts' / name
+
   def _warm_runner(self) -> None:
-    """A runner that holds its devices; started anew when the last one died."""
+    """A runner that holds its devices; started anew when the last one died. Raises Unavailable."""
+    for attempt in range(ATTEMPTS):
+      try:
+        return self._require_runner()
+      except RunnerFailed as failed:
+        if failed.status == Status.CANCELLED or self.closing:
+          raise
+        self.runner.close()
+        self._device = {}
+        if failed.status == Status.TIMEOUT or attempt == ATTEMPTS - 1:
+          raise Unavailable(
+            f'No trial can be run here: {failed} Mend it and start the same command again.'
+          ) from failed
+        time.sleep(PAUSE_SECONDS)
+
+  def _require_runner(self) -> None:
     if not self.runner.alive:
       self.runner.close()
-      self.runner.start()
       self._device = {}
+      self.runner.start()
     if not self._device:
       self._device = self.runner.ready()
 

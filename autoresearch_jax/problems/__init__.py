@@ -20,6 +20,10 @@ class Problem(Protocol):
     """The fields of `Spec` that this problem decides: kind and shapes."""
     ...
 
+  def metrics(self) -> tuple[str, ...]:
+    """What a trial's evaluation measures: the names that config.metric may be."""
+    ...
+
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
     """Makes the data once below `cache` (atomic, checked, reused later) and says what it does."""
     ...

@@ -53,6 +53,9 @@ class Digits:
   def shapes(self) -> dict[str, Any]:
     return {'kind': 'supervised', 'input_shape': (PIXELS,), 'num_classes': CLASSES}
 
+  def metrics(self) -> tuple[str, ...]:
+    return ('val_loss', 'val_accuracy')
+
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
     """Inputs float32 [examples, 64] in [0, 1] and targets int32 [examples], made on first use."""
     key = self._key()

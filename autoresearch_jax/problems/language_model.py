@@ -64,6 +64,9 @@ class LanguageModel:
       'sequence_length': self.sequence_length,
     }
 
+  def metrics(self) -> tuple[str, ...]:
+    return ('val_bpb', 'val_loss')
+
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
     """Tokenizer and rows, made on first use. Raises shards.Missing, ValueError."""
     source = self._source(cache)

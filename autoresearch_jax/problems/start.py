@@ -79,8 +79,8 @@ def with_constants(program: Program, constants: dict[str, Any]) -> Program:
   return program
 
 
-def constants_of(program: Program) -> list[str]:
-  """Names of the ALL_CAPS constants that are assigned once at the top level of its modules."""
+def constants_of(program: Program) -> dict[str, Any]:
+  """ALL_CAPS constants assigned at the top level of its modules; None where it is no literal."""
   looking = _SetConstants({})
   for name, text in program.files:
     if name.endswith('.py'):
@@ -95,7 +95,7 @@ class _SetConstants(cst.CSTTransformer):
     super().__init__()
     self.literals = literals
     self.found: set[str] = set()
-    self.all: list[str] = []
+    self.all: dict[str, Any] = {}
 
   def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
     return False
@@ -116,11 +116,18 @@ class _SetConstants(cst.CSTTransformer):
   def _changed(self, target: cst.CSTNode, node: Any) -> Any:
     if not (isinstance(target, cst.Name) and target.value.isupper()):
       return node
-    self.all.append(target.value)
+    self.all[target.value] = _value(node.value)
     if target.value not in self.literals:
       return node
     self.found.add(target.value)
     return node.with_changes(value=cst.parse_expression(self.literals[target.value]))
+
+
+def _value(node: cst.BaseExpression | None) -> Any:
+  try:
+    return ast.literal_eval(cst.Module([]).code_for_node(node)) if node else None
+  except (ValueError, SyntaxError):
+    return None
 
 
 def _parsed(name: str, text: str) -> cst.Module:

@@ -13,18 +13,15 @@ from collections.abc import Sequence
 
 import msgspec
 from absl import flags
-from ml_collections import config_flags
 
 from autoresearch_jax import assembly, command
 from autoresearch_jax.config import Config, ConfigError
-from autoresearch_jax.executors import Executor
-from autoresearch_jax.problems.start import starting_program
+from autoresearch_jax.executors import Executor, Unavailable
+from autoresearch_jax.problems.start import constants_of, read_program, starting_program
 from autoresearch_jax.trial.sandbox import SandboxError
 from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest, to_builtins
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'The run this trial belongs to, e.g. configs/gpt_small.py.'
-)
+_CONFIG = command.define_config('The run this trial belongs to, e.g. configs/gpt_small.py.')
 _PROGRAM = flags.DEFINE_string(
   'program', None, "Folder that holds the program's editable files; default: the starting program."
 )
@@ -46,7 +43,13 @@ def run_trial(config: Config, program: Program, seed: int) -> Result:
       executor.close()
 
 
-def summary(config: Config, result: Result) -> str:
+def depth_of(program: Program) -> int | None:
+  """The program's constant DEPTH, where it has one."""
+  depth = constants_of(program).get('DEPTH')
+  return depth if isinstance(depth, int) else None
+
+
+def summary(config: Config, result: Result, depth: int | None = None) -> str:
   """The original's block: `---`, then one `key: value` a line."""
   lines = ['---']
   if result.measurements:
@@ -64,6 +67,8 @@ def summary(config: Config, result: Result) -> str:
       'trace_seconds': f'{cost.trace_seconds:.1f}',
       'compile_seconds': f'{cost.compile_seconds:.1f}',
     }
+    if depth is not None:
+      rows['depth'] = f'{depth}'
     lines += [f'{key + ":":<18}{value}' for key, value in rows.items()]
   lines.append(f'{"status:":<18}{result.status}')
   if result.reason:
@@ -103,11 +108,15 @@ def _say(line: str, end: str = '\n') -> None:
 def _program(config: Config) -> Program:
   if _PROGRAM.value is None:
     return starting_program(config)
-  directory = pathlib.Path(_PROGRAM.value)
-  missing = [name for name in config.editable if not (directory / name).is_file()]
-  if missing:
-    raise ConfigError(f'{directory} has no file {missing[0]}; the config calls it editable.')
-  return Program.read(directory, config.editable, config.entry)
+  return read_program(config, pathlib.Path(_PROGRAM.value), '--program')
+
+
+def _require_writable(out: str | None) -> None:
+  """A trial takes minutes, so what would lose its result is said before it. Raises ConfigError."""
+  if out and not pathlib.Path(out).absolute().parent.is_dir():
+    raise ConfigError(f'--out is {out!r}, but its folder does not exist; make it first.')
+  if out and pathlib.Path(out).is_dir():
+    raise ConfigError(f'--out is {out!r}, which is a folder; name a file in it.')
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -117,14 +126,16 @@ def main(arguments: Sequence[str]) -> int:
         f'{arguments[1]!r} is no flag; the flags are --config, --program, --out and --seed.'
       )
     config = command.config_of(_CONFIG)
-    result = run_trial(config, _program(config), _SEED.value)
-  except (ValueError, OSError, SandboxError) as error:
+    _require_writable(_OUT.value)
+    program = _program(config)
+    result = run_trial(config, program, _SEED.value)
+  except (ConfigError, OSError, SandboxError, Unavailable) as error:
     _say(str(error))
     return command.BAD_INPUT
   except KeyboardInterrupt:
     _say('Stopped; nothing was written.')
     return INTERRUPTED
-  print(summary(config, result))
+  print(summary(config, result, depth_of(program)))
   if _OUT.value:
     data = msgspec.json.format(msgspec.json.encode(record(result)), indent=1)
     pathlib.Path(_OUT.value).write_bytes(data + b'\n')

@@ -30,6 +30,13 @@ def test_the_shapes_make_a_spec(name, options):
 
 
 @every_problem
+def test_the_metrics_are_named(name, options):
+  metrics = PROBLEMS.make(name, options).metrics()
+  assert 'val_loss' in metrics
+  assert all(isinstance(metric, str) for metric in metrics)
+
+
+@every_problem
 def test_data_are_prepared_once_and_fingerprinted(name, options, tmp_path):
   said = []
   first = PROBLEMS.make(name, options).prepare(tmp_path, said.append)

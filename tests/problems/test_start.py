@@ -68,7 +68,7 @@ def test_any_literal_arrives_as_it_is(value):
 
 
 def test_an_unknown_constant_lists_those_that_exist():
-  assert constants_of(PROGRAM) == ['DEPTH', 'RATE', 'WIDE', 'HEADS']
+  assert constants_of(PROGRAM) == {'DEPTH': 8, 'RATE': 0.5, 'WIDE': True, 'HEADS': 2}
   with pytest.raises(ConfigError, match=r'WIDTH is no constant.*DEPTH, HEADS, RATE, WIDE'):
     with_constants(PROGRAM, {'WIDTH': 1})
 
