@@ -63,7 +63,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.executor = 'local'  # all devices of this machine, one trial at a time
   c.executor_options = ConfigDict()
 
-  # What a candidate may use; passing one ends the trial with a sentence. All fields of config.Limits
+  # What a candidate may use; passing one ends the trial. Each field of config.Limits
   # can be set, here or with --config.limits.NAME=VALUE; so can the options of the parts above.
   c.limits = ConfigDict()
   c.limits.isolation = 'full'  # full, limits or none: what the sandbox must achieve
