@@ -33,13 +33,23 @@ class Limits:
 
   isolation: Literal['full', 'limits', 'none'] = 'full'
   trace_seconds: float = 60.0
-  trace_cpu_seconds: float = 60.0
+  trace_cpu_seconds: float = 20.0  # a GPT takes one or two
   trace_bytes: int = 8 * 2**30  # address space; importing jax alone reserves about 1 GiB
   artifact_bytes: int = 64 * 2**20
+  constant_bytes: int = 2**20  # inside an artifact's modules: tables, not trained weights
+  custom_kernels: bool = False  # Triton kernels that a program wrote, on GPUs
   compile_seconds: float = 300.0
   step_seconds: float = 60.0  # silence of the runner while it trains or evaluates
+  run_seconds: float = 0.0  # training and evaluation of one seed; 0: see `whole_run`
   device_bytes: int = 0
   loss: float = 100.0  # the original's: fail at once when the loss is NaN or above
+
+  def whole_run(self, budget: Budget) -> float:
+    """Seconds that one seed may take: twice its budget, as in the original, and a minute more.
+
+    An hour where the budget is not in seconds.
+    """
+    return self.run_seconds or (2 * budget.amount + 60 if budget.unit == 'seconds' else 3600.0)
 
 
 @dataclasses.dataclass(frozen=True)

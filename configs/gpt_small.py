@@ -6,7 +6,10 @@
 Variants: `cpu`, `gpu`, `tpu`; `auto` (default) asks JAX in a short process. gpu and tpu are the
 setting of karpathy/autoresearch: depth 8, 2048 tokens, 300 s, ClimbMix, vocabulary 8192; they
 need `python -m autoresearch_jax.data.prepare` first. cpu is sized for two cores and needs no
-download: its corpus is the text that ships with Python.
+download: its corpus is the text that ships with Python, so its scores compare on one Python only.
+
+Any field can be set on the command line, `--config.budget.amount=30`, and so can options that are
+not listed here: `--config.search.options.shown=10`, `--config.limits.step_seconds=300`.
 """
 
 from ml_collections import ConfigDict
@@ -29,8 +32,10 @@ def get_config(variant: str = 'auto') -> ConfigDict:
   c.seed = 0  # root of all randomness of the search; a trial's training seeds are the proposal's
 
   # What is optimised.
-  c.metric = 'val_bpb'  # bits per byte on a validation slice that only the runner opens
-  c.direction = 'minimize'
+  c.metric = (
+    'val_bpb'  # bits per byte on a validation slice that only the runner opens; or val_loss
+  )
+  c.direction = 'minimize'  # or maximize
 
   # What is edited.
   c.program = 'gpt'  # a folder in autoresearch_jax/programs, or a path to one
@@ -38,41 +43,48 @@ def get_config(variant: str = 'auto') -> ConfigDict:
   c.editable = ('model.py',)  # files a proposer may change
   c.constants = ConfigDict()  # ALL_CAPS constants of the program that start with another value
   if cpu:
-    c.constants.update(dict(DEPTH=2, ASPECT_RATIO=64, HEAD_DIM=64, BATCH_SIZE=8))
+    # The best of six sizes after 12 s on two cores: width 128, 0.8 M parameters.
+    c.constants.DEPTH = 2  # transformer blocks
+    c.constants.ASPECT_RATIO = 64  # width = DEPTH * ASPECT_RATIO
+    c.constants.HEAD_DIM = 64
+    c.constants.BATCH_SIZE = 8  # sequences a train step
 
   # How long a trial trains: counted training time; compilation is never part of it.
   c.budget = ConfigDict()
-  c.budget.amount = 12.0 if cpu else 300.0
-  c.budget.unit = 'seconds'  # seconds, steps, tokens or flops
+  c.budget.amount = 12.0 if cpu else 300.0  # in the unit below
+  c.budget.unit = 'seconds'  # steps, tokens, flops: loops of unknown length count as one round
 
   # Data: options of the problem.
-  c.problem = 'language_model'
+  c.problem = 'language_model'  # a name in problems/
   c.data = ConfigDict()
   c.data.corpus = 'python' if cpu else 'climbmix'  # python: the text that ships with Python
   c.data.vocab_size = 1024 if cpu else 8192  # byte-pair tokens, the four special ones included
   c.data.sequence_length = 256 if cpu else 2048  # tokens a row
   c.data.validation_tokens = 2**14 if cpu else 40 * 2**19  # targets scored after each training
   c.data.evaluation_batch = 16 if cpu else 32  # rows in one call of predict
+  c.data.shards = 10  # training shards of climbmix that are used; python has none
 
   # How the next thing to try is chosen.
   c.search = ConfigDict()
   c.search.strategy = 'greedy'  # improve the incumbent, as the original does
-  c.search.options = ConfigDict()
+  c.search.options = ConfigDict()  # of the strategy; greedy: shown (trials it looks back on)
   c.search.max_trials = 0  # the baseline included; 0: until stopped
 
   c.proposer = 'mutate'  # offline edits of constants and structure, no key needed
-  c.proposer_options = ConfigDict()
+  c.proposer_options = ConfigDict()  # of the proposer; mutate: structural_share, learn, ...
 
   # What counts as better: more than the noise that the baseline's seeds show.
-  c.acceptance = 'noise'
-  c.acceptance_options = ConfigDict()
+  c.acceptance = 'noise'  # or strict, the original's: any better score is kept
+  c.acceptance_options = ConfigDict()  # of the rule; noise: threshold, baseline_seeds
 
   c.executor = 'local'  # all devices of this machine, one trial at a time
-  c.executor_options = ConfigDict()
+  c.executor_options = ConfigDict()  # local has none
 
-  # What a candidate may use; passing one ends the trial with a sentence. See config.Limits.
+  # What a candidate may use; passing one ends the trial with a sentence. All: config.Limits.
   c.limits = ConfigDict()
   c.limits.isolation = 'full'  # full, limits or none: what the sandbox must achieve
   c.limits.trace_seconds = 60.0  # wall clock of one trace
+  c.limits.compile_seconds = 300.0  # wall clock of one compilation
+  c.limits.step_seconds = 60.0  # longest silence of the runner: a step, or a batch of predict
   c.limits.loss = 100.0  # fail at once when the training loss is NaN or above
   return c.lock()

@@ -197,8 +197,14 @@ class _Slot:
       self._news.put(Progress(request.trial, seed=seed, **news))
 
     self._say(request, 'train', seed)
+    limits = self.owner.limits
     done = self.runner.ask(
-      'run', self.owner.limits.step_seconds, on_progress, seed=seed, budget=request.budget
+      'run',
+      limits.step_seconds,
+      on_progress,
+      limits.whole_run(request.budget),
+      seed=seed,
+      budget=request.budget,
     )
     return from_builtins(done['measurement'], Measurement), done['curve']
 
