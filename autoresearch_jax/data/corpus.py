@@ -83,7 +83,7 @@ class Corpus(Protocol):
     ...
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
-    """Files and folders outside the cache in which the validation text can be read."""
+    """Files and folders outside the cache in which text of either split can be read."""
     ...
 
 
@@ -112,20 +112,21 @@ class PythonLibrary:
     return digest.hexdigest()
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
-    """Held-out sources and packages with every place their bytecode may be cached.
+    """All sources, packages and reference text of both splits, with their bytecode.
 
-    Bytecode files are named whether or not they exist yet: a later import may write them.
+    A candidate that could read the training text while it is traced would train for free.
+    Bytecode is named whether or not it exists yet: a later import may write it. What is left is
+    no text of the corpus: compiled extensions, `encodings`, installed packages.
     """
-    found: set[pathlib.Path] = set()
-    for path in self._held_out():
-      found.add(path)
-      sources = sorted(path.rglob('*.py')) if path.is_dir() else [path]
-      for source in sources:
-        found.update(_bytecode(source))
+    found = {self.root / '__pycache__', self.root / 'pydoc_data'}
+    for path in self.root.iterdir():
+      if not _left_out(path.name) and (path.suffix in ('.py', '.pyc') or path.is_dir()):
+        found.add(path)
+    for name in VALIDATION:
+      found.add((self.root / name).with_suffix('.pyc'))
+    if sys.pycache_prefix:
+      found.add(_cached(self.root))
     return tuple(sorted(found))
-
-  def _held_out(self) -> list[pathlib.Path]:
-    return [self.root / name for name in VALIDATION if (self.root / name).exists()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,13 +242,6 @@ def _in_order(documents: dict[bytes, str]) -> tuple[str, ...]:
   return tuple(text for _, text in sorted(documents.items()))
 
 
-def _bytecode(source: pathlib.Path) -> set[pathlib.Path]:
-  """Every place where CPython may keep the compiled form of `source`, `-O` and `-OO` included."""
-  cached = {
-    pathlib.Path(importlib.util.cache_from_source(str(source), optimization=level))
-    for level in ('', '1', '2')
-  }
-  if sys.pycache_prefix:  # a process without the prefix looks beside the source
-    cached |= {source.parent / '__pycache__' / path.name for path in cached}
-  cached |= set((source.parent / '__pycache__').glob(f'{source.stem}.*.pyc'))
-  return {*cached, source.with_suffix('.pyc')}
+def _cached(root: pathlib.Path) -> pathlib.Path:
+  """The folder below `sys.pycache_prefix` for sources in `root`."""
+  return pathlib.Path(importlib.util.cache_from_source(str(root / 'x.py'))).parent

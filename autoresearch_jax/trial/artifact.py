@@ -4,6 +4,8 @@ The tracer writes it from a process that ran untrusted code, so `read` believes 
 checked before they are used, every shape is compared with the contract, every module is parsed,
 and only known custom calls pass. A checksum catches truncation; it proves nothing about the
 author. MLIR's parser is C++ and could still be crashed, which ends the runner and not the run.
+Not covered: kernels on TPUs (`tpu_custom_call`), which a program may bring along and which can read
+what is beside their buffers; on GPUs they are refused unless limits.custom_kernels allows them.
 """
 
 import dataclasses
@@ -28,8 +30,8 @@ MOST_LEAVES = 20_000
 _CALLING_CONVENTIONS = (9, 10)
 
 # Built-in kernels that jax itself lowers to. Host callbacks are custom calls too, which is why
-# anything else is refused. On accelerators, `tpu_custom_call` and Triton are kernels that the
-# program wrote: they run on the device, next to the data that are there.
+# anything else is refused. `tpu_custom_call` may be a kernel that the program wrote: it can not be
+# told from those of jax's library, which attention on TPUs needs.
 CUSTOM_CALLS: dict[str, frozenset[str]] = {
   platform: frozenset(names.split())
   for platform, names in {
@@ -42,12 +44,16 @@ CUSTOM_CALLS: dict[str, frozenset[str]] = {
       cusolver_gesvdj_ffi cu_lu_pivots_to_permutation __cudnn$fmhaSoftmax
       __cudnn$fmhaSoftmaxBackward __cudnn$fmhaScaleBiasSoftmax
       __cudnn$fmhaScaleBiasSoftmaxBackward __cudnn$fmhaSoftmaxDropout
-      __cudnn$fmhaSoftmaxDropoutBackward __gpu$xla.gpu.triton triton_kernel_call""",
+      __cudnn$fmhaSoftmaxDropoutBackward""",
     'tpu': """
       tpu_custom_call Qr Eigh Cholesky LuDecomposition ProductOfElementaryHouseholderReflectors
       ApproxTopK""",
   }.items()
 }
+# Kernels that a program wrote, for limits.custom_kernels: they run on the device, next to the
+# data that are there, and nothing bounds what they read.
+CUSTOM_KERNELS = {'cuda': frozenset({'__gpu$xla.gpu.triton', 'triton_kernel_call'})}
+_SHORT = 256  # characters of an attribute that are not counted as a constant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +131,11 @@ class Artifact:
 
   @functools.cached_property
   def constant_bytes(self) -> int:
-    """Bytes of the constants inside the modules, splats counted as one element."""
-    ops = (op for each in self.graphs for op in each.ops() if op.name == 'stablehlo.constant')
-    return sum(_constant_bytes(op) for op in ops)
+    """Bytes of the constants inside the modules, splats counted as one element.
+
+    Long attributes of other operations (a kernel's code, say) count with their characters.
+    """
+    return sum(_constant_bytes(op) for each in self.graphs for op in each.ops())
 
   def facts(self) -> dict[str, Any]:
     """What goes on the trial's record."""
@@ -155,13 +163,13 @@ def read(path: pathlib.Path, limits: Limits) -> Artifact:
         f'{limits.artifact_bytes / 2**20:g}; a program must not embed large constants'
       )
     with path.open('rb') as file:
-      return from_bytes(file.read(limits.artifact_bytes + 1))
+      return from_bytes(file.read(limits.artifact_bytes + 1), limits)
   except OSError as error:
     raise ArtifactError(f'The artifact can not be read: {error.strerror}.') from None
 
 
-def from_bytes(data: bytes) -> Artifact:
-  """The artifact in `data`, checked. Raises ArtifactError."""
+def from_bytes(data: bytes, limits: Limits | None = None) -> Artifact:
+  """The artifact in `data`, checked; limits: the usual ones if none. Raises ArtifactError."""
   header, modules = unpack(data)
   _check_header(header)
   artifact = Artifact(
@@ -176,7 +184,7 @@ def from_bytes(data: bytes) -> Artifact:
     train_steps=tuple(modules[1:-1]),
     predict=modules[-1],
   )
-  _check_modules(artifact)
+  _check_modules(artifact, limits or Limits())
   return artifact
 
 
@@ -205,7 +213,7 @@ def _check_header(header: Header) -> None:
     refuse(f'it has {len(header.module_bytes)} modules for {len(header.phases)} phases')
 
 
-def _check_modules(artifact: Artifact) -> None:
+def _check_modules(artifact: Artifact, limits: Limits) -> None:
   leaves = tuple(Shape(leaf.shape, leaf.dtype) for leaf in artifact.leaves)
   metrics = (contract.METRIC,) * len(artifact.metric_names)
   init, *steps, predict = artifact.exported
@@ -220,7 +228,18 @@ def _check_modules(artifact: Artifact) -> None:
   if len(found) != 1 or found[0].shape != out or found[0].dtype not in contract.FLOATS:
     refuse(f'predict returns {", ".join(map(str, found[:4]))}, not one float array {list(out)}')
   for exported, each in zip(artifact.exported, artifact.graphs, strict=True):
-    _check_graph(exported, each, CUSTOM_CALLS[artifact.platform])
+    _check_graph(exported, each, _custom_calls(artifact.platform, limits))
+  if artifact.constant_bytes > limits.constant_bytes:
+    refuse(
+      f'it embeds constants of {artifact.constant_bytes / 2**20:.2f} MiB and limits.constant_bytes '
+      f'allows {limits.constant_bytes / 2**20:g}; compute tables inside the functions, from '
+      'jax.lax.iota or jax.random'
+    )
+
+
+def _custom_calls(platform: str, limits: Limits) -> frozenset[str]:
+  own = CUSTOM_KERNELS.get(platform, frozenset()) if limits.custom_kernels else frozenset()
+  return CUSTOM_CALLS[platform] | own
 
 
 def _check_exported(
@@ -266,7 +285,9 @@ def _check_graph(exported: jax.export.Exported, each: graph.Graph, allowed: froz
     if op.name == 'stablehlo.custom_call':
       target = dict(op.attributes).get('call_target_name', '').strip('"')
       if target not in allowed:
-        refuse(f'it calls {target[:80]!r}, which is no computation that a trial may run')
+        kernel = any(target in kernels for kernels in CUSTOM_KERNELS.values())
+        hint = '; config.limits.custom_kernels would allow it on GPUs' if kernel else ''
+        refuse(f'it calls {target[:80]!r}, which is no computation that a trial may run{hint}')
 
 
 def _deserialize(name: str, module: bytes) -> jax.export.Exported:
@@ -294,6 +315,8 @@ def _shape_of_text(text: str) -> Shape | None:
 
 
 def _constant_bytes(op: graph.Op) -> int:
+  if op.name != 'stablehlo.constant':
+    return sum(len(text) for _, text in op.attributes if len(text) > _SHORT)
   found = tensor(op.types[-1])
   if found is None:
     return 0

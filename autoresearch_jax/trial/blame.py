@@ -31,7 +31,8 @@ def tidy(text: str) -> str:
 
 def out_of_memory(gibibytes: float) -> str:
   return (
-    f'tracing needed more than the {gibibytes:g} GiB of memory that limits.trace_bytes allows; '
+    f'tracing needed more than the {gibibytes:g} GiB of memory that limits.trace_bytes allows '
+    '(at most three quarters of what the machine has); '
     'make no large arrays outside of traced functions'
   )
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from autoresearch_jax.trial import contract
-from autoresearch_jax.trial.artifact import CUSTOM_CALLS, Artifact
+from autoresearch_jax.trial.artifact import CUSTOM_CALLS, CUSTOM_KERNELS, Artifact
 from autoresearch_jax.trial.contract import ContractError, Phase, Shape
 from autoresearch_jax.trial.header import Leaf
 from autoresearch_jax.types import Spec
@@ -241,7 +241,7 @@ class _Exporter:
     self._directory = directory
     self._checks = [
       jax.export.DisabledSafetyCheck.custom_call(target)
-      for target in sorted(CUSTOM_CALLS[platform])
+      for target in sorted(CUSTOM_CALLS[platform] | CUSTOM_KERNELS.get(platform, frozenset()))
     ]
 
   def __call__(self, name: str, function: Callable[..., Any], *shapes: Shape) -> Any:

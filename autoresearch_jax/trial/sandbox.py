@@ -5,15 +5,18 @@
 
 Covered, on Linux for x86_64 and aarch64:
 - network: seccomp lets no socket be made, of any family; Landlock (from its version 4) refuses TCP.
-- files: Landlock lets the program, the Python installation and the shared libraries be read, and
-  nothing be written, made or removed; `hidden` paths stay shut inside what is readable. The child
-  has two files open for writing, its answer and its log, and RLIMIT_FSIZE bounds both.
+- files: Landlock lets the program, the running Python's own folders and shared libraries (files
+  called `*.so*`, no folder of them) be read, and nothing be written, made or removed; `hidden`
+  paths stay shut inside what is readable, and other Pythons have nothing that is readable. The
+  child has two files open for writing, its answer and its log, and RLIMIT_FSIZE bounds both.
 - system calls: an allow-list by seccomp; any other call fails with EPERM. None of those that make
   processes, run programs, signal or inspect others, change attributes of files, mount, load into
   the kernel, or use keys, io_uring, bpf, user namespaces or shared memory is on it.
 - processes: no fork, vfork or exec; threads only. The child can signal nobody but itself, dies
   with its parent, and is ended at its deadline with everything in its session.
-- limits: CPU seconds, address space, size of files, open files, core dumps.
+- limits: CPU seconds, address space, size of files, open files, core dumps; at level `limits`,
+  which has no seccomp, also how many processes and threads, unless the run is root's, which the
+  kernel does not count.
 - privileges: all capabilities are dropped, so a run as root is no easier to break out of; new ones
   can not be gained. The environment is the server's, which holds no keys.
 
@@ -23,13 +26,15 @@ Not covered:
   beside a hidden path.
 - a hard link to a hidden file in a readable folder, or its content under another name.
 - what the fork server had in memory, such as docstrings of modules that it imported.
-- how many threads there are, apart from the address space they take.
+- how many threads there are at level `full`, apart from the address space they take.
 - what a traced program does on the device later: that is up to the artifact's reader.
+- copies of hidden text in installed packages (site-packages is readable as a whole).
 """
 
 import ctypes
 import dataclasses
 import errno
+import functools
 import itertools
 import os
 import pathlib
@@ -56,6 +61,9 @@ _PR_SET_VMA = 0x53564D41
 _CAP_AMBIENT_CLEAR_ALL = 4
 _CAP_VERSION_3 = 0x20080522
 _MOST_FILES = 256
+_MORE_PROCESSES = 256  # of the user, threads counted, beyond all that the machine has already
+_MEMORY_SHARE = 0.75
+_LEAST_MEMORY = 2 * 2**30  # less address space than this can not even trace a small program
 _OPEN_FLAGS = os.O_PATH | os.O_CLOEXEC
 
 # Landlock's rights (linux/landlock.h) by the version that brought them.
@@ -230,17 +238,53 @@ def landlock_version() -> int:
   return max(0, _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1))
 
 
+def most_memory() -> int:
+  """Bytes of address space that a trace may have here: a share of what the machine has."""
+  has = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  return max(_LEAST_MEMORY, int(_MEMORY_SHARE * has))
+
+
 def installation() -> tuple[str, ...]:
-  """What must be readable for Python, jax and XLA's CPU client to work."""
+  """What Python, jax and XLA's CPU client must read, besides `shared_libraries`.
+
+  No folder of the system as a whole: below /usr/lib lie other Pythons, with the same library.
+  """
   paths = sysconfig.get_paths()
   roots = {paths[name] for name in ('stdlib', 'platstdlib', 'purelib', 'platlib')}
   roots |= {*site.getsitepackages(), site.getusersitepackages(), *_packages()}
-  roots |= {f'{prefix}/lib' for prefix in (sys.prefix, sys.base_prefix)}
-  roots |= {'/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib', '/etc/ld.so.cache'}
-  roots |= {'/dev/null', '/dev/urandom', '/proc/cpuinfo', '/proc/meminfo', '/proc/stat'}
+  roots |= {
+    '/etc/ld.so.cache',
+    '/dev/null',
+    '/dev/urandom',
+    '/proc/cpuinfo',
+    '/proc/meminfo',
+    '/proc/stat',
+  }
   roots |= {f'/proc/self/{name}' for name in ('maps', 'stat', 'status', 'statm', 'task')}
   roots |= {'/proc/sys/vm/overcommit_memory', '/sys/devices/system/cpu', '/sys/devices/system/node'}
   return tuple(sorted(roots))
+
+
+@functools.cache
+def shared_libraries() -> tuple[str, ...]:
+  """Files that the dynamic linker may want to open: `*.so*` right inside of its folders.
+
+  Found once a process; what is in a folder below is not among them.
+  """
+  triple = f'{platform.machine()}-linux-gnu'
+  system = ('/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib')
+  folders = {*system, *(f'{folder}/{triple}' for folder in system)}
+  folders |= {f'{prefix}/lib' for prefix in (sys.prefix, sys.base_prefix)}
+  folders |= set(filter(None, os.environ.get('LD_LIBRARY_PATH', '').split(':')))
+  found = set()
+  for folder in set(map(os.path.realpath, folders)):
+    try:
+      entries = list(os.scandir(folder))
+    except OSError:
+      continue  # not on this machine
+    # Links are judged by where they lead.
+    found |= {os.path.realpath(e.path) for e in entries if '.so' in e.name and not e.is_dir()}
+  return tuple(sorted(path for path in found if '.so' in pathlib.PurePath(path).name))
 
 
 def _packages() -> set[str]:
@@ -270,10 +314,18 @@ def _limit(plan: Plan) -> None:
     resource.RLIMIT_NOFILE: (_MOST_FILES, _MOST_FILES),
     resource.RLIMIT_CORE: (0, 0),
   }
+  if plan.level == 'limits':
+    most = _threads() + _MORE_PROCESSES
+    limits[resource.RLIMIT_NPROC] = (most, most)
   for kind, pair in limits.items():
     most = resource.getrlimit(kind)[1]
     unlimited = most == resource.RLIM_INFINITY
     resource.setrlimit(kind, pair if unlimited else (min(pair[0], most), min(pair[1], most)))
+
+
+def _threads() -> int:
+  """How many threads this machine has, of all users."""
+  return int(pathlib.Path('/proc/loadavg').read_text().split()[3].partition('/')[2])
 
 
 def _drop_privileges() -> None:
@@ -295,7 +347,12 @@ def _restrict_files(plan: Plan) -> None:
   )[: 8 if version < 4 else 16 if version < 6 else 24]
   ruleset = _syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
   hidden = {os.path.realpath(path) for path in plan.hidden}
-  for path, rights in sorted(_rules((*installation(), *plan.readable), hidden).items()):
+  rules = _rules((*installation(), *plan.readable), hidden)
+  libraries = set(shared_libraries()) - hidden
+  folders = {path: path.rpartition('/')[0] for path in libraries}  # many files in few folders
+  shut = {folder for folder in set(folders.values()) if _inside(f'{folder}/', hidden)}
+  rules |= {path: _READ_FILE for path, folder in folders.items() if folder not in shut}
+  for path, rights in sorted(rules.items()):
     _allow(ruleset, path, rights)
   _syscall(_RESTRICT_SELF, ruleset, 0)
   os.close(ruleset)
@@ -318,7 +375,8 @@ def _rules(roots: tuple[str, ...], hidden: set[str]) -> dict[str, int]:
 
 
 def _inside(path: str, folders: set[str]) -> bool:
-  return any(str(folder) in folders for folder in pathlib.PurePath(path).parents)
+  """Whether an absolute path lies below any of the folders."""
+  return any(path.startswith(f'{folder}{os.sep}') for folder in folders)
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
@@ -327,7 +385,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
   except OSError:
     return  # not on this machine
   try:
-    if not pathlib.Path(path).is_dir():
+    if rights & _READ_DIR and not pathlib.Path(path).is_dir():
       rights &= ~_READ_DIR
     if rights:
       rule = struct.pack('<Qi', rights, descriptor)

@@ -21,6 +21,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from typing import NoReturn
 
 import msgspec
@@ -32,6 +33,15 @@ from autoresearch_jax.trial.contract import ContractError
 from autoresearch_jax.types import Isolation, Spec, Status
 
 MOST_ANSWER_BYTES = 64 * 1024
+# Not for programs that are traced: what has a screen or a terminal, acts when it is imported, or
+# is (or imports) text that the `python` corpus holds out and that should not be in memory.
+_NOT_IMPORTED = frozenset(
+  """
+  antigravity this idlelib tkinter turtle turtledemo test lib2to3 distutils ensurepip venv
+  encodings readline rlcompleter curses pydoc_data pty tty
+  compileall filecmp ftplib imaplib mailbox modulefinder netrc pickletools poplib sched shelve
+  smtplib trace wave xmlrpc""".split()
+)
 _TRACER_FAILED = 70  # exit code of a child whose sandbox could not be closed
 _MEMORY_WORDS = (b'bad_alloc', b'RESOURCE_EXHAUSTED', b'Cannot allocate memory', b'MemoryError')
 
@@ -71,6 +81,8 @@ def main() -> None:
   sandbox.adopt_orphans()
   for module in pkgutil.iter_modules(autoresearch_jax.ops.__path__):
     importlib.import_module(f'autoresearch_jax.ops.{module.name}')
+  _import_library()
+  sandbox.shared_libraries()  # found here once, not in every child
   gc.collect()
   gc.freeze()
   lines = _Lines(0)
@@ -80,6 +92,23 @@ def main() -> None:
     if 'trace' in message:  # a `cancel` that comes late is for a trace that has ended
       request = msgspec.convert(message['trace'], Request)
       _say(answers, msgspec.to_builtins(_trace(request, lines)))
+
+
+def _import_library() -> None:
+  """Imports Python's own library, whose files a problem may hide: they may be its data."""
+  for name in sorted(sys.stdlib_module_names - _NOT_IMPORTED):
+    if name.startswith('_'):
+      continue
+    _try_to_import(name)
+    folders = getattr(sys.modules.get(name), '__path__', ())
+    for module in pkgutil.walk_packages(folders, f'{name}.', onerror=lambda _: None):
+      if module.name.rpartition('.')[2] not in ('__main__', 'test', 'tests'):
+        _try_to_import(module.name)
+
+
+def _try_to_import(name: str) -> None:
+  with warnings.catch_warnings(action='ignore'), contextlib.suppress(Exception):
+    importlib.import_module(name)  # some are for other systems, or were not built
 
 
 def _trace(request: Request, lines: '_Lines') -> Answer:

@@ -8,13 +8,13 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import secrets
 import select
 import shutil
 import signal
 import site
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from typing import Any
@@ -27,6 +27,8 @@ from autoresearch_jax.trial.header import ArtifactError, refuse, unpack
 from autoresearch_jax.types import Isolation, Program, Spec, Status
 
 START_SECONDS = 120.0  # importing jax on a busy machine
+_FOLDERS = 'trace-'  # of traces, each with the process id of its controller
+_going_on: set[pathlib.Path] = set()  # folders of this process's traces
 GRACE_SECONDS = 3.0  # for the server to end a child that is late, before it is ended itself
 
 
@@ -58,6 +60,7 @@ class Tracer:
     self._tracing = False
     self._cancelled = False
     self._closed = False
+    _clear(scratch)
 
   def check(self) -> Isolation:
     """What isolation the limits will get here. Raises sandbox.SandboxError with what is missing."""
@@ -80,7 +83,9 @@ class Tracer:
     """
     self._cancelled, self._tracing = False, True
     self.scratch.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix='trace-', dir=self.scratch)).resolve()
+    folder = self.scratch.resolve() / f'{_FOLDERS}{os.getpid()}-{secrets.token_hex(4)}'
+    _going_on.add(folder)  # first, so that a tracer that starts meanwhile leaves it alone
+    folder.mkdir(mode=0o700)
     try:
       return self._trace(program, spec, evaluation_batch, folder, out)
     finally:
@@ -88,6 +93,7 @@ class Tracer:
       if self._closed:
         self.close()
       shutil.rmtree(folder, ignore_errors=True)
+      _going_on.discard(folder)
 
   def kill(self) -> None:
     """Ends the trace that is going on; its result has status `cancelled`."""
@@ -154,7 +160,7 @@ class Tracer:
       readable=(str(home),),
       hidden=self._hidden,
       cpu_seconds=max(1, round(self.limits.trace_cpu_seconds)),
-      memory_bytes=self.limits.trace_bytes,
+      memory_bytes=min(self.limits.trace_bytes, sandbox.most_memory()),
       file_bytes=self.limits.artifact_bytes,
     )
 
@@ -259,6 +265,18 @@ class Tracer:
       self._buffer += data
     line, _, self._buffer = self._buffer.partition(b'\n')
     return msgspec.json.decode(line)
+
+
+def _clear(scratch: pathlib.Path) -> None:
+  """Removes what traces left behind whose controller was killed."""
+  for folder in scratch.resolve().glob(f'{_FOLDERS}*'):
+    owner = folder.name.removeprefix(_FOLDERS).partition('-')[0]
+    if owner == str(os.getpid()):
+      left = folder not in _going_on
+    else:
+      left = not (owner.isdigit() and pathlib.Path('/proc', owner).exists())
+    if left:
+      shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment() -> dict[str, str]:

@@ -5,10 +5,12 @@ import dataclasses
 import jax
 import jax.export
 import jax.numpy as jnp
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import artifact as artifacts
 from autoresearch_jax.trial import header as headers
 from autoresearch_jax.trial.artifact import Artifact, from_bytes
@@ -82,6 +84,26 @@ def test_a_file_that_is_too_big_or_absent_is_refused(made, tmp_path, limits):
   made.write(path)
   with pytest.raises(ArtifactError, match=r'limits\.artifact_bytes allows'):
     artifacts.read(path, dataclasses.replace(limits, artifact_bytes=1000))
+
+
+def test_constants_are_limited_and_computed_tables_are_not(made, tmp_path, limits):
+  path = tmp_path / 'artifact'
+  constant = numpy.sin(numpy.arange(600, dtype='float32')).reshape(200, 3)
+
+  def embedding(weights, inputs):
+    return inputs @ weights + jnp.sum(constant * weights[0])
+
+  def computing(weights, inputs):
+    return inputs @ weights + jnp.sum(jnp.sin(jax.lax.iota(F32, 600)))
+
+  strict = dataclasses.replace(limits, constant_bytes=1024)
+  dataclasses.replace(made, predict=module(embedding, WEIGHTS, INPUTS)).write(path)
+  assert artifacts.read(path, limits).constant_bytes >= 2400
+  with pytest.raises(ArtifactError, match=r'0\.00 MiB and limits\.constant_bytes allows') as caught:
+    artifacts.read(path, strict)
+  assert 'jax.lax.iota' in str(caught.value)
+  dataclasses.replace(made, predict=module(computing, WEIGHTS, INPUTS)).write(path)
+  assert artifacts.read(path, strict).constant_bytes < 1024
 
 
 @settings(max_examples=60, deadline=None)
@@ -196,6 +218,27 @@ def test_custom_calls_outside_the_list_are_refused(made, target):
   checks = [jax.export.DisabledSafetyCheck.custom_call(target)]
   bad = module(cheat, WEIGHTS, INPUTS, disabled_checks=checks)
   assert f'it calls {target!r}, which is no' in why(dataclasses.replace(made, predict=bad))
+
+
+def test_kernels_that_a_program_brings_are_refused_unless_asked_for(made):
+  target = 'triton_kernel_call'
+
+  def kernel(weights, inputs):
+    logits = inputs @ weights
+    return jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(logits.shape, logits.dtype))(logits)
+
+  on = {'platform': 'cuda'}
+  checks = [jax.export.DisabledSafetyCheck.custom_call(target)]
+  artifact = dataclasses.replace(
+    made,
+    spec=dataclasses.replace(SPEC, platform='gpu'),
+    init=module(init, KEY, **on),
+    train_steps=(module(train_step, *STEP, **on),),
+    predict=module(kernel, WEIGHTS, INPUTS, disabled_checks=checks, **on),
+    **on,
+  )
+  assert 'config.limits.custom_kernels would allow it' in why(artifact)
+  assert from_bytes(artifact.to_bytes(), Limits(custom_kernels=True)) == artifact
 
 
 def test_library_calls_on_the_list_pass(made):

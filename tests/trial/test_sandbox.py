@@ -14,6 +14,7 @@ import numpy
 import pytest
 import sklearn
 
+from autoresearch_jax.data import corpus
 from autoresearch_jax.trial import sandbox
 from autoresearch_jax.types import Isolation
 
@@ -100,6 +101,65 @@ def test_hidden_files_inside_the_installation_stay_shut(tracing_of, edit):
   assert beside.exists()
   code = f'RATE = len(open({str(beside)!r}, "rb").read())'
   assert trace(edit(('RATE = 0.1', code))).status == 'ok'
+
+
+def test_the_python_corpus_can_not_be_read_and_its_modules_can_be_imported(tracing_of, edit):
+  library = corpus.PythonLibrary()
+  trace = tracing_of(hidden=library.hidden())
+  program = edit(('RATE = 0.1', 'import json, xml.sax, asyncio, scipy.linalg, optax\nRATE = 0.1'))
+  assert trace(program).status == 'ok'
+  held_out = {name.removesuffix('.py') for name in corpus.VALIDATION}
+  left_out, generated = sorted(corpus.LEFT_OUT - {'__pycache__'}), corpus.GENERATED
+  code = f"""
+import os, sys
+opened = []
+for folder, folders, files in os.walk({str(library.root)!r}):
+  if folder == {str(library.root)!r}:
+    folders[:] = [f for f in folders if f not in {left_out!r} and not f.startswith({generated!r})]
+  for name in files:
+    try:
+      open(os.path.join(folder, name)).close()
+      opened.append(name)
+    except OSError: pass
+opened = [n for n in opened if n.endswith(('.py', '.pyc')) and not n.startswith({generated!r})]
+held_out = sorted(m for m in sys.modules if m.partition('.')[0] in {held_out!r})
+raise ValueError(opened[:9], held_out)
+"""
+  told = trace.refused(edit(('RATE = 0.1', f'{code}\nRATE = 0.1')))
+  assert 'ValueError: ([], [])' in told, told
+
+
+def test_no_other_python_is_readable(attack):
+  others = [p for root in ('/usr/lib', '/usr/lib64', '/lib') for p in pathlib.Path(root).glob('*')]
+  readable = set(sandbox.installation())
+  closed = [p for p in others if p.is_dir() and str(p.resolve()) not in readable]
+  running = pathlib.Path(os.__file__).resolve()
+  closed = [p for p in closed if p.resolve() not in running.parents]
+  assert not readable & {'/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib'}
+  for path in (p / 'os.py' for p in closed if (p / 'os.py').exists()):
+    assert f"the sandbox refused access to '{path}'" in attack(f'open({str(path)!r})')
+
+
+def test_only_shared_objects_of_the_system_are_opened():
+  libraries = list(map(pathlib.Path, sandbox.shared_libraries()))
+  assert libraries and all('.so' in path.name and not path.is_dir() for path in libraries)
+  assert any(path.name.startswith('libc.so') for path in libraries)
+
+
+def test_memory_is_a_share_of_what_the_machine_has(monkeypatch):
+  pages = {'SC_PHYS_PAGES': 2**20, 'SC_PAGE_SIZE': 4096}
+  monkeypatch.setattr(os, 'sysconf', pages.__getitem__)
+  assert sandbox.most_memory() == 3 * 2**30
+  pages['SC_PHYS_PAGES'] = 1
+  assert sandbox.most_memory() == 2 * 2**30
+
+
+def test_without_seccomp_processes_are_bounded(trace, edit):
+  code = 'import resource\nraise ValueError(resource.getrlimit(resource.RLIMIT_NPROC))'
+  with trace.within(isolation='limits'):
+    said = trace.refused(edit(('RATE = 0.1', code)))
+  soft, hard = ast.literal_eval(said.partition('ValueError: ')[2].rstrip('.'))
+  assert 256 < soft == hard < 100_000
 
 
 def test_no_fork_succeeds_however_often_it_is_tried(told):

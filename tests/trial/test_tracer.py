@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from autoresearch_jax.trial import tracing
 from autoresearch_jax.types import Budget, Spec
 
 ENDLESS = 'while True:\n  pass\n'
@@ -248,6 +249,23 @@ def test_closing_ends_a_trace_and_what_comes_after(tracing_of):
   assert trace(ENDLESS).status == 'cancelled'
   assert trace.tracer.pid is None
   assert trace().status == 'cancelled'
+
+
+def test_what_a_killed_run_left_is_cleared_and_what_goes_on_is_not(tmp_path, limits):
+  other = subprocess.Popen(['sleep', '30'])
+  try:
+    going_on = tmp_path / f'trace-{other.pid}-ab'
+    left = [
+      tmp_path / name for name in ('trace-ab_c', 'trace-999999999-a', f'trace-{os.getpid()}-a')
+    ]
+    kept = tmp_path / 'note'
+    for folder in (going_on, kept, *left):
+      (folder / 'program').mkdir(parents=True)
+    tracing.Tracer(limits, (), tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([going_on, kept])
+  finally:
+    other.kill()
+    other.wait()
 
 
 def test_a_server_that_dies_takes_its_child_along_and_is_replaced(trace):
