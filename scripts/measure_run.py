@@ -93,10 +93,12 @@ def print_gain(history: History, seeds: int) -> None:
   sign = -1 if objective.direction == 'minimize' else 1
   gains = [sign * (b - a) for a, b in values]
   noise = statistics.stdev(baseline)
-  interval = stats.t.interval(0.95, len(gains) - 1, statistics.mean(gains), stats.sem(gains))
+  low, high = stats.t.interval(0.95, len(gains) - 1, statistics.mean(gains), stats.sem(gains))
   print(f'baseline {objective.metric}: {statistics.mean(baseline):.6f}, seed deviation {noise:.6f}')
   print(f'best (trial {best.id}): {statistics.mean(found):.6f}, {statistics.stdev(found):.6f}')
-  print(f'gain on {seeds} fresh seeds: {statistics.mean(gains):.6f}, 95 % {interval}')
+  print(
+    f'gain on {seeds} fresh seeds: {statistics.mean(gains):.6f}, 95 % from {low:.6f} to {high:.6f}'
+  )
   print(f'  = {statistics.mean(gains) / noise:.1f} deviations of the seed noise')
 
 
