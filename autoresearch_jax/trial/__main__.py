@@ -44,8 +44,11 @@ def run_trial(config: Config, program: Program, seed: int) -> Result:
 
 
 def depth_of(program: Program) -> int | None:
-  """The program's constant DEPTH, where it has one."""
-  depth = constants_of(program).get('DEPTH')
+  """The program's constant DEPTH, where it has one and can be read at all."""
+  try:
+    depth = constants_of(program).get('DEPTH')
+  except ConfigError:  # not Python, which is what the trial's reason says
+    return None
   return depth if isinstance(depth, int) else None
 
 
@@ -129,16 +132,16 @@ def main(arguments: Sequence[str]) -> int:
     _require_writable(_OUT.value)
     program = _program(config)
     result = run_trial(config, program, _SEED.value)
-  except (ConfigError, OSError, SandboxError, Unavailable) as error:
+  except (ConfigError, OSError, UnicodeError, SandboxError, Unavailable) as error:
     _say(str(error))
     return command.BAD_INPUT
   except KeyboardInterrupt:
     _say('Stopped; nothing was written.')
     return INTERRUPTED
-  print(summary(config, result, depth_of(program)))
   if _OUT.value:
     data = msgspec.json.format(msgspec.json.encode(record(result)), indent=1)
     pathlib.Path(_OUT.value).write_bytes(data + b'\n')
+  print(summary(config, result, depth_of(program)))
   return 0 if result.status == Status.OK else 1
 
 
