@@ -9,6 +9,7 @@ setting; give the options of `config.data` for another one.
 import contextlib
 import fcntl
 import pathlib
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -105,6 +106,8 @@ def fetch(downloader: shards.Downloader, count: int, workers: int, progress: Pro
 
 
 def main(argv: list[str]) -> None:
+  # A shell that starts this in the background has SIGINT ignored; a stop must work there too.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   if len(argv) > 1:
     raise app.UsageError(f'Not understood: {" ".join(argv[1:])}. Options start with --.')
   console = rich.console.Console(highlight=False, markup=False, soft_wrap=True)
