@@ -6,7 +6,6 @@ the device over stacked batches), so that the host does not have to keep up with
 
 import concurrent.futures
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,7 +77,6 @@ class Compiled:
   phases: tuple[Phase, ...]
   nats: Callable[..., Any]
   analysis_bytes: int
-  compile_seconds: float
 
   @property
   def flops_per_step(self) -> float:
@@ -91,7 +89,6 @@ class Compiled:
 
 def compile_artifact(artifact: Artifact, devices: Sequence[Device], memory_limit: int) -> Compiled:
   """Compiles init, every phase and the scorer side by side. Raises DoesNotFit, DoesNotDivide."""
-  start = time.monotonic()
   for phase in artifact.phases:
     if phase.batch_size % len(devices):
       raise DoesNotDivide(
@@ -139,9 +136,7 @@ def compile_artifact(artifact: Artifact, devices: Sequence[Device], memory_limit
       zip(artifact.phases, calls, done[2:], strict=True)
     )
   )
-  return Compiled(
-    artifact, mesh, done[0], phases, done[1], needed, compile_seconds=time.monotonic() - start
-  )
+  return Compiled(artifact, mesh, done[0], phases, done[1], needed)
 
 
 def seed_key(seed: int) -> np.ndarray:
