@@ -23,8 +23,8 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
-import torch.nn.functional as F
+import torch  # pyright: ignore[reportMissingImports] - the extra `bench`, which CI does not install
+import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from absl import app, flags
 from jax import export
 
