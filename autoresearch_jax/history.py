@@ -49,22 +49,28 @@ BASELINE = 0  # the trial id of the unmodified program
 class States:
   """What strategy and acceptance remember. Immutable values, so keeping an old one is free.
 
-  unasked: the strategy's state before its last `ask`; a declined proposal goes back to it.
+  unasked: both states before the last `ask`, to which a declined proposal goes back; None once a
+  trial was told of since, which must not be forgotten with it.
   """
 
   strategy: Any
   acceptance: Any
-  unasked: Any = None
+  unasked: tuple[Any, Any] | None = None
 
   @classmethod
   def first(cls, objective: Objective, strategy: Strategy, acceptance: Acceptance) -> Self:
     return cls(strategy.init(objective), acceptance.init(objective))
 
-  def asked(self, strategy: Any) -> Self:
-    return dataclasses.replace(self, strategy=strategy, unasked=self.strategy)
+  def asked(self, strategy: Any, acceptance: Any) -> Self:
+    return dataclasses.replace(
+      self, strategy=strategy, acceptance=acceptance, unasked=(self.strategy, self.acceptance)
+    )
 
   def declined(self) -> Self:
-    return dataclasses.replace(self, strategy=self.unasked)
+    return self if self.unasked is None else type(self)(*self.unasked)
+
+  def told(self, strategy: Any, acceptance: Any) -> Self:
+    return dataclasses.replace(self, strategy=strategy, acceptance=acceptance, unasked=None)
 
   def encoded(self) -> bytes:
     return msgspec.json.encode(self)
@@ -243,16 +249,34 @@ def generator(seed: int, turn: int) -> np.random.Generator:
   return np.random.default_rng([seed, turn])
 
 
+def next_proposal(
+  strategy: Strategy, acceptance: Acceptance, states: States, rng: np.random.Generator
+) -> tuple[Proposal, States]:
+  """What is tried next: a replication that acceptance waits for, else the strategy's wish."""
+  wanted, judging = acceptance.ask(states.acceptance)
+  if wanted is not None:
+    return wanted, states.asked(states.strategy, judging)
+  proposal, searching = strategy.ask(states.strategy, rng)
+  return proposal, states.asked(searching, judging)
+
+
 def judge(
-  acceptance: Acceptance, state: Any, trial: Trial, history: History
+  acceptance: Acceptance, state: Any, trial: Trial, objective: Objective, incumbent: Trial | None
 ) -> tuple[Verdict, Any]:
-  """The verdict on a finished trial. The rule is asked only about trials that have a metric."""
+  """The verdict on a finished trial.
+
+  The rule is asked only about trials that have a metric and trained for the whole budget: what
+  trained for less does not compare with the incumbent.
+  """
   status, reason = trial.result.status, trial.result.reason
-  score = history.objective.score(trial)
+  score = objective.score(trial)
   if status == Status.OK and score is not None and math.isfinite(score):
-    return acceptance.decide(state, trial, history.incumbent)
+    if trial.proposal.fidelity < 1:
+      share = f'{trial.proposal.fidelity:.2%} of the budget'
+      return Verdict(Decision.DISCARD, f'Trained for {share}, so it is not kept yet.'), state
+    return acceptance.decide(state, trial, incumbent)
   if status == Status.OK:
-    reason = f'The executor measured no finite {history.objective.metric}.'
+    reason = f'The executor measured no finite {objective.metric}.'
   if status in (Status.DUPLICATE, Status.CANCELLED):
     return Verdict(Decision.DISCARD, reason or f'The trial is {status}.'), state
   return Verdict(Decision.CRASH, reason or f'The trial ended as {status}.'), state
@@ -274,17 +298,18 @@ def replay(
         states = States.first(objective, strategy, acceptance)
       case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
         rng = generator(history.config.seed, history.turn)
-        asked, state = strategy.ask(states.strategy, rng)
+        asked, states = next_proposal(strategy, acceptance, states, rng)
         _require_same(record, 'strategy', proposal, asked)
-        states = states.asked(state)
       case Declined(trial=trial) if trial != BASELINE:
         states = states.declined()
       case Decided(trial=trial, verdict=verdict):
         finished = history.finished(trial)
-        made, judged = judge(acceptance, states.acceptance, finished, history)
+        made, judged = judge(
+          acceptance, states.acceptance, finished, history.objective, history.incumbent
+        )
         _require_same(record, 'acceptance rule', verdict, made)
         told = strategy.tell(states.strategy, dataclasses.replace(finished, verdict=verdict))
-        states = dataclasses.replace(states, strategy=told, acceptance=judged)
+        states = states.told(told, judged)
     history.apply(record)
   return history, states
 

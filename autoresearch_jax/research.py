@@ -13,7 +13,7 @@ import numpy as np
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
-from autoresearch_jax.history import BASELINE, History, States, generator, judge
+from autoresearch_jax.history import BASELINE, History, States, generator, judge, next_proposal
 from autoresearch_jax.ledger import (
   Decided,
   Declined,
@@ -141,9 +141,11 @@ class Research:
       seeds = tuple(range(self.acceptance.baseline_seeds))
       self._append(Proposed(trial, Proposal(Operation.DRAFT, seeds=seeds)))
     else:
-      proposal, state = self.strategy.ask(self.states.strategy, self._generator())
+      proposal, states = next_proposal(
+        self.strategy, self.acceptance, self.states, self._generator()
+      )
       self._append(Proposed(trial, proposal))
-      self.states = self.states.asked(state)
+      self.states = states
 
   def _propose(self) -> bool:
     """Gets the open proposal its program and submits it; False when there is none to be had."""
@@ -168,7 +170,8 @@ class Research:
       return Edit(self.start, 'baseline', Hypothesis(claim))
     parents = self._parents(proposal)
     if proposal.operation in REPEATS:
-      text = f'{proposal.operation} trial {proposal.parents[0]}'
+      first = self.history.edits[proposal.parents[0]].description
+      text = f'{proposal.operation} trial {proposal.parents[0]}: {first}'
       return Edit(parents[0], text, Hypothesis('The same program again, to know it better.'))
     edit = proposal.edit or self.proposer.propose(
       proposal, self._context(parents), self._generator()
@@ -230,10 +233,13 @@ class Research:
 
   def _decide(self, trial: int) -> None:
     finished = self.history.finished(trial)
-    verdict, judged = judge(self.acceptance, self.states.acceptance, finished, self.history)
+    verdict, judged = judge(
+      self.acceptance, self.states.acceptance, finished, self.history.objective,
+      self.history.incumbent,
+    )  # fmt: skip
     self._append(Decided(trial, verdict))
     told = self.strategy.tell(self.states.strategy, self.history.trials[trial])
-    self.states = dataclasses.replace(self.states, strategy=told, acceptance=judged)
+    self.states = self.states.told(told, judged)
     self.workspace.record_verdict(self.history, trial)
 
   def _append(self, event: Event) -> None:

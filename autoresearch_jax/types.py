@@ -170,6 +170,11 @@ class Edit:
   hypothesis: Hypothesis
 
 
+# What strategies ask of proposers beyond the operation: move constants only, change structure
+# only, take one part out again, or write the program anew instead of changing a part of it.
+GUIDANCE = ('tuning', 'creative', 'ablation', 'rewrite')
+
+
 @dataclasses.dataclass(frozen=True)
 class Proposal:
   """What a strategy wants tried.
@@ -177,6 +182,7 @@ class Proposal:
   parents: trial ids, the first one is the program that gets edited (none: the problem's start).
   context: trial ids to show to the proposer. fidelity: fraction of the budget.
   seeds: one training run each. edit: carried by strategies that propose constants themselves.
+  guidance: a word to the proposer on what kind of edit is wanted (see GUIDANCE); it may be ignored.
   """
 
   operation: Operation
@@ -185,6 +191,7 @@ class Proposal:
   fidelity: float = 1.0
   seeds: tuple[int, ...] = (0,)
   edit: Edit | None = None
+  guidance: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,6 +61,9 @@ class Noise:
   def init(self, objective: Objective) -> NoiseState:
     return NoiseState(objective)
 
+  def ask(self, state: NoiseState) -> tuple[None, NoiseState]:
+    return None, state  # decides at once
+
   def decide(
     self, state: NoiseState, trial: Trial, incumbent: Trial | None
   ) -> tuple[Verdict, NoiseState]:

@@ -30,6 +30,9 @@ class Strict:
   def init(self, objective: Objective) -> StrictState:
     return StrictState(objective)
 
+  def ask(self, state: StrictState) -> tuple[None, StrictState]:
+    return None, state  # decides at once
+
   def decide(
     self, state: StrictState, trial: Trial, incumbent: Trial | None
   ) -> tuple[Verdict, StrictState]:

@@ -3,6 +3,11 @@
 A strategy is a frozen dataclass of options, registered by name in `STRATEGIES`. Its state is an
 immutable value; the research loop folds it over the ledger's events, so the same events give
 the same state. Randomness comes in as a generator made from (root seed, event index).
+
+Three things follow from being asynchronous: `ask` may come again before earlier proposals were
+told of; `tell` brings results in any order, failed and cancelled ones too; and it brings trials
+the strategy never asked for, the baseline and the replications of acceptance. A wrapper is a
+strategy with the options `inner` and `inner_options`, the name and options of another.
 """
 
 from typing import Any, Protocol

@@ -1,0 +1,1 @@
+"""Strategies side by side: the same problems, budget and seeds, and statistics with intervals."""

@@ -1,0 +1,1 @@
+"""Contract batteries for extension points, for third parties' tests too. Needs `[test]`."""
