@@ -29,7 +29,10 @@ STEEPNESS, MIDPOINT = 10.0, 0.5  # of the logistic, in the paper
 
 
 def parent_probabilities(s: np.ndarray, children: np.ndarray) -> np.ndarray:
-  """Probabilities p ∝ logistic(10·(s - 0.5)) / (1 + c). s: float64 [n] in [0, 1]. children: c, [n]."""
+  """Probabilities p ∝ logistic(10·(s - 0.5)) / (1 + c).
+
+  s: float64 [n] in [0, 1]. children: c, [n].
+  """
   return probabilities(log_logistic(STEEPNESS * (s - MIDPOINT)) - np.log1p(children))
 
 
