@@ -39,21 +39,19 @@ def parent_probabilities(
   s: float64 [n] in [0, 1]. children: c, [n].
   """
   top = np.partition(s, len(s) - 3)[-3:] if len(s) > 3 else s
-  return probabilities(log_logistic(steepness * (s - top.mean())) - (children / width) ** 3)
+  relative = children / width
+  return probabilities(log_logistic(steepness * (s - top.mean())) - relative * relative * relative)
 
 
 @dataclasses.dataclass(frozen=True)
 class HyperAgentsState:
-  """procedures: seven numbers a row of the archive (see INITIAL), one row after the other.
-
-  newborn: rows whose procedure is still their parent's, to be drawn. acting: the row whose
-  procedure selects parents, NONE before there is one.
+  """procedures: seven numbers a row of the archive (see INITIAL), one row after the other; the rows
+  told since the last `ask` have none yet. acting: the row whose procedure selects parents.
   """
 
   objective: Objective
   archive: Archive = dataclasses.field(default_factory=Archive)
   procedures: Floats = dataclasses.field(default_factory=Floats)
-  newborn: tuple[int, ...] = ()
   acting: int = NONE
 
 
@@ -82,44 +80,38 @@ class HyperAgents:
   def ask(
     self, state: HyperAgentsState, rng: np.random.Generator
   ) -> tuple[Proposal, HyperAgentsState]:
-    archive, procedures = state.archive, self._drawn(state, rng)
+    archive = state.archive
     if not len(archive):
       return Proposal(Operation.IMPROVE), state
+    column = self._with_newborn(state.procedures, archive, rng)
+    procedures = column.array.reshape(-1, len(INITIAL))
     row = _parent(archive, procedures[state.acting], rng)
     guidance = KINDS[draw(procedures[row, 2:], rng)]
-    parent = int(archive.ids.array[row])
-    proposal = Proposal(Operation.IMPROVE, (parent,), archive.last(self.shown), guidance=guidance)
-    return proposal, dataclasses.replace(
-      state, archive=archive.asked(row), procedures=Floats.of(procedures), newborn=()
-    )
+    parents = (int(archive.ids.array[row]),)
+    proposal = Proposal(Operation.IMPROVE, parents, archive.last(self.shown), guidance=guidance)
+    return proposal, dataclasses.replace(state, archive=archive.asked(row), procedures=column)
 
-  def _drawn(self, state: HyperAgentsState, rng: np.random.Generator) -> np.ndarray:
-    """Procedures [row, 7], with those of the newborn changed."""
-    procedures = state.procedures.array.reshape(-1, len(INITIAL))
-    if state.newborn:
-      procedures = procedures.copy()
-    for row in state.newborn:
-      if rng.random() < self.modify:
-        factors = np.exp(self.step * rng.standard_normal(len(INITIAL)))
-        procedures[row] = np.clip(procedures[row] * factors, LEAST, MOST)
-    return procedures
+  def _with_newborn(self, known: Floats, archive: Archive, rng: np.random.Generator) -> Floats:
+    """Draws the procedures of the rows that have none yet; a parent's row comes before its own."""
+    size, scores, above = len(INITIAL), archive.scores.array, archive.above.array
+    for row in range(len(known) // size, len(archive)):
+      parent = int(above[row])
+      procedure = INITIAL if parent == NONE else known.array[size * parent : size * (parent + 1)]
+      lives = parent != NONE and not np.isnan(scores[row])
+      if lives and rng.random() < self.modify:
+        factors = np.exp(self.step * rng.standard_normal(size))
+        procedure = np.clip(procedure * factors, LEAST, MOST)
+      known = Floats(known.data + procedure.tobytes())
+    return known
 
   def tell(self, state: HyperAgentsState, trial: Trial) -> HyperAgentsState:
     score = score_of(state.objective, trial)
     archive = state.archive.added(trial, score)
-    row, above = len(archive) - 1, int(archive.above.array[-1])
-    if row < len(state.archive):
-      return dataclasses.replace(state, archive=archive)  # a replicate
-    inherited = state.procedures.array[len(INITIAL) * above :][: len(INITIAL)]
-    procedure = INITIAL if above == NONE else inherited
-    lives = score is not None or above == NONE
-    return dataclasses.replace(
-      state,
-      archive=archive,
-      procedures=Floats(state.procedures.data + procedure.tobytes()),
-      newborn=(*state.newborn, row) if lives and above != NONE else state.newborn,
-      acting=row if lives else above,
-    )
+    acting = state.acting
+    if len(archive) > len(state.archive):  # else it is a replicate
+      row, above = len(archive) - 1, int(archive.above.array[-1])
+      acting = row if score is not None or above == NONE else above
+    return dataclasses.replace(state, archive=archive, acting=acting)
 
 
 def _parent(archive: Archive, procedure: np.ndarray, rng: np.random.Generator) -> int:

@@ -1,11 +1,13 @@
 """HyperAgents' parent selection, and procedures: inherited, changed, fallen back from."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
 
 from autoresearch_jax import types
+from autoresearch_jax.search.archive import Floats
 from autoresearch_jax.search.hyperagents import (
   INITIAL,
   LEAST,
@@ -82,7 +84,8 @@ def test_a_child_changes_its_own_procedure_and_its_children_inherit_that():
   assert (root == INITIAL).all()
   assert (changed != INITIAL).all()
   state = strategy.tell(state, child(2, 1, 0.4))
-  assert (procedures(state)[2] == changed).all()  # until the next ask draws it
+  _, quiet = HyperAgents(modify=0.0).ask(state, np.random.default_rng(1))
+  assert (procedures(quiet)[2] == changed).all()
   _, state = strategy.ask(state, np.random.default_rng(1))
   assert (procedures(state)[1] == changed).all()
   assert (procedures(state)[2] != changed).all()
@@ -102,11 +105,11 @@ def test_parents_are_selected_by_the_last_child_or_by_its_parent_when_it_failed(
 
 def test_the_acting_procedure_selects():
   strategy = HyperAgents(modify=0.0)
-  state = told(strategy, child(1, 0, 0.0))
-  flat = types.from_json(types.to_json(state), type(state))
-  procedure = procedures(flat).copy()
+  _, state = strategy.ask(told(strategy, child(1, 0, 0.0)), np.random.default_rng(0))
+  state = dataclasses.replace(state, archive=told(strategy, child(1, 0, 0.0)).archive)
+  procedure = procedures(state).copy()
   procedure[1, 0] = 0.0  # the child told last does not look at scores
-  flat = type(flat)(flat.objective, flat.archive, type(flat.procedures).of(procedure), (), 1)
+  flat = dataclasses.replace(state, procedures=Floats.of(procedure.ravel()))
   asked = [strategy.ask(flat, np.random.default_rng(seed))[0].parents[0] for seed in range(2000)]
   assert asked.count(0) / 2000 == pytest.approx(0.5, abs=0.04)
 
