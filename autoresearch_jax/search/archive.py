@@ -85,8 +85,8 @@ class Archive:
 
   def best(self) -> int | None:
     """The row with the best score, the first of equals; None while no row has one."""
-    scores = self.scores.array
-    return int(np.nanargmax(scores)) if len(self.scored) else None
+    rows = self.scored
+    return int(rows[np.argmax(self.scores.array[rows])]) if len(rows) else None
 
   def last(self, count: int) -> tuple[int, ...]:
     """Ids of the last `count` rows, the oldest first."""

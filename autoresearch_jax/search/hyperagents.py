@@ -1,6 +1,7 @@
 """HyperAgents: an archive in which the way of improving is improved along with the programs.
 
-Source: Zhang et al., "HyperAgents", 2026, code facebookresearch/HyperAgents. A parent is drawn with
+Source: Zhang et al., "Hyperagents", 2026 (https://arxiv.org/abs/2603.19461), and its code,
+facebookresearch/HyperAgents. A parent is drawn with the probability
 
     p ∝ logistic(λ·(s - mean of the top 3)) · exp(-(c/w)³),   λ = 10, w = 8
 
