@@ -27,7 +27,7 @@ from autoresearch_jax.types import GUIDANCE, Objective, Operation, Proposal, Tri
 
 STEEPNESS, WIDTH = 10.0, 8.0  # λ and w of the initial procedure: the paper's
 KINDS = ('', *GUIDANCE)
-# Half of the initial edits are asked for without guidance, as the paper's initial agent does.
+# Half of the initial edits have no guidance; the paper's initial agent gives none at all.
 INITIAL = np.array([STEEPNESS, WIDTH, 4.0, *[1.0 for _ in GUIDANCE]])
 LEAST, MOST = INITIAL / 10, INITIAL * 10
 
