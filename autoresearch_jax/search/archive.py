@@ -58,7 +58,8 @@ class Archive:
 
   ids: trial ids. parents: id of the first parent, NONE without one. scores: larger is better, NaN
   without one; the mean over `runs` training runs. children: proposals that had the row as first
-  parent, those still under way included. depths: edits since a row without a known parent.
+  parent, those still under way included. depths: edits since a row without a known parent (a
+  promotion is no edit). above: row of the first parent, NONE without a known one.
   """
 
   ids: Ints = Ints()
@@ -67,6 +68,7 @@ class Archive:
   runs: Ints = Ints()
   children: Ints = Ints()
   depths: Ints = Ints()
+  above: Ints = Ints()
 
   def __len__(self) -> int:
     return len(self.ids)
@@ -83,8 +85,20 @@ class Archive:
 
   def best(self) -> int | None:
     """The row with the best score, the first of equals; None while no row has one."""
-    scores = self.scores.array
-    return int(np.nanargmax(scores)) if len(self.scored) else None
+    rows = self.scored
+    return int(rows[np.argmax(self.scores.array[rows])]) if len(rows) else None
+
+  def last(self, count: int) -> tuple[int, ...]:
+    """Ids of the last `count` rows, the oldest first."""
+    return tuple(self.ids.array[max(0, len(self) - count) :].tolist())
+
+  def lineage(self, row: int) -> list[int]:
+    """The row, its parent's row, and so on up to one without a known parent."""
+    above, rows = self.above.array, []
+    while row != NONE:
+      rows.append(row)
+      row = int(above[row])
+    return rows
 
   def added(self, trial: Trial, score: float | None) -> Self:
     """With a finished trial in a row of its own; a replicate's score joins that of its original."""
@@ -93,6 +107,7 @@ class Archive:
     runs = len(trial.result.measurements)
     if trial.proposal.operation is Operation.REPLICATE and above is not None:
       return self._replicated(above, score, runs)
+    edits = 0 if trial.proposal.operation is Operation.PROMOTE else 1
     return dataclasses.replace(
       self,
       ids=self.ids.appended(trial.id),
@@ -100,7 +115,8 @@ class Archive:
       scores=self.scores.appended(np.nan if score is None else score),
       runs=self.runs.appended(runs),
       children=self.children.appended(0),
-      depths=self.depths.appended(0 if above is None else self.depths.array[above] + 1),
+      depths=self.depths.appended(0 if above is None else self.depths.array[above] + edits),
+      above=self.above.appended(NONE if above is None else above),
     )
 
   def asked(self, row: int) -> Self:

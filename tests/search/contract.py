@@ -15,7 +15,24 @@ SIMPLE = [
   ('greedy', {'shown': 0}),
   ('random', {}),
 ]
-TREES = []
+TREES = [
+  ('best_of_n', {}),
+  ('best_of_n', {'n': 2}),
+  ('sequential', {}),
+  ('sequential', {'shown': 0}),
+  ('annealing', {}),
+  ('annealing', {'unit': 'metric', 'temperature': 3.0}),
+  ('tree', {}),
+  ('tree', {'drafts': 0, 'shown': 3}),
+  ('stages', {}),
+  ('stages', {'drafts': 1, 'tuning': 2, 'creative': 0, 'ablation': 1}),
+  ('dgm', {}),
+  ('dgm', {'keep': 'better', 'first_fidelity': 1.0}),
+  ('hyperagents', {}),
+  ('hyperagents', {'modify': 1.0, 'shown': 2}),
+  ('hgm', {}),
+  ('hgm', {'exponent': 0.9, 'shown': 0}),
+]
 POPULATIONS = []
 SAMPLERS = []
 WRAPPERS = []
