@@ -33,9 +33,23 @@ TREES = [
   ('hgm', {}),
   ('hgm', {'exponent': 0.9, 'shown': 0}),
 ]
-POPULATIONS = []
+POPULATIONS = [
+  ('funsearch', {}),
+  ('funsearch', {'islands': 2, 'reset_after': 3}),
+  ('asha', {}),
+  ('asha', {'brackets': 3, 'base': 'root'}),
+]
 SAMPLERS = []
-WRAPPERS = []
+WRAPPERS = [
+  (name, {'inner': inner, **options})
+  for name, options in [
+    ('novelty', {'memory': 3}),
+    ('restarts', {'patience': 2}),
+    ('rungs', {}),
+    ('islands', {'count': 2, 'migrate_every': 3}),
+  ]
+  for inner in ('greedy', 'funsearch', 'asha', 'islands')
+] + [('novelty', {'inner': 'restarts', 'inner_options': {'inner': 'rungs', 'patience': 2}})]
 STRATEGY_CASES = [*SIMPLE, *TREES, *POPULATIONS, *SAMPLERS, *WRAPPERS]
 
 
