@@ -6,6 +6,7 @@ Parts have the objective's direction.
 """
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Literal
 
 from autoresearch_jax.types import Objective, Trial
@@ -17,13 +18,13 @@ Directions = Mapping[str, Literal['minimize', 'maximize']]
 def parts_of(
   objective: Objective, trial: Trial, metrics: Directions | None = None
 ) -> dict[str, float]:
-  """Name -> score, the mean over seeds; what the trial did not measure is left out.
+  """Name -> score, the mean over seeds; what is not measured or not finite is left out.
 
   metrics: names and directions instead of the default.
   """
   named = metrics or _default(objective, trial)
   scores = {name: Objective(name, to).score(trial) for name, to in named.items()}
-  return {name: score for name, score in scores.items() if score is not None}
+  return {name: score for name, score in scores.items() if score is not None and isfinite(score)}
 
 
 def _default(objective: Objective, trial: Trial) -> Directions:

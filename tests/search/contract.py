@@ -36,6 +36,15 @@ TREES = [
 POPULATIONS = [
   ('funsearch', {}),
   ('funsearch', {'islands': 2, 'reset_after': 3}),
+  ('map_elites', {}),
+  (
+    'map_elites',
+    {'population': 4, 'islands': 2, 'migrate_every': 2, 'explore': 0.4, 'exploit': 0.4},
+  ),
+  ('shinka', {}),
+  ('shinka', {'archive': 3, 'every': 2, 'cross': 0.5}),
+  ('pareto', {'merge': 1.0}),
+  ('pareto', {'metrics': {'val_loss': 'minimize', 'val_other': 'minimize'}}),
   ('asha', {}),
   ('asha', {'brackets': 3, 'base': 'root'}),
 ]
