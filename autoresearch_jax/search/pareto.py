@@ -167,8 +167,9 @@ def _replicated(state: ParetoState, archive: Archive, trial: Trial, new: np.ndar
   assert row is not None
   before, runs = state.archive.runs.array[row], archive.runs.array[row]
   scores = state.parts.array.reshape(len(archive), -1).copy()
-  old, more = scores[row], runs - before
-  if more:
-    mean = (old * before + new * more) / runs
-    scores[row] = np.where(np.isinf(old), new, np.where(np.isinf(new), old, mean))
+  old = scores[row].copy()
+  missing = np.isinf(old)
+  both = ~missing & np.isfinite(new)
+  scores[row, missing] = new[missing]
+  scores[row, both] = (old[both] * before + new[both] * (runs - before)) / runs
   return Floats.of(scores)
