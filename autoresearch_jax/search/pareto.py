@@ -83,7 +83,7 @@ class Pareto:
   def tell(self, state: ParetoState, trial: Trial) -> ParetoState:
     score = score_of(state.objective, trial)
     scores = {} if score is None else parts_of(state.objective, trial, self.metrics)
-    if scores and not state.names:
+    if score is not None and not state.names:
       state = self._with_names(state, trial, scores)
     new = np.array([scores.get(name, -np.inf) for name in state.names])
     archive = state.archive.added(trial, score)
