@@ -19,7 +19,7 @@ def rate(value: float) -> types.Edit:
 
 @dataclasses.dataclass(frozen=True)
 class Scribe:
-  """The state is all that it was told. sets_rate: its proposals bring an edit with a random rate."""
+  """The state is all that it was told. sets_rate: its proposals bring an edit with another rate."""
 
   sets_rate: bool = False
 
