@@ -33,9 +33,32 @@ TREES = [
   ('hgm', {}),
   ('hgm', {'exponent': 0.9, 'shown': 0}),
 ]
-POPULATIONS = []
+POPULATIONS = [
+  ('funsearch', {}),
+  ('funsearch', {'islands': 2, 'reset_after': 3}),
+  ('map_elites', {}),
+  (
+    'map_elites',
+    {'population': 4, 'islands': 2, 'migrate_every': 2, 'explore': 0.4, 'exploit': 0.4},
+  ),
+  ('shinka', {}),
+  ('shinka', {'archive': 3, 'every': 2, 'cross': 0.5}),
+  ('pareto', {'merge': 1.0}),
+  ('pareto', {'metrics': {'val_loss': 'minimize', 'val_other': 'minimize'}}),
+  ('asha', {}),
+  ('asha', {'brackets': 3, 'base': 'root'}),
+]
 SAMPLERS = []
-WRAPPERS = []
+WRAPPERS = [
+  (name, {'inner': inner, **options})
+  for name, options in [
+    ('novelty', {'memory': 3}),
+    ('restarts', {'patience': 2}),
+    ('rungs', {}),
+    ('islands', {'count': 2, 'migrate_every': 3}),
+  ]
+  for inner in ('greedy', 'funsearch', 'asha', 'islands')
+] + [('novelty', {'inner': 'restarts', 'inner_options': {'inner': 'rungs', 'patience': 2}})]
 STRATEGY_CASES = [*SIMPLE, *TREES, *POPULATIONS, *SAMPLERS, *WRAPPERS]
 
 

@@ -1,0 +1,54 @@
+"""Which program climbs next: algorithm 2 of the ASHA paper, arXiv 1810.05934."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoresearch_jax.search.promotion import Ladder, Rungs
+
+LADDER = Ladder(3, 3)
+
+
+def published(rungs, promoted, eta):
+  """The algorithm, word by word: rungs[k] is a list of (config, score), None for a failure."""
+  for k in reversed(range(len(rungs) - 1)):
+    worst = float('-inf')
+    ranked = sorted(rungs[k], key=lambda pair: -(worst if pair[1] is None else pair[1]))
+    candidates = ranked[: len(rungs[k]) // eta]
+    promotable = [c for c, s in candidates if (c, k) not in promoted and s is not None]
+    if promotable:
+      return promotable[0], k + 1
+  return None
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 6)), max_size=40), st.integers(2, 4))
+def test_it_promotes_as_the_published_algorithm_does(scores, eta):
+  ladder, rungs = Ladder(eta, 3), Rungs()
+  table, promoted = [[], [], []], set()
+  for config, score in enumerate(scores):
+    rungs = rungs.measured(config, 0, score)
+    table[0].append((config, score))
+    while (expected := published(table, promoted, eta)) is not None:
+      found = rungs.promotable(ladder)
+      assert found is not None and (found.config, found.rung) == expected
+      rungs = rungs.given_out(found).measured(found.config, found.rung, scores[found.config])
+      promoted.add((found.config, found.rung - 1))
+      table[found.rung].append((found.config, scores[found.config]))
+    assert rungs.promotable(ladder) is None
+
+
+def test_brackets_do_not_mix():
+  rungs = Rungs().measured(1, 0, 1.0).measured(2, 0, 2.0).measured(3, 1, 3.0, bracket=1)
+  assert rungs.promotable(LADDER, 0) is None  # two of three that a promotion needs
+  assert [rungs.bracket(config) for config in (1, 3, 9)] == [0, 1, -1]
+
+
+def test_budgets_grow_by_the_reduction():
+  assert [LADDER.fidelity(k) for k in range(3)] == pytest.approx([1 / 9, 1 / 3, 1])
+  assert [LADDER.rung(f) for f in (1 / 9, 1 / 3, 1.0, 0.5)] == [0, 1, 2, None]
+
+
+@pytest.mark.parametrize('options', [(1, 3), (3, 0)])
+def test_a_ladder_that_leads_nowhere_is_refused(options):
+  with pytest.raises(ValueError, match=r'2 or more|at least 1'):
+    Ladder(*options)
