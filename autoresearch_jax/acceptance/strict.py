@@ -47,6 +47,10 @@ class Strict:
       verdict = Verdict(decision, f'{compared}: {relation} by {abs(gain):.6g}.')
     return verdict, state
 
+  def undecided(self, state: StrictState, trial: Trial) -> bool:
+    del state, trial
+    return False
+
 
 def without_comparison(
   objective: Objective, trial: Trial, incumbent: Trial | None
