@@ -7,6 +7,7 @@ what a program gets on a seed. For tests of rules, ours and third parties', and 
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance import Acceptance
@@ -23,11 +24,17 @@ Measure = Callable[[int, int], float | types.Status]
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-  """A run so far: an immutable value, so that several futures can start from one past."""
+  """A run so far: an immutable value, so that several futures can start from one past.
+
+  trials: decided ones in the order of their verdicts. flying: (id, proposal) of those submitted
+  and not come back. edits: of all of them, by id.
+  """
 
   rule: Acceptance
-  state: object
+  state: Any
   trials: tuple[types.Trial, ...] = ()
+  flying: tuple[tuple[int, types.Proposal], ...] = ()
+  edits: tuple[types.Edit, ...] = ()
   incumbent: types.Trial | None = None
 
   @classmethod
@@ -37,28 +44,49 @@ class Stream:
     return cls(rule, rule.init(OBJECTIVE)).ran(proposal, measure, edit)
 
   def step(self, measure: Measure, edit: types.Edit = EDIT) -> 'Stream':
-    """One trial more: what the rule asks for, else an edit of the incumbent."""
-    wanted, state = self.rule.ask(self.state)
-    asked = dataclasses.replace(self, state=state)
-    if wanted is not None:
-      return asked.ran(wanted, measure, self.trials[wanted.parents[0]].edit)
-    parents = () if self.incumbent is None else (self.incumbent.id,)
-    return asked.ran(types.Proposal(types.Operation.IMPROVE, parents), measure, edit)
+    """One trial more, from asking to its verdict: what the rule wants, else a new challenger."""
+    stream, wanted = self.asked()
+    return stream.ran(wanted or stream.challenge(), measure, edit)
 
   def settled(self, measure: Measure) -> Iterator['Stream']:
-    """Steps as long as the rule asks for replications."""
+    """Steps for as long as the rule asks for replications."""
     stream = self
-    while stream.rule.ask(stream.state)[0] is not None:
+    while stream.asked()[1] is not None:
       stream = stream.step(measure)
       yield stream
 
-  def ran(self, proposal: types.Proposal, measure: Measure, edit: types.Edit) -> 'Stream':
-    trial = finished(len(self.trials), proposal, measure, edit)
+  def asked(self) -> tuple['Stream', types.Proposal | None]:
+    wanted, state = self.rule.ask(self.state)
+    return dataclasses.replace(self, state=state), wanted
+
+  def challenge(self) -> types.Proposal:
+    """An edit of the incumbent."""
+    parents = () if self.incumbent is None else (self.incumbent.id,)
+    return types.Proposal(types.Operation.IMPROVE, parents)
+
+  def ran(self, proposal: types.Proposal, measure: Measure, edit: types.Edit = EDIT) -> 'Stream':
+    """With the proposal submitted and come back."""
+    stream = self.submitted(proposal, edit)
+    return stream.came_back(stream.flying[-1], measure)
+
+  def submitted(self, proposal: types.Proposal, edit: types.Edit = EDIT) -> 'Stream':
+    if proposal.operation is types.Operation.REPLICATE:
+      edit = self.edits[proposal.parents[0]]
+    flying = (*self.flying, (len(self.edits), proposal))
+    return dataclasses.replace(self, flying=flying, edits=(*self.edits, edit))
+
+  def came_back(self, flight: tuple[int, types.Proposal], measure: Measure) -> 'Stream':
+    """With this flight's trial measured and decided."""
+    number, proposal = flight
+    trial = finished(number, proposal, measure, self.edits[number])
     verdict, state = judge(self.rule, self.state, trial, OBJECTIVE, self.incumbent)
     decided = dataclasses.replace(trial, verdict=verdict)
-    kept = verdict.decision is types.Decision.KEEP
-    return Stream(
-      self.rule, state, (*self.trials, decided), decided if kept else self.incumbent
+    return dataclasses.replace(
+      self,
+      state=state,
+      trials=(*self.trials, decided),
+      flying=tuple(other for other in self.flying if other != flight),
+      incumbent=decided if verdict.decision is types.Decision.KEEP else self.incumbent,
     )
 
 
