@@ -34,6 +34,7 @@ from autoresearch_jax.types import (
   Decision,
   Edit,
   Objective,
+  Operation,
   Proposal,
   Result,
   Status,
@@ -43,6 +44,7 @@ from autoresearch_jax.types import (
 )
 
 BASELINE = 0  # the trial id of the unmodified program
+REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's program again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +182,14 @@ class History:
     """The trial whose program was edited; a draft's is the baseline, which itself has none."""
     parents = self.proposals[trial].parents
     return parents[0] if parents else BASELINE if trial != BASELINE else None
+
+  def program(self, trial: int) -> int:
+    """The first trial with this one's program: itself, unless it repeats another."""
+    proposal = self.proposals[trial]
+    while proposal.operation in REPEATS and proposal.parents:
+      trial = proposal.parents[0]
+      proposal = self.proposals[trial]
+    return trial
 
   def known(self, fidelity: float) -> dict[str, int]:
     """Fingerprint -> the first trial that had it, of those trained for the same budget.

@@ -118,7 +118,7 @@ class Sequential:
   alpha: float = 0.05
   horizon: int = 100
   baseline_seeds: int = 8
-  looks: tuple[int, ...] = (1, 3, 6, 12)
+  looks: tuple[int, ...] = (1, 2, 4, 8, 12)
   spending: Literal['pocock', 'obrien_fleming'] = 'obrien_fleming'
   least_gain: float = 1.0
 
