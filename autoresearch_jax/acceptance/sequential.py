@@ -110,7 +110,7 @@ class Sequential:
   """alpha: the chance of any false keep in a night of `horizon` trials.
 
   looks: runs of a challenger at each look, the first being its own trial; the last number is the
-  most it gets. spending: how early the error is spent, `pocock` or `obrien_fleming`. least_gain:
+  most it gets. spending: how early the error is spent (acceptance/spending.py). least_gain:
   seed deviations below which a gain is not pursued. baseline_seeds: runs of the baseline, which
   also tell the noise; few make each bound of the first hours a wide one.
   """
@@ -118,8 +118,8 @@ class Sequential:
   alpha: float = 0.05
   horizon: int = 100
   baseline_seeds: int = 8
-  looks: tuple[int, ...] = (1, 2, 4, 8, 12)
-  spending: Literal['pocock', 'obrien_fleming'] = 'obrien_fleming'
+  looks: tuple[int, ...] = (1, 2, 4, 8, 16)
+  spending: Literal['kim_demets', 'obrien_fleming', 'pocock'] = 'kim_demets'
   least_gain: float = 1.0
 
   def __post_init__(self) -> None:

@@ -49,7 +49,18 @@ def pocock(error: float, share: float) -> float:
   return error * math.log1p((math.e - 1) * share)
 
 
+def kim_demets(error: float, share: float) -> float:
+  """Error spent by then: error · t², Kim & DeMets (Biometrika 1987) with ρ = 2.
+
+  Between the two others, and better than both where few degrees of freedom make small levels dear:
+  a gain of ten deviations is kept at the first or second look (O'Brien & Fleming's spending takes
+  five runs for it), and the last look is only a little less sharp.
+  """
+  return error * share**2
+
+
 SPENDING: dict[str, Callable[[float, float], float]] = {
+  'kim_demets': kim_demets,
   'obrien_fleming': obrien_fleming,
   'pocock': pocock,
 }
