@@ -126,12 +126,11 @@ class Row:
 def measured(name: str, rule, noise: Noise, nights: int, rng: np.random.Generator) -> Row:
   row = Row(name, rule.baseline_seeds)
   for _ in range(nights):
-    for position, stream in enumerate(aa_night(rule, noise, rng), start=1):
-      if position in (1, LATE):
-        for effect in EFFECTS:
-          table = row.first if position == 1 else row.late
-          add_improvement(table.setdefault(effect, Power()), stream, effect, noise, rng)
-    row.night.add(stream.trials)
+    night = list(aa_night(rule, noise, rng))
+    for past, table in ((night[0], row.first), (night[LATE - 1], row.late)):
+      for effect in EFFECTS:
+        add_improvement(table.setdefault(effect, Power()), past, effect, noise, rng)
+    row.night.add(night[-1].trials)
   return row
 
 
@@ -153,7 +152,7 @@ def add_improvement(
   power: Power, past: Stream, effect: float, noise: Noise, rng: np.random.Generator
 ) -> None:
   """One edit with a true gain on top of a stream whose open questions were settled first."""
-  stream = ended(past, noise_alone(noise, rng))
+  stream = past.settled(noise_alone(noise, rng))
   first = len(stream.trials)
   stream = tried(stream, effect, noise, rng)
   new = stream.trials[first:]
@@ -171,17 +170,11 @@ def tried(
     del seed
     return noise(rng) - effect * (program == new)
 
-  return ended(stream.step(measure, edit), measure)
+  return stream.step(measure, edit).settled(measure)
 
 
 def noise_alone(noise: Noise, rng: np.random.Generator) -> Measure:
   return lambda program, seed: noise(rng)
-
-
-def ended(stream: Stream, measure: Measure) -> Stream:
-  for stream in stream.settled(measure):
-    pass
-  return stream
 
 
 def night_table(rows: list[Row]) -> Iterator[str]:

@@ -125,5 +125,6 @@ def _has_docstring(node: ast.AST) -> bool:
   if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
     return False
   first = node.body[0] if node.body else None
-  constant = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-  return constant and isinstance(first.value.value, str)
+  if not isinstance(first, ast.Expr) or not isinstance(first.value, ast.Constant):
+    return False
+  return isinstance(first.value.value, str)

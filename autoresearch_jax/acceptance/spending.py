@@ -50,7 +50,7 @@ def pocock(error: float, share: float) -> float:
 
 
 def kim_demets(error: float, share: float) -> float:
-  """Error spent by then: error · t², Kim & DeMets (Biometrika 1987) with ρ = 2.
+  """Error spent by then: error · t², Kim & DeMets (Biometrika 1987) with the exponent 2.
 
   Between the two others, and better than both where few degrees of freedom make small levels dear:
   a gain of ten deviations is kept at the first or second look (O'Brien & Fleming's spending takes

@@ -48,12 +48,16 @@ class Stream:
     stream, wanted = self.asked()
     return stream.ran(wanted or stream.challenge(), measure, edit)
 
-  def settled(self, measure: Measure) -> Iterator['Stream']:
+  def replications(self, measure: Measure) -> Iterator['Stream']:
     """Steps for as long as the rule asks for replications."""
     stream = self
     while stream.asked()[1] is not None:
       stream = stream.step(measure)
       yield stream
+
+  def settled(self, measure: Measure) -> 'Stream':
+    """After all replications that the rule asks for."""
+    return [self, *self.replications(measure)][-1]
 
   def asked(self) -> tuple['Stream', types.Proposal | None]:
     wanted, state = self.rule.ask(self.state)

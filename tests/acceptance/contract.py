@@ -108,7 +108,7 @@ def test_a_gain_far_beyond_the_noise_is_kept_once_the_rule_is_sure(name, options
     return (0.5 if program else 1.0) + 0.01 * (-1) ** seed
 
   baseline = Stream.start(ACCEPTANCE.make(name, options), measure)
-  *_, end = [stream := baseline.step(measure), *stream.settled(measure)]
+  end = baseline.step(measure).settled(measure)
   kept = end.trials[-1]
   assert kept.verdict.decision is KEEP
   assert '0.5' in kept.verdict.reason
@@ -137,11 +137,11 @@ def test_whatever_comes_back_asking_ends_and_every_wish_can_be_run(name, options
   stream = Stream.start(ACCEPTANCE.make(name, options), lambda program, seed: float(seed))
   for _ in range(12):
     stream = stream.step(lambda program, seed: next(draws))
-    settled = 0
-    for stream in stream.settled(lambda program, seed: next(draws)):
+    replications = stream.replications(lambda program, seed: next(draws))
+    for count, later in enumerate(replications, start=1):
+      stream = later
       require_replication(stream.trials[-1].proposal, stream)
-      settled += 1
-      assert settled <= MOST_REPLICATIONS
+      assert count <= MOST_REPLICATIONS
     assert not stream.rule.undecided(stream.state, stream.trials[-1])
 
 

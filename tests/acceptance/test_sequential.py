@@ -51,7 +51,7 @@ def test_the_sentences_say_what_was_seen_and_what_comes_next():
     'is +4.65 deviations of the difference (0.129, 3 degrees of freedom); more than 11.02 are '
     'asked; replicated on seed 1 before it is kept.'
   )
-  *_, end = stream.settled(by_program(gains))
+  end = stream.settled(by_program(gains))
   assert end.trials[-1].verdict.reason == (
     'val_loss 0.300000 (4 runs) against 1.000000 of trial 0 (4 runs): a gain of +0.7 is +8.08 '
     'deviations of the difference (0.0866, 4 degrees of freedom); more than 4.85 are asked.'
@@ -67,10 +67,9 @@ def test_the_sentences_say_what_was_seen_and_what_comes_next():
 def test_a_challenger_climbs_the_looks_and_its_replicate_is_kept():
   gains = {1: 0.7}
   stream = Stream.start(RULE, by_program(gains)).step(by_program(gains))
-  wishes = [asked(stream)]
-  for stream in stream.settled(by_program(gains)):
-    wishes.append(asked(stream))
-  assert wishes == [(1, (1,)), (1, (2, 3)), None]
+  steps = [stream, *stream.replications(by_program(gains))]
+  assert [asked(step) for step in steps] == [(1, (1,)), (1, (2, 3)), None]
+  stream = steps[-1]
   assert [d for _, _, d in verdicts(stream)] == [KEEP, DISCARD, DISCARD, KEEP]
   assert stream.incumbent.id == 3
   assert stream.state.incumbent.trial == 1
@@ -84,7 +83,7 @@ def test_a_challenger_that_was_only_lucky_is_given_up():
     return by_program({}, 0.1)(program, seed) - lucky
 
   stream = Stream.start(RULE, measure).step(measure)
-  *_, end = stream.settled(measure)
+  end = stream.settled(measure)
   assert verdicts(end)[-1][2] is DISCARD
   assert end.incumbent.id == 0
   assert end.state.challengers == ()
@@ -102,15 +101,14 @@ def test_a_fresh_incumbent_is_measured_on_the_seeds_it_lacks_and_before_the_chal
   assert reason == 'Measured the incumbent on seed 1: val_loss -8.000000 over 2 runs.'
   assert stream.trials[-1].verdict.decision is DISCARD
   assert asked(stream) == (2, (1,))
-  for stream in stream.settled(measure):
-    pass
+  stream = stream.settled(measure)
   assert stream.state.incumbent.seeds[:4] == (0, 1, 2, 3)
 
 
 def test_a_replicate_of_the_incumbent_by_its_kept_name_is_the_incumbents():
   gains = {1: 0.7}
   stream = Stream.start(RULE, by_program(gains)).step(by_program(gains))
-  *_, stream = stream.settled(by_program(gains))
+  stream = stream.settled(by_program(gains))
   assert stream.incumbent.id == 3
   for parent in (1, 3):  # the original, and the replicate that was kept
     wish = types.Proposal(REPLICATE, (parent,), seeds=(50 + parent,))
@@ -125,8 +123,8 @@ def test_the_means_are_over_all_runs_of_a_program_and_a_seed_counts_once():
   gains = {1: 0.7}
   stream = Stream.start(RULE, by_program(gains)).step(by_program(gains))
   flight = stream.asked()[1]
-  for stream in (stream.ran(flight, by_program(gains)),):
-    again = stream.ran(flight, by_program(gains))
+  stream = stream.ran(flight, by_program(gains))
+  again = stream.ran(flight, by_program(gains))
   assert again.trials[-1].verdict.decision is DISCARD
   assert 'no seed that is new' in again.trials[-1].verdict.reason
   known = stream.state.challengers[0].runs
@@ -235,9 +233,7 @@ def test_one_challenger_without_effect_is_kept_at_the_rate_it_was_allotted():
     return rng.normal()
 
   for _ in range(tests):
-    stream = Stream.start(rule, measure).step(measure)
-    for stream in stream.settled(measure):
-      pass
+    stream = Stream.start(rule, measure).step(measure).settled(measure)
     kept += stream.incumbent.id != 0
   assert kept / tests == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / tests))
 
