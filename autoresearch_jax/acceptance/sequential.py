@@ -19,8 +19,8 @@ The deviation s is pooled over seeds inside single trials, as in `acceptance/noi
 squares do not know their trial's mean, so s stays unbiased though only lucky challengers get more
 runs (squares around a challenger's whole mean would be too large). A bound in the normal scale
 becomes the quantile of Student's t with the same tail, for s rests on few degrees of freedom.
-Runs on the same seeds share luck of data order and initial values; that makes the difference less
-noisy than the formula says, never more, so pairing errs on the safe side.
+Runs on the same seeds share some luck of data order and initial values; that makes the difference
+less noisy than the formula says, so pairing errs on the safe side.
 
 Futility: a challenger whose gain is below `least_gain` seed deviations is given up, so that five of
 six edits without effect cost one run. Since it is always given up, the bounds count on that
@@ -181,7 +181,7 @@ class Sequential:
     measured = state.incumbent if state.is_incumbent(original(trial)) else None
     news = (measured or known.runs).news(objective, trial)
     state = dataclasses.replace(state, noise=state.noise.pooled([value for _, value in news]))
-    if verdict is not None:
+    if verdict is not None and verdict.decision is Decision.KEEP:
       return verdict, state.crowned(trial)
     if measured:
       return self._measured(dataclasses.replace(state, incumbent=measured.joined(news)), news)

@@ -18,7 +18,6 @@ from typing import Any
 
 from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
 from autoresearch_jax.acceptance.noise import NoiseState, difference_deviation, measured_values
-from autoresearch_jax.acceptance.runs import original
 from autoresearch_jax.acceptance.strict import gain_over, without_comparison
 from autoresearch_jax.types import Decision, Objective, Program, Proposal, Status, Trial, Verdict
 
@@ -86,8 +85,6 @@ class Simplicity:
     """Why the trial is a simplification; '' when it is none."""
     objective = state.noise.objective
     if incumbent is None or without_comparison(objective, trial, incumbent) is not None:
-      return ''
-    if original(trial) in (incumbent.id, original(incumbent)):
       return ''
     gain = gain_over(objective, trial, incumbent)
     if gain < -self.tolerance * difference_deviation(state.noise, trial, incumbent):

@@ -116,6 +116,19 @@ def test_a_gain_far_beyond_the_noise_is_kept_once_the_rule_is_sure(name, options
 
 
 @every_rule
+def test_a_lucky_replicate_of_the_incumbent_is_not_kept(name, options):
+  stream = Stream.start(ACCEPTANCE.make(name, options), lambda program, seed: 1 + 0.01 * seed)
+  stream = stream.step(lambda program, seed: -9.0).settled(lambda program, seed: -9.0)
+  kept = stream.incumbent.id
+  assert kept > 0
+  for parent in {kept, stream.trials[kept].proposal.parents[0] or kept}:
+    wish = types.Proposal(types.Operation.REPLICATE, (parent,), seeds=(77,))
+    verdict = stream.ran(wish, lambda program, seed: -99.0).trials[-1].verdict
+    assert verdict.decision is DISCARD
+    assert 'incumbent' in verdict.reason
+
+
+@every_rule
 def test_the_state_is_plain_data_that_decide_and_ask_do_not_change(name, options):
   rule = ACCEPTANCE.make(name, options)
   baseline = trial(0, 1.0, 1.1, 0.9)
