@@ -21,8 +21,8 @@ def bounds(spending, error, informations, lower=-FARTHEST):
   return found
 
 
-# One-sided 0.025, five equal looks: Lan & DeMets' two functions, as tabulated by Proschan, Lan &
-# Wittes, Statistical Monitoring of Clinical Trials (2006), and by the programs ld98 and gsDesign.
+# One-sided 0.025, five equal looks: as the program of Reboussin, DeMets, Kim & Lan gives them
+# (Controlled Clinical Trials 2000) for Lan & DeMets' two functions.
 @pytest.mark.parametrize(
   ('spending', 'published'),
   [
