@@ -34,6 +34,7 @@ from autoresearch_jax.types import (
   Decision,
   Edit,
   Objective,
+  Operation,
   Proposal,
   Result,
   Status,
@@ -43,6 +44,7 @@ from autoresearch_jax.types import (
 )
 
 BASELINE = 0  # the trial id of the unmodified program
+REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's program again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +183,14 @@ class History:
     parents = self.proposals[trial].parents
     return parents[0] if parents else BASELINE if trial != BASELINE else None
 
+  def program(self, trial: int) -> int:
+    """The first trial with this one's program: itself, unless it repeats another."""
+    proposal = self.proposals[trial]
+    while proposal.operation in REPEATS and proposal.parents:
+      trial = proposal.parents[0]
+      proposal = self.proposals[trial]
+    return trial
+
   def known(self, fidelity: float) -> dict[str, int]:
     """Fingerprint -> the first trial that had it, of those trained for the same budget.
 
@@ -265,21 +275,34 @@ def judge(
 ) -> tuple[Verdict, Any]:
   """The verdict on a finished trial.
 
-  The rule is asked only about trials that have a metric and trained for the whole budget: what
-  trained for less does not compare with the incumbent.
+  The rule decides about trials that have a metric and trained for the whole budget: what trained
+  for less does not compare with the incumbent. It sees failures too, since they may be
+  replications that it waits for, but their verdicts are not its own.
   """
+  failure = _failure(trial, objective)
+  if trial.proposal.fidelity < 1:
+    share = f'{trial.proposal.fidelity:.2%} of the budget'
+    early = Verdict(Decision.DISCARD, f'Trained for {share}, so it is not kept yet.')
+    return failure or early, state
+  if failure is None:
+    return acceptance.decide(state, trial, incumbent)
+  status = Status.CRASH if trial.result.status == Status.OK else trial.result.status
+  broken = Result(trial.id, status, failure.reason)
+  _, state = acceptance.decide(state, dataclasses.replace(trial, result=broken), incumbent)
+  return failure, state
+
+
+def _failure(trial: Trial, objective: Objective) -> Verdict | None:
+  """The verdict on a trial without a finite score; None for one that has it."""
   status, reason = trial.result.status, trial.result.reason
   score = objective.score(trial)
   if status == Status.OK and score is not None and math.isfinite(score):
-    if trial.proposal.fidelity < 1:
-      share = f'{trial.proposal.fidelity:.2%} of the budget'
-      return Verdict(Decision.DISCARD, f'Trained for {share}, so it is not kept yet.'), state
-    return acceptance.decide(state, trial, incumbent)
+    return None
   if status == Status.OK:
     reason = f'The executor measured no finite {objective.metric}.'
   if status in (Status.DUPLICATE, Status.CANCELLED):
-    return Verdict(Decision.DISCARD, reason or f'The trial is {status}.'), state
-  return Verdict(Decision.CRASH, reason or f'The trial ended as {status}.'), state
+    return Verdict(Decision.DISCARD, reason or f'The trial is {status}.')
+  return Verdict(Decision.CRASH, reason or f'The trial ended as {status}.')
 
 
 def replay(

@@ -13,7 +13,15 @@ import numpy as np
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
-from autoresearch_jax.history import BASELINE, History, States, generator, judge, next_proposal
+from autoresearch_jax.history import (
+  BASELINE,
+  REPEATS,
+  History,
+  States,
+  generator,
+  judge,
+  next_proposal,
+)
 from autoresearch_jax.ledger import (
   Decided,
   Declined,
@@ -46,7 +54,6 @@ from autoresearch_jax.workspace import Workspace
 
 PATIENCE = 5  # proposals in a row without a program before the run stops
 WAIT_SECONDS = 0.5  # longest sleep between looks at the clock and at the stop signal
-REPEATS = (Operation.REPLICATE, Operation.PROMOTE)
 
 
 @dataclasses.dataclass
@@ -170,8 +177,8 @@ class Research:
       return Edit(self.start, 'baseline', Hypothesis(claim))
     parents = self._parents(proposal)
     if proposal.operation in REPEATS:
-      first = self.history.edits[proposal.parents[0]].description
-      text = f'{proposal.operation} trial {proposal.parents[0]}: {first}'
+      first = self.history.program(proposal.parents[0])
+      text = f'{proposal.operation} trial {first}: {self.history.edits[first].description}'
       return Edit(parents[0], text, Hypothesis('The same program again, to know it better.'))
     edit = proposal.edit or self.proposer.propose(
       proposal, self._context(parents), self._generator()

@@ -11,9 +11,12 @@ from synthetic_run import Arithmetic, run, ticking
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
-from autoresearch_jax.history import History, generator, replay, rows
+from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.simplicity import Simplicity
+from autoresearch_jax.history import REPEATS, History, generator, replay, rows
 from autoresearch_jax.ledger import Declined, Ledger, LedgerError, Proposed
 from autoresearch_jax.search.greedy import Greedy
+from autoresearch_jax.testing.acceptance import Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,23 +42,58 @@ def replayed(directory, strategy=None, acceptance=None):
     return replay(ledger.records(), strategy or Greedy(), acceptance or Noise())
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(
   slots=st.integers(1, 3),
-  sessions=st.lists(st.integers(1, 8), min_size=1, max_size=3),
+  sessions=st.lists(st.integers(1, 12), min_size=1, max_size=3),
   strategy=st.sampled_from([Greedy(), Wandering()]),
+  acceptance=st.sampled_from([Noise(), Sequential(), Simplicity(), Simplicity('sequential')]),
 )
-def test_replay_equals_the_live_state_byte_for_byte(tmp_path_factory, slots, sessions, strategy):
+def test_replay_equals_the_live_state_byte_for_byte(
+  tmp_path_factory, slots, sessions, strategy, acceptance
+):
   directory = tmp_path_factory.mktemp('run')
   for number in range(len(sessions)):
     live = run(
-      directory, sum(sessions[: number + 1]), strategy=strategy, executor=Arithmetic(slots=slots)
+      directory,
+      sum(sessions[: number + 1]),
+      strategy=strategy,
+      acceptance=acceptance,
+      executor=Arithmetic(slots=slots),
     )
-  history, states = replayed(directory, strategy)
+  history, states = replayed(directory, strategy, acceptance)
   assert states.encoded() == live.states.encoded()
   assert msgspec.json.encode(history.trials) == msgspec.json.encode(live.history.trials)
   assert list(history.trials) == list(live.history.trials)
   assert history.kept == live.history.kept
+
+
+@pytest.mark.parametrize('status', [types.Status.CANCELLED, types.Status.CRASH, types.Status.OK])
+def test_a_rule_hears_of_failures_but_their_verdicts_are_not_its_own(status):
+  """A trial that ended well without a finite score is a failure too."""
+  rule = Sequential(baseline_seeds=4)
+  stream = Stream.start(rule, lambda program, seed: 1.0 + 0.1 * seed)
+  stream = stream.step(lambda program, seed: 0.7)
+  assert stream.asked()[1] is not None
+  failed = stream.step(lambda p, s: float('nan') if status == types.Status.OK else status)
+  decision = failed.trials[-1].verdict.decision
+  assert decision is (
+    types.Decision.DISCARD if status == types.Status.CANCELLED else types.Decision.CRASH
+  )
+  assert failed.asked()[1] is None
+  assert failed.state.noise == stream.state.noise
+
+
+def test_the_program_of_a_replicate_is_that_of_the_first_trial_that_had_it(tmp_path):
+  history = run(tmp_path, 20, acceptance=Sequential()).history
+  repeats = [t for t in history.trials.values() if t.proposal.operation in REPEATS]
+  assert repeats
+  for trial in repeats:
+    first = history.program(trial.id)
+    assert history.program(first) == first < trial.id
+    assert history.edits[first].program == trial.edit.program
+    expected = f'replicate trial {first}: {history.edits[first].description}'
+    assert trial.edit.description == expected
 
 
 def test_a_declined_proposal_counts_as_never_asked(tmp_path):

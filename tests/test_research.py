@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pygit2
 import pytest
 import synthetic_run
 from hypothesis import given, settings
@@ -9,9 +10,12 @@ from hypothesis import strategies as st
 from synthetic_run import START, Arithmetic, Nudge, run, ticking
 
 from autoresearch_jax import types
+from autoresearch_jax.acceptance.noise import Noise
+from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.config import ConfigError
 from autoresearch_jax.executors import Unavailable
-from autoresearch_jax.history import replay
+from autoresearch_jax.history import REPEATS, replay
 from autoresearch_jax.ledger import (
   Decided,
   Declined,
@@ -71,60 +75,101 @@ class Dying:
     return guarded
 
 
-def run_until_killed(monkeypatch, directory, dying, slots):
+def run_until_killed(monkeypatch, directory, dying, slots, acceptance):
   with monkeypatch.context() as patch:
     patch.setattr(Ledger, 'append', _method(dying, Ledger.append))
     for name in ('record_trial', 'record_verdict', 'write_results', '_set_head', '_show_incumbent'):
       patch.setattr(Workspace, name, _method(dying, getattr(Workspace, name)))
     patch.setattr(Arithmetic, 'submit', _method(dying, Arithmetic.submit))
-    run(directory, TRIALS, executor=Arithmetic(slots=slots))
+    run(directory, TRIALS, executor=Arithmetic(slots=slots), acceptance=acceptance)
 
 
 def _method(dying, function):
   return dying.around(function)
 
 
+RULES = [Noise(), Sequential(), Simplicity('sequential')]
+
+
 @pytest.fixture(scope='module')
 def undisturbed(tmp_path_factory):
-  directory = tmp_path_factory.mktemp('undisturbed')
-  run(directory, TRIALS)
-  return decisions(directory)
+  """What each rule's run decides when nobody kills it."""
+  found = []
+  for rule in RULES:
+    directory = tmp_path_factory.mktemp('undisturbed')
+    run(directory, TRIALS, acceptance=rule)
+    found.append(decisions(directory))
+  return found
 
 
-@settings(max_examples=12, deadline=None)
-@given(steps=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=3))
+@settings(max_examples=14, deadline=None)
+@given(
+  steps=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=3),
+  rule=st.integers(0, len(RULES) - 1),
+)
 def test_killed_at_any_step_it_goes_on_as_if_nothing_had_happened(
-  tmp_path_factory, undisturbed, steps
+  tmp_path_factory, undisturbed, steps, rule
 ):
   directory = tmp_path_factory.mktemp('killed')
   with pytest.MonkeyPatch.context() as monkeypatch:
     for step, late in steps:
       try:
-        run_until_killed(monkeypatch, directory, Dying(step, late), slots=1)
+        run_until_killed(monkeypatch, directory, Dying(step, late), 1, RULES[rule])
       except Killed:
         continue
-  live = run(directory, TRIALS)
-  assert decisions(directory) == undisturbed
+  live = run(directory, TRIALS, acceptance=RULES[rule])
+  assert decisions(directory) == undisturbed[rule]
   with Ledger.read(directory / 'ledger.db') as ledger:
     assert replay(ledger.records(), Greedy(), live.acceptance)[1] == live.states
 
 
 @settings(max_examples=10, deadline=None)
-@given(steps=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=3))
-def test_with_trials_side_by_side_none_is_lost_or_doubled(tmp_path_factory, steps):
+@given(
+  steps=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=3),
+  rule=st.sampled_from(RULES),
+)
+def test_with_trials_side_by_side_none_is_lost_or_doubled(tmp_path_factory, steps, rule):
   directory = tmp_path_factory.mktemp('killed')
   with pytest.MonkeyPatch.context() as monkeypatch:
     for step, late in steps:
       try:
-        run_until_killed(monkeypatch, directory, Dying(step, late), slots=3)
+        run_until_killed(monkeypatch, directory, Dying(step, late), 3, rule)
       except Killed:
         continue
-  run(directory, TRIALS, executor=Arithmetic(slots=3))
+  run(directory, TRIALS, executor=Arithmetic(slots=3), acceptance=rule)
   found = events(directory)
   assert of(Edited, found) == list(range(TRIALS))
   for kind in (Finished, Decided):
     assert sorted(of(kind, found)) == list(range(TRIALS))
   assert len((directory / 'results.tsv').read_text().splitlines()) == TRIALS + 1
+
+
+@pytest.mark.parametrize('slots', [1, 3])
+def test_a_night_with_replications_ends_in_order(tmp_path, slots):
+  """The branch holds the kept programs in turn, results.tsv a row a trial, the strategy goes on."""
+  live = run(tmp_path, 100, acceptance=Sequential(), executor=Arithmetic(slots=slots))
+  history = live.history
+  assert list(sorted(history.trials)) == list(range(100))
+  kept = history.kept
+  repeats = [t for t in history.trials.values() if t.proposal.operation in REPEATS]
+  assert len(repeats) > 10 and len(kept) > 3
+  assert any(history.program(trial) != trial for trial in kept)
+  assert live.states.strategy.incumbent == kept[-1]
+
+  lines = (tmp_path / 'results.tsv').read_text().splitlines()[1:]
+  assert [line.split('\t')[3] for line in lines] == [
+    t.verdict.decision for t in history.trials.values()
+  ]
+  assert sum('replicate trial' in line for line in lines) >= len(repeats)
+
+  repository = pygit2.Repository(str(tmp_path / 'repo'))
+  walker = repository.walk(repository.head.target)
+  walker.simplify_first_parent()
+  texts = [commit.tree['model.py'].data.decode() for commit in walker]
+  assert texts[::-1] == [history.edits[trial].program.text() for trial in kept]
+  subject = repository[repository.head.target].message.splitlines()[0]
+  assert history.edits[history.program(kept[-1])].description in subject
+  assert (tmp_path / 'repo' / 'model.py').read_text() == texts[0]
 
 
 def test_the_baseline_comes_first_and_alone(tmp_path):

@@ -32,5 +32,12 @@ class Acceptance(Protocol):
     ...
 
   def decide(self, state: Any, trial: Trial, incumbent: Trial | None) -> tuple[Verdict, Any]:
-    """Judges a finished trial against the incumbent (None: the trial is the baseline)."""
+    """Judges a finished trial against the incumbent (None: the trial is the baseline).
+
+    Comes for failed and cancelled trials too, so that a rule knows what became of a replication.
+    """
+    ...
+
+  def undecided(self, state: Any, trial: Trial) -> bool:
+    """Whether more replications may yet change a DISCARD of this trial's program."""
     ...

@@ -13,6 +13,7 @@ incumbent that was: a lucky incumbent is harder to pass.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import scipy.special
 
@@ -33,6 +34,16 @@ class NoiseState:
   def deviation(self) -> float | None:
     """Seed-to-seed standard deviation in the metric's unit; None before it was measured."""
     return math.sqrt(self.squares / self.degrees) if self.degrees else None
+
+  def pooled(self, values: Sequence[float]) -> 'NoiseState':
+    """With the values of one trial's seeds; a single one says nothing of the noise."""
+    if len(values) < 2:
+      return self
+    mean = math.fsum(values) / len(values)
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return dataclasses.replace(
+      self, squares=self.squares + squares, degrees=self.degrees + len(values) - 1
+    )
 
 
 @ACCEPTANCE.register('noise')
@@ -68,12 +79,17 @@ class Noise:
     self, state: NoiseState, trial: Trial, incumbent: Trial | None
   ) -> tuple[Verdict, NoiseState]:
     """Takes the trial's seeds into the noise, then judges its gain; see the Protocol."""
-    state = _pooled(state, trial)
+    if trial.result.status is Status.OK:
+      state = state.pooled(measured_values(state.objective, trial))
     verdict = without_comparison(state.objective, trial, incumbent)
     if verdict is None:
       assert incumbent is not None
       verdict = self._compare(state, trial, incumbent)
     return verdict, state
+
+  def undecided(self, state: NoiseState, trial: Trial) -> bool:
+    del state, trial
+    return False
 
   def _compare(self, state: NoiseState, trial: Trial, incumbent: Trial) -> Verdict:
     gain = gain_over(state.objective, trial, incumbent)
@@ -101,22 +117,12 @@ class Noise:
 
 def difference_deviation(state: NoiseState, trial: Trial, incumbent: Trial) -> float:
   """Standard deviation of the difference of the two means, s·√(1/m + 1/n); 0 when s is unknown."""
-  seeds = [len(_values(state.objective, t)) for t in (trial, incumbent)]
+  seeds = [len(measured_values(state.objective, t)) for t in (trial, incumbent)]
   return (state.deviation or 0.0) * math.sqrt(sum(1 / n for n in seeds))
 
 
-def _pooled(state: NoiseState, trial: Trial) -> NoiseState:
-  values = _values(state.objective, trial)
-  if trial.result.status is not Status.OK or len(values) < 2:
-    return state
-  mean = math.fsum(values) / len(values)
-  squares = math.fsum((value - mean) ** 2 for value in values)
-  return dataclasses.replace(
-    state, squares=state.squares + squares, degrees=state.degrees + len(values) - 1
-  )
-
-
-def _values(objective: Objective, trial: Trial) -> list[float]:
+def measured_values(objective: Objective, trial: Trial) -> list[float]:
+  """The trial's metric on each of its seeds that has one."""
   return [
     m.metrics[objective.metric] for m in trial.result.measurements if objective.metric in m.metrics
   ]

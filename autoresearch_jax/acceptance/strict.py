@@ -6,6 +6,7 @@ What it does not do: ask whether the gain is larger than the noise; `acceptance/
 import dataclasses
 
 from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.acceptance.runs import original
 from autoresearch_jax.types import Decision, Objective, Status, Trial, Verdict
 
 
@@ -47,13 +48,18 @@ class Strict:
       verdict = Verdict(decision, f'{compared}: {relation} by {abs(gain):.6g}.')
     return verdict, state
 
+  def undecided(self, state: StrictState, trial: Trial) -> bool:
+    del state, trial
+    return False
+
 
 def without_comparison(
   objective: Objective, trial: Trial, incumbent: Trial | None
 ) -> Verdict | None:
-  """The verdict where there is nothing to compare: no score, or no incumbent with one.
+  """The verdict where there is nothing to compare: no score, no incumbent with one, or itself.
 
-  None means that both have a score.
+  None means that both have a score. A replicate of the incumbent may score better by luck alone;
+  it is the same program, so it is never kept for that.
   """
   name, result = objective.metric, trial.result
   if result.status is not Status.OK:
@@ -65,6 +71,9 @@ def without_comparison(
     return Verdict(Decision.CRASH, f'The trial has no metric {name!r}; it has: {has}.')
   if incumbent is None or incumbent.metric(name) is None:
     return Verdict(Decision.KEEP, f'The first trial with a score: {name} {value:.6f}.')
+  if original(trial) in (incumbent.id, original(incumbent)):
+    reason = f'The program of the incumbent, trial {incumbent.id}, again: {name} {value:.6f}.'
+    return Verdict(Decision.DISCARD, reason)
   return None
 
 

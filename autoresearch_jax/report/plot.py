@@ -1,5 +1,7 @@
 """The progress plot, as the original draws it: a dot a trial, kept ones named, the best a stair.
 
+A program that was kept after replications is named as where it was first tried.
+
 Works for metrics that fall and metrics that rise, and while the run goes on.
 """
 
@@ -153,7 +155,7 @@ def _labels(axes: Axes, history: History, dots: Dots, up: bool) -> None:
   halo = [matplotlib.patheffects.withStroke(linewidth=2.5, foreground='white')]
   side = 1 if up else -1
   for trial, value in _with_room(axes, sorted(dots.kept), side * LABEL_ANGLE):
-    text = one_line(history.edits[trial].description, LABEL_WIDTH)
+    text = one_line(history.edits[history.program(trial)].description, LABEL_WIDTH)
     axes.annotate(
       text, (trial, value), xytext=(4, 5 * side), textcoords='offset points',
       rotation=side * LABEL_ANGLE, rotation_mode='anchor', ha='left', va='center', fontsize=8.5,

@@ -68,11 +68,18 @@ def summary(history: History) -> str:
   if f.best is None or f.value is None:
     return f'{tried}\nNo trial has a score yet.'
   metric = history.objective.metric
-  best = f'Best {metric} {f.value:.6f}: trial {f.best.id}, {one_line(f.best.edit.description, 80)}.'
+  best = f'Best {metric} {f.value:.6f}: trial {_named(history, f.best.id)}.'
   if f.best.id == BASELINE or f.gain is None:
     return f'{tried}\n{best}'
   noise = '' if f.deviations is None else f', {f.deviations:.1f} deviations of the seed noise'
   return f'{tried}\n{best} The baseline has {f.baseline:.6f}: a gain of {f.gain:.6f}{noise}.'
+
+
+def _named(history: History, trial: int) -> str:
+  """'4, nudge X', or '6, which repeats trial 4, nudge X'."""
+  first = history.program(trial)
+  repeats = '' if first == trial else f', which repeats trial {first}'
+  return f'{trial}{repeats}, {one_line(history.edits[first].description, 80)}'
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """What every acceptance rule must do. A new rule adds one line to ACCEPTANCE_CASES."""
 
 import copy
+import itertools
 
 import pytest
 from hypothesis import given, settings
@@ -8,12 +9,19 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.testing.acceptance import Stream
 
 # (registered name, options to test it with)
 ACCEPTANCE_CASES = [
   ('strict', {}),
   ('noise', {}),
   ('noise', {'threshold': 0.0, 'baseline_seeds': 2}),
+  ('sequential', {}),
+  ('sequential', {'looks': (1, 2, 4), 'spending': 'pocock', 'least_gain': 0.0, 'alpha': 0.5}),
+  ('sequential', {'looks': (1,), 'horizon': 1, 'alpha': 0.2}),
+  ('simplicity', {}),
+  ('simplicity', {'inner': 'strict', 'tolerance': 1.0, 'least': 5}),
+  ('simplicity', {'inner': 'sequential', 'inner_options': {'baseline_seeds': 4}}),
 ]
 
 LOSS = types.Objective('val_loss', 'minimize')
@@ -22,6 +30,18 @@ KEEP, DISCARD, CRASH = types.Decision.KEEP, types.Decision.DISCARD, types.Decisi
 
 every_rule = pytest.mark.parametrize(('name', 'options'), ACCEPTANCE_CASES)
 values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=4)
+# What runs give: far and near scores, equal ones, and failures of every kind.
+runs = st.lists(
+  st.one_of(
+    st.floats(-1e6, 1e6),
+    st.floats(-2, 2),
+    st.sampled_from([-3.0, 0.0, float('nan')]),
+    st.sampled_from([s for s in types.Status if s is not types.Status.OK]),
+  ),
+  min_size=1,
+  max_size=40,
+)
+MOST_REPLICATIONS = 40  # of one challenger and its incumbent, whatever they give
 
 
 def trial(number, *scores, status=types.Status.OK, reason=''):
@@ -83,31 +103,98 @@ def test_what_is_not_better_is_never_kept_and_directions_mirror(name, options, o
 
 
 @every_rule
-def test_a_gain_far_beyond_the_noise_is_kept(name, options):
-  rule = ACCEPTANCE.make(name, options)
-  baseline = trial(0, 1.00, 1.01, 0.99)
-  _, state = rule.decide(rule.init(LOSS), baseline, None)
-  verdict, _ = rule.decide(state, trial(1, 0.5), baseline)
-  assert verdict.decision is KEEP
-  assert '0.5' in verdict.reason and '1.0' in verdict.reason
+def test_a_gain_far_beyond_the_noise_is_kept_once_the_rule_is_sure(name, options):
+  def measure(program, seed):
+    return (0.5 if program else 1.0) + 0.01 * (-1) ** seed
+
+  baseline = Stream.start(ACCEPTANCE.make(name, options), measure)
+  end = baseline.step(measure).settled(measure)
+  kept = end.trials[-1]
+  assert kept.verdict.decision is KEEP
+  assert '0.5' in kept.verdict.reason
+  assert end.incumbent.id == kept.id
 
 
 @every_rule
-def test_the_state_is_plain_data_that_decide_does_not_change(name, options):
+def test_a_lucky_replicate_of_the_incumbent_is_not_kept(name, options):
+  stream = Stream.start(ACCEPTANCE.make(name, options), lambda program, seed: 1 + 0.01 * seed)
+  stream = stream.step(lambda program, seed: -9.0).settled(lambda program, seed: -9.0)
+  kept = stream.incumbent.id
+  assert kept > 0
+  for parent in {kept, stream.trials[kept].proposal.parents[0] or kept}:
+    wish = types.Proposal(types.Operation.REPLICATE, (parent,), seeds=(77,))
+    verdict = stream.ran(wish, lambda program, seed: -99.0).trials[-1].verdict
+    assert verdict.decision is DISCARD
+    assert 'incumbent' in verdict.reason
+
+
+@every_rule
+def test_the_state_is_plain_data_that_decide_and_ask_do_not_change(name, options):
   rule = ACCEPTANCE.make(name, options)
   baseline = trial(0, 1.0, 1.1, 0.9)
   _, state = rule.decide(rule.init(LOSS), baseline, None)
-  before = copy.deepcopy(state)
-  _, after = rule.decide(state, trial(1, 0.8, 0.9), baseline)
-  assert state == before
-  assert types.from_json(types.to_json(after), type(after)) == after
+  for number, score in enumerate((0.8, 0.2, 0.9), start=1):
+    before, encoded = copy.deepcopy(state), types.to_json(state)
+    _, after = rule.decide(state, trial(number, score), baseline)
+    rule.ask(after)
+    assert state == before and types.to_json(state) == encoded
+    assert types.to_json(types.from_json(types.to_json(after), type(after))) == types.to_json(after)
+    state = after
+
+
+@every_rule
+@settings(max_examples=40, deadline=None)
+@given(outcomes=runs)
+def test_whatever_comes_back_asking_ends_and_every_wish_can_be_run(name, options, outcomes):
+  draws = itertools.cycle(outcomes)
+  stream = Stream.start(ACCEPTANCE.make(name, options), lambda program, seed: float(seed))
+  for _ in range(12):
+    stream = stream.step(lambda program, seed: next(draws))
+    replications = stream.replications(lambda program, seed: next(draws))
+    for count, later in enumerate(replications, start=1):
+      stream = later
+      require_replication(stream.trials[-1].proposal, stream)
+      assert count <= MOST_REPLICATIONS
+    assert not stream.rule.undecided(stream.state, stream.trials[-1])
+
+
+@every_rule
+@settings(max_examples=40, deadline=None)
+@given(outcomes=runs, order=st.randoms(use_true_random=False), slots=st.integers(2, 4))
+def test_with_trials_side_by_side_asking_ends_too(name, options, outcomes, order, slots):
+  """Wishes are handed out before earlier ones came back, and these come back in any order."""
+  draws = itertools.cycle(outcomes)
+  stream = Stream.start(ACCEPTANCE.make(name, options), lambda program, seed: float(seed))
+  for turn in range(200):
+    stream, wanted = stream.asked()
+    if wanted or (len(stream.flying) < slots and turn < 30):
+      assert len(stream.flying) < 200, 'it never stops asking'
+      stream = stream.submitted(wanted or stream.challenge())
+    elif stream.flying:
+      stream = stream.came_back(order.choice(stream.flying), lambda program, seed: next(draws))
+    else:
+      break
+  assert not stream.flying and stream.rule.ask(stream.state)[0] is None
+
+
+def require_replication(proposal, stream):
+  """Asserts that the loop can run it, and that it tells something new."""
+  assert proposal.operation is types.Operation.REPLICATE
+  assert proposal.fidelity == 1 and proposal.edit is None
+  assert len(proposal.parents) == 1 and proposal.parents[0] < stream.trials[-1].id
+  assert proposal.seeds and len(set(proposal.seeds)) == len(proposal.seeds)
+  assert min(proposal.seeds) >= 0
+  assert types.from_json(types.to_json(proposal), types.Proposal) == proposal
 
 
 @every_rule
 def test_baseline_seeds_is_a_positive_number(name, options):
   assert ACCEPTANCE.make(name, options).baseline_seeds >= 1
+  none = {'baseline_seeds': 0}
+  if name == 'simplicity':  # its inner rule has the option
+    none = {**options, 'inner_options': none}
   with pytest.raises(ValueError, match='baseline_seeds is 0'):
-    ACCEPTANCE.make(name, {'baseline_seeds': 0})
+    ACCEPTANCE.make(name, none)
 
 
 def test_every_registered_rule_is_in_the_battery():

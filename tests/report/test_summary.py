@@ -3,6 +3,7 @@
 import pytest
 from synthetic_run import Arithmetic, run, ticking
 
+from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.report.__main__ import main
 from autoresearch_jax.report.summary import duration, figures, summary
 
@@ -24,6 +25,15 @@ def test_the_summary_names_the_best_and_its_gain(tmp_path):
   assert text.startswith('20 trials in 0:0')
   assert 'The baseline has 12.970361: a gain of ' in text
   assert 'deviations of the seed noise.' in text
+
+
+def test_a_program_kept_after_replications_is_named_as_where_it_was_first_tried(tmp_path):
+  history = run(tmp_path, 60, acceptance=Sequential(), clock=ticking()).history
+  best = history.kept[-1]
+  first = history.program(best)
+  assert first != best
+  named = f': trial {best}, which repeats trial {first}, {history.edits[first].description}.'
+  assert named in summary(history)
 
 
 def test_the_summary_of_a_run_that_came_to_nothing(tmp_path):

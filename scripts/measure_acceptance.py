@@ -1,0 +1,248 @@
+"""What acceptance rules do to streams of trials without effect, and to a single true improvement.
+
+  python scripts/measure_acceptance.py [--nights=2000] [--out=FILE]
+
+A training run gives the program's true value plus seed noise of deviation 1 that no rule is told.
+Nights are of edits without effect (A/A): whatever is kept is a false keep. Rules are driven
+through `ask` and `decide` as the research loop drives them. Printed as Markdown tables:
+
+- false keeps in a night of 100 trials, and of 100 training runs (a replication is one trial with
+  several runs, the baseline is one too), with Wilson's 95 % intervals;
+- power: the share of single edits with a true gain of 1, 2 and 3 deviations that end up kept, as
+  the night's first edit and after 50 trials without effect, and the runs that one such edit takes
+  in all, those that measure the incumbent again included;
+- the same with Student's t noise of 5 degrees of freedom, scaled to deviation 1.
+
+Edits come at equal program size, except in the last table, which is for `simplicity`: how often it
+keeps a smaller program that is as good, or truly worse by half a deviation or one. About two
+minutes on one core by default.
+"""
+
+import dataclasses
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from absl import app, flags
+
+from autoresearch_jax import types
+from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.testing.acceptance import EDIT, Measure, Stream
+
+NIGHTS = flags.DEFINE_integer('nights', 2000, 'Simulated nights (and true improvements) a row.', 1)
+SEED = flags.DEFINE_integer('seed', 0, 'Root of all random numbers.')
+OUT = flags.DEFINE_string('out', '', 'Also write the tables to this file.')
+
+RULES = [
+  ('strict', 'strict', {}),
+  ('noise', 'noise', {}),
+  ('sequential', 'sequential', {}),
+  ('simplicity (sequential)', 'simplicity', {'inner': 'sequential'}),
+]
+NIGHT = 100  # trials, or training runs
+LATE = 50  # trials without effect before a late improvement
+EFFECTS = (1.0, 2.0, 3.0)  # deviations
+LARGE = dataclasses.replace(EDIT, program=types.Program((('model.py', 'x = 1 + 2\n'),), 'model.py'))
+SMALL = dataclasses.replace(EDIT, program=types.Program((('model.py', 'x = 3\n'),), 'model.py'))
+
+Noise = Callable[[np.random.Generator], float]
+NOISES: dict[str, Noise] = {
+  'normal': lambda rng: float(rng.normal()),
+  't, 5 degrees': lambda rng: float(rng.standard_t(5) * math.sqrt(3 / 5)),
+}
+
+
+@dataclasses.dataclass
+class Share:
+  """How many of how many, and Wilson's interval (JASA 1927)."""
+
+  count: int = 0
+  total: int = 0
+
+  def add(self, happened: bool) -> None:
+    self.count, self.total = self.count + happened, self.total + 1
+
+  def __str__(self) -> str:
+    low, high = wilson(self.count, self.total)
+    return f'{self.count / self.total:.1%} ({low:.1%} to {high:.1%})'
+
+
+def wilson(count: int, total: int, z: float = 1.96) -> tuple[float, float]:
+  """The 95 % interval of a probability of which `count` in `total` were seen."""
+  share, weight = count / total, z * z / total
+  middle = (share + weight / 2) / (1 + weight)
+  half = z / (1 + weight) * math.sqrt(share * (1 - share) / total + weight / (4 * total))
+  return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclasses.dataclass
+class Power:
+  """Of one effect: the share kept, and training runs an edit."""
+
+  kept: Share = dataclasses.field(default_factory=Share)
+  runs: int = 0
+
+  def __str__(self) -> str:
+    low, high = wilson(self.kept.count, self.kept.total)
+    runs = self.runs / self.kept.total
+    return f'{self.kept.count / self.kept.total:.1%} ({low:.1%} to {high:.1%}), {runs:.1f} runs'
+
+
+@dataclasses.dataclass
+class Night:
+  """False keeps of nights. runs, challengers: sums over nights of 100 trials."""
+
+  any_by_trials: Share = dataclasses.field(default_factory=Share)
+  any_by_runs: Share = dataclasses.field(default_factory=Share)
+  keeps: int = 0
+  runs: int = 0
+  challengers: int = 0
+
+  def add(self, trials: tuple[types.Trial, ...]) -> None:
+    """Takes in the night's trials, more of them than fit into 100 runs or 100 trials."""
+    kept = [trial.verdict.decision is types.Decision.KEEP for trial in trials if trial.verdict]
+    runs = np.cumsum([len(trial.result.measurements) for trial in trials])
+    self.any_by_trials.add(any(kept[1:NIGHT]))
+    self.any_by_runs.add(any(kept[1 : int(np.searchsorted(runs, NIGHT, 'right'))]))
+    self.keeps += sum(kept[1:NIGHT])
+    self.runs += int(runs[NIGHT - 1])
+    self.challengers += sum(t.proposal.operation is types.Operation.IMPROVE for t in trials[:NIGHT])
+
+
+@dataclasses.dataclass
+class Row:
+  """What was measured of one rule under one noise."""
+
+  name: str
+  baseline_seeds: int
+  night: Night = dataclasses.field(default_factory=Night)
+  first: dict[float, Power] = dataclasses.field(default_factory=dict)
+  late: dict[float, Power] = dataclasses.field(default_factory=dict)
+
+
+def measured(name: str, rule, noise: Noise, nights: int, rng: np.random.Generator) -> Row:
+  row = Row(name, rule.baseline_seeds)
+  for _ in range(nights):
+    night = list(aa_night(rule, noise, rng))
+    for past, table in ((night[0], row.first), (night[LATE - 1], row.late)):
+      for effect in EFFECTS:
+        add_improvement(table.setdefault(effect, Power()), past, effect, noise, rng)
+    row.night.add(night[-1].trials)
+  return row
+
+
+def aa_night(rule, noise: Noise, rng: np.random.Generator) -> Iterator[Stream]:
+  """A night without effects, after each of its 100 trials; every program is worth 0."""
+
+  def measure(program: int, seed: int) -> float:
+    del program, seed
+    return noise(rng)
+
+  stream = Stream.start(rule, measure)
+  yield stream
+  for _ in range(NIGHT - 1):
+    stream = stream.step(measure)
+    yield stream
+
+
+def add_improvement(
+  power: Power, past: Stream, effect: float, noise: Noise, rng: np.random.Generator
+) -> None:
+  """One edit with a true gain on top of a stream whose open questions were settled first."""
+  stream = past.settled(noise_alone(noise, rng))
+  first = len(stream.trials)
+  stream = tried(stream, effect, noise, rng)
+  new = stream.trials[first:]
+  power.kept.add(any(t.verdict.decision is types.Decision.KEEP for t in new if t.verdict))
+  power.runs += sum(len(t.result.measurements) for t in new)
+
+
+def tried(
+  stream: Stream, effect: float, noise: Noise, rng: np.random.Generator, edit: types.Edit = EDIT
+) -> Stream:
+  """One edit with this gain, replicated until it is settled."""
+  new = len(stream.edits)
+
+  def measure(program: int, seed: int) -> float:
+    del seed
+    return noise(rng) - effect * (program == new)
+
+  return stream.step(measure, edit).settled(measure)
+
+
+def noise_alone(noise: Noise, rng: np.random.Generator) -> Measure:
+  return lambda program, seed: noise(rng)
+
+
+def night_table(rows: list[Row]) -> Iterator[str]:
+  yield (
+    '| rule | nights of 100 trials with a false keep | false keeps a night '
+    '| nights of 100 runs with one | runs in 100 trials | extra runs a challenger |'
+  )
+  yield '|---|---|---|---|---|---|'
+  for row in rows:
+    n, nights = row.night, row.night.any_by_trials.total
+    extra = (n.runs - nights * row.baseline_seeds) / n.challengers - 1
+    yield (
+      f'| {row.name} | {n.any_by_trials} | {n.keeps / nights:.3f} | {n.any_by_runs} '
+      f'| {n.runs / nights:.0f} | {extra:.2f} |'
+    )
+
+
+def power_table(rows: list[Row]) -> Iterator[str]:
+  yield '| rule | when | ' + ' | '.join(f'gain of {e:g} deviations' for e in EFFECTS) + ' |'
+  yield '|---|---|' + '---|' * len(EFFECTS)
+  for row in rows:
+    for when, table in (('first edit', row.first), (f'after {LATE} trials', row.late)):
+      yield f'| {row.name} | {when} | ' + ' | '.join(str(table[e]) for e in EFFECTS) + ' |'
+
+
+def simplification_table(nights: int, rng: np.random.Generator) -> Iterator[str]:
+  """How often simplicity keeps a smaller program, by what it truly costs."""
+  losses = (0.0, 0.5, 1.0, 2.0)
+  yield '| rule | ' + ' | '.join(f'smaller, worse by {x:g} deviations' for x in losses) + ' |'
+  yield '|---|' + '---|' * len(losses)
+  for name, inner in (('simplicity (sequential)', 'sequential'), ('simplicity (noise)', 'noise')):
+    rule = ACCEPTANCE.make('simplicity', {'inner': inner})
+    shares = [Share() for _ in losses]
+    for _ in range(nights):
+      start = Stream.start(rule, noise_alone(NOISES['normal'], rng), LARGE)
+      for loss, share in zip(losses, shares, strict=True):
+        end = tried(start, -loss, NOISES['normal'], rng, SMALL)
+        share.add(end.incumbent is not None and end.incumbent.id != 0)
+    yield f'| {name} | ' + ' | '.join(map(str, shares)) + ' |'
+
+
+def report(nights: int, seed: int) -> Iterator[str]:
+  """All tables as Markdown lines, each as soon as it is known."""
+  for kind, (said, noise) in enumerate(NOISES.items()):
+    rows = []
+    for number, (name, rule, options) in enumerate(RULES):
+      began, rng = time.monotonic(), np.random.default_rng([seed, kind, number])
+      rows.append(measured(name, ACCEPTANCE.make(rule, options), noise, nights, rng))
+      print(f'{said}, {name}: {time.monotonic() - began:.0f} s', file=sys.stderr, flush=True)
+    yield f'### {said[0].upper()}{said[1:]} noise, {nights} nights\n'
+    yield from night_table(rows)
+    yield ''
+    yield from power_table(rows)
+    yield ''
+  yield f'### Smaller programs, normal noise, {nights} edits\n'
+  yield from simplification_table(nights, np.random.default_rng([seed, len(NOISES)]))
+
+
+def main(arguments: list[str]) -> None:
+  if len(arguments) > 1:
+    raise app.UsageError(f'{arguments[1]!r} is not understood; there are flags alone.')
+  lines = []
+  for line in report(NIGHTS.value, SEED.value):
+    print(line, flush=True)
+    lines.append(line)
+  if OUT.value:
+    pathlib.Path(OUT.value).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+  app.run(main)

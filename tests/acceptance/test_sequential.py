@@ -1,0 +1,256 @@
+"""The sequential test: hand-computed bounds, what is replicated when, and its error rate."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from autoresearch_jax import types
+from autoresearch_jax.acceptance.sequential import MOST_OPEN, Sequential
+from autoresearch_jax.testing.acceptance import Stream
+
+KEEP, DISCARD = types.Decision.KEEP, types.Decision.DISCARD
+REPLICATE = types.Operation.REPLICATE
+RULE = Sequential(baseline_seeds=4, looks=(1, 2, 4), horizon=10)
+
+
+def by_program(gains, noise=0.1):
+  """Programs better by their gain, and seed noise that alternates in sign."""
+  return lambda program, seed: 1.0 - gains.get(program, 0.0) + noise * (-1) ** seed
+
+
+def verdicts(stream):
+  return [(t.id, t.proposal.operation, t.verdict.decision) for t in stream.trials]
+
+
+def asked(stream):
+  wanted = stream.asked()[1]
+  return None if wanted is None else (wanted.parents[0], wanted.seeds)
+
+
+def test_the_first_bound_is_the_quantile_of_its_share_of_the_error():
+  """By hand: 4 runs against 1, whole information 4·4/(4+4) = 2, error 0.005·(0.8/2)²."""
+  baseline = Stream.start(RULE, by_program({}))
+  error = 0.05 / 10 * (0.8 / 2) ** 2
+  deviation = 0.2 / math.sqrt(3)  # ±0.1 four times
+  line = -scipy.stats.t.ppf(error, 3) * deviation * math.sqrt(1 + 1 / 4)
+  for factor, decision in ((1.01, KEEP), (0.99, DISCARD)):
+    # seed 0 is worse by 0.1
+    step = baseline.step(by_program({1: factor * line + 0.1}))
+    assert step.trials[-1].verdict.decision is decision
+    assert (asked(step) is None) == (decision is KEEP)
+
+
+def test_the_sentences_say_what_was_seen_and_what_comes_next():
+  gains = {1: 0.7}
+  stream = Stream.start(RULE, by_program(gains)).step(by_program(gains))
+  assert stream.trials[-1].verdict.reason == (
+    'val_loss 0.400000 (1 run) against 1.000000 of trial 0 (4 runs): looks better, a gain of +0.6 '
+    'is +4.65 deviations of the difference (0.129, 3 degrees of freedom); more than 11.02 are '
+    'asked; replicated on seed 1 before it is kept.'
+  )
+  end = stream.settled(by_program(gains))
+  assert end.trials[-1].verdict.reason == (
+    'val_loss 0.300000 (4 runs) against 1.000000 of trial 0 (4 runs): a gain of +0.7 is +8.08 '
+    'deviations of the difference (0.0866, 4 degrees of freedom); more than 4.85 are asked.'
+  )
+  futile = Stream.start(RULE, by_program({})).step(by_program({1: 0.11}))
+  assert futile.trials[-1].verdict.reason == (
+    'val_loss 0.990000 (1 run) against 1.000000 of trial 0 (4 runs): a gain of +0.01 is +0.09 '
+    'seed deviations (0.115); less than 1 is not pursued.'
+  )
+  assert asked(futile) is None
+
+
+def test_a_challenger_climbs_the_looks_and_its_replicate_is_kept():
+  gains = {1: 0.7}
+  stream = Stream.start(RULE, by_program(gains)).step(by_program(gains))
+  steps = [stream, *stream.replications(by_program(gains))]
+  assert [asked(step) for step in steps] == [(1, (1,)), (1, (2, 3)), None]
+  stream = steps[-1]
+  assert [d for _, _, d in verdicts(stream)] == [KEEP, DISCARD, DISCARD, KEEP]
+  assert stream.incumbent.id == 3
+  assert stream.state.incumbent.trial == 1
+  assert stream.state.incumbent.seeds == (0, 1, 2, 3)
+  assert stream.state.challengers == ()
+
+
+def test_a_challenger_that_was_only_lucky_is_given_up():
+  def measure(program, seed):
+    lucky = 0.6 if program == 1 and seed == 0 else 0.0
+    return by_program({}, 0.1)(program, seed) - lucky
+
+  stream = Stream.start(RULE, measure).step(measure)
+  end = stream.settled(measure)
+  assert verdicts(end)[-1][2] is DISCARD
+  assert end.incumbent.id == 0
+  assert end.state.challengers == ()
+
+
+def test_a_fresh_incumbent_is_measured_on_the_seeds_it_lacks_and_before_the_challenger():
+  rule = dataclasses.replace(RULE, least_gain=0.1)
+  gains = {1: 9.0, 2: 9.3}
+  measure = by_program(gains)
+  stream = Stream.start(rule, measure).step(measure).step(measure)
+  assert verdicts(stream)[1][2] is KEEP  # at once, so on one seed
+  assert asked(stream) == (1, (1,))
+  stream = stream.step(measure)
+  reason = stream.trials[-1].verdict.reason
+  assert reason == 'Measured the incumbent on seed 1: val_loss -8.000000 over 2 runs.'
+  assert stream.trials[-1].verdict.decision is DISCARD
+  assert asked(stream) == (2, (1,))
+  stream = stream.settled(measure)
+  assert stream.state.incumbent.seeds[:4] == (0, 1, 2, 3)
+
+
+def test_a_replicate_of_the_incumbent_by_its_kept_name_is_the_incumbents():
+  gains = {1: 0.7}
+  stream = Stream.start(RULE, by_program(gains)).step(by_program(gains))
+  stream = stream.settled(by_program(gains))
+  assert stream.incumbent.id == 3
+  for parent in (1, 3):  # the original, and the replicate that was kept
+    wish = types.Proposal(REPLICATE, (parent,), seeds=(50 + parent,))
+    stream = stream.ran(wish, lambda program, seed: -99.0)
+    assert stream.trials[-1].verdict.decision is DISCARD
+    assert 'Measured the incumbent on seed 5' in stream.trials[-1].verdict.reason
+  assert stream.state.incumbent.seeds[4:] == (51, 53)
+  assert stream.state.incumbent.mean < -30
+
+
+def test_the_means_are_over_all_runs_of_a_program_and_a_seed_counts_once():
+  gains = {1: 0.7}
+  stream = Stream.start(RULE, by_program(gains)).step(by_program(gains))
+  flight = stream.asked()[1]
+  stream = stream.ran(flight, by_program(gains))
+  again = stream.ran(flight, by_program(gains))
+  assert again.trials[-1].verdict.decision is DISCARD
+  assert 'no seed that is new' in again.trials[-1].verdict.reason
+  known = stream.state.challengers[0].runs
+  assert (known.seeds, known.mean) == ((0, 1), pytest.approx(0.3))
+
+
+@pytest.mark.parametrize('status', [s for s in types.Status if s is not types.Status.OK])
+def test_a_replication_that_fails_ends_its_challenger(status):
+  stream = Stream.start(RULE, by_program({})).step(by_program({1: 0.7}))
+  assert asked(stream) is not None
+  stream = stream.step(lambda program, seed: status)
+  assert asked(stream) is None
+  assert stream.state.challengers == ()
+  assert stream.step(by_program({})).trials[-1].proposal.operation is types.Operation.IMPROVE
+
+
+def test_a_replication_of_the_incumbent_that_fails_is_not_asked_for_again():
+  rule, gains = dataclasses.replace(RULE, least_gain=0.1), {1: 9.0, 2: 9.3}
+  measure = by_program(gains)
+  stream = Stream.start(rule, measure).step(measure).step(measure)
+  assert asked(stream) == (1, (1,))
+  stream = stream.step(lambda program, seed: types.Status.CRASH)
+  assert asked(stream) == (2, (1,))  # goes on with what the incumbent has
+
+
+def test_while_a_replication_is_under_way_it_is_not_asked_for_twice():
+  stream = Stream.start(RULE, by_program({})).step(by_program({1: 0.7}))
+  stream, wanted = stream.asked()
+  assert wanted is not None
+  assert stream.asked()[1] is None
+
+
+def test_the_incumbent_may_change_while_a_challenger_is_replicated():
+  gains = {1: 0.7, 2: 9.0}
+  measure = by_program(gains)
+  stream = Stream.start(RULE, measure).step(measure)
+  stream, wanted = stream.asked()
+  stream = stream.submitted(wanted)
+  stream = stream.ran(stream.challenge(), by_program({3: 9.0}))
+  assert stream.incumbent.id == 3
+  stream = stream.came_back(stream.flying[0], measure)
+  assert 'against -7.900000 of trial 3' in stream.trials[-1].verdict.reason
+  assert stream.trials[-1].verdict.decision is DISCARD
+  assert stream.state.challengers == ()
+
+
+def test_a_better_incumbent_ends_waiting_challengers_that_it_beats():
+  measure = by_program({1: 0.7})
+  stream = Stream.start(RULE, measure)
+  stream = stream.submitted(stream.challenge()).submitted(stream.challenge())
+  stream = stream.came_back(stream.flying[0], measure)
+  assert len(stream.state.challengers) == 1
+  stream = stream.came_back(stream.flying[0], by_program({2: 9.0}))
+  assert stream.incumbent.id == 2
+  assert stream.state.challengers == ()
+
+
+def test_an_incumbent_that_another_rule_kept_is_taken_on():
+  stream = Stream.start(RULE, by_program({})).step(by_program({}))
+  other = dataclasses.replace(stream, incumbent=stream.trials[1])
+  after = other.step(by_program({2: 0.05}))
+  assert after.state.kept == 1
+  assert 'of trial 1 (1 run)' in after.trials[-1].verdict.reason
+
+
+def test_challengers_under_test_are_bounded_and_settled_ones_forgotten():
+  stream = Stream.start(RULE, by_program({}))
+  for _ in range(3 * MOST_OPEN):
+    stream = stream.submitted(stream.challenge())
+  for flight in stream.flying:
+    stream = stream.came_back(flight, lambda program, seed: 0.4)
+  assert len(stream.state.challengers) == MOST_OPEN
+  quiet = Stream.start(RULE, by_program({}))
+  for _ in range(50):
+    quiet = quiet.step(by_program({}))
+  assert len(types.to_json(quiet.state)) < 400
+
+
+def test_where_seeds_agree_exactly_any_gain_counts_at_once():
+  stream = Stream.start(RULE, lambda program, seed: 1.0).step(lambda program, seed: 0.999)
+  assert stream.trials[-1].verdict.decision is KEEP
+  assert 'seeds agree exactly' in stream.trials[-1].verdict.reason
+
+
+def test_the_noise_is_pooled_inside_trials_and_not_around_lucky_means():
+  rng = np.random.default_rng(0)
+
+  def measure(program, seed):
+    return rng.normal()
+
+  squares = degrees = 0.0
+  for _ in range(300):
+    stream = Stream.start(Sequential(), measure)
+    for _ in range(5):
+      stream = stream.step(measure)
+    noise = stream.state.noise
+    squares, degrees = squares + noise.squares, degrees + noise.degrees
+  assert squares / degrees == pytest.approx(1.0, abs=4 * math.sqrt(2 / degrees))
+
+
+def test_one_challenger_without_effect_is_kept_at_the_rate_it_was_allotted():
+  rng, tests, kept = np.random.default_rng(0), 3000, 0
+  rule = Sequential(alpha=0.05, horizon=1, least_gain=0.0)
+
+  def measure(program, seed):
+    return rng.normal()
+
+  for _ in range(tests):
+    stream = Stream.start(rule, measure).step(measure).settled(measure)
+    kept += stream.incumbent.id != 0
+  assert kept / tests == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / tests))
+
+
+@pytest.mark.parametrize(
+  ('options', 'sentence'),
+  [
+    ({'baseline_seeds': 1}, 'needs 2 or more'),
+    ({'alpha': 0.0}, 'alpha is 0.0'),
+    ({'horizon': 0}, 'horizon is 0'),
+    ({'least_gain': -1.0}, 'least_gain is -1.0'),
+    ({'looks': ()}, r'looks is \(\)'),
+    ({'looks': (2, 2)}, 'rising numbers'),
+    ({'looks': (0, 3)}, 'rising numbers'),
+    ({'spending': 'all'}, 'kim_demets, obrien_fleming, pocock'),
+  ],
+)
+def test_options_that_cannot_work_are_refused(options, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    Sequential(**options)
