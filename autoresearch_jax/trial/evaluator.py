@@ -3,7 +3,8 @@
 Bits per byte is the original's: the nats of all targets over ln 2 times their UTF-8 bytes, with
 targets that are special tokens (zero bytes) left out of both sums. The proof runs the very
 executable that scores, on inputs whose later positions and other rows were exchanged for other
-validation text: what was scored before must come out the same.
+validation text: what was scored before must come out the same. A construction has no inputs to
+cheat with: a verifier of the problem's, in float64 and without jax, scores what was built.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.data import loader
+from autoresearch_jax.problems.verifiers import VERIFIERS, Refused, Verifier
 from autoresearch_jax.trial.compiled import Compiled
 from autoresearch_jax.types import Dataset
 
@@ -24,7 +26,7 @@ TOLERANCE = 1e-4
 
 
 class NotAllowed(Exception):
-  """The outputs depend on what they must not see; the sentence says on what."""
+  """The outputs depend on what they must not see, or build what is none; the sentence says it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +50,16 @@ def evaluate(
   rng: np.random.Generator,
   alive: Callable[[], None],
 ) -> dict[str, float]:
-  """The metrics of a trained state on the validation slice. Raises NotAllowed.
+  """The metrics of a trained state on the validation slice, or of its construction.
 
   Language models: val_bpb (bits a byte), val_loss (nats a token). Supervised problems: val_loss
-  (nats an example), val_accuracy. A state that gives NaN has NaN metrics. rng: decides where the
+  (nats an example), val_accuracy. A state that gives NaN has NaN metrics. Constructions: what the
+  verifier measures. Raises NotAllowed. rng: decides where the
   proof cuts, and nothing else; the program must not be able to know. alive: called after each
   batch, so that slow is told from stuck.
   """
+  if dataset.kind == 'construction':
+    return _verified(compiled, leaves, dataset)
   batches = []
   for batch in _validation(dataset):
     batches.append(_score(compiled, leaves, batch))
@@ -69,6 +74,16 @@ def evaluate(
     'val_loss': float(nats.mean()),
     'val_accuracy': float(np.concatenate([batch.correct for batch in batches]).mean()),
   }
+
+
+def _verified(compiled: Compiled, leaves: Any, dataset: Dataset) -> dict[str, float]:
+  """What the problem's verifier makes of the construction. Raises NotAllowed."""
+  verifier: Verifier = VERIFIERS.make(dataset.verifier)
+  built = compiled.score(leaves, compiled.place(np.zeros(0, np.float32)))
+  try:
+    return verifier.verify(np.asarray(built).astype(np.float64))
+  except Refused as error:
+    raise NotAllowed(str(error)) from None
 
 
 def bits_per_byte(batches: list[Scored], token_bytes: np.ndarray) -> dict[str, float]:
@@ -92,7 +107,7 @@ def _validation(dataset: Dataset) -> Iterator[dict[str, np.ndarray]]:
 def _nats(
   compiled: Compiled, leaves: Any, inputs: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  nats, correct = compiled.nats(leaves, compiled.place(inputs), compiled.place(targets))
+  nats, correct = compiled.score(leaves, compiled.place(inputs), compiled.place(targets))
   return np.asarray(nats), np.asarray(correct)
 
 
