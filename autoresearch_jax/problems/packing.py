@@ -52,9 +52,7 @@ class Packing:
     """Nothing is stored: a packing needs no data."""
     del cache, say
     key = msgspec.json.encode(('packing', FORMAT, self.circles))
-    return Dataset(
-      'construction', verifier='packing', fingerprint=hashlib.sha256(key).hexdigest()
-    )
+    return Dataset('construction', verifier='packing', fingerprint=hashlib.sha256(key).hexdigest())
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
     return ()

@@ -19,18 +19,18 @@ import jax.numpy as jnp
 import optax
 
 # Starts.
-BATCH_SIZE = 4  # random starts that are improved side by side
+BATCH_SIZE = 16  # random starts that are improved side by side
 START_MARGIN = 0.05  # of the starting centres from the sides
 START_RADIUS = 0.08  # of every circle
 
 # Objective: the sum of radii, less a penalty for every overlap.
-PENALTY_START = 10.0  # weight of the squared overlaps at progress 0
+PENALTY_START = 10.0  # weight of the overlaps' cost at progress 0
 PENALTY_END = 1000.0  # at progress 1: what is left of overlaps is about 1 / PENALTY_END wide
 
 # Optimizer: Adam (arXiv 1412.6980).
 LEARNING_RATE = 0.01  # in sides of the square
 ADAM_BETAS = (0.9, 0.999)
-WARMDOWN_RATIO = 0.2  # share of progress, at the end, over which the learning rate falls
+WARMDOWN_RATIO = 0.15  # share of progress, at the end, over which the learning rate falls
 FINAL_LR_FRAC = 0.0  # what it falls to, as a fraction of its peak
 
 
@@ -80,11 +80,15 @@ def start_centres(key: jax.Array, circles: int) -> jax.Array:
 
 
 def mean_loss(packing: Packing, weight: jax.Array) -> jax.Array:
-  """Minus the sum of radii plus `weight` times the squared overlaps, mean over the starts."""
+  """Minus the sum of radii plus `weight` times what overlaps cost, mean over the starts."""
   pairs, sides = overlaps(packing)
-  squares = jnp.square(pairs).sum(axis=(1, 2)) / 2 + jnp.square(sides).sum(axis=(1, 2))
-  squares += jnp.square(jax.nn.relu(-packing.radii)).sum(axis=1)
-  return jnp.mean(weight * squares - packing.radii.sum(axis=1))
+  costs = cost(pairs).sum(axis=(1, 2)) / 2 + cost(sides).sum(axis=(1, 2))
+  costs += cost(jax.nn.relu(-packing.radii)).sum(axis=1)
+  return jnp.mean(weight * costs - packing.radii.sum(axis=1))
+
+
+def cost(overlap: jax.Array) -> jax.Array:
+  return jnp.square(overlap)
 
 
 def overlaps(packing: Packing) -> tuple[jax.Array, jax.Array]:
