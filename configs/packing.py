@@ -34,7 +34,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
 
   # How long a trial trains: compilation is never part of it.
   c.budget = ConfigDict()
-  c.budget.amount = 200.0 if variant == 'steps' else 0.1
+  c.budget.amount = 200.0 if variant == 'steps' else 0.25
   c.budget.unit = variant  # steps or seconds; also tokens (starts x steps) or flops
 
   # Options of the problem, which has no data.
