@@ -35,7 +35,8 @@ def batches(
   Language models: inputs and targets, int32 [batch, time], rows cut to `sequence_length`.
   Supervised problems: inputs float32 [batch, *input_shape], targets int32 [batch];
   `sequence_length` is not looked at. Constructions need no data: float32 [0] twice. skip: examples
-  to pass over first. Close the iterator (or drop it) to end its threads. Raises ValueError for rows shorter than asked, FileNotFoundError.
+  to pass over first. Close the iterator (or drop it) to end its threads. Raises ValueError for
+  rows shorter than asked, FileNotFoundError.
   """
   if dataset.kind == 'construction':
     return itertools.repeat(dict.fromkeys(('inputs', 'targets'), np.zeros(0, np.float32)))

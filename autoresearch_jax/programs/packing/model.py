@@ -60,7 +60,7 @@ def train_step(state: State, batch: dict[str, jax.Array], progress: jax.Array):
   loss, gradients = jax.value_and_grad(mean_loss)(state.packing, penalty(progress))
   updates, optimizer = make_optimizer().update(gradients, state.optimizer, state.packing)
   rate = schedule(progress)
-  packing = optax.apply_updates(state.packing, jax.tree.map(lambda u: rate * u, updates))
+  packing: Any = optax.apply_updates(state.packing, jax.tree.map(lambda u: rate * u, updates))
   best = feasible_radii(packing).sum(axis=1).max()
   return State(packing, optimizer), {'loss': loss, 'sum_of_radii': best}
 
