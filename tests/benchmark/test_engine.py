@@ -58,6 +58,7 @@ def test_trials_are_real_and_an_instance_has_seeds_of_its_own(monkeypatch, tmp_p
     assert 2 < first != second > 2
     total = sum(m.cost.total_seconds for m in result.measurements)
     assert result.facts['seconds'] == pytest.approx(total, abs=5)
+    assert one._executor.hidden == ()  # not the folder we are in: there are no data to hide
     known = {result.fingerprint: 7}
     assert one.measure(asked(one, one.start, known=known)).status == types.Status.DUPLICATE
 
