@@ -71,10 +71,10 @@ def test_chains_of_edits_parse_and_leave_other_lines_alone(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', sorted(SPECS))
+@pytest.mark.parametrize('name', ['mlp', 'gpt'])
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_chains_of_edits_parse_in_all_programs(name, seed):
+def test_chains_of_edits_parse_in_both_programs(name, seed):
   check_chain(name, seed)
 
 
