@@ -95,6 +95,20 @@ def test_what_is_no_packing_is_invalid(runner, tmp_path, edit, sentence):
   assert failed.value.status == Status.INVALID
 
 
+def test_predict_shows_the_construction_and_does_not_go_on_with_it(runner, tmp_path):
+  """Here it would grow the circles in millions of small steps, after the clock has stopped."""
+  more = "  state = {'radius': jax.lax.fori_loop(0, 3_000_000, grown, state['radius'])}\n"
+  start, end = GROWING.split('  x = jnp.array')
+  grown = 'jnp.minimum(radius + 1e-6 * jnp.sin(radius), 0.25)'
+  with pytest.raises(Failed, match=r'`predict` takes .* s are allowed.*train_step') as failed:
+    run(
+      runner,
+      f'{start}{more}  x = jnp.array{end}\nimport jax\ngrown = lambda i, radius: {grown}',
+      tmp_path,
+    )
+  assert failed.value.status == Status.INVALID
+
+
 def test_another_shape_is_refused_when_it_is_traced(tmp_path):
   text = GROWING.replace('axis=1)', 'axis=0)')
   sentence = r'model\.py:13: predict returns shape \[3, 2\].*return spec\.output_shape = \[2, 3\]'
