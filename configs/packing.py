@@ -11,7 +11,8 @@ autoresearch_jax/problems/packing.py.
 
 The unmodified program scores a sum of radii of 2.439 with a deviation of 0.013 between 8 seeds
 (`seconds`: 2.56 to 2.59 and 0.02 to 0.06 on two busy cores). A run of 24 trials reached 2.594 in
-30 seconds; 64 starts with a penalty that begins at 5 and a warm-down of 0.7 score 2.622 with a deviation of 0.005.
+30 seconds; 64 starts with a penalty that begins at 5 and a warm-down of 0.7 score 2.622 with a
+deviation of 0.005.
 """
 
 from ml_collections import ConfigDict
