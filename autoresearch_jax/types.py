@@ -90,6 +90,7 @@ class Dataset:
   supervised problems: inputs.npy [examples, *input_shape] float32 and targets.npy [examples] int32.
   token_bytes: file, int32 [vocab_size], UTF-8 bytes of each token, 0 for special tokens.
   evaluation_batch: rows (examples) in one call of `predict`; divides the validation rows.
+  verifier: of constructions, which have no data: the name in VERIFIERS of what scores them.
   fingerprint: SHA-256 over everything that can change a metric: content, tokenizer, split.
   """
 
@@ -98,6 +99,7 @@ class Dataset:
   validation: str = ''
   token_bytes: str = ''
   evaluation_batch: int = 0
+  verifier: str = ''
   fingerprint: str = ''
 
 

@@ -6,6 +6,7 @@ for and not before: the controller may import this module.
 """
 
 import contextlib
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,9 +34,12 @@ def batches(
 
   Language models: inputs and targets, int32 [batch, time], rows cut to `sequence_length`.
   Supervised problems: inputs float32 [batch, *input_shape], targets int32 [batch];
-  `sequence_length` is not looked at. skip: examples to pass over first. Close the iterator (or
-  drop it) to end its threads. Raises ValueError for rows shorter than asked, FileNotFoundError.
+  `sequence_length` is not looked at. Constructions need no data: float32 [0] twice. skip: examples
+  to pass over first. Close the iterator (or drop it) to end its threads. Raises ValueError for
+  rows shorter than asked, FileNotFoundError.
   """
+  if dataset.kind == 'construction':
+    return itertools.repeat(dict.fromkeys(('inputs', 'targets'), np.zeros(0, np.float32)))
   import grain  # noqa: PLC0415 - it imports jax
 
   examples, gather = _open(dataset, dataset.train, sequence_length)

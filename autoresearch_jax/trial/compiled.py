@@ -32,7 +32,7 @@ ROUGH_FLOPS: dict[Platform, float] = {'cpu': 1e11, 'gpu': 4e14, 'tpu': 1e14}
 # as fast; `init`, which runs once, needs none.
 CPU_OPTIONS: dict[str, dict[str, Any]] = {
   'init': {'xla_backend_optimization_level': 0},
-  'nats': {'xla_backend_optimization_level': 1},
+  'score': {'xla_backend_optimization_level': 1},
   'train': {'xla_backend_optimization_level': 1},
 }
 
@@ -66,16 +66,17 @@ class Phase:
 class Compiled:
   """All executables of an artifact, resident on the runner's devices.
 
-  init: (key data uint32[2]) -> leaves. nats: (leaves, inputs, targets) -> float32 nats of each
+  init: (key data uint32[2]) -> leaves. score: (leaves, inputs, targets) -> float32 nats of each
   target, [batch, time] for language models and [batch] for supervised problems.
     For supervised problems it also gives whether the target was the likeliest class, bool [batch].
+    For constructions it is (leaves, inputs) -> what `predict` returns, float32.
   """
 
   artifact: Artifact
   mesh: Mesh
   init: Callable[..., Any]
   phases: tuple[Phase, ...]
-  nats: Callable[..., Any]
+  score: Callable[..., Any]
   analysis_bytes: int
 
   @property
@@ -90,7 +91,8 @@ class Compiled:
 def compile_artifact(artifact: Artifact, devices: Sequence[Device], memory_limit: int) -> Compiled:
   """Compiles init, every phase and the scorer side by side. Raises DoesNotFit, DoesNotDivide."""
   for phase in artifact.phases:
-    if phase.batch_size % len(devices):
+    # A construction has no batch to share: each device does all of the work.
+    if artifact.spec.kind != 'construction' and phase.batch_size % len(devices):
       raise DoesNotDivide(
         f'A batch of {phase.batch_size} can not be shared by {len(devices)} devices; make '
         f'BATCH_SIZE a multiple of {len(devices)}.'
@@ -106,7 +108,7 @@ def compile_artifact(artifact: Artifact, devices: Sequence[Device], memory_limit
     _compiling(
       jax.jit(artifact.exported[0].call, out_shardings=whole), key, options=options.get('init')
     ),
-    _compiling(*_scorer(artifact, mesh, leaves), options=options.get('nats')),
+    _compiling(*_scorer(artifact, mesh, leaves), options=options.get('score')),
   ]
   calls = [_call_steps(artifact, index) for index in range(len(artifact.phases))]
   for index, steps in enumerate(calls):
@@ -197,8 +199,14 @@ def _train_call(
 
 
 def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...]) -> tuple[Any, ...]:
-  """The jitted nats of each target under the program's logits, and its argument shapes."""
+  """The jitted nats of each target under the program's logits, and its argument shapes.
+
+  For constructions there is nothing to compare with: it gives what `predict` returns.
+  """
   exported = artifact.exported[-1]
+
+  def construction(leaves, inputs):
+    return exported.call(*leaves, inputs).astype(jnp.float32)
 
   def nats(leaves, inputs, targets):
     logits = exported.call(*leaves, inputs).astype(jnp.float32)
@@ -213,6 +221,9 @@ def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...]) -> tuple[An
     return nats, correct
 
   inputs = exported.in_avals[len(leaves)]
+  if artifact.spec.kind == 'construction':
+    empty = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=_split(mesh, inputs.shape, 0))
+    return jax.jit(construction), leaves, empty
   shape = inputs.shape if artifact.spec.kind == 'language_model' else inputs.shape[:1]
   arguments = [
     jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=_split(mesh, inputs.shape, 0)),
@@ -223,7 +234,7 @@ def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...]) -> tuple[An
 
 def _split(mesh: Mesh, shape: tuple[int, ...], axis: int) -> NamedSharding:
   """Splits `axis` over the mesh where it divides, else keeps a whole copy on each device."""
-  if mesh.size == 1 or shape[axis] % mesh.size:
+  if mesh.size == 1 or not shape[axis] or shape[axis] % mesh.size:
     return NamedSharding(mesh, PartitionSpec())
   return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'batch'))
 

@@ -3,28 +3,35 @@
 Bits per byte is the original's: the nats of all targets over ln 2 times their UTF-8 bytes, with
 targets that are special tokens (zero bytes) left out of both sums. The proof runs the very
 executable that scores, on inputs whose later positions and other rows were exchanged for other
-validation text: what was scored before must come out the same.
+validation text: what was scored before must come out the same. A construction has no inputs to
+cheat with: a verifier of the problem's, in float64 and without jax, scores what was built. But
+`predict` runs after the clock, so what it may take there is bounded.
 """
 
 import dataclasses
 import math
 import pathlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from autoresearch_jax.data import loader
+from autoresearch_jax.problems.verifiers import VERIFIERS, Refused, Verifier
 from autoresearch_jax.trial.compiled import Compiled
 from autoresearch_jax.types import Dataset
 
 # Nats by which a target's score may move when what must not matter is changed: XLA gives equal
 # bits for equal inputs to one executable, so this only forgives a -0.0 or a reordered reduction.
 TOLERANCE = 1e-4
+# What `predict` may take to show a construction: this share of the training time, or so many
+# seconds, by the fastest of some calls, so that a busy machine is not held against a program.
+SHOW_SHARE, SHOW_SECONDS, SHOW_CALLS = 0.05, 0.005, 5
 
 
 class NotAllowed(Exception):
-  """The outputs depend on what they must not see; the sentence says on what."""
+  """The outputs depend on what they must not see, or build what is none; the sentence says it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +54,19 @@ def evaluate(
   dataset: Dataset,
   rng: np.random.Generator,
   alive: Callable[[], None],
+  training_seconds: float,
 ) -> dict[str, float]:
-  """The metrics of a trained state on the validation slice. Raises NotAllowed.
+  """The metrics of a trained state on the validation slice, or of its construction.
 
   Language models: val_bpb (bits a byte), val_loss (nats a token). Supervised problems: val_loss
-  (nats an example), val_accuracy. A state that gives NaN has NaN metrics. rng: decides where the
-  proof cuts, and nothing else; the program must not be able to know. alive: called after each
-  batch, so that slow is told from stuck.
+  (nats an example), val_accuracy. A state that gives NaN has NaN metrics. Constructions: what the
+  verifier measures. Raises NotAllowed. rng: decides where the proof cuts, and nothing else; the
+  program must not be able to know. alive: called after each batch, so that slow is told from stuck.
+  training_seconds: what the state took, by which the time that shows a construction is judged.
   """
+  if dataset.kind == 'construction':
+    built = _shown(compiled, leaves, max(SHOW_SECONDS, SHOW_SHARE * training_seconds))
+    return _verified(built, dataset)
   batches = []
   for batch in _validation(dataset):
     batches.append(_score(compiled, leaves, batch))
@@ -69,6 +81,30 @@ def evaluate(
     'val_loss': float(nats.mean()),
     'val_accuracy': float(np.concatenate([batch.correct for batch in batches]).mean()),
   }
+
+
+def _shown(compiled: Compiled, leaves: Any, most_seconds: float) -> np.ndarray:
+  """What `predict` builds, float32 on the host. Raises NotAllowed when it goes on training."""
+  empty, fastest = compiled.place(np.zeros(0, np.float32)), math.inf
+  for _ in range(SHOW_CALLS):
+    start = time.monotonic()
+    built = np.asarray(compiled.score(leaves, empty))
+    fastest = min(fastest, time.monotonic() - start)
+    if fastest <= most_seconds:
+      return built
+  raise NotAllowed(
+    f'`predict` takes {fastest:.3f} s to show the construction, and {most_seconds:.3f} s are '
+    'allowed. It runs outside of the budget, so let `train_step` improve the construction.'
+  )
+
+
+def _verified(built: np.ndarray, dataset: Dataset) -> dict[str, float]:
+  """What the problem's verifier makes of the construction. Raises NotAllowed."""
+  verifier: Verifier = VERIFIERS.make(dataset.verifier)
+  try:
+    return verifier.verify(built.astype(np.float64))
+  except Refused as error:
+    raise NotAllowed(str(error)) from None
 
 
 def bits_per_byte(batches: list[Scored], token_bytes: np.ndarray) -> dict[str, float]:
@@ -92,7 +128,7 @@ def _validation(dataset: Dataset) -> Iterator[dict[str, np.ndarray]]:
 def _nats(
   compiled: Compiled, leaves: Any, inputs: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  nats, correct = compiled.nats(leaves, compiled.place(inputs), compiled.place(targets))
+  nats, correct = compiled.score(leaves, compiled.place(inputs), compiled.place(targets))
   return np.asarray(nats), np.asarray(correct)
 
 

@@ -161,7 +161,7 @@ class _Program:
           f'return {_axes(self._spec)} = {list(self.predict_shape)}.'
         )
       if str(out.dtype) not in contract.FLOATS:
-        raise ContractError(f'predict returns {out.dtype}; return floats, as logits are.')
+        raise ContractError(f'predict returns {out.dtype}; return floats.')
       return jnp.asarray(out)
 
   def _state(self, leaves: list[jax.Array]) -> Any:

@@ -151,6 +151,7 @@ class Runner:
         self.dataset,
         np.random.default_rng(),  # unknown to the program, and of no effect on the score
         alive=lambda: say(1.0, trained.steps, trained.curve[-1][1], 'evaluate'),
+        training_seconds=trained.seconds,
       )
     except NotAllowed as error:
       raise Failed(Status.INVALID, str(error)) from None

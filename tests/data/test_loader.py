@@ -166,3 +166,16 @@ def test_batches_come_much_faster_than_a_small_model_takes_them(tmp_path):
   start = time.perf_counter()
   take(200, batches)
   assert time.perf_counter() - start < 1  # 0.07 s where it was written
+
+
+def test_constructions_are_fed_empty_batches_without_grain():
+  code = (
+    'import itertools, sys\nfrom autoresearch_jax.data import loader\n'
+    'from autoresearch_jax.types import Dataset\n'
+    "feed = loader.batches(Dataset('construction'), 4, 0, seed=0)\n"
+    'for batch in itertools.islice(feed, 3):\n'
+    "  assert [batch[n].shape for n in ('inputs', 'targets')] == [(0,), (0,)]\n"
+    "  assert batch['inputs'].dtype == batch['targets'].dtype == 'float32'\n"
+    "assert 'grain' not in sys.modules"
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, timeout=60)

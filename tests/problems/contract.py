@@ -7,16 +7,30 @@ import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.problems.verifiers import VERIFIERS
 
 # (registered name, options that are quick to prepare)
 PROBLEM_CASES = [
   ('digits', {}),
   ('digits', {'validation_examples': 40, 'evaluation_batch': 20, 'split_seed': 3}),
+  ('packing', {}),
+  ('packing', {'circles': 3}),
 ]
 # Prepared for minutes rather than seconds: their own tests do what is done here.
 TESTED_ELSEWHERE = {'language_model'}
 
+
+def constructs(case):
+  return PROBLEMS.make(*case).shapes()['kind'] == 'construction'
+
+
 every_problem = pytest.mark.parametrize(('name', 'options'), PROBLEM_CASES)
+every_problem_with_data = pytest.mark.parametrize(
+  ('name', 'options'), [case for case in PROBLEM_CASES if not constructs(case)]
+)
+every_construction = pytest.mark.parametrize(
+  ('name', 'options'), [case for case in PROBLEM_CASES if constructs(case)]
+)
 
 
 def silent(text):
@@ -32,11 +46,32 @@ def test_the_shapes_make_a_spec(name, options):
 @every_problem
 def test_the_metrics_are_named(name, options):
   metrics = PROBLEMS.make(name, options).metrics()
-  assert 'val_loss' in metrics
+  assert len(set(metrics)) == len(metrics) > 0
   assert all(isinstance(metric, str) for metric in metrics)
 
 
 @every_problem
+def test_the_fingerprint_is_that_of_the_options(name, options, tmp_path):
+  first, second = (PROBLEMS.make(name, options).prepare(tmp_path, silent) for _ in range(2))
+  assert first == second
+  assert len(first.fingerprint) == 64
+  others = [case for case in PROBLEM_CASES if case[0] == name and case[1] != options]
+  for other in others:
+    assert PROBLEMS.make(*other).prepare(tmp_path, silent).fingerprint != first.fingerprint
+
+
+@every_construction
+def test_a_construction_needs_no_data_and_names_what_scores_it(name, options, tmp_path):
+  problem = PROBLEMS.make(name, options)
+  dataset = problem.prepare(tmp_path, silent)
+  assert (dataset.kind, dataset.train, dataset.validation) == ('construction', '', '')
+  assert not list(tmp_path.iterdir())
+  shape = problem.shapes()['output_shape']
+  scores = VERIFIERS.make(dataset.verifier).verify(np.zeros(shape))
+  assert tuple(scores) == problem.metrics()
+
+
+@every_problem_with_data
 def test_data_are_prepared_once_and_fingerprinted(name, options, tmp_path):
   said = []
   first = PROBLEMS.make(name, options).prepare(tmp_path, said.append)
@@ -48,7 +83,7 @@ def test_data_are_prepared_once_and_fingerprinted(name, options, tmp_path):
   assert len(first.fingerprint) == 64
 
 
-@every_problem
+@every_problem_with_data
 def test_another_folder_gets_the_same_data(name, options, tmp_path):
   problem = PROBLEMS.make(name, options)
   one, other = (problem.prepare(tmp_path / side, silent) for side in 'ab')
@@ -59,7 +94,7 @@ def test_another_folder_gets_the_same_data(name, options, tmp_path):
       assert file.read_bytes() == twin.read_bytes()
 
 
-@every_problem
+@every_problem_with_data
 def test_the_evaluation_batch_divides_the_validation_examples(name, options, tmp_path):
   dataset = PROBLEMS.make(name, options).prepare(tmp_path, silent)
   file = 'rows.npy' if dataset.kind == 'language_model' else 'inputs.npy'
@@ -68,7 +103,7 @@ def test_the_evaluation_batch_divides_the_validation_examples(name, options, tmp
   assert rows % dataset.evaluation_batch == 0
 
 
-@every_problem
+@every_problem_with_data
 def test_hidden_files_are_absolute_paths_below_which_validation_data_lie(
   name, options, monkeypatch, tmp_path
 ):

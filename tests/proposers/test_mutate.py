@@ -1,4 +1,4 @@
-"""Random edits of both programs: they parse, keep what they do not touch, learn, and trace."""
+"""Random edits of all programs: they parse, keep what they do not touch, learn, and trace."""
 
 import ast
 import difflib
@@ -25,7 +25,10 @@ MLP_SPEC = types.Spec(
 GPT_SPEC = types.Spec(
   'language_model', 'cpu', 1, types.Budget(12.0), vocab_size=256, sequence_length=128
 )
-SPECS = {'mlp': MLP_SPEC, 'gpt': GPT_SPEC}
+PACKING_SPEC = types.Spec(
+  'construction', 'cpu', 1, types.Budget(200, 'steps'), output_shape=(26, 3)
+)
+SPECS = {'mlp': MLP_SPEC, 'gpt': GPT_SPEC, 'packing': PACKING_SPEC}
 TRACING = pathlib.Path(__file__).parent / 'tracing.py'
 
 
@@ -86,7 +89,7 @@ def trace(texts, spec):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['mlp', 'gpt'])
+@pytest.mark.parametrize('name', sorted(SPECS))
 def test_nine_of_ten_random_edits_trace(name):
   program = start(name)
   edits = [propose(program, (1, seed)) for seed in range(60)]
@@ -98,7 +101,7 @@ def test_nine_of_ten_random_edits_trace(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['mlp', 'gpt'])
+@pytest.mark.parametrize('name', sorted(SPECS))
 def test_lineages_of_edits_trace(name):
   texts = [chain(name, seed, 12)[-1].text() for seed in range(6)]
   errors = trace(texts, SPECS[name])

@@ -8,9 +8,9 @@ import sys
 import types as pytypes
 
 import jax
-import jax.numpy as jnp
 
 from autoresearch_jax import types
+from autoresearch_jax.trial import contract
 
 
 def trace(text, spec, evaluation_batch):
@@ -18,22 +18,24 @@ def trace(text, spec, evaluation_batch):
   module = pytypes.ModuleType('model')
   sys.modules['model'] = module  # dataclasses and NamedTuples look their module up
   exec(compile(text, 'model.py', 'exec'), module.__dict__)
-  if spec.kind == 'language_model':
-    shape, dtype = (spec.sequence_length,), jnp.int32
-  else:
-    shape, dtype = spec.input_shape, jnp.float32
-  size = module.BATCH_SIZE
-  struct = jax.ShapeDtypeStruct
-  targets = (size, *shape) if spec.kind == 'language_model' else (size,)
-  batch = {'inputs': struct((size, *shape), dtype), 'targets': struct(targets, jnp.int32)}
+  inputs, targets = map(_struct, contract.batch_shapes(spec, _phase(module, spec)))
+  batch = {'inputs': inputs, 'targets': targets}
   state = jax.eval_shape(lambda key: module.init(key, spec), jax.random.key(0))
-  new, metrics = jax.eval_shape(module.train_step, state, batch, struct((), jnp.float32))
+  new, metrics = jax.eval_shape(module.train_step, state, batch, _struct(contract.PROGRESS))
   assert metrics['loss'].shape == ()
   before, after = (jax.tree.map(lambda x: (x.shape, x.dtype), s) for s in (state, new))
   assert jax.tree.leaves(before) == jax.tree.leaves(after), 'train_step changes the state'
-  outputs = jax.eval_shape(module.predict, state, struct((evaluation_batch, *shape), dtype))
-  last = spec.vocab_size if spec.kind == 'language_model' else spec.num_classes
-  assert outputs.shape[0] == evaluation_batch and outputs.shape[-1] == last
+  shown = _struct(contract.predict_inputs(spec, evaluation_batch))
+  outputs = jax.eval_shape(module.predict, state, shown)
+  assert outputs.shape == contract.predict_outputs(spec, evaluation_batch)
+
+
+def _phase(module, spec):
+  return contract.Phase(1.0, module.BATCH_SIZE, spec.sequence_length or 0)
+
+
+def _struct(shape):
+  return jax.ShapeDtypeStruct(shape.shape, shape.dtype)
 
 
 def main():

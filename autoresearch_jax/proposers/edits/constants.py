@@ -285,6 +285,14 @@ RULES = (
     effect=(0.0, 0.006),
   ),
   Rule(
+    ('*PENALTY*',),
+    scale(1e-6, 1e9, reach=2),
+    ('penalty', 'loss'),
+    Way(1.0, 'A heavier penalty leaves less of the constraints to be repaired at the end.'),
+    Way(1.0, 'A lighter penalty lets the state pass through what is forbidden to a better place.'),
+    effect=(0.0, 0.02),
+  ),
+  Rule(
     ('POLAR_EXPRESS',),
     shorten(3),
     ('optimizer', 'orthogonalisation'),

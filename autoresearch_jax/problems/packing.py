@@ -1,0 +1,138 @@
+"""Circle packing: n circles of any size in the unit square, the sum of their radii is the score.
+
+A construction is one row (x, y, radius) a circle. For 26 circles AlphaEvolve found a sum of 2.635
+(2025, https://arxiv.org/abs/2506.13131), and the best known one is about 2.6360. A program that
+writes a known packing down scores what that one is worth: the verifier judges circles, not how
+they were found.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import math
+import pathlib
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.problems.verifiers import VERIFIERS, Refused
+from autoresearch_jax.types import Dataset
+
+FORMAT = 1  # change it with anything that changes what the same construction scores
+MOST_CIRCLES = 200  # the exact check looks at every pair
+# Rounding may enlarge a share of a radius by 8 x 2**-53: a distance by 4, a sum, a quotient and
+# products by 1 each. Twice that is taken off, so that exact arithmetic agrees.
+SAFE = 1 - 2.0**-49
+
+
+@PROBLEMS.register('packing')
+@dataclasses.dataclass(frozen=True)
+class Packing:
+  """The options of `config.data`. circles: how many are packed."""
+
+  circles: int = 26
+
+  def __post_init__(self) -> None:
+    if not 1 <= self.circles <= MOST_CIRCLES:
+      raise ValueError(
+        f'config.data.circles is {self.circles}; 1 to {MOST_CIRCLES} can be verified.'
+      )
+
+  def shapes(self) -> dict[str, Any]:
+    return {'kind': 'construction', 'output_shape': (self.circles, 3)}
+
+  def metrics(self) -> tuple[str, ...]:
+    return ('sum_of_radii', 'smallest_radius', 'covered_area', 'largest_cut')
+
+  def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
+    """Nothing is stored: a packing needs no data."""
+    del cache, say
+    key = msgspec.json.encode(('packing', FORMAT, self.circles))
+    return Dataset('construction', verifier='packing', fingerprint=hashlib.sha256(key).hexdigest())
+
+  def hidden(self) -> tuple[pathlib.Path, ...]:
+    return ()
+
+
+@VERIFIERS.register('packing')
+@dataclasses.dataclass(frozen=True)
+class PackingVerifier:
+  """Shrinks what overlaps and scores what is left.
+
+  sum_of_radii, smallest_radius, covered_area: of the circles that are left. largest_cut: the
+  largest share of a radius that was taken away, 0 to 1; a program that returns a valid packing
+  has what its float32 rounds off.
+  """
+
+  def verify(self, construction: np.ndarray) -> dict[str, float]:
+    """construction: float64 [circles, 3]. Raises Refused."""
+    _require_circles(construction)
+    claimed = construction[:, 2]
+    _, radii = valid(construction[:, :2], claimed)
+    left = np.divide(radii, claimed, out=np.ones_like(radii), where=claimed > 0)
+    return {
+      'sum_of_radii': math.fsum(radii),
+      'smallest_radius': float(radii.min()),
+      'covered_area': float(np.pi * np.square(radii).sum()),
+      'largest_cut': float(1 - left.min()),
+    }
+
+
+def valid(centres: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The packing that is left: centres [n, 2] inside the square, radii [n], not one above its own.
+
+  A radius is cut at the nearest side first, then multiplied by the smallest of its shares
+  d / (r + s), where a neighbour with radius s is d away. Two circles that overlapped have at most
+  d together after that, whatever else they were shrunk for. A centre outside of the square is put
+  on the side, where no radius is left. Rounding is answered twice: SAFE shrinks by more than it
+  can amount to, and then a proof in rational numbers looks at every constraint; a circle of which
+  one does not hold (none is known that gets there) has no radius.
+  """
+  centres = np.clip(centres, 0.0, 1.0)
+  radii = SAFE * np.minimum(radii, np.minimum(centres, 1 - centres).min(axis=1))
+  apart = centres[:, None] - centres[None]
+  distance = np.hypot(apart[..., 0], apart[..., 1])
+  both = radii[:, None] + radii[None]
+  np.fill_diagonal(distance, np.inf)
+  share = np.divide(distance, both, out=np.ones_like(both), where=both > distance)
+  radii = SAFE * radii * share.min(axis=1)
+  radii[sorted(set(itertools.chain(*violations(centres, radii))))] = 0.0
+  return centres, radii
+
+
+def violations(centres: np.ndarray, radii: np.ndarray) -> Iterator[tuple[int, ...]]:
+  """Circles that leave the square, (i,), and pairs that overlap, (i, j), in exact arithmetic."""
+  exact = [
+    (Fraction(x), Fraction(y), Fraction(r))
+    for (x, y), r in zip(centres.tolist(), radii.tolist(), strict=True)
+  ]
+  for i, (x, y, r) in enumerate(exact):
+    if r < 0 or not (r <= x <= 1 - r and r <= y <= 1 - r):
+      yield (i,)
+  for (i, (x, y, r)), (j, (u, v, s)) in itertools.combinations(enumerate(exact), 2):
+    if (r + s) ** 2 > (x - u) ** 2 + (y - v) ** 2:
+      yield i, j
+
+
+def _require_circles(construction: np.ndarray) -> None:
+  """Raises Refused for what is no list of circles."""
+  if construction.ndim != 2 or construction.shape[1] != 3 or not len(construction):
+    raise Refused(
+      f'The construction has the shape {list(construction.shape)}; return one row (x, y, radius) '
+      'a circle from `predict`.'
+    )
+  for what, bad in (
+    ('a number that is not finite', ~np.isfinite(construction).all(axis=1)),
+    ('a negative radius', construction[:, 2] < 0),
+  ):
+    if bad.any():
+      circle = int(np.argmax(bad))
+      x, y, radius = construction[circle]
+      raise Refused(
+        f'Circle {circle} of the packing has {what}: (x, y, radius) = '
+        f'({x:g}, {y:g}, {radius:g}). Return finite centres and radii of at least 0 from `predict`.'
+      )
