@@ -30,10 +30,10 @@ class CmaEs(Sampling):
   title: ClassVar[str] = 'cma_es'
 
   def __post_init__(self) -> None:
-    if self.startup < 0 or self.population < 0 or self.population == 1:
+    if self.startup < 0 or (self.population < 4 and self.population != 0):
       raise ValueError(
         f'startup is {self.startup} and population is {self.population}; startup must be at least '
-        f'0, population at least 2, or 0 for the default.'
+        f'0, population at least 4, or 0 for the default.'
       )
 
   def sampler(self, seed: int) -> optuna.samplers.BaseSampler:

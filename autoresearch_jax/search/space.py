@@ -24,6 +24,7 @@ import dataclasses
 import functools
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
@@ -149,7 +150,9 @@ def describe(space: Iterable[Dimension]) -> str:
 def constants(text: str) -> tuple[Constant, ...]:
   """All constants whatever their type, in the order of the file; none where it does not parse."""
   try:
-    body = ast.parse(text).body
+    with warnings.catch_warnings():  # of the program's own, such as an unknown escape
+      warnings.simplefilter('ignore')
+      body = ast.parse(text).body
   except (SyntaxError, ValueError, RecursionError):
     return ()
   data = text.encode()

@@ -24,7 +24,7 @@ SAMPLERS = [
   ('tpe', {'startup': 3, 'multivariate': False, 'liar': False}),
   ('cma_es', {'population': 4}),
   ('cma_es', {'population': 4, 'margin': True}),
-  *([('gp', {'startup': 3})] if HAS_TORCH else []),
+  *([('gp', {'startup': 8})] if HAS_TORCH else []),
 ]
 WRAPPERS = []
 STRATEGY_CASES = [*SIMPLE, *TREES, *POPULATIONS, *SAMPLERS, *WRAPPERS]
