@@ -10,8 +10,12 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_run import Arithmetic, run
 
 from autoresearch_jax import types
+from autoresearch_jax.acceptance.noise import Noise
+from autoresearch_jax.history import replay
+from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.search import STRATEGIES, sampling
 from autoresearch_jax.search.sampling import Add, Ask, SamplingState, Tell
 from autoresearch_jax.search.space import Range
@@ -300,3 +304,19 @@ def test_a_run_without_a_sampler_does_not_import_optuna():
     'STRATEGIES.make("greedy"); sys.exit("optuna" in sys.modules)'
   )
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+@every_sampler
+def test_a_run_is_resumed_and_replayed_byte_for_byte(name, tmp_path):
+  """The real loop, three trials at once, two sessions, the second without what the first knew."""
+  strategy = make(name, space={'X': {'low': -4, 'high': 4}, 'Y': {'low': -4, 'high': 4}})
+  for trials in (8, 16):
+    sampling._remembered.clear()
+    live = run(tmp_path, trials, strategy=strategy, executor=Arithmetic(slots=3))
+  sampling._remembered.clear()
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    _, states = replay(ledger.records(), strategy, Noise())
+  assert states.encoded() == live.states.encoded()
+  assert len(live.history.trials) == 16
+  statuses = {trial.result.status for trial in live.history.trials.values()}
+  assert types.Status.OK in statuses and len(statuses) > 1
