@@ -216,7 +216,8 @@ class _Study:
 
   def __init__(self, strategy: Sampling, start: Program):
     self.strategy, self.start, self.log = strategy, start, ()
-    self.distributions = {d.name: _distribution(d) for d in strategy.dimensions(start)}
+    self.space = strategy.dimensions(start)
+    self.distributions = {d.name: _distribution(d) for d in self.space}
     with _quiet():
       self.study = optuna.create_study(direction='maximize', study_name='search')
 
@@ -224,7 +225,8 @@ class _Study:
     with _quiet():
       self.study.sampler = self.strategy.sampler(seed)
       trial = self.study.ask(self.distributions)
-    entry = Ask(trial.number, seed, tuple(trial.params[name] for name in self.distributions))
+    values = tuple(_value(d, trial.params[d.name]) for d in self.space)
+    entry = Ask(trial.number, seed, values)
     self.log = (*self.log, entry)
     return entry
 
@@ -238,7 +240,8 @@ class _Study:
         )
       return
     if isinstance(entry, Add):
-      params = dict(zip(self.distributions, entry.values, strict=True))
+      pairs = zip(self.space, entry.values, strict=True)
+      params = {d.name: _parameter(d, value) for d, value in pairs}
       self.study.add_trial(
         optuna.trial.create_trial(
           params=params, distributions=self.distributions, value=entry.score
@@ -279,10 +282,19 @@ def _remember(study: _Study) -> None:
 def _distribution(dimension: Dimension) -> BaseDistribution:
   if dimension.choices:
     return CategoricalDistribution(dimension.choices)
-  low, high = dimension.low, dimension.high
+  low, high = (_parameter(dimension, bound) for bound in (dimension.low, dimension.high))
   if isinstance(low, int) and isinstance(high, int):
     return IntDistribution(low, high, log=dimension.log)
-  return FloatDistribution(low, high, log=dimension.log)
+  return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _parameter(dimension: Dimension, value: Value) -> Value:
+  """What Optuna has for the value of a constant: the exponent of a power of two."""
+  return int(value).bit_length() - 1 if dimension.powers else value
+
+
+def _value(dimension: Dimension, parameter: Value) -> Value:
+  return 2 ** int(parameter) if dimension.powers else parameter
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ Where a range comes from, the first that there is:
 - the constant's comment, such as `# in [-5, 5]` or `# in [1e-5, 0.1], log`;
 - its value v (derived, a guess: `describe` shows it before a night is spent on it):
 
-    int above 0                               log, v / 4 to 4 v
+    int that is 16, 32, 64, ...               powers of two, v / 4 to 4 v
+    other int above 0                         log, v / 4 to 4 v
     float above 0                             log, v / 10 to 10 v
-    float in (0, 1], named a share (SHARES)   linear, 0 to 1
+    float in [0.1, 1], named a share (SHARES) linear, 0 to 1
     float in [0.75, 1), a decay or momentum   linear, ten times v's distance to 1, to a tenth of it
     zero                                      linear, 0 to 1
     below 0                                   linear, 2 v to -2 v
@@ -42,24 +43,29 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
   """What one constant may be. Nothing set: the range that its comment states or its value implies.
 
   low, high: both included, given together. log: whether steps are factors. choices: a list of
-  values instead of a range. int: whether only whole numbers; by default as in the program.
+  values instead of a range. powers: whether only powers of two, for sizes that a device likes. int:
+  whether only whole numbers; by default as in the program.
   """
 
   low: float | None = None
   high: float | None = None
   log: bool = False
   choices: tuple[Value, ...] = ()
+  powers: bool = False
   int: bool | None = None
 
   def __post_init__(self) -> None:
     if (self.low is None) != (self.high is None):
       raise ValueError('a range needs both low and high, or neither')
-    if self.choices and (self.low is not None or self.log or self.int is not None):
-      raise ValueError('choices stand alone: leave out low, high, log and int')
+    ranged = self.low is not None or self.log or self.powers or self.int is not None
+    if self.choices and ranged:
+      raise ValueError('choices stand alone: leave out low, high, log, powers and int')
     if len(set(map(repr, self.choices))) < len(self.choices):
       raise ValueError(f'choices are {self.choices}; each may be there once')
     if self.low is not None and self.high is not None:
       _require_range(self.low, self.high, self.log)
+      if self.powers and not (_is_power(self.low) and _is_power(self.high)):
+        raise ValueError(f'low is {self.low:g} and high is {self.high:g}; with powers both must be')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Dimension:
   high: int | float = 0
   log: bool = False
   choices: tuple[Value, ...] = ()
+  powers: bool = False
 
   @property
   def integer(self) -> bool:
@@ -95,7 +102,7 @@ class Dimension:
       return any(value == c and type(value) is type(c) for c in self.choices)
     if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
       return False
-    return self.low <= value <= self.high
+    return self.low <= value <= self.high and (not self.powers or _is_power(value))
 
 
 def space_of(
@@ -201,19 +208,18 @@ def _dimension(constant: Constant, given: Range) -> Dimension:
   name, value = constant.name, constant.value
   if given.choices:
     return Dimension(name, value, 'given', choices=given.choices)
-  low, high, log = given.low, given.high, given.log
-  origin: Literal['given', 'stated', 'derived'] = 'given'
-  if low is None or high is None:
-    low, high, log, origin = _stated(constant) or (*derived(name, value), 'derived')
-  integer = isinstance(value, int) if given.int is None else given.int
-  if integer:
+  if given.low is not None and given.high is not None:
+    low, high, log, powers, origin = given.low, given.high, given.log, given.powers, 'given'
+  else:
+    low, high, log, powers, origin = _stated(constant) or (*derived(name, value), 'derived')
+  if powers or (isinstance(value, int) if given.int is None else given.int):
     low, high = math.ceil(low), math.floor(high)
     _require_range(low, high, log)
-    return Dimension(name, value, origin, low, high, log)
+    return Dimension(name, value, origin, low, high, log, powers=powers)
   return Dimension(name, value, origin, float(low), float(high), log)
 
 
-def _stated(constant: Constant) -> tuple[float, float, bool, Literal['stated']] | None:
+def _stated(constant: Constant) -> tuple[float, float, bool, bool, Literal['stated']] | None:
   match = _STATED.search(constant.rest)
   if match is None:
     return None
@@ -222,21 +228,26 @@ def _stated(constant: Constant) -> tuple[float, float, bool, Literal['stated']] 
     _require_range(low, high, log)
   except ValueError as error:
     raise ValueError(f'The comment of {constant.name} states a range: {error}.') from None
-  return low, high, log, 'stated'
+  return low, high, log, False, 'stated'
 
 
-def derived(name: str, value: int | float) -> tuple[float, float, bool]:
-  """(low, high, log) by the table above."""
+def derived(name: str, value: int | float) -> tuple[float, float, bool, bool]:
+  """(low, high, log, powers) by the table above."""
   if value < 0:
-    return 2 * value, -2 * value, False
+    return 2 * value, -2 * value, False, False
   share = isinstance(value, float) and any(word in name for word in SHARES)
-  if value == 0 or (share and value <= 1):
-    return 0, 1, False
+  if value == 0 or (share and 0.1 <= value <= 1):
+    return 0, 1, False, False
   if isinstance(value, int):
-    return max(1, value // 4), 4 * value, True
+    powers = value >= 16 and _is_power(value)
+    return max(1, value // 4), 4 * value, not powers, powers
   if 0.75 <= value < 1:
-    return max(0.0, 1 - 10 * (1 - value)), 1 - (1 - value) / 10, False
-  return value / 10, value * 10, True
+    return max(0.0, 1 - 10 * (1 - value)), 1 - (1 - value) / 10, False, False
+  return value / 10, value * 10, True, False
+
+
+def _is_power(value: float) -> bool:
+  return value >= 1 and int(value) == value and int(value).bit_count() == 1
 
 
 def _is_number(value: Any) -> bool:
@@ -271,4 +282,6 @@ def _range(dimension: Dimension) -> str:
   if dimension.choices:
     return 'one of ' + ', '.join(map(repr, dimension.choices))
   words = f'{dimension.low:.6g} to {dimension.high:.6g}'
+  if dimension.powers:
+    return words + ', powers of two'
   return words + (', log' if dimension.log else '') + (', whole' if dimension.integer else '')

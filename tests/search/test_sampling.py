@@ -259,6 +259,20 @@ def test_choices_are_chosen_from(name):
   assert seen == {'"x"', "'y'"}
 
 
+@every_sampler
+def test_a_size_is_sampled_by_its_exponent_and_told_back(name):
+  start = program('SIZE = 64\n')
+  strategy, seen = make(name), set()
+  state = strategy.tell(strategy.init(OBJECTIVE), trial(0, start, 1.0))
+  assert state.log[0].values == (64,)
+  for number in range(1, 12):
+    edited, state = asked(strategy, state, number)
+    seen.add(int(edited.text().split()[2]))
+    state = strategy.tell(state, trial(number, edited, 1.0 + number))
+  assert len(seen) > 2 and seen <= {16, 32, 64, 128, 256}
+  assert sum(isinstance(entry, Tell) for entry in state.log) == 11
+
+
 def test_the_option_file_names_whose_constants_they_are():
   strategy = make('tpe', file='notes.py')
   edited, _ = asked(strategy, begun(strategy), 1)

@@ -114,13 +114,25 @@ def test_any_text_around_the_literals_survives(lines, end, mark):
     ('WARMDOWN_RATIO', 0.5, 0, 1, False),
     ('DROPOUT_RATE', 0.0, 0, 1, False),
     ('LR_FRAC', 4.0, 0.4, 40.0, True),  # above 1, so no share
+    ('LR_FRAC', 0.01, 0.001, 0.1, True),  # nobody looks for 0.01 between 0 and 1
     ('BETA2', 0.95, 0.5, 0.995, False),
     ('BETA1', 0.8, 0, 0.98, False),
     ('SHIFT', -1.5, -3.0, 3.0, False),
   ],
 )
 def test_a_range_is_derived_from_the_value(name, value, low, high, log):
-  assert derived(name, value) == (pytest.approx(low), pytest.approx(high), log)
+  assert derived(name, value) == (pytest.approx(low), pytest.approx(high), log, False)
+
+
+def test_sizes_stay_powers_of_two():
+  (size,) = space_of('BATCH_SIZE = 64\n', {})
+  assert (size.low, size.high, size.powers) == (16, 256, True)
+  assert [v for v in range(300) if size.holds(v)] == [16, 32, 64, 128, 256]
+  assert describe([size]) == 'BATCH_SIZE = 64: 16 to 256, powers of two (derived)'
+  (depth,) = space_of('DEPTH = 8\n', {})
+  assert not depth.powers
+  (depth,) = space_of('DEPTH = 8\n', {'DEPTH': Range(2, 16, powers=True)})
+  assert [v for v in range(30) if depth.holds(v)] == [2, 4, 8, 16]
 
 
 @given(st.one_of(st.integers(-(2**40), 2**40), st.floats(-1e280, 1e280)))
@@ -202,6 +214,7 @@ def test_a_file_without_numbers_and_a_comment_that_makes_no_range_are_named():
     ({'low': 0, 'high': 1, 'log': True}, 'with log it must be above 0'),
     ({'choices': [1], 'low': 0, 'high': 1}, 'choices stand alone'),
     ({'choices': [1, 1]}, 'each may be there once'),
+    ({'low': 3, 'high': 8, 'powers': True}, 'low is 3 and high is 8; with powers'),
     ({'lowest': 1}, 'unknown field `lowest`'),
   ],
 )
