@@ -3,10 +3,8 @@
 Source: Optuna (Akiba et al., 2019, arXiv 1907.10902), used as it is. No parent is chosen: every
 proposal carries an edit, the start's program with other constants (see `space`).
 
-The state is a log of what was asked and told. The Optuna study is a pure function of it: each ask
-is answered by a sampler seeded with the number that this ask drew, so a study rebuilt from the log
-is the one that lived, CMA-ES's optimizer (which Optuna keeps in the trials) included. The last few
-studies are remembered, so that a run pays for its newest entries only.
+The state is a log of what was asked and told, of which the Optuna study is a pure function (see
+`study`); what is random in an ask comes from a seed that the ask drew.
 
 What is told of which trial:
 - Trial 0 is the first completed trial of the study, with the program's own constants, and so is
@@ -20,22 +18,11 @@ What is told of which trial:
 - A duplicate has the score of the trial that it repeats; what was cancelled has none.
 """
 
-import contextlib
 import dataclasses
-import warnings
-from collections.abc import Iterator
 from typing import ClassVar
 
-import msgspec
 import numpy as np
 import optuna
-from optuna.distributions import (
-  BaseDistribution,
-  CategoricalDistribution,
-  FloatDistribution,
-  IntDistribution,
-)
-from optuna.trial import TrialState
 
 from autoresearch_jax.search.archive import NONE, score_of
 from autoresearch_jax.search.space import (
@@ -47,6 +34,7 @@ from autoresearch_jax.search.space import (
   space_of,
   with_values,
 )
+from autoresearch_jax.search.study import Add, Ask, Log, Tell, remember, replayed
 from autoresearch_jax.types import (
   Edit,
   Hypothesis,
@@ -58,36 +46,7 @@ from autoresearch_jax.types import (
   Trial,
 )
 
-REMEMBERED = 8  # studies: as many runs can take turns in one process without replaying
 SHOWN = 6  # constants in the line that describes an edit
-
-
-class Ask(msgspec.Struct, frozen=True, tag='ask'):
-  """The study's trial `number`, answered with the sampler's `seed` by these values."""
-
-  number: int
-  seed: int
-  values: tuple[Value, ...]
-
-
-class Tell(msgspec.Struct, frozen=True, tag='tell'):
-  """The result of ask `number`: this run's trial id and score; None: it says nothing."""
-
-  number: int
-  trial: int
-  score: float | None
-
-
-class Add(msgspec.Struct, frozen=True, tag='add'):
-  """A completed trial that was never asked for; it becomes the study's trial `number`."""
-
-  number: int
-  trial: int
-  score: float
-  values: tuple[Value, ...]
-
-
-Log = tuple[Ask | Tell | Add, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,9 +90,9 @@ class Sampling:
     if state.start is None:
       return Proposal(Operation.DRAFT, guidance='tuning'), state
     seed = int(rng.integers(2**31 - 1))
-    study = _replayed(self, state.start, state.log)
+    study = replayed(self, self.dimensions(state.start), state.log)
     entry = study.ask(seed)
-    _remember(study)
+    remember(study)
     edit = self._edit(state.start, entry.values)
     proposal = Proposal(Operation.IMPROVE, parents=(state.root,), edit=edit)
     return proposal, dataclasses.replace(state, log=(*state.log, entry))
@@ -209,105 +168,6 @@ def _score(state: SamplingState, trial: Trial) -> float | None:
   if trial.result.status is Status.DUPLICATE:
     return scores.get(trial.result.duplicate_of if trial.result.duplicate_of is not None else NONE)
   return min(scores.values(), default=None)
-
-
-class _Study:
-  """An Optuna study that went through `log`. Mutable, so only `_replayed` hands it out."""
-
-  def __init__(self, strategy: Sampling, start: Program):
-    self.strategy, self.start, self.log = strategy, start, ()
-    self.space = strategy.dimensions(start)
-    self.distributions = {d.name: _distribution(d) for d in self.space}
-    with _quiet():
-      self.study = optuna.create_study(direction='maximize', study_name='search')
-
-  def ask(self, seed: int) -> Ask:
-    with _quiet():
-      self.study.sampler = self.strategy.sampler(seed)
-      trial = self.study.ask(self.distributions)
-    values = tuple(_value(d, trial.params[d.name]) for d in self.space)
-    entry = Ask(trial.number, seed, values)
-    self.log = (*self.log, entry)
-    return entry
-
-  def take(self, entry: Ask | Tell | Add) -> None:
-    """Raises RuntimeError when the sampler does not answer as it did."""
-    if isinstance(entry, Ask):
-      if self.ask(entry.seed) != entry:
-        raise RuntimeError(
-          f'Optuna {optuna.__version__} answers ask {entry.number} of {self.strategy.title} '
-          f'otherwise than the log says; use the version that wrote it.'
-        )
-      return
-    if isinstance(entry, Add):
-      pairs = zip(self.space, entry.values, strict=True)
-      params = {d.name: _parameter(d, value) for d, value in pairs}
-      self.study.add_trial(
-        optuna.trial.create_trial(
-          params=params, distributions=self.distributions, value=entry.score
-        )
-      )
-    elif entry.score is None:
-      self.study.tell(entry.number, state=TrialState.FAIL)
-    else:
-      self.study.tell(entry.number, entry.score)
-    self.log = (*self.log, entry)
-
-
-_remembered: list[_Study] = []  # a memo of a pure function: it changes the time, never the answer
-
-
-def _replayed(strategy: Sampling, start: Program, log: Log) -> _Study:
-  """A study that went through `log`, from the longest part of it that is remembered."""
-  fitting = [
-    s
-    for s in _remembered
-    if s.log == log[: len(s.log)] and s.strategy == strategy and s.start == start
-  ]
-  study = max(fitting, key=lambda s: len(s.log), default=None)
-  if study is None:
-    study = _Study(strategy, start)
-  else:
-    _remembered.remove(study)
-  for entry in log[len(study.log) :]:
-    study.take(entry)
-  return study
-
-
-def _remember(study: _Study) -> None:
-  _remembered.append(study)
-  del _remembered[:-REMEMBERED]
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-  if dimension.choices:
-    return CategoricalDistribution(dimension.choices)
-  low, high = (_parameter(dimension, bound) for bound in (dimension.low, dimension.high))
-  if isinstance(low, int) and isinstance(high, int):
-    return IntDistribution(low, high, log=dimension.log)
-  return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-
-
-def _parameter(dimension: Dimension, value: Value) -> Value:
-  """What Optuna has for the value of a constant: the exponent of a power of two."""
-  return int(value).bit_length() - 1 if dimension.powers else value
-
-
-def _value(dimension: Dimension, parameter: Value) -> Value:
-  return 2 ** int(parameter) if dimension.powers else parameter
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Without Optuna's line for every new study and its warnings that a sampler is experimental."""
-  verbosity = optuna.logging.get_verbosity()
-  optuna.logging.set_verbosity(optuna.logging.ERROR)
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
-      yield
-  finally:
-    optuna.logging.set_verbosity(verbosity)
 
 
 def _short(value: Value) -> str:

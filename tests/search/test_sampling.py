@@ -16,9 +16,10 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.history import replay
 from autoresearch_jax.ledger import Ledger
-from autoresearch_jax.search import STRATEGIES, sampling
-from autoresearch_jax.search.sampling import Add, Ask, SamplingState, Tell
+from autoresearch_jax.search import STRATEGIES, study
+from autoresearch_jax.search.sampling import SamplingState
 from autoresearch_jax.search.space import Range
+from autoresearch_jax.search.study import Add, Ask, Tell
 
 TEXT = 'DEPTH = 4\nRATE = 0.01  # in [0.0001, 1.0], log\nNAME = "x"\nBETAS = (0.9, 0.99)\n'
 START = types.Program((('model.py', TEXT), ('notes.py', 'SIZE = 3\n')), 'model.py')
@@ -130,7 +131,7 @@ def test_a_study_rebuilt_from_json_goes_on_as_the_one_that_lived(name, outcomes)
       value, status = (loss(params_of(edited)), OK) if outcome == 'ok' else (None, OOM)
       state = strategy.tell(state, trial(number, edited, value, status))
   live, after = asked(strategy, state, 99)
-  sampling._remembered.clear()
+  study._remembered.clear()
   read = types.from_json(types.to_json(state), SamplingState)
   assert read == state
   assert asked(strategy, read, 99) == (live, after)
@@ -152,9 +153,17 @@ def test_an_old_state_is_asked_again_as_if_nothing_had_come_after(name):
 
 def test_no_more_studies_are_remembered_than_it_says():
   strategy = make('tpe')
-  for value in range(2 * sampling.REMEMBERED):
+  for value in range(2 * study.REMEMBERED):
     asked(strategy, begun(strategy, float(value)), 1)
-  assert len(sampling._remembered) == sampling.REMEMBERED
+  assert len(study._remembered) == study.REMEMBERED
+
+
+def test_studies_of_equal_numbers_of_other_types_are_not_taken_for_each_other():
+  strategy = make('tpe', space={'X': {'low': 1, 'high': 9}})
+  for text, kind in (('X = 4\n', int), ('X = 4.0\n', float)) * 2:
+    state = strategy.tell(strategy.init(OBJECTIVE), trial(0, program(text), 1.0))
+    edited, state = asked(strategy, state, 1)
+    assert type(state.log[-1].values[0]) is kind
 
 
 def test_another_answer_than_the_log_has_is_not_passed_over():
@@ -325,9 +334,9 @@ def test_a_run_is_resumed_and_replayed_byte_for_byte(name, tmp_path):
   """The real loop, three trials at once, two sessions, the second without what the first knew."""
   strategy = make(name, space={'X': {'low': -4, 'high': 4}, 'Y': {'low': -4, 'high': 4}})
   for trials in (8, 16):
-    sampling._remembered.clear()
+    study._remembered.clear()
     live = run(tmp_path, trials, strategy=strategy, executor=Arithmetic(slots=3))
-  sampling._remembered.clear()
+  study._remembered.clear()
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     _, states = replay(ledger.records(), strategy, Noise())
   assert states.encoded() == live.states.encoded()
