@@ -150,11 +150,13 @@ def _entry(state: SamplingState, trial: Trial, values: tuple[Value, ...]) -> Tel
   asks = [e for e in state.log if isinstance(e, Ask)]
   told = {e.number for e in state.log if isinstance(e, Tell)}
   waiting = [e.number for e in asks if e.values == values and e.number not in told]
-  if waiting and trial.proposal.operation not in (Operation.REPLICATE, Operation.PROMOTE):
+  repeats = trial.proposal.operation in (Operation.REPLICATE, Operation.PROMOTE)
+  if waiting and not repeats:
     return Tell(waiting[0], trial.id, score)
-  if score is None or trial.proposal.fidelity < 1:
+  failed_again = repeats and trial.result.status is not Status.OK
+  if score is None or trial.proposal.fidelity < 1 or failed_again:
     return None
-  return Add(sum(not isinstance(e, Tell) for e in state.log), trial.id, score, values)
+  return Add(len(asks) + sum(isinstance(e, Add) for e in state.log), trial.id, score, values)
 
 
 def _score(state: SamplingState, trial: Trial) -> float | None:

@@ -162,7 +162,7 @@ def test_studies_of_equal_numbers_of_other_types_are_not_taken_for_each_other():
   strategy = make('tpe', space={'X': {'low': 1, 'high': 9}})
   for text, kind in (('X = 4\n', int), ('X = 4.0\n', float)) * 2:
     state = strategy.tell(strategy.init(OBJECTIVE), trial(0, program(text), 1.0))
-    edited, state = asked(strategy, state, 1)
+    _, state = asked(strategy, state, 1)
     assert type(state.log[-1].values[0]) is kind
 
 
@@ -245,6 +245,8 @@ def test_trials_of_others_count_when_only_constants_of_the_space_differ():
     assert strategy.tell(state, trial(3, other, 1.0)) == state
   assert strategy.tell(state, trial(3, tuned, 1.0, fidelity=0.5)) == state
   assert strategy.tell(state, trial(3, tuned, None, types.Status.CANCELLED)) == state
+  again = trial(3, tuned, None, OOM, operation=types.Operation.REPLICATE)
+  assert strategy.tell(state, again) == state  # the program has its score already
 
 
 def test_a_start_outside_the_space_is_no_trial_of_the_study():
