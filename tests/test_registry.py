@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
+from autoresearch_jax import types
 from autoresearch_jax.registry import Registry
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.testing.strategies import play
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,3 +80,53 @@ def test_one_file_with_one_line_is_found(room):
 def test_an_unknown_name_lists_the_whole_room(room):
   with pytest.raises(ValueError, match="no thing 'other'; there are: cousin, quick"):
     room.THINGS.get('other')
+
+
+STRATEGY = """
+import dataclasses
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.types import Operation, Proposal
+
+{decorator}
+@dataclasses.dataclass(frozen=True)
+class Last:
+  context: int = 3
+
+  def init(self, objective):
+    return ()
+
+  def ask(self, state, rng):
+    return Proposal(Operation.IMPROVE, state[-1:], context=state[-self.context :]), state
+
+  def tell(self, state, trial):
+    return (*state, trial.id)
+"""
+
+
+@pytest.mark.parametrize('decorator', ['', '@STRATEGIES.register("last")'])
+def test_a_strategy_of_an_installed_package_is_found_by_its_entry_point(
+  tmp_path, monkeypatch, decorator
+):
+  """An installed package is a folder on the path with its dist-info; this is a real one."""
+  (tmp_path / 'package_of_test.py').write_text(STRATEGY.format(decorator=decorator))
+  info = tmp_path / 'package_of_test-1.0.dist-info'
+  info.mkdir()
+  (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: package-of-test\nVersion: 1.0\n')
+  (info / 'entry_points.txt').write_text(
+    '[autoresearch_jax.strategy]\nlast = package_of_test:Last\n'
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  try:
+    assert 'last' in STRATEGIES.names()
+    made = STRATEGIES.make('last', {'context': 2})
+    assert type(made).__module__ == 'package_of_test'
+    assert made == STRATEGIES.make('last', {'context': 2})
+    proposals, state = play(made, [(types.Status.OK, True, 1.0)] * 5)
+    assert proposals[-1].context == state[-3:-1]
+    with pytest.raises(ValueError, match="strategy 'last' has no option 'size'; it has: context"):
+      STRATEGIES.make('last', {'size': 2})
+  finally:
+    sys.modules.pop('package_of_test', None)
+    STRATEGIES._classes.pop('last', None)
+  monkeypatch.undo()
+  assert 'last' not in STRATEGIES.names()

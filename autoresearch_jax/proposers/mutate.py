@@ -3,18 +3,26 @@
 It needs no key, no network and no model. What can be edited is found in the program's syntax
 tree (`edits/`); how often each edit is tried is data there. Trials that the strategy shows
 (`proposal.context`) shift the odds: what was kept is tried again, what was discarded less often.
+
+What a proposal asks for beyond an improvement, as far as the programs allow it (else the edit is
+an ordinary one): a merge takes constants of the second parent; a repair puts a constant of the
+failing program back to its own parent's value, or halfway; guidance `ablation` puts one back to the
+start's, `tuning` moves constants only, `creative` changes structure only, `rewrite` makes two or
+three edits at once.
 """
 
 import ast
 import collections
 import dataclasses
 import functools
+import math
+from collections.abc import Sequence
 
 import libcst as cst
 import numpy as np
 
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
-from autoresearch_jax.proposers.edits import Move, Rewrite, Sizes, constants, structure
+from autoresearch_jax.proposers.edits import Kind, Move, Sizes, constants, crossover, structure
 from autoresearch_jax.proposers.edits.catalogue import CATALOGUE
 from autoresearch_jax.proposers.edits.source import Source
 from autoresearch_jax.types import Decision, Edit, Hypothesis, Program, Proposal
@@ -23,7 +31,13 @@ from autoresearch_jax.types import Decision, Edit, Hypothesis, Program, Proposal
 # the same way, the way back is not; a crash says more than a score that was not better.
 KEPT, OPPOSITE, DISCARDED, CRASHED = 2.0, 0.5, 0.6, 0.4
 LEAST, MOST = 0.1, 5.0
+FURTHER_TRIES = 10  # draws for the second and third edit of a rewrite
 OPPOSITES = {'up': 'down', 'down': 'up'}
+# What a word of guidance leaves of the moves.
+KINDS: dict[str, tuple[Kind, ...]] = {
+  'tuning': ('constant', 'coupled'),
+  'creative': ('structure',),
+}
 
 
 @PROPOSERS.register('mutate')
@@ -55,8 +69,10 @@ class Mutate:
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """A random edit that was not tried. Raises NothingToPropose."""
-    program = context.parents[0]
-    offered = self._moves(program, context)
+    for edit in crossover.borrowed(proposal, context, rng):
+      if _is_new(edit.program, context):
+        return edit
+    offered = self._moves(context.parents[0], proposal, context)
     if not offered:
       raise NothingToPropose(
         f'None of {", ".join(context.editable)} has a constant in ALL_CAPS or a structure '
@@ -65,17 +81,39 @@ class Mutate:
     odds = self._odds([move for _, move in offered], proposal, context)
     for _ in range(self.tries):
       name, move = offered[rng.choice(len(offered), p=odds)]
-      rewrite = move.make(rng)
-      changed = None if rewrite is None else program.with_text(rewrite.text, name)
-      if rewrite and changed and self._is_new(changed, program, rewrite, context):
-        return Edit(changed, rewrite.description, _hypothesis(move, proposal, context))
+      made = _made(context.parents[0], name, move, rng)
+      if made and proposal.guidance == 'rewrite':
+        made = self._continued(made, proposal, context, rng)
+      if made and _is_new(made.program, context):
+        return made.edit(proposal, context)
     raise NothingToPropose(
       f'{self.tries} random edits gave no program that was not tried before '
       f'({len(context.tried)} were).'
     )
 
-  def _moves(self, program: Program, context: Context) -> list[tuple[str, Move]]:
-    """(file, move) for all that the editable files offer, in the order of the files."""
+  def _continued(
+    self, made: '_Made', proposal: Proposal, context: Context, rng: np.random.Generator
+  ) -> '_Made':
+    """With one or two further edits of other kinds, as far as the program offers them."""
+    wanted = int(rng.integers(2, 4))
+    for _ in range(FURTHER_TRIES):
+      done = {move.key for move in made.moves}
+      offered = [o for o in self._moves(made.program, proposal, context) if o[1].key not in done]
+      if len(made.moves) == wanted or not offered:
+        break
+      odds = self._odds([move for _, move in offered], proposal, context)
+      name, move = offered[rng.choice(len(offered), p=odds)]
+      further = _made(made.program, name, move, rng)
+      made = made.then(further) if further else made
+    return made
+
+  def _moves(
+    self, program: Program, proposal: Proposal, context: Context
+  ) -> list[tuple[str, Move]]:
+    """(file, move) for all that the editable files offer, in the order of the files.
+
+    Guidance leaves some out, unless none would be left.
+    """
     sizes = Sizes(self.smallest_factor, self.largest_factor)
     found = []
     for name, text in program.files:
@@ -87,7 +125,7 @@ class Mutate:
         found += [
           (name, m) for m in (*constants.moves(source, sizes), *structure.moves(source, CATALOGUE))
         ]
-    return found
+    return [(n, m) for n, m in found if m.kind in KINDS.get(proposal.guidance, (m.kind,))] or found
 
   def _odds(self, moves: list[Move], proposal: Proposal, context: Context) -> np.ndarray:
     """Probability of each move: its kind's share, divided by weights and by what was learnt."""
@@ -104,9 +142,36 @@ class Mutate:
       odds = weights
     return odds / odds.sum()
 
-  def _is_new(self, changed: Program, program: Program, rewrite: Rewrite, context: Context) -> bool:
-    tried = changed.digest in context.tried or changed.digest == program.digest
-    return not tried and _parses(rewrite.text)
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+  """A program after one or more moves."""
+
+  program: Program
+  moves: tuple[Move, ...]
+  descriptions: tuple[str, ...]
+
+  def then(self, further: '_Made') -> '_Made':
+    return _Made(
+      further.program, self.moves + further.moves, self.descriptions + further.descriptions
+    )
+
+  def edit(self, proposal: Proposal, context: Context) -> Edit:
+    return Edit(
+      self.program, '; '.join(self.descriptions), _hypothesis(self.moves, proposal, context)
+    )
+
+
+def _made(program: Program, name: str, move: Move, rng: np.random.Generator) -> _Made | None:
+  """The program after a move; None where nothing valid comes of it."""
+  rewrite = move.make(rng)
+  if rewrite is None or not _parses(rewrite.text):
+    return None
+  return _Made(program.with_text(rewrite.text, name), (move,), (rewrite.description,))
+
+
+def _is_new(program: Program, context: Context) -> bool:
+  return program.digest not in context.tried and program.digest != context.parents[0].digest
 
 
 def _parses(text: str) -> bool:
@@ -142,14 +207,19 @@ def _opposite(key: str) -> str:
   return ' '.join(OPPOSITES.get(word, word) for word in key.split(' '))
 
 
-def _hypothesis(move: Move, proposal: Proposal, context: Context) -> Hypothesis:
-  """The move's belief in the metric's unit, by the parent's value; unknown before it has one."""
+def _hypothesis(moves: Sequence[Move], proposal: Proposal, context: Context) -> Hypothesis:
+  """The moves' belief in the metric's unit, by the parent's value; unknown before it has one.
+
+  Effects add up, and so do the squares of their deviations.
+  """
   parent = context.history.get(proposal.parents[0] if proposal.parents else 0)
   value = parent.metric(context.objective.metric) if parent else None
   known = functools.partial(round, ndigits=6)
+  effect = sum(move.effect for move in moves)
+  uncertainty = math.hypot(*(move.uncertainty for move in moves))
   return Hypothesis(
-    move.claim,
-    (*move.mechanisms, move.key),
-    None if value is None else known(move.effect * abs(value)),
-    None if value is None else known(move.uncertainty * abs(value)),
+    ' '.join(move.claim for move in moves),
+    (*(tag for move in moves for tag in move.mechanisms), '; '.join(move.key for move in moves)),
+    None if value is None else known(effect * abs(value)),
+    None if value is None else known(uncertainty * abs(value)),
   )

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from autoresearch_jax import types
 from autoresearch_jax.problems.start import PROGRAMS, with_constants
 from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.proposers.edits import Sizes, constants, structure
+from autoresearch_jax.proposers.edits.catalogue import CATALOGUE
+from autoresearch_jax.proposers.edits.source import Source
 from autoresearch_jax.proposers.mutate import Mutate
 
 OBJECTIVE = types.Objective('val_bpb', 'minimize')
@@ -189,3 +192,95 @@ def test_when_all_was_tried_it_says_so():
 def test_options_that_cannot_work_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
     Mutate(**options)
+
+
+_CLAIM = types.Hypothesis('A claim.')
+
+
+def programs(*texts):
+  return [types.Program((('model.py', text),), 'model.py') for text in texts]
+
+
+def asked_for(parents, operation=types.Operation.IMPROVE, guidance='', start=None, seeds=12):
+  """Edits of the first parent for one proposal, with as many generators; trial 0 is the start."""
+  known = [*parents, *([start] if start else [])]
+  history = {0: trial(0, types.Edit(start, '', _CLAIM), types.Decision.KEEP)} if start else {}
+  tried = frozenset(program.digest for program in known)
+  context = Context(tuple(parents), history, ('model.py',), OBJECTIVE, MLP_SPEC, tried)
+  proposal = types.Proposal(operation, tuple(range(1, 1 + len(parents))), guidance=guidance)
+  return [Mutate().propose(proposal, context, np.random.default_rng(s)) for s in range(seeds)]
+
+
+TWO = 'RATE = 0.5\nSIZE = 4\nprint(RATE, SIZE)\n'
+
+
+def test_a_merge_crosses_constants_and_is_new():
+  other = TWO.replace('0.5', '0.1').replace('4', '8')
+  edits = asked_for(programs(TWO, other), types.Operation.MERGE)
+  assert {e.program.text() for e in edits} == {TWO.replace('0.5', '0.1'), TWO.replace('4', '8')}
+
+
+@pytest.mark.parametrize('other', [TWO, TWO.replace('0.5', '0.1'), 'RATE = (\n'])
+def test_a_merge_that_has_nothing_to_take_is_an_ordinary_edit(other):
+  """The same constants; one, which would give the second parent; a file that does not parse."""
+  for edit in asked_for(programs(TWO, other), types.Operation.MERGE, seeds=5):
+    assert 'merge' not in edit.description
+    assert edit.program.text() not in (TWO, other)
+
+
+def test_a_repair_goes_halfway_back_where_all_the_way_was_tried():
+  failing, good = programs(TWO.replace('0.5', '0.1'), TWO)
+  for edit in asked_for([failing], types.Operation.DEBUG, start=good, seeds=3):
+    assert edit.program.text() == TWO.replace('0.5', '0.3')
+    assert edit.description == 'debug, towards trial 0: RATE 0.1 -> 0.3'
+
+
+def test_tuning_moves_constants_and_creative_edits_change_structure():
+  for guidance, wanted in (('tuning', {'constant', 'coupled'}), ('creative', {'structure'})):
+    source = Source(start('mlp').text())
+    moves = (*constants.moves(source, Sizes()), *structure.moves(source, CATALOGUE))
+    kinds = {move.key: move.kind for move in moves}
+    edits = asked_for([start('mlp')], guidance=guidance)
+    assert {kinds[edit.hypothesis.mechanisms[-1]] for edit in edits} <= wanted
+
+
+def test_a_program_without_structure_known_here_gets_an_ordinary_edit():
+  assert asked_for(programs(TWO), guidance='creative')
+
+
+def test_a_rewrite_makes_two_or_three_edits_at_once():
+  counts = set()
+  for edit in asked_for([start('mlp')], guidance='rewrite'):
+    keys = edit.hypothesis.mechanisms[-1].split('; ')
+    assert len(keys) == len(set(keys)) == len(edit.description.split('; '))
+    assert edit.hypothesis.claim.count('.') >= len(keys)
+    ast.parse(edit.program.text())
+    counts.add(len(keys))
+  assert counts == {2, 3}
+
+
+def test_a_rewrite_never_ends_where_it_began():
+  """Up and down are the only edits of this program."""
+  (one,) = programs('SIZE = 4\nprint(SIZE)\n')
+  assert one not in [edit.program for edit in asked_for([one], guidance='rewrite')]
+
+
+def test_an_ablation_goes_back_to_the_start_or_is_an_ordinary_edit():
+  first, now = programs(TWO, TWO.replace('0.5', '0.1').replace('4', '8'))
+  edits = asked_for([now], guidance='ablation', start=first)
+  assert {e.program.text() for e in edits} == {TWO.replace('4', '8'), TWO.replace('0.5', '0.1')}
+  ordinary = asked_for([first], guidance='ablation', start=first)
+  assert all('ablation' not in edit.description for edit in ordinary)
+
+
+def test_a_gpt_gets_every_kind_of_edit():
+  first = start('gpt')
+  changed, other = (
+    first.with_text(first.text().replace(*values))
+    for values in (('LOGIT_CAP = 15.0', 'LOGIT_CAP = 30.0'), ('DEPTH = 4', 'DEPTH = 6'))
+  )
+  repairs = [(types.Operation.MERGE, ''), (types.Operation.DEBUG, '')]
+  for operation, word in [*repairs, *((types.Operation.IMPROVE, w) for w in types.GUIDANCE)]:
+    (edit,) = asked_for([changed, other], operation, word, first, seeds=1)
+    ast.parse(edit.program.text())
+    assert edit.program not in (first, changed, other)

@@ -1,0 +1,176 @@
+"""What the strategies that sample constants through Optuna share: `tpe`, `cma_es`, `gp`.
+
+Source: Optuna (Akiba et al., 2019, arXiv 1907.10902), used as it is. No parent is chosen: every
+proposal carries an edit, the start's program with other constants (see `space`).
+
+The state is a log of what was asked and told, of which the Optuna study is a pure function (see
+`study`); what is random in an ask comes from a seed that the ask drew.
+
+What is told of which trial:
+- Trial 0 is the first completed trial of the study, with the program's own constants, and so is
+  every trial that nobody asked here for (replications, edits of others), if its program differs
+  from the start in constants of the space alone and it had the whole budget.
+- A failure counts as the worst score so far. A trial marked as failed would be forgotten, and
+  these samplers would ask again for what does not fit in memory. TPE and CMA-ES go by ranks, for
+  which any worst value is the same, and a Gaussian process bears it better than an invented one.
+  Measured on a 5-d sphere whose optimum lies at the edge of a failing region, 20 seeds of 100
+  trials: TPE fails 26 times instead of 47 and ends at 0.014 instead of 0.026 from the optimum.
+- A duplicate has the score of the trial that it repeats; what was cancelled has none.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import optuna
+
+from autoresearch_jax.search.archive import NONE, score_of
+from autoresearch_jax.search.space import (
+  Dimension,
+  Range,
+  Value,
+  constants,
+  skeleton,
+  space_of,
+  with_values,
+)
+from autoresearch_jax.search.study import Add, Ask, Log, Tell, remember, replayed
+from autoresearch_jax.types import (
+  Edit,
+  Hypothesis,
+  Objective,
+  Operation,
+  Program,
+  Proposal,
+  Status,
+  Trial,
+)
+
+SHOWN = 6  # constants in the line that describes an edit
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingState:
+  """root: id of the trial whose program, `start`, the constants are changed in; NONE before it."""
+
+  objective: Objective
+  root: int = NONE
+  start: Program | None = None
+  log: Log = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """space: a Range for each constant to search over; empty: all numbers, with derived ranges.
+
+  file: the one whose constants they are; empty: the program's entry.
+  """
+
+  space: dict[str, Range] = dataclasses.field(default_factory=dict)
+  file: str = ''
+  title: ClassVar[str] = ''
+
+  def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+    """The Optuna sampler that answers one ask."""
+    raise NotImplementedError
+
+  def dimensions(self, program: Program) -> tuple[Dimension, ...]:
+    """The space in this program. Raises ValueError when the options do not fit it."""
+    file = self.file or program.entry
+    names = [name for name, _ in program.files]
+    if file not in names:
+      raise ValueError(f'Option file is {file!r}; the program has: {", ".join(names)}.')
+    return space_of(program.text(file), self.space, file)
+
+  def init(self, objective: Objective) -> SamplingState:
+    return SamplingState(objective)
+
+  def ask(self, state: SamplingState, rng: np.random.Generator) -> tuple[Proposal, SamplingState]:
+    """Before a program is known, an edit of the start's constants by the proposer."""
+    if state.start is None:
+      return Proposal(Operation.DRAFT, guidance='tuning'), state
+    seed = int(rng.integers(2**31 - 1))
+    study = replayed(self, self.dimensions(state.start), state.log)
+    entry = study.ask(seed)
+    remember(study)
+    edit = self._edit(state.start, entry.values)
+    proposal = Proposal(Operation.IMPROVE, parents=(state.root,), edit=edit)
+    return proposal, dataclasses.replace(state, log=(*state.log, entry))
+
+  def tell(self, state: SamplingState, trial: Trial) -> SamplingState:
+    """Raises ValueError when trial 0 has no constants that the options fit."""
+    if state.start is None:
+      state = self._begun(state, trial)
+    values = self._values(state.start, trial.edit.program) if state.start else None
+    if values is None:
+      return state
+    entry = _entry(state, trial, values)
+    return state if entry is None else dataclasses.replace(state, log=(*state.log, entry))
+
+  def _begun(self, state: SamplingState, trial: Trial) -> SamplingState:
+    """With the trial's program as the start; a program without constants is passed over."""
+    try:
+      self.dimensions(trial.edit.program)
+    except ValueError:
+      if trial.id == 0:
+        raise
+      return state
+    return dataclasses.replace(state, root=trial.id, start=trial.edit.program)
+
+  def _values(self, start: Program, program: Program) -> tuple[Value, ...] | None:
+    """The program's constants, in the order of the space; None unless only they are new."""
+    file = self.file or start.entry
+    texts, space = dict(program.files), self.dimensions(start)
+    known = {c.name: c.value for c in constants(texts.get(file, ''))}
+    if not all(d.name in known and d.holds(known[d.name]) for d in space):
+      return None
+    names = [d.name for d in space]
+    before, after = (
+      {**dict(p.files), file: skeleton(p.text(file), names)} for p in (start, program)
+    )
+    return tuple(known[name] for name in names) if before == after else None
+
+  def _edit(self, start: Program, values: tuple[Value, ...]) -> Edit:
+    file, space = self.file or start.entry, self.dimensions(start)
+    new = dict(zip((d.name for d in space), values, strict=True))
+    pairs = zip(space, values, strict=True)
+    moved = [f'{d.name} {_short(d.value)} -> {_short(v)}' for d, v in pairs if d.value != v]
+    more = f' and {len(moved) - SHOWN} more' if len(moved) > SHOWN else ''
+    words = ', '.join(moved[:SHOWN]) + more if moved else 'the constants of the start'
+    return Edit(
+      start.with_text(with_values(start.text(file), new), file),
+      f'{self.title}: {words}',
+      Hypothesis(f'{self.title} expects most of these constants.', ('constants', self.title)),
+    )
+
+
+def _entry(state: SamplingState, trial: Trial, values: tuple[Value, ...]) -> Tell | Add | None:
+  """What the trial adds to the log; None where it says nothing."""
+  score = _score(state, trial)
+  asks = [e for e in state.log if isinstance(e, Ask)]
+  told = {e.number for e in state.log if isinstance(e, Tell)}
+  waiting = [e.number for e in asks if e.values == values and e.number not in told]
+  repeats = trial.proposal.operation in (Operation.REPLICATE, Operation.PROMOTE)
+  if waiting and not repeats:
+    return Tell(waiting[0], trial.id, score)
+  failed_again = repeats and trial.result.status is not Status.OK
+  if score is None or trial.proposal.fidelity < 1 or failed_again:
+    return None
+  return Add(len(asks) + sum(isinstance(e, Add) for e in state.log), trial.id, score, values)
+
+
+def _score(state: SamplingState, trial: Trial) -> float | None:
+  """What the study is told of the trial; see the module."""
+  score = score_of(state.objective, trial)
+  if score is not None:
+    return float(score)  # plain, whatever kind of float was measured
+  if trial.result.status is Status.CANCELLED:
+    return None
+  scores = {e.trial: e.score for e in state.log if not isinstance(e, Ask) and e.score is not None}
+  if trial.result.status is Status.DUPLICATE:
+    return scores.get(trial.result.duplicate_of if trial.result.duplicate_of is not None else NONE)
+  return min(scores.values(), default=None)
+
+
+def _short(value: Value) -> str:
+  return f'{value:.4g}' if isinstance(value, float) else str(value)

@@ -1,0 +1,59 @@
+"""CMA-ES keeps its optimizer across generations, and its options reach Optuna."""
+
+import numpy as np
+import pytest
+
+from autoresearch_jax import types
+from autoresearch_jax.search.cma_es import CmaEs
+
+TEXT = 'A = 0.5  # in [-4, 4]\nB = 0.5  # in [-4, 4]\nC = 3  # in [0, 9]\n'
+START = types.Program((('model.py', TEXT),), 'model.py')
+OPTIMUM = np.array([2.0, -3.0, 7.0])
+
+
+def drawn(strategy, trials):
+  """Values of the constants [trials, 3], each told as its squared distance to OPTIMUM."""
+  state, values = strategy.init(types.Objective('loss', 'minimize')), []
+  proposal, edit = (
+    types.Proposal(types.Operation.DRAFT),
+    types.Edit(START, '', types.Hypothesis('')),
+  )
+  for number in range(trials):
+    if number:
+      proposal, state = strategy.ask(state, np.random.default_rng(number))
+      edit = proposal.edit
+    lines = edit.program.text().splitlines()
+    values.append([float(line.split()[2]) for line in lines])
+    loss = float(((np.array(values[-1]) - OPTIMUM) ** 2).sum())
+    measured = types.Measurement(0, {'loss': loss}, types.Cost())
+    result = types.Result(number, types.Status.OK, measurements=(measured,))
+    state = strategy.tell(state, types.Trial(number, proposal, edit, result))
+  return np.array(values)
+
+
+@pytest.mark.parametrize('margin', [False, True])
+def test_the_distribution_moves_to_the_optimum_and_narrows(margin):
+  values = drawn(CmaEs(margin=margin), 130)
+  first, last = values[1:15], values[-14:]
+  distance = np.linalg.norm(last.mean(0) - OPTIMUM)
+  assert distance < np.linalg.norm(first.mean(0) - OPTIMUM) / 4
+  assert last[:, 0].std() < first[:, 0].std() / 2
+
+
+def test_it_starts_in_the_middle_of_the_space():
+  values = drawn(CmaEs(population=40), 40)[1:]
+  assert np.abs(values[:, :2].mean(0)).max() < 0.8  # of a range that is 8 wide
+  assert abs(values[:, 2].mean() - 4.5) < 1
+
+
+def test_a_generation_is_as_large_as_it_is_set():
+  """Until one is complete nothing told has an influence: the draws are those of a larger one."""
+  small, large = drawn(CmaEs(population=6), 12), drawn(CmaEs(population=60), 12)
+  assert (small[:7] == large[:7]).all()
+  assert (small[7:] != large[7:]).any()
+
+
+@pytest.mark.parametrize('options', [{'startup': -1}, {'population': 3}, {'population': -4}])
+def test_options_that_cannot_work_are_refused(options):
+  with pytest.raises(ValueError, match='population at least 4, or 0'):
+    CmaEs(**options)

@@ -1,0 +1,46 @@
+"""TPE concentrates where trials were good, and its options reach Optuna."""
+
+import numpy as np
+import pytest
+
+from autoresearch_jax import types
+from autoresearch_jax.search.tpe import Tpe
+
+START = types.Program((('model.py', 'RATE = 0.1  # in [0, 1]\n'),), 'model.py')
+
+
+def drawn(strategy, trials):
+  """Values of RATE, each told as its distance to 0.8; the baseline included."""
+  state, values = strategy.init(types.Objective('loss', 'minimize')), []
+  proposal, edit = (
+    types.Proposal(types.Operation.DRAFT),
+    types.Edit(START, '', types.Hypothesis('')),
+  )
+  for number in range(trials):
+    if number:
+      proposal, state = strategy.ask(state, np.random.default_rng(number))
+      edit = proposal.edit
+    values.append(float(edit.program.text().split()[2]))
+    measured = types.Measurement(0, {'loss': abs(values[-1] - 0.8)}, types.Cost())
+    result = types.Result(number, types.Status.OK, measurements=(measured,))
+    state = strategy.tell(state, types.Trial(number, proposal, edit, result))
+  return np.array(values)
+
+
+def test_it_draws_near_what_was_good_once_the_start_is_over():
+  values = drawn(Tpe(startup=10), 60)
+  first, last = np.abs(values[1:10] - 0.8), np.abs(values[30:] - 0.8)
+  assert np.median(last) < np.median(first) / 2
+
+
+def test_more_startup_is_more_of_random_search():
+  """With the same seeds, the draws are those of a longer start until the shorter one is over."""
+  short, long = drawn(Tpe(startup=5), 12), drawn(Tpe(startup=50), 12)
+  assert (short[:5] == long[:5]).all()
+  assert (short[6:] != long[6:]).any()
+
+
+@pytest.mark.parametrize('options', [{'startup': -1}, {'candidates': 0}])
+def test_options_that_cannot_work_are_refused(options):
+  with pytest.raises(ValueError, match='they must be at least 0 and 1'):
+    Tpe(**options)
