@@ -18,19 +18,20 @@ class Unreadable(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Assignments:
-  """The form of an instance's programs. names: the constants, in order. whole: they are ints."""
+  """The form of an instance's programs. names: the constants, in order. whole: which are ints."""
 
   names: tuple[str, ...]
-  whole: bool = False
+  whole: frozenset[str] = frozenset()
 
   def program(self, values: Sequence[float]) -> Program:
     return Program(((ENTRY, self.text(values)),), ENTRY)
 
   def text(self, values: Sequence[float]) -> str:
-    """Nine digits of each number are kept."""
-    if self.whole:
-      return ''.join([f'{n} = {v}\n' for n, v in zip(self.names, values, strict=True)])
-    return ''.join([f'{n} = {v:.9g}\n' for n, v in zip(self.names, values, strict=True)])
+    """Whole constants are rounded; the others keep every digit and their point."""
+    pairs = zip(self.names, values, strict=True)
+    return ''.join(
+      [f'{n} = {round(v)}\n' if n in self.whole else f'{n} = {float(v)!r}\n' for n, v in pairs]
+    )
 
   def values(self, program: Program) -> list[float]:
     """The numbers in the order of `names`. Raises Unreadable."""

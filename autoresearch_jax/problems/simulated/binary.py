@@ -53,7 +53,8 @@ class BitString:
 
   @functools.cached_property
   def form(self) -> Assignments:
-    return Assignments(tuple(f'B{i}' for i in range(len(self.first))), whole=True)
+    names = tuple(f'B{i}' for i in range(len(self.first)))
+    return Assignments(names, frozenset(names))
 
   @functools.cached_property
   def start(self) -> Program:

@@ -69,7 +69,7 @@ class Continuous:
 
   def instance(self, seed: int) -> 'Surface':
     rng = np.random.default_rng((seed, 4))
-    shift = rng.uniform(-4, 4, self.dimension).round(3)  # round, so that nine digits hold it
+    shift = rng.uniform(-4, 4, self.dimension).round(3)
     first = rng.uniform(-BOUND, BOUND, self.dimension).round(3)
     rotation = None
     if self.function == 'ellipsoid':
@@ -79,7 +79,7 @@ class Continuous:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Surface:
-  """An instance. shift, first: [dimension], the optimum and the start. rotation: the ellipsoid's."""
+  """An instance. shift, first: the optimum and the start, [dimension]. rotation: ellipsoid's R."""
 
   options: Continuous
   seed: int

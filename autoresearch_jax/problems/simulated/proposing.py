@@ -1,6 +1,6 @@
 """What the proposers inside simulations share: an edit that was not tried before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from autoresearch_jax.proposers import Context, NothingToPropose
@@ -30,5 +30,5 @@ def untried(context: Context, draw: Callable[[int], Draft]) -> Edit:
 
 def partner(proposal: Proposal, context: Context) -> Program | None:
   """The program to merge the parent with; None when the proposal is not a merge of two."""
-  merging = proposal.operation is Operation.MERGE and len(context.parents) > 1
-  return context.parents[1] if merging else None
+  parents: Sequence[Program] = context.parents
+  return parents[1] if proposal.operation is Operation.MERGE and len(parents) > 1 else None
