@@ -45,13 +45,14 @@ class Profile:
 
 
 PROFILES = {
-  # GPT of 50 M parameters, 300 s on one H100, val_bpb.
+  # GPT of 50 M parameters, 300 s on one H100, val_bpb. Sizes are [chosen] so that `greedy` with
+  # `strict` is at the [published] 0.9697 after 125 trials in the median of 20 instances.
   'h100': Profile(
     baseline=0.9979,  # [published]
-    floor=0.955,  # [chosen] below the best [published], 0.9697 after 125 trials
+    floor=0.96,  # [chosen] below the best [published], 0.9697
     noise=0.0008,  # [chosen] below 0.0012, the [published] deviation between whole searches
-    helpful=0.15,
-    helpful_median=0.03,
+    helpful=0.2,
+    helpful_median=0.08,
     helpful_spread=1.0,
     harmful=0.5,
     harmful_median=0.05,
@@ -59,9 +60,49 @@ PROFILES = {
     pairs=0.06,  # [chosen]
     broken=0.06,  # [chosen]
     conflict=0.002,  # [chosen]
-    memory=0.55,  # [published] 45,060 MB of 80 GiB
-    memory_spread=0.4,  # [chosen] gives a share out of memory inside the [published] 5 % to 56 %
+    memory=0.55,  # [published] 45,060 of 81,920 MB
+    memory_spread=0.4,  # [chosen] so that searches see 5 % or more out of memory, as [published]
     training_seconds=300.0,  # [published]
     other_seconds=26.0,  # [published]
+  ),
+  # The small GPT, 12 s on two CPU cores, val_bpb. [fitted] fit_lineage.py --trials=14 --floor=1.9
+  # to a run of configs/gpt_small.py:cpu whose machine was loaded later: 13 edits are a weak basis.
+  'gpt_small_cpu': Profile(
+    baseline=2.091,  # [fitted]
+    floor=1.9,  # [chosen]
+    noise=0.011,  # [fitted] 4 seeds
+    helpful=0.2,  # [chosen] as for h100: none was clear, which small effects explain
+    helpful_median=0.08,
+    helpful_spread=1.0,
+    harmful=0.385,  # [fitted] 5 of 13
+    harmful_median=0.43,
+    harmful_spread=0.56,
+    pairs=0.06,  # [chosen]
+    broken=0.06,  # [chosen] 0 of 13 were seen
+    conflict=0.002,  # [chosen]
+    memory=0.1,  # [chosen] a machine that has room
+    memory_spread=0.87,  # [fitted] 2 edits
+    training_seconds=12.0,  # [fitted]
+    other_seconds=2.0,  # [fitted]
+  ),
+  # The MLP on digits, 300 steps, val_loss. [fitted] fit_lineage.py --floor=0.05 to two runs of
+  # configs/digits.py with --config.search.max_trials=60 and --config.seed=0 and 1: 118 edits.
+  'digits': Profile(
+    baseline=0.2176,  # [fitted]
+    floor=0.05,  # [chosen] configs/digits.py has seen 0.06
+    noise=0.010,  # [fitted] 8 seeds
+    helpful=0.059,  # [fitted] 7 edits
+    helpful_median=0.25,
+    helpful_spread=0.22,
+    harmful=0.178,  # [fitted] 21 edits
+    harmful_median=0.28,
+    harmful_spread=0.70,
+    pairs=0.0,  # [chosen]
+    broken=0.0,  # [fitted]
+    conflict=0.0,  # [fitted] none was seen
+    memory=0.01,  # [chosen] far from any limit
+    memory_spread=0.44,  # [fitted] 44 edits
+    training_seconds=0.76,  # [fitted]
+    other_seconds=2.16,  # [fitted]
   ),
 }

@@ -41,6 +41,8 @@ class _Path:
 
 def maximum(tables: np.ndarray) -> list[int]:
   """The best bits. tables: [n, 2^(k+1)], f_i at the number that its bits write, x_i first."""
+  if tables.shape[1] == 2:
+    return tables.argmax(axis=1).tolist()  # no neighbours
   potential = np.zeros(tables.shape[1] // 2)
   for _ in range(LAPS):
     best, origin = _around(tables, potential)
@@ -77,18 +79,15 @@ def _best_path(gains: np.ndarray, origin: np.ndarray) -> _Path:
 def _around(tables: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Once around the ring: the best value of a path to each window, and where that path began.
 
-  best: [2^k], value of the first windows. A step appends a bit to the window and drops its first,
-  so window t is reached from t >> 1 with either first bit in front.
+  best: [2^k], value of the first windows. A step appends a bit to the window and drops its first.
+  Axes: the bit that is dropped, the bits that stay, the bit that is new.
   """
-  half = len(best)
-  origin = np.arange(half)
+  origin = np.arange(len(best), dtype=np.int32)
   for table in tables:
-    both = np.repeat(best, 2)
-    both += table
-    second = both[half:] > both[:half]
-    came = np.repeat(origin, 2)
-    best = np.maximum(both[:half], both[half:])
-    origin = np.where(second, came[half:], came[:half])
+    both = best.reshape(2, -1, 1) + table.reshape(2, -1, 2)
+    came = origin.reshape(2, -1, 1)
+    best = np.maximum(both[0], both[1]).reshape(-1)
+    origin = np.where(both[1] > both[0], came[1], came[0]).reshape(-1)
   return best, origin
 
 
