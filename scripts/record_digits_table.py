@@ -37,7 +37,7 @@ RANGES = {
   'WIDTH': (4, 1024, True),
   'DROPOUT_RATE': (0.0, 0.7, False),
   'BATCH_SIZE': (4, 256, True),
-  'LEARNING_RATE': (1e-4, 3.0, True),
+  'LEARNING_RATE': (1e-4, 1.0, True),
   'WEIGHT_DECAY': (1e-6, 1.0, True),
   'LABEL_SMOOTHING': (0.0, 0.3, False),
 }

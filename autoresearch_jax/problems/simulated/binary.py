@@ -1,9 +1,9 @@
-"""Bit strings whose best value is known: NK landscapes, trap-5, leading ones. To be maximised.
+"""Bit strings whose best value is known: what `nk`, `trap` and `leading_ones` share.
 
-A program is `B0 = 0`, `B1 = 1`, ... The value lies in [0, 1]; `noise` is the standard deviation of
-the metric between seeds, in its own units. The proposer flips one bit, or a few; it is as blind
-as the edits of a program are. No program fails unless a line of it is not a number; what is 0.5
-or more counts as 1.
+A program is `B0 = 0`, `B1 = 1`, ... The value lies in [0, 1] and is to be maximised; `noise` is
+the standard deviation of the metric between seeds, in its own units. The proposer flips one bit, or
+a few; it is as blind as the edits of a program are. No program fails unless a line of it is not a
+number; what is 0.5 or more counts as 1.
 
 part_0 to part_3: what the four quarters of the string contribute.
 """
@@ -14,10 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from autoresearch_jax.problems.simulated import SIMULATIONS, ring
 from autoresearch_jax.problems.simulated.assignments import Assignments, Unreadable
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
-from autoresearch_jax.problems.simulated.proposing import Draft, partner, untried
+from autoresearch_jax.problems.simulated.proposing import CROSSED, Draft, partner, untried
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
   Edit,
@@ -99,7 +98,7 @@ class BitString:
       bits = self._readable(context.parents[0])
       if other is not None:
         bits = _crossed(bits, self._readable(other), rng)
-        if attempt == 0:
+        if attempt < CROSSED:
           return self._draft(bits, 'take bits of both parents', 'merge')
       flips = self._flips(proposal, bits, rng, attempt)
       for place in flips:
@@ -153,118 +152,6 @@ class BitString:
       return list(self.first)  # to mend a broken program is to begin again
 
 
-@SIMULATIONS.register('nk')
-@dataclasses.dataclass(frozen=True)
-class NK:
-  """Kauffman's NK landscape on a ring: bit i contributes by itself and its k next neighbours.
-
-  The contribution is uniform in [0, 1), by a hash of the seed, i, and the k + 1 bits; the fitness
-  is the mean over bits. Sources: Kauffman and Levin, J. Theor. Biol. 128, 1987; Weinberger, Phys.
-  Rev. A 44, 1991 (adjacent neighbours). The optimum is exact, see `ring.py`.
-  """
-
-  n: int = 64
-  k: int = 4
-  noise: float = 0.0
-
-  def __post_init__(self) -> None:
-    _require_noise(self.noise)
-    if self.n < 4 or not 0 <= self.k <= min(16, self.n - 1):
-      raise ValueError(
-        f'n is {self.n} and k is {self.k}; an NK landscape here has n of 4 or more and k from 0 '
-        f'to 16, below n (its optimum is found over 2^k states).'
-      )
-
-  def instance(self, seed: int) -> BitString:
-    rng = np.random.default_rng((seed, 1))
-    key = rng.integers(2**63, dtype=np.uint64)
-    loci = np.arange(self.n)
-    neighbours = (loci[:, None] + np.arange(self.k + 1)) % self.n
-    powers = 2 ** np.arange(self.k, -1, -1)
-    shifted = (loci << 32).astype(np.uint64)
-
-    def terms(bits: np.ndarray) -> np.ndarray:
-      return uniform(key, shifted + (bits[neighbours] @ powers).astype(np.uint64)) / self.n
-
-    first = rng.integers(0, 2, self.n).tolist()
-    best = functools.partial(_best_of_nk, self.n, self.k, key.item())
-    return BitString(f'nk-{self.n}-{self.k}/{seed}', first, terms, best, self.noise)
-
-
-@SIMULATIONS.register('trap')
-@dataclasses.dataclass(frozen=True)
-class Trap:
-  """Concatenated traps of five bits: fully deceptive, so that single flips lead away.
-
-  A block with u bits right has 1 for u = 5 and (4 - u)/5 else; the fitness is the mean over
-  blocks. Which bits are right, and which five make a block, is drawn for an instance, so that no
-  strategy profits from their order. Source: Deb and Goldberg, Foundations of Genetic Algorithms 2,
-  1993, in the usual form with trap(5) = 5 and trap(u) = 4 - u.
-  """
-
-  n: int = 60
-  noise: float = 0.0
-
-  def __post_init__(self) -> None:
-    _require_noise(self.noise)
-    if self.n < 5 or self.n % 5:
-      raise ValueError(f'n is {self.n}; trap-5 needs a multiple of 5.')
-
-  def instance(self, seed: int) -> BitString:
-    rng = np.random.default_rng((seed, 2))
-    right, order = rng.integers(0, 2, self.n), rng.permutation(self.n)
-    table = np.array([4, 3, 2, 1, 0, 5]) / self.n
-
-    def terms(bits: np.ndarray) -> np.ndarray:
-      return table[(bits == right)[order].reshape(-1, 5).sum(axis=1)]
-
-    first = _other_than(right, rng)
-    return BitString(f'trap-{self.n}/{seed}', first, terms, right.tolist, self.noise)
-
-
-@SIMULATIONS.register('leading_ones')
-@dataclasses.dataclass(frozen=True)
-class LeadingOnes:
-  """The share of bits that are right before the first wrong one, in an order hidden from all.
-
-  Source: Rudolph, Convergence Properties of Evolutionary Algorithms, 1997; with the string that
-  counts as ones and the order drawn for an instance, as in Droste, Jansen and Wegener, 2006.
-  """
-
-  n: int = 64
-  noise: float = 0.0
-
-  def __post_init__(self) -> None:
-    _require_noise(self.noise)
-    if self.n < 4:
-      raise ValueError(f'n is {self.n}; leading ones needs 4 bits or more.')
-
-  def instance(self, seed: int) -> BitString:
-    rng = np.random.default_rng((seed, 3))
-    right, order = rng.integers(0, 2, self.n), rng.permutation(self.n)
-
-    def terms(bits: np.ndarray) -> np.ndarray:
-      return np.cumprod((bits == right)[order]) / self.n
-
-    first = _other_than(right, rng)
-    return BitString(f'leading_ones-{self.n}/{seed}', first, terms, right.tolist, self.noise)
-
-
-def uniform(key: np.uint64, words: np.ndarray) -> np.ndarray:
-  """A number in [0, 1) for each word (uint64 array); Steele, Lea, Flood, OOPSLA 2014, SplitMix."""
-  z = words * np.uint64(0x9E3779B97F4A7C15) + key
-  z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-  z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-  return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
-
-
-@functools.lru_cache(maxsize=256)
-def _best_of_nk(n: int, k: int, key: int) -> list[int]:
-  windows = np.arange(2 ** (k + 1), dtype=np.uint64)
-  tables = [uniform(np.uint64(key), np.uint64(i << 32) + windows) for i in range(n)]
-  return ring.maximum(np.array(tables))
-
-
 def _crossed(one: list[int], other: list[int], rng: np.random.Generator) -> list[int]:
   """Uniform crossover."""
   return np.where(rng.random(len(one)) < 0.5, one, other).tolist()
@@ -276,7 +163,7 @@ def _distinct(size: int, count: int, rng: np.random.Generator) -> list[int]:
   return rng.permutation(size)[:count].tolist()
 
 
-def _other_than(right: np.ndarray, rng: np.random.Generator) -> list[int]:
+def other_than(right: np.ndarray, rng: np.random.Generator) -> list[int]:
   """Random bits that are not the solution."""
   bits = rng.integers(0, 2, len(right))
   if (bits == right).all():
@@ -284,6 +171,6 @@ def _other_than(right: np.ndarray, rng: np.random.Generator) -> list[int]:
   return bits.tolist()
 
 
-def _require_noise(noise: float) -> None:
+def require_noise(noise: float) -> None:
   if not 0 <= noise < float('inf'):
     raise ValueError(f'noise is {noise}; it is a standard deviation, 0 or more.')

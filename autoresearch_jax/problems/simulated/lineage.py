@@ -30,7 +30,7 @@ from autoresearch_jax.problems.simulated.effects import (
 )
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
 from autoresearch_jax.problems.simulated.profiles import PROFILES, Profile
-from autoresearch_jax.problems.simulated.proposing import Draft, partner, untried
+from autoresearch_jax.problems.simulated.proposing import CROSSED, Draft, partner, untried
 from autoresearch_jax.problems.simulated.reachable import best_edits
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
@@ -132,7 +132,7 @@ class Root:
     def draw(attempt: int) -> Draft:
       if mate is not None:
         merged = _merged(edits, mate, rng)
-        merged = merged if attempt == 0 else _applied(merged, [_any(rng)])
+        merged = merged if attempt < CROSSED else _applied(merged, [_any(rng)])
         return _draft(merged, 'merge the edits of both parents', 'merge')
       return _edited(edits, proposal, rng)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from autoresearch_jax.problems.simulated.proposing import CROSSED
 from autoresearch_jax.types import Operation, Proposal
 
 SMALLEST = 1e-3  # a step's typical size is log-uniform from this share of the range ...
@@ -43,7 +44,7 @@ def drawn(
   """
   if mate is not None:
     point = np.where(rng.random(len(point)) < 0.5, point, mate)
-    if attempt == 0:
+    if attempt < CROSSED:
       return Move(point, 'cross', list(range(len(point))))
   changed = np.flatnonzero(point != first)
   if proposal.guidance == 'ablation' and len(changed) and attempt == 0:

@@ -8,7 +8,8 @@ trial measures is the surrogate's mean and its noise; where recorded trials fail
 `surrogate.py`). The table named 'digits' is shipped; `scripts/record_digits_table.py` made it.
 
 All instances of a table have the same surface. The instance seed decides the start, one of the
-successful half that is worse, and the noise: held-out instances are new starts, not new surfaces.
+successful half that is worse, and the noise: held-out instances have starts that tuning never
+sees, on the surface that it sees.
 The optimum is the best of a dense sample, polished: the best that is known of the surrogate.
 """
 
@@ -20,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from autoresearch_jax.problems.simulated import ENTRY, SIMULATIONS, moves
+from autoresearch_jax.problems.simulated import ENTRY, HELD_OUT, SIMULATIONS, moves
 from autoresearch_jax.problems.simulated.assignments import Assignments, Unreadable
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
 from autoresearch_jax.problems.simulated.proposing import Draft, partner, untried
@@ -144,12 +145,16 @@ class Trials:
 
   @functools.cached_property
   def start(self) -> Program:
-    """A recorded program from the worse half of those that the surrogate lets run."""
+    """A recorded program from the worse half of those that the surrogate lets run.
+
+    Every other one is for tuning, the rest are for held-out instances.
+    """
     points = np.unique(self.model.table.points, axis=0)
     scores = self.model.scores(points)
     order = np.argsort(scores)[np.isneginf(scores).sum() :]
-    worse = order[: max(1, len(order) // 2)]
-    return self.model.form.program(points[np.random.default_rng((self.seed, 6)).choice(worse)])
+    worse = order[: max(2, len(order) // 2)][int(self.seed >= HELD_OUT) :: 2]
+    row = np.random.default_rng((self.seed, 6)).choice(worse)
+    return self.model.form.program(points[row].tolist())
 
   @functools.cached_property
   def solution(self) -> Program:
