@@ -45,8 +45,9 @@ class Profile:
 
 
 PROFILES = {
-  # GPT of 50 M parameters, 300 s on one H100, val_bpb. Sizes are [chosen] so that `greedy` with
-  # `strict` is at the [published] 0.9697 after 125 trials in the median of 20 instances.
+  # GPT of 50 M parameters, 300 s on one H100, val_bpb. Sizes are [chosen] so that keeping whatever
+  # is better gets to the [published] 0.9697 after 125 trials: 0.9694 without noise, the median of
+  # 20 instances (tests/problems/simulated/test_lineage.py looks at 12).
   'h100': Profile(
     baseline=0.9979,  # [published]
     floor=0.96,  # [chosen] below the best [published], 0.9697
@@ -61,7 +62,7 @@ PROFILES = {
     broken=0.06,  # [chosen]
     conflict=0.002,  # [chosen]
     memory=0.55,  # [published] 45,060 of 81,920 MB
-    memory_spread=0.4,  # [chosen] so that searches see 5 % or more out of memory, as [published]
+    memory_spread=0.8,  # [chosen] then 5 % of those trials are OOM, of [published] 5 % to 56 %
     training_seconds=300.0,  # [published]
     other_seconds=26.0,  # [published]
   ),
