@@ -6,7 +6,7 @@ Trains programs/mlp on digits (configs/digits.py, but for --steps) with constant
 hypercube, through the real trial engine; every fifth program on a second seed, so that noise is
 seen. Programs above DEVICE_BYTES are refused as out of memory, high learning rates diverge: the
 table has its failures. Writes a row a training run: the constants, seed, val_loss, ok, status,
-seconds. Stops early when the minutes are over.
+seconds. Stops when the minutes are over; the same command goes on where the table ends.
 """
 
 import argparse
@@ -47,31 +47,39 @@ def main() -> int:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--out', type=pathlib.Path, default=TABLE)
+  parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path(TABLE))
   parser.add_argument('--programs', type=int, default=150)
   parser.add_argument('--steps', type=float, default=200.0)
   parser.add_argument('--minutes', type=float, default=6.0)
   arguments = parser.parse_args()
   deadline = time.monotonic() + 60 * arguments.minutes
   config = pretended(from_config_dict(digits.get_config()), arguments.steps)
-  with (
-    tempfile.TemporaryDirectory() as scratch,
-    pathlib.Path(arguments.out).open('w', newline='') as file,
-  ):
+  done = recorded(arguments.out)
+  with tempfile.TemporaryDirectory() as scratch, arguments.out.open('a', newline='') as file:
     table = csv.writer(file, lineterminator='\n')
-    table.writerow([*RANGES, 'seed', 'val_loss', 'ok', 'status', 'seconds'])
+    if not done:
+      table.writerow([*RANGES, 'seed', 'val_loss', 'ok', 'status', 'seconds'])
     executor = assembly.executor(config, assembly.dataset(config, print), pathlib.Path(scratch))
     try:
       for number, constants in enumerate(samples(arguments.programs)):
         if time.monotonic() > deadline:
-          print(f'The minutes are over after {number} programs.')
+          print(f'The minutes are over before program {number}; run it again to go on.')
           break
-        seeds = (0, 1) if number % 5 == 0 else (0,)
-        table.writerows(rows(executor, config, number, constants, seeds))
-        file.flush()
+        if tuple(map(str, constants.values())) not in done:
+          seeds = (0, 1) if number % 5 == 0 else (0,)
+          table.writerows(rows(executor, config, number, constants, seeds))
+          file.flush()
     finally:
       executor.close()
   return 0
+
+
+def recorded(path: pathlib.Path) -> set[tuple[str, ...]]:
+  """The constants of the programs that the table has already."""
+  if not path.exists():
+    return set()
+  with path.open(newline='') as file:
+    return {tuple(row[name] for name in RANGES) for row in csv.DictReader(file)}
 
 
 def pretended(config: Config, steps: float) -> Config:
