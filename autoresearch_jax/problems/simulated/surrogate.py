@@ -1,7 +1,8 @@
 """A model of a table of trials: what a program with other constants would have measured.
 
-- Constants become coordinates in [0, 1]; by their logarithm where they are above 0 and span more
-  than a factor of WIDE. So does a metric.
+- Constants become coordinates in [0, 1]; by their logarithm where they are above 0, span more than
+  a factor of WIDE, and their median comes nearer to the middle that way, as it does for those that
+  were sampled so. A metric above 0 that spans more than WIDE/2 is modelled by its logarithm.
 - The metric of successes is the mean of a Gaussian process with a Matern-5/2 kernel, a length for
   each constant and white noise (scikit-learn's, fitted by marginal likelihood; Rasmussen and
   Williams, Gaussian Processes for Machine Learning, 2006).
@@ -39,7 +40,10 @@ class Scaling:
   def of(cls, points: np.ndarray) -> 'Scaling':
     low, high = points.min(axis=0), points.max(axis=0)
     log = (low > 0) & (high > WIDE * low)
-    return cls(low, high, log)
+    straight, by_log = cls(low, high, np.zeros_like(log)), cls(low, high, log)
+    middle = np.median(points, axis=0)
+    nearer = np.abs(by_log.unit(middle) - 0.5) < np.abs(straight.unit(middle) - 0.5)
+    return cls(low, high, log & nearer)
 
   def unit(self, points: np.ndarray) -> np.ndarray:
     low, high = self._ends
