@@ -230,7 +230,7 @@ class Trials:
     if failing >= 0.5:
       reason = f'Of the recorded trials around these constants, {failing:.0%} failed.'
       return Evaluation(status=Status.CRASH, reason=reason, training_seconds=float(seconds))
-    value = float(surface.mean(unit))
+    value = float(f'{surface.mean(unit):.9g}')  # the last bits may differ between machines
     deviation = self.noise * surface.noise * (value if surface.log else 1.0)
     return Evaluation(value, (), deviation, float(seconds))
 

@@ -82,10 +82,7 @@ class Surface:
 
   def mean(self, unit: np.ndarray) -> np.ndarray:
     """The metric at points [..., d]; deviations are small against it."""
-    scaled = unit[..., None, :] / self.lengths - self.inputs / self.lengths
-    distance = np.sqrt(5 * (scaled * scaled).sum(axis=-1))
-    kernel = (1 + distance + distance**2 / 3) * np.exp(-distance)
-    modelled = self.offset + kernel @ self.weights
+    modelled = self.offset + matern(unit, self.inputs, self.lengths) @ self.weights
     return np.exp(modelled) if self.log else modelled
 
 
@@ -129,17 +126,25 @@ def fit_surface(unit: np.ndarray, metric: np.ndarray) -> Surface:
     warnings.simplefilter('ignore')  # that a length is at its bound: the constant does not matter
     process.fit(unit, (target - offset) / scale)
   fitted: Any = process.kernel_
-  white = scale * float(np.sqrt(fitted.k2.noise_level))
-  seen = _replicate_noise(unit, target)
-  return Surface(
-    unit,
-    fitted.k1.k2.length_scale * np.ones(unit.shape[1]),
-    scale * fitted.k1.k1.constant_value * process.alpha_,
-    offset,
-    log,
-    white if seen is None else seen,
-    white,
-  )
+  lengths = three_digits(fitted.k1.k2.length_scale) * np.ones(unit.shape[1])
+  height = float(three_digits(fitted.k1.k1.constant_value)[0])
+  level = float(three_digits(fitted.k2.noise_level)[0])
+  covariance = height * matern(unit, unit, lengths) + level * np.eye(len(unit))
+  weights = scale * height * np.linalg.solve(covariance, (target - offset) / scale)
+  white, seen = scale * level**0.5, _replicate_noise(unit, target)
+  return Surface(unit, lengths, weights, offset, log, white if seen is None else seen, white)
+
+
+def matern(one: np.ndarray, other: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+  """Matern-5/2 correlations of points [..., d] with points [n, d]: [..., n]."""
+  apart = one[..., None, :] / lengths - other / lengths
+  distance = np.sqrt(5 * (apart * apart).sum(axis=-1))
+  return (1 + distance + distance**2 / 3) * np.exp(-distance)
+
+
+def three_digits(value: Any) -> np.ndarray:
+  """So that the last bits of an optimiser's path, which threads change, do not matter."""
+  return np.array([float(f'{v:.3g}') for v in np.atleast_1d(value)])
 
 
 def fit_vote(unit: np.ndarray, ok: np.ndarray, seconds: np.ndarray) -> Vote:

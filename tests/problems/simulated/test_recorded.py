@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -170,6 +171,26 @@ def test_the_command_prints_the_fit_or_a_sentence(table):
   bad = subprocess.run([*command, f'--table={table}'], capture_output=True, text=True, check=False)
   assert bad.returncode == 2
   assert "no column 'val_loss'; it has: width, rate, seed, loss, ok, seconds." in bad.stderr
+
+
+@pytest.mark.slow
+def test_another_process_with_another_number_of_threads_fits_the_same():
+  code = (
+    'from autoresearch_jax.problems.simulated import SIMULATIONS\n'
+    'i = SIMULATIONS.make("recorded").instance(3)\n'
+    'print(repr((i.start.digest, i.value(i.start), i.solution.digest, i.optimum)))'
+  )
+  said = {
+    subprocess.run(
+      [sys.executable, '-c', code],
+      capture_output=True,
+      text=True,
+      check=True,
+      env={**os.environ, 'OMP_NUM_THREADS': threads, 'OPENBLAS_NUM_THREADS': threads},
+    ).stdout
+    for threads in ('1', '2')
+  }
+  assert len(said) == 1
 
 
 def test_scaling_goes_there_and_back():
