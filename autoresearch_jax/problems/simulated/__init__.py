@@ -6,8 +6,12 @@ trial is arithmetic. A simulation is a frozen dataclass of options, registered b
 
 Instance seeds below HELD_OUT are for tuning options of strategies; those from HELD_OUT on are for
 reports alone. The benchmark says which ones it used.
+
+A budget of 1.0 is a whole trial and less of it is a lower fidelity: the metric is worse, noisier
+and a little misleading, and the trial is cheaper in proportion (see `measuring.py`).
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -18,13 +22,16 @@ from autoresearch_jax.types import Edit, Objective, Program, Proposal, Result, T
 
 SIMULATIONS = Registry('simulation', __name__)
 HELD_OUT = 1000
+ENTRY = 'model.py'  # the one file of every simulated program, and the editable one
 
 
 class Instance(Protocol):
   """One problem. It is a proposer (`propose`) and an executor without waiting (`measure`).
 
   start: the unmodified program. optimum: the best value of the metric that can be had, or the best
-  that is known; regret is measured against it.
+  that is known; regret is measured against it. solution: a program that has it; None if unknown.
+  space: of programs whose constants can be sampled, NAME -> {'low': ..., 'high': ...} with
+  'log': True where the logarithm is what should be sampled; {} for other programs.
   """
 
   @property
@@ -36,6 +43,12 @@ class Instance(Protocol):
   @property
   def optimum(self) -> float: ...
 
+  @property
+  def solution(self) -> Program | None: ...
+
+  @property
+  def space(self) -> Mapping[str, Mapping[str, float]]: ...
+
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """An edit of `context.parents[0]`, see `proposers.Proposer`. Raises NothingToPropose."""
     ...
@@ -43,7 +56,8 @@ class Instance(Protocol):
   def measure(self, request: TrialRequest) -> Result:
     """The trial's result: status, and for each seed the metrics and `cost.total_seconds`.
 
-    The same program and seed always get the same noise. Failures of the program are statuses.
+    The same program, seed and budget always get the same noise. Failures of the program are
+    statuses. `facts['seconds']` is what the trial took in all, failed ones too.
     """
     ...
 

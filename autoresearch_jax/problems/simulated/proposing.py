@@ -1,0 +1,35 @@
+"""What the proposers inside simulations share: an edit that was not tried before."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
+
+TRIES = 20  # edits drawn before a proposer gives up; each is bolder than the one before
+CROSSED = 5  # of these, how many mere crossovers a merge tries before it changes something too
+
+
+class Draft(NamedTuple):
+  """A program with what was done to it. mechanism: a tag for the hypothesis."""
+
+  program: Program
+  description: str
+  mechanism: str
+
+
+def untried(context: Context, draw: Callable[[int], Draft]) -> Edit:
+  """The first of `draw(0)`, `draw(1)`, ... that is new. Raises NothingToPropose."""
+  parent = context.parents[0]
+  for attempt in range(TRIES):
+    draft = draw(attempt)
+    if draft.program != parent and draft.program.digest not in context.tried:
+      claim = f'It is better to {draft.description}.'
+      return Edit(draft.program, draft.description, Hypothesis(claim, (draft.mechanism,)))
+  raise NothingToPropose(f'{TRIES} edits of the program were all tried before.')
+
+
+def partner(proposal: Proposal, context: Context) -> Program | None:
+  """The program to merge the parent with; None when the proposal is not a merge of two."""
+  parents: Sequence[Program] = context.parents
+  return parents[1] if proposal.operation is Operation.MERGE and len(parents) > 1 else None
