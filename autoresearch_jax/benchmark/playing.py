@@ -14,6 +14,7 @@ import heapq
 import types
 
 from autoresearch_jax.acceptance import Acceptance
+from autoresearch_jax.benchmark.curves import Curve
 from autoresearch_jax.history import BASELINE, States, generator, judge, next_proposal
 from autoresearch_jax.problems.simulated import Instance
 from autoresearch_jax.proposers import Context, NothingToPropose
@@ -42,21 +43,6 @@ ROUNDING = 1e-9  # rungs such as 1/3 do not add up to whole runs exactly
 
 class PlayingError(ValueError):
   """A run that cannot be played or compared: the problem or the strategy breaks its contract."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-  """A staircase: from (runs, seconds, calls) on, the incumbent has this regret.
-
-  runs: training runs at the full budget, each seed at fidelity f counting f, failed ones and
-  duplicates too. seconds: of the device. calls: of the proposer, those that gave nothing too.
-  regret: (optimum - value) / (optimum - value of the start); 1 at first. All of equal length.
-  """
-
-  runs: tuple[float, ...] = (0.0,)
-  seconds: tuple[float, ...] = (0.0,)
-  calls: tuple[int, ...] = (0,)
-  regret: tuple[float, ...] = (1.0,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,4 +282,6 @@ def _duplicate(trial: int, digest: str, first: int) -> Result:
 
 
 def _seconds(result: Result) -> float:
-  return sum(m.cost.total_seconds for m in result.measurements)
+  """Of the device: what a simulation says of the whole trial, failed or not, else of its runs."""
+  told = result.facts.get('seconds')
+  return sum(m.cost.total_seconds for m in result.measurements) if told is None else told
