@@ -23,7 +23,10 @@ Options = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """group: the table it is counted in. acceptance: its runs' rule, unless rules are compared."""
+  """group: the table it is counted in. acceptance: its runs' rule, unless rules are compared.
+
+  sampled: whether its constants, if it has any, are offered to strategies that sample them.
+  """
 
   label: str
   simulation: str
@@ -31,10 +34,15 @@ class Problem:
   group: str = ''
   acceptance: str = 'strict'
   acceptance_options: Options = dataclasses.field(default_factory=dict)
+  sampled: bool = True
 
   def make(self) -> Simulation:
     """Raises ValueError for an unknown name or option."""
     return SIMULATIONS.make(self.simulation, self.options)
+
+  def offers_space(self, seed: int) -> bool:
+    """Whether strategies that sample constants can run on it."""
+    return self.sampled and bool(_space(self.make().instance(seed)))
 
   @property
   def rule(self) -> 'Rule':
@@ -53,12 +61,13 @@ class Contestant:
     """Raises ValueError for an unknown name or option. instance: whose `space` it searches."""
     options = self.options
     if instance is not None:
-      options = _with_space(self.strategy, options, getattr(instance, 'space', None))
+      options = _with_space(self.strategy, options, _space(instance))
     return STRATEGIES.make(self.strategy, options)
 
-  def can_run_on(self, instance: Instance) -> bool:
-    """Whether the problem has what the strategy samples, if it samples constants."""
-    return bool(getattr(instance, 'space', None)) or not _samples(self.strategy, self.options)
+  @property
+  def samples(self) -> bool:
+    """Whether it needs a space of constants from the problem."""
+    return _samples(self.strategy, self.options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +203,10 @@ def _plain(options: Options) -> Options:
   return msgspec.json.decode(msgspec.json.encode(options))
 
 
+def _space(instance: Instance) -> Mapping[str, Any]:
+  return getattr(instance, 'space', None) or {}
+
+
 def _fields(strategy: str) -> dict[str, Any]:
   return {f.name: f.default for f in dataclasses.fields(STRATEGIES.get(strategy))}
 
@@ -214,7 +227,7 @@ def _samples(strategy: str, options: Options) -> bool:
   return 'space' in _fields(strategy) and not options.get('space')
 
 
-def _with_space(strategy: str, options: Options, space: Mapping[str, Any] | None) -> Options:
+def _with_space(strategy: str, options: Options, space: Mapping[str, Any]) -> Options:
   """The options, with the instance's space where a strategy has that option and no other value."""
   if not space or not _samples(strategy, options):
     return options

@@ -94,7 +94,7 @@ class Study:
     return tuple(
       problem.label
       for problem in self.problems
-      if contestant.can_run_on(problem.make().instance(self.seeds[0]))
+      if not contestant.samples or problem.offers_space(self.seeds[0])
     )
 
   def cell(self, entrant: str, problem: Problem, seed: int) -> Cell:
@@ -124,7 +124,7 @@ class Comparison:
 
   @property
   def left_out(self) -> list[tuple[str, str]]:
-    """(entrant, problem) that cannot be played: it samples constants, the problem has none."""
+    """(entrant, problem) that cannot be played: it samples constants, the problem offers none."""
     return [
       (entrant, problem.label)
       for entrant, able in self.runnable.items()

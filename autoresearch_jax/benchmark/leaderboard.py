@@ -135,8 +135,8 @@ def _left_out(comparison: Comparison) -> Iterator[Block]:
     left.setdefault(entrant, []).append(problem)
   for entrant, problems in left.items():
     yield Paragraph(
-      f'{entrant} cannot run on {", ".join(problems)}: it samples constants, and these programs '
-      'have none to sample. Tables over these problems leave it out.'
+      f'{entrant} cannot run on {", ".join(problems)}: it samples constants, and these problems '
+      'offer none. Tables over these problems leave it out.'
     )
 
 

@@ -102,7 +102,7 @@ def wilcoxon(ours: np.ndarray, theirs: np.ndarray) -> SignedRank:
   if not difference.size:
     return SignedRank(1.0, False)
   ranks = scipy.stats.rankdata(np.abs(difference))
-  _, p = scipy.stats.wilcoxon(difference)
+  p = np.asarray(scipy.stats.wilcoxon(difference))[1]
   return SignedRank(float(p), bool(np.sign(difference) @ ranks < 0))
 
 
