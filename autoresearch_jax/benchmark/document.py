@@ -38,9 +38,10 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """png: the picture. name: of its file beside a Markdown page. caption: also its alternative."""
+  """png: the picture. name: of its file beside a Markdown page. title: instead of the picture."""
 
   name: str
+  title: str
   caption: str
   png: bytes
 
@@ -109,12 +110,11 @@ def _html(block: Block) -> str:
         f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n'
         '</table></div>'
       )
-    case Figure(_, caption, png):
+    case Figure(_, title, caption, png):
       data = base64.b64encode(png).decode()
-      said = _escaped(caption)
       return (
-        f'<figure><img alt="{said}" src="data:image/png;base64,{data}">'
-        f'<figcaption>{said}</figcaption></figure>'
+        f'<figure><img alt="{_escaped(title)}" src="data:image/png;base64,{data}">'
+        f'<figcaption>{_escaped(caption)}</figcaption></figure>'
       )
 
 
@@ -134,8 +134,8 @@ def _markdown(block: Block, folder: str) -> str:
         '| ' + ' | '.join(c if n == 1 else _plain(c) for c in line) + ' |'
         for n, line in enumerate(lines)
       )
-    case Figure(name, caption, _):
-      return f'![{_plain(caption)}]({folder}/{name}.png)\n\n{_plain(caption)}'
+    case Figure(name, title, caption, _):
+      return f'![{_plain(title)}]({folder}/{name}.png)\n\n{_plain(caption)}'
 
 
 def _plain(text: str) -> str:

@@ -56,9 +56,10 @@ def _comparison(comparison: Comparison, price: float, titled: bool) -> Iterator[
   if titled:
     yield Heading(comparison.study.title)
   below = 3 if titled else 2
+  yield _problems(comparison)
   yield from _left_out(comparison)
   for table in standings(comparison, _labels(comparison)):
-    yield Heading(f'Overall: {_counted(table.problems)}', below)
+    yield Heading(_overall(comparison, table), below)
     yield from _table(table, price)
     yield from _pictures(table, comparison.study.title)
   groups = _groups(comparison)
@@ -69,7 +70,8 @@ def _comparison(comparison: Comparison, price: float, titled: bool) -> Iterator[
         yield from _table(table, price)
     yield Figure(
       f'{_slug(comparison.study.title)}_{_slug(group)}_anytime',
-      f'Anytime curves, {group}: interquartile mean over seeds with its 95 % band.',
+      f'Anytime curves, {group}',
+      f'Anytime curves, {group}: interquartile mean over seeds, with its 95 % band.',
       plots.anytime(comparison, problems),
     )
 
@@ -79,7 +81,7 @@ def _table(table: Standings, price: float) -> Iterator[Block]:
   header = (
     '', 'anytime, by runs', 'final', 'anytime, by device seconds', 'anytime, by LLM cost',
     *(f'against {reference}' for reference in references),
-    'device seconds a run', 'LLM cost a run', 'failed', 'duplicates', 'kept', 'false keeps',
+    'device seconds', 'LLM cost', 'failed', 'duplicates', 'kept', 'false keeps',
   )  # fmt: skip
   yield Paragraph(f'Over {", ".join(table.problems)}.')
   yield Table(header, tuple(_row(row, references, price) for row in table.rows))
@@ -117,11 +119,13 @@ def _pictures(table: Standings, title: str) -> Iterator[Block]:
   over = _counted(table.problems)
   yield Figure(
     f'{name}_profiles',
+    'Performance profiles',
     f'Performance profiles over {over}: the share of runs that end with at most that regret.',
     plots.profiles(table),
   )
   yield Figure(
     f'{name}_improvement',
+    'Probabilities of improvement',
     f'Probability that the row is better than the column over {over}, anytime by runs; bold where '
     'the test tells them apart.',
     plots.improvements(table),
@@ -172,6 +176,32 @@ def _groups(comparison: Comparison) -> dict[str, tuple[str, ...]]:
     name = problem.group or 'problems'
     groups[name] = (*groups.get(name, ()), problem.label)
   return groups
+
+
+def _problems(comparison: Comparison) -> Table:
+  """What was played, so that the page can be read without its config."""
+  study = comparison.study
+  rows = tuple(
+    (
+      problem.label,
+      problem.group,
+      problem.simulation,
+      ', '.join(f'{key} {value}' for key, value in problem.options.items()),
+      'compared' if study.rules else problem.acceptance,
+    )
+    for problem in study.problems
+  )
+  return Table(('problem', 'group', 'simulation', 'options', 'acceptance'), rows)
+
+
+def _overall(comparison: Comparison, table: Standings) -> str:
+  """The table's heading: who is not in it, or for whose sake it has fewer problems."""
+  absent = [entrant for entrant in comparison.runnable if entrant not in table.entrants]
+  bound = [e for e in table.entrants if set(comparison.runnable[e]) == set(table.problems)]
+  whole = len(table.problems) == len(comparison.study.problems)
+  title = 'Overall' if whole else f'With {", ".join(sorted(bound))}'
+  without = f', without {", ".join(sorted(absent))}' if absent else ''
+  return f'{title}: {_counted(table.problems)}{without}'
 
 
 def _counted(problems: Sequence[str]) -> str:

@@ -91,13 +91,13 @@ def _spread(
 ) -> Generator[list[Run], None, None]:
   modules = rooms([cell for batch in batches for cell in batch])
   pool = concurrent.futures.ProcessPoolExecutor(
-    workers, multiprocessing.get_context('spawn'), _begin_worker, (modules,)
+    workers, multiprocessing.get_context('spawn'), _begin_worker
   )
   waiting, flying = batches[::-1], set()
   try:
     while (waiting or flying) and not stop():
       while waiting and len(flying) < AHEAD * workers:
-        flying.add(pool.submit(play_batch, waiting.pop(), versions))
+        flying.add(pool.submit(_in_worker, modules, waiting.pop(), versions))
       done, flying = concurrent.futures.wait(
         flying, LOOK, return_when=concurrent.futures.FIRST_COMPLETED
       )
@@ -132,13 +132,26 @@ def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
     process.join()
 
 
-def _begin_worker(modules: list[str]) -> None:
+def _in_worker(
+  modules: list[str], cells: list[Cell], versions: dict[str, str]
+) -> tuple[list[Run], list[Cell]]:
+  """Raises PlayingError where a module of the cells is not to be had."""
+  try:
+    import_rooms(modules)
+  except ImportError as error:
+    raise PlayingError(
+      f'A worker process cannot import what defines the strategies, rules and problems: {error}. '
+      'Put them into a module on the path, or use one worker.'
+    ) from error
+  with threadpoolctl.threadpool_limits(1):
+    return play_batch(cells, versions)
+
+
+def _begin_worker() -> None:
   """Runs in a new worker before its first batch."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
   threading.Thread(target=_end_with_parent, daemon=True).start()
-  import_rooms(modules)
-  threadpoolctl.threadpool_limits(1)
 
 
 def _end_with_parent() -> None:
