@@ -13,7 +13,9 @@ import onemax  # noqa: F401 - registers the simulation
 def get_config():
   c = ConfigDict()
   c.name, c.trials, c.seeds, c.workers = 'small', 30, 3, 2
-  c.strategies = ConfigDict({'random': {'strategy': 'random'}, 'greedy': {'strategy': 'greedy'}})
+  c.strategies = ConfigDict(
+    {name: {'strategy': name, 'options': {}} for name in ('random', 'greedy')}
+  )
   c.problems = ConfigDict(
     {
       'short': {'simulation': 'onemax', 'options': {'bits': 8}, 'group': 'binary'},

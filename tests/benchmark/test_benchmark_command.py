@@ -2,28 +2,34 @@
 
 import contextlib
 import pathlib
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
+from absl import flags
 
+import autoresearch_jax.command
+from autoresearch_jax.benchmark.config import PARTS, benchmark_of
 from autoresearch_jax.benchmark.results import Results
 
 HERE = pathlib.Path(__file__).parent
 SMALL = HERE / 'small_benchmark.py'
 RUNS = (2 * 2 + 2) * 3
+LONG = ('--config.trials=1000', '--config.problems.long.options.bits=200')  # long enough to end
 
 
-def command(out, *flags, config=SMALL):
+def command(out, *more, config=SMALL):
   return [sys.executable, '-m', 'autoresearch_jax.benchmark', f'--config={config}', f'--out={out}',
-          *flags]  # fmt: skip
+          *more]  # fmt: skip
 
 
-def done(out, *flags, config=SMALL):
+def done(out, *more, config=SMALL):
   return subprocess.run(
-    command(out, *flags, config=config), capture_output=True, text=True, cwd=HERE.parent.parent,
+    command(out, *more, config=config), capture_output=True, text=True, cwd=HERE.parent.parent,
     check=False,
   )  # fmt: skip
 
@@ -57,9 +63,8 @@ def test_one_worker_gives_the_same_file(finished, tmp_path):
 
 def test_killed_it_goes_on_and_leaves_no_process(finished, tmp_path):
   """With runs long enough to be killed in the middle of."""
-  flags = ('--config.trials=2000', '--config.problems.long.options.bits=400')
   process = subprocess.Popen(
-    command(tmp_path, *flags), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    command(tmp_path, *LONG), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     cwd=HERE.parent.parent,
   )  # fmt: skip
   deadline = time.monotonic() + 60
@@ -70,7 +75,7 @@ def test_killed_it_goes_on_and_leaves_no_process(finished, tmp_path):
   process.wait()
   before = stored(tmp_path)
   assert 0 < len(before) < RUNS and workers
-  result = done(tmp_path, *flags)
+  result = done(tmp_path, *LONG)
   assert result.returncode == 0, result.stderr
   assert f'{len(before)} of them done before' in result.stderr
   after = stored(tmp_path)
@@ -82,9 +87,8 @@ def test_killed_it_goes_on_and_leaves_no_process(finished, tmp_path):
 
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_it_stops_in_good_order(tmp_path, number, code):
-  flags = ('--config.trials=2000', '--config.problems.long.options.bits=400', '--config.seeds=40')
   process = subprocess.Popen(
-    command(tmp_path, *flags), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    command(tmp_path, *LONG), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     cwd=HERE.parent.parent,
   )  # fmt: skip
   deadline = time.monotonic() + 60
@@ -98,22 +102,38 @@ def test_it_stops_in_good_order(tmp_path, number, code):
   assert stored(tmp_path)
 
 
+def asked(*arguments):
+  """The studies that a command line asks for."""
+  values, line = flags.FlagValues(), ['program', f'--config={SMALL}', *arguments]
+  flag = autoresearch_jax.command.define_config('', values, line, PARTS)
+  values(line)
+  config = benchmark_of(autoresearch_jax.command.values_of(flag, '', ''))
+  return config.studies()
+
+
+@pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
 @pytest.mark.parametrize(
-  ('flags', 'sentence'),
+  ('arguments', 'sentence'),
   [
-    (('--config.trails=3',), 'config.trails is not a field of the config; did you mean config.tri'),
-    (('--config.strategies.greedy.stratgy=tree',), 'config.strategies.greedy.stratgy is not a fie'),
-    (('--config.strategies.greedy.strategy=treee',), "There is no strategy 'treee'; there are:"),
-    (('--config.problems.long.options.bit=3',), "has no option 'bit'; it has: bits, crash"),
-    (('--config.trials=2',), 'the baseline alone takes 4 training runs'),
-    (('--config.seeds=0',), 'there are no seeds'),
-    (('extra',), "'extra' is no flag"),
+    (['--config.trails=3'], 'config.trails is not a field of the config; did you mean config.tri'),
+    (['--config.strategies.greedy.stratgy=tree'], 'config.strategies.greedy.stratgy is not a fie'),
+    (['--config.strategies.greedy.strategy=treee'], "There is no strategy 'treee'; there are:"),
+    (['--config.problems.long.options.bit=3'], "has no option 'bit'; it has: bits, crash"),
+    (['--config.trials=2'], 'the baseline alone takes 4 training runs'),
+    (['--config.seeds=0'], 'there are no seeds'),
   ],
 )
-def test_bad_input_is_a_sentence(tmp_path, flags, sentence):
-  result = done(tmp_path, *flags)
-  assert result.returncode == 2
-  assert sentence in result.stderr and 'Traceback' not in result.stderr
+def test_bad_input_is_a_sentence(arguments, sentence):
+  with pytest.raises(ValueError, match=re.escape(sentence)):
+    asked(*arguments)
+
+
+@pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
+def test_any_field_can_be_set():
+  strategies, rules = asked('--config.trials=50', '--config.seeds=5', '--config.slots=2',
+                            '--config.strategies.greedy.options.shown=3')  # fmt: skip
+  assert (strategies.trials, len(strategies.seeds), rules.slots) == (50, 5, 2)
+  assert {c.label: c.options for c in strategies.contestants}['greedy'] == {'shown': 3}
 
 
 def test_another_budget_in_the_same_folder_is_refused(finished):
@@ -129,8 +149,11 @@ def test_a_config_that_is_not_there(tmp_path):
 
 
 def _rows(out):
-  with contextlib.suppress(Exception):
-    return len(stored(out)) if (out / 'results.db').exists() else 0
+  """How many there are so far; 0 while there is no table."""
+  with contextlib.suppress(sqlite3.Error):
+    connection = sqlite3.connect(f'file:{out / "results.db"}?mode=ro', uri=True)
+    with contextlib.closing(connection):
+      return connection.execute('SELECT COUNT(*) FROM runs').fetchone()[0]
   return 0
 
 

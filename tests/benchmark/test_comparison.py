@@ -168,9 +168,17 @@ def test_a_strategy_that_raises_is_named():
     benchmark.compare(['breaks'], BITS, **SMALL)
 
 
+@STRATEGIES.register('local')
+class Local(Random):
+  """Stands for one that was defined in a notebook."""
+
+  __module__ = 'a_notebook'
+
+
 def test_what_only_this_process_knows_needs_one_worker():
-  with pytest.raises(PlayingError, match='worker process cannot import .*use one worker'):
-    benchmark.compare(['breaks'], BITS, **{**SMALL, 'workers': 2})
+  assert len(benchmark.compare(['local'], BITS, **SMALL).runs) == 6
+  with pytest.raises(PlayingError, match=r'worker process cannot import .*use one worker'):
+    benchmark.compare(['local'], BITS, **{**SMALL, 'workers': 2})
 
 
 def test_samplers_get_the_instances_space_and_are_listed_where_there_is_none():

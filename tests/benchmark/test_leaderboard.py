@@ -42,8 +42,9 @@ def comparison(study=STUDY):
 
 
 def _run(template, entrant, problem, seed):
-  rng = np.random.default_rng([seed, list(REACHED).index(entrant)])
-  end = REACHED[entrant] + 0.01 * rng.normal()
+  """The seed's luck is the same for all but `same`, who has it where random has none."""
+  luck = 0.01 * (-1) ** seed * (1 if entrant != 'same' else -1)
+  end = REACHED[entrant] + luck * (1 + seed % 3)
   values = dict.fromkeys(('final', 'area_runs', 'area_seconds', 'area_calls'), end)
   made = {**vars(template), **values, 'problem': problem, 'strategy': entrant,
           'instance_seed': seed, 'curve': Curve((0, 5), (0, 9), (0, 3), (1, end))}  # fmt: skip
@@ -127,7 +128,7 @@ class Parsed(html.parser.HTMLParser):
 
 def test_the_html_page_needs_no_other_file(made, tmp_path):
   parsed = Parsed(made.leaderboard(tmp_path / 'page.html').read_text())
-  assert parsed.tags.count('table') == 2 + 2 + 2  # problems, overall; binary twice, other once
+  assert parsed.tags.count('table') == 1 + 2 + 2  # problems, overall twice, two groups
   assert len(parsed.sources) == 6
   assert all(source.startswith('data:image/png;base64,') for source in parsed.sources)
   assert 'not distinguishable' in parsed.text

@@ -97,7 +97,7 @@ def test_a_performance_profile_is_the_share_of_runs_at_or_below():
   assert high.tolist() == [0, 0.5, 1, 1, 1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(ours=SCORES, theirs=SCORES)
 def test_wilcoxon_is_scipys_without_ties(ours, theirs):
   found, back = statistics.wilcoxon(ours, theirs), statistics.wilcoxon(theirs, ours)
@@ -106,7 +106,8 @@ def test_wilcoxon_is_scipys_without_ties(ours, theirs):
     assert (found.p, found.better, back.better) == (1.0, False, False)
     return
   kept = difference[difference != 0]
-  assert found.p == back.p == pytest.approx(scipy.stats.wilcoxon(kept).pvalue)
+  method = 'exact' if len(set(abs(kept))) == len(kept) else 'asymptotic'
+  assert found.p == back.p == pytest.approx(scipy.stats.wilcoxon(kept, method=method).pvalue)
   ranks = scipy.stats.rankdata(abs(kept))
   weights = ranks[kept < 0].sum(), ranks[kept > 0].sum()
   assert (found.better, back.better) == (weights[0] > weights[1], weights[1] > weights[0])
