@@ -36,7 +36,9 @@ def get_config(variant: str = 'smoke') -> ConfigDict:
   c.seeds = 3 if variant == 'smoke' else 20  # instances of each problem, paired over strategies
   c.first_seed = 1000  # of the instances; below 1000 they are for tuning, from there on held out
   c.slots = 1  # trials at once, on a simulated clock
-  c.workers = 0  # processes that play; 0: one a core. The results do not depend on it
+  # Processes that play; 0: one a core. The results do not depend on it, but real trainings take
+  # all of the machine.
+  c.workers = 1 if variant == 'full' else 0
   c.call_price = 1.0  # of one call of the proposer, in the unit that "LLM cost" shall have
 
   # Who competes: label -> strategy and its options.
@@ -86,6 +88,7 @@ def _standard() -> dict[str, ConfigDict]:
     **_binary(sampled=False),
     **{f'{name}_10': _function(name, 10) for name in FUNCTIONS if name != 'sphere'},
     'lineage': row(simulation='lineage', options={'noise': 0.0}, group='lineage'),
+    'recorded_digits': row(simulation='recorded', options={'noise': 0.0}, group='recorded'),
   }
 
 
@@ -95,6 +98,11 @@ def _full() -> dict[str, ConfigDict]:
     **_binary(sampled=True),
     **{f'{name}_{d}': _function(name, d) for name in FUNCTIONS for d in (2, 10, 40)},
     'lineage': row(simulation='lineage', options={'noise': 0.0}, group='lineage'),
+    'recorded_digits': row(simulation='recorded', options={'noise': 0.0}, group='recorded'),
+    'digits': row(
+      simulation='engine', options={'config': 'configs/digits.py'}, group='real', acceptance='noise'
+    ),
+    'packing': row(simulation='engine', options={'config': 'configs/packing.py'}, group='real'),
   }
 
 
@@ -119,5 +127,8 @@ def _function(name: str, dimension: int) -> ConfigDict:
 
 def _noisy(variant: str) -> dict[str, ConfigDict]:
   """With the seed noise that was recorded."""
-  del variant
-  return {'lineage_noisy': row(simulation='lineage', options={'noise': 1.0}, group='lineage')}
+  lineage = row(simulation='lineage', options={'noise': 1.0}, group='lineage')
+  if variant == 'smoke':
+    return {'lineage_noisy': lineage}
+  recorded = row(simulation='recorded', options={'noise': 1.0}, group='recorded')
+  return {'lineage_noisy': lineage, 'recorded_digits_noisy': recorded}
