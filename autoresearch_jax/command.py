@@ -26,12 +26,16 @@ PARTS = (
 
 
 def define_config(
-  help_text: str, flag_values: flags.FlagValues = flags.FLAGS, arguments: list[str] | None = None
+  help_text: str,
+  flag_values: flags.FlagValues = flags.FLAGS,
+  arguments: list[str] | None = None,
+  parts: Sequence[str] = PARTS,
 ) -> flags.FlagHolder:
   """The flag --config=FILE, with --config.FIELD=VALUE for every field, listed in FILE or not.
 
   What is no field is refused by `config_of`, and an unknown option by the registry, which lists
-  those that exist. arguments: the command line. [sys.argv]
+  those that exist. arguments: the command line. [sys.argv] parts: a config's parts that its file
+  need not have.
   """
   flag = config_flags.DEFINE_config_file(
     'config',
@@ -42,18 +46,22 @@ def define_config(
     sys_argv=arguments,
     accept_new_attributes=True,
   )
-  flag_values['config'].parser = _Open('config', lock_config=False)
+  flag_values['config'].parser = _Open(parts)
   return flag
 
 
 class _Open(config_flags.ConfigFileFlagParser):
   """Loads a config so that the flags after it may add fields."""
 
+  def __init__(self, parts: Sequence[str]):
+    super().__init__('config', lock_config=False)
+    self._parts = parts
+
   def parse(self, path: str) -> Any:
     config = super().parse(path)
     if type(config) is ConfigDict:  # else the file could not be loaded; `config_of` says why
       config.unlock()
-      for part in PARTS:
+      for part in self._parts:
         *above, name = part.split('.')
         place: Any = config[above[0]] if above else config
         if name not in place:
@@ -68,11 +76,17 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
 
 def config_of(flag: flags.FlagHolder | flags.Flag) -> Config:
   """The run that --config names. Raises ConfigError."""
+  return from_config_dict(values_of(flag, 'Which run?', 'configs/digits.py'))
+
+
+def values_of(flag: flags.FlagHolder | flags.Flag, question: str, example: str) -> ConfigDict:
+  """What --config names, as it was written. Raises ConfigError, with a question if it is absent."""
   try:
     values = flag.value
     if values is None:
-      raise ConfigError('Which run? Name a config file, for instance --config=configs/digits.py.')
-    return from_config_dict(values)
+      raise ConfigError(f'{question} Name a config file, for instance --config={example}.')
+    values.to_dict()  # of a file that could not be loaded, it says why
+    return values
   except (OSError, ImportError) as error:  # ml_collections keeps a failure to load for now
     cause = _short(error).rpartition('Attempted ')[2]
     raise ConfigError(f'--config names a file that cannot be loaded: {cause}.') from None

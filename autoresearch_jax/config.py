@@ -5,12 +5,14 @@ Configs live in `configs/`; every field they set is a field below, and unknown o
 
 import dataclasses
 import difflib
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import ml_collections
 import msgspec
 
 from autoresearch_jax.types import Budget, Objective, Platform
+
+T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,17 +90,21 @@ class ConfigError(ValueError):
 
 def from_config_dict(config: ml_collections.ConfigDict) -> Config:
   """Turns a ConfigDict into a Config. Raises ConfigError with the field's path."""
-  values = config.to_dict()
-  _refuse_unknown(values, Config, 'config')
-  try:
-    made = msgspec.convert(values, Config, strict=True)
-  except msgspec.ValidationError as error:
-    raise ConfigError(f'{error}'.replace('`$', '`config') + '.') from None
+  made = converted(config.to_dict(), Config)
   if made.budget.amount <= 0:
     raise ConfigError(f'config.budget.amount is {made.budget.amount}; it must be above 0.')
   if made.search.max_trials < 0:
     raise ConfigError(f'config.search.max_trials is {made.search.max_trials}; 0 means no limit.')
   return made
+
+
+def converted(values: dict[str, Any], kind: type[T]) -> T:
+  """Makes the dataclass `kind` of a config's values. Raises ConfigError with the field's path."""
+  _refuse_unknown(values, kind, 'config')
+  try:
+    return msgspec.convert(values, kind, strict=True)
+  except msgspec.ValidationError as error:
+    raise ConfigError(f'{error}'.replace('`$', '`config') + '.') from None
 
 
 def _refuse_unknown(values: dict[str, Any], kind: type, path: str) -> None:
@@ -109,6 +115,11 @@ def _refuse_unknown(values: dict[str, Any], kind: type, path: str) -> None:
       near = difflib.get_close_matches(name, fields, n=1)
       hint = f'; did you mean {path}.{near[0]}?' if near else f'; it has: {", ".join(fields)}.'
       raise ConfigError(f'{path}.{name} is not a field of the config{hint}')
-    field = fields[name]
+    field, below = fields[name], f'{path}.{name}'
     if isinstance(field, type) and dataclasses.is_dataclass(field) and isinstance(value, dict):
-      _refuse_unknown(value, field, f'{path}.{name}')
+      _refuse_unknown(value, field, below)
+    row = (*get_args(field), None, None)[1]  # of a mapping from labels to rows
+    if isinstance(row, type) and dataclasses.is_dataclass(row) and isinstance(value, dict):
+      for label, part in value.items():
+        if isinstance(part, dict):
+          _refuse_unknown(part, row, f'{below}.{label}')

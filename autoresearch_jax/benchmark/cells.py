@@ -1,0 +1,240 @@
+"""What is played against what: problems, strategies and rules by label, and a cell for each run.
+
+A cell is plain data, so that any process can play it, and it always gives the same run.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
+from autoresearch_jax.benchmark.curves import areas
+from autoresearch_jax.benchmark.playing import Played, PlayingError, play
+from autoresearch_jax.benchmark.results import Key, Run
+from autoresearch_jax.problems.simulated import SIMULATIONS, Instance, Simulation
+from autoresearch_jax.search import STRATEGIES, Strategy
+
+Options = dict[str, Any]
+ENGINE = 'engine'  # the name under which real trainings are a simulation
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """group: the table it is counted in. acceptance: its runs' rule, unless rules are compared.
+
+  sampled: whether its constants, if it has any, are offered to strategies that sample them.
+  """
+
+  label: str
+  simulation: str
+  options: Options = dataclasses.field(default_factory=dict)
+  group: str = ''
+  acceptance: str = 'strict'
+  acceptance_options: Options = dataclasses.field(default_factory=dict)
+  sampled: bool = True
+
+  def make(self) -> Simulation:
+    """Raises ValueError for an unknown name or option."""
+    if self.simulation == ENGINE:
+      importlib.import_module(f'{__package__}.{ENGINE}')  # lives here, not among the simulations
+    return SIMULATIONS.make(self.simulation, self.options)
+
+  def offers_space(self, seed: int) -> bool:
+    """Whether strategies that sample constants can run on it."""
+    return self.sampled and bool(_space(self.make().instance(seed)))
+
+  @property
+  def rule(self) -> 'Rule':
+    return Rule(self.acceptance, self.acceptance, self.acceptance_options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+  """A strategy with its options, under a label."""
+
+  label: str
+  strategy: str
+  options: Options = dataclasses.field(default_factory=dict)
+
+  def make(self, instance: Instance | None = None) -> Strategy:
+    """Raises ValueError for an unknown name or option. instance: whose `space` it searches."""
+    options = self.options
+    if instance is not None:
+      options = _with_space(self.strategy, options, _space(instance))
+    return STRATEGIES.make(self.strategy, options)
+
+  @property
+  def samples(self) -> bool:
+    """Whether it needs a space of constants from the problem."""
+    return _samples(self.strategy, self.options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """An acceptance rule with its options, under a label."""
+
+  label: str
+  acceptance: str
+  options: Options = dataclasses.field(default_factory=dict)
+
+  def make(self) -> Acceptance:
+    """Raises ValueError for an unknown name or option."""
+    return ACCEPTANCE.make(self.acceptance, self.options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One run. trials: the budget in training runs. The instance's seed is the run's root seed too.
+
+  versions: of what can change a result, to be put on record.
+  """
+
+  problem: Problem
+  contestant: Contestant
+  rule: Rule
+  instance_seed: int
+  trials: float
+  slots: int = 1
+
+  @property
+  def key(self) -> Key:
+    return self.problem.label, self.contestant.label, self.rule.label, self.instance_seed
+
+  def play(self, instance: Instance, versions: Mapping[str, str]) -> Run:
+    """Plays the run on its instance. Raises PlayingError that names the cell."""
+    try:
+      strategy, rule = self.contestant.make(instance), self.rule.make()
+      played = play(strategy, rule, instance, self.instance_seed, self.trials, self.slots)
+    except Exception as error:  # a strategy is not ours: whatever it raises is put into a sentence
+      raise PlayingError(
+        f'{self.contestant.label} on {self.problem.label}, seed {self.instance_seed}, under '
+        f'{self.rule.label} cannot be played: {type(error).__name__}: {error}'
+      ) from error
+    return self._run(instance, played, versions)
+
+  def _run(self, instance: Instance, played: Played, versions: Mapping[str, str]) -> Run:
+    under = areas(played.curve, self.trials, played.run_seconds)
+    return Run(
+      problem=self.problem.label,
+      simulation=self.problem.simulation,
+      simulation_options=_plain(self.problem.options),
+      definition=self._definition(instance),
+      start=instance.start.digest,
+      instance_seed=self.instance_seed,
+      trials=float(self.trials),
+      slots=self.slots,
+      strategy=self.contestant.label,
+      strategy_name=self.contestant.strategy,
+      strategy_options=_plain(self.contestant.options),
+      acceptance=self.rule.label,
+      acceptance_name=self.rule.acceptance,
+      acceptance_options=_plain(self.rule.options),
+      seed=self.instance_seed,
+      curve=played.curve,
+      final=played.curve.regret[-1],
+      area_runs=under.runs,
+      area_seconds=under.seconds,
+      area_calls=under.calls,
+      runs=played.runs,
+      seconds=played.seconds,
+      calls=played.calls,
+      run_seconds=played.run_seconds,
+      statuses=played.statuses,
+      kept=played.kept,
+      false_keeps=played.false_keeps,
+      versions=dict(versions),
+    )
+
+  def _definition(self, instance: Instance) -> str:
+    """Digest of what makes the instance; another start or optimum shows that its code changed."""
+    said = [
+      self.problem.simulation, self.problem.options, self.instance_seed, instance.start.digest,
+      instance.optimum, instance.value(instance.start), instance.objective,
+    ]  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode(said, order='sorted')).hexdigest()
+
+  def meanings(self) -> dict[str, tuple[str, dict[str, Any]]]:
+    """What the cell's labels stand for, as `Results.require` wants it."""
+    return {
+      'problem': (
+        self.problem.label,
+        {
+          'simulation': self.problem.simulation,
+          'simulation_options': _plain(self.problem.options),
+          'trials': float(self.trials),
+          'slots': self.slots,
+        },
+      ),
+      'strategy': (
+        self.contestant.label,
+        {
+          'strategy_name': self.contestant.strategy,
+          'strategy_options': _plain(self.contestant.options),
+        },
+      ),
+      'acceptance': (
+        self.rule.label,
+        {
+          'acceptance_name': self.rule.acceptance,
+          'acceptance_options': _plain(self.rule.options),
+        },
+      ),
+    }
+
+
+def rooms(cells: list[Cell]) -> list[str]:
+  """Modules that another process must import to know the cells' names."""
+  classes = {
+    *(SIMULATIONS.get(cell.problem.simulation) for cell in cells),
+    *(STRATEGIES.get(cell.contestant.strategy) for cell in cells),
+    *(ACCEPTANCE.get(cell.rule.acceptance) for cell in cells),
+  }
+  return sorted({kind.__module__ for kind in classes} - {'__main__'})
+
+
+def import_rooms(modules: list[str]) -> None:
+  for module in modules:
+    importlib.import_module(module)
+
+
+def _plain(options: Options) -> Options:
+  """As JSON gives them back, so that a stored row equals a new one."""
+  return msgspec.json.decode(msgspec.json.encode(options))
+
+
+def _space(instance: Instance) -> Mapping[str, Any]:
+  return getattr(instance, 'space', None) or {}
+
+
+def _fields(strategy: str) -> dict[str, Any]:
+  return {f.name: f.default for f in dataclasses.fields(STRATEGIES.get(strategy))}
+
+
+def _inner(strategy: str, options: Options) -> str | None:
+  """The strategy inside a wrapper; None for what wraps none."""
+  fields = _fields(strategy)
+  if 'inner' not in fields:
+    return None
+  name = options.get('inner', fields['inner'])
+  return name if isinstance(name, str) else None
+
+
+def _samples(strategy: str, options: Options) -> bool:
+  """Whether it, or a strategy inside it, needs a space of constants and was given none."""
+  if inner := _inner(strategy, options):
+    return _samples(inner, options.get('inner_options', {}))
+  return 'space' in _fields(strategy) and not options.get('space')
+
+
+def _with_space(strategy: str, options: Options, space: Mapping[str, Any]) -> Options:
+  """The options, with the instance's space where a strategy has that option and no other value."""
+  if not space or not _samples(strategy, options):
+    return options
+  if inner := _inner(strategy, options):
+    given = _with_space(inner, options.get('inner_options', {}), space)
+    return {**options, 'inner_options': given}
+  return {**options, 'space': {name: dict(bounds) for name, bounds in space.items()}}

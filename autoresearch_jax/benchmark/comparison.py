@@ -1,0 +1,273 @@
+"""`compare`: strategies side by side on problems, and the result that tables are made from."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import itertools
+import pathlib
+import platform
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoresearch_jax.benchmark.cells import Cell, Contestant, Options, Problem, Rule
+from autoresearch_jax.benchmark.playing import PlayingError
+from autoresearch_jax.benchmark.progress import Progress, shown
+from autoresearch_jax.benchmark.results import Results, Run
+from autoresearch_jax.benchmark.running import play_cells
+from autoresearch_jax.problems.simulated import HELD_OUT
+
+Named = str | tuple[str, Options]
+SEEDS = range(HELD_OUT, HELD_OUT + 20)
+PACKAGES = ('autoresearch_jax', 'numpy', 'scipy', 'optuna', 'cmaes', 'torch')
+MEASURES = ('area_runs', 'final', 'area_seconds', 'area_calls')
+
+
+class BenchmarkError(ValueError):
+  """A benchmark that cannot be run as asked; the sentence says what is wrong with it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """What is compared: strategies, each under its problem's rule, or under each of `rules`.
+
+  seeds: of the instances, all paired. trials: the budget of a run in training runs. slots: trials
+  at once. references: entrants that all others are held against.
+  """
+
+  title: str
+  problems: tuple[Problem, ...]
+  contestants: tuple[Contestant, ...]
+  seeds: tuple[int, ...]
+  trials: float
+  slots: int = 1
+  rules: tuple[Rule, ...] = ()
+  references: tuple[str, ...] = ('random', 'best_of_n')
+
+  def __post_init__(self) -> None:
+    for what, rows in (
+      ('problems', self.problems), ('strategies', self.contestants), ('seeds', self.seeds),
+    ):  # fmt: skip
+      if not rows:
+        raise BenchmarkError(f'{self.title}: there are no {what} to compare on; name one or more.')
+    for rows in (self.problems, self.contestants, self.rules):
+      labels = [row.label for row in rows]
+      if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise BenchmarkError(f'{self.title}: the label {twice[0]!r} is given twice.')
+    if len(set(self.seeds)) < len(self.seeds):
+      raise BenchmarkError(f'{self.title}: a seed is given twice.')
+    if self.slots < 1:
+      raise BenchmarkError(f'{self.title}: slots is {self.slots}; it must be 1 or more.')
+    self._require_made()
+
+  def _require_made(self) -> None:
+    """Makes everything once, so that a wrong name or option is told before anything runs."""
+    for problem in self.problems:
+      _made(problem)
+    for contestant in self.contestants:
+      _made(contestant)
+    rules = self.rules or tuple(problem.rule for problem in self.problems)
+    most = max(_made(rule).baseline_seeds for rule in rules)
+    if self.trials < most:
+      raise BenchmarkError(
+        f'{self.title}: trials is {self.trials:g}; the baseline alone takes {most} training runs.'
+      )
+
+  def entrants(self) -> dict[str, tuple[Contestant, Rule | None]]:
+    """What has a row in the tables: by label, a strategy and the rule if that is compared too."""
+    if not self.rules:
+      return {c.label: (c, None) for c in self.contestants}
+    alone = len(self.contestants) == 1
+    return {
+      rule.label if alone else f'{c.label} + {rule.label}': (c, rule)
+      for c, rule in itertools.product(self.contestants, self.rules)
+    }
+
+  def runnable(self) -> dict[str, tuple[str, ...]]:
+    """Problems' labels that each entrant can run on; instances with constants have all."""
+    able = {c.label: self._problems_of(c) for c in self.contestants}
+    return {label: able[c.label] for label, (c, _) in self.entrants().items()}
+
+  def _problems_of(self, contestant: Contestant) -> tuple[str, ...]:
+    return tuple(
+      problem.label
+      for problem in self.problems
+      if not contestant.samples or problem.offers_space(self.seeds[0])
+    )
+
+  def cell(self, entrant: str, problem: Problem, seed: int) -> Cell:
+    contestant, rule = self.entrants()[entrant]
+    return Cell(problem, contestant, rule or problem.rule, seed, self.trials, self.slots)
+
+  def cells(self) -> list[Cell]:
+    runnable, problems = self.runnable(), {p.label: p for p in self.problems}
+    return [
+      self.cell(entrant, problems[label], seed)
+      for entrant, labels in runnable.items()
+      for label in labels
+      for seed in self.seeds
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """A study that was run: every cell has its run.
+
+  runs: by (entrant, problem, seed). runnable: problems that each entrant can run on.
+  """
+
+  study: Study
+  runs: Mapping[tuple[str, str, int], Run]
+  runnable: Mapping[str, tuple[str, ...]]
+
+  @property
+  def left_out(self) -> list[tuple[str, str]]:
+    """(entrant, problem) that cannot be played: it samples constants, the problem offers none."""
+    return [
+      (entrant, problem.label)
+      for entrant, able in self.runnable.items()
+      for problem in self.study.problems
+      if problem.label not in able
+    ]
+
+  def of(self, entrant: str, problem: str) -> list[Run]:
+    """The runs of all seeds, in the seeds' order."""
+    return [self.runs[entrant, problem, seed] for seed in self.study.seeds]
+
+  def scores(self, measure: str, entrant: str, problems: Sequence[str]) -> np.ndarray:
+    """[problems, seeds] of one of MEASURES; smaller is better."""
+    return np.array([[getattr(run, measure) for run in self.of(entrant, p)] for p in problems])
+
+  def table(self, group: str = '') -> str:
+    """The standings as Markdown: over all problems, or over those of one group."""
+    from autoresearch_jax.benchmark import leaderboard  # noqa: PLC0415 - workers draw nothing
+
+    return leaderboard.tables(self, group)
+
+  def leaderboard(self, path: str | pathlib.Path, command: str = '') -> pathlib.Path:
+    """Writes a page to `path` (.md or .html, plots with it). command: what made it."""
+    from autoresearch_jax.benchmark import leaderboard  # noqa: PLC0415 - workers draw nothing
+
+    return leaderboard.write([self], pathlib.Path(path), command)
+
+
+def compare(
+  strategies: Iterable[Named | Contestant] | Mapping[str, Named],
+  problems: Iterable[Named | Problem] | Mapping[str, Named],
+  acceptance: Named = 'strict',
+  seeds: Iterable[int] = SEEDS,
+  trials: float = 200,
+  slots: int = 1,
+  workers: int = 0,
+  out: str | pathlib.Path | None = None,
+) -> Comparison:
+  """Plays every strategy on every problem and seed; returns what tables are made from.
+
+  strategies, problems: registered names, (name, options) pairs, or a mapping of labels to either.
+  trials: budget of a run in training runs. workers: processes, 0 for one a core; with 1, names
+  registered in this process alone will do. out: folder that keeps `results.db`, so that the same
+  call goes on after a stop and takes what is there. Raises ValueError with a sentence.
+  """
+  name, options = _pair(acceptance)
+  study = Study(
+    'comparison',
+    tuple(
+      row if isinstance(row, Problem) else Problem(label, *_pair(row), '', name, options)
+      for label, row in _labelled(problems, 'problems')
+    ),
+    tuple(
+      row if isinstance(row, Contestant) else Contestant(label, *_pair(row))
+      for label, row in _labelled(strategies, 'strategies')
+    ),
+    tuple(seeds),
+    trials,
+    slots,
+  )
+  with contextlib.ExitStack() as stack:
+    folder = out or stack.enter_context(tempfile.TemporaryDirectory())
+    results = stack.enter_context(Results.open(pathlib.Path(folder) / 'results.db', study.title))
+    progress = stack.enter_context(shown())
+    (made,) = run([study], results, workers, progress)
+  return made
+
+
+def run(
+  studies: Sequence[Study],
+  results: Results,
+  workers: int,
+  progress: Progress,
+  stop: Callable[[], str] = lambda: '',
+) -> list[Comparison]:
+  """Plays what is missing in `results`; the comparisons, or none of them if `stop` ended it.
+
+  Raises ResultsError when the file holds what does not compare, PlayingError for a run that
+  cannot be played.
+  """
+  cells = {cell.key: cell for study in studies for cell in study.cells()}
+  for cell in cells.values():
+    for kind, (label, meaning) in cell.meanings().items():
+      results.require(kind, label, meaning)
+  missing = [cell for key, cell in cells.items() if key not in results.keys]
+  progress.begin(len(cells), len(cells) - len(missing))
+  with contextlib.closing(play_cells(missing, workers, _versions(), stop)) as played:
+    for runs in played:
+      results.add(runs)
+      progress.advance(len(runs))
+  if any(key not in results.keys for key in cells):
+    return []
+  return [_comparison(study, results) for study in studies]
+
+
+def _comparison(study: Study, results: Results) -> Comparison:
+  stored = {made.key: made for made in results.runs()}
+  runnable, problems = study.runnable(), {p.label: p for p in study.problems}
+  runs = {
+    (entrant, label, seed): stored[study.cell(entrant, problems[label], seed).key]
+    for entrant, labels in runnable.items()
+    for label in labels
+    for seed in study.seeds
+  }
+  return Comparison(study, runs, runnable)
+
+
+def _versions() -> dict[str, str]:
+  """Of what can change a played run; none of it is imported for that."""
+  found = {'python': platform.python_version()}
+  for package in PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[package] = importlib.metadata.version(package)
+  return found
+
+
+def _made(row: Problem | Contestant | Rule) -> Any:
+  """Raises BenchmarkError when there is no such thing, or it cannot be made."""
+  try:
+    return row.make()
+  except (ValueError, ImportError) as error:
+    raise BenchmarkError(f'{row.label}: {error}') from error
+
+
+def _pair(named: Named) -> tuple[str, Options]:
+  return (named, {}) if isinstance(named, str) else (named[0], dict(named[1]))
+
+
+def _labelled(rows: Any, what: str) -> list[tuple[str, Any]]:
+  """(label, row) of a mapping or of a list, in which a row's name is its label."""
+  if isinstance(rows, str):
+    raise BenchmarkError(f'{what} is {rows!r}; give a list, or a mapping of labels.')
+  if isinstance(rows, Mapping):
+    return list(rows.items())
+  return [(row if isinstance(row, str) else _label(row), row) for row in rows]
+
+
+def _label(row: Any) -> str:
+  if isinstance(row, Problem | Contestant):
+    return row.label
+  name, options = row
+  said = ', '.join(f'{key}={value}' for key, value in options.items())
+  return f'{name}({said})' if said else name
+
+
+__all__ = ['BenchmarkError', 'Comparison', 'PlayingError', 'Study', 'compare', 'run']

@@ -1,0 +1,218 @@
+"""`compare` and what it refuses; the same runs whoever plays them."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from onemax import OneMax
+
+from autoresearch_jax import benchmark
+from autoresearch_jax.benchmark import Contestant, PlayingError, Problem
+from autoresearch_jax.benchmark.cells import Cell
+from autoresearch_jax.benchmark.comparison import run
+from autoresearch_jax.benchmark.progress import Progress
+from autoresearch_jax.benchmark.results import Results
+from autoresearch_jax.problems.simulated import HELD_OUT, SIMULATIONS
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.greedy import Greedy
+from autoresearch_jax.search.random import Random
+
+SMALL = {'seeds': range(1000, 1003), 'trials': 20, 'workers': 1}
+BITS = [('onemax', {'bits': 8}), ('onemax', {'bits': 16, 'noise': 1.0})]
+
+
+@STRATEGIES.register('breaks')
+@dataclasses.dataclass(frozen=True)
+class Breaks(Random):
+  """Raises when it is asked."""
+
+  def ask(self, state, rng):
+    raise ZeroDivisionError('by the number of ideas')
+
+
+@STRATEGIES.register('samples')
+@dataclasses.dataclass(frozen=True)
+class Samples(Greedy):
+  """Stands for a sampler of constants: has a space, which must be that of the instance."""
+
+  space: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+
+  def init(self, objective):
+    assert self.space == {'X': {'low': 0, 'high': 1}}
+    return super().init(objective)
+
+
+@STRATEGIES.register('wraps')
+@dataclasses.dataclass(frozen=True)
+class Wraps:
+  """A wrapper whose inner strategy is a sampler unless told otherwise."""
+
+  inner: str = 'samples'
+  inner_options: dict = dataclasses.field(default_factory=dict)
+
+  def __new__(cls, inner='samples', inner_options=None):
+    return STRATEGIES.make(inner, inner_options)
+
+
+@SIMULATIONS.register('constants')
+@dataclasses.dataclass(frozen=True)
+class Constants(OneMax):
+  """OneMax that says its program has a constant."""
+
+  def instance(self, seed):
+    made = super().instance(seed)
+    made.space = {'X': {'low': 0, 'high': 1}}
+    return made
+
+
+def test_strategies_and_problems_by_name_pair_and_label():
+  made = benchmark.compare(
+    {'mine': 'random', 'yours': ('greedy', {'shown': 2})},
+    ['onemax', ('onemax', {'bits': 6})],
+    **SMALL,
+  )
+  assert list(made.runnable) == ['mine', 'yours']
+  assert [p.label for p in made.study.problems] == ['onemax', 'onemax(bits=6)']
+  assert made.scores('final', 'mine', ['onemax']).shape == (1, 3)
+  assert made.runs['yours', 'onemax', 1001].strategy_options == {'shown': 2}
+
+
+def test_runs_of_one_seed_are_of_one_instance():
+  made = benchmark.compare(['random', 'greedy'], BITS, **SMALL)
+  for problem in made.study.problems:
+    for one, other in zip(made.of('random', problem.label), made.of('greedy', problem.label),
+                          strict=True):  # fmt: skip
+      assert (one.start, one.definition) == (other.start, other.definition)
+  assert len({run.start for run in made.of('random', 'onemax(bits=8)')}) == 3
+
+
+def test_the_seeds_are_held_out_unless_others_are_given():
+  assert min(benchmark.comparison.SEEDS) == HELD_OUT and len(benchmark.comparison.SEEDS) == 20
+
+
+def test_any_number_of_workers_and_any_process_gives_the_same_runs(tmp_path):
+  found = []
+  for workers in (1, 3):
+    made = benchmark.compare(
+      ['random', 'greedy'], BITS, **{**SMALL, 'workers': workers}, out=tmp_path / str(workers)
+    )
+    with Results.open(tmp_path / str(workers) / 'results.db', 'comparison') as results:
+      found.append((dict(made.runs), results.csv()))
+  assert found[0] == found[1]
+  code = (
+    'import sys; sys.path.insert(0, sys.argv[1]); import onemax\n'
+    'from autoresearch_jax import benchmark\n'
+    f'made = benchmark.compare(["greedy", "random"], {BITS!r}, seeds=range(1000, 1003), trials=20,'
+    ' workers=1, out=sys.argv[2])'
+  )
+  folder = __file__.rsplit('/', 1)[0]
+  subprocess.run([sys.executable, '-c', code, folder, tmp_path / 'other'], check=True)
+  with Results.open(tmp_path / 'other' / 'results.db', 'comparison') as results:
+    assert results.csv() == found[0][1]
+
+
+def test_what_is_there_is_not_played_again(tmp_path, monkeypatch):
+  first = benchmark.compare(['random'], BITS, **SMALL, out=tmp_path)
+  cells = []
+  play = Cell.play
+  monkeypatch.setattr(Cell, 'play', lambda cell, *rest: (cells.append(cell), play(cell, *rest))[1])
+  second = benchmark.compare(['random', 'greedy'], BITS, **SMALL, out=tmp_path)
+  assert {cell.contestant.label for cell in cells} == {'greedy'} and len(cells) == 6
+  assert {k: v for k, v in second.runs.items() if k[0] == 'random'} == dict(first.runs)
+
+
+@pytest.mark.parametrize(
+  ('changed', 'sentence'),
+  [({'trials': 21}, r'budget \(trials\)'), ({'slots': 2}, 'slots')],
+)
+def test_runs_of_another_budget_do_not_compare(tmp_path, changed, sentence):
+  benchmark.compare(['random'], BITS, **SMALL, out=tmp_path)
+  with pytest.raises(benchmark.ResultsError, match=sentence):
+    benchmark.compare(['greedy'], BITS, **{**SMALL, **changed}, out=tmp_path)
+
+
+def test_a_strategy_with_other_options_needs_another_label(tmp_path):
+  benchmark.compare({'mine': 'greedy'}, BITS, **SMALL, out=tmp_path)
+  with pytest.raises(benchmark.ResultsError, match='give another label'):
+    benchmark.compare({'mine': ('greedy', {'shown': 1})}, BITS, **SMALL, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('strategies', 'problems', 'changed', 'sentence'),
+  [
+    (['greddy'], BITS, {}, "There is no strategy 'greddy'; there are: .*greedy"),
+    ([('greedy', {'shwon': 1})], BITS, {}, "has no option 'shwon'; it has: shown"),
+    (['greedy'], ['nothing'], {}, "There is no simulation 'nothing'; there are: .*onemax"),
+    (['greedy'], [('onemax', {'bits': 1})], {}, 'bits is 1; it must be 2 or more'),
+    (['greedy'], BITS, {'acceptance': 'lenient'}, "There is no acceptance 'lenient'; there are"),
+    ([], BITS, {}, 'there are no strategies to compare'),
+    (['greedy'], [], {}, 'there are no problems to compare'),
+    (['greedy'], BITS, {'seeds': ()}, 'there are no seeds'),
+    (['greedy'], BITS, {'seeds': (1, 1)}, 'a seed is given twice'),
+    (['greedy', 'greedy'], BITS, {}, "label 'greedy' is given twice"),
+    (['greedy'], BITS, {'acceptance': 'noise', 'trials': 3}, 'baseline alone takes 4'),
+    (['greedy'], BITS, {'slots': 0}, 'slots is 0'),
+    ('greedy', BITS, {}, 'give a list'),
+  ],
+)
+def test_bad_input_is_a_sentence(strategies, problems, changed, sentence):
+  with pytest.raises(benchmark.BenchmarkError, match=sentence):
+    benchmark.compare(strategies, problems, **{**SMALL, **changed})
+
+
+def test_a_strategy_that_raises_is_named():
+  sentence = 'breaks on onemax.* under strict cannot be played: ZeroDivisionError: by the number'
+  with pytest.raises(PlayingError, match=sentence):
+    benchmark.compare(['breaks'], BITS, **SMALL)
+
+
+@STRATEGIES.register('local')
+class Local(Random):
+  """Stands for one that was defined in a notebook."""
+
+  __module__ = 'a_notebook'
+
+
+def test_what_only_this_process_knows_needs_one_worker():
+  assert len(benchmark.compare(['local'], BITS, **SMALL).runs) == 6
+  with pytest.raises(PlayingError, match=r'worker process cannot import .*use one worker'):
+    benchmark.compare(['local'], BITS, **{**SMALL, 'workers': 2})
+
+
+def test_samplers_get_the_instances_space_and_are_listed_where_there_is_none():
+  contestants = ['samples', Contestant('inside', 'wraps'), 'greedy', ('wraps', {'inner': 'greedy'})]
+  problems = [Problem('with', 'constants'), Problem('kept', 'constants', sampled=False), 'onemax']
+  made = benchmark.compare(contestants, problems, **SMALL)
+  without = [(e, p) for e in ('samples', 'inside') for p in ('kept', 'onemax')]
+  assert made.left_out == without
+  assert np.array_equal(*(made.scores('final', e, ['with']) for e in ('samples', 'greedy')))
+
+
+def test_rules_side_by_side(tmp_path):
+  study = benchmark.Study(
+    'rules', (Problem('noisy', 'onemax', {'noise': 4.0}),), (Contestant('g', 'greedy'),),
+    tuple(range(6)), 60, rules=(benchmark.Rule('a', 'strict'), benchmark.Rule('b', 'noise')),
+    references=('a',),
+  )  # fmt: skip
+  with Results.open(tmp_path / 'results.db', 'rules') as results:
+    (made,) = run([study], results, 1, Progress(lambda line: None))
+  assert list(made.runnable) == ['a', 'b']
+  kept = {e: sum(r.kept for r in made.of(e, 'noisy')) for e in 'ab'}
+  false = {e: sum(r.false_keeps for r in made.of(e, 'noisy')) for e in 'ab'}
+  assert kept['a'] > kept['b'] and false['a'] > 4 * false['b']
+
+
+def test_a_stop_keeps_what_is_done(tmp_path):
+  study = benchmark.Study(
+    's', (Problem('p', 'onemax'),), (Contestant('g', 'greedy'),), tuple(range(5)), 9
+  )
+  told = []
+  with Results.open(tmp_path / 'results.db', 's') as results:
+    stop = lambda: 'enough' if len(results.keys) >= 2 else ''  # noqa: E731
+    assert run([study], results, 1, Progress(told.append), stop) == []
+    assert len(results.keys) == 2
+    (made,) = run([study], results, 1, Progress(told.append))
+  assert len(made.runs) == 5
+  assert told == ['5 runs.', '5 runs, 2 of them done before.', '5 of 5 runs, done in 0:00:00.']
