@@ -20,6 +20,7 @@ import numpy as np
 from autoresearch_jax import assembly
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.executors import Executor
+from autoresearch_jax.problems.simulated import SIMULATIONS
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
@@ -44,6 +45,7 @@ VALUE_SEED = SEEDS_APART * MOST_INSTANCES  # the first of those that tell a prog
 VALUE_TRIAL = -1  # the number under which they are submitted
 
 
+@SIMULATIONS.register('engine')
 @dataclasses.dataclass(frozen=True)
 class EngineProblem:
   """A config's problem, to be compared on. Its strategy and acceptance are not looked at.

@@ -30,7 +30,7 @@ from autoresearch_jax.problems.simulated.effects import (
 )
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
 from autoresearch_jax.problems.simulated.profiles import PROFILES, Profile
-from autoresearch_jax.problems.simulated.proposing import CROSSED, Draft, partner, untried
+from autoresearch_jax.problems.simulated.proposing import CROSSED, GUIDED, Draft, partner, untried
 from autoresearch_jax.problems.simulated.reachable import best_edits
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
@@ -124,6 +124,7 @@ class Root:
     tuning: another variant in a site that has one. creative: a site that has none. ablation: one
     out. rewrite: four at once; drafts: two. debug: another variant in place of the last edit, or
     without it. merge: what both parents have, and each other edit of theirs with even chances.
+    Where all of that was tried, say when every edit was taken out once: any edit.
     """
     edits = edits_of(context.parents[0]) or []
     other = partner(proposal, context)
@@ -134,7 +135,8 @@ class Root:
         merged = _merged(edits, mate, rng)
         merged = merged if attempt < CROSSED else _applied(merged, [_any(rng)])
         return _draft(merged, 'merge the edits of both parents', 'merge')
-      return _edited(edits, proposal, rng)
+      wish = proposal if attempt < GUIDED else dataclasses.replace(proposal, guidance='')
+      return _edited(edits, wish, rng)
 
     return untried(context, draw)
 

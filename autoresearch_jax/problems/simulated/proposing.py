@@ -7,6 +7,7 @@ from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
 
 TRIES = 20  # edits drawn before a proposer gives up; each is bolder than the one before
+GUIDED = 10  # of these, how many follow the proposal's guidance
 CROSSED = 5  # of these, how many mere crossovers a merge tries before it changes something too
 
 
