@@ -13,7 +13,8 @@ from autoresearch_jax.problems import PROBLEMS, Problem
 from autoresearch_jax.proposers import PROPOSERS, Proposer
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.search import STRATEGIES, Strategy
-from autoresearch_jax.types import Dataset, Spec
+from autoresearch_jax.search.space import describe
+from autoresearch_jax.types import Dataset, Program, Spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,20 @@ def minds(config: Config) -> Minds:
     _made(PROPOSERS, config.proposer, config.proposer_options),
     _made(ACCEPTANCE, config.acceptance, config.acceptance_options),
   )
+
+
+def space(strategy: Strategy, start: Program) -> str:
+  """The constants that a sampler among the strategies varies, a line each; '' where there is none.
+
+  Raises ConfigError when the program has no such constants.
+  """
+  while (inner := getattr(strategy, 'strategy', None)) is not None:  # of a wrapper
+    strategy = inner
+  dimensions = getattr(strategy, 'dimensions', None)
+  try:
+    return '' if dimensions is None else describe(dimensions(start))
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
 
 
 def problem(config: Config) -> Problem:

@@ -39,6 +39,8 @@ def research(config: Config, directory: pathlib.Path) -> int:
     for word, value in _opening(config, directory):
       _say(f'{word:<11}{wording.one_line(value)}')
     start, minds = starting_program(config), assembly.minds(config)
+    for line in assembly.space(minds.strategy, start).splitlines():
+      _say(f'{"samples":<11}{line}')
     dataset = assembly.dataset(config, _say)
     history, states = begin(ledger, config, minds.strategy, minds.acceptance, dataset.fingerprint)
     if history.trials:

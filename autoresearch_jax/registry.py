@@ -54,7 +54,7 @@ class Registry:
       return self._classes[name]
     for point in self._entry_points():
       if point.name == name:
-        return point.load()
+        return self._loaded(point)
     raise ValueError(f'There is no {self.kind} {name!r}; there are: {", ".join(self.names())}.')
 
   def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> Any:
@@ -86,6 +86,15 @@ class Registry:
     for module in [name] if name in modules else sorted(modules):
       if module != '__main__':
         importlib.import_module(f'{self.room}.{module}')
+
+  def _loaded(self, point: importlib.metadata.EntryPoint) -> type:
+    try:
+      return point.load()
+    except (ImportError, AttributeError) as error:
+      raise ValueError(
+        f'The {self.kind} {point.name!r} of another package cannot be loaded from {point.value}: '
+        f'{error}.'
+      ) from error
 
   def _entry_points(self) -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=f'autoresearch_jax.{self.kind}')

@@ -150,3 +150,14 @@ def test_a_second_start_names_the_first(tmp_path):
     process.communicate()
   assert code == 2
   assert f'is in use by the process with pid {process.pid}' in err
+
+
+def test_a_sampler_says_what_it_varies_and_refuses_a_program_without_it(tmp_path):
+  flags = ('--config.search.strategy=restarts', '--config.search.options.inner=tpe')
+  code, out, _ = finish(*flags, workdir=tmp_path / 'run')
+  assert code == 0
+  assert 'samples    X = 3.0: 0.3 to 30, log (derived)' in out
+  wrong = '--config.search.options.inner_options={"space": {"WIDTH": {}}}'
+  code, _, err = finish(*flags, wrong, workdir=tmp_path / 'other')
+  assert code == 2
+  assert 'WIDTH' in err and 'Traceback' not in err

@@ -130,3 +130,13 @@ def test_a_strategy_of_an_installed_package_is_found_by_its_entry_point(
     STRATEGIES._classes.pop('last', None)
   monkeypatch.undo()
   assert 'last' not in STRATEGIES.names()
+
+
+def test_a_broken_entry_point_is_a_sentence(tmp_path, monkeypatch):
+  info = tmp_path / 'broken-1.0.dist-info'
+  info.mkdir()
+  (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n')
+  (info / 'entry_points.txt').write_text('[autoresearch_jax.thing]\nbroken = not_there:Thing\n')
+  monkeypatch.syspath_prepend(str(tmp_path))
+  with pytest.raises(ValueError, match="thing 'broken' of another package cannot be loaded"):
+    registry().get('broken')
