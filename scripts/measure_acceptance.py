@@ -1,6 +1,7 @@
 """What acceptance rules do to streams of trials without effect, and to a single true improvement.
 
   python scripts/measure_acceptance.py [--nights=2000] [--out=FILE]
+  python scripts/measure_acceptance.py --rule="sequential:{'baseline_seeds': 4}" --effects=3,5,10
 
 A training run gives the program's true value plus seed noise of deviation 1 that no rule is told.
 Nights are of edits without effect (A/A): whatever is kept is a false keep. Rules are driven
@@ -18,6 +19,7 @@ keeps a smaller program that is as good, or truly worse by half a deviation or o
 minutes on one core by default.
 """
 
+import ast
 import dataclasses
 import math
 import pathlib
@@ -34,6 +36,10 @@ from autoresearch_jax.testing.acceptance import EDIT, Measure, Stream
 
 NIGHTS = flags.DEFINE_integer('nights', 2000, 'Simulated nights (and true improvements) a row.', 1)
 SEED = flags.DEFINE_integer('seed', 0, 'Root of all random numbers.')
+RULE = flags.DEFINE_multi_string(
+  'rule', [], "Instead of the usual ones, a rule: NAME, or NAME:{'option': value}; repeatable."
+)
+EFFECTS = flags.DEFINE_list('effects', ['1', '2', '3'], 'True gains, in noise deviations.')
 OUT = flags.DEFINE_string('out', '', 'Also write the tables to this file.')
 
 RULES = [
@@ -44,7 +50,6 @@ RULES = [
 ]
 NIGHT = 100  # trials, or training runs
 LATE = 50  # trials without effect before a late improvement
-EFFECTS = (1.0, 2.0, 3.0)  # deviations
 LARGE = dataclasses.replace(EDIT, program=types.Program((('model.py', 'x = 1 + 2\n'),), 'model.py'))
 SMALL = dataclasses.replace(EDIT, program=types.Program((('model.py', 'x = 3\n'),), 'model.py'))
 
@@ -128,7 +133,7 @@ def measured(name: str, rule, noise: Noise, nights: int, rng: np.random.Generato
   for _ in range(nights):
     night = list(aa_night(rule, noise, rng))
     for past, table in ((night[0], row.first), (night[LATE - 1], row.late)):
-      for effect in EFFECTS:
+      for effect in effects():
         add_improvement(table.setdefault(effect, Power()), past, effect, noise, rng)
     row.night.add(night[-1].trials)
   return row
@@ -193,11 +198,12 @@ def night_table(rows: list[Row]) -> Iterator[str]:
 
 
 def power_table(rows: list[Row]) -> Iterator[str]:
-  yield '| rule | when | ' + ' | '.join(f'gain of {e:g} deviations' for e in EFFECTS) + ' |'
-  yield '|---|---|' + '---|' * len(EFFECTS)
+  sizes = effects()
+  yield '| rule | when | ' + ' | '.join(f'gain of {e:g} deviations' for e in sizes) + ' |'
+  yield '|---|---|' + '---|' * len(sizes)
   for row in rows:
     for when, table in (('first edit', row.first), (f'after {LATE} trials', row.late)):
-      yield f'| {row.name} | {when} | ' + ' | '.join(str(table[e]) for e in EFFECTS) + ' |'
+      yield f'| {row.name} | {when} | ' + ' | '.join(str(table[e]) for e in sizes) + ' |'
 
 
 def simplification_table(nights: int, rng: np.random.Generator) -> Iterator[str]:
@@ -220,7 +226,7 @@ def report(nights: int, seed: int) -> Iterator[str]:
   """All tables as Markdown lines, each as soon as it is known."""
   for kind, (said, noise) in enumerate(NOISES.items()):
     rows = []
-    for number, (name, rule, options) in enumerate(RULES):
+    for number, (name, rule, options) in enumerate(rules()):
       began, rng = time.monotonic(), np.random.default_rng([seed, kind, number])
       rows.append(measured(name, ACCEPTANCE.make(rule, options), noise, nights, rng))
       print(f'{said}, {name}: {time.monotonic() - began:.0f} s', file=sys.stderr, flush=True)
@@ -229,8 +235,23 @@ def report(nights: int, seed: int) -> Iterator[str]:
     yield ''
     yield from power_table(rows)
     yield ''
+  if RULE.value:
+    return
   yield f'### Smaller programs, normal noise, {nights} edits\n'
   yield from simplification_table(nights, np.random.default_rng([seed, len(NOISES)]))
+
+
+def effects() -> list[float]:
+  return [float(effect) for effect in EFFECTS.value]
+
+
+def rules() -> list[tuple[str, str, dict[str, object]]]:
+  """(row's name, rule, options) of the usual rules, or of those that --rule names."""
+  found = []
+  for said in RULE.value:
+    name, _, options = said.partition(':')
+    found.append((said, name, ast.literal_eval(options or '{}')))
+  return found or RULES
 
 
 def main(arguments: list[str]) -> None:

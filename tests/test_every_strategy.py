@@ -4,6 +4,7 @@ import itertools
 
 import msgspec
 import pytest
+from registered import ours
 from synthetic_run import Arithmetic, run
 
 from autoresearch_jax.acceptance import ACCEPTANCE
@@ -12,8 +13,8 @@ from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.search import STRATEGIES
 
 NEEDS_MORE = {'gp': 'torch'}  # what is not installed with the tests
-RULES = itertools.cycle(ACCEPTANCE.names())
-CASES = [(name, next(RULES)) for name in STRATEGIES.names()]
+RULES = itertools.cycle(sorted(ours(ACCEPTANCE)))
+CASES = [(name, next(RULES)) for name in sorted(ours(STRATEGIES))]
 
 
 @pytest.mark.parametrize(('name', 'rule'), CASES)

@@ -19,7 +19,6 @@ from autoresearch_jax.problems.simulated import SIMULATIONS, Instance, Simulatio
 from autoresearch_jax.search import STRATEGIES, Strategy
 
 Options = dict[str, Any]
-ENGINE = 'engine'  # the name under which real trainings are a simulation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +38,6 @@ class Problem:
 
   def make(self) -> Simulation:
     """Raises ValueError for an unknown name or option."""
-    if self.simulation == ENGINE:
-      importlib.import_module(f'{__package__}.{ENGINE}')  # lives here, not among the simulations
     return SIMULATIONS.make(self.simulation, self.options)
 
   def offers_space(self, seed: int) -> bool:

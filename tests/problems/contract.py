@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from registered import ours
 
 from autoresearch_jax import types
 from autoresearch_jax.problems import PROBLEMS
@@ -116,4 +117,4 @@ def test_hidden_files_are_absolute_paths_below_which_validation_data_lie(
 
 
 def test_every_registered_problem_is_in_the_battery():
-  assert {name for name, _ in PROBLEM_CASES} | TESTED_ELSEWHERE == set(PROBLEMS.names())
+  assert {name for name, _ in PROBLEM_CASES} | TESTED_ELSEWHERE == ours(PROBLEMS)

@@ -5,6 +5,7 @@ import types as pytypes
 
 import numpy as np
 import pytest
+from registered import ours
 
 from autoresearch_jax import types
 from autoresearch_jax.problems.start import PROGRAMS
@@ -91,4 +92,4 @@ def test_a_program_without_anything_to_edit_is_told_so(name, options):
 
 
 def test_every_registered_proposer_is_in_the_battery():
-  assert {name for name, _ in PROPOSER_CASES} == set(PROPOSERS.names())
+  assert {name for name, _ in PROPOSER_CASES} == ours(PROPOSERS)

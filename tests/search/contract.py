@@ -1,10 +1,12 @@
 """Every registered strategy through the public battery. A new one adds a line to its family."""
 
 import importlib.util
+import pathlib
 import subprocess
 import sys
 
 import msgspec
+from registered import ours
 
 from autoresearch_jax import types
 from autoresearch_jax.search import STRATEGIES
@@ -81,12 +83,12 @@ for name, options in STRATEGY_CASES:  # a class each, so that a failure names it
 
 def test_another_process_proposes_the_same():
   code = (
-    'import sys; sys.path.insert(0, sys.argv[1]); import contract, json\n'
+    'import sys; sys.path[:0] = sys.argv[1:]; import contract\n'
     'for case in contract.STRATEGY_CASES: print(contract.digest(*case))'
   )
-  folder = __file__.rsplit('/', 1)[0]
+  here = pathlib.Path(__file__).parent
   other = subprocess.run(
-    [sys.executable, '-c', code, folder], capture_output=True, text=True, check=True
+    [sys.executable, '-c', code, here, here.parent], capture_output=True, text=True, check=True
   )
   assert other.stdout.split() == [digest(*case) for case in STRATEGY_CASES]
 
@@ -99,5 +101,5 @@ def digest(name, options):
 
 
 def test_every_registered_strategy_is_in_the_battery():
-  possible = set(STRATEGIES.names()) - (set() if HAS_TORCH else {'gp'})
+  possible = ours(STRATEGIES) - (set() if HAS_TORCH else {'gp'})
   assert {name for name, _ in STRATEGY_CASES} == possible
