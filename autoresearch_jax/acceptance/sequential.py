@@ -34,15 +34,13 @@ of freedom as noise 4 % of nights have a false keep instead of 2 %. All figures 
 """
 
 import dataclasses
-import math
 from typing import Literal
 
-import scipy.special
-
 from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.acceptance.look import Evidence, Outcome, Plan, taken
 from autoresearch_jax.acceptance.noise import NoiseState
 from autoresearch_jax.acceptance.runs import Runs, counted, original
-from autoresearch_jax.acceptance.spending import SPENDING, Look, upper_bound
+from autoresearch_jax.acceptance.spending import SPENDING, Look
 from autoresearch_jax.acceptance.strict import without_comparison
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
 
@@ -210,74 +208,42 @@ class Sequential:
     self, state: SequentialState, challenger: Challenger, trial: Trial
   ) -> tuple[Verdict, SequentialState]:
     """One look of the test, at all runs of both programs."""
-    test = self._test(state, challenger)
+    outcome = self._taken(state, challenger)
     opening = _comparison(state, challenger)
-    if test.keeps:
-      verdict = Verdict(Decision.KEEP, f'{opening}: {test.said}.')
+    if outcome.keeps:
+      verdict = Verdict(Decision.KEEP, f'{opening}: {outcome.said}.')
       return verdict, self._pruned(state.replaced(challenger).crowned(trial))
-    if test.ends:
+    if outcome.ends:
       return (
-        Verdict(Decision.DISCARD, f'{opening}: {test.said}.'),
+        Verdict(Decision.DISCARD, f'{opening}: {outcome.said}.'),
         state.settled(challenger.runs.trial),
       )
-    looks = (*challenger.looks, test.look)
-    state = state.replaced(dataclasses.replace(challenger, looks=looks, spent=test.spent))
+    looks = (*challenger.looks, outcome.look)
+    state = state.replaced(dataclasses.replace(challenger, looks=looks, spent=outcome.spent))
     assert state.incumbent is not None
     size = next(n for n in self.looks if n > len(challenger.runs.seeds))
     seeds = _named(challenger.runs.wanted(size, state.incumbent))
-    more = f'{opening}: looks better, {test.said}; replicated on {seeds} before it is kept.'
+    more = f'{opening}: looks better, {outcome.said}; replicated on {seeds} before it is kept.'
     return Verdict(Decision.DISCARD, more), state
 
-  def _test(self, state: SequentialState, challenger: Challenger) -> '_Test':
-    gain, information = _gain(state, challenger), _information(state, challenger)
-    deviation, degrees = state.noise.deviation, state.noise.degrees
-    last = len(challenger.runs.seeds) >= self.looks[-1]
-    if deviation is None:
-      said = f'a gain of {gain:+.6g}, but no trial has two seeds, so the noise is not known'
-      return _Test(Look(information, 0.0, 0.0), challenger.spent, said, ends=last or gain <= 0)
-    share = 1.0 if last else min(1.0, information / self._whole)
-    error = max(challenger.spent, SPENDING[self.spending](self.alpha / self.horizon, share))
-    bound = upper_bound(error - challenger.spent, challenger.looks, information)
-    look = Look(information, self.least_gain * math.sqrt(information), bound)
-    asked = -float(scipy.special.stdtrit(degrees, scipy.special.ndtr(-bound)))
-    spread = deviation / math.sqrt(information)
-    if not deviation:
-      said = f'a gain of {gain:+.6g}; no noise was seen (seeds agree exactly), so any gain counts'
-      return _Test(look, error, said, keeps=gain > 0, ends=True)
-    said = (
-      f'a gain of {gain:+.6g} is {gain / spread:+.2f} deviations of the difference '
-      f'({spread:.3g}, {degrees} degrees of freedom); more than {asked:.2f} are asked'
-    )
-    if gain < self.least_gain * deviation:
-      said = (
-        f'a gain of {gain:+.6g} is {gain / deviation:+.2f} seed deviations ({deviation:.3g}); '
-        f'less than {self.least_gain:g} is not pursued'
-      )
-    ends = last or share == 1.0 or gain <= 0 or gain < self.least_gain * deviation
-    return _Test(look, error, said, keeps=gain > max(0.0, asked * spread), ends=ends)
-
-  @property
-  def _whole(self) -> float:
-    """The information when both have all their runs."""
+  def _taken(self, state: SequentialState, challenger: Challenger) -> Outcome:
     most, incumbent = self.looks[-1], max(self.looks[-1], self.baseline_seeds)
-    return most * incumbent / (most + incumbent)
+    whole = most * incumbent / (most + incumbent)
+    plan = Plan(self.alpha / self.horizon, self.spending, whole, self.least_gain)
+    seen = Evidence(
+      gain=_gain(state, challenger),
+      information=_information(state, challenger),
+      before=challenger.looks,
+      spent=challenger.spent,
+      last=len(challenger.runs.seeds) >= most,
+    )
+    return taken(plan, state.noise, seen)
 
   def _pruned(self, state: SequentialState) -> SequentialState:
     """Without challengers that the incumbent, new or measured better, leaves nothing to gain."""
     floor = self.least_gain * (state.noise.deviation or 0.0)
     left = tuple(c for c in state.challengers if c.runs.waiting or _gain(state, c) > floor)
     return dataclasses.replace(state, challengers=left)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Test:
-  """What a look says. spent: error up to it. ends: without a keep it is the last one."""
-
-  look: Look
-  spent: float
-  said: str
-  keeps: bool = False
-  ends: bool = False
 
 
 def _gain(state: SequentialState, challenger: Challenger) -> float:
