@@ -13,6 +13,8 @@ import scipy.special
 from autoresearch_jax.acceptance.noise import NoiseState
 from autoresearch_jax.acceptance.spending import SPENDING, Look, upper_bound
 
+LEAST_TAIL = 1e-100  # smaller ones are no chance at all, and SciPy's quantile fails from 1e-238 on
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -69,16 +71,29 @@ def taken(plan: Plan, noise: NoiseState, seen: Evidence) -> Outcome:
   if not deviation:
     said = f'a gain of {gain:+.6g}; no noise was seen (seeds agree exactly), so any gain counts'
     return Outcome(look, error, said, keeps=gain > 0, ends=True)
-  asked = -float(scipy.special.stdtrit(noise.degrees, scipy.special.ndtr(-bound)))
-  spread = deviation / math.sqrt(information)
+  asked, spread = critical(bound, noise.degrees), deviation / math.sqrt(information)
+  line = (
+    'no error is left for this look' if math.isinf(asked) else f'more than {asked:.2f} are asked'
+  )
   said = (
     f'a gain of {gain:+.6g} is {gain / spread:+.2f} deviations of the difference '
-    f'({spread:.3g}, {noise.degrees} degrees of freedom); more than {asked:.2f} are asked'
+    f'({spread:.3g}, {noise.degrees} degrees of freedom); {line}'
   )
-  if gain < plan.least_gain * deviation:
+  futile = gain < plan.least_gain * deviation
+  if futile:
     said = (
       f'a gain of {gain:+.6g} is {gain / deviation:+.2f} seed deviations ({deviation:.3g}); '
       f'less than {plan.least_gain:g} is not pursued'
     )
-  ends = seen.last or share == 1.0 or gain <= 0 or gain < plan.least_gain * deviation
-  return Outcome(look, error, said, keeps=gain > max(0.0, asked * spread), ends=ends)
+  keeps = not futile and gain > asked * spread
+  return Outcome(look, error, said, keeps, ends=seen.last or share == 1.0 or gain <= 0 or futile)
+
+
+def critical(bound: float, degrees: int) -> float:
+  """How many measured deviations have the normal tail beyond `bound` under Student's t.
+
+  Infinite where no tail is left: there SciPy's quantile is infinite with the wrong sign.
+  """
+  tail = scipy.special.ndtr(-bound)
+  asked = -float(scipy.special.stdtrit(degrees, tail)) if tail > LEAST_TAIL else math.inf
+  return asked if asked >= 0 else math.inf

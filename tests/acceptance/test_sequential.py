@@ -171,6 +171,36 @@ def test_the_incumbent_may_change_while_a_challenger_is_replicated():
   assert stream.state.challengers == ()
 
 
+def test_a_first_look_that_may_spend_nothing_keeps_nothing_yet():
+  rule = dataclasses.replace(RULE, spending='obrien_fleming', looks=(1, 100), least_gain=0.0)
+  stream = Stream.start(rule, by_program({}, 0.01)).step(by_program({1: 0.5}, 0.01))
+  assert stream.trials[-1].verdict.decision is DISCARD
+  assert 'degrees of freedom); no error is left for this look; replicated on' in (
+    stream.trials[-1].verdict.reason
+  )
+
+
+def test_a_replication_that_finds_another_incumbent_is_not_kept_for_a_gain_of_nothing():
+  """The new incumbent has one run, so the difference tells less than when the error was spent."""
+  luck = [0.0, 0.01, -0.01, 0.005, -0.005, 0.008, -0.008, 0.002]
+
+  def measure(values):
+    return lambda program, seed: values.get(program, 1.0) + luck[seed]
+
+  stream = Stream.start(Sequential(), measure({}))
+  for _ in range(3):
+    stream = stream.step(measure({1: 0.975}))
+  assert len(stream.state.challengers[0].runs.seeds) == 4
+  stream, wanted = stream.asked()
+  stream = stream.submitted(wanted)
+  stream = stream.ran(stream.challenge(), lambda program, seed: 0.88)
+  assert stream.incumbent.id == 5
+  stream = stream.came_back(stream.flying[0], measure({1: 0.784}))
+  assert stream.trials[-1].verdict.decision is DISCARD
+  assert 'less than 1 is not pursued' in stream.trials[-1].verdict.reason
+  assert stream.incumbent.id == 5
+
+
 def test_a_better_incumbent_ends_waiting_challengers_that_it_beats():
   measure = by_program({1: 0.7})
   stream = Stream.start(RULE, measure)
