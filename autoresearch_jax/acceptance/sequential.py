@@ -8,6 +8,8 @@ The night's error: the chance of keeping any edit without effect in a night of `
 is at most `alpha`. Each trial may begin one test, so each test gets alpha / horizon. A longer night
 goes on at the same rate, one more alpha for each horizon. Inside a test this error is spent over
 the looks by a spending function (Lan & DeMets 1983, see `acceptance/spending.py`).
+A program that is replicated after its test ended (a strategy may ask for it) is tested again, from
+all runs that it has; that test belongs to the trial that brought the new runs.
 The union bound holds whatever the tests share, and they share the incumbent's runs: a night has
 about half of the error that it is allowed. Dunnett's test (JASA 1955) would use the rest, but only
 while one incumbent stays for the night, and it would win little: twice the alpha raises the power
@@ -37,74 +39,13 @@ import dataclasses
 from typing import Literal
 
 from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.acceptance.challengers import Challenger, SequentialState
 from autoresearch_jax.acceptance.look import Evidence, Outcome, Plan, taken
 from autoresearch_jax.acceptance.noise import NoiseState
-from autoresearch_jax.acceptance.runs import Runs, counted, original
-from autoresearch_jax.acceptance.spending import SPENDING, Look
+from autoresearch_jax.acceptance.runs import counted, original
+from autoresearch_jax.acceptance.spending import SPENDING
 from autoresearch_jax.acceptance.strict import without_comparison
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
-
-MOST_OPEN = 16  # challengers under test at once; the oldest is given up for another one
-
-
-@dataclasses.dataclass(frozen=True)
-class Challenger:
-  """A program under test. looks: those against the present incumbent. spent: error so far."""
-
-  runs: Runs
-  looks: tuple[Look, ...] = ()
-  spent: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class SequentialState:
-  """incumbent: runs of its program. kept: the trial it was kept as, a replicate maybe.
-
-  challengers: those under test, oldest first; settled ones are forgotten.
-  """
-
-  noise: NoiseState
-  incumbent: Runs | None = None
-  kept: int | None = None
-  challengers: tuple[Challenger, ...] = ()
-
-  def challenger(self, trial: int) -> Challenger | None:
-    """The open challenger whose program this trial was the first to have."""
-    return next((c for c in self.challengers if c.runs.trial == trial), None)
-
-  def replaced(self, new: Challenger) -> 'SequentialState':
-    """With `new` in place of the challenger with its program, or as the latest one."""
-    if self.challenger(new.runs.trial):
-      same = tuple(new if c.runs.trial == new.runs.trial else c for c in self.challengers)
-    else:
-      same = (*self.challengers, new)[-MOST_OPEN:]
-    return dataclasses.replace(self, challengers=same)
-
-  def settled(self, trial: int) -> 'SequentialState':
-    """Without the challenger that has this program."""
-    left = tuple(c for c in self.challengers if c.runs.trial != trial)
-    return dataclasses.replace(self, challengers=left)
-
-  def is_incumbent(self, trial: int) -> bool:
-    return self.incumbent is not None and trial in (self.incumbent.trial, self.kept)
-
-  def crowned(self, incumbent: Trial) -> 'SequentialState':
-    """With the program of `incumbent` as what all others are now compared with.
-
-    Looks at the old one count no more; the error they spent does.
-    """
-    program = original(incumbent)
-    known = self.challenger(program)
-    runs = known.runs if known else Runs(program)
-    if self.incumbent and self.is_incumbent(program):
-      runs = self.incumbent
-    others = self.settled(program).challengers
-    return dataclasses.replace(
-      self,
-      incumbent=runs.joined(runs.news(self.noise.objective, incumbent)),
-      kept=incumbent.id,
-      challengers=tuple(dataclasses.replace(c, looks=()) for c in others),
-    )
 
 
 @ACCEPTANCE.register('sequential')
@@ -160,7 +101,7 @@ class Sequential:
       missing = missing[: max(0, size - len(incumbent.seeds))]
       if not missing:
         asked = dataclasses.replace(challenger, runs=runs.asked(seeds))
-        return _replication(runs.trial, seeds), state.replaced(asked)
+        return _replication(runs.trial, seeds), state.tested(asked)
       if not incumbent.waiting:
         asked = dataclasses.replace(state, incumbent=incumbent.asked(tuple(missing)))
         return _replication(incumbent.trial, tuple(missing)), asked
@@ -170,24 +111,32 @@ class Sequential:
     self, state: SequentialState, trial: Trial, incumbent: Trial | None
   ) -> tuple[Verdict, SequentialState]:
     """Takes the trial's runs in and looks at its program; see the Protocol."""
-    objective = state.noise.objective
     if incumbent is not None and incumbent.id != state.kept:  # kept by someone else's rule
       state = state.crowned(incumbent)
+    verdict, after = self._judged(state, trial, incumbent)
+    others = (c.runs.trial for c in state.challengers if c.runs.trial != original(trial))
+    if gone := [program for program in others if after.challenger(program) is None]:
+      verdict = dataclasses.replace(verdict, reason=_with_gone(verdict.reason, gone))
+    return verdict, after
+
+  def _judged(
+    self, state: SequentialState, trial: Trial, incumbent: Trial | None
+  ) -> tuple[Verdict, SequentialState]:
+    objective, program = state.noise.objective, original(trial)
     verdict = without_comparison(objective, trial, incumbent)
     if verdict is not None and verdict.decision is Decision.CRASH:
-      return verdict, _failed(state, original(trial))
-    known = state.challenger(original(trial)) or Challenger(Runs(original(trial)))
-    measured = state.incumbent if state.is_incumbent(original(trial)) else None
-    news = (measured or known.runs).news(objective, trial)
+      return verdict, _failed(state, program)
+    known = state.known(program)
+    news = known.news(objective, trial)
     state = dataclasses.replace(state, noise=state.noise.pooled([value for _, value in news]))
     if verdict is not None and verdict.decision is Decision.KEEP:
       return verdict, state.crowned(trial)
-    if measured:
-      return self._measured(dataclasses.replace(state, incumbent=measured.joined(news)), news)
-    known = dataclasses.replace(known, runs=known.runs.joined(news))
+    if state.is_incumbent(program):
+      return self._measured(dataclasses.replace(state, incumbent=known.joined(news)), news)
     if not news:
       return Verdict(Decision.DISCARD, 'It was measured on no seed that is new.'), state
-    return self._look(state, known, trial)
+    test = state.challenger(program) or Challenger(known)
+    return self._look(state, dataclasses.replace(test, runs=known.joined(news)), trial)
 
   def undecided(self, state: SequentialState, trial: Trial) -> bool:
     return state.challenger(original(trial)) is not None
@@ -208,31 +157,27 @@ class Sequential:
     self, state: SequentialState, challenger: Challenger, trial: Trial
   ) -> tuple[Verdict, SequentialState]:
     """One look of the test, at all runs of both programs."""
-    outcome = self._taken(state, challenger)
-    opening = _comparison(state, challenger)
+    outcome, runs = self._taken(state, challenger), challenger.runs
+    said = f'{state.comparison(runs)}: {outcome.said}.'
     if outcome.keeps:
-      verdict = Verdict(Decision.KEEP, f'{opening}: {outcome.said}.')
-      return verdict, self._pruned(state.replaced(challenger).crowned(trial))
+      return Verdict(Decision.KEEP, said), self._pruned(state.closed(runs).crowned(trial))
     if outcome.ends:
-      return (
-        Verdict(Decision.DISCARD, f'{opening}: {outcome.said}.'),
-        state.settled(challenger.runs.trial),
-      )
+      return Verdict(Decision.DISCARD, said), state.closed(runs)
     looks = (*challenger.looks, outcome.look)
-    state = state.replaced(dataclasses.replace(challenger, looks=looks, spent=outcome.spent))
+    state = state.tested(dataclasses.replace(challenger, looks=looks, spent=outcome.spent))
     assert state.incumbent is not None
-    size = next(n for n in self.looks if n > len(challenger.runs.seeds))
-    seeds = _named(challenger.runs.wanted(size, state.incumbent))
-    more = f'{opening}: looks better, {outcome.said}; replicated on {seeds} before it is kept.'
-    return Verdict(Decision.DISCARD, more), state
+    size = next(n for n in self.looks if n > len(runs.seeds))
+    more = f'replicated on {_named(runs.wanted(size, state.incumbent))} before it is kept'
+    said = f'{state.comparison(runs)}: looks better, {outcome.said}; {more}.'
+    return Verdict(Decision.DISCARD, said), state
 
   def _taken(self, state: SequentialState, challenger: Challenger) -> Outcome:
     most, incumbent = self.looks[-1], max(self.looks[-1], self.baseline_seeds)
     whole = most * incumbent / (most + incumbent)
     plan = Plan(self.alpha / self.horizon, self.spending, whole, self.least_gain)
     seen = Evidence(
-      gain=_gain(state, challenger),
-      information=_information(state, challenger),
+      gain=state.gain(challenger.runs),
+      information=state.information(challenger.runs),
       before=challenger.looks,
       spent=challenger.spent,
       last=len(challenger.runs.seeds) >= most,
@@ -242,42 +187,27 @@ class Sequential:
   def _pruned(self, state: SequentialState) -> SequentialState:
     """Without challengers that the incumbent, new or measured better, leaves nothing to gain."""
     floor = self.least_gain * (state.noise.deviation or 0.0)
-    left = tuple(c for c in state.challengers if c.runs.waiting or _gain(state, c) > floor)
-    return dataclasses.replace(state, challengers=left)
-
-
-def _gain(state: SequentialState, challenger: Challenger) -> float:
-  """How much better the mean of the challenger's runs is than that of the incumbent's."""
-  assert state.incumbent is not None
-  rise = challenger.runs.mean - state.incumbent.mean
-  return -rise if state.noise.objective.direction == 'minimize' else rise
-
-
-def _information(state: SequentialState, challenger: Challenger) -> float:
-  """1 / variance of the gain, in units of the seed deviation: m·n / (m + n)."""
-  assert state.incumbent is not None
-  m, n = len(challenger.runs.seeds), len(state.incumbent.seeds)
-  return m * n / (m + n)
-
-
-def _comparison(state: SequentialState, challenger: Challenger) -> str:
-  assert state.incumbent is not None
-  new, old = challenger.runs, state.incumbent
-  return (
-    f'{state.noise.objective.metric} {new.mean:.6f} ({counted(len(new.seeds))}) against '
-    f'{old.mean:.6f} of trial {state.kept} ({counted(len(old.seeds))})'
-  )
+    for challenger in state.challengers:
+      if not challenger.runs.waiting and state.gain(challenger.runs) <= floor:
+        state = state.closed(challenger.runs)
+    return state
 
 
 def _failed(state: SequentialState, program: int) -> SequentialState:
   """A replication that failed ends its challenger; of the incumbent it leaves out the seeds."""
   if state.incumbent is not None and state.is_incumbent(program):
     return dataclasses.replace(state, incumbent=state.incumbent.failed())
-  return state.settled(program)
+  return state.closed(state.known(program).failed()) if state.challenger(program) else state
 
 
 def _replication(trial: int, seeds: tuple[int, ...]) -> Proposal:
   return Proposal(Operation.REPLICATE, (trial,), seeds=seeds)
+
+
+def _with_gone(reason: str, programs: list[int]) -> str:
+  """The sentence with the challengers that the verdict left nothing to gain, or no place."""
+  trials = f'trial{"" if len(programs) == 1 else "s"} {", ".join(map(str, programs))}'
+  return f'{reason.removesuffix(".")}; {trials} {"is" if len(programs) == 1 else "are"} given up.'
 
 
 def _named(seeds) -> str:

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance.sequential import MOST_OPEN, Sequential
+from autoresearch_jax.acceptance.challengers import MOST_OPEN, MOST_PAST
+from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.testing.acceptance import Stream
 
 KEEP, DISCARD = types.Decision.KEEP, types.Decision.DISCARD
@@ -210,6 +211,21 @@ def test_a_better_incumbent_ends_waiting_challengers_that_it_beats():
   stream = stream.came_back(stream.flying[0], by_program({2: 9.0}))
   assert stream.incumbent.id == 2
   assert stream.state.challengers == ()
+  assert stream.trials[-1].verdict.reason.endswith(' are asked; trial 1 is given up.')
+
+
+def test_an_incumbent_that_measures_better_names_the_challengers_that_it_ends():
+  rule, gains = dataclasses.replace(RULE, least_gain=0.1), {1: 9.0, 2: 9.3, 3: 9.3}
+  stream = Stream.start(rule, by_program({})).step(by_program(gains))
+  flights = [stream.challenge(), stream.challenge()]
+  for proposal in flights:
+    stream = stream.ran(proposal, by_program(gains))
+  assert asked(stream) == (1, (1,))
+  stream = stream.step(by_program({1: 20.0}))
+  reason = stream.trials[-1].verdict.reason
+  assert reason.startswith('Measured the incumbent on seed 1: ')
+  assert reason.endswith(' over 2 runs; trials 2, 3 are given up.')
+  assert asked(stream) is None
 
 
 def test_an_incumbent_that_another_rule_kept_is_taken_on():
@@ -220,17 +236,53 @@ def test_an_incumbent_that_another_rule_kept_is_taken_on():
   assert 'of trial 1 (1 run)' in after.trials[-1].verdict.reason
 
 
-def test_challengers_under_test_are_bounded_and_settled_ones_forgotten():
+def test_challengers_under_test_and_remembered_ones_are_bounded():
   stream = Stream.start(RULE, by_program({}))
   for _ in range(3 * MOST_OPEN):
     stream = stream.submitted(stream.challenge())
   for flight in stream.flying:
     stream = stream.came_back(flight, lambda program, seed: 0.4)
   assert len(stream.state.challengers) == MOST_OPEN
+  assert stream.trials[MOST_OPEN].verdict.reason.endswith(' before it is kept.')
+  assert stream.trials[MOST_OPEN + 1].verdict.reason.endswith('; trial 1 is given up.')
   quiet = Stream.start(RULE, by_program({}))
-  for _ in range(50):
+  for _ in range(2 * MOST_PAST):
     quiet = quiet.step(by_program({}))
-  assert len(types.to_json(quiet.state)) < 400
+  assert [runs.trial for runs in quiet.state.past] == [*range(MOST_PAST + 1, 2 * MOST_PAST + 1)]
+  assert len(types.to_json(quiet.state)) < 100 * (MOST_PAST + 4)
+
+
+def test_a_program_that_was_given_up_is_judged_by_all_its_runs_when_it_is_replicated():
+  measure = by_program({1: 0.05, 2: 0.05})
+  stream = Stream.start(RULE, measure).step(measure).step(measure)
+  assert stream.state.challengers == ()
+  again = types.Proposal(REPLICATE, (1,), seeds=(1, 2))
+  lucky = stream.ran(again, lambda program, seed: 0.5)
+  reason = lucky.trials[-1].verdict.reason
+  assert reason.startswith(
+    f'val_loss {(1.05 + 0.5 + 0.5) / 3:.6f} (3 runs) against 1.000000 of tri'
+  )
+  assert lucky.rule.undecided(lucky.state, lucky.trials[1])
+  assert asked(lucky) == (1, (3,))  # and no seed is trained again
+  repeated = stream.ran(types.Proposal(REPLICATE, (1,), seeds=(0,)), lambda program, seed: -9.0)
+  assert 'no seed that is new' in repeated.trials[-1].verdict.reason
+
+
+def test_an_incumbent_that_was_beaten_keeps_its_runs():
+  measure = by_program({1: 9.0})
+  stream = Stream.start(RULE, measure).step(measure)
+  assert stream.incumbent.id == 1
+  stream = stream.ran(types.Proposal(REPLICATE, (0,), seeds=(4,)), measure)
+  assert '(5 runs) against -7.900000 of trial 1 (1 run)' in stream.trials[-1].verdict.reason
+
+
+@pytest.mark.parametrize('status', [types.Status.CRASH, types.Status.CANCELLED])
+def test_the_seeds_on_which_a_replication_failed_stay_tried_after_its_test(status):
+  stream = Stream.start(RULE, by_program({})).step(by_program({1: 0.7}))
+  assert asked(stream) == (1, (1,))
+  stream = stream.step(lambda program, seed: status)
+  stream = stream.ran(types.Proposal(REPLICATE, (1,), seeds=(7,)), lambda program, seed: 0.3)
+  assert asked(stream) == (1, (2, 3))
 
 
 def test_where_seeds_agree_exactly_any_gain_counts_at_once():
