@@ -66,8 +66,8 @@ class Noise:
         f'baseline_seeds is {self.baseline_seeds}; the acceptance rule noise needs 2 or more to '
         "measure the noise. The rule 'strict' does with one."
       )
-    if self.threshold < 0:
-      raise ValueError(f'threshold is {self.threshold}; it must not be below 0.')
+    if not 0 <= self.threshold < math.inf:
+      raise ValueError(f'threshold is {self.threshold}; a finite number from 0 on is needed.')
 
   def init(self, objective: Objective) -> NoiseState:
     return NoiseState(objective)

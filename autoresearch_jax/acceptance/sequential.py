@@ -36,6 +36,7 @@ of freedom as noise 4 % of nights have a false keep instead of 2 %. All figures 
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 from autoresearch_jax.acceptance import ACCEPTANCE
@@ -76,8 +77,8 @@ class Sequential:
       raise ValueError(f'alpha is {self.alpha}; a probability between 0 and 1 is needed.')
     if self.horizon < 1:
       raise ValueError(f'horizon is {self.horizon}; a night has at least 1 trial.')
-    if self.least_gain < 0:
-      raise ValueError(f'least_gain is {self.least_gain}; it must not be below 0.')
+    if not 0 <= self.least_gain < math.inf:
+      raise ValueError(f'least_gain is {self.least_gain}; a finite number from 0 on is needed.')
     rising = all(a < b for a, b in zip((0, *self.looks), self.looks, strict=False))
     if not self.looks or not rising:
       raise ValueError(f'looks is {self.looks}; rising numbers of runs are needed, as (1, 3, 6).')

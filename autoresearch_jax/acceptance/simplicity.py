@@ -13,6 +13,7 @@ asks for more than an equal score. A challenger that the inner rule still replic
 import ast
 import dataclasses
 import functools
+import math
 import warnings
 from typing import Any
 
@@ -35,6 +36,8 @@ class SimplicityState:
 class Simplicity:
   """inner, inner_options: name and options of the rule that decides otherwise.
 
+  baseline_seeds: the inner rule's option, here so that configs set it whatever the rule; 0 leaves
+  the inner rule's number, and the field then holds that.
   tolerance: how many deviations of the difference a smaller program may score worse. least: how
   many syntax-tree nodes a program must save.
   """
@@ -43,19 +46,24 @@ class Simplicity:
   inner_options: dict[str, Any] = dataclasses.field(default_factory=dict)
   tolerance: float = 0.0
   least: int = 1
+  baseline_seeds: int = 0
 
   def __post_init__(self) -> None:
+    inner = self.inner_options.get('baseline_seeds', self.baseline_seeds)
+    if self.baseline_seeds and inner != self.baseline_seeds:
+      raise ValueError(
+        f'baseline_seeds is {self.baseline_seeds}, but {inner} in inner_options; give it once.'
+      )
+    if not math.isfinite(self.tolerance):
+      raise ValueError(f'tolerance is {self.tolerance}; a finite number is needed.')
     if self.least < 1:
       raise ValueError(f'least is {self.least}; a smaller program saves at least 1 node.')
-    self.rule  # noqa: B018  an inner rule that cannot be made is refused here
+    object.__setattr__(self, 'baseline_seeds', self.rule.baseline_seeds)  # refuses what cannot be
 
   @functools.cached_property
   def rule(self) -> Acceptance:
-    return ACCEPTANCE.make(self.inner, self.inner_options)
-
-  @property
-  def baseline_seeds(self) -> int:
-    return self.rule.baseline_seeds
+    seeds = {'baseline_seeds': self.baseline_seeds} if self.baseline_seeds else {}
+    return ACCEPTANCE.make(self.inner, {**self.inner_options, **seeds})
 
   def init(self, objective: Objective) -> SimplicityState:
     return SimplicityState(self.rule.init(objective), NoiseState(objective))

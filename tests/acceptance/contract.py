@@ -42,6 +42,7 @@ runs = st.lists(
   min_size=1,
   max_size=40,
 )
+ZERO_IS_THE_INNER_RULES = {'simplicity'}  # baseline_seeds of rules around others, as documented
 MOST_REPLICATIONS = 40  # of one challenger and its incumbent, whatever they give
 
 
@@ -189,13 +190,23 @@ def require_replication(proposal, stream):
 
 
 @every_rule
-def test_baseline_seeds_is_a_positive_number(name, options):
-  assert ACCEPTANCE.make(name, options).baseline_seeds >= 1
-  none = {'baseline_seeds': 0}
-  if name == 'simplicity':  # its inner rule has the option
-    none = {**options, 'inner_options': none}
-  with pytest.raises(ValueError, match='baseline_seeds is 0'):
-    ACCEPTANCE.make(name, none)
+@pytest.mark.parametrize('number', [0, -1])
+def test_the_baseline_is_run_at_least_once(name, options, number):
+  rule = ACCEPTANCE.make(name, options)
+  assert rule.baseline_seeds >= 1
+  asked = {**options, 'baseline_seeds': number}
+  if number == 0 and name in ZERO_IS_THE_INNER_RULES:
+    assert ACCEPTANCE.make(name, asked) == rule
+    return
+  with pytest.raises(ValueError, match=f'baseline_seeds is {number}'):
+    ACCEPTANCE.make(name, asked)
+
+
+@every_rule
+def test_every_rule_takes_baseline_seeds_since_configs_set_it_whatever_the_rule(name, options):
+  options = {**options, 'baseline_seeds': 5}
+  options.pop('inner_options', None)  # may have the number
+  assert ACCEPTANCE.make(name, options).baseline_seeds == 5
 
 
 def test_every_registered_rule_is_in_the_battery():

@@ -83,6 +83,8 @@ def test_options_that_cannot_work_are_refused():
     Noise(baseline_seeds=1)
   with pytest.raises(ValueError, match='threshold is -1'):
     Noise(threshold=-1.0)
+  with pytest.raises(ValueError, match='threshold is nan'):
+    Noise(threshold=float('nan'))
 
 
 def test_edits_without_effect_are_kept_at_the_rate_the_threshold_states():

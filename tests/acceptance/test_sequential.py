@@ -327,6 +327,7 @@ def test_one_challenger_without_effect_is_kept_at_the_rate_it_was_allotted():
     ({'alpha': 0.0}, 'alpha is 0.0'),
     ({'horizon': 0}, 'horizon is 0'),
     ({'least_gain': -1.0}, 'least_gain is -1.0'),
+    ({'least_gain': float('nan')}, 'least_gain is nan'),
     ({'looks': ()}, r'looks is \(\)'),
     ({'looks': (2, 2)}, 'rising numbers'),
     ({'looks': (0, 3)}, 'rising numbers'),

@@ -1,10 +1,12 @@
 """The tie-break: smaller programs win at equal score, and nothing else changes."""
 
 import dataclasses
+import importlib
 
 import pytest
 
 from autoresearch_jax import types
+from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.simplicity import Simplicity, nodes
 from autoresearch_jax.testing.acceptance import EDIT, Stream
@@ -116,3 +118,22 @@ def test_the_inner_rule_is_named_with_its_options_and_refused_where_it_cannot_be
     Simplicity('strict', {'x': 1})
   with pytest.raises(ValueError, match='least is 0'):
     Simplicity(least=0)
+  for tolerance in (float('nan'), float('inf')):
+    with pytest.raises(ValueError, match='tolerance is '):
+      Simplicity(tolerance=tolerance)
+
+
+def test_baseline_seeds_are_the_inner_rules_whichever_of_the_two_has_them():
+  assert Simplicity(baseline_seeds=6).rule == Noise(baseline_seeds=6)
+  once = Simplicity(inner_options={'baseline_seeds': 6})
+  assert once.baseline_seeds == 6
+  assert once == dataclasses.replace(once, baseline_seeds=6)
+  with pytest.raises(ValueError, match='baseline_seeds is 8, but 6 in inner_options'):
+    Simplicity(inner_options={'baseline_seeds': 6}, baseline_seeds=8)
+
+
+@pytest.mark.parametrize('config', ['digits', 'packing'])
+def test_it_replaces_the_rule_of_a_config_that_sets_baseline_seeds(config):
+  options = importlib.import_module(f'configs.{config}').get_config().acceptance_options.to_dict()
+  assert options['baseline_seeds'] == 8
+  assert ACCEPTANCE.make('simplicity', options).rule == Noise(baseline_seeds=8)
