@@ -16,7 +16,7 @@ from rich.text import Text
 
 from autoresearch_jax.history import BASELINE, History
 from autoresearch_jax.ledger import Decided, Declined, Edited, Record, Resumed
-from autoresearch_jax.report.summary import duration, figures, gain_over
+from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs
 from autoresearch_jax.types import Decision, Progress, Status, Trial
 from autoresearch_jax.wording import one_line
 
@@ -155,7 +155,7 @@ def _headline(history: History) -> Text:
   line = Text(f'{one_line(config.name)} ({config.platform})   ', 'bold', no_wrap=True)
   if f.best is None or f.value is None:
     return line.append('the baseline comes first', 'yellow')
-  line.append(f'best {config.metric} {f.value:.6f}', 'bold green')
+  line.append(f'best {config.metric} {of_runs(f.value, f.runs)}', 'bold green')
   if f.best.id != BASELINE and f.gain is not None:
     line.append(f'   trial {f.best.id}   {f.gain:+.6f} over the baseline', 'green')
     if f.deviations is not None:

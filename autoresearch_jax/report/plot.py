@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import math
 import pathlib
+import statistics
 import warnings
 
 import matplotlib.patheffects
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.report.summary import figures
+from autoresearch_jax.report.summary import figures, measured
 from autoresearch_jax.types import Decision, Status
 from autoresearch_jax.wording import one_line
 
@@ -57,7 +58,8 @@ def draw(history: History, path: pathlib.Path) -> None:
 
 
 def _dots(history: History) -> Dots:
-  dots = Dots([], [], [])
+  """Kept ones are at the mean of all runs of their program: the verdict was about that."""
+  dots, known = Dots([], [], []), measured(history, history.kept)
   for trial in history.trials.values():
     assert trial.verdict is not None
     value = trial.metric(history.objective.metric)
@@ -65,7 +67,7 @@ def _dots(history: History) -> Dots:
       if trial.result.status not in (Status.DUPLICATE, Status.CANCELLED):
         dots.failed.append(trial.id)
     elif trial.verdict.decision == Decision.KEEP:
-      dots.kept.append((trial.id, value))
+      dots.kept.append((trial.id, statistics.fmean(known[trial.id] or [value])))
     else:
       dots.tried.append((trial.id, value))
   return dots

@@ -1,9 +1,17 @@
-"""A run in a few sentences and figures, for the end of a run, the report command and the view."""
+"""A run in a few sentences and figures, for the end of a run, the report command and the view.
+
+What a program is worth is the mean of all its runs: a rule that replicates keeps a trial of a few
+seeds, and those alone are no fairer than the ones before.
+"""
 
 import dataclasses
+import math
+import statistics
+from collections.abc import Iterable
 
+from autoresearch_jax.acceptance.runs import counted
 from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.types import Decision, Objective, Trial
+from autoresearch_jax.types import Decision, Objective, Status, Trial
 from autoresearch_jax.wording import one_line
 
 
@@ -11,7 +19,9 @@ from autoresearch_jax.wording import one_line
 class Figures:
   """What a run adds up to. gain: of the score, so above 0 is better, whatever the direction.
 
-  deviations: the gain in standard deviations of one seed's noise; None while that is unknown.
+  value, baseline: means over all runs of the best's program and of the baseline's; how many those
+  are. deviations: the gain in standard deviations of the difference, s·√(1/runs + 1/runs of the
+  baseline) with the baseline's seed noise s; None while that is unknown.
   busy: share of the wall time in which a device trained.
   """
 
@@ -23,7 +33,9 @@ class Figures:
   wall_seconds: float
   best: Trial | None
   value: float | None
+  runs: int
   baseline: float | None
+  baseline_runs: int
   gain: float | None
   deviations: float | None
 
@@ -31,10 +43,16 @@ class Figures:
 def figures(history: History, running_seconds: float = 0.0) -> Figures:
   """running_seconds: wall time since the last event, while the run goes on."""
   wall = history.wall_seconds + running_seconds
-  objective, best = history.objective, history.incumbent
-  baseline = history.trials.get(BASELINE)
-  gain = gain_over(objective, best, baseline) if best and baseline else None
-  noise = history.noise()
+  best = history.incumbent
+  named = [trial for trial in (BASELINE, *(history.kept[-1:])) if trial in history.trials]
+  known = measured(history, named)
+  first, last = known.get(BASELINE, []), known.get(best.id, []) if best else []
+  value, baseline = (statistics.fmean(values) if values else None for values in (last, first))
+  gain = deviations = None
+  if value is not None and baseline is not None:
+    gain = baseline - value if history.objective.direction == 'minimize' else value - baseline
+    noise = history.noise()
+    deviations = gain / (noise * math.sqrt(1 / len(last) + 1 / len(first))) if noise else None
   verdicts = [trial.verdict for trial in history.trials.values() if trial.verdict]
   return Figures(
     trials=len(history.trials),
@@ -44,11 +62,37 @@ def figures(history: History, running_seconds: float = 0.0) -> Figures:
     busy=min(1.0, history.training_seconds / wall) if wall else 0.0,
     wall_seconds=wall,
     best=best,
-    value=best.metric(objective.metric) if best else None,
-    baseline=baseline.metric(objective.metric) if baseline else None,
+    value=value,
+    runs=len(last),
+    baseline=baseline,
+    baseline_runs=len(first),
     gain=gain,
-    deviations=gain / noise if gain is not None and noise else None,
+    deviations=deviations,
   )
+
+
+def measured(history: History, trials: Iterable[int]) -> dict[int, list[float]]:
+  """For each of `trials`: the metric in all runs of its program, over all that repeat it.
+
+  Runs are on the whole budget; a seed counts once, for the first trial that had it.
+  """
+  programs = {trial: history.program(trial) for trial in trials}
+  by_seed: dict[int, dict[int, float]] = {program: {} for program in programs.values()}
+  metric = history.objective.metric
+  for trial in history.trials.values():
+    values = by_seed.get(history.program(trial.id))
+    if values is None or not _counts(trial):
+      continue
+    for run in trial.result.measurements:
+      if metric in run.metrics:
+        values.setdefault(run.seed, run.metrics[metric])
+  return {trial: list(by_seed[program].values()) for trial, program in programs.items()}
+
+
+def _counts(trial: Trial) -> bool:
+  """Whether it has a score, for the whole budget."""
+  scored = trial.verdict is not None and trial.verdict.decision != Decision.CRASH
+  return scored and trial.result.status == Status.OK and trial.proposal.fidelity == 1
 
 
 def gain_over(objective: Objective, trial: Trial, other: Trial) -> float | None:
@@ -68,11 +112,17 @@ def summary(history: History) -> str:
   if f.best is None or f.value is None:
     return f'{tried}\nNo trial has a score yet.'
   metric = history.objective.metric
-  best = f'Best {metric} {f.value:.6f}: trial {_named(history, f.best.id)}.'
-  if f.best.id == BASELINE or f.gain is None:
+  best = f'Best {metric} {of_runs(f.value, f.runs)}: trial {_named(history, f.best.id)}.'
+  if f.best.id == BASELINE or f.gain is None or f.baseline is None:
     return f'{tried}\n{best}'
-  noise = '' if f.deviations is None else f', {f.deviations:.1f} deviations of the seed noise'
-  return f'{tried}\n{best} The baseline has {f.baseline:.6f}: a gain of {f.gain:.6f}{noise}.'
+  noise = '' if f.deviations is None else f', {f.deviations:.1f} deviations of the difference'
+  baseline = of_runs(f.baseline, f.baseline_runs)
+  return f'{tried}\n{best} The baseline has {baseline}: a gain of {f.gain:.6f}{noise}.'
+
+
+def of_runs(value: float, runs: int) -> str:
+  """'0.144946', or '0.144946 (4 runs)'."""
+  return f'{value:.6f}' + (f' ({counted(runs)})' if runs > 1 else '')
 
 
 def _named(history: History, trial: int) -> str:

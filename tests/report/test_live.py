@@ -7,7 +7,9 @@ from rich.console import Console
 from synthetic_run import START, Arithmetic, run, ticking
 
 from autoresearch_jax import types
+from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.report import live
+from autoresearch_jax.report.summary import figures
 
 
 class Evil:
@@ -73,6 +75,14 @@ def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
                'device busy', 'timeout', 'discard', 'keep'):  # fmt: skip
     assert part in executor.seen, part
   assert max(len(line) for line in executor.seen.splitlines()) <= width
+
+
+def test_the_headline_says_of_how_many_runs_the_best_is_the_mean(tmp_path):
+  history = run(tmp_path, 60, acceptance=Sequential(), clock=ticking()).history
+  f = figures(history)
+  assert f.runs > 1
+  headline = shown(live.Terminal(history, terminal(), ticking())).splitlines()[0]
+  assert f'best val_loss {f.value:.6f} ({f.runs} runs)   trial {f.best.id}' in headline
 
 
 def test_a_candidates_text_is_text(tmp_path):

@@ -7,7 +7,9 @@ import synthetic_run
 from synthetic_run import Arithmetic, run
 
 from autoresearch_jax import types
+from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.report import plot
+from autoresearch_jax.report.summary import figures
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
@@ -55,3 +57,11 @@ def test_labels_and_scores_of_any_kind(tmp_path):
   config = dataclasses.replace(history.config, name='a $ name')
   history.__dict__['config'] = config
   drawn(history, tmp_path)
+
+
+def test_a_kept_trial_is_drawn_at_the_mean_of_all_runs_of_its_program(tmp_path):
+  history = run(tmp_path, 60, acceptance=Sequential()).history
+  best = history.incumbent
+  kept = dict(plot._dots(history).kept)
+  assert kept[best.id] == pytest.approx(figures(history).value)
+  assert kept[best.id] != pytest.approx(best.metric('val_loss'))
