@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autoresearch_jax.problems.simulated.proposing import CROSSED
+from autoresearch_jax.problems.simulated.proposing import ANEW, CROSSED, wish
 from autoresearch_jax.types import Operation, Proposal
 
 SMALLEST = 1e-3  # a step's typical size is log-uniform from this share of the range ...
@@ -38,7 +38,8 @@ def drawn(
 ) -> Move:
   """A move from `point`; with a `mate`, from a uniform crossover of both.
 
-  first: the start. attempt: counts the moves that were not new; later ones change more.
+  first: the start. attempt: counts the moves that were not new, which whole constants make likely;
+  later ones change more, and at last all constants are drawn anew.
   tuning: one constant, by a tenth of the usual step. creative: one or more, drawn anew. rewrite,
   and a draft: half of them, drawn anew. ablation: one of those changed, as in the start again.
   """
@@ -46,6 +47,9 @@ def drawn(
     point = np.where(rng.random(len(point)) < 0.5, point, mate)
     if attempt < CROSSED:
       return Move(point, 'cross', list(range(len(point))))
+  if attempt >= ANEW:
+    return Move(rng.random(len(point)), 'redraw', list(range(len(point))))
+  proposal = wish(proposal, attempt)
   changed = np.flatnonzero(point != first)
   if proposal.guidance == 'ablation' and len(changed) and attempt == 0:
     places = [int(rng.choice(changed))]

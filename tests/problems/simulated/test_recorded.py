@@ -12,7 +12,8 @@ import pytest
 from autoresearch_jax.problems.simulated import SIMULATIONS
 from autoresearch_jax.problems.simulated.surrogate import Scaling, fit_vote
 from autoresearch_jax.problems.simulated.table import Columns, TableError, read
-from autoresearch_jax.types import Budget, Status, TrialRequest
+from autoresearch_jax.proposers import Context
+from autoresearch_jax.types import Budget, Operation, Proposal, Spec, Status, TrialRequest
 
 HEADER = 'width,rate,loss,ok,seconds\n'
 NOISE = 0.05
@@ -71,6 +72,20 @@ def test_it_fails_where_trials_failed(table):
   outside = instance.start.with_text('WIDTH = 900\nRATE = 0.05\n')
   result = instance.measure(TrialRequest(0, outside, (0,), Budget(1.0)))
   assert result.status is Status.INVALID and 'WIDTH is 900; the table knows 2 to' in result.reason
+
+
+@pytest.mark.parametrize('guidance', ['', 'tuning', 'ablation'])
+def test_whole_constants_are_moved_though_small_steps_round_to_nothing(tmp_path, guidance):
+  rows = ''.join(f'{width},{(width - 6) ** 2},1\n' for width in range(1, 9))
+  instance = made(written(tmp_path, 'width,loss,ok\n' + rows))
+  spec = Spec('supervised', 'cpu', 1, Budget(1.0))
+  start = instance.model.form.program([1])
+  every = [instance.model.form.program([width]) for width in range(2, 9)]
+  for last in every:
+    tried = frozenset(p.digest for p in every if p != last)
+    context = Context((start,), {}, ('model.py',), instance.objective, spec, tried)
+    proposal = Proposal(Operation.IMPROVE, guidance=guidance)
+    assert instance.propose(proposal, context, np.random.default_rng(0)).program == last
 
 
 def test_the_optimum_is_near_that_of_the_function(table):
