@@ -24,7 +24,6 @@ import numpy as np
 from autoresearch_jax.problems.simulated import ENTRY, HELD_OUT, SIMULATIONS, moves
 from autoresearch_jax.problems.simulated.assignments import Assignments, Unreadable
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
-from autoresearch_jax.problems.simulated.proposing import Draft, partner, untried
 from autoresearch_jax.problems.simulated.surrogate import (
   Scaling,
   Surface,
@@ -103,6 +102,10 @@ class Model:
   def best(self) -> np.ndarray:
     """Constants of the best point that is known, [d]."""
     return _best_constants(self)
+
+  def unit(self, points: np.ndarray) -> np.ndarray:
+    """Unit points of constants [..., d]; of those outside the ranges, on the border."""
+    return self.scaling.unit(np.clip(points, self.scaling.low, self.scaling.high))
 
   def rounded(self, unit: np.ndarray) -> np.ndarray:
     """Constants at unit points [..., d], whole ones rounded."""
@@ -185,36 +188,18 @@ class Trials:
     return self._meter.result(request, self._evaluation(request.program), request.program.digest)
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
-    """Moves a few constants; a merge takes each from either parent. See `moves.py`."""
-    other = partner(proposal, context)
-    point = self._unit(context.parents[0])
-    mate = None if other is None else self._unit(other)
-    form = self.model.form
-
-    def draw(attempt: int) -> Draft:
-      move = moves.drawn(point, mate, self._first, proposal, rng, attempt)
-      program = form.program(self.model.rounded(move.point).tolist())
-      return Draft(program, move.describe(form.names), move.kind)
-
-    return untried(context, draw)
+    """Moves a few constants, see `moves.py`."""
+    return moves.edit(self._map, proposal, context, rng)
 
   @functools.cached_property
-  def _first(self) -> np.ndarray:
-    return self.model.scaling.unit(np.array(self.model.form.values(self.start)))
+  def _map(self) -> moves.Map:
+    first = np.array(self.model.form.values(self.start))
+    return moves.Map(self.model.form, first, self.model.unit, self.model.rounded)
 
   @functools.cached_property
   def _meter(self) -> Meter:
     first = self._evaluation(self.start).value
     return Meter(self.key, self.objective, abs(first - self.optimum))
-
-  def _unit(self, program: Program) -> np.ndarray:
-    """The program's point in the unit cube; a broken program's is the start's."""
-    try:
-      point = np.array(self.model.form.values(program))
-    except Unreadable:
-      return self._first
-    scaling = self.model.scaling
-    return scaling.unit(np.clip(point, scaling.low, scaling.high))
 
   def _evaluation(self, program: Program) -> Evaluation:
     try:
