@@ -151,6 +151,27 @@ def test_without_a_flag_a_metric_is_success(tmp_path):
   assert table.notes == ('Always the same, so left out: y.',)
 
 
+def test_a_row_with_too_many_cells_is_left_out_and_said(tmp_path):
+  table = read(written(tmp_path, 'x,loss\n1,2,3\n2,3\n3,1,\n'), Columns('loss'))
+  assert table.points.tolist() == [[2], [3]] and table.metric.tolist() == [3, 1]
+  assert table.notes == ('1 of 3 rows have more cells than the header and are left out.',)
+
+
+@pytest.mark.parametrize('name', ['table.csv', 'table.json'])
+def test_the_mark_that_spreadsheets_begin_with_is_no_part_of_a_name(tmp_path, name):
+  text = (
+    'loss,x\n1,2\n2,3\n' if name == 'table.csv' else '[{"loss": 1, "x": 2}, {"loss": 2, "x": 3}]'
+  )
+  table = read(written(tmp_path, '\ufeff' + text, name), Columns('loss'))
+  assert table.names == ('X',) and table.metric.tolist() == [1, 2]
+
+
+def test_a_cell_may_have_lines_where_csv_lets_it(tmp_path):
+  text = 'x,comment,loss\n1,"two\nlines",2\n2,a\u2028separator,3\n'
+  table = read(written(tmp_path, text), Columns('loss'))
+  assert table.names == ('X',) and table.metric.tolist() == [2, 3]
+
+
 @pytest.mark.parametrize(
   ('text', 'options', 'said'),
   [
@@ -164,6 +185,10 @@ def test_without_a_flag_a_metric_is_success(tmp_path):
     (HEADER + '1,2,3,1,1\n1,2,4,1,1\n', {}, 'No constant changes'),
     (HEADER + '1,2,3,1,1\n2,3,4,1,1\n', {}, 'Only 2 trials succeeded'),
     (HEADER + '1,2,3,maybe,1\n', {}, "column 'ok' .* has 'maybe'; it may have: 1"),
+    ('x,loss\n1,2,3\n', {}, 'is empty.* 1 of 1 rows have more cells than the header'),
+    ('x,bpb\n1,2,3\n2,3\n', {}, "no column 'loss'; it has: x, bpb"),
+    ('x,loss\n1e308,2\n-1e308,3\n', {}, "column 'x' .* has 1e.308; .* at most 1e.100"),
+    ('x,loss\n1,2\n2,-1e200\n', {}, "column 'loss' .* has -1e.200"),
     ('loss,ok\n1,1\n', {}, 'no column of constants beside those named; it has: loss, ok'),
   ],
 )
@@ -173,7 +198,7 @@ def test_a_table_that_cannot_be_used_is_told(tmp_path, text, options, said):
 
 
 def test_a_missing_file_lists_the_shipped_tables():
-  with pytest.raises(TableError, match=r'No table at .*nowhere.*; shipped are: digits'):
+  with pytest.raises(TableError, match=r'No table at .*nowhere.*; shipped are: digits\.$'):
     made('nowhere')
 
 
