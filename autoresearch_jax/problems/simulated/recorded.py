@@ -22,16 +22,10 @@ from typing import Literal
 import numpy as np
 
 from autoresearch_jax.problems.simulated import ENTRY, HELD_OUT, SIMULATIONS, moves
-from autoresearch_jax.problems.simulated.assignments import Assignments, Unreadable
+from autoresearch_jax.problems.simulated.assignments import Unreadable
+from autoresearch_jax.problems.simulated.fitted import Model, fitted
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
-from autoresearch_jax.problems.simulated.surrogate import (
-  Scaling,
-  Surface,
-  Vote,
-  fit_surface,
-  fit_vote,
-)
-from autoresearch_jax.problems.simulated.table import Columns, Table, TableError, read
+from autoresearch_jax.problems.simulated.table import Columns, TableError, read
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
   Edit,
@@ -42,10 +36,6 @@ from autoresearch_jax.types import (
   Status,
   TrialRequest,
 )
-
-SAMPLES = 4096  # of the dense sample for the optimum
-POLISHED = 8  # the best of them, each moved POLISHES times
-POLISHES = 400
 
 
 @SIMULATIONS.register('recorded')
@@ -73,7 +63,7 @@ class Recorded:
   def instance(self, seed: int) -> 'Trials':
     """Raises TableError, a ValueError, for a table that cannot be used."""
     columns = Columns(self.metric, self.success, self.seconds, self.seed, self.constants)
-    model = _model(self.table, columns, self.direction)
+    model = fitted(self.table, columns, self.direction)
     return Trials(f'recorded-{self.table}/{seed}', model, self.noise, seed)
 
   def describe(self) -> str:
@@ -82,55 +72,6 @@ class Recorded:
 
     columns = Columns(self.metric, self.success, self.seconds, self.seed, self.constants)
     return validation.describe(self.table, read(self.table, columns), self.metric)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Model:
-  """A table with what was fitted to it."""
-
-  objective: Objective
-  table: Table
-  scaling: Scaling
-  surface: Surface
-  vote: Vote
-
-  @functools.cached_property
-  def form(self) -> Assignments:
-    return Assignments(self.table.names, self.table.whole)
-
-  @functools.cached_property
-  def best(self) -> np.ndarray:
-    """Constants of the best point that is known, [d]."""
-    return _best_constants(self)
-
-  def unit(self, points: np.ndarray) -> np.ndarray:
-    """Unit points of constants [..., d]; of those outside the ranges, on the border."""
-    return self.scaling.unit(np.clip(points, self.scaling.low, self.scaling.high))
-
-  def rounded(self, unit: np.ndarray) -> np.ndarray:
-    """Constants at unit points [..., d], whole ones rounded."""
-    whole = np.array([name in self.table.whole for name in self.table.names])
-    points = self.scaling.constants(unit)
-    return np.where(whole, np.round(points), points)
-
-  def scores(self, points: np.ndarray) -> np.ndarray:
-    """Larger is better, -inf where it fails; points: constants [n, d]."""
-    unit = self.scaling.unit(points)
-    sign = -1 if self.objective.direction == 'minimize' else 1
-    return np.where(self.vote.at(unit)[0] < 0.5, sign * self.surface.mean(unit), -np.inf)
-
-
-@functools.lru_cache(maxsize=8)
-def _model(source: str, columns: Columns, direction: Literal['minimize', 'maximize']) -> Model:
-  table = read(source, columns)
-  scaling = Scaling.of(table.points)
-  unit = scaling.unit(table.points)
-  surface = fit_surface(unit[table.ok], table.metric[table.ok])
-  vote = fit_vote(unit, table.ok, table.seconds)
-  model = Model(Objective(columns.metric, direction), table, scaling, surface, vote)
-  if not np.isfinite(model.scores(table.points)).any():
-    raise TableError(f'The table {source} fails nearly everywhere: no start is left.')
-  return model
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -152,12 +93,9 @@ class Trials:
 
     Every other one is for tuning, the rest are for held-out instances.
     """
-    points = np.unique(self.model.table.points, axis=0)
-    scores = self.model.scores(points)
-    order = np.argsort(scores)[np.isneginf(scores).sum() :]
-    worse = order[: max(2, len(order) // 2)][int(self.seed >= HELD_OUT) :: 2]
-    row = np.random.default_rng((self.seed, 6)).choice(worse)
-    return self.model.form.program(points[row].tolist())
+    worse = self.model.starts[int(self.seed >= HELD_OUT) :: 2]
+    row = np.random.default_rng((self.seed, 6)).choice(len(worse))
+    return self.model.form.program(worse[row].tolist())
 
   @functools.cached_property
   def solution(self) -> Program:
@@ -226,27 +164,6 @@ class Trials:
       f'{scaling.high[place]:g}.'
     )
     return Evaluation(status=Status.INVALID, reason=reason, training_seconds=0.0)
-
-
-def _best_constants(model: Model) -> np.ndarray:
-  """The best of the table's points and of a Sobol sample, polished by shrinking random steps."""
-  from scipy.stats import qmc  # noqa: PLC0415 - slow to import, needed once
-
-  size = len(model.table.names)
-  sample = qmc.Sobol(size, rng=0).random(SAMPLES)
-  unit = np.concatenate([model.scaling.unit(model.table.points), sample])
-  scores = np.concatenate([model.scores(model.rounded(u)) for u in np.array_split(unit, 16)])
-  order = np.argsort(-scores, kind='stable')[:POLISHED]
-  unit, scores = unit[order], scores[order]
-  rng = np.random.default_rng(0)
-  for round_ in range(POLISHES):
-    width = 0.2 * 0.01 ** (round_ / POLISHES)
-    moved = rng.random(unit.shape) < 0.5
-    new = np.clip(unit + width * rng.standard_normal(unit.shape) * moved, 0, 1)
-    reached = model.scores(model.rounded(new))
-    better = reached > scores
-    unit, scores = np.where(better[:, None], new, unit), np.where(better, reached, scores)
-  return model.rounded(unit[scores.argmax()])
 
 
 def main() -> int:

@@ -16,6 +16,8 @@ from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import Budget, Operation, Proposal, Spec, Status, TrialRequest
 
 HEADER = 'width,rate,loss,ok,seconds\n'
+ONE_RUNS = 'x,loss,ok\n1,1,1\n1,1.1,1\n1,0.9,1\n5,,0\n6,,0\n7,,0\n8,,0\n'
+FLAT = 'x,loss\n' + ''.join(f'{x},2.1\n' for x in range(8))
 NOISE = 0.05
 
 
@@ -189,6 +191,8 @@ def test_a_cell_may_have_lines_where_csv_lets_it(tmp_path):
     ('x,bpb\n1,2,3\n2,3\n', {}, "no column 'loss'; it has: x, bpb"),
     ('x,loss\n1e308,2\n-1e308,3\n', {}, "column 'x' .* has 1e.308; .* at most 1e.100"),
     ('x,loss\n1,2\n2,-1e200\n', {}, "column 'loss' .* has -1e.200"),
+    (ONE_RUNS, {}, 'Of the 5 programs in the table .*, 1 run .* needs 3: two starts'),
+    (FLAT, {}, 'All programs of the table .* about the same loss, 2.1: there is nothing'),
     ('loss,ok\n1,1\n', {}, 'no column of constants beside those named; it has: loss, ok'),
   ],
 )
