@@ -25,7 +25,7 @@ from autoresearch_jax.problems.simulated import ENTRY, HELD_OUT, SIMULATIONS, mo
 from autoresearch_jax.problems.simulated.assignments import Unreadable
 from autoresearch_jax.problems.simulated.fitted import Model, fitted
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
-from autoresearch_jax.problems.simulated.table import Columns, TableError, read
+from autoresearch_jax.problems.simulated.table import Columns, TableError
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
   Edit,
@@ -62,16 +62,17 @@ class Recorded:
 
   def instance(self, seed: int) -> 'Trials':
     """Raises TableError, a ValueError, for a table that cannot be used."""
-    columns = Columns(self.metric, self.success, self.seconds, self.seed, self.constants)
-    model = fitted(self.table, columns, self.direction)
-    return Trials(f'recorded-{self.table}/{seed}', model, self.noise, seed)
+    return Trials(f'recorded-{self.table}/{seed}', self._fitted(), self.noise, seed)
 
   def describe(self) -> str:
-    """The cross-validated figures of the fit, as lines of text."""
+    """The cross-validated figures of the fit, as lines of text. Raises TableError."""
     from autoresearch_jax.problems.simulated import validation  # noqa: PLC0415 - needs scipy
 
+    return validation.describe(self.table, self._fitted())
+
+  def _fitted(self) -> Model:
     columns = Columns(self.metric, self.success, self.seconds, self.seed, self.constants)
-    return validation.describe(self.table, read(self.table, columns), self.metric)
+    return fitted(self.table, columns, self.direction)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

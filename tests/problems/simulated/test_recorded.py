@@ -124,6 +124,18 @@ def test_a_table_of_noise_has_no_fit(tmp_path):
   assert 'No trial failed' in said
 
 
+def test_too_few_successes_for_the_folds_are_told(tmp_path):
+  path = written(tmp_path, 'x,loss\n1,2\n2,3\n4,5\n')
+  assert made(path).value(made(path).start) is not None
+  simulation = SIMULATIONS.make('recorded', {'table': path, 'metric': 'loss'})
+  said = r'^3 trials .* succeeded, enough .* without one of 5 folds only 2 are left, and .* needs 3'
+  with pytest.raises(TableError, match=said):
+    simulation.describe()
+  with pytest.raises(TableError, match='there is nothing to search for'):
+    flat = written(tmp_path, FLAT, 'flat.csv')
+    SIMULATIONS.make('recorded', {'table': flat, 'metric': 'loss'}).describe()
+
+
 def test_json_and_csv_are_the_same(tmp_path):
   rows = [{'width': w, 'rate': 0.1 * w, 'loss': 1 / w, 'ok': True} for w in (1, 2, 4, 8)]
   as_json = read(written(tmp_path, json.dumps(rows), 'table.json'), Columns('loss'))
