@@ -1,6 +1,6 @@
 """Recorded tables of real trials, made into a problem by a surrogate: search without training.
 
-  python -m autoresearch_jax.problems.simulated.recorded --table=FILE [--metric=val_loss]
+  python -m autoresearch_jax.problems.simulated.recorded [--table=FILE] [--metric=val_loss]
 
 prints how well the surrogate fits, cross-validated: believe a comparison on it no further than
 that. A program is the table's constants, `RATE = 0.1` and so on, in the ranges of the table. What a
@@ -13,14 +13,16 @@ sees, on the surface that it sees.
 The optimum is the best of a dense sample, polished: the best that is known of the surrogate.
 """
 
-import argparse
 import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from absl import flags
 
+from autoresearch_jax import command
 from autoresearch_jax.problems.simulated import ENTRY, HELD_OUT, SIMULATIONS, moves
 from autoresearch_jax.problems.simulated.assignments import Unreadable
 from autoresearch_jax.problems.simulated.fitted import Model, fitted
@@ -36,6 +38,8 @@ from autoresearch_jax.types import (
   Status,
   TrialRequest,
 )
+
+DIRECTIONS = ('minimize', 'maximize')
 
 
 @SIMULATIONS.register('recorded')
@@ -167,18 +171,34 @@ class Trials:
     return Evaluation(status=Status.INVALID, reason=reason, training_seconds=0.0)
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(description='How well a surrogate fits a table of trials.')
-  for field in dataclasses.fields(Recorded):
-    if field.type is str:
-      parser.add_argument(f'--{field.name}', default=field.default)
+def _define_flags() -> None:
+  """Not on import: the library's users have flags of their own."""
+  for name, of in (
+    ('table', 'Name of a shipped table, or path of a CSV or JSON file.'),
+    ('metric', 'Column of the metric.'),
+    ('success', 'Column that says whether a trial succeeded.'),
+    ('seconds', 'Column of what a trial took.'),
+    ('seed', 'Column of the training seed.'),
+  ):
+    flags.DEFINE_string(name, getattr(Recorded, name), of)
+  flags.DEFINE_list('constants', [], 'Columns of constants. [all other columns of numbers]')
+  flags.DEFINE_enum('direction', Recorded.direction, DIRECTIONS, 'What is better.')
+
+
+def main(arguments: Sequence[str]) -> int:
+  names = [field.name for field in dataclasses.fields(Recorded) if field.name != 'noise']
   try:
-    print(Recorded(**vars(parser.parse_args())).describe())
+    if len(arguments) > 1:
+      has = ', '.join(f'--{name}' for name in names)
+      raise TableError(f'{arguments[1]!r} is no flag; the flags are {has}.')
+    given = {name: flags.FLAGS[name].value for name in names}
+    print(Recorded(**{**given, 'constants': tuple(given['constants'])}).describe())
   except TableError as error:
     print(error, file=sys.stderr)
-    return 2
+    return command.BAD_INPUT
   return 0
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  _define_flags()
+  command.run(main)

@@ -218,15 +218,34 @@ def test_a_missing_file_lists_the_shipped_tables():
     made('nowhere')
 
 
-def test_the_command_prints_the_fit_or_a_sentence(table):
+def test_the_command_prints_the_fit(table):
   command = [sys.executable, '-m', 'autoresearch_jax.problems.simulated.recorded']
   good = subprocess.run(
-    [*command, f'--table={table}', '--metric=loss'], capture_output=True, text=True, check=True
+    [*command, f'--table={table}', '--metric=loss', '--constants=rate,width'],
+    capture_output=True,
+    text=True,
+    check=True,
   )
   assert 'Cross-validated in 5 folds' in good.stdout and not good.stderr
-  bad = subprocess.run([*command, f'--table={table}'], capture_output=True, text=True, check=False)
-  assert bad.returncode == 2
-  assert "no column 'val_loss'; it has: width, rate, seed, loss, ok, seconds." in bad.stderr
+  assert '  RATE: ' in good.stdout and '  WIDTH: ' in good.stdout
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    ([], "no column 'val_loss'; it has: width, rate, seed, loss, ok, seconds."),
+    (['--metric=loss', '--constants=widht,rate'], "no column 'widht'; it has: width, rate"),
+    (['--metric=loss', '--direction=up'], 'value should be one of <minimize|maximize>'),
+    (['--metrics=loss'], "Unknown command line flag 'metrics'"),
+    (['loss'], "'loss' is no flag; the flags are --table, --metric, --direction, --success"),
+  ],
+)
+def test_the_command_says_what_does_not_fit(table, flags, said):
+  command = [sys.executable, '-m', 'autoresearch_jax.problems.simulated.recorded']
+  bad = subprocess.run(
+    [*command, f'--table={table}', *flags], capture_output=True, text=True, check=False
+  )
+  assert bad.returncode == 2 and said in bad.stderr and 'Traceback' not in bad.stderr
 
 
 @pytest.mark.slow
