@@ -192,7 +192,7 @@ def main(arguments: Sequence[str]) -> int:
       has = ', '.join(f'--{name}' for name in names)
       raise TableError(f'{arguments[1]!r} is no flag; the flags are {has}.')
     given = {name: flags.FLAGS[name].value for name in names}
-    print(Recorded(**{**given, 'constants': tuple(given['constants'])}).describe())
+    print(Recorded(**{**given, 'constants': tuple(given['constants'] or ())}).describe())
   except TableError as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
