@@ -8,7 +8,7 @@ Instance seeds below HELD_OUT are for tuning options of strategies; those from H
 reports alone. The benchmark says which ones it used.
 
 A budget of 1.0 is a whole trial and less of it is a lower fidelity: the metric is worse, noisier
-and a little misleading, and the trial is cheaper in proportion (see `measuring.py`).
+and more misleading, and the trial is cheaper in proportion (see `measuring.py`).
 """
 
 from collections.abc import Mapping

@@ -42,7 +42,8 @@ class Assignments:
         numbers = list(map(float, words[2::3]))
       except ValueError:
         raise Unreadable(self._what_is_wrong(text)) from None
-      if math.isfinite(sum(numbers)) and set(words[1::3]) == {'='}:
+      finite = math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers))
+      if finite and set(words[1::3]) == {'='}:
         return numbers
     raise Unreadable(self._what_is_wrong(text))
 

@@ -16,7 +16,14 @@ import numpy as np
 
 from autoresearch_jax.problems.simulated.assignments import Assignments, Unreadable
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
-from autoresearch_jax.problems.simulated.proposing import CROSSED, Draft, partner, untried
+from autoresearch_jax.problems.simulated.proposing import (
+  ANEW,
+  CROSSED,
+  Draft,
+  partner,
+  untried,
+  wish,
+)
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
   Edit,
@@ -100,7 +107,7 @@ class BitString:
         bits = _crossed(bits, self._readable(other), rng)
         if attempt < CROSSED:
           return self._draft(bits, 'take bits of both parents', 'merge')
-      flips = self._flips(proposal, bits, rng, attempt)
+      flips = self._flips(wish(proposal, attempt), bits, rng, attempt)
       for place in flips:
         bits[place] ^= 1
       where = ', '.join(map(str, flips[:4])) + (', ...' if len(flips) > 4 else '')
@@ -128,9 +135,12 @@ class BitString:
     """Which bits: geometric in number with mean 1.5, in places of their own, as edits are.
 
     tuning: one. creative: four at least. rewrite, and a draft after the first: a quarter. ablation:
-    one that differs from the start's, so that it is as in the start again.
+    one that differs from the start's, so that it is as in the start again. At last each bit has
+    even chances to be flipped.
     """
     size = len(bits)
+    if attempt >= ANEW:
+      return np.flatnonzero(rng.random(size) < 0.5).tolist() or [0]
     if proposal.guidance == 'ablation' and attempt == 0:
       changed = [i for i, (a, b) in enumerate(zip(bits, self.first, strict=True)) if a != b]
       if changed:

@@ -24,7 +24,6 @@ import numpy as np
 from autoresearch_jax.problems.simulated import SIMULATIONS, moves
 from autoresearch_jax.problems.simulated.assignments import Assignments, Unreadable
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
-from autoresearch_jax.problems.simulated.proposing import Draft, partner, untried
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
   Edit,
@@ -117,18 +116,12 @@ class Surface:
     return self._meter.result(request, self._evaluation(request.program), request.program.digest)
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
-    """Moves a few constants; a merge takes each from either parent. See `moves.py`."""
-    other = partner(proposal, context)
-    point = self._unit(context.parents[0])
-    mate = None if other is None else self._unit(other)
-    first = (self.first + BOUND) / (2 * BOUND)
+    """Moves a few constants, see `moves.py`."""
+    return moves.edit(self._map, proposal, context, rng)
 
-    def draw(attempt: int) -> Draft:
-      move = moves.drawn(point, mate, first, proposal, rng, attempt)
-      program = self.form.program((move.point * 2 * BOUND - BOUND).tolist())
-      return Draft(program, move.describe(self.form.names), move.kind)
-
-    return untried(context, draw)
+  @functools.cached_property
+  def _map(self) -> moves.Map:
+    return moves.Map(self.form, self.first, _unit, _in_the_box)
 
   @functools.cached_property
   def _meter(self) -> Meter:
@@ -138,14 +131,6 @@ class Surface:
   @functools.cached_property
   def _first_value(self) -> float:
     return float(self._terms(self.first - self.shift).sum())
-
-  def _unit(self, program: Program) -> np.ndarray:
-    """The program's point with the box as the unit cube; a broken program's is the start's."""
-    try:
-      point = np.array(self.form.values(program))
-    except Unreadable:
-      point = self.first
-    return (np.clip(point, -BOUND, BOUND) + BOUND) / (2 * BOUND)
 
   def _evaluation(self, program: Program) -> Evaluation:
     try:
@@ -184,3 +169,12 @@ class Surface:
   def _weights(self) -> np.ndarray:
     """[dimension], from 1 to 10^6."""
     return 10 ** np.linspace(0, 6, self.options.dimension)
+
+
+def _unit(point: np.ndarray) -> np.ndarray:
+  """With the box as the unit cube."""
+  return (np.clip(point, -BOUND, BOUND) + BOUND) / (2 * BOUND)
+
+
+def _in_the_box(unit: np.ndarray) -> np.ndarray:
+  return unit * 2 * BOUND - BOUND

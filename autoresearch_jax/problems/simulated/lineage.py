@@ -30,7 +30,7 @@ from autoresearch_jax.problems.simulated.effects import (
 )
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
 from autoresearch_jax.problems.simulated.profiles import PROFILES, Profile
-from autoresearch_jax.problems.simulated.proposing import CROSSED, GUIDED, Draft, partner, untried
+from autoresearch_jax.problems.simulated.proposing import CROSSED, Draft, partner, untried, wish
 from autoresearch_jax.problems.simulated.reachable import best_edits
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
@@ -124,7 +124,7 @@ class Root:
     tuning: another variant in a site that has one. creative: a site that has none. ablation: one
     out. rewrite: four at once; drafts: two. debug: another variant in place of the last edit, or
     without it. merge: what both parents have, and each other edit of theirs with even chances.
-    Where all of that was tried, say when every edit was taken out once: any edit.
+    Where all of that was tried, say when every edit was taken out once: any edit, at last several.
     """
     edits = edits_of(context.parents[0]) or []
     other = partner(proposal, context)
@@ -133,10 +133,9 @@ class Root:
     def draw(attempt: int) -> Draft:
       if mate is not None:
         merged = _merged(edits, mate, rng)
-        merged = merged if attempt < CROSSED else _applied(merged, [_any(rng)])
-        return _draft(merged, 'merge the edits of both parents', 'merge')
-      wish = proposal if attempt < GUIDED else dataclasses.replace(proposal, guidance='')
-      return _edited(edits, wish, rng)
+        more = [_any(rng) for _ in range((attempt + CROSSED) // (2 * CROSSED))]
+        return _draft(_applied(merged, more), 'merge the edits of both parents', 'merge')
+      return _edited(edits, wish(proposal, attempt), rng, attempt)
 
     return untried(context, draw)
 
@@ -168,7 +167,7 @@ def edits_of(program: Program) -> list[int] | None:
   return edits if sound and all(0 <= edit < EDITS for edit in edits) else None
 
 
-def _edited(edits: list[int], proposal: Proposal, rng: np.random.Generator) -> Draft:
+def _edited(edits: list[int], proposal: Proposal, rng: np.random.Generator, attempt: int) -> Draft:
   if edits and proposal.operation is Operation.DEBUG:
     last, rest = edits[-1], edits[:-1]
     mended = rest if rng.random() < 0.5 else _applied(rest, [_variant(last, rng)])
@@ -184,7 +183,8 @@ def _edited(edits: list[int], proposal: Proposal, rng: np.random.Generator) -> D
   elif proposal.guidance == 'rewrite':
     new = [_any(rng) for _ in range(4)]
   else:
-    new = [_any(rng) for _ in range(2 if proposal.operation is Operation.DRAFT else 1)]
+    count = 2 if proposal.operation is Operation.DRAFT else max(1, attempt // 10)
+    new = [_any(rng) for _ in range(count)]
   said = ' and '.join(map(str, new))
   return _draft(_applied(edits, new), f'apply edit {said}', _area(new[0]))
 

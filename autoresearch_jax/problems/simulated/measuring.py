@@ -7,8 +7,9 @@ the training seed and the budget, so that the order of trials and the process do
 A trial at fidelity f < 1 (f: the share of the whole budget) has, in units of the instance's
 `scale` (about the distance from the start to the optimum):
 - its metric shifted for the worse by SHIFT·(1 - f), as a learning curve cut short is;
-- a shift of its own, normal with deviation MISLED·(1 - f), the same for all its seeds: what looks
-  best early need not be best in the end;
+- a shift of its own, normal with deviation MISLED·(f^-½ - 1), the same for all its seeds: what
+  looks best early need not be best in the end. It grows without bound as f goes to 0, without
+  seed noise too: else a thousand tiny trials would cost one and say as much;
 - seed noise larger by f^-½;
 - f of the training time.
 These are choices of this project, of the size that learning curves show; they are not fitted.
@@ -86,7 +87,7 @@ class Meter:
     if fidelity == 1.0:
       return 0.0
     (own,) = deviates(f'{self.key}/{fingerprint}/misled', 1)
-    worse = self.scale * (1 - fidelity) * (SHIFT + MISLED * own)
+    worse = self.scale * (SHIFT * (1 - fidelity) + MISLED * (fidelity**-0.5 - 1) * own)
     return worse if self.objective.direction == 'minimize' else -worse
 
   def _metrics(

@@ -4,12 +4,21 @@ Points are in the unit cube, [0, 1]^d; whoever calls maps constants onto it.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from autoresearch_jax.problems.simulated.proposing import CROSSED
-from autoresearch_jax.types import Operation, Proposal
+from autoresearch_jax.problems.simulated.assignments import Assignments, Unreadable
+from autoresearch_jax.problems.simulated.proposing import (
+  ANEW,
+  CROSSED,
+  Draft,
+  partner,
+  untried,
+  wish,
+)
+from autoresearch_jax.proposers import Context
+from autoresearch_jax.types import Edit, Operation, Program, Proposal
 
 SMALLEST = 1e-3  # a step's typical size is log-uniform from this share of the range ...
 LARGEST = 0.5  # ... to this one: who edits by hand does not know the scale
@@ -28,6 +37,41 @@ class Move:
     return f'{self.kind} {said}'
 
 
+@dataclasses.dataclass(frozen=True)
+class Map:
+  """Between an instance's programs and the unit cube.
+
+  first: the start's constants [d]. unit: from constants to a point, those outside of their ranges
+  at the border. constants: and back.
+  """
+
+  form: Assignments
+  first: np.ndarray
+  unit: Callable[[np.ndarray], np.ndarray]
+  constants: Callable[[np.ndarray], np.ndarray]
+
+  def point(self, program: Program) -> np.ndarray:
+    """The program's point; a broken program's is the start's."""
+    try:
+      return self.unit(np.array(self.form.values(program)))
+    except Unreadable:
+      return self.unit(self.first)
+
+
+def edit(map_: Map, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  """Moves a few constants; a merge takes each from either parent. Raises NothingToPropose."""
+  other = partner(proposal, context)
+  point, first = map_.point(context.parents[0]), map_.unit(map_.first)
+  mate = None if other is None else map_.point(other)
+
+  def draft(attempt: int) -> Draft:
+    move = drawn(point, mate, first, proposal, rng, attempt)
+    program = map_.form.program(map_.constants(move.point).tolist())
+    return Draft(program, move.describe(map_.form.names), move.kind)
+
+  return untried(context, draft)
+
+
 def drawn(
   point: np.ndarray,
   mate: np.ndarray | None,
@@ -38,7 +82,8 @@ def drawn(
 ) -> Move:
   """A move from `point`; with a `mate`, from a uniform crossover of both.
 
-  first: the start. attempt: counts the moves that were not new; later ones change more.
+  first: the start. attempt: counts the moves that were not new, which whole constants make likely;
+  later ones change more, and at last all constants are drawn anew.
   tuning: one constant, by a tenth of the usual step. creative: one or more, drawn anew. rewrite,
   and a draft: half of them, drawn anew. ablation: one of those changed, as in the start again.
   """
@@ -46,6 +91,9 @@ def drawn(
     point = np.where(rng.random(len(point)) < 0.5, point, mate)
     if attempt < CROSSED:
       return Move(point, 'cross', list(range(len(point))))
+  if attempt >= ANEW:
+    return Move(rng.random(len(point)), 'redraw', list(range(len(point))))
+  proposal = wish(proposal, attempt)
   changed = np.flatnonzero(point != first)
   if proposal.guidance == 'ablation' and len(changed) and attempt == 0:
     places = [int(rng.choice(changed))]

@@ -6,7 +6,7 @@ Weinberger, Physical Review A 44, 1991 (adjacent neighbours).
 
 The optimum is exact (`ring.py`): milliseconds up to k = 10, ten to forty seconds for n = 64,
 k = 16. There the solutions of the instances that benchmarks use, seeds 0 to 4 and 1000 to 1019,
-are shipped in `tables/`; `write_solutions` made the file with the same search.
+are shipped in `solutions/`; `write_solutions` made the file with the same search.
 """
 
 import csv
@@ -20,7 +20,7 @@ import numpy as np
 from autoresearch_jax.problems.simulated import SIMULATIONS, ring
 from autoresearch_jax.problems.simulated.binary import BitString, require_noise
 
-SOLVED = pathlib.Path(__file__).resolve().parent / 'tables' / 'nk_64_16.csv'
+SOLVED = pathlib.Path(__file__).resolve().parent / 'solutions' / 'nk_64_16.csv'
 
 
 @SIMULATIONS.register('nk')

@@ -1,4 +1,8 @@
-"""What the proposers inside simulations share: an edit that was not tried before."""
+"""What the proposers inside simulations share: an edit that was not tried before.
+
+A proposal whose kind of edit is used up, such as to mend the last edit of a program in a way that
+was not tried, gets another kind: a run ends when nothing is left to try, not a wish.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,9 +10,10 @@ from typing import NamedTuple
 from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
 
-TRIES = 20  # edits drawn before a proposer gives up; each is bolder than the one before
-GUIDED = 10  # of these, how many follow the proposal's guidance
+TRIES = 200  # edits drawn before a proposer gives up; each is bolder than the one before
+GUIDED = 10  # of these, how many follow the proposal's operation and guidance
 CROSSED = 5  # of these, how many mere crossovers a merge tries before it changes something too
+ANEW = 20  # from then on, all constants or bits of a program are drawn anew
 
 
 class Draft(NamedTuple):
@@ -20,7 +25,7 @@ class Draft(NamedTuple):
 
 
 def untried(context: Context, draw: Callable[[int], Draft]) -> Edit:
-  """The first of `draw(0)`, `draw(1)`, ... that is new. Raises NothingToPropose."""
+  """The first of `draw(0)`, `draw(1)`, ... that is new. Raises NothingToPropose after TRIES."""
   parent = context.parents[0]
   for attempt in range(TRIES):
     draft = draw(attempt)
@@ -28,6 +33,11 @@ def untried(context: Context, draw: Callable[[int], Draft]) -> Edit:
       claim = f'It is better to {draft.description}.'
       return Edit(draft.program, draft.description, Hypothesis(claim, (draft.mechanism,)))
   raise NothingToPropose(f'{TRIES} edits of the program were all tried before.')
+
+
+def wish(proposal: Proposal, attempt: int) -> Proposal:
+  """What to follow: the proposal at first, a plain improvement after GUIDED attempts."""
+  return proposal if attempt < GUIDED else Proposal(Operation.IMPROVE)
 
 
 def partner(proposal: Proposal, context: Context) -> Program | None:

@@ -1,6 +1,6 @@
 """Recorded tables of real trials, made into a problem by a surrogate: search without training.
 
-  python -m autoresearch_jax.problems.simulated.recorded --table=FILE [--metric=val_loss]
+  python -m autoresearch_jax.problems.simulated.recorded [--table=FILE] [--metric=val_loss]
 
 prints how well the surrogate fits, cross-validated: believe a comparison on it no further than
 that. A program is the table's constants, `RATE = 0.1` and so on, in the ranges of the table. What a
@@ -13,26 +13,21 @@ sees, on the surface that it sees.
 The optimum is the best of a dense sample, polished: the best that is known of the surrogate.
 """
 
-import argparse
 import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from absl import flags
 
+from autoresearch_jax import command
 from autoresearch_jax.problems.simulated import ENTRY, HELD_OUT, SIMULATIONS, moves
-from autoresearch_jax.problems.simulated.assignments import Assignments, Unreadable
+from autoresearch_jax.problems.simulated.assignments import Unreadable
+from autoresearch_jax.problems.simulated.fitted import Model, fitted
 from autoresearch_jax.problems.simulated.measuring import Evaluation, Meter
-from autoresearch_jax.problems.simulated.proposing import Draft, partner, untried
-from autoresearch_jax.problems.simulated.surrogate import (
-  Scaling,
-  Surface,
-  Vote,
-  fit_surface,
-  fit_vote,
-)
-from autoresearch_jax.problems.simulated.table import Columns, Table, TableError, read
+from autoresearch_jax.problems.simulated.table import Columns, TableError
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import (
   Edit,
@@ -44,9 +39,7 @@ from autoresearch_jax.types import (
   TrialRequest,
 )
 
-SAMPLES = 4096  # of the dense sample for the optimum
-POLISHED = 8  # the best of them, each moved POLISHES times
-POLISHES = 400
+DIRECTIONS = ('minimize', 'maximize')
 
 
 @SIMULATIONS.register('recorded')
@@ -73,61 +66,17 @@ class Recorded:
 
   def instance(self, seed: int) -> 'Trials':
     """Raises TableError, a ValueError, for a table that cannot be used."""
-    columns = Columns(self.metric, self.success, self.seconds, self.seed, self.constants)
-    model = _model(self.table, columns, self.direction)
-    return Trials(f'recorded-{self.table}/{seed}', model, self.noise, seed)
+    return Trials(f'recorded-{self.table}/{seed}', self._fitted(), self.noise, seed)
 
   def describe(self) -> str:
-    """The cross-validated figures of the fit, as lines of text."""
+    """The cross-validated figures of the fit, as lines of text. Raises TableError."""
     from autoresearch_jax.problems.simulated import validation  # noqa: PLC0415 - needs scipy
 
+    return validation.describe(self.table, self._fitted())
+
+  def _fitted(self) -> Model:
     columns = Columns(self.metric, self.success, self.seconds, self.seed, self.constants)
-    return validation.describe(self.table, read(self.table, columns), self.metric)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Model:
-  """A table with what was fitted to it."""
-
-  objective: Objective
-  table: Table
-  scaling: Scaling
-  surface: Surface
-  vote: Vote
-
-  @functools.cached_property
-  def form(self) -> Assignments:
-    return Assignments(self.table.names, self.table.whole)
-
-  @functools.cached_property
-  def best(self) -> np.ndarray:
-    """Constants of the best point that is known, [d]."""
-    return _best_constants(self)
-
-  def rounded(self, unit: np.ndarray) -> np.ndarray:
-    """Constants at unit points [..., d], whole ones rounded."""
-    whole = np.array([name in self.table.whole for name in self.table.names])
-    points = self.scaling.constants(unit)
-    return np.where(whole, np.round(points), points)
-
-  def scores(self, points: np.ndarray) -> np.ndarray:
-    """Larger is better, -inf where it fails; points: constants [n, d]."""
-    unit = self.scaling.unit(points)
-    sign = -1 if self.objective.direction == 'minimize' else 1
-    return np.where(self.vote.at(unit)[0] < 0.5, sign * self.surface.mean(unit), -np.inf)
-
-
-@functools.lru_cache(maxsize=8)
-def _model(source: str, columns: Columns, direction: Literal['minimize', 'maximize']) -> Model:
-  table = read(source, columns)
-  scaling = Scaling.of(table.points)
-  unit = scaling.unit(table.points)
-  surface = fit_surface(unit[table.ok], table.metric[table.ok])
-  vote = fit_vote(unit, table.ok, table.seconds)
-  model = Model(Objective(columns.metric, direction), table, scaling, surface, vote)
-  if not np.isfinite(model.scores(table.points)).any():
-    raise TableError(f'The table {source} fails nearly everywhere: no start is left.')
-  return model
+    return fitted(self.table, columns, self.direction)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,12 +98,9 @@ class Trials:
 
     Every other one is for tuning, the rest are for held-out instances.
     """
-    points = np.unique(self.model.table.points, axis=0)
-    scores = self.model.scores(points)
-    order = np.argsort(scores)[np.isneginf(scores).sum() :]
-    worse = order[: max(2, len(order) // 2)][int(self.seed >= HELD_OUT) :: 2]
-    row = np.random.default_rng((self.seed, 6)).choice(worse)
-    return self.model.form.program(points[row].tolist())
+    worse = self.model.starts[int(self.seed >= HELD_OUT) :: 2]
+    row = np.random.default_rng((self.seed, 6)).choice(len(worse))
+    return self.model.form.program(worse[row].tolist())
 
   @functools.cached_property
   def solution(self) -> Program:
@@ -185,36 +131,18 @@ class Trials:
     return self._meter.result(request, self._evaluation(request.program), request.program.digest)
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
-    """Moves a few constants; a merge takes each from either parent. See `moves.py`."""
-    other = partner(proposal, context)
-    point = self._unit(context.parents[0])
-    mate = None if other is None else self._unit(other)
-    form = self.model.form
-
-    def draw(attempt: int) -> Draft:
-      move = moves.drawn(point, mate, self._first, proposal, rng, attempt)
-      program = form.program(self.model.rounded(move.point).tolist())
-      return Draft(program, move.describe(form.names), move.kind)
-
-    return untried(context, draw)
+    """Moves a few constants, see `moves.py`."""
+    return moves.edit(self._map, proposal, context, rng)
 
   @functools.cached_property
-  def _first(self) -> np.ndarray:
-    return self.model.scaling.unit(np.array(self.model.form.values(self.start)))
+  def _map(self) -> moves.Map:
+    first = np.array(self.model.form.values(self.start))
+    return moves.Map(self.model.form, first, self.model.unit, self.model.rounded)
 
   @functools.cached_property
   def _meter(self) -> Meter:
     first = self._evaluation(self.start).value
     return Meter(self.key, self.objective, abs(first - self.optimum))
-
-  def _unit(self, program: Program) -> np.ndarray:
-    """The program's point in the unit cube; a broken program's is the start's."""
-    try:
-      point = np.array(self.model.form.values(program))
-    except Unreadable:
-      return self._first
-    scaling = self.model.scaling
-    return scaling.unit(np.clip(point, scaling.low, scaling.high))
 
   def _evaluation(self, program: Program) -> Evaluation:
     try:
@@ -243,39 +171,34 @@ class Trials:
     return Evaluation(status=Status.INVALID, reason=reason, training_seconds=0.0)
 
 
-def _best_constants(model: Model) -> np.ndarray:
-  """The best of the table's points and of a Sobol sample, polished by shrinking random steps."""
-  from scipy.stats import qmc  # noqa: PLC0415 - slow to import, needed once
-
-  size = len(model.table.names)
-  sample = qmc.Sobol(size, rng=0).random(SAMPLES)
-  unit = np.concatenate([model.scaling.unit(model.table.points), sample])
-  scores = np.concatenate([model.scores(model.rounded(u)) for u in np.array_split(unit, 16)])
-  order = np.argsort(-scores, kind='stable')[:POLISHED]
-  unit, scores = unit[order], scores[order]
-  rng = np.random.default_rng(0)
-  for round_ in range(POLISHES):
-    width = 0.2 * 0.01 ** (round_ / POLISHES)
-    moved = rng.random(unit.shape) < 0.5
-    new = np.clip(unit + width * rng.standard_normal(unit.shape) * moved, 0, 1)
-    reached = model.scores(model.rounded(new))
-    better = reached > scores
-    unit, scores = np.where(better[:, None], new, unit), np.where(better, reached, scores)
-  return model.rounded(unit[scores.argmax()])
+def _define_flags() -> None:
+  """Not on import: the library's users have flags of their own."""
+  for name, of in (
+    ('table', 'Name of a shipped table, or path of a CSV or JSON file.'),
+    ('metric', 'Column of the metric.'),
+    ('success', 'Column that says whether a trial succeeded.'),
+    ('seconds', 'Column of what a trial took.'),
+    ('seed', 'Column of the training seed.'),
+  ):
+    flags.DEFINE_string(name, getattr(Recorded, name), of)
+  flags.DEFINE_list('constants', [], 'Columns of constants. [all other columns of numbers]')
+  flags.DEFINE_enum('direction', Recorded.direction, DIRECTIONS, 'What is better.')
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(description='How well a surrogate fits a table of trials.')
-  for field in dataclasses.fields(Recorded):
-    if field.type is str:
-      parser.add_argument(f'--{field.name}', default=field.default)
+def main(arguments: Sequence[str]) -> int:
+  names = [field.name for field in dataclasses.fields(Recorded) if field.name != 'noise']
   try:
-    print(Recorded(**vars(parser.parse_args())).describe())
+    if len(arguments) > 1:
+      has = ', '.join(f'--{name}' for name in names)
+      raise TableError(f'{arguments[1]!r} is no flag; the flags are {has}.')
+    given = {name: flags.FLAGS[name].value for name in names}
+    print(Recorded(**{**given, 'constants': tuple(given['constants'] or ())}).describe())
   except TableError as error:
     print(error, file=sys.stderr)
-    return 2
+    return command.BAD_INPUT
   return 0
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  _define_flags()
+  command.run(main)

@@ -24,6 +24,7 @@ from autoresearch_jax.problems.simulated.table import TableError
 
 WIDE = 20.0
 DEGREES = 5
+FEWEST = 3
 BANDWIDTHS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
 LEAST_WEIGHT = 0.1  # of a constant in the distance, as a share of the largest
 
@@ -105,9 +106,9 @@ class Vote:
 
 
 def fit_surface(unit: np.ndarray, metric: np.ndarray) -> Surface:
-  """unit: [n, d] of successes. metric: [n]. Raises TableError with fewer than three rows."""
-  if len(metric) < 3:
-    raise TableError(f'Only {len(metric)} trials succeeded; a fit needs three or more.')
+  """unit: [n, d] of successes. metric: [n]. Raises TableError with fewer than FEWEST rows."""
+  if len(metric) < FEWEST:
+    raise TableError(f'Only {len(metric)} trials succeeded; a fit needs {FEWEST} or more.')
   from sklearn.gaussian_process import GaussianProcessRegressor  # noqa: PLC0415 - slow to import
   from sklearn.gaussian_process.kernels import (  # noqa: PLC0415
     ConstantKernel,

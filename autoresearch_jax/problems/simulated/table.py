@@ -2,23 +2,27 @@
 
 A row has constants (numbers), a metric, and where recorded whether it succeeded, its seed and its
 seconds. What cannot be used is left out or counted as a failure, and the table says so: a row
-whose constants are not all there is left out; one that claims success without a finite metric
-has failed.
+whose constants are not all there, or with more cells than the header, is left out; one that claims
+success without a finite metric has failed.
 """
 
 import csv
 import dataclasses
+import io
 import json
 import math
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 SHIPPED = pathlib.Path(__file__).resolve().parent / 'tables'
+TOO_MANY = '\n'  # no name of a column: a key for cells without one
 TRUE, FALSE = ('1', '1.0', 'true', 'yes', 'ok'), ('0', '0.0', 'false', 'no', '')
+
+MOST = 1e100  # numbers beyond it overflow in what is fitted
 
 Row = dict[str, Any]
 
@@ -63,17 +67,27 @@ def read(source: str, columns: Columns) -> Table:
   path = SHIPPED / f'{source}.csv'
   if not path.is_file():
     path = pathlib.Path(source)
-  rows = _rows(path)
-  if not rows:
-    raise TableError(f'The table {path} is empty: it needs a row for each recorded trial.')
+  rows, notes = _whole_rows(path)
   existing = list(dict.fromkeys(name for row in rows for name in row))
   constants = _constants(path, rows, columns, existing)
   used = [row for row in rows if all(_number(row.get(c)) is not None for c in constants)]
-  notes = []
-  if len(used) < len(rows):
-    lost = len(rows) - len(used)
+  if lost := len(rows) - len(used):
     notes.append(f'{lost} of {len(rows)} rows lack a constant and are left out.')
   return _table(path, used, constants, columns, existing, notes)
+
+
+def _whole_rows(path: pathlib.Path) -> tuple[list[Row], list[str]]:
+  """The rows that have no more cells than the header, and notes."""
+  recorded = _rows(path)
+  rows = [row for row in recorded if TOO_MANY not in row]
+  notes = []
+  if ragged := len(recorded) - len(rows):
+    said = f'{ragged} of {len(recorded)} rows have more cells than the header'
+    notes.append(f'{said} and are left out.')
+  if not rows:
+    sentences = [f'The table {path} is empty: it needs a row for each recorded trial.', *notes]
+    raise TableError(' '.join(sentences))
+  return rows, notes
 
 
 def _table(
@@ -96,6 +110,7 @@ def _table(
   seconds = np.array([_finite(row.get(columns.seconds)) for row in rows])
   seconds = np.where(np.isfinite(seconds), seconds, _typical(seconds))
   names, points = _varied(path, rows, constants, notes)
+  _require_moderate(path, {columns.metric: metric[ok], columns.seconds: seconds})
   whole = frozenset(n for n, column in zip(names, points.T, strict=True) if not (column % 1).any())
   return Table(names, whole, points, np.where(ok, metric, np.nan), ok, seconds, tuple(notes))
 
@@ -105,6 +120,7 @@ def _varied(
 ) -> tuple[tuple[str, ...], np.ndarray]:
   """The constants that differ between rows, and their values [rows, d]."""
   points = np.array([[_number(row[c]) for c in constants] for row in rows], float)
+  _require_moderate(path, dict(zip(constants, points.T, strict=True)))
   varied = np.flatnonzero(np.ptp(points, axis=0) > 0).tolist()
   if not varied:
     raise TableError(f'No constant changes in the table {path}: there is nothing to search over.')
@@ -117,20 +133,41 @@ def _varied(
   return names, points[:, varied]
 
 
+def _require_moderate(path: pathlib.Path, columns: Mapping[str, np.ndarray]) -> None:
+  for name, numbers in columns.items():
+    if (huge := numbers[np.abs(numbers) > MOST]).size:
+      raise TableError(
+        f'The column {name!r} of the table {path} has {huge[0]:g}; a surrogate is fitted to '
+        f'numbers of at most {MOST:g}.'
+      )
+
+
 def _rows(path: pathlib.Path) -> list[Row]:
   try:
-    text = path.read_text(encoding='utf-8')
+    text = path.read_text(encoding='utf-8-sig')  # spreadsheets begin a file with a mark
   except (OSError, ValueError) as error:
     shipped = ', '.join(sorted(p.stem for p in SHIPPED.glob('*.csv')))
     raise TableError(f'No table at {str(path)!r} ({error}); shipped are: {shipped}.') from None
   if path.suffix != '.json':
-    return [dict(row) for row in csv.DictReader(text.splitlines())]
+    return _csv_rows(path, text)
   try:
     rows = json.loads(text)
   except ValueError as error:
     raise TableError(f'{path} is no JSON: {error}.') from None
   if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
     raise TableError(f'{path} must be a list of objects, one for each trial.')
+  return rows
+
+
+def _csv_rows(path: pathlib.Path, text: str) -> list[Row]:
+  """Rows with non-empty cells beyond the header's have the key TOO_MANY."""
+  try:
+    rows: list[Row] = list(csv.DictReader(io.StringIO(text, newline=''), restkey=TOO_MANY))
+  except csv.Error as error:
+    raise TableError(f'{path} is no CSV: {error}.') from None
+  for row in rows:
+    if not any(row.get(TOO_MANY, ())):
+      row.pop(TOO_MANY, None)
   return rows
 
 
@@ -166,7 +203,7 @@ def _is_numeric(rows: list[Row], column: str) -> bool:
 def _parsed(value: Any) -> float | None:
   try:
     return None if isinstance(value, bool) else float(value)
-  except (TypeError, ValueError):
+  except (OverflowError, TypeError, ValueError):
     return None
 
 

@@ -6,20 +6,24 @@ only knows the ranges) is made anew without the fold.
 
 import numpy as np
 
-from autoresearch_jax.problems.simulated.surrogate import Scaling, fit_surface, fit_vote
-from autoresearch_jax.problems.simulated.table import Table
+from autoresearch_jax.problems.simulated.fitted import Model
+from autoresearch_jax.problems.simulated.surrogate import FEWEST, Scaling, fit_surface, fit_vote
+from autoresearch_jax.problems.simulated.table import Table, TableError
 
 FOLDS = 5
 
 
-def describe(source: str, table: Table, metric: str) -> str:
-  """Lines of text: rows, ranges, R², root mean squared error against noise, ranks, failures."""
+def describe(source: str, model: Model) -> str:
+  """Lines of text: rows, ranges, R², root mean squared error against noise, ranks, failures.
+
+  Raises TableError with too few successes for the folds.
+  """
   from scipy import stats  # noqa: PLC0415 - the registry imports this room whole, and quickly
 
-  unit = Scaling.of(table.points).unit(table.points)
-  predicted, share = _out_of_fold(unit, table)
+  table, whole, metric = model.table, model.surface, model.objective.metric
   ok = table.ok
-  whole = fit_surface(unit[ok], table.metric[ok])
+  predicted, share = _out_of_fold(source, model)
+  by_log = whole.log and predicted[ok].min() > 0  # a fold's fit may be a straight one
   error = predicted[ok] - table.metric[ok]
   rmse = float(np.sqrt((error**2).mean()))
   relative = f'{whole.noise:.2%} of the metric' if whole.log else f'{whole.noise:.4g}'
@@ -31,7 +35,7 @@ def describe(source: str, table: Table, metric: str) -> str:
     f'Noise between seeds: {relative} (the fit itself leaves {whole.white:.4g} unexplained).',
     f'Cross-validated in {FOLDS} folds, on successes:',
     f'  R² of {metric}: {1 - (error**2).mean() / table.metric[ok].var():.3f}'
-    + (f'; of its logarithm: {_log_r2(predicted[ok], table.metric[ok]):.3f}' if whole.log else ''),
+    + (f'; of its logarithm: {_log_r2(predicted[ok], table.metric[ok]):.3f}' if by_log else ''),
     f'  root mean squared error: {rmse:.4g}, {rmse / typical:.1f} times the noise at the median'
     if typical
     else f'  root mean squared error: {rmse:.4g}',
@@ -40,13 +44,13 @@ def describe(source: str, table: Table, metric: str) -> str:
   return '\n'.join([*lines, _failures(share, ok)])
 
 
-def _out_of_fold(unit: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarray]:
+def _out_of_fold(source: str, model: Model) -> tuple[np.ndarray, np.ndarray]:
   """The predicted metric and share of failures of each row, by fits that did not see it."""
-  _, group = np.unique(unit, axis=0, return_inverse=True)
-  group = group.reshape(-1)
-  fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % FOLDS
+  table = model.table
+  unit = model.unit(table.points)
+  fold = _folds(source, unit, table)
   predicted, share = np.zeros(len(unit)), np.zeros(len(unit))
-  for k in range(FOLDS):
+  for k in np.unique(fold):
     seen, left = fold != k, fold == k
     good = seen & table.ok
     predicted[left] = fit_surface(unit[good], table.metric[good]).mean(unit[left])
@@ -54,12 +58,26 @@ def _out_of_fold(unit: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarray
   return predicted, share
 
 
+def _folds(source: str, unit: np.ndarray, table: Table) -> np.ndarray:
+  """The fold of each row."""
+  _, group = np.unique(unit, axis=0, return_inverse=True)
+  group = group.reshape(-1)
+  fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % FOLDS
+  least = min(int((table.ok & (fold != k)).sum()) for k in range(FOLDS))
+  if least < FEWEST:
+    raise TableError(
+      f'{table.ok.sum()} trials of the table {source} succeeded, enough for a problem but not to '
+      f'cross-validate it: without one of {FOLDS} folds only {least} are left, and a fit needs '
+      f'{FEWEST}.'
+    )
+  return fold
+
+
 def _ranges(table: Table) -> list[str]:
-  low, high = table.points.min(axis=0), table.points.max(axis=0)
-  log = Scaling.of(table.points).log
+  scaling = Scaling.of(table.points)
   return [
     f'  {name}: {a:g} to {b:g}{", by its logarithm" if by_log else ""}'
-    for name, a, b, by_log in zip(table.names, low, high, log, strict=True)
+    for name, a, b, by_log in zip(table.names, scaling.low, scaling.high, scaling.log, strict=True)
   ]
 
 

@@ -41,6 +41,7 @@ SIMULATION_CASES = [
   ('recorded', {}),
 ]
 TESTED_ELSEWHERE = {'engine'}  # real trainings: tests/benchmark/test_engine.py
+EDITS = (Operation.DRAFT, Operation.IMPROVE, Operation.DEBUG)  # of one parent
 EXACT = {'nk', 'trap', 'leading_ones', 'continuous'}  # their optimum is proven
 
 every_simulation = pytest.mark.parametrize(('name', 'options'), SIMULATION_CASES, ids=str)
@@ -171,7 +172,7 @@ def test_a_known_fingerprint_is_a_duplicate(name, options):
 
 @every_simulation
 @pytest.mark.parametrize('guidance', ['', *GUIDANCE])
-@pytest.mark.parametrize('operation', [Operation.DRAFT, Operation.IMPROVE, Operation.DEBUG])
+@pytest.mark.parametrize('operation', EDITS)
 def test_edits_are_new_programs_of_the_editable_file(name, options, operation, guidance):
   made = instance(name, options)
   for program in walk(made, 4):
@@ -214,6 +215,21 @@ def test_what_was_tried_is_not_proposed_again(name, options):
       assert edit.program.digest not in tried
       tried.add(edit.program.digest)
   assert len(tried) > 40
+
+
+@every_simulation
+@pytest.mark.parametrize('guidance', ['', *GUIDANCE])
+@pytest.mark.parametrize('operation', [*EDITS, Operation.MERGE])
+def test_a_wish_that_is_used_up_gets_another_edit(name, options, operation, guidance):
+  """Whatever is asked for, a run does not end before programs do."""
+  made = instance(name, options)
+  parents = tuple(walk(made, 3)[-2:]) if operation is Operation.MERGE else (walk(made, 1)[-1],)
+  proposal = Proposal(operation, tuple(range(len(parents))), guidance=guidance)
+  tried = {parent.digest for parent in parents}
+  for step in range(60):
+    edit = proposed(made, parents, proposal, step, frozenset(tried))
+    assert edit.program.digest not in tried
+    tried.add(edit.program.digest)
 
 
 @every_simulation

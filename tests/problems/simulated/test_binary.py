@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from autoresearch_jax.problems.simulated import SIMULATIONS, nk, ring
-from autoresearch_jax.types import Budget, TrialRequest
+from autoresearch_jax.proposers import Context
+from autoresearch_jax.types import Budget, Operation, Proposal, Spec, TrialRequest
 
 
 def made(name, seed=0, **options):
@@ -100,6 +101,19 @@ def test_leading_ones_counts_up_to_the_first_wrong_bit():
   last = values.index(max(values))  # with the last one wrong, any other wrong one counts alone
   both = [b ^ (j in (last, 0)) for j, b in enumerate(best)]
   assert value(instance, both) == pytest.approx(min(values[last], values[0]))
+
+
+@pytest.mark.parametrize('operation', [Operation.IMPROVE, Operation.DRAFT, Operation.MERGE])
+def test_the_last_untried_string_is_proposed(operation):
+  instance = made('leading_ones', n=4)
+  every = [instance.form.program(bits) for bits in itertools.product((0, 1), repeat=4)]
+  parents = (every[0], every[1]) if operation is Operation.MERGE else (every[0],)
+  for last in every[2:]:
+    tried = frozenset(p.digest for p in every if p != last)
+    spec = Spec('supervised', 'cpu', 1, Budget(1.0))
+    context = Context(parents, {}, ('model.py',), instance.objective, spec, tried)
+    edit = instance.propose(Proposal(operation), context, np.random.default_rng(0))
+    assert edit.program == last
 
 
 def test_constants_that_are_no_bits_are_rounded_and_words_refused():

@@ -62,6 +62,9 @@ def test_outside_of_the_box_is_invalid():
   result = instance.measure(TrialRequest(0, program, (0,), Budget(1.0)))
   assert result.status is Status.INVALID
   assert result.reason == 'X1 is -5.25, outside of the box [-5, 5].'
+  huge = instance.start.with_text('X0 = 1e308\nX1 = 1e308\n')  # the sum of which overflows
+  result = instance.measure(TrialRequest(0, huge, (0,), Budget(1.0)))
+  assert result.reason == 'X0 is 1e+308, outside of the box [-5, 5].'
   for word in ('nan', 'inf', '1e999'):
     assert instance.value(instance.start.with_text(f'X0 = 0.0\nX1 = {word}\n')) is None
 

@@ -16,9 +16,9 @@ PROFILE = dataclasses.replace(PROFILES['h100'], baseline=1.0, floor=0.6, memory=
 AREA = EDITS // 4
 
 
-def proposed(made, parents, proposal, seed):
+def proposed(made, parents, proposal, seed, tried=frozenset()):
   spec = Spec('supervised', 'cpu', 1, Budget(1.0))
-  context = Context(parents, {}, ('model.py',), made.objective, spec)
+  context = Context(parents, {}, ('model.py',), made.objective, spec, tried)
   return made.propose(proposal, context, np.random.default_rng(seed))
 
 
@@ -130,6 +130,15 @@ def test_debugging_changes_the_last_edit_alone(seed):
   mended = propose([5, 105, 305], Operation.DEBUG, seed=seed)
   assert mended[:2] == [5, 105]
   assert mended == [5, 105] or (mended[2] // VARIANTS == 30 and mended[2] != 305)
+
+
+@pytest.mark.parametrize('operation', [Operation.IMPROVE, Operation.DEBUG, Operation.MERGE])
+def test_with_every_single_edit_tried_two_are_applied(operation):
+  made = SIMULATIONS.make('lineage').instance(0)
+  parents = (made.start,) * (2 if operation is Operation.MERGE else 1)
+  tried = frozenset({made.start.digest, *(program_of([edit]).digest for edit in range(EDITS))})
+  edit = proposed(made, parents, Proposal(operation), 0, tried)
+  assert len(edits_of(edit.program)) == 2
 
 
 @pytest.mark.parametrize('seed', range(8))

@@ -29,13 +29,14 @@ def test_deviates_are_standard_normal_and_independent():
 
 
 @pytest.mark.parametrize('direction', ['minimize', 'maximize'])
-def test_a_cut_budget_shifts_for_the_worse_and_misleads(direction):
+@pytest.mark.parametrize(('budget', 'misled'), [(0.25, 1.0), (1 / 9, 2.0), (0.01, 9.0)])
+def test_a_cut_budget_shifts_for_the_worse_and_misleads(direction, budget, misled):
   meter = Meter('x/0', Objective('m', direction), scale=2.0)
   made = Evaluation(5.0, (1.0, 4.0))
-  values = [metrics(meter, str(i), 0.25, made)['m'] for i in range(2000)]
+  values = [metrics(meter, str(i), budget, made)['m'] for i in range(2000)]
   worse = np.array(values) - 5 if direction == 'minimize' else 5 - np.array(values)
-  assert worse.mean() == pytest.approx(2 * 0.75 * SHIFT, abs=0.02)
-  assert worse.std() == pytest.approx(2 * 0.75 * MISLED, rel=0.05)
+  assert worse.mean() == pytest.approx(2 * (1 - budget) * SHIFT, abs=0.02 * misled)
+  assert worse.std() == pytest.approx(2 * misled * MISLED, rel=0.05)
   assert metrics(meter, 'a', 1.0, made) == {'m': 5.0, 'part_0': 1.0, 'part_1': 4.0}
 
 

@@ -12,9 +12,12 @@ import pytest
 from autoresearch_jax.problems.simulated import SIMULATIONS
 from autoresearch_jax.problems.simulated.surrogate import Scaling, fit_vote
 from autoresearch_jax.problems.simulated.table import Columns, TableError, read
-from autoresearch_jax.types import Budget, Status, TrialRequest
+from autoresearch_jax.proposers import Context
+from autoresearch_jax.types import Budget, Operation, Proposal, Spec, Status, TrialRequest
 
 HEADER = 'width,rate,loss,ok,seconds\n'
+ONE_RUNS = 'x,loss,ok\n1,1,1\n1,1.1,1\n1,0.9,1\n5,,0\n6,,0\n7,,0\n8,,0\n'
+FLAT = 'x,loss\n' + ''.join(f'{x},2.1\n' for x in range(8))
 NOISE = 0.05
 
 
@@ -73,6 +76,20 @@ def test_it_fails_where_trials_failed(table):
   assert result.status is Status.INVALID and 'WIDTH is 900; the table knows 2 to' in result.reason
 
 
+@pytest.mark.parametrize('guidance', ['', 'tuning', 'ablation'])
+def test_whole_constants_are_moved_though_small_steps_round_to_nothing(tmp_path, guidance):
+  rows = ''.join(f'{width},{(width - 6) ** 2},1\n' for width in range(1, 9))
+  instance = made(written(tmp_path, 'width,loss,ok\n' + rows))
+  spec = Spec('supervised', 'cpu', 1, Budget(1.0))
+  start = instance.model.form.program([1])
+  every = [instance.model.form.program([width]) for width in range(2, 9)]
+  for last in every:
+    tried = frozenset(p.digest for p in every if p != last)
+    context = Context((start,), {}, ('model.py',), instance.objective, spec, tried)
+    proposal = Proposal(Operation.IMPROVE, guidance=guidance)
+    assert instance.propose(proposal, context, np.random.default_rng(0)).program == last
+
+
 def test_the_optimum_is_near_that_of_the_function(table):
   instance = made(table)
   values = dict(line.split(' = ') for line in instance.solution.text().splitlines())
@@ -107,6 +124,18 @@ def test_a_table_of_noise_has_no_fit(tmp_path):
   assert 'No trial failed' in said
 
 
+def test_too_few_successes_for_the_folds_are_told(tmp_path):
+  path = written(tmp_path, 'x,loss\n1,2\n2,3\n4,5\n')
+  assert made(path).value(made(path).start) is not None
+  simulation = SIMULATIONS.make('recorded', {'table': path, 'metric': 'loss'})
+  said = r'^3 trials .* succeeded, enough .* without one of 5 folds only 2 are left, and .* needs 3'
+  with pytest.raises(TableError, match=said):
+    simulation.describe()
+  with pytest.raises(TableError, match='there is nothing to search for'):
+    flat = written(tmp_path, FLAT, 'flat.csv')
+    SIMULATIONS.make('recorded', {'table': flat, 'metric': 'loss'}).describe()
+
+
 def test_json_and_csv_are_the_same(tmp_path):
   rows = [{'width': w, 'rate': 0.1 * w, 'loss': 1 / w, 'ok': True} for w in (1, 2, 4, 8)]
   as_json = read(written(tmp_path, json.dumps(rows), 'table.json'), Columns('loss'))
@@ -136,6 +165,27 @@ def test_without_a_flag_a_metric_is_success(tmp_path):
   assert table.notes == ('Always the same, so left out: y.',)
 
 
+def test_a_row_with_too_many_cells_is_left_out_and_said(tmp_path):
+  table = read(written(tmp_path, 'x,loss\n1,2,3\n2,3\n3,1,\n'), Columns('loss'))
+  assert table.points.tolist() == [[2], [3]] and table.metric.tolist() == [3, 1]
+  assert table.notes == ('1 of 3 rows have more cells than the header and are left out.',)
+
+
+@pytest.mark.parametrize('name', ['table.csv', 'table.json'])
+def test_the_mark_that_spreadsheets_begin_with_is_no_part_of_a_name(tmp_path, name):
+  text = (
+    'loss,x\n1,2\n2,3\n' if name == 'table.csv' else '[{"loss": 1, "x": 2}, {"loss": 2, "x": 3}]'
+  )
+  table = read(written(tmp_path, '\ufeff' + text, name), Columns('loss'))
+  assert table.names == ('X',) and table.metric.tolist() == [1, 2]
+
+
+def test_a_cell_may_have_lines_where_csv_lets_it(tmp_path):
+  text = 'x,comment,loss\n1,"two\nlines",2\n2,a\u2028separator,3\n'
+  table = read(written(tmp_path, text), Columns('loss'))
+  assert table.names == ('X',) and table.metric.tolist() == [2, 3]
+
+
 @pytest.mark.parametrize(
   ('text', 'options', 'said'),
   [
@@ -149,6 +199,12 @@ def test_without_a_flag_a_metric_is_success(tmp_path):
     (HEADER + '1,2,3,1,1\n1,2,4,1,1\n', {}, 'No constant changes'),
     (HEADER + '1,2,3,1,1\n2,3,4,1,1\n', {}, 'Only 2 trials succeeded'),
     (HEADER + '1,2,3,maybe,1\n', {}, "column 'ok' .* has 'maybe'; it may have: 1"),
+    ('x,loss\n1,2,3\n', {}, 'is empty.* 1 of 1 rows have more cells than the header'),
+    ('x,bpb\n1,2,3\n2,3\n', {}, "no column 'loss'; it has: x, bpb"),
+    ('x,loss\n1e308,2\n-1e308,3\n', {}, "column 'x' .* has 1e.308; .* at most 1e.100"),
+    ('x,loss\n1,2\n2,-1e200\n', {}, "column 'loss' .* has -1e.200"),
+    (ONE_RUNS, {}, 'Of the 5 programs in the table .*, 1 run .* needs 3: two starts'),
+    (FLAT, {}, 'All programs of the table .* about the same loss, 2.1: there is nothing'),
     ('loss,ok\n1,1\n', {}, 'no column of constants beside those named; it has: loss, ok'),
   ],
 )
@@ -158,19 +214,38 @@ def test_a_table_that_cannot_be_used_is_told(tmp_path, text, options, said):
 
 
 def test_a_missing_file_lists_the_shipped_tables():
-  with pytest.raises(TableError, match=r'No table at .*nowhere.*; shipped are: digits'):
+  with pytest.raises(TableError, match=r'No table at .*nowhere.*; shipped are: digits\.$'):
     made('nowhere')
 
 
-def test_the_command_prints_the_fit_or_a_sentence(table):
+def test_the_command_prints_the_fit(table):
   command = [sys.executable, '-m', 'autoresearch_jax.problems.simulated.recorded']
   good = subprocess.run(
-    [*command, f'--table={table}', '--metric=loss'], capture_output=True, text=True, check=True
+    [*command, f'--table={table}', '--metric=loss', '--constants=rate,width'],
+    capture_output=True,
+    text=True,
+    check=True,
   )
   assert 'Cross-validated in 5 folds' in good.stdout and not good.stderr
-  bad = subprocess.run([*command, f'--table={table}'], capture_output=True, text=True, check=False)
-  assert bad.returncode == 2
-  assert "no column 'val_loss'; it has: width, rate, seed, loss, ok, seconds." in bad.stderr
+  assert '  RATE: ' in good.stdout and '  WIDTH: ' in good.stdout
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    ([], "no column 'val_loss'; it has: width, rate, seed, loss, ok, seconds."),
+    (['--metric=loss', '--constants=widht,rate'], "no column 'widht'; it has: width, rate"),
+    (['--metric=loss', '--direction=up'], 'value should be one of <minimize|maximize>'),
+    (['--metrics=loss'], "Unknown command line flag 'metrics'"),
+    (['loss'], "'loss' is no flag; the flags are --table, --metric, --direction, --success"),
+  ],
+)
+def test_the_command_says_what_does_not_fit(table, flags, said):
+  command = [sys.executable, '-m', 'autoresearch_jax.problems.simulated.recorded']
+  bad = subprocess.run(
+    [*command, f'--table={table}', *flags], capture_output=True, text=True, check=False
+  )
+  assert bad.returncode == 2 and said in bad.stderr and 'Traceback' not in bad.stderr
 
 
 @pytest.mark.slow
