@@ -20,9 +20,8 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.sketch import Sketch, cosines, direction
 from autoresearch_jax.search.wrapper import Wrapper, is_kept, stopped
-from autoresearch_jax.types import Objective, Operation, Program, Proposal, Status, Trial
+from autoresearch_jax.types import REPEATS, Objective, Program, Proposal, Status, Trial
 
-REPEATS = (Operation.REPLICATE, Operation.PROMOTE)
 UNTRIED = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
 
 

@@ -11,8 +11,9 @@ learning", 2025, arXiv 2507.19457), algorithm 2, and its merge, algorithms 3 and
 
 An instance is here a metric: see `parts.py` for the default. With one metric only the front is the
 best program (and its equals). A trial that did not measure an instance cannot win it; while nobody
-wins any, the best program by the objective is improved. Otherwise than there: every trial is scored on all instances, so
-there are no minibatches; a merge is tried in a share of the proposals, not after successes.
+wins any, the best program by the objective is improved. Otherwise than there: every trial is
+scored on all instances, so there are no minibatches; a merge is tried in a share of the proposals,
+not after successes.
 """
 
 import dataclasses
