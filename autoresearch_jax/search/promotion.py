@@ -91,14 +91,14 @@ class Rungs:
   def given_out(self, promotion: Promotion) -> Self:
     return dataclasses.replace(self, promoted=self.promoted.changed(promotion.place, 1))
 
-  def given_up(self, ladder: Ladder, rung: int) -> tuple[list[int], Self]:
-    """The programs of a rung, in any bracket, that are not among its first ⌈|rung| / η⌉.
+  def given_up(self, ladder: Ladder, rung: int, bracket: int = 0) -> tuple[list[int], Self]:
+    """The programs of a bracket's rung that are not among its first ⌈|rung| / η⌉.
 
     They were not promoted yet, and will not be. This is no part of ASHA, in which any program may
     be promoted once enough worse ones came. It is for callers that have to know what becomes of a
     program; of those that are left, at most one is not promotable at once.
     """
-    inside = np.flatnonzero(self.rungs.array == rung)
+    inside = np.flatnonzero((self.rungs.array == rung) & (self.brackets.array == bracket))
     scores, promoted = self.scores.array[inside], self.promoted.array.copy()
     allowed = -(-len(inside) // ladder.reduction)
     waiting = np.flatnonzero((promoted[inside] == 0) & ~np.isnan(scores))
