@@ -24,6 +24,7 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, score_of
 from autoresearch_jax.search.odds import draw
+from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.parts import parts_of
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
@@ -62,8 +63,9 @@ class Pareto:
   shown: int = 10
 
   def __post_init__(self) -> None:
-    if not 0 <= self.merge <= 1:
-      raise ValueError(f'merge of pareto is {self.merge}; it is a share, from 0 to 1.')
+    require_share(self, 'pareto', 'merge')
+    require_at_least(1, self, 'pareto', 'attempts')
+    require_at_least(0, self, 'pareto', 'shown')
 
   def init(self, objective: Objective) -> ParetoState:
     return ParetoState(objective, names=tuple(self.metrics))

@@ -149,6 +149,7 @@ def test_replicates_are_averaged_into_the_parts_of_their_original():
   assert state.scores == pytest.approx(np.array([[-1.0, -1.0], [-0.8, -0.5]]))
 
 
-def test_options_that_do_not_fit_are_refused():
-  with pytest.raises(ValueError, match='merge of pareto is 2'):
-    Pareto(merge=2.0)
+@pytest.mark.parametrize('options', [{'merge': 2.0}, {'attempts': 0}, {'shown': -1}])
+def test_options_that_do_not_fit_are_refused(options):
+  with pytest.raises(ValueError, match=f'{next(iter(options))} of pareto is'):
+    Pareto(**options)
