@@ -185,13 +185,14 @@ class MapElites:
     if excess <= 0:
       return state
     scores = state.archive.scores.array[state.islands.members.array]
-    for island in range(self.islands):
-      places = np.flatnonzero(homes == island)
-      scores[places[np.argmax(scores[places])]] = np.inf
-    alive = np.ones(len(homes), bool)
-    for _ in range(excess):  # mostly one
-      worst = np.argmin(scores)
-      scores[worst], alive[worst] = np.inf, False
+    left, alive = scores.copy(), np.ones(len(homes), bool)
+    while excess:  # mostly one
+      worst = np.argmin(left)
+      left[worst] = np.inf
+      places = np.flatnonzero(homes == homes[worst])
+      if worst != places[np.argmax(scores[places])]:
+        alive[worst] = False
+        excess -= 1
     return dataclasses.replace(state, islands=state.islands.kept(alive))
 
 
