@@ -16,6 +16,8 @@ from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.space import describe
 from autoresearch_jax.types import Dataset, Program, Spec
 
+TRAINING = 'train_'  # how the names begin of what a program reports of its training
+
 
 @dataclasses.dataclass(frozen=True)
 class Minds:
@@ -27,9 +29,11 @@ class Minds:
 
 
 def minds(config: Config) -> Minds:
-  """Raises ConfigError for an unknown name or option."""
+  """Raises ConfigError for an unknown name or option, or a metric that is not measured."""
+  strategy = _made(STRATEGIES, config.search.strategy, config.search.options)
+  _require_metrics(strategy, config)
   return Minds(
-    _made(STRATEGIES, config.search.strategy, config.search.options),
+    strategy,
     _made(PROPOSERS, config.proposer, config.proposer_options),
     _made(ACCEPTANCE, config.acceptance, config.acceptance_options),
   )
@@ -40,13 +44,36 @@ def space(strategy: Strategy, start: Program) -> str:
 
   Raises ConfigError when the program has no such constants.
   """
-  while (inner := getattr(strategy, 'strategy', None)) is not None:  # of a wrapper
-    strategy = inner
-  dimensions = getattr(strategy, 'dimensions', None)
+  dimensions = getattr(_innermost(strategy), 'dimensions', None)
   try:
     return '' if dimensions is None else describe(dimensions(start))
   except ValueError as error:
     raise ConfigError(str(error)) from error
+
+
+def _require_metrics(strategy: Strategy, config: Config) -> None:
+  """The metrics that a strategy such as `pareto` is told to compare by must be measured.
+
+  What a program reports of its training is known only once it trains, so it is let through.
+  """
+  metrics = getattr(_innermost(strategy), 'metrics', None)
+  if not isinstance(metrics, Mapping):
+    return
+  gives = problem(config).metrics()
+  missing = [name for name in metrics if name not in gives and not name.startswith(TRAINING)]
+  if missing:
+    raise ConfigError(
+      f'config.search.options: the strategy compares trials by the metric {missing[0]!r}; the '
+      f'problem {config.problem!r} gives: {", ".join(gives)}, and {TRAINING}NAME for each metric '
+      'NAME that the program reports while it trains.'
+    )
+
+
+def _innermost(strategy: Strategy) -> Strategy:
+  """The strategy that proposes, inside any wrappers."""
+  while (inner := getattr(strategy, 'strategy', None)) is not None:
+    strategy = inner
+  return strategy
 
 
 def problem(config: Config) -> Problem:

@@ -31,10 +31,10 @@ from autoresearch_jax.ledger import (
 )
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
+  REPEATS,
   Decision,
   Edit,
   Objective,
-  Operation,
   Proposal,
   Result,
   Status,
@@ -44,7 +44,6 @@ from autoresearch_jax.types import (
 )
 
 BASELINE = 0  # the trial id of the unmodified program
-REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's program again
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,6 @@ from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
 from autoresearch_jax.history import (
   BASELINE,
-  REPEATS,
   History,
   States,
   generator,
@@ -36,6 +35,7 @@ from autoresearch_jax.proposers import Context, NothingToPropose, Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
+  REPEATS,
   Decision,
   Edit,
   Hypothesis,

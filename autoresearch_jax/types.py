@@ -52,6 +52,9 @@ class Operation(enum.StrEnum):
   PROMOTE = 'promote'  # the same program again, at a larger budget
 
 
+REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's program again
+
+
 @dataclasses.dataclass(frozen=True)
 class Budget:
   """How long a trial trains. `seconds` counts training alone, compilation never."""

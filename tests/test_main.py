@@ -91,6 +91,14 @@ SENTENCES = [
     ['--config.metric=beauty'],
     "the problem 'synthetic' gives: val_loss.",
   ),
+  (
+    [
+      '--config.search.strategy=rungs',
+      '--config.search.options.inner=pareto',
+      "--config.search.options.inner_options={'metrics': {'val_acc': 'maximize'}}",
+    ],
+    "by the metric 'val_acc'; the problem 'synthetic' gives: val_loss, and train_NAME",
+  ),
   (['extra'], "'extra' is no flag"),
   (['--unknown=1'], 'unknown'),
 ]

@@ -14,7 +14,10 @@ ACCEPTANCE = Registry('acceptance', __name__)
 
 
 class Acceptance(Protocol):
-  """The contract of an acceptance rule; `tests/acceptance/contract.py` checks every one.
+  """The contract of an acceptance rule; `tests/acceptance/contract.py` checks this package's own.
+
+  For others' rules there is no such battery yet, but streams of trials to run them on are in
+  `testing/acceptance.py`.
 
   baseline_seeds: how many seeds the baseline (trial 0) is trained on, so that noise is known.
   """

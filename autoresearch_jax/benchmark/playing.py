@@ -18,9 +18,10 @@ from autoresearch_jax.benchmark.curves import Curve
 from autoresearch_jax.history import BASELINE, States, generator, judge, next_proposal
 from autoresearch_jax.problems.simulated import Instance
 from autoresearch_jax.proposers import Context, NothingToPropose
-from autoresearch_jax.research import PATIENCE, REPEATS
+from autoresearch_jax.research import PATIENCE
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
+  REPEATS,
   Budget,
   Decision,
   Edit,

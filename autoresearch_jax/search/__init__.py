@@ -21,7 +21,7 @@ STRATEGIES = Registry('strategy', __name__)
 
 
 class Strategy(Protocol):
-  """The contract of a strategy; `tests/search/contract.py` checks every registered one."""
+  """The contract of a strategy; `StrategyContract` in `testing/strategies.py` checks it."""
 
   def init(self, objective: Objective) -> Any:
     """The state before any trial. It is msgspec-encodable plain data (or frozen dataclasses)."""

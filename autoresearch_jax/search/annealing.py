@@ -19,6 +19,7 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, score_of
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 
@@ -63,8 +64,7 @@ class Annealing:
       raise ValueError(f'temperature is {self.temperature}; it must be 0 or above, and finite.')
     if not 0 < self.cooling <= 1:
       raise ValueError(f'cooling is {self.cooling}; it must be above 0 and at most 1.')
-    if self.shown < 0:
-      raise ValueError(f'shown is {self.shown}; it must not be below 0.')
+    require_at_least(0, self, 'annealing', 'shown')
 
   def init(self, objective: Objective) -> AnnealingState:
     return AnnealingState(objective)

@@ -108,8 +108,7 @@ class Archive:
     if trial.proposal.operation is Operation.REPLICATE and above is not None:
       return self._replicated(above, score, runs)
     edits = 0 if trial.proposal.operation is Operation.PROMOTE else 1
-    return dataclasses.replace(
-      self,
+    return type(self)(
       ids=self.ids.appended(trial.id),
       parents=self.parents.appended(parent),
       scores=self.scores.appended(np.nan if score is None else score),

@@ -23,6 +23,7 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, score_of
 from autoresearch_jax.search.odds import draw
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.promotion import Ladder, Rungs
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Status, Trial
 
@@ -61,6 +62,7 @@ class Asha:
         f'brackets of asha is {self.brackets}; with {self.rungs} rungs it must be from 1 to '
         f'{self.rungs}.'
       )
+    require_at_least(0, self, 'asha', 'shown')
 
   @functools.cached_property
   def ladder(self) -> Ladder:

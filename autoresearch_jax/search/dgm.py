@@ -23,6 +23,7 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, score_of
 from autoresearch_jax.search.odds import draw, log_logistic, probabilities, unit_interval
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 STEEPNESS, MIDPOINT = 10.0, 0.5  # of the logistic, in the paper
@@ -70,9 +71,7 @@ class Dgm:
       raise ValueError(
         f'first_fidelity is {self.first_fidelity}; it must be above 0 and at most 1.'
       )
-    for name in ('leeway', 'threshold', 'shown'):
-      if getattr(self, name) < 0:
-        raise ValueError(f'{name} is {getattr(self, name)}; it must not be below 0.')
+    require_at_least(0, self, 'dgm', 'leeway', 'threshold', 'shown')
 
   def init(self, objective: Objective) -> DgmState:
     return DgmState(objective)

@@ -24,6 +24,7 @@ from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Ints, score_of
 from autoresearch_jax.search.membership import Membership
 from autoresearch_jax.search.odds import draw, probabilities, unit_interval
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.parts import parts_of
 from autoresearch_jax.search.underway import Underway
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
@@ -61,9 +62,7 @@ class FunSearch:
   digits: int = 3
 
   def __post_init__(self) -> None:
-    for name in ('islands', 'period', 'reset_after', 'digits'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name} of funsearch is {getattr(self, name)}; it must be at least 1.')
+    require_at_least(1, self, 'funsearch', 'islands', 'period', 'reset_after', 'digits')
     if not self.temperature > 0:
       raise ValueError(f'temperature of funsearch is {self.temperature}; it must be above 0.')
 

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial
 
 
@@ -26,6 +27,9 @@ class Greedy:
   """shown: how many of the last trials a proposer gets to see, so that it can learn from them."""
 
   shown: int = 40
+
+  def __post_init__(self) -> None:
+    require_at_least(0, self, 'greedy', 'shown')
 
   def init(self, objective: Objective) -> GreedyState:
     del objective  # acceptance compares the scores

@@ -24,6 +24,7 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Ints, is_buggy, score_of
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 
@@ -65,8 +66,7 @@ class Hgm:
   def __post_init__(self) -> None:
     if not 0 < self.exponent <= 1:
       raise ValueError(f'exponent is {self.exponent}; it must be above 0 and at most 1.')
-    if self.shown < 0:
-      raise ValueError(f'shown is {self.shown}; it must not be below 0.')
+    require_at_least(0, self, 'hgm', 'shown')
 
   def init(self, objective: Objective) -> HgmState:
     return HgmState(objective)

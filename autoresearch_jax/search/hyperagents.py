@@ -23,6 +23,7 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, Floats, score_of
 from autoresearch_jax.search.odds import draw, log_logistic, probabilities, unit_interval
+from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.types import GUIDANCE, Objective, Operation, Proposal, Trial
 
 STEEPNESS, WIDTH = 10.0, 8.0  # λ and w of the initial procedure: the paper's
@@ -69,11 +70,8 @@ class HyperAgents:
   shown: int = 40
 
   def __post_init__(self) -> None:
-    if not 0 <= self.modify <= 1:
-      raise ValueError(f'modify is {self.modify}; it is a probability, from 0 to 1.')
-    for name in ('step', 'shown'):
-      if getattr(self, name) < 0:
-        raise ValueError(f'{name} is {getattr(self, name)}; it must not be below 0.')
+    require_share(self, 'hyperagents', 'modify')
+    require_at_least(0, self, 'hyperagents', 'step', 'shown')
 
   def init(self, objective: Objective) -> HyperAgentsState:
     return HyperAgentsState(objective)

@@ -16,6 +16,7 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.membership import Membership
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.underway import Underway
 from autoresearch_jax.search.wrapper import Wrapper, is_kept, judged_alone, own_score
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
@@ -53,9 +54,7 @@ class Islands(Wrapper):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    for name in ('count', 'migrate_every'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name} of islands is {getattr(self, name)}; it must be at least 1.')
+    require_at_least(1, self, 'islands', 'count', 'migrate_every')
 
   def init(self, objective: Objective) -> IslandsState:
     islands = tuple(Island(self.strategy.init(objective)) for _ in range(self.count))

@@ -28,6 +28,7 @@ from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, Ints, score_of
 from autoresearch_jax.search.membership import Membership
 from autoresearch_jax.search.odds import draw, unit_interval
+from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.sketch import Sketch, differing
 from autoresearch_jax.search.underway import Underway
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
@@ -77,14 +78,12 @@ class MapElites:
   reference: int = 20
 
   def __post_init__(self) -> None:
-    if min(self.explore, self.exploit) < 0 or self.explore + self.exploit > 1:
-      raise ValueError(
-        f'explore and exploit of map_elites are {self.explore} and {self.exploit}; they are '
-        'shares, and their sum is at most 1.'
-      )
-    for name in ('archive', 'islands', 'bins', 'migrate_every', 'reference'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name} of map_elites is {getattr(self, name)}; it must be at least 1.')
+    require_share(self, 'map_elites', 'explore', 'exploit')
+    require_share(self, 'map_elites', 'migrants')
+    require_at_least(0, self, 'map_elites', 'top', 'diverse')
+    require_at_least(
+      1, self, 'map_elites', 'archive', 'islands', 'bins', 'migrate_every', 'reference'
+    )
     if self.population < self.islands:
       raise ValueError(
         f'population of map_elites is {self.population}; it needs a place on each of the '
@@ -186,13 +185,14 @@ class MapElites:
     if excess <= 0:
       return state
     scores = state.archive.scores.array[state.islands.members.array]
-    for island in range(self.islands):
-      places = np.flatnonzero(homes == island)
-      scores[places[np.argmax(scores[places])]] = np.inf
-    alive = np.ones(len(homes), bool)
-    for _ in range(excess):  # mostly one
-      worst = np.argmin(scores)
-      scores[worst], alive[worst] = np.inf, False
+    left, alive = scores.copy(), np.ones(len(homes), bool)
+    while excess:  # mostly one
+      worst = np.argmin(left)
+      left[worst] = np.inf
+      places = np.flatnonzero(homes == homes[worst])
+      if worst != places[np.argmax(scores[places])]:
+        alive[worst] = False
+        excess -= 1
     return dataclasses.replace(state, islands=state.islands.kept(alive))
 
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.sketch import Sketch, cosines, direction
 from autoresearch_jax.search.wrapper import Wrapper, is_kept, stopped
-from autoresearch_jax.types import Objective, Operation, Program, Proposal, Status, Trial
+from autoresearch_jax.types import REPEATS, Objective, Program, Proposal, Status, Trial
 
-REPEATS = (Operation.REPLICATE, Operation.PROMOTE)
 UNTRIED = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
 
 
@@ -56,9 +56,7 @@ class Novelty(Wrapper):
     super().__post_init__()
     if not 0 < self.threshold < 1:
       raise ValueError(f'threshold of novelty is {self.threshold}; a cosine below 1 is wanted.')
-    for name in ('attempts', 'memory'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name} of novelty is {getattr(self, name)}; it must be at least 1.')
+    require_at_least(1, self, 'novelty', 'attempts', 'memory')
 
   def init(self, objective: Objective) -> NoveltyState:
     return NoveltyState(self.strategy.init(objective))

@@ -10,8 +10,10 @@ learning", 2025, arXiv 2507.19457), algorithm 2, and its merge, algorithms 3 and
   each pair once, if the ancestor is no better than either.
 
 An instance is here a metric: see `parts.py` for the default. With one metric only the front is the
-best program (and its equals). Otherwise than there: every trial is scored on all instances, so
-there are no minibatches; a merge is tried in a share of the proposals, not after successes.
+best program (and its equals). A trial that did not measure an instance cannot win it; while nobody
+wins any, the best program by the objective is improved. Otherwise than there: every trial is
+scored on all instances, so there are no minibatches; a merge is tried in a share of the proposals,
+not after successes.
 """
 
 import dataclasses
@@ -22,13 +24,14 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, score_of
 from autoresearch_jax.search.odds import draw
+from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.parts import parts_of
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 
 @dataclasses.dataclass(frozen=True)
 class ParetoState:
-  """archive: all trials. names: the instances, those of the first trial with a score.
+  """archive: all trials. names: the instances, by default those of the first trial with a score.
 
   parts: a score for each row and instance, -inf without one. merged: pairs of ids, ascending.
   """
@@ -60,17 +63,21 @@ class Pareto:
   shown: int = 10
 
   def __post_init__(self) -> None:
-    if not 0 <= self.merge <= 1:
-      raise ValueError(f'merge of pareto is {self.merge}; it is a share, from 0 to 1.')
+    require_share(self, 'pareto', 'merge')
+    require_at_least(1, self, 'pareto', 'attempts')
+    require_at_least(0, self, 'pareto', 'shown')
 
   def init(self, objective: Objective) -> ParetoState:
-    return ParetoState(objective)
+    return ParetoState(objective, names=tuple(self.metrics))
 
   def ask(self, state: ParetoState, rng: np.random.Generator) -> tuple[Proposal, ParetoState]:
-    wins = front(state.scores)
-    rows = np.flatnonzero(wins)
-    if not len(rows):
+    best = state.archive.best()
+    if best is None:
       return Proposal(Operation.DRAFT), state
+    wins = front(state.scores)
+    if not wins.any():
+      wins[best] = 1
+    rows = np.flatnonzero(wins)
     if rng.random() < self.merge:
       pair = self._pair(state, rows, rng)
       if pair is not None:
@@ -84,7 +91,7 @@ class Pareto:
     score = score_of(state.objective, trial)
     scores = {} if score is None else parts_of(state.objective, trial, self.metrics)
     if score is not None and not state.names:
-      state = self._with_names(state, trial, scores)
+      state = _with_names(state, scores)
     new = np.array([scores.get(name, -np.inf) for name in state.names])
     archive = state.archive.added(trial, score)
     if len(archive) > len(state.archive):
@@ -93,18 +100,6 @@ class Pareto:
     return dataclasses.replace(
       state, archive=archive, parts=_replicated(state, archive, trial, new)
     )
-
-  def _with_names(self, state: ParetoState, trial: Trial, scores: dict[str, float]) -> ParetoState:
-    """With the instances fixed; trials told before had no score on any of them."""
-    missing = sorted(set(self.metrics) - set(scores))
-    if missing:
-      measured = sorted({name for m in trial.result.measurements for name in m.metrics})
-      raise ValueError(
-        f'The strategy pareto compares trials by {missing[0]!r}, which trial {trial.id} did not '
-        f'measure; it measured: {", ".join(measured)}.'
-      )
-    parts = Floats.of(np.full(len(state.archive) * len(scores), -np.inf))
-    return dataclasses.replace(state, names=tuple(scores), parts=parts)
 
   def _pair(
     self, state: ParetoState, rows: np.ndarray, rng: np.random.Generator
@@ -159,6 +154,12 @@ def common_ancestor(archive: Archive, one: int, other: int) -> int | None:
     return None
   known = set(others)
   return next((row for row in ones if row in known), None)
+
+
+def _with_names(state: ParetoState, scores: dict[str, float]) -> ParetoState:
+  """With the instances fixed; trials told before had no score on any of them."""
+  parts = Floats.of(np.full(len(state.archive) * len(scores), -np.inf))
+  return dataclasses.replace(state, names=tuple(scores), parts=parts)
 
 
 def _replicated(state: ParetoState, archive: Archive, trial: Trial, new: np.ndarray) -> Floats:

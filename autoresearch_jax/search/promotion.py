@@ -56,7 +56,7 @@ class Rungs:
   """What was measured, a row for each program and rung, in the order of telling.
 
   configs: the trial that first ran the program. rungs, brackets: where. scores: NaN when it
-  failed. promoted: 1 once a promotion to the next rung was given out.
+  failed. promoted: 1 once a promotion to the next rung was given out, or will never be.
   """
 
   configs: Ints = dataclasses.field(default_factory=Ints)
@@ -91,6 +91,22 @@ class Rungs:
   def given_out(self, promotion: Promotion) -> Self:
     return dataclasses.replace(self, promoted=self.promoted.changed(promotion.place, 1))
 
+  def given_up(self, ladder: Ladder, rung: int, bracket: int = 0) -> tuple[list[int], Self]:
+    """The programs of a bracket's rung that are not among its first ⌈|rung| / η⌉.
+
+    They were not promoted yet, and will not be. This is no part of ASHA, in which any program may
+    be promoted once enough worse ones came. It is for callers that have to know what becomes of a
+    program; of those that are left, at most one is not promotable at once.
+    """
+    inside = np.flatnonzero((self.rungs.array == rung) & (self.brackets.array == bracket))
+    scores, promoted = self.scores.array[inside], self.promoted.array.copy()
+    allowed = -(-len(inside) // ladder.reduction)
+    waiting = np.flatnonzero((promoted[inside] == 0) & ~np.isnan(scores))
+    over = [place for place in waiting.tolist() if _before(scores, place) >= allowed]
+    promoted[inside[over]] = 1
+    configs = self.configs.array[inside[over]].tolist()
+    return configs, dataclasses.replace(self, promoted=Ints.of(promoted)) if over else self
+
   def _first(self, inside: np.ndarray, allowed: int) -> int | None:
     """The best row not promoted yet, if fewer than `allowed` of its rung are before it.
 
@@ -101,5 +117,10 @@ class Rungs:
     if not allowed or np.isnan(waiting).all():
       return None
     best = int(np.nanargmax(waiting))
-    before = np.sum(scores > scores[best]) + np.sum(scores[:best] == scores[best])
-    return int(inside[best]) if before < allowed else None
+    return int(inside[best]) if _before(scores, best) < allowed else None
+
+
+def _before(scores: np.ndarray, place: int) -> int:
+  """How many are better, or as good and earlier."""
+  score = scores[place]
+  return int(np.sum(scores > score) + np.sum(scores[:place] == score))

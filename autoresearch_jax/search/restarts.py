@@ -16,6 +16,7 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Ints
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.underway import Underway
 from autoresearch_jax.search.wrapper import Wrapper, is_kept, judged_alone, own_score
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
@@ -51,8 +52,7 @@ class Restarts(Wrapper):
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    if self.patience < 1:
-      raise ValueError(f'patience of restarts is {self.patience}; it must be at least 1.')
+    require_at_least(1, self, 'restarts', 'patience')
 
   def init(self, objective: Objective) -> RestartsState:
     return RestartsState(objective, self.strategy.init(objective))

@@ -3,13 +3,16 @@
 Source: the rule of ASHA (Li and others, MLSys 2020, arXiv 1810.05934), see `promotion.py`, with
 programs that the inner strategy proposes instead of random ones.
 
-The inner strategy proposes programs for the whole budget and is told in the same terms:
+The inner strategy proposes programs for the whole budget. It is told once of each, in the same
+terms, as the result of its own proposal under the id of the trial that ran last:
 
-- A program that failed on the lowest rung is told as it failed.
-- One that was measured there is told at once as `cancelled`: for now it is stopped. Its score is
+- when the program failed or was cancelled, on any rung, or ran on the whole budget: as that ended;
+- when it is no longer among the first third of its rung, rounded up: as `cancelled`. Its score is
   withheld, since scores of different budgets do not compare.
-- One that is promoted to the highest rung, at once or much later, is told as the result of the
-  inner strategy's own proposal, under the id of the trial that ran on the whole budget.
+
+Until then the program is under way. In ASHA one that fell back may still climb, if enough worse
+ones come later. Here it is given up, so that the inner strategy hears of it soon, and the programs
+that wait are few: on each rung those that are promoted next, and at most one more.
 
 What repeats a program, and what the inner strategy itself wants on less than the whole budget,
 goes through unchanged.
@@ -22,28 +25,35 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.search.archive import Ints, score_of
+from autoresearch_jax.search.archive import score_of
 from autoresearch_jax.search.promotion import Ladder, Promotion, Rungs
 from autoresearch_jax.search.underway import Underway
 from autoresearch_jax.search.wrapper import Wrapper, stopped
-from autoresearch_jax.types import Objective, Operation, Proposal, Status, Trial
+from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Status, Trial
 
-REPEATS = (Operation.REPLICATE, Operation.PROMOTE)
 LOWEST = 0
+UNCOUNTED = (Status.CANCELLED, Status.DUPLICATE)  # no measurement of a new program
+
+
+@dataclasses.dataclass(frozen=True)
+class Waiting:
+  """A program that may be promoted. config: the trial that first ran it. rung: where it was
+  measured. trial: its last one, as the inner strategy asked for it.
+  """
+
+  config: int
+  rung: int
+  trial: Trial
 
 
 @dataclasses.dataclass(frozen=True)
 class RungsState:
-  """configs: trials measured on the lowest rung. asked: the inner strategy's proposals for them.
-
-  Edits are left out of `asked`, since a trial has its edit. underway: labelled with the rung.
-  """
+  """underway: with the inner strategy's own proposals, and labelled with the rung."""
 
   objective: Objective
   inner: Any
   rungs: Rungs = dataclasses.field(default_factory=Rungs)
-  configs: Ints = dataclasses.field(default_factory=Ints)
-  asked: tuple[Proposal, ...] = ()
+  waiting: tuple[Waiting, ...] = ()
   underway: Underway = dataclasses.field(default_factory=Underway)
 
 
@@ -86,51 +96,38 @@ class BudgetRungs(Wrapper):
     state = dataclasses.replace(state, underway=underway)
     if flight is None:
       return self._told(state, trial)
-    if flight.label == LOWEST:
-      return self._started(state, trial, flight.landed_as(trial))
-    return self._climbed(state, trial, flight.label)
-
-  def _promoted(self, state: RungsState, promotion: Promotion) -> tuple[Proposal, RungsState]:
-    proposal = Proposal(
-      Operation.PROMOTE,
-      (promotion.config,),
-      fidelity=self.ladder.fidelity(promotion.rung),
-      seeds=self._asked(state, promotion.config).seeds,
-    )
-    underway = state.underway.departed(proposal, promotion.rung)
-    rungs = state.rungs.given_out(promotion)
-    return proposal, dataclasses.replace(state, rungs=rungs, underway=underway)
-
-  def _started(self, state: RungsState, trial: Trial, seen: Trial) -> RungsState:
-    """With a trial of the lowest rung; seen: the same, as the inner strategy asked for it."""
-    if self.ladder.top == LOWEST or trial.result.status in (Status.CANCELLED, Status.DUPLICATE):
+    seen, rung = flight.landed_as(trial), flight.label
+    if rung == self.ladder.top or trial.result.status in UNCOUNTED:
       return self._told(state, seen)
-    score = score_of(state.objective, trial)
-    state = dataclasses.replace(
-      state,
-      rungs=state.rungs.measured(trial.id, LOWEST, score),
-      configs=state.configs.appended(trial.id),
-      asked=(*state.asked, dataclasses.replace(seen.proposal, edit=None)),
-    )
-    if score is None:
-      return self._told(state, seen)
-    reason = f'Stopped at {trial.proposal.fidelity:.2%} of the budget.'
-    return self._told(state, stopped(seen, Status.CANCELLED, reason))
-
-  def _climbed(self, state: RungsState, trial: Trial, rung: int) -> RungsState:
-    """With a promoted trial; at the top the inner strategy hears of it."""
-    config = trial.proposal.parents[0]
-    if trial.result.status is Status.CANCELLED:
-      return state
+    config = trial.id if rung == LOWEST else trial.proposal.parents[0]
     score = score_of(state.objective, trial)
     state = dataclasses.replace(state, rungs=state.rungs.measured(config, rung, score))
-    if rung < self.ladder.top:
-      return state
-    return self._told(state, dataclasses.replace(trial, proposal=self._asked(state, config)))
+    if score is None:
+      return self._told(state, seen)
+    waiting = (*state.waiting, Waiting(config, rung, seen))
+    return self._given_up(dataclasses.replace(state, waiting=waiting), rung)
+
+  def _promoted(self, state: RungsState, promotion: Promotion) -> tuple[Proposal, RungsState]:
+    (chosen,) = (w for w in state.waiting if w.config == promotion.config)
+    asked = chosen.trial.proposal
+    fidelity = self.ladder.fidelity(promotion.rung)
+    given = Proposal(Operation.PROMOTE, (promotion.config,), fidelity=fidelity, seeds=asked.seeds)
+    return given, dataclasses.replace(
+      state,
+      rungs=state.rungs.given_out(promotion),
+      waiting=tuple(w for w in state.waiting if w is not chosen),
+      underway=state.underway.departed(given, promotion.rung, asked),
+    )
+
+  def _given_up(self, state: RungsState, rung: int) -> RungsState:
+    """With the inner strategy told of the programs that a new one of this rung has overtaken."""
+    over, rungs = state.rungs.given_up(self.ladder, rung)
+    waiting = tuple(w for w in state.waiting if w.config not in over)
+    reason = f'Stopped at {self.ladder.fidelity(rung):.2%} of the budget.'
+    for other in state.waiting:
+      if other.config in over:
+        state = self._told(state, stopped(other.trial, Status.CANCELLED, reason))
+    return dataclasses.replace(state, rungs=rungs, waiting=waiting)
 
   def _told(self, state: RungsState, trial: Trial) -> RungsState:
     return dataclasses.replace(state, inner=self.strategy.tell(state.inner, trial))
-
-  @staticmethod
-  def _asked(state: RungsState, config: int) -> Proposal:
-    return state.asked[int(np.flatnonzero(state.configs.array == config)[0])]

@@ -34,6 +34,7 @@ from autoresearch_jax.search.space import (
 )
 from autoresearch_jax.search.study import Add, Ask, Log, Tell, remember, replayed
 from autoresearch_jax.types import (
+  REPEATS,
   Edit,
   Hypothesis,
   Objective,
@@ -148,7 +149,7 @@ def _entry(state: SamplingState, trial: Trial, values: tuple[Value, ...]) -> Tel
   asks = [e for e in state.log if isinstance(e, Ask)]
   told = {e.number for e in state.log if isinstance(e, Tell)}
   waiting = [e.number for e in asks if e.values == values and e.number not in told]
-  repeats = trial.proposal.operation in (Operation.REPLICATE, Operation.PROMOTE)
+  repeats = trial.proposal.operation in REPEATS
   if waiting and not repeats:
     return Tell(waiting[0], trial.id, score)
   failed_again = repeats and trial.result.status is not Status.OK

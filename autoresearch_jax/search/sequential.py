@@ -13,6 +13,7 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import score_of
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 
@@ -33,8 +34,7 @@ class Sequential:
   shown: int = 40
 
   def __post_init__(self) -> None:
-    if self.shown < 0:
-      raise ValueError(f'shown is {self.shown}; it must not be below 0.')
+    require_at_least(0, self, 'sequential', 'shown')
 
   def init(self, objective: Objective) -> SequentialState:
     return SequentialState(objective)

@@ -25,6 +25,7 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, score_of
 from autoresearch_jax.search.odds import draw, log_logistic, probabilities
+from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.sketch import Sketch, cosines, direction
 from autoresearch_jax.search.underway import Underway
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
@@ -91,14 +92,12 @@ class Shinka:
   lessons: int = 3
 
   def __post_init__(self) -> None:
-    for name in ('islands', 'archive', 'every'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name} of shinka is {getattr(self, name)}; it must be at least 1.')
-    if min(self.rewrite, self.cross) < 0 or self.rewrite + self.cross > 1:
-      raise ValueError(
-        f'rewrite and cross of shinka are {self.rewrite} and {self.cross}; they are shares, and '
-        'their sum is at most 1.'
-      )
+    require_at_least(1, self, 'shinka', 'islands', 'archive', 'every')
+    require_at_least(0, self, 'shinka', 'best', 'inspirations', 'lessons')
+    require_share(self, 'shinka', 'rewrite', 'cross')
+    require_share(self, 'shinka', 'migrants')
+    if not 0 < self.threshold <= 1:
+      raise ValueError(f'threshold of shinka is {self.threshold}; a cosine above 0 is wanted.')
 
   def init(self, objective: Objective) -> ShinkaState:
     return ShinkaState(objective)

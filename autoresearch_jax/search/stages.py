@@ -23,6 +23,7 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.tree import Journal, require_debugging
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
@@ -61,9 +62,7 @@ class Stages:
 
   def __post_init__(self) -> None:
     require_debugging(self.debug_probability, self.debug_depth)
-    for name in ('drafts', 'tuning', 'creative', 'ablation', 'shown'):
-      if getattr(self, name) < 0:
-        raise ValueError(f'{name} is {getattr(self, name)}; it must not be below 0.')
+    require_at_least(0, self, 'stages', 'drafts', 'tuning', 'creative', 'ablation', 'shown')
     if not self.tuning + self.creative + self.ablation:
       raise ValueError('tuning, creative and ablation are all 0; one stage needs a trial.')
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, Ints, is_buggy, score_of
+from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 
@@ -87,9 +88,7 @@ class Tree:
 
   def __post_init__(self) -> None:
     require_debugging(self.debug_probability, self.debug_depth)
-    for name in ('drafts', 'shown'):
-      if getattr(self, name) < 0:
-        raise ValueError(f'{name} is {getattr(self, name)}; it must not be below 0.')
+    require_at_least(0, self, 'tree', 'drafts', 'shown')
 
   def init(self, objective: Objective) -> TreeState:
     return TreeState(Journal(objective))

@@ -6,9 +6,13 @@
 
 A strategy that is told of a whole history, in any order and with any outcome, must keep proposing
 trials that exist, must not touch what it was given, and must answer the same in another process.
+The last takes two fresh interpreters, half a second each. Who has many strategies sets
+`test_another_process_answers_the_same = None`, and asks for all of them in one go (`elsewhere.py`).
 """
 
 import copy
+import hashlib
+import unittest
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +22,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.search import Strategy
+from autoresearch_jax.testing import elsewhere
 
 OBJECTIVE = types.Objective('val_loss', 'minimize')
 # Constants for the strategies that propose constants themselves; a list, and text to differ by.
@@ -36,6 +41,7 @@ OUTCOMES = st.lists(
   ),
   max_size=12,
 )
+HASH_SEEDS = (1, 2)  # of the processes that must answer as this one does
 _SETTINGS = settings(
   max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
 )
@@ -125,13 +131,20 @@ def require_valid(proposal: types.Proposal, known: dict[int, types.Trial]) -> No
   assert proposal.guidance in ('', *types.GUIDANCE)
   assert types.from_json(types.to_json(proposal), types.Proposal) == proposal
   needed = {types.Operation.MERGE: 2, types.Operation.DRAFT: 0}.get(proposal.operation)
-  repeats = proposal.operation in (types.Operation.REPLICATE, types.Operation.PROMOTE)
+  repeats = proposal.operation in types.REPEATS
   assert len(proposal.parents) >= (needed if needed is not None else 1), 'has too few parents'
   assert not (repeats and proposal.edit), 'repeats a program and brings another one'
 
 
 def same(one: Any, other: Any) -> bool:
   return types.to_json(one) == types.to_json(other)
+
+
+def digest(strategy: Strategy) -> str:
+  """Proposals and state after a fixed history, as one word."""
+  ok, crash = types.Status.OK, types.Status.CRASH
+  history = [(ok, True, 1.0), (crash, False, 0.0), (ok, False, 2.0), (ok, True, 0.5)] * 3
+  return hashlib.sha256(types.to_json(play(strategy, history, seed=7))).hexdigest()
 
 
 class StrategyContract:
@@ -152,6 +165,15 @@ class StrategyContract:
     again, folded = play(self.strategy(), outcomes, flying=flying)
     assert same(proposals, again)
     assert same(state, folded)
+
+  def test_another_process_answers_the_same(self):
+    here = digest(self.strategy())
+    for hash_seed in HASH_SEEDS:
+      try:
+        there = elsewhere.answers([self.strategy()], hash_seed)
+      except elsewhere.NotPortable as reason:
+        raise unittest.SkipTest(str(reason)) from None
+      assert there == [here], f'proposes otherwise in a process with PYTHONHASHSEED={hash_seed}'
 
   def test_the_state_is_plain_data(self):
     _, state = play(self.strategy(), [(types.Status.OK, True, 1.0)] * 9)

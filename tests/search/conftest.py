@@ -19,9 +19,13 @@ def rate(value: float) -> types.Edit:
 
 @dataclasses.dataclass(frozen=True)
 class Scribe:
-  """The state is all that it was told. sets_rate: its proposals bring an edit with another rate."""
+  """The state is all that it was told. sets_rate: its proposals bring an edit with another rate.
+
+  draws_seed: each proposal has a seed of its own, by which it is told from all others.
+  """
 
   sets_rate: bool = False
+  draws_seed: bool = False
 
   def init(self, objective: types.Objective) -> Any:
     return ()
@@ -29,7 +33,9 @@ class Scribe:
   def ask(self, state: Any, rng: np.random.Generator) -> tuple[types.Proposal, Any]:
     edit = rate(round(float(rng.random()), 1)) if self.sets_rate else None
     asked = 'asked' if edit is None else edit.description
-    return types.Proposal(types.Operation.IMPROVE, (0,), edit=edit), (*state, asked)
+    seeds = (int(rng.integers(1, 2**50)) if self.draws_seed else 0,)
+    proposal = types.Proposal(types.Operation.IMPROVE, (0,), edit=edit, seeds=seeds)
+    return proposal, (*state, proposal if self.draws_seed else asked)
 
   def tell(self, state: Any, trial: types.Trial) -> Any:
     return (*state, trial)

@@ -1,16 +1,13 @@
 """Every registered strategy through the public battery. A new one adds a line to its family."""
 
 import importlib.util
-import pathlib
-import subprocess
-import sys
 
-import msgspec
+import pytest
 from registered import ours
 
-from autoresearch_jax import types
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.testing.strategies import StrategyContract, play
+from autoresearch_jax.testing import elsewhere
+from autoresearch_jax.testing.strategies import HASH_SEEDS, StrategyContract, digest
 
 # (registered name, options to test it with)
 SIMPLE = [
@@ -77,27 +74,19 @@ for name, options in STRATEGY_CASES:  # a class each, so that a failure names it
   globals()[f'Test_{name}{said}'] = type(
     f'Test_{name}{said}',
     (StrategyContract,),
-    {'strategy': lambda self, case=(name, options): STRATEGIES.make(*case)},
+    {
+      'strategy': lambda self, case=(name, options): STRATEGIES.make(*case),
+      'test_another_process_answers_the_same': None,  # all in one process, below
+    },
   )
 
 
-def test_another_process_proposes_the_same():
-  code = (
-    'import sys; sys.path[:0] = sys.argv[1:]; import contract\n'
-    'for case in contract.STRATEGY_CASES: print(contract.digest(*case))'
-  )
-  here = pathlib.Path(__file__).parent
-  other = subprocess.run(
-    [sys.executable, '-c', code, here, here.parent], capture_output=True, text=True, check=True
-  )
-  assert other.stdout.split() == [digest(*case) for case in STRATEGY_CASES]
-
-
-def digest(name, options):
-  """Proposals and state after a fixed history, as one word."""
-  ok, crash = types.Status.OK, types.Status.CRASH
-  history = [(ok, True, 1.0), (crash, False, 0.0), (ok, False, 2.0), (ok, True, 0.5)] * 3
-  return msgspec.json.encode(play(STRATEGIES.make(name, options), history, seed=7)).hex()
+@pytest.mark.parametrize('hash_seed', HASH_SEEDS)
+def test_another_process_answers_the_same(hash_seed):
+  there = elsewhere.answers([STRATEGIES.make(*case) for case in STRATEGY_CASES], hash_seed)
+  here = [digest(STRATEGIES.make(*case)) for case in STRATEGY_CASES]
+  pairs = zip(STRATEGY_CASES, here, there, strict=True)
+  assert [case for case, one, other in pairs if one != other] == []
 
 
 def test_every_registered_strategy_is_in_the_battery():

@@ -95,7 +95,9 @@ def test_a_bracket_starts_at_its_own_rung_and_promotes_within():
   assert len(state.rungs.configs) == len(log)
 
 
-@pytest.mark.parametrize('options', [{'brackets': 4}, {'brackets': 0}, {'reduction': 1}])
+@pytest.mark.parametrize(
+  'options', [{'brackets': 4}, {'brackets': 0}, {'reduction': 1}, {'shown': -1}]
+)
 def test_options_that_do_not_fit_are_refused(options):
-  with pytest.raises(ValueError, match=r'must be|2 or more'):
+  with pytest.raises(ValueError, match=r'must |2 or more'):
     Asha(**options)

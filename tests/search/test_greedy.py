@@ -1,6 +1,7 @@
 """Greedy search climbs from the last kept trial."""
 
 import numpy as np
+import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.search.greedy import Greedy
@@ -52,3 +53,8 @@ def test_it_shows_the_last_trials_only():
   decisions = [(0, KEEP), *((n, DISCARD) for n in range(1, 6))]
   assert after(Greedy(shown=3), *decisions).context == (3, 4, 5)
   assert after(Greedy(shown=0), *decisions).context == ()
+
+
+def test_a_negative_number_of_trials_to_show_is_refused():
+  with pytest.raises(ValueError, match='shown of greedy is -1; it must not be below 0'):
+    Greedy(shown=-1)

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -110,7 +111,17 @@ def test_beyond_the_population_the_worst_is_given_up_but_no_islands_best():
 
 
 @pytest.mark.parametrize(
-  'options', [{'explore': 0.5}, {'explore': -0.1}, {'population': 4}, {'bins': 0}]
+  'options',
+  [
+    {'explore': 0.5},
+    {'explore': -0.1},
+    {'population': 4},
+    {'bins': 0},
+    {'explore': math.nan},
+    {'top': -1},
+    {'diverse': -1},
+    {'migrants': 1.5},
+  ],
 )
 def test_options_that_do_not_fit_are_refused(options):
   with pytest.raises(ValueError, match='of map_elites'):

@@ -94,9 +94,18 @@ def test_named_metrics_have_their_own_directions():
   assert {p.parents for p in asked(strategy, state)} == {(1,)}
 
 
-def test_a_metric_that_nobody_measured_is_named_with_those_that_exist():
-  with pytest.raises(ValueError, match=r"'val_acc', which trial 0 .* measured: val_loss, val_oth"):
-    grown(Pareto({'val_acc': 'maximize'}), baseline())
+def test_a_trial_that_did_not_measure_an_instance_cannot_win_it():
+  strategy = Pareto({'val_loss': 'minimize', 'part_0': 'minimize'}, merge=0.0)
+  state = grown(strategy, baseline(1.0), child(1, 0, 2.0, (5.0,)), child(2, 0, 0.5))
+  assert {p.parents for p in asked(strategy, state)} == {(1,), (2,)}
+
+
+def test_while_nobody_measured_any_instance_the_best_program_is_improved():
+  strategy = Pareto({'train_acc': 'maximize'}, merge=0.5)
+  state = grown(strategy, baseline(1.0), child(1, 0, 0.5), child(2, 0, 0.7))
+  assert {(p.operation, p.parents) for p in asked(strategy, state)} == {
+    (types.Operation.IMPROVE, (1,))
+  }
 
 
 def test_feedback_is_what_was_made_of_the_parent():
@@ -140,6 +149,7 @@ def test_replicates_are_averaged_into_the_parts_of_their_original():
   assert state.scores == pytest.approx(np.array([[-1.0, -1.0], [-0.8, -0.5]]))
 
 
-def test_options_that_do_not_fit_are_refused():
-  with pytest.raises(ValueError, match='merge of pareto is 2'):
-    Pareto(merge=2.0)
+@pytest.mark.parametrize('options', [{'merge': 2.0}, {'attempts': 0}, {'shown': -1}])
+def test_options_that_do_not_fit_are_refused(options):
+  with pytest.raises(ValueError, match=f'{next(iter(options))} of pareto is'):
+    Pareto(**options)

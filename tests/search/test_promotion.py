@@ -37,6 +37,23 @@ def test_it_promotes_as_the_published_algorithm_does(scores, eta):
     assert rungs.promotable(ladder) is None
 
 
+@given(st.lists(st.one_of(st.none(), st.integers(0, 6)), max_size=40), st.integers(2, 4))
+def test_given_up_is_what_is_not_among_the_first_of_its_rung(scores, eta):
+  ladder, rungs, climbed, gone = Ladder(eta, 2), Rungs(), set(), set()
+  for config, score in enumerate(scores):
+    rungs = rungs.measured(config, 0, score)
+    over, rungs = rungs.given_up(ladder, 0)
+    assert not gone & set(over) and not climbed & set(over)
+    gone |= set(over)
+    while (found := rungs.promotable(ladder)) is not None:
+      rungs, _ = rungs.given_out(found), climbed.add(found.config)
+    known = [(c, s) for c, s in enumerate(scores[: config + 1]) if s is not None]
+    ranked = [c for c, _ in sorted(known, key=lambda pair: -pair[1])]
+    first = set(ranked[: -(-(config + 1) // eta)])
+    waiting = set(ranked) - gone - climbed
+    assert waiting <= first and len(waiting) <= 1
+
+
 def test_brackets_do_not_mix():
   rungs = Rungs().measured(1, 0, 1.0).measured(2, 0, 2.0).measured(3, 1, 3.0, bracket=1)
   assert rungs.promotable(LADDER, 0) is None  # two of three that a promotion needs

@@ -1,17 +1,18 @@
 """Programs of an inner strategy start on a small budget and climb by ASHA's rule."""
 
-import dataclasses
-
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.search.archive import score_of
 from autoresearch_jax.search.rungs import BudgetRungs
-from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
+from autoresearch_jax.testing.strategies import OBJECTIVE, OUTCOMES, baseline, finished, play
 
 OK, CANCELLED = types.Status.OK, types.Status.CANCELLED
 IMPROVE, PROMOTE = types.Operation.IMPROVE, types.Operation.PROMOTE
+FIXTURE = HealthCheck.function_scoped_fixture
 RNG = np.random.default_rng(0)
 
 
@@ -47,7 +48,7 @@ def test_the_inner_strategy_hears_of_short_runs_as_stopped_and_of_full_ones_in_i
     state = strategy.tell(state, finished(number, proposal, (OK, False, float(number))))
   assert proposal.operation is PROMOTE and proposal.parents == (1,)
   _, *short, full = [trial for trial in state.inner if trial != 'asked']
-  assert [trial.id for trial in short] == [1, 2, 3]
+  assert [trial.id for trial in short] == [2, 3]  # and trial 1 climbs
   for trial in short:
     assert trial.result.status is CANCELLED and score_of(OBJECTIVE, trial) is None
     assert trial.result.reason == 'Stopped at 33.33% of the budget.'
@@ -75,16 +76,48 @@ def test_repeats_and_short_runs_of_the_inner_strategy_go_through_unchanged():
   assert state.inner.incumbent == 5
 
 
-def test_a_promotion_keeps_the_seeds_it_was_asked_with():
-  strategy = BudgetRungs(rungs=2)
-  state = strategy.tell(strategy.init(OBJECTIVE), baseline())
+def test_a_promotion_keeps_the_seeds_it_was_asked_with(scribe):
+  strategy = BudgetRungs(scribe, {'draws_seed': True}, rungs=2)
+  state, seeds = strategy.init(OBJECTIVE), {}
   for number in range(1, 4):
     proposal, state = strategy.ask(state, RNG)
+    seeds[number] = proposal.seeds
     state = strategy.tell(state, finished(number, proposal, (OK, False, 1.0)))
-  state = dataclasses.replace(
-    state, asked=tuple(dataclasses.replace(proposal, seeds=(3, 4)) for proposal in state.asked)
-  )
-  assert strategy.ask(state, RNG)[0].seeds == (3, 4)
+  promotion, _ = strategy.ask(state, RNG)
+  assert promotion.operation is PROMOTE and promotion.seeds == seeds[promotion.parents[0]]
+
+
+def test_what_is_overtaken_is_told_as_stopped_and_never_climbs(scribe):
+  strategy = BudgetRungs(scribe, {'draws_seed': True}, rungs=2)
+  told = []
+  losses = [3.0, 2.0, 4.0, 2.5, 1.0]  # the fourth is second of four when it comes
+  state, names = strategy.init(OBJECTIVE), iter(range(1, 9))
+  for loss in losses:
+    proposal, state = strategy.ask(state, RNG)
+    if proposal.operation is PROMOTE:
+      told.append(proposal.parents)
+      state = strategy.tell(state, finished(20, proposal, (OK, False, 9.0)))
+      proposal, state = strategy.ask(state, RNG)
+    state = strategy.tell(state, finished(next(names), proposal, (OK, False, loss)))
+    told.append([t.id for t in state.inner if isinstance(t, types.Trial)])
+  # One at most waits; trial 4 is among the first ⌈4/3⌉ = 2 of its rung until trial 5 comes.
+  assert told == [[], [1], [1, 3], (2,), [1, 3, 20], [1, 3, 20, 4]]
+  assert [waiting.config for waiting in state.waiting] == [5]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[FIXTURE])
+@given(outcomes=OUTCOMES, flying=st.integers(1, 4), rungs=st.integers(1, 3))
+def test_each_proposal_of_the_inner_strategy_is_told_of_or_still_under_way(
+  scribe, outcomes, flying, rungs
+):
+  strategy = BudgetRungs(scribe, {'draws_seed': True}, reduction=2, rungs=rungs)
+  _, state = play(strategy, outcomes, flying=flying)
+  told = [entry.proposal for entry in state.inner if isinstance(entry, types.Trial)]
+  asked = [entry for entry in state.inner if isinstance(entry, types.Proposal)]
+  waiting = [waiting.trial.proposal for waiting in state.waiting]
+  mine = [proposal for proposal in told if proposal in asked]
+  assert sorted(p.seeds for p in (*mine, *waiting)) == sorted(p.seeds for p in asked)
+  assert len(waiting) <= flying * rungs
 
 
 def test_a_ladder_that_leads_nowhere_is_refused():

@@ -43,5 +43,5 @@ def test_it_shows_the_last_programs_that_have_a_score():
   trials = (baseline(), *scored, failed)
   assert after(Sequential(shown=3), *trials).context == (1, 2, 4)
   assert after(Sequential(shown=0), *trials).context == ()
-  with pytest.raises(ValueError, match='shown is -1; it must not be below 0'):
+  with pytest.raises(ValueError, match='shown of sequential is -1; it must not be below 0'):
     Sequential(shown=-1)

@@ -1,6 +1,7 @@
 """ShinkaEvolve against its published formulas: arXiv 2509.19349."""
 
 import collections
+import math
 
 import numpy as np
 import pytest
@@ -124,7 +125,18 @@ def test_members_move_to_the_next_island_but_an_islands_best_never():
   assert before[0] == EVERYWHERE and 0 not in moved
 
 
-@pytest.mark.parametrize('options', [{'archive': 0}, {'rewrite': 0.9, 'cross': 0.2}])
+@pytest.mark.parametrize(
+  'options',
+  [
+    {'archive': 0},
+    {'rewrite': 0.9, 'cross': 0.2},
+    {'migrants': -0.1},
+    {'threshold': math.nan},
+    {'best': -1},
+    {'inspirations': -1},
+    {'lessons': -1},
+  ],
+)
 def test_options_that_do_not_fit_are_refused(options):
   with pytest.raises(ValueError, match='of shinka'):
     Shinka(**options)

@@ -70,7 +70,7 @@ def test_broken_leaves_of_the_stage_are_mended_with_its_guidance():
 
 @pytest.mark.parametrize('option', ['drafts', 'tuning', 'creative', 'ablation', 'shown'])
 def test_a_length_below_zero_is_refused(option):
-  with pytest.raises(ValueError, match=f'{option} is -1; it must not be below 0'):
+  with pytest.raises(ValueError, match=f'{option} of stages is -1; it must not be below 0'):
     Stages(**{option: -1})
 
 

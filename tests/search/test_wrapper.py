@@ -1,16 +1,29 @@
 """What wrappers share: the strategy inside is found by its name, and may be a wrapper itself."""
 
+import collections
 import dataclasses
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.search.wrapper import judged_alone, own_score
-from autoresearch_jax.testing.strategies import OBJECTIVE, finished
+from autoresearch_jax.testing.strategies import OBJECTIVE, finished, play
 
 WRAPPERS = ('novelty', 'restarts', 'rungs', 'islands')
+FIXTURE = HealthCheck.function_scoped_fixture
+MOSTLY_WELL = st.lists(
+  st.tuples(
+    st.sampled_from([*[types.Status.OK] * 5, types.Status.OOM, types.Status.CANCELLED]),
+    st.booleans(),
+    st.floats(0, 9, width=32),
+  ),
+  min_size=8,
+  max_size=16,
+)
 KEEP, DISCARD = types.Decision.KEEP, types.Decision.DISCARD
 IMPROVE = types.Proposal(types.Operation.IMPROVE, (0,))
 
@@ -30,6 +43,21 @@ def test_an_unknown_inner_strategy_or_option_is_named_when_the_wrapper_is_made(n
     STRATEGIES.make(name, {'inner': 'gready'})
   with pytest.raises(ValueError, match=r"'greedy' has no option 'show'; it has: shown"):
     STRATEGIES.make(name, {'inner': 'greedy', 'inner_options': {'show': 3}})
+
+
+@pytest.mark.parametrize('name', WRAPPERS)
+@settings(max_examples=30, deadline=None, suppress_health_check=[FIXTURE])
+@given(outcomes=MOSTLY_WELL, flying=st.integers(1, 4))
+def test_an_inner_strategy_is_told_at_most_once_of_what_it_asked_for(
+  scribe, name, outcomes, flying
+):
+  own = {'rungs': 2, 'reduction': 2} if name == 'rungs' else {}  # climbs within a dozen trials
+  wrapper = STRATEGIES.make(name, {'inner': scribe, 'inner_options': {'draws_seed': True}, **own})
+  _, state = play(wrapper, outcomes, flying=flying)
+  for inner in [i.inner for i in state.islands] if name == 'islands' else [state.inner]:
+    asked = {entry.seeds for entry in inner if isinstance(entry, types.Proposal)}
+    told = collections.Counter(e.proposal.seeds for e in inner if isinstance(e, types.Trial))
+    assert all(told[seeds] <= 1 for seeds in asked)
 
 
 def decision(trial, best):
