@@ -19,6 +19,10 @@ from autoresearch_jax.problems.simulated import SIMULATIONS, Instance, Simulatio
 from autoresearch_jax.search import STRATEGIES, Strategy
 
 Options = dict[str, Any]
+# A run's root seed is ROOTS + its instance's seed. Instances draw from (seed, small number), runs
+# from (root, turn): with equal seeds a strategy would draw what its problem's optimum was drawn
+# from. As words of 32 bits the root is (seed, 256), so that no turn gives an instance's numbers.
+ROOTS = 2**40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +89,7 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """One run. trials: the budget in training runs. The instance's seed is the run's root seed too.
-
-  versions: of what can change a result, to be put on record.
-  """
+  """One run. trials: the budget in training runs. instance_seed: 0 or more, below 2**32."""
 
   problem: Problem
   contestant: Contestant
@@ -101,11 +102,19 @@ class Cell:
   def key(self) -> Key:
     return self.problem.label, self.contestant.label, self.rule.label, self.instance_seed
 
+  @property
+  def root_seed(self) -> int:
+    """Of the strategy's and the proposer's random numbers."""
+    return ROOTS + self.instance_seed
+
   def play(self, instance: Instance, versions: Mapping[str, str]) -> Run:
-    """Plays the run on its instance. Raises PlayingError that names the cell."""
+    """Plays the run on its instance. Raises PlayingError that names the cell.
+
+    versions: of what can change a result, to be put on record.
+    """
     try:
       strategy, rule = self.contestant.make(instance), self.rule.make()
-      played = play(strategy, rule, instance, self.instance_seed, self.trials, self.slots)
+      played = play(strategy, rule, instance, self.root_seed, self.trials, self.slots)
     except Exception as error:  # a strategy is not ours: whatever it raises is put into a sentence
       raise PlayingError(
         f'{self.contestant.label} on {self.problem.label}, seed {self.instance_seed}, under '
@@ -130,7 +139,7 @@ class Cell:
       acceptance=self.rule.label,
       acceptance_name=self.rule.acceptance,
       acceptance_options=_plain(self.rule.options),
-      seed=self.instance_seed,
+      seed=self.root_seed,
       curve=played.curve,
       final=played.curve.regret[-1],
       area_runs=under.runs,
