@@ -1,5 +1,7 @@
 """The leaderboard: what a benchmark found, as one page with intervals, and how to make it again."""
 
+import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -16,9 +18,12 @@ _READING = (
   'are of the metric without noise of the incumbent, which is what a user would take home. Each '
   'number is the interquartile mean over all problems and seeds, with its 95 % interval '
   f'(stratified bootstrap, {DRAWS} draws; Agarwal et al., 2021, arXiv 2108.13264). Against a '
-  'reference stands the probability to be better on the same problem, with its interval, and what '
+  'reference stands the probability that its run is better than one of the reference on another '
+  'instance of the same problem (pairs of one instance are left out), with its interval, and what '
   'a Wilcoxon signed-rank test over the paired seeds says after Holm correction over all pairs of '
-  'the table, at 5 %, both for the anytime regret by training runs.'
+  'the table, at 5 %, both for the anytime regret by training runs. "Kept" counts trials after the '
+  'baseline; "false keeps" is the share of them that were truly worse than the incumbent before, '
+  'so that another program of equal worth is no false one.'
 )
 
 
@@ -110,8 +115,9 @@ def _duel(row: Standing, reference: str) -> str:
 
 
 def _interval(estimate: Estimate, digits: int = 3) -> str:
-  low, high = f'{estimate.low:.{digits}f}', f'{estimate.high:.{digits}f}'
-  return f'{estimate.value:.{digits}f} [{low}, {high}]'
+  """Without a sign before zero; a dash where one seed gives no interval."""
+  value, low, high = (f'{x:z.{digits}f}' for x in dataclasses.astuple(estimate))
+  return f'{value} —' if math.isnan(estimate.low) else f'{value} [{low}, {high}]'
 
 
 def _pictures(table: Standings, title: str) -> Iterator[Block]:
