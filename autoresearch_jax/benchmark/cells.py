@@ -4,6 +4,7 @@ A cell is plain data, so that any process can play it, and it always gives the s
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
+from autoresearch_jax.benchmark import sources
 from autoresearch_jax.benchmark.curves import areas
 from autoresearch_jax.benchmark.playing import Played, PlayingError, play
 from autoresearch_jax.benchmark.results import Key, Run
@@ -128,6 +130,7 @@ class Cell:
       problem=self.problem.label,
       simulation=self.problem.simulation,
       simulation_options=_plain(self.problem.options),
+      problem_code=self.code['problem'],
       definition=self._definition(instance),
       start=instance.start.digest,
       instance_seed=self.instance_seed,
@@ -136,9 +139,11 @@ class Cell:
       strategy=self.contestant.label,
       strategy_name=self.contestant.strategy,
       strategy_options=_plain(self.contestant.options),
+      strategy_code=self.code['strategy'],
       acceptance=self.rule.label,
       acceptance_name=self.rule.acceptance,
       acceptance_options=_plain(self.rule.options),
+      acceptance_code=self.code['acceptance'],
       seed=self.root_seed,
       curve=played.curve,
       final=played.curve.regret[-1],
@@ -163,6 +168,20 @@ class Cell:
     ]  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(said, order='sorted')).hexdigest()
 
+  def classes(self) -> dict[str, list[type]]:
+    """What the cell's names are registered for, wrapped ones too."""
+    return {
+      'problem': [SIMULATIONS.get(self.problem.simulation)],
+      'strategy': sources.classes(STRATEGIES, self.contestant.strategy, self.contestant.options),
+      'acceptance': sources.classes(ACCEPTANCE, self.rule.acceptance, self.rule.options),
+    }
+
+  @functools.cached_property
+  def code(self) -> dict[str, str]:
+    """Digests of the code of `classes`; the problem's has in it how runs are played."""
+    found = {kind: sources.digest(kinds) for kind, kinds in self.classes().items()}
+    return {**found, 'problem': found['problem'] + sources.rules()}
+
   def meanings(self) -> dict[str, tuple[str, dict[str, Any]]]:
     """What the cell's labels stand for, as `Results.require` wants it."""
     return {
@@ -173,6 +192,7 @@ class Cell:
           'simulation_options': _plain(self.problem.options),
           'trials': float(self.trials),
           'slots': self.slots,
+          'problem_code': self.code['problem'],
         },
       ),
       'strategy': (
@@ -180,6 +200,7 @@ class Cell:
         {
           'strategy_name': self.contestant.strategy,
           'strategy_options': _plain(self.contestant.options),
+          'strategy_code': self.code['strategy'],
         },
       ),
       'acceptance': (
@@ -187,6 +208,7 @@ class Cell:
         {
           'acceptance_name': self.rule.acceptance,
           'acceptance_options': _plain(self.rule.options),
+          'acceptance_code': self.code['acceptance'],
         },
       ),
     }
@@ -194,12 +216,8 @@ class Cell:
 
 def rooms(cells: list[Cell]) -> list[str]:
   """Modules that another process must import to know the cells' names."""
-  classes = {
-    *(SIMULATIONS.get(cell.problem.simulation) for cell in cells),
-    *(STRATEGIES.get(cell.contestant.strategy) for cell in cells),
-    *(ACCEPTANCE.get(cell.rule.acceptance) for cell in cells),
-  }
-  return sorted({kind.__module__ for kind in classes} - {'__main__'})
+  kinds = {kind for cell in cells for found in cell.classes().values() for kind in found}
+  return sorted({kind.__module__ for kind in kinds} - {'__main__'})
 
 
 def import_rooms(modules: list[str]) -> None:
@@ -220,18 +238,9 @@ def _fields(strategy: str) -> dict[str, Any]:
   return {f.name: f.default for f in dataclasses.fields(STRATEGIES.get(strategy))}
 
 
-def _inner(strategy: str, options: Options) -> str | None:
-  """The strategy inside a wrapper; None for what wraps none."""
-  fields = _fields(strategy)
-  if 'inner' not in fields:
-    return None
-  name = options.get('inner', fields['inner'])
-  return name if isinstance(name, str) else None
-
-
 def _samples(strategy: str, options: Options) -> bool:
   """Whether it, or a strategy inside it, needs a space of constants and was given none."""
-  if inner := _inner(strategy, options):
+  if inner := sources.wrapped(STRATEGIES, strategy, options):
     return _samples(inner, options.get('inner_options', {}))
   return 'space' in _fields(strategy) and not options.get('space')
 
@@ -240,7 +249,7 @@ def _with_space(strategy: str, options: Options, space: Mapping[str, Any]) -> Op
   """The options, with the instance's space where a strategy has that option and no other value."""
   if not space or not _samples(strategy, options):
     return options
-  if inner := _inner(strategy, options):
+  if inner := sources.wrapped(STRATEGIES, strategy, options):
     given = _with_space(inner, options.get('inner_options', {}), space)
     return {**options, 'inner_options': given}
   return {**options, 'space': {name: dict(bounds) for name, bounds in space.items()}}

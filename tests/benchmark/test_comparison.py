@@ -1,6 +1,8 @@
 """`compare` and what it refuses; the same runs whoever plays them."""
 
 import dataclasses
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -19,6 +21,21 @@ from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.search.random import Random
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
+MINE = """
+import dataclasses
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.types import Operation, Proposal
+@STRATEGIES.register('mine')
+@dataclasses.dataclass(frozen=True)
+class Mine:
+  def init(self, objective):
+    return 0
+  def ask(self, state, rng):
+    return Proposal(Operation.IMPROVE, ({parent},)), state
+  def tell(self, state, trial):
+    return state
+"""
 SMALL = {'seeds': range(1000, 1003), 'trials': 20, 'workers': 1}
 BITS = [('onemax', {'bits': 8}), ('onemax', {'bits': 16, 'noise': 1.0})]
 
@@ -216,3 +233,23 @@ def test_a_stop_keeps_what_is_done(tmp_path):
     (made,) = run([study], results, 1, Progress(told.append))
   assert len(made.runs) == 5
   assert told == ['5 runs.', '5 runs, 2 of them done before.', '5 of 5 runs, done in 0:00:00.']
+
+
+def test_edited_code_is_not_given_its_old_results(tmp_path):
+  """As people do it: the module is edited between two calls."""
+  (tmp_path / 'mine.py').write_text(MINE.format(parent=0))
+  call = (
+    'import mine\nfrom autoresearch_jax import benchmark\n'
+    'benchmark.compare(["mine"], [("nk", {"n": 8})], seeds=[5], trials=5, workers=1, out="out")'
+  )
+
+  def called():
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), str(ROOT)])}
+    return subprocess.run(
+      [sys.executable, '-c', call], cwd=tmp_path, env=env, capture_output=True, text=True,
+      check=False,
+    )  # fmt: skip
+
+  assert called().returncode == called().returncode == 0
+  (tmp_path / 'mine.py').write_text(MINE.format(parent=1))
+  assert "strategy 'mine', and the code of it changed since" in called().stderr
