@@ -3,11 +3,12 @@
 A cell is plain data, so that any process can play it, and it always gives the same run.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -47,8 +48,26 @@ class Problem:
     return SIMULATIONS.make(self.simulation, self.options)
 
   def offers_space(self, seed: int) -> bool:
-    """Whether strategies that sample constants can run on it."""
-    return self.sampled and bool(_space(self.make().instance(seed)))
+    """Makes an instance and says whether strategies that sample constants can run on it.
+
+    Raises PlayingError when the instance cannot be made.
+    """
+    with self.opened(seed) as instance:
+      return self.sampled and bool(_space(instance))
+
+  @contextlib.contextmanager
+  def opened(self, seed: int) -> Iterator[Instance]:
+    """The instance, which is closed at the end if it holds processes. Raises PlayingError."""
+    try:
+      instance = self.make().instance(seed)
+    except Exception as error:  # a simulation is not ours either
+      raise PlayingError(
+        f'The problem {self.label}, seed {seed}, cannot be made: {type(error).__name__}: {error}'
+      ) from error
+    try:
+      yield instance
+    finally:
+      getattr(instance, 'close', lambda: None)()
 
   @property
   def rule(self) -> 'Rule':

@@ -84,6 +84,19 @@ class Constants(OneMax):
     return made
 
 
+@SIMULATIONS.register('unmade')
+@dataclasses.dataclass(frozen=True)
+class Unmade(OneMax):
+  """Has no instance from `first` on."""
+
+  first: int = 0
+
+  def instance(self, seed):
+    if seed >= self.first:
+      raise KeyError('no such table')
+    return super().instance(seed)
+
+
 def test_strategies_and_problems_by_name_pair_and_label():
   made = benchmark.compare(
     {'mine': 'random', 'yours': ('greedy', {'shown': 2})},
@@ -171,6 +184,19 @@ def test_a_strategy_with_other_options_needs_another_label(tmp_path):
     (['greedy', 'greedy'], BITS, {}, "label 'greedy' is given twice"),
     (['greedy'], BITS, {'acceptance': 'noise', 'trials': 3}, 'baseline alone takes 4'),
     (['greedy'], BITS, {'slots': 0}, 'slots is 0'),
+    (['greedy'], BITS, {'seeds': (3, -1)}, '-1 is no seed of an instance'),
+    (['greedy'], BITS, {'seeds': (2**32,)}, 'is no seed of an instance; they are 0 to 4294967295'),
+    (['greedy'], BITS, {'trials': float('nan')}, 'trials is nan; it must be a finite number'),
+    (['greedy'], BITS, {'trials': float('inf')}, 'trials is inf; it must be a finite number'),
+    (['greedy'], BITS, {'workers': -3}, r'workers is -3; it must be 0 \(one a core\) or more'),
+    (
+      ['samples', 'greedy'],
+      ['onemax', ('onemax', {'bits': 5})],
+      {},
+      'samples can run on none of the problems',
+    ),
+    (['greedy'], ['unmade'], {}, 'problem unmade, seed 1000, cannot be made: KeyError'),
+    (['greedy'], [('recorded', {'metric': 'foo'})], {}, 'recorded.*, seed 1000, cannot be .*foo'),
     ('greedy', BITS, {}, 'give a list'),
   ],
 )
@@ -183,6 +209,27 @@ def test_a_strategy_that_raises_is_named():
   sentence = 'breaks on onemax.* under strict cannot be played: ZeroDivisionError: by the number'
   with pytest.raises(PlayingError, match=sentence):
     benchmark.compare(['breaks'], BITS, **SMALL)
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_an_instance_that_cannot_be_made_is_named(workers):
+  problems = [*BITS, ('unmade', {'first': 1002})]
+  with pytest.raises(PlayingError, match=r'unmade.*, seed 1002, cannot be made: KeyError'):
+    benchmark.compare(['random'], problems, **{**SMALL, 'workers': workers})
+
+
+def test_references_are_entrants_or_rules():
+  two = {'problems': (Problem('p', 'onemax'),), 'seeds': (1,), 'trials': 9, 'title': 't'}
+  rules = tuple(benchmark.Rule(name, name) for name in ('strict', 'noise'))
+  contestants = (Contestant('g', 'greedy'), Contestant('r', 'random'))
+  study = benchmark.Study(**two, contestants=contestants, rules=rules, references=('strict',))
+  assert study.held_against() == ('g + strict', 'r + strict')
+  study = benchmark.Study(**two, contestants=contestants, references=('r',))
+  assert study.held_against() == ('r',)
+  with pytest.raises(
+    benchmark.BenchmarkError, match=r"no 'foo' to hold .*; there are: strict, noi"
+  ):
+    benchmark.Study(**two, contestants=contestants[:1], rules=rules, references=('foo',))
 
 
 @STRATEGIES.register('local')

@@ -1,5 +1,6 @@
 """The page: every number with its interval, nothing left out in silence, whole as HTML."""
 
+import dataclasses
 import html.parser
 import re
 
@@ -159,5 +160,5 @@ def test_tables_of_one_group(made):
   ('seeds', 'words'), [((3, 4), 'for tuning'), ((3, 1004), 'not for a report')]
 )
 def test_seeds_that_are_not_held_out_are_said_to_be(seeds, words):
-  page = leaderboard.blocks([comparison(Study(**{**vars(STUDY), 'seeds': seeds}))])
+  page = leaderboard.blocks([comparison(dataclasses.replace(STUDY, seeds=seeds))])
   assert words in document.as_markdown(page)
