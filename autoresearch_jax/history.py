@@ -261,12 +261,29 @@ def generator(seed: int, turn: int) -> np.random.Generator:
 def next_proposal(
   strategy: Strategy, acceptance: Acceptance, states: States, rng: np.random.Generator
 ) -> tuple[Proposal, States]:
-  """What is tried next: a replication that acceptance waits for, else the strategy's wish."""
+  """What is tried next: a replication that acceptance waits for, else the strategy's wish.
+
+  Raises ValueError for a proposal that no loop can run; see `require_runnable`.
+  """
   wanted, judging = acceptance.ask(states.acceptance)
   if wanted is not None:
-    return wanted, states.asked(states.strategy, judging)
+    return require_runnable(wanted), states.asked(states.strategy, judging)
   proposal, searching = strategy.ask(states.strategy, rng)
-  return proposal, states.asked(searching, judging)
+  return require_runnable(proposal), states.asked(searching, judging)
+
+
+def require_runnable(proposal: Proposal) -> Proposal:
+  """Raises ValueError when it trains for no share of the budget, or on no list of seeds."""
+  if not 0 < proposal.fidelity <= 1:
+    raise ValueError(
+      f'The proposal has the fidelity {proposal.fidelity}; it is a share of the budget, above 0 '
+      'and at most 1.'
+    )
+  if not proposal.seeds or len(set(proposal.seeds)) < len(proposal.seeds):
+    raise ValueError(
+      f'The proposal has the seeds {proposal.seeds}; a trial needs one or more, all different.'
+    )
+  return proposal
 
 
 def judge(

@@ -13,7 +13,7 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
-from autoresearch_jax.history import REPEATS, History, generator, replay, rows
+from autoresearch_jax.history import REPEATS, History, generator, replay, require_runnable, rows
 from autoresearch_jax.ledger import Declined, Ledger, LedgerError, Proposed
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.testing.acceptance import Stream
@@ -112,6 +112,18 @@ def test_code_that_answers_otherwise_is_found_out(tmp_path):
     replayed(tmp_path, Wandering())
   with pytest.raises(LedgerError, match='the acceptance rule now answers'):
     replayed(tmp_path, acceptance=Noise(threshold=50.0))
+
+
+@pytest.mark.parametrize(
+  ('fields', 'sentence'),
+  [({'fidelity': float('nan')}, 'has the fidelity nan'), ({'fidelity': 0}, 'has the fidelity 0'),
+   ({'seeds': ()}, 'needs one or more'), ({'seeds': (1, 1)}, 'needs one or more, all different')],
+)  # fmt: skip
+def test_a_proposal_that_no_loop_can_run_is_refused(fields, sentence):
+  proposal = types.Proposal(types.Operation.IMPROVE, (0,))
+  assert require_runnable(proposal) is proposal
+  with pytest.raises(ValueError, match=sentence):
+    require_runnable(dataclasses.replace(proposal, **fields))
 
 
 def test_random_numbers_depend_on_seed_and_turn_alone():

@@ -3,15 +3,18 @@
 A cell is plain data, so that any process can play it, and it always gives the same run.
 """
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
+from autoresearch_jax.benchmark import sources
 from autoresearch_jax.benchmark.curves import areas
 from autoresearch_jax.benchmark.playing import Played, PlayingError, play
 from autoresearch_jax.benchmark.results import Key, Run
@@ -19,6 +22,10 @@ from autoresearch_jax.problems.simulated import SIMULATIONS, Instance, Simulatio
 from autoresearch_jax.search import STRATEGIES, Strategy
 
 Options = dict[str, Any]
+# A run's root seed is ROOTS + its instance's seed. Instances draw from (seed, small number), runs
+# from (root, turn): with equal seeds a strategy would draw what its problem's optimum was drawn
+# from. As words of 32 bits the root is (seed, 256), so that no turn gives an instance's numbers.
+ROOTS = 2**40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +48,26 @@ class Problem:
     return SIMULATIONS.make(self.simulation, self.options)
 
   def offers_space(self, seed: int) -> bool:
-    """Whether strategies that sample constants can run on it."""
-    return self.sampled and bool(_space(self.make().instance(seed)))
+    """Makes an instance and says whether strategies that sample constants can run on it.
+
+    Raises PlayingError when the instance cannot be made.
+    """
+    with self.opened(seed) as instance:
+      return self.sampled and bool(_space(instance))
+
+  @contextlib.contextmanager
+  def opened(self, seed: int) -> Iterator[Instance]:
+    """The instance, which is closed at the end if it holds processes. Raises PlayingError."""
+    try:
+      instance = self.make().instance(seed)
+    except Exception as error:  # a simulation is not ours either
+      raise PlayingError(
+        f'The problem {self.label}, seed {seed}, cannot be made: {type(error).__name__}: {error}'
+      ) from error
+    try:
+      yield instance
+    finally:
+      getattr(instance, 'close', lambda: None)()
 
   @property
   def rule(self) -> 'Rule':
@@ -85,10 +110,7 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """One run. trials: the budget in training runs. The instance's seed is the run's root seed too.
-
-  versions: of what can change a result, to be put on record.
-  """
+  """One run. trials: the budget in training runs. instance_seed: 0 or more, below 2**32."""
 
   problem: Problem
   contestant: Contestant
@@ -101,11 +123,19 @@ class Cell:
   def key(self) -> Key:
     return self.problem.label, self.contestant.label, self.rule.label, self.instance_seed
 
+  @property
+  def root_seed(self) -> int:
+    """Of the strategy's and the proposer's random numbers."""
+    return ROOTS + self.instance_seed
+
   def play(self, instance: Instance, versions: Mapping[str, str]) -> Run:
-    """Plays the run on its instance. Raises PlayingError that names the cell."""
+    """Plays the run on its instance. Raises PlayingError that names the cell.
+
+    versions: of what can change a result, to be put on record.
+    """
     try:
       strategy, rule = self.contestant.make(instance), self.rule.make()
-      played = play(strategy, rule, instance, self.instance_seed, self.trials, self.slots)
+      played = play(strategy, rule, instance, self.root_seed, self.trials, self.slots)
     except Exception as error:  # a strategy is not ours: whatever it raises is put into a sentence
       raise PlayingError(
         f'{self.contestant.label} on {self.problem.label}, seed {self.instance_seed}, under '
@@ -119,6 +149,7 @@ class Cell:
       problem=self.problem.label,
       simulation=self.problem.simulation,
       simulation_options=_plain(self.problem.options),
+      problem_code=self.code['problem'],
       definition=self._definition(instance),
       start=instance.start.digest,
       instance_seed=self.instance_seed,
@@ -127,10 +158,12 @@ class Cell:
       strategy=self.contestant.label,
       strategy_name=self.contestant.strategy,
       strategy_options=_plain(self.contestant.options),
+      strategy_code=self.code['strategy'],
       acceptance=self.rule.label,
       acceptance_name=self.rule.acceptance,
       acceptance_options=_plain(self.rule.options),
-      seed=self.instance_seed,
+      acceptance_code=self.code['acceptance'],
+      seed=self.root_seed,
       curve=played.curve,
       final=played.curve.regret[-1],
       area_runs=under.runs,
@@ -154,6 +187,20 @@ class Cell:
     ]  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(said, order='sorted')).hexdigest()
 
+  def classes(self) -> dict[str, list[type]]:
+    """What the cell's names are registered for, wrapped ones too."""
+    return {
+      'problem': [SIMULATIONS.get(self.problem.simulation)],
+      'strategy': sources.classes(STRATEGIES, self.contestant.strategy, self.contestant.options),
+      'acceptance': sources.classes(ACCEPTANCE, self.rule.acceptance, self.rule.options),
+    }
+
+  @functools.cached_property
+  def code(self) -> dict[str, str]:
+    """Digests of the code of `classes`; the problem's has in it how runs are played."""
+    found = {kind: sources.digest(kinds) for kind, kinds in self.classes().items()}
+    return {**found, 'problem': found['problem'] + sources.rules()}
+
   def meanings(self) -> dict[str, tuple[str, dict[str, Any]]]:
     """What the cell's labels stand for, as `Results.require` wants it."""
     return {
@@ -164,6 +211,7 @@ class Cell:
           'simulation_options': _plain(self.problem.options),
           'trials': float(self.trials),
           'slots': self.slots,
+          'problem_code': self.code['problem'],
         },
       ),
       'strategy': (
@@ -171,6 +219,7 @@ class Cell:
         {
           'strategy_name': self.contestant.strategy,
           'strategy_options': _plain(self.contestant.options),
+          'strategy_code': self.code['strategy'],
         },
       ),
       'acceptance': (
@@ -178,6 +227,7 @@ class Cell:
         {
           'acceptance_name': self.rule.acceptance,
           'acceptance_options': _plain(self.rule.options),
+          'acceptance_code': self.code['acceptance'],
         },
       ),
     }
@@ -185,12 +235,8 @@ class Cell:
 
 def rooms(cells: list[Cell]) -> list[str]:
   """Modules that another process must import to know the cells' names."""
-  classes = {
-    *(SIMULATIONS.get(cell.problem.simulation) for cell in cells),
-    *(STRATEGIES.get(cell.contestant.strategy) for cell in cells),
-    *(ACCEPTANCE.get(cell.rule.acceptance) for cell in cells),
-  }
-  return sorted({kind.__module__ for kind in classes} - {'__main__'})
+  kinds = {kind for cell in cells for found in cell.classes().values() for kind in found}
+  return sorted({kind.__module__ for kind in kinds} - {'__main__'})
 
 
 def import_rooms(modules: list[str]) -> None:
@@ -211,18 +257,9 @@ def _fields(strategy: str) -> dict[str, Any]:
   return {f.name: f.default for f in dataclasses.fields(STRATEGIES.get(strategy))}
 
 
-def _inner(strategy: str, options: Options) -> str | None:
-  """The strategy inside a wrapper; None for what wraps none."""
-  fields = _fields(strategy)
-  if 'inner' not in fields:
-    return None
-  name = options.get('inner', fields['inner'])
-  return name if isinstance(name, str) else None
-
-
 def _samples(strategy: str, options: Options) -> bool:
   """Whether it, or a strategy inside it, needs a space of constants and was given none."""
-  if inner := _inner(strategy, options):
+  if inner := sources.wrapped(STRATEGIES, strategy, options):
     return _samples(inner, options.get('inner_options', {}))
   return 'space' in _fields(strategy) and not options.get('space')
 
@@ -231,7 +268,7 @@ def _with_space(strategy: str, options: Options, space: Mapping[str, Any]) -> Op
   """The options, with the instance's space where a strategy has that option and no other value."""
   if not space or not _samples(strategy, options):
     return options
-  if inner := _inner(strategy, options):
+  if inner := sources.wrapped(STRATEGIES, strategy, options):
     given = _with_space(inner, options.get('inner_options', {}), space)
     return {**options, 'inner_options': given}
   return {**options, 'space': {name: dict(bounds) for name, bounds in space.items()}}

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import itertools
+import math
 import pathlib
 import platform
 import tempfile
@@ -22,6 +24,8 @@ from autoresearch_jax.problems.simulated import HELD_OUT
 Named = str | tuple[str, Options]
 SEEDS = range(HELD_OUT, HELD_OUT + 20)
 PACKAGES = ('autoresearch_jax', 'numpy', 'scipy', 'optuna', 'cmaes', 'torch')
+REFERENCES = ('random', 'best_of_n')  # where they compete
+MOST_SEEDS = 2**32  # instance seeds are below it, see `cells.ROOTS`
 MEASURES = ('area_runs', 'final', 'area_seconds', 'area_calls')
 
 
@@ -34,7 +38,7 @@ class Study:
   """What is compared: strategies, each under its problem's rule, or under each of `rules`.
 
   seeds: of the instances, all paired. trials: the budget of a run in training runs. slots: trials
-  at once. references: entrants that all others are held against.
+  at once. references: entrants, or rules and so their entrants, that all others are held against.
   """
 
   title: str
@@ -44,7 +48,7 @@ class Study:
   trials: float
   slots: int = 1
   rules: tuple[Rule, ...] = ()
-  references: tuple[str, ...] = ('random', 'best_of_n')
+  references: tuple[str, ...] = REFERENCES
 
   def __post_init__(self) -> None:
     for what, rows in (
@@ -56,23 +60,48 @@ class Study:
       labels = [row.label for row in rows]
       if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise BenchmarkError(f'{self.title}: the label {twice[0]!r} is given twice.')
+    self._require_numbers()
+    self._require_made()
+    self._require_references()
+
+  def _require_numbers(self) -> None:
     if len(set(self.seeds)) < len(self.seeds):
       raise BenchmarkError(f'{self.title}: a seed is given twice.')
+    if wrong := [seed for seed in self.seeds if not 0 <= seed < MOST_SEEDS]:
+      raise BenchmarkError(
+        f'{self.title}: {wrong[0]} is no seed of an instance; they are 0 to {MOST_SEEDS - 1}.'
+      )
     if self.slots < 1:
       raise BenchmarkError(f'{self.title}: slots is {self.slots}; it must be 1 or more.')
-    self._require_made()
+    if not math.isfinite(self.trials):
+      raise BenchmarkError(f'{self.title}: trials is {self.trials}; it must be a finite number.')
 
   def _require_made(self) -> None:
     """Makes everything once, so that a wrong name or option is told before anything runs."""
-    for problem in self.problems:
-      _made(problem)
-    for contestant in self.contestants:
-      _made(contestant)
+    for row in (*self.problems, *self.contestants):
+      _made(row)
     rules = self.rules or tuple(problem.rule for problem in self.problems)
     most = max(_made(rule).baseline_seeds for rule in rules)
     if self.trials < most:
       raise BenchmarkError(
         f'{self.title}: trials is {self.trials:g}; the baseline alone takes {most} training runs.'
+      )
+    for contestant in self.contestants:
+      if not self._problems_of(contestant):
+        raise BenchmarkError(
+          f'{self.title}: {contestant.label} can run on none of the problems: it samples '
+          f'constants, and {", ".join(self._offers)} offer none. Leave it out, or add a problem '
+          'that offers some.'
+        )
+
+  def _require_references(self) -> None:
+    if self.references == REFERENCES:
+      return
+    there = [*self.entrants(), *(rule.label for rule in self.rules)]
+    if unknown := [label for label in self.references if label not in there]:
+      raise BenchmarkError(
+        f'{self.title}: there is no {unknown[0]!r} to hold the others against; there are: '
+        f'{", ".join(dict.fromkeys(there))}.'
       )
 
   def entrants(self) -> dict[str, tuple[Contestant, Rule | None]]:
@@ -85,6 +114,16 @@ class Study:
       for c, rule in itertools.product(self.contestants, self.rules)
     }
 
+  def held_against(self) -> tuple[str, ...]:
+    """Labels of the entrants that are references, in the order of `references`."""
+    entrants = self.entrants()
+    return tuple(
+      label
+      for reference in self.references
+      for label, (_, rule) in entrants.items()
+      if reference in (label, rule and rule.label)
+    )
+
   def runnable(self) -> dict[str, tuple[str, ...]]:
     """Problems' labels that each entrant can run on; instances with constants have all."""
     able = {c.label: self._problems_of(c) for c in self.contestants}
@@ -92,10 +131,16 @@ class Study:
 
   def _problems_of(self, contestant: Contestant) -> tuple[str, ...]:
     return tuple(
-      problem.label
-      for problem in self.problems
-      if not contestant.samples or problem.offers_space(self.seeds[0])
+      label for label, offers in self._offers.items() if offers or not contestant.samples
     )
+
+  @functools.cached_property
+  def _offers(self) -> dict[str, bool]:
+    """Whether each problem offers its constants; makes an instance of each, for the first time."""
+    try:
+      return {problem.label: problem.offers_space(self.seeds[0]) for problem in self.problems}
+    except PlayingError as error:
+      raise BenchmarkError(f'{self.title}: {error}') from error
 
   def cell(self, entrant: str, problem: Problem, seed: int) -> Cell:
     contestant, rule = self.entrants()[entrant]
@@ -170,21 +215,10 @@ def compare(
   registered in this process alone will do. out: folder that keeps `results.db`, so that the same
   call goes on after a stop and takes what is there. Raises ValueError with a sentence.
   """
-  name, options = _pair(acceptance)
   study = Study(
-    'comparison',
-    tuple(
-      row if isinstance(row, Problem) else Problem(label, *_pair(row), '', name, options)
-      for label, row in _labelled(problems, 'problems')
-    ),
-    tuple(
-      row if isinstance(row, Contestant) else Contestant(label, *_pair(row))
-      for label, row in _labelled(strategies, 'strategies')
-    ),
-    tuple(seeds),
-    trials,
-    slots,
-  )
+    'comparison', _problems(problems, *_pair(acceptance)), _contestants(strategies), tuple(seeds),
+    trials, slots,
+  )  # fmt: skip
   with contextlib.ExitStack() as stack:
     folder = out or stack.enter_context(tempfile.TemporaryDirectory())
     results = stack.enter_context(Results.open(pathlib.Path(folder) / 'results.db', study.title))
@@ -202,9 +236,11 @@ def run(
 ) -> list[Comparison]:
   """Plays what is missing in `results`; the comparisons, or none of them if `stop` ended it.
 
-  Raises ResultsError when the file holds what does not compare, PlayingError for a run that
-  cannot be played.
+  Raises BenchmarkError for a number of workers that cannot be, ResultsError when the file holds
+  what does not compare, PlayingError for a run that cannot be played.
   """
+  if workers < 0:
+    raise BenchmarkError(f'workers is {workers}; it must be 0 (one a core) or more.')
   cells = {cell.key: cell for study in studies for cell in study.cells()}
   for cell in cells.values():
     for kind, (label, meaning) in cell.meanings().items():
@@ -247,6 +283,24 @@ def _made(row: Problem | Contestant | Rule) -> Any:
     return row.make()
   except (ValueError, ImportError) as error:
     raise BenchmarkError(f'{row.label}: {error}') from error
+
+
+def _problems(
+  problems: Iterable[Named | Problem] | Mapping[str, Named], rule: str, rule_options: Options
+) -> tuple[Problem, ...]:
+  return tuple(
+    row if isinstance(row, Problem) else Problem(label, *_pair(row), '', rule, rule_options)
+    for label, row in _labelled(problems, 'problems')
+  )
+
+
+def _contestants(
+  strategies: Iterable[Named | Contestant] | Mapping[str, Named],
+) -> tuple[Contestant, ...]:
+  return tuple(
+    row if isinstance(row, Contestant) else Contestant(label, *_pair(row))
+    for label, row in _labelled(strategies, 'strategies')
+  )
 
 
 def _pair(named: Named) -> tuple[str, Options]:

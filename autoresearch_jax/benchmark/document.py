@@ -30,10 +30,11 @@ class Paragraph:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """The first column holds names, the others numbers."""
+  """The first `texts` columns hold text, and the others numbers, which stand to the right."""
 
   header: tuple[str, ...]
   rows: tuple[tuple[str, ...], ...]
+  texts: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #24292f; max-width: 1180px; 
   padding: 0 1em; }
 table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25em .7em; border-bottom: 1px solid #d8dee4; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+th.text, td.text { text-align: left; }
 th { vertical-align: bottom; }
 .wide { overflow-x: auto; }
 img { max-width: 100%; }
@@ -101,13 +102,11 @@ def _html(block: Block) -> str:
       return f'<h{level}>{_escaped(text)}</h{level}>'
     case Paragraph(text, code):
       return f'<pre>{_escaped(text)}</pre>' if code else f'<p>{_escaped(text)}</p>'
-    case Table(header, rows):
-      head = ''.join(f'<th>{_escaped(cell)}</th>' for cell in header)
-      body = '\n'.join(
-        '<tr>' + ''.join(f'<td>{_escaped(cell)}</td>' for cell in row) + '</tr>' for row in rows
-      )
+    case Table(header, rows, texts):
+      body = '\n'.join(_html_row('td', row, texts) for row in rows)
       return (
-        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n'
+        f'<div class="wide"><table>\n<thead>{_html_row("th", header, texts)}</thead>\n'
+        f'<tbody>\n{body}\n</tbody>\n'
         '</table></div>'
       )
     case Figure(_, title, caption, png):
@@ -116,6 +115,12 @@ def _html(block: Block) -> str:
         f'<figure><img alt="{_escaped(title)}" src="data:image/png;base64,{data}">'
         f'<figcaption>{_escaped(caption)}</figcaption></figure>'
       )
+
+
+def _html_row(tag: str, row: Sequence[str], texts: int) -> str:
+  kinds = [' class="text"' if place < texts else '' for place in range(len(row))]
+  cells = (f'<{tag}{kind}>{_escaped(c)}</{tag}>' for kind, c in zip(kinds, row, strict=True))
+  return f'<tr>{"".join(cells)}</tr>'
 
 
 def _escaped(text: str) -> str:
@@ -128,8 +133,8 @@ def _markdown(block: Block, folder: str) -> str:
       return f'{"#" * level} {_plain(text)}'
     case Paragraph(text, code):
       return f'```\n{text}\n```' if code else _plain(text)
-    case Table(header, rows):
-      lines = [header, ('---', *['---:'] * (len(header) - 1)), *rows]
+    case Table(header, rows, texts):
+      lines = [header, ['---' if n < texts else '---:' for n in range(len(header))], *rows]
       return '\n'.join(
         '| ' + ' | '.join(c if n == 1 else _plain(c) for c in line) + ' |'
         for n, line in enumerate(lines)

@@ -1,10 +1,12 @@
 """The leaderboard: what a benchmark found, as one page with intervals, and how to make it again."""
 
+import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator, Sequence
 
 from autoresearch_jax.benchmark import document, plots
-from autoresearch_jax.benchmark.comparison import Comparison
+from autoresearch_jax.benchmark.comparison import Comparison, Study
 from autoresearch_jax.benchmark.document import Block, Figure, Heading, Paragraph, Table
 from autoresearch_jax.benchmark.standings import Standing, Standings, standings
 from autoresearch_jax.benchmark.statistics import DRAWS, Estimate
@@ -16,10 +18,24 @@ _READING = (
   'are of the metric without noise of the incumbent, which is what a user would take home. Each '
   'number is the interquartile mean over all problems and seeds, with its 95 % interval '
   f'(stratified bootstrap, {DRAWS} draws; Agarwal et al., 2021, arXiv 2108.13264). Against a '
-  'reference stands the probability to be better on the same problem, with its interval, and what '
+  'reference stands the probability that its run is better than one of the reference on another '
+  'instance of the same problem (pairs of one instance are left out), with its interval, and what '
   'a Wilcoxon signed-rank test over the paired seeds says after Holm correction over all pairs of '
-  'the table, at 5 %, both for the anytime regret by training runs.'
+  'the table, at 5 %, both for the anytime regret by training runs. "Kept" counts trials after the '
+  'baseline; "false keeps" is the share of them that were truly worse than the incumbent before, '
+  'so that another program of equal worth is no false one.'
 )
+
+# Simulations whose instances have more in common than their options, and what that means.
+_SHARED = {
+  'recorded': (
+    'one recorded surface for all seeds, those for tuning too; only the start and the noise are '
+    'held out.'
+  ),
+  'engine': (
+    'one problem for all seeds, those for tuning too; instances differ in training seeds alone.'
+  ),
+}
 
 
 def blocks(comparisons: Sequence[Comparison], command: str = '', price: float = 1.0) -> list[Block]:
@@ -65,14 +81,17 @@ def _comparison(comparison: Comparison, price: float, titled: bool) -> Iterator[
   groups = _groups(comparison)
   for group, problems in groups.items():
     yield Heading(f'Group {group}: {", ".join(problems)}', below)
+    tables = standings(comparison, problems)
     if len(groups) > 1:
-      for table in standings(comparison, problems):
+      for table in tables:
         yield from _table(table, price)
+    yield from _identical(comparison, problems)
     yield Figure(
       f'{_slug(comparison.study.title)}_{_slug(group)}_anytime',
       f'Anytime curves, {group}',
-      f'Anytime curves, {group}: interquartile mean over seeds, with its 95 % band.',
-      plots.anytime(comparison, problems),
+      f'Anytime curves, {group}: interquartile mean over seeds, with its 95 % band.'
+      f'{_in_grey(tables)}',
+      plots.anytime(tables, problems),
     )
 
 
@@ -110,8 +129,9 @@ def _duel(row: Standing, reference: str) -> str:
 
 
 def _interval(estimate: Estimate, digits: int = 3) -> str:
-  low, high = f'{estimate.low:.{digits}f}', f'{estimate.high:.{digits}f}'
-  return f'{estimate.value:.{digits}f} [{low}, {high}]'
+  """Without a sign before zero; a dash where one seed gives no interval."""
+  value, low, high = (f'{x:z.{digits}f}' for x in dataclasses.astuple(estimate))
+  return f'{value} —' if math.isnan(estimate.low) else f'{value} [{low}, {high}]'
 
 
 def _pictures(table: Standings, title: str) -> Iterator[Block]:
@@ -120,7 +140,8 @@ def _pictures(table: Standings, title: str) -> Iterator[Block]:
   yield Figure(
     f'{name}_profiles',
     'Performance profiles',
-    f'Performance profiles over {over}: the share of runs that end with at most that regret.',
+    f'Performance profiles over {over}: the share of runs that end with at most that regret.'
+    f'{_in_grey([table])}',
     plots.profiles(table),
   )
   yield Figure(
@@ -130,6 +151,33 @@ def _pictures(table: Standings, title: str) -> Iterator[Block]:
     'the test tells them apart.',
     plots.improvements(table),
   )
+
+
+def _in_grey(tables: Sequence[Standings]) -> str:
+  """A sentence on whose lines a figure draws in the background."""
+  front = plots.in_front(tables)
+  rest = sorted({e for table in tables for e in table.entrants if e not in front})
+  if not rest:
+    return ''
+  return (
+    f' In colour, with bands: the references and the {plots.FRONT} best of each table. In grey: '
+    f'{", ".join(rest)}.'
+  )
+
+
+def _identical(comparison: Comparison, problems: Sequence[str]) -> Iterator[Block]:
+  """Who did the same in every run, since one line then hides the other."""
+  alike: dict[tuple, list[str]] = {}
+  for entrant, able in comparison.runnable.items():
+    places = [(p, seed) for p in problems if p in able for seed in comparison.study.seeds]
+    runs = [comparison.runs[entrant, p, seed] for p, seed in places]
+    did = tuple((run.curve, run.runs, run.seconds, run.calls, run.kept) for run in runs)
+    alike.setdefault((tuple(places), did), []).append(entrant)
+  for (places, _), entrants in alike.items():
+    if places and len(entrants) > 1:
+      there = ', '.join(dict.fromkeys(problem for problem, _ in places))
+      together = f'{", ".join(entrants[:-1])} and {entrants[-1]}'
+      yield Paragraph(f'{together} did the same in every run on {there}.')
 
 
 def _left_out(comparison: Comparison) -> Iterator[Block]:
@@ -151,16 +199,30 @@ def _origin(comparisons: Sequence[Comparison]) -> str:
   studies = [comparison.study for comparison in comparisons]
   seeds = sorted({seed for study in studies for seed in study.seeds})
   budgets = sorted({f'{study.trials:g}' for study in studies})
+  few = (
+    f' Of fewer than four runs, as of the {len(seeds)} seeds of a curve, the interquartile mean is '
+    'the mean.'
+  )
   return (
     f'{len(runs)} runs of {" and ".join(budgets)} training runs each, on instances with the seeds '
     f'{seeds[0]} to {seeds[-1]} ({len(seeds)} of them, paired; {_kept_apart(seeds)}). '
-    f'Versions: {", ".join(versions)}.'
+    f'Versions: {", ".join(versions)}.{_one_surface(studies)}{few if len(seeds) < 4 else ""}'
   )
+
+
+def _one_surface(studies: Sequence[Study]) -> str:
+  """Sentences on problems of which another seed is not quite another problem."""
+  problems = {p.label: p for study in studies for p in study.problems}
+  found = []
+  for simulation, words in _SHARED.items():
+    labels = [label for label, p in problems.items() if p.simulation == simulation]
+    found += [f' {", ".join(labels)}: {words}'] if labels else []
+  return ''.join(found)
 
 
 def _kept_apart(seeds: Sequence[int]) -> str:
   if seeds[0] >= HELD_OUT:
-    return f'all held out: options are tuned on seeds below {HELD_OUT} alone'
+    return f'held out: options are tuned on seeds below {HELD_OUT} alone'
   if seeds[-1] < HELD_OUT:
     return f'for tuning: results to report come from seeds {HELD_OUT} and above'
   return f'both for tuning (below {HELD_OUT}) and held out: not for a report'
@@ -191,7 +253,7 @@ def _problems(comparison: Comparison) -> Table:
     )
     for problem in study.problems
   )
-  return Table(('problem', 'group', 'simulation', 'options', 'acceptance'), rows)
+  return Table(('problem', 'group', 'simulation', 'options', 'acceptance'), rows, texts=5)
 
 
 def _overall(comparison: Comparison, table: Standings) -> str:

@@ -39,7 +39,10 @@ from autoresearch_jax.types import (
 # The budget of a simulated trial is its fidelity: one step is the whole of it.
 SIMULATED = Spec('construction', 'cpu', 1, Budget(1.0, 'steps'))
 FORGIVEN = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)  # as in History.known
-ROUNDING = 1e-9  # rungs such as 1/3 do not add up to whole runs exactly
+ROUNDING = 1e-9  # rungs such as 1/3, or a metric's parts, do not add up exactly
+MOST_TRIALS = (
+  100  # for each training run of the budget: a rung of 1/81 has room, an endless run none
+)
 
 
 class PlayingError(ValueError):
@@ -51,7 +54,8 @@ class Played:
   """What is kept of a run.
 
   statuses: how many trials ended how. kept: trials kept after the baseline. false_keeps: those of
-  them that were not truly better than the incumbent before. run_seconds: device seconds of one
+  them that were truly worse than the incumbent before; another program of equal worth is none,
+  since a rule may keep it for its size. run_seconds: device seconds of one
   training run of the start. runs, seconds, calls: used in all.
   """
 
@@ -148,6 +152,11 @@ class _Run:
     if self.committed + charge > self.budget + ROUNDING:
       self.full = True
       return False
+    if len(self.edits) >= MOST_TRIALS * self.budget:
+      raise PlayingError(
+        f'It began {len(self.edits)} trials within {self.budget:g} training runs; {MOST_TRIALS} a '
+        'training run is the most. Take higher fidelities.'
+      )
     self.turn += 1
     try:
       edit = self._edit(proposal)
@@ -163,9 +172,11 @@ class _Run:
   def _ask(self) -> Proposal:
     if not self.edits:
       return Proposal(Operation.DRAFT, seeds=tuple(range(self.acceptance.baseline_seeds)))
-    proposal, self.states = next_proposal(
-      self.strategy, self.acceptance, self.states, generator(self.seed, self.turn)
-    )
+    asked = self.strategy, self.acceptance, self.states, generator(self.seed, self.turn)
+    try:
+      proposal, self.states = next_proposal(*asked)
+    except ValueError as error:
+      raise PlayingError(str(error)) from error
     return proposal
 
   def _edit(self, proposal: Proposal) -> Edit:
@@ -262,7 +273,7 @@ class _Score:
   def _keep(self, trial: Trial, calls: int) -> None:
     regret = self._regret(trial.edit.program)
     self.kept += 1
-    self.false_keeps += regret >= self.regret
+    self.false_keeps += regret > self.regret + ROUNDING
     if regret != self.regret:
       self.steps.append((self.runs, self.seconds, calls, regret))
     self.regret = regret
@@ -271,7 +282,7 @@ class _Score:
     """A program that fails is worth the start, to which its user goes back."""
     value = self.instance.value(program)
     value = self.worst if value is None else value
-    return (self.optimum - value) / (self.optimum - self.worst)
+    return (self.optimum - value) / (self.optimum - self.worst) + 0.0  # no -0.0 at the optimum
 
   def curve(self) -> Curve:
     return Curve(*(tuple(column) for column in zip(*self.steps, strict=True)))

@@ -5,9 +5,12 @@ The profiles and the matrix follow Agarwal et al., 2021, arXiv 2108.13264.
 
 import io
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
+import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,29 +19,29 @@ from autoresearch_jax.benchmark import curves, statistics
 from autoresearch_jax.benchmark.comparison import Comparison
 from autoresearch_jax.benchmark.standings import Standings
 
-INK, FAINT, GRID = '#24292f', '#6e7781', '#e6e8eb'
-POINTS = 101  # of a curve
+INK, FAINT, GRID, GREY = '#24292f', '#6e7781', '#e6e8eb', '#c4c9cf'
+POINTS = 201  # of a curve, at most: one a training run up to 200 of them
 COLUMNS = 3  # panels side by side
 STYLES = ('-', '--', ':')  # a second and third round through the colours
-REFERENCE_WIDTH, WIDTH = 2.4, 1.2
+REFERENCE_WIDTH, WIDTH = 2.4, 1.4
+FEW = 8  # lines that can be told apart; with more of them, those not in front are grey
+FRONT = 5  # of a table's best, in front
+Look = dict[str, Any]
 
 
-def anytime(comparison: Comparison, problems: tuple[str, ...]) -> bytes:
+def anytime(tables: Sequence[Standings], problems: tuple[str, ...]) -> bytes:
   """A panel a problem: interquartile mean of the regret by training runs, with its 95 % band."""
+  comparison, front = tables[0].comparison, in_front(tables)
   rows = math.ceil(len(problems) / COLUMNS)
   columns = min(COLUMNS, len(problems))
   figure = _figure(4.4 * columns + 2.2, 3.1 * rows + 0.3)
   panels = figure.subplots(rows, columns, squeeze=False)
   for axes in panels.flat[len(problems) :]:
     axes.set_axis_off()
-  looks = _looks(list(comparison.runnable), comparison.study.references)
   drawn = {}
   for axes, problem in zip(panels.flat, problems, strict=False):
-    drawn |= _curves(axes, comparison, problem, looks)
-  figure.legend(
-    [drawn[e] for e in looks if e in drawn], [e for e in looks if e in drawn],
-    loc='outside right center', frameon=False, fontsize=9,
-  )  # fmt: skip
+    drawn |= _curves(axes, comparison, problem, front)
+  _legend(figure, {entrant: drawn[entrant] for entrant in front if entrant in drawn})
   return _png(figure)
 
 
@@ -47,16 +50,27 @@ def profiles(standings: Standings) -> bytes:
   figure = _figure(8.6, 4.4)
   axes = figure.subplots()
   thresholds = np.linspace(0.0, 1.0, POINTS)
-  looks = _looks(standings.entrants, standings.references)
+  looks, front, drawn = looks_of(standings.comparison), in_front([standings]), {}
   for entrant in standings.entrants:
     scores = standings.comparison.scores('final', entrant, standings.problems)
+    if entrant not in front:
+      _line(axes, thresholds, statistics.performance_profile(scores, thresholds))
+      continue
     middle, low, high = statistics.performance_profile_interval(scores, thresholds)
-    axes.plot(thresholds, middle, label=entrant, **looks[entrant])
-    axes.fill_between(thresholds, low, high, color=looks[entrant]['color'], alpha=0.08, lw=0)
+    drawn[entrant] = _line(axes, thresholds, middle, looks[entrant], (low, high))
   _frame(axes, 'normalised regret τ at the end', 'share of runs with at most τ')
   axes.set_ylim(0, 1)
-  figure.legend(loc='outside right center', frameon=False, fontsize=9)
+  _legend(figure, drawn)
   return _png(figure)
+
+
+def in_front(tables: Sequence[Standings]) -> list[str]:
+  """Whose lines have a colour and a band: all of few entrants, else references and the best."""
+  entrants = dict.fromkeys(entrant for table in tables for entrant in table.entrants)
+  if len(entrants) <= FEW:
+    return list(entrants)
+  chosen = {e for table in tables for e in (*table.references, *table.entrants[:FRONT])}
+  return [entrant for entrant in entrants if entrant in chosen]
 
 
 def improvements(standings: Standings) -> bytes:
@@ -86,32 +100,49 @@ def improvements(standings: Standings) -> bytes:
 
 
 def _curves(
-  axes: Axes, comparison: Comparison, problem: str, looks: dict[str, dict]
+  axes: Axes, comparison: Comparison, problem: str, front: Sequence[str]
 ) -> dict[str, object]:
   """Draws every entrant of one problem; returns the lines by entrant."""
-  trials = comparison.study.trials
-  grid = np.linspace(0.0, trials, POINTS)
+  trials, looks = comparison.study.trials, looks_of(comparison)
+  grid = np.linspace(0.0, trials, min(POINTS, math.ceil(trials) + 1))
   lines = {}
   for entrant, able in comparison.runnable.items():
     if problem not in able:
       continue
     stairs = [run.curve for run in comparison.of(entrant, problem)]
     heights = np.array([curves.at(c.runs, c.regret, grid) for c in stairs])
+    if entrant not in front:
+      _line(axes, grid, scipy.stats.trim_mean(heights, 0.25, axis=0))
+      continue
     middle, low, high = statistics.curve_interval(heights)
-    (lines[entrant],) = axes.plot(grid, middle, **looks[entrant])
-    axes.fill_between(grid, low, high, color=looks[entrant]['color'], alpha=0.08, lw=0)
+    lines[entrant] = _line(axes, grid, middle, looks[entrant], (low, high))
   axes.set_title(problem, loc='left', color=INK, fontsize=10, parse_math=False)
   _frame(axes, 'training runs', 'normalised regret')
   axes.set_xlim(0, trials)
   return lines
 
 
-def _looks(entrants: list[str], references: tuple[str, ...]) -> dict[str, dict]:
-  """A line's colour, dashes and width by entrant; references are thick and dark."""
-  colours = matplotlib.colormaps['tab10'](range(10))
-  dark = dict(zip(references, (INK, '#8c959f'), strict=False))
+def _line(
+  axes: Axes,
+  x: np.ndarray,
+  y: np.ndarray,
+  look: Look | None = None,
+  band: tuple[np.ndarray, np.ndarray] | None = None,
+) -> object:
+  """Draws a staircase, with its band; grey and thin without a look."""
+  look = look or {'color': GREY, 'lw': 0.7, 'zorder': 1}
+  (line,) = axes.plot(x, y, drawstyle='steps-post', **look)
+  if band is not None:
+    axes.fill_between(x, *band, step='post', color=look['color'], alpha=0.1, lw=0)
+  return line
+
+
+def looks_of(comparison: Comparison) -> dict[str, Look]:
+  """A line's colour, dashes and width by entrant, in all figures; references are thick and dark."""
+  colours = matplotlib.colormaps['tab10']([0, 1, 2, 3, 4, 5, 6, 8, 9])  # 7 is grey
+  dark = dict(zip(comparison.study.held_against(), (INK, '#8c959f'), strict=False))
   looks, count = {}, 0
-  for entrant in sorted(entrants):
+  for entrant in sorted(comparison.runnable):
     if entrant in dark:
       looks[entrant] = {'color': dark[entrant], 'lw': REFERENCE_WIDTH, 'ls': '-', 'zorder': 3}
       continue
@@ -119,6 +150,15 @@ def _looks(entrants: list[str], references: tuple[str, ...]) -> dict[str, dict]:
     looks[entrant] = {'color': colours[count % len(colours)], 'lw': WIDTH, 'ls': style}
     count += 1
   return looks
+
+
+def _legend(figure: Figure, lines: dict[str, Any]) -> None:
+  """Labels are text: none is left out for its first letter, or set as a formula."""
+  legend = figure.legend(
+    list(lines.values()), list(lines), loc='outside right center', frameon=False, fontsize=9
+  )
+  for text in legend.get_texts():
+    text.set_parse_math(False)
 
 
 def _frame(axes: Axes, x: str, y: str) -> None:

@@ -2,7 +2,7 @@
 
 A killed benchmark goes on where it was: `Results.keys` says which runs are there. What does not
 compare is refused with a sentence: one problem's label must stand for one definition, budget and
-start, and one strategy's or rule's label for one set of options.
+start, and one strategy's or rule's label for one set of options; the code of all stays the same.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import msgspec
 from autoresearch_jax.benchmark.curves import Curve
 
 APPLICATION_ID = 0x41524A42  # 'ARJB' in the header of the file
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: digests of the code
 Key = tuple[str, str, str, int]  # labels of problem, strategy and rule, and the instance's seed
 
 
@@ -31,9 +31,10 @@ class ResultsError(ValueError):
 class Run:
   """One row: what was played, and what came of it.
 
-  problem, strategy, acceptance: labels. definition: digest of what makes the instance (simulation,
-  options, seed, start, optimum). start: digest of the unmodified program. trials: the budget in
-  training runs. seed: root of the run's randomness. curve: see `curves.Curve`.
+  problem, strategy, acceptance: labels. *_code: digests of the code behind them, see `sources.py`.
+  definition: digest of what makes the instance (simulation, options, seed, start, optimum). start:
+  digest of the unmodified program. trials: the budget in training runs. seed: root of the run's
+  randomness. curve: see `curves.Curve`.
   final: normalised regret at the end. area_*: its mean over the budget, by training runs, device
   seconds and proposer calls (see `curves.areas`). runs, seconds, calls: used in all.
   """
@@ -41,6 +42,7 @@ class Run:
   problem: str
   simulation: str
   simulation_options: dict[str, Any]
+  problem_code: str
   definition: str
   start: str
   instance_seed: int
@@ -49,9 +51,11 @@ class Run:
   strategy: str
   strategy_name: str
   strategy_options: dict[str, Any]
+  strategy_code: str
   acceptance: str
   acceptance_name: str
   acceptance_options: dict[str, Any]
+  acceptance_code: str
   seed: int
   curve: Curve
   final: float
@@ -82,9 +86,18 @@ MEANINGS = {
     'simulation_options': 'options',
     'trials': 'budget (trials)',
     'slots': 'slots',
+    'problem_code': 'code',
   },
-  'strategy': {'strategy_name': 'strategy', 'strategy_options': 'options'},
-  'acceptance': {'acceptance_name': 'rule', 'acceptance_options': 'options'},
+  'strategy': {
+    'strategy_name': 'strategy',
+    'strategy_options': 'options',
+    'strategy_code': 'code',
+  },
+  'acceptance': {
+    'acceptance_name': 'rule',
+    'acceptance_options': 'options',
+    'acceptance_code': 'code',
+  },
 }
 _SCHEMA = f"""
 CREATE TABLE about (name TEXT NOT NULL);
@@ -187,6 +200,11 @@ class _Meanings:
   def require(self, kind: str, label: str, meaning: dict[str, Any]) -> None:
     known = self._known.setdefault((kind, label), meaning)
     for field, words in MEANINGS[kind].items():
+      if words == 'code' and known[field] != meaning[field]:
+        raise ResultsError(
+          f'{self.path} holds runs of the {kind} {label!r}, and the code of it changed since: '
+          f'they do not compare. Give another --out.'
+        )
       if known[field] != meaning[field]:
         raise ResultsError(
           f'{self.path} holds runs of the {kind} {label!r} with the {words} {known[field]!r}; '

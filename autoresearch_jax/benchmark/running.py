@@ -53,15 +53,12 @@ def cores() -> int:
 def play_batch(cells: list[Cell], versions: dict[str, str]) -> tuple[list[Run], list[Cell]]:
   """Plays cells of one instance for SLICE seconds. Returns the runs, and the cells left."""
   first, runs, deadline = cells[0], [], 0.0
-  instance = first.problem.make().instance(first.instance_seed)
-  try:
+  with first.problem.opened(first.instance_seed) as instance:
     for cell in cells:
       runs.append(cell.play(instance, versions))
       deadline = deadline or time.monotonic() + SLICE  # the first run also found the optimum
       if time.monotonic() > deadline:
         break
-  finally:
-    getattr(instance, 'close', lambda: None)()  # those with processes have one
   return runs, cells[len(runs) :]
 
 

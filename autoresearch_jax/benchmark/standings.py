@@ -67,7 +67,7 @@ class Standings:
   def __init__(self, comparison: Comparison, entrants: Sequence[str], problems: Sequence[str]):
     self.comparison, self.problems = comparison, tuple(problems)
     self.scores = {e: comparison.scores(MAIN, e, problems) for e in entrants}
-    self.references = tuple(r for r in comparison.study.references if r in self.scores)
+    self.references = tuple(r for r in comparison.study.held_against() if r in self.scores)
     self.entrants = sorted(
       entrants, key=lambda e: (statistics.interquartile_mean(self.scores[e]), e)
     )

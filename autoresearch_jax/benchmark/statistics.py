@@ -13,6 +13,7 @@ multiple test procedure.
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 import scipy.stats
@@ -25,7 +26,7 @@ _ORIGIN = 20260804  # seeds every bootstrap, so that a table is the same each ti
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """A number with its 95 % interval."""
+  """A number with its 95 % interval; NaN where one seed gives none."""
 
   value: float
   low: float
@@ -38,8 +39,10 @@ def interquartile_mean(scores: np.ndarray) -> float:
 
 
 def interquartile_mean_interval(scores: np.ndarray, draws: int = DRAWS) -> Estimate:
-  """With its stratified bootstrap interval. scores: [problems, seeds]."""
+  """With its stratified bootstrap interval, of which one seed gives none."""
   problems, seeds = scores.shape
+  if seeds == 1:
+    return Estimate(interquartile_mean(scores), math.nan, math.nan)
   drawn = np.take_along_axis(scores[None], _indices(draws, problems, seeds), axis=2)
   means = scipy.stats.trim_mean(drawn.reshape(draws, -1), 0.25, axis=1)
   return _estimate(interquartile_mean(scores), means)
@@ -73,19 +76,34 @@ def performance_profile_interval(
 
 
 def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> float:
-  """P(a run of ours is better than one of theirs), ties half, mean over problems."""
-  return float(_wins(ours, theirs).mean())
+  """P(a run of ours is better than one of theirs), ties half, mean over problems.
+
+  The two runs are of different seeds: those of one seed share their instance, so that they say
+  how alike they are and not how two runs compare. With one seed there is that pair alone.
+  """
+  wins = _wins(ours, theirs)
+  return float(wins.sum() / (len(wins) * _pairs(ours.shape[1])))
 
 
 def probability_of_improvement_interval(
   ours: np.ndarray, theirs: np.ndarray, draws: int = DRAWS
 ) -> Estimate:
-  """With its bootstrap interval; both sides get the same seeds, since these are paired."""
+  """With its bootstrap interval; both sides get the same seeds, since these are paired.
+
+  A seed that was drawn twice does not meet itself either. A problem for which one seed alone was
+  drawn has no pair, so it does not count in that draw. With one seed there is no interval.
+  """
+  value = probability_of_improvement(ours, theirs)
   problems, seeds = ours.shape
+  if seeds == 1:
+    return Estimate(value, math.nan, math.nan)
   wins, times = _wins(ours, theirs), _counts(draws, problems, seeds)
   met = np.matmul(times.transpose(1, 0, 2), wins.transpose(0, 2, 1))  # [problems, draws, our seeds]
-  means = np.einsum('pbs,bps->b', met, times, optimize=True) / wins.size
-  return _estimate(float(wins.mean()), means)
+  won = np.einsum('pbs,bps->bp', met, times, optimize=True)
+  pairs = seeds**2 - (times**2).sum(axis=2)  # [draws, problems]
+  shares = won / np.maximum(pairs, 1)
+  counted = (pairs > 0).sum(axis=1)
+  return _estimate(value, shares.sum(axis=1)[counted > 0] / counted[counted > 0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +141,18 @@ def holm(ps: list[float]) -> list[float]:
 
 
 def _wins(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-  """[problems, our seeds, their seeds]: 1 where ours is smaller, ½ where equal."""
+  """[problems, our seeds, their seeds]: 1 where ours is smaller, ½ where equal; 0 for one seed."""
   a, b = ours[:, :, None], theirs[:, None, :]
-  return (a < b) + 0.5 * (a == b)
+  return ((a < b) + 0.5 * (a == b)) * _met(ours.shape[1])
+
+
+def _met(seeds: int) -> np.ndarray:
+  """[seeds, seeds]: True where two runs are compared: of different seeds, if there are two."""
+  return ~np.eye(seeds, dtype=bool) if seeds > 1 else np.ones((1, 1), bool)
+
+
+def _pairs(seeds: int) -> int:
+  return int(_met(seeds).sum())
 
 
 def _indices(draws: int, problems: int, seeds: int) -> np.ndarray:

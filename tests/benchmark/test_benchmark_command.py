@@ -121,6 +121,8 @@ def asked(*arguments):
     (['--config.problems.long.options.bit=3'], "has no option 'bit'; it has: bits, crash"),
     (['--config.trials=2'], 'the baseline alone takes 4 training runs'),
     (['--config.seeds=0'], 'there are no seeds'),
+    (['--config.first_seed=-5'], '-5 is no seed of an instance'),
+    (['--config.acceptance.reference=foo'], "there is no 'foo' to hold the others against"),
   ],
 )
 def test_bad_input_is_a_sentence(arguments, sentence):

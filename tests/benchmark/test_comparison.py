@@ -1,6 +1,8 @@
 """`compare` and what it refuses; the same runs whoever plays them."""
 
 import dataclasses
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -19,6 +21,21 @@ from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.search.random import Random
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
+MINE = """
+import dataclasses
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.types import Operation, Proposal
+@STRATEGIES.register('mine')
+@dataclasses.dataclass(frozen=True)
+class Mine:
+  def init(self, objective):
+    return 0
+  def ask(self, state, rng):
+    return Proposal(Operation.IMPROVE, ({parent},)), state
+  def tell(self, state, trial):
+    return state
+"""
 SMALL = {'seeds': range(1000, 1003), 'trials': 20, 'workers': 1}
 BITS = [('onemax', {'bits': 8}), ('onemax', {'bits': 16, 'noise': 1.0})]
 
@@ -65,6 +82,19 @@ class Constants(OneMax):
     made = super().instance(seed)
     made.space = {'X': {'low': 0, 'high': 1}}
     return made
+
+
+@SIMULATIONS.register('unmade')
+@dataclasses.dataclass(frozen=True)
+class Unmade(OneMax):
+  """Has no instance from `first` on."""
+
+  first: int = 0
+
+  def instance(self, seed):
+    if seed >= self.first:
+      raise KeyError('no such table')
+    return super().instance(seed)
 
 
 def test_strategies_and_problems_by_name_pair_and_label():
@@ -154,6 +184,19 @@ def test_a_strategy_with_other_options_needs_another_label(tmp_path):
     (['greedy', 'greedy'], BITS, {}, "label 'greedy' is given twice"),
     (['greedy'], BITS, {'acceptance': 'noise', 'trials': 3}, 'baseline alone takes 4'),
     (['greedy'], BITS, {'slots': 0}, 'slots is 0'),
+    (['greedy'], BITS, {'seeds': (3, -1)}, '-1 is no seed of an instance'),
+    (['greedy'], BITS, {'seeds': (2**32,)}, 'is no seed of an instance; they are 0 to 4294967295'),
+    (['greedy'], BITS, {'trials': float('nan')}, 'trials is nan; it must be a finite number'),
+    (['greedy'], BITS, {'trials': float('inf')}, 'trials is inf; it must be a finite number'),
+    (['greedy'], BITS, {'workers': -3}, r'workers is -3; it must be 0 \(one a core\) or more'),
+    (
+      ['samples', 'greedy'],
+      ['onemax', ('onemax', {'bits': 5})],
+      {},
+      'samples can run on none of the problems',
+    ),
+    (['greedy'], ['unmade'], {}, 'problem unmade, seed 1000, cannot be made: KeyError'),
+    (['greedy'], [('recorded', {'metric': 'foo'})], {}, 'recorded.*, seed 1000, cannot be .*foo'),
     ('greedy', BITS, {}, 'give a list'),
   ],
 )
@@ -166,6 +209,27 @@ def test_a_strategy_that_raises_is_named():
   sentence = 'breaks on onemax.* under strict cannot be played: ZeroDivisionError: by the number'
   with pytest.raises(PlayingError, match=sentence):
     benchmark.compare(['breaks'], BITS, **SMALL)
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_an_instance_that_cannot_be_made_is_named(workers):
+  problems = [*BITS, ('unmade', {'first': 1002})]
+  with pytest.raises(PlayingError, match=r'unmade.*, seed 1002, cannot be made: KeyError'):
+    benchmark.compare(['random'], problems, **{**SMALL, 'workers': workers})
+
+
+def test_references_are_entrants_or_rules():
+  two = {'problems': (Problem('p', 'onemax'),), 'seeds': (1,), 'trials': 9, 'title': 't'}
+  rules = tuple(benchmark.Rule(name, name) for name in ('strict', 'noise'))
+  contestants = (Contestant('g', 'greedy'), Contestant('r', 'random'))
+  study = benchmark.Study(**two, contestants=contestants, rules=rules, references=('strict',))
+  assert study.held_against() == ('g + strict', 'r + strict')
+  study = benchmark.Study(**two, contestants=contestants, references=('r',))
+  assert study.held_against() == ('r',)
+  with pytest.raises(
+    benchmark.BenchmarkError, match=r"no 'foo' to hold .*; there are: strict, noi"
+  ):
+    benchmark.Study(**two, contestants=contestants[:1], rules=rules, references=('foo',))
 
 
 @STRATEGIES.register('local')
@@ -216,3 +280,23 @@ def test_a_stop_keeps_what_is_done(tmp_path):
     (made,) = run([study], results, 1, Progress(told.append))
   assert len(made.runs) == 5
   assert told == ['5 runs.', '5 runs, 2 of them done before.', '5 of 5 runs, done in 0:00:00.']
+
+
+def test_edited_code_is_not_given_its_old_results(tmp_path):
+  """As people do it: the module is edited between two calls."""
+  (tmp_path / 'mine.py').write_text(MINE.format(parent=0))
+  call = (
+    'import mine\nfrom autoresearch_jax import benchmark\n'
+    'benchmark.compare(["mine"], [("nk", {"n": 8})], seeds=[5], trials=5, workers=1, out="out")'
+  )
+
+  def called():
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), str(ROOT)])}
+    return subprocess.run(
+      [sys.executable, '-c', call], cwd=tmp_path, env=env, capture_output=True, text=True,
+      check=False,
+    )  # fmt: skip
+
+  assert called().returncode == called().returncode == 0
+  (tmp_path / 'mine.py').write_text(MINE.format(parent=1))
+  assert "strategy 'mine', and the code of it changed since" in called().stderr

@@ -1,6 +1,8 @@
 """The page: every number with its interval, nothing left out in silence, whole as HTML."""
 
+import dataclasses
 import html.parser
+import itertools
 import re
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 from onemax import OneMax
 
 from autoresearch_jax import benchmark
-from autoresearch_jax.benchmark import Contestant, Problem, document, leaderboard, standings
+from autoresearch_jax.benchmark import Contestant, Problem, document, leaderboard, plots, standings
 from autoresearch_jax.benchmark.comparison import Comparison, Study
 from autoresearch_jax.benchmark.curves import Curve
+from autoresearch_jax.benchmark.statistics import Estimate
 
 SEEDS = tuple(range(1000, 1012))
 STUDY = Study(
@@ -149,6 +152,95 @@ def test_a_label_is_text_and_no_markup():
   assert [len(re.findall(r'(?<!\\)\|', line)) for line in rows] == [3, 3]
 
 
+def test_columns_of_text_stand_to_the_left():
+  table = document.Table(('problem', 'group', 'n'), (('p', 'g', '1'),), texts=2)
+  assert '| --- | --- | ---: |' in document.as_markdown([table])
+  text = document.as_html([table])
+  assert '<td class="text">g</td><td>1</td>' in text
+  assert '<th class="text">group</th><th>n</th>' in text
+
+
+def crowd(alike=()):
+  """Twelve entrants, of which `alike` do what the first does, on one problem each."""
+  names = tuple(f'entrant_{n:02}' for n in range(12))
+  study = dataclasses.replace(
+    STUDY, contestants=tuple(Contestant(name, 'greedy') for name in (*names, 'random'))
+  )
+  template = study.cell('random', study.problems[0], 1000).play(OneMax().instance(0), {})
+  runs = {}
+  for (n, name), problem, seed in itertools.product(
+    enumerate([*names, 'random']), ('p', 'q'), SEEDS
+  ):
+    end = 0.1 + 0.05 * (0 if name in alike else n) + 0.001 * (seed - SEEDS[0])
+    curve = Curve((0, 5), (0, 9), (0, 3), (1, end))
+    runs[name, problem, seed] = dataclasses.replace(
+      template, problem=problem, strategy=name, instance_seed=seed, curve=curve, final=end,
+      area_runs=end,
+    )  # fmt: skip
+  return Comparison(study, runs, dict.fromkeys((*names, 'random'), ('p', 'q')))
+
+
+def test_among_many_only_references_and_the_best_are_in_front():
+  tables = standings.standings(crowd(), ('p', 'q'))
+  front = plots.in_front(tables)
+  assert set(front) == {'random', *(f'entrant_{n:02}' for n in range(plots.FRONT))}
+  page = document.as_markdown(leaderboard.blocks([crowd()]))
+  grey = ', '.join(f'entrant_{n:02}' for n in range(plots.FRONT, 12))
+  assert page.count(f'In grey: {grey}.') == 1 + 2  # the profiles, and each group's curves
+
+
+def test_few_entrants_are_all_in_front(made):
+  assert set(plots.in_front(standings.standings(made, ('p', 'q')))) == set(REACHED)
+  assert 'In grey' not in document.as_markdown(leaderboard.blocks([made]))
+
+
+def test_a_line_looks_the_same_in_all_figures_of_a_page(made, monkeypatch):
+  """The sampler, second to last by name, is in some tables alone."""
+  drawn = []
+  draw = plots._line
+
+  def recorded(axes, x, y, look=None, band=None):
+    drawn.append((look['color'], look.get('ls')))
+    return draw(axes, x, y, look, band)
+
+  monkeypatch.setattr(plots, '_line', recorded)
+  looks = {str((look['color'], look['ls'])) for look in plots.looks_of(made).values()}
+  for table in standings.standings(made, ('p', 'q')):
+    drawn.clear()
+    plots.profiles(table)
+    expected = [plots.looks_of(made)[entrant]['color'] for entrant in table.entrants]
+    assert [str(colour) for colour, _ in drawn] == [str(colour) for colour in expected]
+  assert len(looks) == len(REACHED)
+
+
+def test_entrants_that_did_the_same_are_named():
+  page = document.as_markdown(leaderboard.blocks([crowd(('entrant_03', 'entrant_07'))]))
+  same = 'entrant_00, entrant_03 and entrant_07 did the same in every run on'
+  assert page.count(f'{same} p.') == page.count(f'{same} q.') == 1
+  assert 'did the same' not in document.as_markdown(leaderboard.blocks([crowd()]))
+
+
+def test_what_is_not_quite_held_out_is_said(made):
+  shared = Problem('table', 'recorded', {'noise': 0.0}, 'other')
+  study = dataclasses.replace(STUDY, problems=(STUDY.problems[0], shared))
+  words = 'table: one recorded surface for all seeds'
+  assert words in leaderboard._origin([Comparison(study, made.runs, made.runnable)])
+  assert 'for all seeds' not in leaderboard._origin([made])
+
+
+@pytest.mark.parametrize(('seeds', 'said'), [(3, True), (4, False)])
+def test_an_interquartile_mean_of_few_runs_is_said_to_be_the_mean(seeds, said):
+  few = comparison(dataclasses.replace(STUDY, seeds=SEEDS[:seeds]))
+  assert ('the interquartile mean is the mean' in leaderboard._origin([few])) is said
+
+
+def test_one_seed_has_a_dash_and_no_interval_and_zero_no_sign():
+  assert leaderboard._interval(Estimate(0.25, np.nan, np.nan), 2) == '0.25 —'
+  assert leaderboard._interval(Estimate(-1e-9, -0.0, 0.5), 2) == '0.00 [0.00, 0.50]'
+  page = leaderboard.tables(comparison(dataclasses.replace(STUDY, seeds=SEEDS[:1])))
+  assert '—' in page and 'nan' not in page and '[' not in page.replace('\\[', '')
+
+
 def test_tables_of_one_group(made):
   assert 'Over q.' in made.table('other') and 'Over p' not in made.table('other')
   with pytest.raises(ValueError, match="no group 'odd'; there are: binary, other"):
@@ -159,5 +251,5 @@ def test_tables_of_one_group(made):
   ('seeds', 'words'), [((3, 4), 'for tuning'), ((3, 1004), 'not for a report')]
 )
 def test_seeds_that_are_not_held_out_are_said_to_be(seeds, words):
-  page = leaderboard.blocks([comparison(Study(**{**vars(STUDY), 'seeds': seeds}))])
+  page = leaderboard.blocks([comparison(dataclasses.replace(STUDY, seeds=seeds))])
   assert words in document.as_markdown(page)

@@ -11,6 +11,7 @@ from onemax import OneMax
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
+from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.acceptance.strict import Strict
 from autoresearch_jax.benchmark.playing import PlayingError, play
 from autoresearch_jax.history import BASELINE
@@ -196,7 +197,7 @@ def test_noise_makes_false_keeps_and_the_count_knows_them():
   for trial in trials:
     if trial.verdict.decision is types.Decision.KEEP:
       value = instance.value(trial.edit.program)
-      false += best is not None and value >= best
+      false += best is not None and value > best
       best = value
   assert 0 < false == played.false_keeps < played.kept
 
@@ -243,6 +244,43 @@ def test_more_slots_change_the_order_and_so_the_search():
 def test_a_strategy_that_names_no_trial_is_refused(proposal, sentence):
   with pytest.raises(PlayingError, match=sentence):
     play(Scripted((proposal,)), Strict(), OneMax().instance(0), 0, 9)
+
+
+@pytest.mark.parametrize('fidelity', [-1.0, 0.0, float('nan'), 2.0, float('inf')])
+def test_a_fidelity_that_is_no_share_is_refused(fidelity):
+  proposal = Proposal(Operation.IMPROVE, (0,), fidelity=fidelity)
+  with pytest.raises(PlayingError, match=f'has the fidelity {fidelity}; it is a share'):
+    play(Scripted((proposal,) * 99), Strict(), OneMax().instance(0), 0, 9)
+
+
+@pytest.mark.parametrize('seeds', [(), (0, 0)])
+def test_seeds_that_are_none_or_repeated_are_refused(seeds):
+  with pytest.raises(PlayingError, match='a trial needs one or more, all different'):
+    play(Scripted((Proposal(Operation.IMPROVE, (0,), seeds=seeds),)), Strict(),
+         OneMax().instance(0), 0, 9)  # fmt: skip
+
+
+def test_a_run_of_ever_smaller_trials_ends():
+  start = OneMax().instance(3).start
+  again = types.Edit(start, 'the start', types.Hypothesis(''))
+  small = Proposal(Operation.DRAFT, edit=again, fidelity=1e-9)
+  with pytest.raises(PlayingError, match='began 300 trials within 3 training runs'):
+    play(Scripted((small,) * 10**4), Strict(), OneMax().instance(3), 0, 3)
+
+
+def test_a_program_of_equal_worth_is_kept_without_a_false_keep():
+  """Only its size is better, and a rule that weighs that keeps it."""
+  instance = OneMax().instance(0)
+  longer = dataclasses.replace(instance, start=instance.start.with_text('0+0'))
+  shorter = types.Edit(longer.start.with_text('00'), '', types.Hypothesis(''))
+  strategy = Scripted((Proposal(Operation.DRAFT, edit=shorter),))
+  played = play(strategy, Simplicity(), longer, 0, 5)
+  assert (played.kept, played.false_keeps) == (1, 0)
+
+
+def test_the_optimum_has_the_regret_zero_without_a_sign():
+  regret = play(Greedy(), Strict(), OneMax(bits=6).instance(0), 1, 60).curve.regret[-1]
+  assert str(regret) == '0.0'
 
 
 def test_a_start_that_is_the_optimum_has_no_regret():

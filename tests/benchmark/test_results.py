@@ -62,6 +62,9 @@ def test_the_same_run_twice_is_one_row(tmp_path):
     ({'strategy_name': 'random'}, "strategy 'climber' with the strategy 'greedy'"),
     ({'acceptance_name': 'noise'}, "acceptance 'any' with the rule 'strict'"),
     ({'acceptance_options': {'x': 1}}, "acceptance 'any' with the options"),
+    ({'problem_code': 'x'}, "problem 'bits', and the code of it changed since: .* another --out"),
+    ({'strategy_code': 'x'}, "strategy 'climber', and the code of it changed since"),
+    ({'acceptance_code': 'x'}, "acceptance 'any', and the code of it changed since"),
   ],
 )
 def test_what_does_not_compare_is_refused_and_not_written(tmp_path, changed, sentence):

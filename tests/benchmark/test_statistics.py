@@ -48,19 +48,19 @@ def test_the_interval_matches_scipys_bootstrap():
 
 
 def test_the_probability_of_improvement_by_hand():
-  # (1, 2) against (2, 3): smaller in 1<2, 1<3, 2<3, equal in 2=2: 3.5 of 4
+  # (1, 2) against (2, 3), each with the other's seed: 1<3 and 2=2, so 1.5 of 2
   ours, theirs = np.array([[1.0, 2.0]]), np.array([[2.0, 3.0]])
-  assert statistics.probability_of_improvement(ours, theirs) == 3.5 / 4
+  assert statistics.probability_of_improvement(ours, theirs) == 1.5 / 2
   both = np.concatenate([ours, theirs]), np.concatenate([theirs, ours])
   assert statistics.probability_of_improvement(*both) == 0.5  # the mean over problems
 
 
 @settings(max_examples=25, deadline=None)
 @given(ours=SCORES, theirs=SCORES)
-def test_it_is_mann_whitneys_u_over_the_number_of_pairs(ours, theirs):
-  expected = np.mean(
-    [scipy.stats.mannwhitneyu(b, a).statistic / 64 for a, b in zip(ours, theirs, strict=True)]
-  )
+def test_it_is_mann_whitneys_u_less_the_pairs_of_one_seed(ours, theirs):
+  same = ((ours < theirs) + 0.5 * (ours == theirs)).sum(axis=1)
+  u = [scipy.stats.mannwhitneyu(b, a).statistic for a, b in zip(ours, theirs, strict=True)]
+  expected = np.mean((np.array(u) - same) / (64 - 8))
   found = statistics.probability_of_improvement_interval(ours, theirs, draws=50)
   assert found.value == pytest.approx(expected)
   assert statistics.probability_of_improvement(theirs, ours) == pytest.approx(1 - expected)
@@ -74,18 +74,43 @@ def test_its_interval_draws_the_same_seeds_for_both_sides():
   assert found == Estimate(0.5, 0.5, 0.5)
 
 
-def test_its_interval_by_resampling_the_runs_themselves():
+@pytest.mark.parametrize('seeds', [2, 3, 6])
+def test_its_interval_by_resampling_the_runs_themselves(seeds):
   rng = np.random.default_rng(5)
-  ours, theirs = rng.normal(size=(3, 6)), rng.normal(0.5, size=(3, 6))
-  drawn = statistics._indices(400, 3, 6)
-  slow = [
-    statistics.probability_of_improvement(
-      np.take_along_axis(ours, index, axis=1), np.take_along_axis(theirs, index, axis=1)
-    )
-    for index in drawn
-  ]
+  ours, theirs = rng.normal(size=(3, seeds)), rng.normal(0.5, size=(3, seeds))
+  slow = [_resampled(ours, theirs, drawn) for drawn in statistics._indices(400, 3, seeds)]
   found = statistics.probability_of_improvement_interval(ours, theirs, draws=400)
-  assert [found.low, found.high] == pytest.approx(np.quantile(slow, [0.025, 0.975]).tolist())
+  assert [found.low, found.high] == pytest.approx(np.nanquantile(slow, [0.025, 0.975]).tolist())
+
+
+def _resampled(ours, theirs, drawn):
+  """The mean over problems of the share of pairs of different seeds that ours wins."""
+  shares = []
+  for a, b, index in zip(ours, theirs, drawn, strict=True):
+    met = [a[i] < b[j] for i, j in itertools.product(index, index) if i != j]
+    shares += [np.mean(met)] if met else []
+  return np.mean(shares) if shares else np.nan
+
+
+@pytest.mark.parametrize('problems', [1, 10])
+def test_the_interval_of_improvement_covers_what_it_should(problems):
+  """Where the instances differ more than the strategies do, so that runs of one are alike."""
+  rng, covered, gap, noise = np.random.default_rng(0), 0, 0.3, 0.3
+  truth = scipy.stats.norm.cdf(gap / np.sqrt(2 * (1 + noise**2)))
+  for _ in range(200):
+    instance = rng.normal(size=(problems, 20))
+    ours, theirs = (m + instance + noise * rng.normal(size=instance.shape) for m in (0.0, gap))
+    found = statistics.probability_of_improvement_interval(ours, theirs, draws=300)
+    covered += found.low <= truth <= found.high
+  assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_one_seed_gives_no_interval():
+  one = np.array([[0.2], [0.4]])
+  mean = statistics.interquartile_mean_interval(one)
+  better = statistics.probability_of_improvement_interval(one, one + 0.1)
+  assert (mean.value, better.value) == (pytest.approx(0.3), 1.0)
+  assert np.isnan([mean.low, mean.high, better.low, better.high]).all()
 
 
 def test_a_performance_profile_is_the_share_of_runs_at_or_below():
