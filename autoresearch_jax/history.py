@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Self
 
 import msgspec
@@ -185,11 +185,7 @@ class History:
 
   def program(self, trial: int) -> int:
     """The first trial with this one's program: itself, unless it repeats another."""
-    proposal = self.proposals[trial]
-    while proposal.operation in REPEATS and proposal.parents:
-      trial = proposal.parents[0]
-      proposal = self.proposals[trial]
-    return trial
+    return repeated(trial, self.proposals, REPEATS)
 
   def known(self, fidelity: float) -> dict[str, int]:
     """Fingerprint -> the first trial that had it, of those trained for the same budget.
@@ -260,14 +256,50 @@ def generator(seed: int, turn: int) -> np.random.Generator:
 
 
 def next_proposal(
-  strategy: Strategy, acceptance: Acceptance, states: States, rng: np.random.Generator
+  strategy: Strategy,
+  acceptance: Acceptance,
+  states: States,
+  rng: np.random.Generator,
+  proposals: Mapping[int, Proposal],
 ) -> tuple[Proposal, States]:
-  """What is tried next: a replication that acceptance waits for, else the strategy's wish."""
+  """What is tried next: a replication that acceptance waits for, else the strategy's wish.
+
+  proposals: those of all trials so far; what repeats a replicate is made to repeat its original.
+  """
   wanted, judging = acceptance.ask(states.acceptance)
   if wanted is not None:
-    return wanted, states.asked(states.strategy, judging)
+    return _of_original(wanted, proposals), states.asked(states.strategy, judging)
   proposal, searching = strategy.ask(states.strategy, rng)
-  return proposal, states.asked(searching, judging)
+  return _of_original(proposal, proposals), states.asked(searching, judging)
+
+
+def _of_original(proposal: Proposal, proposals: Mapping[int, Proposal]) -> Proposal:
+  """A repeat of a replicate as one of the trial that was replicated, to which its runs belong.
+
+  Ledger, archives and acceptance rules all look at the first parent alone. A promotion stays what
+  it is: it has a score of its own, at another budget than the trial it promotes.
+  """
+  if proposal.operation not in REPEATS or not proposal.parents:
+    return proposal
+  first, *others = proposal.parents
+  original = repeated(first, proposals, (Operation.REPLICATE,))
+  if original == first:
+    return proposal
+  return dataclasses.replace(proposal, parents=(original, *others))
+
+
+def repeated(
+  trial: int, proposals: Mapping[int, Proposal], operations: Collection[Operation]
+) -> int:
+  """The trial at the end of the first parents, followed as long as trials are of `operations`.
+
+  An id that is in no proposal, which a strategy may invent, ends the way.
+  """
+  while (proposal := proposals.get(trial)) and proposal.operation in operations:
+    if not proposal.parents:
+      break
+    trial = proposal.parents[0]
+  return trial
 
 
 def judge(
@@ -321,7 +353,7 @@ def replay(
         states = States.first(objective, strategy, acceptance)
       case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
         rng = generator(history.config.seed, history.turn)
-        asked, states = next_proposal(strategy, acceptance, states, rng)
+        asked, states = next_proposal(strategy, acceptance, states, rng, history.proposals)
         _require_same(record, 'strategy', proposal, asked)
       case Declined(trial=trial) if trial != BASELINE:
         states = states.declined()

@@ -149,7 +149,7 @@ class Research:
       self._append(Proposed(trial, Proposal(Operation.DRAFT, seeds=seeds)))
     else:
       proposal, states = next_proposal(
-        self.strategy, self.acceptance, self.states, self._generator()
+        self.strategy, self.acceptance, self.states, self._generator(), self.history.proposals
       )
       self._append(Proposed(trial, proposal))
       self.states = states

@@ -13,8 +13,9 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
-from autoresearch_jax.history import REPEATS, History, generator, replay, rows
+from autoresearch_jax.history import REPEATS, History, generator, repeated, replay, rows
 from autoresearch_jax.ledger import Declined, Ledger, LedgerError, Proposed
+from autoresearch_jax.search.archive import Archive
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.testing.acceptance import Stream
 
@@ -165,3 +166,38 @@ def test_the_pause_before_a_resume_is_no_wall_time(tmp_path):
   assert first.wall_seconds == 0
   second = run(tmp_path, 3, clock=ticking(9000.0)).history
   assert 0 < second.wall_seconds < 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Again(Wandering):
+  """Repeats the last trial it was told of, whatever that was."""
+
+  operation: types.Operation
+
+  def ask(self, state, rng):
+    drawn = rng.random()
+    proposal = types.Proposal(self.operation, (state['told'][-1],), seeds=(len(state['told']),))
+    return proposal, {**state, 'asked': state['asked'] + 1, 'drawn': drawn}
+
+
+def test_a_replicate_of_a_replicate_belongs_to_the_original(tmp_path):
+  strategy = Again(types.Operation.REPLICATE)
+  live = run(tmp_path, 5, strategy=strategy)
+  assert [live.history.proposals[trial].parents for trial in range(1, 5)] == [(0,)] * 4
+  history, states = replayed(tmp_path, strategy)
+  assert history.proposals == live.history.proposals
+  assert states == live.states
+  archive = Archive()
+  for trial in history.trials.values():
+    archive = archive.added(trial, -trial.metric('val_loss'))
+  assert archive.ids.array.tolist() == [0]
+  assert archive.runs.array.tolist() == [8]
+
+
+def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path):
+  live = run(tmp_path, 4, strategy=Again(types.Operation.PROMOTE))
+  assert [live.history.proposals[trial].parents for trial in range(1, 4)] == [(0,), (1,), (2,)]
+  proposals = dict(live.history.proposals)
+  proposals[4] = types.Proposal(types.Operation.REPLICATE, (3,))
+  assert repeated(4, proposals, (types.Operation.REPLICATE,)) == 3
+  assert live.history.program(3) == 0

@@ -101,7 +101,7 @@ class _Run:
     self.turn = self.calls = self.declined_in_a_row = 0
     self.clock = self.committed = 0.0
     self.full = False
-    self.proposals: list[Proposal] = []
+    self.proposals: dict[int, Proposal] = {}
     self.edits: list[Edit] = []
     self.trials: dict[int, Trial] = {}
     self.tried: set[str] = set()
@@ -163,7 +163,11 @@ class _Run:
     if not self.edits:
       return Proposal(Operation.DRAFT, seeds=tuple(range(self.acceptance.baseline_seeds)))
     proposal, self.states = next_proposal(
-      self.strategy, self.acceptance, self.states, generator(self.seed, self.turn)
+      self.strategy,
+      self.acceptance,
+      self.states,
+      generator(self.seed, self.turn),
+      self.proposals,
     )
     return proposal
 
@@ -197,7 +201,7 @@ class _Run:
     trial = len(self.edits)
     repeats = proposal.operation in REPEATS or trial == BASELINE
     digest = edit.program.digest
-    self.proposals.append(proposal)
+    self.proposals[trial] = proposal
     self.edits.append(edit)
     self.tried.add(digest)
     known = {} if repeats else self.known[proposal.fidelity]
