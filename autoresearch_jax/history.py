@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any, Self
 
 import msgspec
@@ -97,7 +97,8 @@ class History:
     self.results: dict[int, Result] = {}
     self.trials: dict[int, Trial] = {}
     self.kept: list[int] = []
-    self.digests: set[str] = set()
+    self._kept_programs: dict[int, None] = {}
+    self._digests: dict[str, None] = {}
     self.wall_seconds = 0.0
     self.last_time = 0.0
 
@@ -140,13 +141,14 @@ class History:
     self.proposals[event.trial] = self.open.proposal
     self.open, self.declined_in_a_row = None, 0
     self.edits[event.trial], self.edited_at[event.trial] = event.edit, when
-    self.digests.add(event.edit.program.digest)
+    self._digests[event.edit.program.digest] = None
 
   def _take_verdict(self, event: Decided) -> None:
     trial = self.finished(event.trial)
     self.trials[event.trial] = dataclasses.replace(trial, verdict=event.verdict)
     if event.verdict.decision == Decision.KEEP:
       self.kept.append(event.trial)
+      self._kept_programs[self.program(event.trial)] = None
 
   @functools.cached_property
   def config(self) -> Config:
@@ -164,6 +166,16 @@ class History:
   @property
   def incumbent(self) -> Trial | None:
     return self.trials[self.kept[-1]] if self.kept else None
+
+  @property
+  def kept_programs(self) -> Set[int]:
+    """First trials of the programs that were kept, as a view."""
+    return self._kept_programs.keys()
+
+  @property
+  def digests(self) -> Set[str]:
+    """Of all programs, as a view: a copy would cost each trial the more, the more there were."""
+    return self._digests.keys()
 
   @property
   def running(self) -> list[int]:
@@ -322,6 +334,14 @@ def judge(
   broken = Result(trial.id, status, failure.reason)
   _, state = acceptance.decide(state, dataclasses.replace(trial, result=broken), incumbent)
   return failure, state
+
+
+def undecided(
+  acceptance: Acceptance, state: Any, trials: Mapping[int, Trial], shown: Iterable[int]
+) -> frozenset[int]:
+  """Those of the trials that are shown to a proposer whose discard replications may yet change."""
+  found = (trials[number] for number in shown if number in trials)
+  return frozenset(trial.id for trial in found if acceptance.undecided(state, trial))
 
 
 def _failure(trial: Trial, objective: Objective) -> Verdict | None:

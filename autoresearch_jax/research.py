@@ -21,6 +21,7 @@ from autoresearch_jax.history import (
   generator,
   judge,
   next_proposal,
+  undecided,
 )
 from autoresearch_jax.ledger import (
   Decided,
@@ -181,7 +182,7 @@ class Research:
       text = f'{proposal.operation} trial {first}: {self.history.edits[first].description}'
       return Edit(parents[0], text, Hypothesis('The same program again, to know it better.'))
     edit = proposal.edit or self.proposer.propose(
-      proposal, self._context(parents), self._generator()
+      proposal, self._context(proposal, parents), self._generator()
     )
     _require_editable(edit, parents[0], self.history.config.editable)
     return edit
@@ -193,14 +194,19 @@ class Research:
     programs = tuple(self.history.edits[trial].program for trial in proposal.parents)
     return programs or (self.history.edits[BASELINE].program,)
 
-  def _context(self, parents: tuple[Program, ...]) -> Context:
+  def _context(self, proposal: Proposal, parents: tuple[Program, ...]) -> Context:
+    history = self.history
     return Context(
       parents=parents,
-      history=types.MappingProxyType(self.history.trials),
-      editable=self.history.config.editable,
-      objective=self.history.objective,
+      history=types.MappingProxyType(history.trials),
+      editable=history.config.editable,
+      objective=history.objective,
       spec=self.spec,
-      tried=frozenset(self.history.digests),
+      tried=history.digests,
+      kept=history.kept_programs,
+      undecided=undecided(
+        self.acceptance, self.states.acceptance, history.trials, proposal.context
+      ),
     )
 
   def _decline(self, event: Declined) -> None:

@@ -310,7 +310,7 @@ def test_a_proposer_sees_parents_history_and_what_was_tried(tmp_path):
 
   class Looking(Nudge):
     def propose(self, proposal, context, rng):
-      seen.append(context)
+      seen.append(dataclasses.replace(context, tried=set(context.tried)))
       return super().propose(proposal, context, rng)
 
   live = run(tmp_path, 6, proposer=Looking())
@@ -320,6 +320,30 @@ def test_a_proposer_sees_parents_history_and_what_was_tried(tmp_path):
   assert last.tried == {live.history.edits[trial].program.digest for trial in range(5)}
   with pytest.raises(TypeError):
     last.history[99] = None
+
+
+def test_a_proposer_sees_what_was_kept_in_the_end_and_what_is_still_open(tmp_path):
+  seen = []
+
+  class Looking(Nudge):
+    def propose(self, proposal, context, rng):
+      verdicts = {number: trial.verdict for number, trial in context.history.items()}
+      seen.append((proposal, set(context.kept), context.undecided, verdicts))
+      return super().propose(proposal, context, rng)
+
+  executor = Arithmetic(slots=3)
+  history = run(
+    tmp_path, 60, proposer=Looking(), acceptance=Sequential(), executor=executor
+  ).history
+  for proposal, kept, undecided, verdicts in seen:
+    known = [n for n, verdict in verdicts.items() if verdict.decision == types.Decision.KEEP]
+    assert kept == {history.program(number) for number in known}
+    assert undecided <= {*proposal.context} - kept
+    assert all('looks better' in verdicts[n].reason for n in undecided if n in history.proposals
+               and history.proposals[n].operation not in REPEATS)  # fmt: skip
+  assert any(undecided for _, _, undecided, _ in seen)
+  replicated = {history.program(number) for number in history.kept} - {*history.kept}
+  assert replicated and replicated <= seen[-1][1]
 
 
 def test_known_programs_are_those_tried_at_the_same_budget(tmp_path):

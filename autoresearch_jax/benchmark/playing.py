@@ -15,10 +15,19 @@ import types
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.benchmark.curves import Curve
-from autoresearch_jax.history import BASELINE, States, generator, judge, next_proposal
+from autoresearch_jax.history import (
+  BASELINE,
+  REPEATS,
+  States,
+  generator,
+  judge,
+  next_proposal,
+  repeated,
+  undecided,
+)
 from autoresearch_jax.problems.simulated import Instance
 from autoresearch_jax.proposers import Context, NothingToPropose
-from autoresearch_jax.research import PATIENCE, REPEATS
+from autoresearch_jax.research import PATIENCE
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
   Budget,
@@ -104,7 +113,8 @@ class _Run:
     self.proposals: dict[int, Proposal] = {}
     self.edits: list[Edit] = []
     self.trials: dict[int, Trial] = {}
-    self.tried: set[str] = set()
+    self.tried: dict[str, None] = {}
+    self.kept: dict[int, None] = {}
     self.known: dict[float, dict[str, int]] = collections.defaultdict(dict)
     self.flying: list[tuple[float, int, Result]] = []  # a heap: (when it ends, trial, result)
     self.incumbent: Trial | None = None
@@ -187,7 +197,9 @@ class _Run:
       editable=(self.start.entry,),
       objective=self.objective,
       spec=self.spec,
-      tried=frozenset(self.tried),
+      tried=self.tried.keys(),
+      kept=self.kept.keys(),
+      undecided=undecided(self.acceptance, self.states.acceptance, self.trials, proposal.context),
     )
     return self.instance.propose(proposal, context, generator(self.seed, self.turn))
 
@@ -203,7 +215,7 @@ class _Run:
     digest = edit.program.digest
     self.proposals[trial] = proposal
     self.edits.append(edit)
-    self.tried.add(digest)
+    self.tried[digest] = None
     known = {} if repeats else self.known[proposal.fidelity]
     if digest in known:
       result = _duplicate(trial, digest, known[digest])
@@ -228,6 +240,7 @@ class _Run:
       self.known[proposal.fidelity].setdefault(finished.edit.program.digest, trial)
     if verdict.decision is Decision.KEEP:
       self.incumbent = finished
+      self.kept[repeated(trial, self.proposals, REPEATS)] = None
     elif trial == BASELINE:
       raise PlayingError(f'The baseline failed, so nothing can be compared: {verdict.reason}')
     told = self.strategy.tell(self.states.strategy, finished)
