@@ -17,6 +17,7 @@ import numpy as np
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.config import Config
+from autoresearch_jax.failures import ADVICE, RULE, STRATEGY, PartError, blaming
 from autoresearch_jax.ledger import (
   Decided,
   Declined,
@@ -41,6 +42,8 @@ from autoresearch_jax.types import (
   Trial,
   Verdict,
   from_builtins,
+  from_json,
+  to_json,
 )
 
 BASELINE = 0  # the trial id of the unmodified program
@@ -61,7 +64,10 @@ class States:
 
   @classmethod
   def first(cls, objective: Objective, strategy: Strategy, acceptance: Acceptance) -> Self:
-    return cls(strategy.init(objective), acceptance.init(objective))
+    with blaming(STRATEGY, strategy, 'at its start'):
+      searching = strategy.init(objective)
+    with blaming(RULE, acceptance, 'at its start'):
+      return cls(searching, acceptance.init(objective))
 
   def asked(self, strategy: Any, acceptance: Any) -> Self:
     return dataclasses.replace(
@@ -277,12 +283,21 @@ def next_proposal(
   """What is tried next: a replication that acceptance waits for, else the strategy's wish.
 
   proposals: those of all trials so far; what repeats a replicate is made to repeat its original.
+  Raises PartError.
   """
-  wanted, judging = acceptance.ask(states.acceptance)
-  if wanted is not None:
-    return _of_original(wanted, proposals), states.asked(states.strategy, judging)
-  proposal, searching = strategy.ask(states.strategy, rng)
-  return _of_original(proposal, proposals), states.asked(searching, judging)
+  when = f'when it was asked for trial {len(proposals)}'
+  with blaming(RULE, acceptance, when):
+    wanted, judging = acceptance.ask(states.acceptance)
+    if wanted is not None:
+      return _of_original(_sound(wanted), proposals), states.asked(states.strategy, judging)
+  with blaming(STRATEGY, strategy, when):
+    proposal, searching = strategy.ask(states.strategy, rng)
+    return _of_original(_sound(proposal), proposals), states.asked(searching, judging)
+
+
+def _sound(proposal: Proposal) -> Proposal:
+  """The proposal as the ledger will give it back. Raises ValueError, TypeError."""
+  return from_json(to_json(proposal), Proposal)
 
 
 def _of_original(proposal: Proposal, proposals: Mapping[int, Proposal]) -> Proposal:
@@ -321,27 +336,36 @@ def judge(
 
   The rule decides about trials that have a metric and trained for the whole budget: what trained
   for less does not compare with the incumbent. It sees failures too, since they may be
-  replications that it waits for, but their verdicts are not its own.
+  replications that it waits for, but their verdicts are not its own. Raises PartError.
   """
   failure = _failure(trial, objective)
   if trial.proposal.fidelity < 1:
     share = f'{trial.proposal.fidelity:.2%} of the budget'
     early = Verdict(Decision.DISCARD, f'Trained for {share}, so it is not kept yet.')
     return failure or early, state
-  if failure is None:
-    return acceptance.decide(state, trial, incumbent)
-  status = Status.CRASH if trial.result.status == Status.OK else trial.result.status
-  broken = Result(trial.id, status, failure.reason)
-  _, state = acceptance.decide(state, dataclasses.replace(trial, result=broken), incumbent)
-  return failure, state
+  if failure is not None:
+    status = Status.CRASH if trial.result.status == Status.OK else trial.result.status
+    broken = Result(trial.id, status, failure.reason)
+    trial = dataclasses.replace(trial, result=broken)
+  with blaming(RULE, acceptance, f'when it judged trial {trial.id}'):
+    verdict, state = acceptance.decide(state, trial, incumbent)
+    verdict = from_json(to_json(verdict), Verdict)
+  return failure or verdict, state
+
+
+def tell(strategy: Strategy, state: Any, trial: Trial) -> Any:
+  """The strategy's state after it was told of a decided trial. Raises PartError."""
+  with blaming(STRATEGY, strategy, f'when it was told of trial {trial.id}'):
+    return strategy.tell(state, trial)
 
 
 def undecided(
   acceptance: Acceptance, state: Any, trials: Mapping[int, Trial], shown: Iterable[int]
 ) -> frozenset[int]:
   """Those of the trials that are shown to a proposer whose discard replications may yet change."""
-  found = (trials[number] for number in shown if number in trials)
-  return frozenset(trial.id for trial in found if acceptance.undecided(state, trial))
+  found = [trials[number] for number in shown if number in trials]
+  with blaming(RULE, acceptance, 'when it was asked what is undecided'):
+    return frozenset(trial.id for trial in found if acceptance.undecided(state, trial))
 
 
 def _failure(trial: Trial, objective: Objective) -> Verdict | None:
@@ -363,30 +387,41 @@ def replay(
   """Folds all events. The states equal those of the process that wrote them, byte for byte.
 
   Raises LedgerError when strategy or acceptance answer otherwise than they did then: their code
-  or options are not the ones that wrote the ledger.
+  or options are not the ones that wrote the ledger. Raises PartError when one of them raises.
   """
   history, states = History(), States(None, None)
   for record in records:
-    match record.event:
-      case Started(config=config):
-        objective = from_builtins(config, Config).objective
-        states = States.first(objective, strategy, acceptance)
-      case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
-        rng = generator(history.config.seed, history.turn)
-        asked, states = next_proposal(strategy, acceptance, states, rng, history.proposals)
-        _require_same(record, 'strategy', proposal, asked)
-      case Declined(trial=trial) if trial != BASELINE:
-        states = states.declined()
-      case Decided(trial=trial, verdict=verdict):
-        finished = history.finished(trial)
-        made, judged = judge(
-          acceptance, states.acceptance, finished, history.objective, history.incumbent
-        )
-        _require_same(record, 'acceptance rule', verdict, made)
-        told = strategy.tell(states.strategy, dataclasses.replace(finished, verdict=verdict))
-        states = states.told(told, judged)
+    try:
+      states = _after(record, history, states, strategy, acceptance)
+    except PartError as error:
+      raise PartError(f'Event {record.index} cannot be replayed. {error} {ADVICE}') from error
     history.apply(record)
   return history, states
+
+
+def _after(
+  record: Record, history: History, states: States, strategy: Strategy, acceptance: Acceptance
+) -> States:
+  """The states after an event that comes next in `history`."""
+  match record.event:
+    case Started(config=config):
+      objective = from_builtins(config, Config).objective
+      states = States.first(objective, strategy, acceptance)
+    case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
+      rng = generator(history.config.seed, history.turn)
+      asked, states = next_proposal(strategy, acceptance, states, rng, history.proposals)
+      _require_same(record, STRATEGY, proposal, asked)
+    case Declined(trial=trial) if trial != BASELINE:
+      states = states.declined()
+    case Decided(trial=trial, verdict=verdict):
+      finished = history.finished(trial)
+      made, judged = judge(
+        acceptance, states.acceptance, finished, history.objective, history.incumbent
+      )
+      _require_same(record, RULE, verdict, made)
+      decided = dataclasses.replace(finished, verdict=verdict)
+      states = states.told(tell(strategy, states.strategy, decided), judged)
+  return states
 
 
 def _require_same(record: Record, who: str, recorded: Any, now: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
+from autoresearch_jax.failures import ADVICE, PartError
 from autoresearch_jax.history import (
   BASELINE,
   REPEATS,
@@ -21,6 +22,7 @@ from autoresearch_jax.history import (
   generator,
   judge,
   next_proposal,
+  tell,
   undecided,
 )
 from autoresearch_jax.ledger import (
@@ -78,11 +80,12 @@ class Research:
   view: View
   stop: Callable[[], str]
   unavailable: bool = dataclasses.field(default=False, init=False)  # the machine failed
+  broken: bool = dataclasses.field(default=False, init=False)  # strategy or acceptance failed
 
   def run(self) -> str:
     """Researches until there is a reason to stop; returns it, a sentence."""
-    self._take_up()
     try:
+      self._take_up()
       while not (reason := self._reason_to_stop()):
         self._fill_slots()
         for news in self.executor.wait(WAIT_SECONDS):
@@ -90,6 +93,8 @@ class Research:
         self.view.tick()
     except Unavailable as error:  # trials under way have no result, so they are run again
       reason, self.unavailable = str(error), True
+    except PartError as error:  # its states are folded again by the next start
+      reason, self.broken = f'{error} {ADVICE}', True
     self._append(Stopped(reason))
     return reason
 
@@ -164,6 +169,8 @@ class Research:
     except NothingToPropose as none:
       self._decline(Declined(trial, str(none)))
       return False
+    except PartError:
+      raise
     except Exception as error:  # a proposer is not ours: whatever it raises is put on record
       self._decline(Declined(trial, f'{type(error).__name__}: {error}', failed=True))
       return False
@@ -251,7 +258,7 @@ class Research:
       self.history.incumbent,
     )  # fmt: skip
     self._append(Decided(trial, verdict))
-    told = self.strategy.tell(self.states.strategy, self.history.trials[trial])
+    told = tell(self.strategy, self.states.strategy, self.history.trials[trial])
     self.states = self.states.told(told, judged)
     self.workspace.record_verdict(self.history, trial)
 

@@ -15,6 +15,7 @@ import types
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.benchmark.curves import Curve
+from autoresearch_jax.failures import PartError
 from autoresearch_jax.history import (
   BASELINE,
   REPEATS,
@@ -23,6 +24,7 @@ from autoresearch_jax.history import (
   judge,
   next_proposal,
   repeated,
+  tell,
   undecided,
 )
 from autoresearch_jax.problems.simulated import Instance
@@ -86,7 +88,10 @@ def play(
   seed: root of the strategy's and the proposer's randomness. Raises PlayingError.
   """
   run = _Run(strategy, acceptance, instance, seed, budget, slots)
-  run.play()
+  try:
+    run.play()
+  except PartError as error:
+    raise PlayingError(str(error)) from error
   return run.played()
 
 
@@ -243,7 +248,7 @@ class _Run:
       self.kept[repeated(trial, self.proposals, REPEATS)] = None
     elif trial == BASELINE:
       raise PlayingError(f'The baseline failed, so nothing can be compared: {verdict.reason}')
-    told = self.strategy.tell(self.states.strategy, finished)
+    told = tell(self.strategy, self.states.strategy, finished)
     self.states = self.states.told(told, judging)
     self.turn += 2  # the events Finished and Decided
     self.score.add(finished, self.calls)

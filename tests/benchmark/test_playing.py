@@ -155,6 +155,15 @@ def test_a_proposer_sees_what_it_would_see_in_the_real_loop(tmp_path, monkeypatc
   assert any(len(kept) > 1 for _, _, kept, _ in real.seen[:shared])
 
 
+def test_a_strategy_that_raises_is_a_sentence():
+  class Broken(Greedy):
+    def tell(self, state, trial):
+      raise KeyError('no such thing')
+
+  with pytest.raises(PlayingError, match=r'strategy Broken .* told of trial 0: KeyError'):
+    play(Broken(), Strict(), OneMax().instance(0), 0, 5)
+
+
 def _essence(trial):
   result = trial.result
   return (
