@@ -5,6 +5,7 @@ the states of strategy and acceptance. Both see events and nothing else, so the 
 always gives the same answer.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -47,6 +48,8 @@ from autoresearch_jax.types import (
 )
 
 BASELINE = 0  # the trial id of the unmodified program
+# A cancelled trial or a crash of the runner says nothing of its program, so it may come again.
+FORGIVEN = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
 REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's program again
 
 
@@ -89,7 +92,9 @@ class History:
 
   trials: decided ones, in the order of their verdicts. open: a proposal that waits for its
   program. turn: how many events were decisions; what random numbers are drawn from, so that a
-  stop and a start in between (session events) change none of them.
+  stop and a start in between (session events) change none of them. training_seconds: of all runs.
+
+  What the loop asks for at each trial is kept as the events come, never searched for in all trials.
   """
 
   def __init__(self) -> None:
@@ -105,6 +110,9 @@ class History:
     self.kept: list[int] = []
     self._kept_programs: dict[int, None] = {}
     self._digests: dict[str, None] = {}
+    self._running: dict[int, None] = {}
+    self._known: dict[float, dict[str, int]] = collections.defaultdict(dict)
+    self.training_seconds = 0.0
     self.wall_seconds = 0.0
     self.last_time = 0.0
 
@@ -132,7 +140,7 @@ class History:
       case Edited():
         self._take_edit(event, record.time)
       case Finished():
-        self.results[event.trial] = event.result
+        self._take_result(event.trial, event.result)
       case Decided():
         self._take_verdict(event)
 
@@ -148,6 +156,14 @@ class History:
     self.open, self.declined_in_a_row = None, 0
     self.edits[event.trial], self.edited_at[event.trial] = event.edit, when
     self._digests[event.edit.program.digest] = None
+    self._running[event.trial] = None
+
+  def _take_result(self, trial: int, result: Result) -> None:
+    self.results[trial] = result
+    self._running.pop(trial, None)
+    self.training_seconds += sum(m.cost.training_seconds for m in result.measurements)
+    if result.fingerprint and result.status not in FORGIVEN:
+      self._known[self.proposals[trial].fidelity].setdefault(result.fingerprint, trial)
 
   def _take_verdict(self, event: Decided) -> None:
     trial = self.finished(event.trial)
@@ -186,7 +202,7 @@ class History:
   @property
   def running(self) -> list[int]:
     """Trials that have a program and no result yet."""
-    return [trial for trial in self.edits if trial not in self.results]
+    return list(self._running)
 
   @property
   def undecided(self) -> list[int]:
@@ -208,15 +224,9 @@ class History:
   def known(self, fidelity: float) -> dict[str, int]:
     """Fingerprint -> the first trial that had it, of those trained for the same budget.
 
-    A cancelled trial or a crash of the runner says nothing of its program, so it may come again.
+    A copy: executors look at it from other threads, and must not see what comes later.
     """
-    forgiven = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
-    known: dict[str, int] = {}
-    for trial, result in self.results.items():
-      same = self.proposals[trial].fidelity == fidelity
-      if result.fingerprint and same and result.status not in forgiven:
-        known.setdefault(result.fingerprint, trial)
-    return known
+    return dict(self._known.get(fidelity, ()))
 
   def noise(self) -> float | None:
     """Standard deviation of the metric over the baseline's seeds; None with fewer than two."""
@@ -224,11 +234,6 @@ class History:
     values = [m.metrics.get(self.objective.metric) for m in result.measurements] if result else []
     values = [value for value in values if value is not None]
     return statistics.stdev(values) if len(values) > 1 else None
-
-  @property
-  def training_seconds(self) -> float:
-    runs = (m for result in self.results.values() for m in result.measurements)
-    return sum(m.cost.training_seconds for m in runs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,10 +253,11 @@ def rows(history: History) -> list[Row]:
   What has no number is a `crash`, whose zeros nobody takes for a score: also a cancelled trial,
   and the duplicate of one without a number. A duplicate has the numbers of the trial it repeats.
   """
-  return [_row(history, trial) for trial in history.trials.values()]
+  return [row(history, trial) for trial in history.trials.values()]
 
 
-def _row(history: History, trial: Trial) -> Row:
+def row(history: History, trial: Trial) -> Row:
+  """A decided trial's row, which is final unless it is a duplicate of one without a verdict."""
   assert trial.verdict is not None
   decision, status, source = trial.verdict.decision, trial.result.status, trial
   description = trial.edit.description

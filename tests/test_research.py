@@ -80,7 +80,8 @@ class Dying:
 def run_until_killed(monkeypatch, directory, dying, slots, acceptance):
   with monkeypatch.context() as patch:
     patch.setattr(Ledger, 'append', _method(dying, Ledger.append))
-    for name in ('record_trial', 'record_verdict', 'write_results', '_set_head', '_show_incumbent'):
+    for name in ('record_trial', 'record_verdict', 'write_results', 'append_row', '_append',
+                 '_set_head', '_show_incumbent'):  # fmt: skip
       patch.setattr(Workspace, name, _method(dying, getattr(Workspace, name)))
     patch.setattr(Arithmetic, 'submit', _method(dying, Arithmetic.submit))
     run(directory, TRIALS, executor=Arithmetic(slots=slots), acceptance=acceptance)

@@ -18,6 +18,7 @@ from autoresearch_jax.benchmark.curves import Curve
 from autoresearch_jax.failures import PartError
 from autoresearch_jax.history import (
   BASELINE,
+  FORGIVEN,
   REPEATS,
   States,
   generator,
@@ -48,7 +49,6 @@ from autoresearch_jax.types import (
 
 # The budget of a simulated trial is its fidelity: one step is the whole of it.
 SIMULATED = Spec('construction', 'cpu', 1, Budget(1.0, 'steps'))
-FORGIVEN = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)  # as in History.known
 ROUNDING = 1e-9  # rungs such as 1/3 do not add up to whole runs exactly
 
 
