@@ -5,11 +5,12 @@ the states of strategy and acceptance. Both see events and nothing else, so the 
 always gives the same answer.
 """
 
+import collections
 import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any, Self
 
 import msgspec
@@ -17,6 +18,7 @@ import numpy as np
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.config import Config
+from autoresearch_jax.failures import ADVICE, RULE, STRATEGY, PartError, blaming
 from autoresearch_jax.ledger import (
   Decided,
   Declined,
@@ -35,15 +37,20 @@ from autoresearch_jax.types import (
   Decision,
   Edit,
   Objective,
+  Operation,
   Proposal,
   Result,
   Status,
   Trial,
   Verdict,
   from_builtins,
+  from_json,
+  to_json,
 )
 
 BASELINE = 0  # the trial id of the unmodified program
+# A cancelled trial or a crash of the runner says nothing of its program, so it may come again.
+FORGIVEN = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +67,10 @@ class States:
 
   @classmethod
   def first(cls, objective: Objective, strategy: Strategy, acceptance: Acceptance) -> Self:
-    return cls(strategy.init(objective), acceptance.init(objective))
+    with blaming(STRATEGY, strategy, 'at its start'):
+      searching = strategy.init(objective)
+    with blaming(RULE, acceptance, 'at its start'):
+      return cls(searching, acceptance.init(objective))
 
   def asked(self, strategy: Any, acceptance: Any) -> Self:
     return dataclasses.replace(
@@ -82,7 +92,9 @@ class History:
 
   trials: decided ones, in the order of their verdicts. open: a proposal that waits for its
   program. turn: how many events were decisions; what random numbers are drawn from, so that a
-  stop and a start in between (session events) change none of them.
+  stop and a start in between (session events) change none of them. training_seconds: of all runs.
+
+  What the loop asks for at each trial is kept as the events come, never searched for in all trials.
   """
 
   def __init__(self) -> None:
@@ -96,7 +108,11 @@ class History:
     self.results: dict[int, Result] = {}
     self.trials: dict[int, Trial] = {}
     self.kept: list[int] = []
-    self.digests: set[str] = set()
+    self._kept_programs: dict[int, None] = {}
+    self._digests: dict[str, None] = {}
+    self._running: dict[int, None] = {}
+    self._known: dict[float, dict[str, int]] = collections.defaultdict(dict)
+    self.training_seconds = 0.0
     self.wall_seconds = 0.0
     self.last_time = 0.0
 
@@ -124,7 +140,7 @@ class History:
       case Edited():
         self._take_edit(event, record.time)
       case Finished():
-        self.results[event.trial] = event.result
+        self._take_result(event.trial, event.result)
       case Decided():
         self._take_verdict(event)
 
@@ -139,13 +155,22 @@ class History:
     self.proposals[event.trial] = self.open.proposal
     self.open, self.declined_in_a_row = None, 0
     self.edits[event.trial], self.edited_at[event.trial] = event.edit, when
-    self.digests.add(event.edit.program.digest)
+    self._digests[event.edit.program.digest] = None
+    self._running[event.trial] = None
+
+  def _take_result(self, trial: int, result: Result) -> None:
+    self.results[trial] = result
+    self._running.pop(trial, None)
+    self.training_seconds += sum(m.cost.training_seconds for m in result.measurements)
+    if result.fingerprint and result.status not in FORGIVEN:
+      self._known[self.proposals[trial].fidelity].setdefault(result.fingerprint, trial)
 
   def _take_verdict(self, event: Decided) -> None:
     trial = self.finished(event.trial)
     self.trials[event.trial] = dataclasses.replace(trial, verdict=event.verdict)
     if event.verdict.decision == Decision.KEEP:
       self.kept.append(event.trial)
+      self._kept_programs[self.program(event.trial)] = None
 
   @functools.cached_property
   def config(self) -> Config:
@@ -165,9 +190,19 @@ class History:
     return self.trials[self.kept[-1]] if self.kept else None
 
   @property
+  def kept_programs(self) -> Set[int]:
+    """First trials of the programs that were kept, as a view."""
+    return self._kept_programs.keys()
+
+  @property
+  def digests(self) -> Set[str]:
+    """Of all programs, as a view: a copy would cost each trial the more, the more there were."""
+    return self._digests.keys()
+
+  @property
   def running(self) -> list[int]:
     """Trials that have a program and no result yet."""
-    return [trial for trial in self.edits if trial not in self.results]
+    return list(self._running)
 
   @property
   def undecided(self) -> list[int]:
@@ -184,24 +219,14 @@ class History:
 
   def program(self, trial: int) -> int:
     """The first trial with this one's program: itself, unless it repeats another."""
-    proposal = self.proposals[trial]
-    while proposal.operation in REPEATS and proposal.parents:
-      trial = proposal.parents[0]
-      proposal = self.proposals[trial]
-    return trial
+    return repeated(trial, self.proposals, REPEATS)
 
   def known(self, fidelity: float) -> dict[str, int]:
     """Fingerprint -> the first trial that had it, of those trained for the same budget.
 
-    A cancelled trial or a crash of the runner says nothing of its program, so it may come again.
+    A copy: executors look at it from other threads, and must not see what comes later.
     """
-    forgiven = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
-    known: dict[str, int] = {}
-    for trial, result in self.results.items():
-      same = self.proposals[trial].fidelity == fidelity
-      if result.fingerprint and same and result.status not in forgiven:
-        known.setdefault(result.fingerprint, trial)
-    return known
+    return dict(self._known.get(fidelity, ()))
 
   def noise(self) -> float | None:
     """Standard deviation of the metric over the baseline's seeds; None with fewer than two."""
@@ -209,11 +234,6 @@ class History:
     values = [m.metrics.get(self.objective.metric) for m in result.measurements] if result else []
     values = [value for value in values if value is not None]
     return statistics.stdev(values) if len(values) > 1 else None
-
-  @property
-  def training_seconds(self) -> float:
-    runs = (m for result in self.results.values() for m in result.measurements)
-    return sum(m.cost.training_seconds for m in runs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,10 +253,11 @@ def rows(history: History) -> list[Row]:
   What has no number is a `crash`, whose zeros nobody takes for a score: also a cancelled trial,
   and the duplicate of one without a number. A duplicate has the numbers of the trial it repeats.
   """
-  return [_row(history, trial) for trial in history.trials.values()]
+  return [row(history, trial) for trial in history.trials.values()]
 
 
-def _row(history: History, trial: Trial) -> Row:
+def row(history: History, trial: Trial) -> Row:
+  """A decided trial's row, which is final unless it is a duplicate of one without a verdict."""
   assert trial.verdict is not None
   decision, status, source = trial.verdict.decision, trial.result.status, trial
   description = trial.edit.description
@@ -259,17 +280,30 @@ def generator(seed: int, turn: int) -> np.random.Generator:
 
 
 def next_proposal(
-  strategy: Strategy, acceptance: Acceptance, states: States, rng: np.random.Generator
+  strategy: Strategy,
+  acceptance: Acceptance,
+  states: States,
+  rng: np.random.Generator,
+  proposals: Mapping[int, Proposal],
 ) -> tuple[Proposal, States]:
   """What is tried next: a replication that acceptance waits for, else the strategy's wish.
 
-  Raises ValueError for a proposal that no loop can run; see `require_runnable`.
+  proposals: those of all trials so far; what repeats a replicate is made to repeat its original.
+  Raises PartError, also for a proposal that no loop can run; see `require_runnable`.
   """
-  wanted, judging = acceptance.ask(states.acceptance)
-  if wanted is not None:
-    return require_runnable(wanted), states.asked(states.strategy, judging)
-  proposal, searching = strategy.ask(states.strategy, rng)
-  return require_runnable(proposal), states.asked(searching, judging)
+  when = f'when it was asked for trial {len(proposals)}'
+  with blaming(RULE, acceptance, when):
+    wanted, judging = acceptance.ask(states.acceptance)
+    if wanted is not None:
+      return _of_original(_sound(wanted), proposals), states.asked(states.strategy, judging)
+  with blaming(STRATEGY, strategy, when):
+    proposal, searching = strategy.ask(states.strategy, rng)
+    return _of_original(_sound(proposal), proposals), states.asked(searching, judging)
+
+
+def _sound(proposal: Proposal) -> Proposal:
+  """The proposal as the ledger will give it back. Raises ValueError, TypeError."""
+  return from_json(to_json(require_runnable(proposal)), Proposal)
 
 
 def require_runnable(proposal: Proposal) -> Proposal:
@@ -286,6 +320,35 @@ def require_runnable(proposal: Proposal) -> Proposal:
   return proposal
 
 
+def _of_original(proposal: Proposal, proposals: Mapping[int, Proposal]) -> Proposal:
+  """A repeat of a replicate as one of the trial that was replicated, to which its runs belong.
+
+  Ledger, archives and acceptance rules all look at the first parent alone. A promotion stays what
+  it is: it has a score of its own, at another budget than the trial it promotes.
+  """
+  if proposal.operation not in REPEATS or not proposal.parents:
+    return proposal
+  first, *others = proposal.parents
+  original = repeated(first, proposals, (Operation.REPLICATE,))
+  if original == first:
+    return proposal
+  return dataclasses.replace(proposal, parents=(original, *others))
+
+
+def repeated(
+  trial: int, proposals: Mapping[int, Proposal], operations: Collection[Operation]
+) -> int:
+  """The trial at the end of the first parents, followed as long as trials are of `operations`.
+
+  An id that is in no proposal, which a strategy may invent, ends the way.
+  """
+  while (proposal := proposals.get(trial)) and proposal.operation in operations:
+    if not proposal.parents:
+      break
+    trial = proposal.parents[0]
+  return trial
+
+
 def judge(
   acceptance: Acceptance, state: Any, trial: Trial, objective: Objective, incumbent: Trial | None
 ) -> tuple[Verdict, Any]:
@@ -293,19 +356,36 @@ def judge(
 
   The rule decides about trials that have a metric and trained for the whole budget: what trained
   for less does not compare with the incumbent. It sees failures too, since they may be
-  replications that it waits for, but their verdicts are not its own.
+  replications that it waits for, but their verdicts are not its own. Raises PartError.
   """
   failure = _failure(trial, objective)
   if trial.proposal.fidelity < 1:
     share = f'{trial.proposal.fidelity:.2%} of the budget'
     early = Verdict(Decision.DISCARD, f'Trained for {share}, so it is not kept yet.')
     return failure or early, state
-  if failure is None:
-    return acceptance.decide(state, trial, incumbent)
-  status = Status.CRASH if trial.result.status == Status.OK else trial.result.status
-  broken = Result(trial.id, status, failure.reason)
-  _, state = acceptance.decide(state, dataclasses.replace(trial, result=broken), incumbent)
-  return failure, state
+  if failure is not None:
+    status = Status.CRASH if trial.result.status == Status.OK else trial.result.status
+    broken = Result(trial.id, status, failure.reason)
+    trial = dataclasses.replace(trial, result=broken)
+  with blaming(RULE, acceptance, f'when it judged trial {trial.id}'):
+    verdict, state = acceptance.decide(state, trial, incumbent)
+    verdict = from_json(to_json(verdict), Verdict)
+  return failure or verdict, state
+
+
+def tell(strategy: Strategy, state: Any, trial: Trial) -> Any:
+  """The strategy's state after it was told of a decided trial. Raises PartError."""
+  with blaming(STRATEGY, strategy, f'when it was told of trial {trial.id}'):
+    return strategy.tell(state, trial)
+
+
+def undecided(
+  acceptance: Acceptance, state: Any, trials: Mapping[int, Trial], shown: Iterable[int]
+) -> frozenset[int]:
+  """Those of the trials that are shown to a proposer whose discard replications may yet change."""
+  found = [trials[number] for number in shown if number in trials]
+  with blaming(RULE, acceptance, 'when it was asked what is undecided'):
+    return frozenset(trial.id for trial in found if acceptance.undecided(state, trial))
 
 
 def _failure(trial: Trial, objective: Objective) -> Verdict | None:
@@ -327,30 +407,41 @@ def replay(
   """Folds all events. The states equal those of the process that wrote them, byte for byte.
 
   Raises LedgerError when strategy or acceptance answer otherwise than they did then: their code
-  or options are not the ones that wrote the ledger.
+  or options are not the ones that wrote the ledger. Raises PartError when one of them raises.
   """
   history, states = History(), States(None, None)
   for record in records:
-    match record.event:
-      case Started(config=config):
-        objective = from_builtins(config, Config).objective
-        states = States.first(objective, strategy, acceptance)
-      case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
-        rng = generator(history.config.seed, history.turn)
-        asked, states = next_proposal(strategy, acceptance, states, rng)
-        _require_same(record, 'strategy', proposal, asked)
-      case Declined(trial=trial) if trial != BASELINE:
-        states = states.declined()
-      case Decided(trial=trial, verdict=verdict):
-        finished = history.finished(trial)
-        made, judged = judge(
-          acceptance, states.acceptance, finished, history.objective, history.incumbent
-        )
-        _require_same(record, 'acceptance rule', verdict, made)
-        told = strategy.tell(states.strategy, dataclasses.replace(finished, verdict=verdict))
-        states = states.told(told, judged)
+    try:
+      states = _after(record, history, states, strategy, acceptance)
+    except PartError as error:
+      raise PartError(f'Event {record.index} cannot be replayed. {error} {ADVICE}') from error
     history.apply(record)
   return history, states
+
+
+def _after(
+  record: Record, history: History, states: States, strategy: Strategy, acceptance: Acceptance
+) -> States:
+  """The states after an event that comes next in `history`."""
+  match record.event:
+    case Started(config=config):
+      objective = from_builtins(config, Config).objective
+      states = States.first(objective, strategy, acceptance)
+    case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
+      rng = generator(history.config.seed, history.turn)
+      asked, states = next_proposal(strategy, acceptance, states, rng, history.proposals)
+      _require_same(record, STRATEGY, proposal, asked)
+    case Declined(trial=trial) if trial != BASELINE:
+      states = states.declined()
+    case Decided(trial=trial, verdict=verdict):
+      finished = history.finished(trial)
+      made, judged = judge(
+        acceptance, states.acceptance, finished, history.objective, history.incumbent
+      )
+      _require_same(record, RULE, verdict, made)
+      decided = dataclasses.replace(finished, verdict=verdict)
+      states = states.told(tell(strategy, states.strategy, decided), judged)
+  return states
 
 
 def _require_same(record: Record, who: str, recorded: Any, now: Any) -> None:

@@ -2,9 +2,9 @@
 
   python -m autoresearch_jax.main --config=configs/gpt_small.py [--workdir=DIR]
 
-The same command resumes. Exit codes: 0 done, 1 the baseline or the machine failed, 2 a sentence
-says what does not fit, 130 or 143 stopped by Ctrl-C or SIGTERM (in good order; a second one ends
-it at once).
+The same command resumes. Exit codes: 0 done, 1 the baseline, the machine, the strategy or the
+acceptance rule failed, 2 a sentence says what does not fit, 130 or 143 stopped by Ctrl-C or
+SIGTERM (in good order; a second one ends it at once).
 """
 
 import pathlib
@@ -16,6 +16,7 @@ from absl import flags
 
 from autoresearch_jax import assembly, command, wording
 from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.failures import PartError
 from autoresearch_jax.ledger import Ledger, LedgerError
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.report import live
@@ -30,7 +31,15 @@ _CONFIG = command.define_config('The run, e.g. configs/gpt_small.py:cpu.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run. [runs/NAME of the config]')
 
 FAILED, INTERRUPTED = 1, 130
-SENTENCES = (ConfigError, LedgerError, WorkspaceError, SandboxError, OSError, pygit2.GitError)
+SENTENCES = (
+  ConfigError,
+  LedgerError,
+  PartError,
+  WorkspaceError,
+  SandboxError,
+  OSError,
+  pygit2.GitError,
+)
 
 
 def research(config: Config, directory: pathlib.Path) -> int:
@@ -56,7 +65,8 @@ def research(config: Config, directory: pathlib.Path) -> int:
     finally:
       executor.close()
   _say(f'{reason}\n{report(directory)}\nLog: {workspace.results_path}')
-  return stop.exit_code or (FAILED if loop.failed or loop.unavailable else 0)
+  failed = loop.failed or loop.unavailable or loop.broken
+  return stop.exit_code or (FAILED if failed else 0)
 
 
 def _opening(config: Config, directory: pathlib.Path) -> list[tuple[str, str]]:

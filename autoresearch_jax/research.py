@@ -13,6 +13,7 @@ import numpy as np
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
+from autoresearch_jax.failures import ADVICE, PartError
 from autoresearch_jax.history import (
   BASELINE,
   History,
@@ -20,6 +21,8 @@ from autoresearch_jax.history import (
   generator,
   judge,
   next_proposal,
+  tell,
+  undecided,
 )
 from autoresearch_jax.ledger import (
   Decided,
@@ -77,11 +80,12 @@ class Research:
   view: View
   stop: Callable[[], str]
   unavailable: bool = dataclasses.field(default=False, init=False)  # the machine failed
+  broken: bool = dataclasses.field(default=False, init=False)  # strategy or acceptance failed
 
   def run(self) -> str:
     """Researches until there is a reason to stop; returns it, a sentence."""
-    self._take_up()
     try:
+      self._take_up()
       while not (reason := self._reason_to_stop()):
         self._fill_slots()
         for news in self.executor.wait(WAIT_SECONDS):
@@ -89,6 +93,8 @@ class Research:
         self.view.tick()
     except Unavailable as error:  # trials under way have no result, so they are run again
       reason, self.unavailable = str(error), True
+    except PartError as error:  # its states are folded again by the next start
+      reason, self.broken = f'{error} {ADVICE}', True
     self._append(Stopped(reason))
     return reason
 
@@ -149,7 +155,7 @@ class Research:
       self._append(Proposed(trial, Proposal(Operation.DRAFT, seeds=seeds)))
     else:
       proposal, states = next_proposal(
-        self.strategy, self.acceptance, self.states, self._generator()
+        self.strategy, self.acceptance, self.states, self._generator(), self.history.proposals
       )
       self._append(Proposed(trial, proposal))
       self.states = states
@@ -163,6 +169,8 @@ class Research:
     except NothingToPropose as none:
       self._decline(Declined(trial, str(none)))
       return False
+    except PartError:
+      raise
     except Exception as error:  # a proposer is not ours: whatever it raises is put on record
       self._decline(Declined(trial, f'{type(error).__name__}: {error}', failed=True))
       return False
@@ -181,7 +189,7 @@ class Research:
       text = f'{proposal.operation} trial {first}: {self.history.edits[first].description}'
       return Edit(parents[0], text, Hypothesis('The same program again, to know it better.'))
     edit = proposal.edit or self.proposer.propose(
-      proposal, self._context(parents), self._generator()
+      proposal, self._context(proposal, parents), self._generator()
     )
     _require_editable(edit, parents[0], self.history.config.editable)
     return edit
@@ -193,14 +201,19 @@ class Research:
     programs = tuple(self.history.edits[trial].program for trial in proposal.parents)
     return programs or (self.history.edits[BASELINE].program,)
 
-  def _context(self, parents: tuple[Program, ...]) -> Context:
+  def _context(self, proposal: Proposal, parents: tuple[Program, ...]) -> Context:
+    history = self.history
     return Context(
       parents=parents,
-      history=types.MappingProxyType(self.history.trials),
-      editable=self.history.config.editable,
-      objective=self.history.objective,
+      history=types.MappingProxyType(history.trials),
+      editable=history.config.editable,
+      objective=history.objective,
       spec=self.spec,
-      tried=frozenset(self.history.digests),
+      tried=history.digests,
+      kept=history.kept_programs,
+      undecided=undecided(
+        self.acceptance, self.states.acceptance, history.trials, proposal.context
+      ),
     )
 
   def _decline(self, event: Declined) -> None:
@@ -245,7 +258,7 @@ class Research:
       self.history.incumbent,
     )  # fmt: skip
     self._append(Decided(trial, verdict))
-    told = self.strategy.tell(self.states.strategy, self.history.trials[trial])
+    told = tell(self.strategy, self.states.strategy, self.history.trials[trial])
     self.states = self.states.told(told, judged)
     self.workspace.record_verdict(self.history, trial)
 

@@ -24,7 +24,7 @@ def begin(
   """Opens a session in the ledger and returns where the run stands.
 
   dataset: fingerprint of the data. Raises ConfigError when the ledger belongs to another config
-  or other data, LedgerError when it cannot be replayed.
+  or other data, LedgerError when it cannot be replayed, PartError when a part raises in replay.
   """
   history = History.of(ledger.records())
   event: Event = Started(to_builtins(config), tag_of(config.name), dataset, versions())

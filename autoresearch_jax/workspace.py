@@ -1,7 +1,7 @@
 """The run directory: lock, ledger, results.tsv, and a git repository that shows the research.
 
     ledger.db      every event; the truth all else is made from
-    results.tsv    the original's log
+    results.tsv    the original's log; a trial adds a line
     progress.png   the plot of `python -m autoresearch_jax.report`
     repo/          each trial a commit under refs/trials/<id>; the branch autoresearch/<tag> holds
                    only successes; the work tree shows the best program
@@ -21,7 +21,7 @@ from typing import Self
 
 import pygit2
 
-from autoresearch_jax.history import History, rows
+from autoresearch_jax.history import History, Row, row, rows
 from autoresearch_jax.types import Hypothesis, Program
 from autoresearch_jax.wording import one_line
 
@@ -44,6 +44,8 @@ class Workspace:
     self._lock: int | None = None
     self._repository: pygit2.Repository | None = None
     self._commits: dict[int, pygit2.Oid] = {}
+    self._written: tuple[int, int, int] | None = None  # what results.tsv was left as
+    self._awaited: set[int] = set()  # trials whose verdicts change a row that is written
 
   @classmethod
   def open(cls, directory: pathlib.Path) -> Self:
@@ -91,21 +93,59 @@ class Workspace:
     _point(self._git, f'refs/trials/{trial}', commit)
 
   def record_verdict(self, history: History, trial: int) -> None:
-    """Moves the branch when the trial was kept, and rewrites results.tsv."""
+    """Moves the branch when the trial was kept, and adds its row to results.tsv."""
     if history.kept and history.kept[-1] == trial:
       self._advance(history, self._head())
       self._show_incumbent()
-    self.write_results(history)
+    self.append_row(history, trial)
 
   def write_results(self, history: History) -> None:
     """results.tsv in the original's format, replaced in one step so no reader sees half of it."""
-    lines = [f'commit\t{history.objective.metric}\tmemory_gb\tstatus\tdescription']
-    lines += [
+    lines = [f'commit\t{history.objective.metric}\tmemory_gb\tstatus\tdescription\n']
+    lines += [self._line(found) for found in rows(history)]
+    self._written = None
+    _replace(self.results_path, ''.join(lines))
+    self._written = _stamp(self.results_path.stat())
+    firsts = (trial.result.duplicate_of for trial in history.trials.values())
+    self._awaited = {first for first in firsts if first is not None} - {*history.trials}
+
+  def append_row(self, history: History, trial: int) -> None:
+    """Adds the row of the trial decided last.
+
+    Everything is written anew where that changes an earlier row, and where the file is not as this
+    process left it. What a loss of power leaves of a line is mended by the next start.
+    """
+    first = history.trials[trial].result.duplicate_of
+    if trial in self._awaited or not self._append(self._line(row(history, history.trials[trial]))):
+      self.write_results(history)
+    elif first is not None and first not in history.trials:
+      self._awaited.add(first)
+
+  def _append(self, line: str) -> bool:
+    """Adds a line durably, in one write; False where the file must be written anew."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+      descriptor = os.open(self.results_path, flags)
+    except OSError:  # gone, made read-only, or no file any more
+      return False
+    try:
+      expected, self._written = self._written, None
+      if _stamp(os.fstat(descriptor)) != expected:
+        return False
+      data = line.encode()
+      if os.write(descriptor, data) != len(data):
+        return False
+      os.fsync(descriptor)
+      self._written = _stamp(os.fstat(descriptor))
+    finally:
+      os.close(descriptor)
+    return True
+
+  def _line(self, row: Row) -> str:
+    return (
       f'{self.short_hash(row.trial)}\t{row.value:.6f}\t{row.memory_gb:.1f}\t{row.status}\t'
-      f'{one_line(row.description)}'
-      for row in rows(history)
-    ]
-    _replace(self.results_path, '\n'.join(lines) + '\n')
+      f'{one_line(row.description)}\n'
+    )
 
   def short_hash(self, trial: int) -> str:
     return str(self._commits[trial])[:7]
@@ -271,6 +311,11 @@ def _replace(path: pathlib.Path, text: str) -> None:
     file.flush()
     os.fsync(file.fileno())
   new.replace(path)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+  """Tells a file apart from what others make of it."""
+  return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _free_name(path: pathlib.Path) -> pathlib.Path:

@@ -13,8 +13,18 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
-from autoresearch_jax.history import REPEATS, History, generator, replay, require_runnable, rows
+from autoresearch_jax.history import (
+  REPEATS,
+  History,
+  generator,
+  repeated,
+  replay,
+  require_runnable,
+  rows,
+)
 from autoresearch_jax.ledger import Declined, Ledger, LedgerError, Proposed
+from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.search.archive import Archive
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.testing.acceptance import Stream
 
@@ -177,3 +187,134 @@ def test_the_pause_before_a_resume_is_no_wall_time(tmp_path):
   assert first.wall_seconds == 0
   second = run(tmp_path, 3, clock=ticking(9000.0)).history
   assert 0 < second.wall_seconds < 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Again(Wandering):
+  """Repeats the last trial it was told of, whatever that was."""
+
+  operation: types.Operation
+
+  def ask(self, state, rng):
+    drawn = rng.random()
+    proposal = types.Proposal(self.operation, (state['told'][-1],), seeds=(len(state['told']),))
+    return proposal, {**state, 'asked': state['asked'] + 1, 'drawn': drawn}
+
+
+def test_a_replicate_of_a_replicate_belongs_to_the_original(tmp_path):
+  strategy = Again(types.Operation.REPLICATE)
+  live = run(tmp_path, 5, strategy=strategy)
+  assert [live.history.proposals[trial].parents for trial in range(1, 5)] == [(0,)] * 4
+  history, states = replayed(tmp_path, strategy)
+  assert history.proposals == live.history.proposals
+  assert states == live.states
+  archive = Archive()
+  for trial in history.trials.values():
+    archive = archive.added(trial, -trial.metric('val_loss'))
+  assert archive.ids.array.tolist() == [0]
+  assert archive.runs.array.tolist() == [8]
+
+
+def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path):
+  live = run(tmp_path, 4, strategy=Again(types.Operation.PROMOTE))
+  assert [live.history.proposals[trial].parents for trial in range(1, 4)] == [(0,), (1,), (2,)]
+  proposals = dict(live.history.proposals)
+  proposals[4] = types.Proposal(types.Operation.REPLICATE, (3,))
+  assert repeated(4, proposals, (types.Operation.REPLICATE,)) == 3
+  assert live.history.program(3) == 0
+
+
+class Halving(Greedy):
+  """Greedy whose every second trial gets half of the budget."""
+
+  def ask(self, state, rng):
+    proposal, state = super().ask(state, rng)
+    half = rng.random() < 0.5
+    return dataclasses.replace(proposal, fidelity=0.5 if half else 1.0), state
+
+
+@settings(max_examples=5, deadline=None)
+@given(slots=st.integers(1, 3), length=st.integers(1, 25))
+def test_what_is_kept_as_events_come_is_what_a_search_would_find(tmp_path_factory, slots, length):
+  directory = tmp_path_factory.mktemp('run')
+  run(directory, length, strategy=Halving(), executor=Arithmetic(slots=slots))
+  history = History()
+  with Ledger.read(directory / 'ledger.db') as ledger:
+    for record in ledger.records():
+      history.apply(record)
+      require_same_as_search(history)
+  assert 0.5 in {proposal.fidelity for proposal in history.proposals.values()} or length < 5
+
+
+def require_same_as_search(history):
+  unfinished = [trial for trial in history.edits if trial not in history.results]
+  assert history.running == unfinished
+  assert history.digests == {edit.program.digest for edit in history.edits.values()}
+  assert history.kept_programs == {history.program(trial) for trial in history.kept}
+  for fidelity in (0.5, 1.0, 0.25):
+    known = {}
+    for trial, result in history.results.items():
+      forgiven = result.status in (
+        types.Status.CANCELLED, types.Status.CRASH, types.Status.DUPLICATE
+      )  # fmt: skip
+      if history.proposals[trial].fidelity == fidelity and not forgiven:
+        known.setdefault(result.fingerprint, trial)
+    assert history.known(fidelity) == known
+  runs = [m for result in history.results.values() for m in result.measurements]
+  assert history.training_seconds == sum(m.cost.training_seconds for m in runs)
+
+
+class Killed(BaseException):
+  """Stands for kill -9."""
+
+
+def test_a_trial_told_while_a_proposal_is_open_is_not_forgotten_with_it(tmp_path, monkeypatch):
+  """Killed after an ask; the next session only ends what runs; the one after it has no edit."""
+  asked, append = [], Ledger.append
+
+  def dying(ledger, event):
+    record = append(ledger, event)
+    if isinstance(event, Proposed) and event.trial >= 4 and len(asked) < 1:
+      asked.append(event.trial)
+      raise Killed
+    return record
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Ledger, 'append', dying)
+    with pytest.raises(Killed):
+      run(tmp_path, 9, strategy=Wandering(), executor=Arithmetic(slots=2))
+  (number,) = asked
+  live = run(tmp_path, number, strategy=Wandering(), executor=Arithmetic(slots=2))
+  assert live.history.open is not None and live.history.open.trial == number
+  assert live.states.unasked is None
+  assert sorted(live.states.strategy['told']) == list(range(number))
+
+  class Dry:
+    def propose(self, proposal, context, rng):
+      raise NothingToPropose('Nothing.')
+
+  declined = run(tmp_path, 9, strategy=Wandering(), proposer=Dry())
+  assert declined.history.open is None and declined.history.next_trial == number
+  assert sorted(declined.states.strategy['told']) == list(range(number))
+  assert declined.states.strategy['asked'] == live.states.strategy['asked']
+  assert replayed(tmp_path, Wandering())[1].encoded() == declined.states.encoded()
+  live = run(tmp_path, 9, strategy=Wandering(), executor=Arithmetic(slots=2))
+  assert sorted(live.states.strategy['told']) == list(range(9))
+  assert replayed(tmp_path, Wandering())[1].encoded() == live.states.encoded()
+
+
+def test_replications_that_acceptance_waits_for_are_asked_first_in_every_slot(tmp_path):
+  """The strategy is asked only where the rule wants nothing, and its state stays as it was."""
+  live = run(tmp_path, 60, strategy=Wandering(), acceptance=Sequential(),
+             executor=Arithmetic(slots=3))  # fmt: skip
+  repeats = [t for t in live.history.trials.values() if t.proposal.operation in REPEATS]
+  assert len(repeats) > 2
+  assert live.states.strategy['asked'] == 59 - len(repeats)
+  rule = Sequential()
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    records = list(ledger.records())
+  for number, record in enumerate(records):
+    if isinstance(record.event, Proposed) and record.event.trial:
+      _, states = replay(records[:number], Wandering(), rule)
+      wanted = rule.ask(states.acceptance)[0]
+      assert wanted is None or wanted == record.event.proposal

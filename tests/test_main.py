@@ -169,3 +169,37 @@ def test_a_sampler_says_what_it_varies_and_refuses_a_program_without_it(tmp_path
   code, _, err = finish(*flags, wrong, workdir=tmp_path / 'other')
   assert code == 2
   assert 'WIDTH' in err and 'Traceback' not in err
+
+
+PART = """
+import dataclasses, sys
+sys.argv[0] = {command!r}
+sys.path.insert(0, {folder!r})
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.greedy import Greedy
+
+@STRATEGIES.register('faulty')
+@dataclasses.dataclass(frozen=True)
+class Faulty(Greedy):
+  def tell(self, state, trial):
+    if trial.id == 2 and {broken}:
+      raise ValueError('It was told of trial 2.')
+    return super().tell(state, trial)
+
+import runpy
+runpy.run_path({command!r}, run_name='__main__')
+"""
+
+
+def test_a_strategy_that_breaks_costs_no_trial(tmp_path):
+  codes = []
+  for broken in (True, True, False):
+    code = PART.format(command=str(SYNTHETIC), folder=str(HERE), broken=broken)
+    flags = (f'--config={SYNTHETIC}', '--config.search.strategy=faulty')
+    status, out, err = finish(*flags, workdir=tmp_path, command=('-c', code))
+    codes.append(status)
+    assert 'Traceback' not in err
+    said = 'The strategy Faulty of __main__ failed when it was told of trial 2: ValueError: It was'
+    assert (said in out + err) == broken
+  assert codes == [1, 2, 0]
+  assert sorted(history(tmp_path).trials) == [0, 1, 2, 3, 4]

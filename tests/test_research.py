@@ -1,6 +1,7 @@
 """The loop: nothing is lost or doubled wherever it is killed, and it says why it stops."""
 
 import dataclasses
+import re
 
 import pygit2
 import pytest
@@ -15,6 +16,7 @@ from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.config import ConfigError
 from autoresearch_jax.executors import Unavailable
+from autoresearch_jax.failures import PartError
 from autoresearch_jax.history import REPEATS, replay
 from autoresearch_jax.ledger import (
   Decided,
@@ -78,7 +80,8 @@ class Dying:
 def run_until_killed(monkeypatch, directory, dying, slots, acceptance):
   with monkeypatch.context() as patch:
     patch.setattr(Ledger, 'append', _method(dying, Ledger.append))
-    for name in ('record_trial', 'record_verdict', 'write_results', '_set_head', '_show_incumbent'):
+    for name in ('record_trial', 'record_verdict', 'write_results', 'append_row', '_append',
+                 '_set_head', '_show_incumbent'):  # fmt: skip
       patch.setattr(Workspace, name, _method(dying, getattr(Workspace, name)))
     patch.setattr(Arithmetic, 'submit', _method(dying, Arithmetic.submit))
     run(directory, TRIALS, executor=Arithmetic(slots=slots), acceptance=acceptance)
@@ -310,7 +313,7 @@ def test_a_proposer_sees_parents_history_and_what_was_tried(tmp_path):
 
   class Looking(Nudge):
     def propose(self, proposal, context, rng):
-      seen.append(context)
+      seen.append(dataclasses.replace(context, tried=set(context.tried)))
       return super().propose(proposal, context, rng)
 
   live = run(tmp_path, 6, proposer=Looking())
@@ -320,6 +323,30 @@ def test_a_proposer_sees_parents_history_and_what_was_tried(tmp_path):
   assert last.tried == {live.history.edits[trial].program.digest for trial in range(5)}
   with pytest.raises(TypeError):
     last.history[99] = None
+
+
+def test_a_proposer_sees_what_was_kept_in_the_end_and_what_is_still_open(tmp_path):
+  seen = []
+
+  class Looking(Nudge):
+    def propose(self, proposal, context, rng):
+      verdicts = {number: trial.verdict for number, trial in context.history.items()}
+      seen.append((proposal, set(context.kept), context.undecided, verdicts))
+      return super().propose(proposal, context, rng)
+
+  executor = Arithmetic(slots=3)
+  history = run(
+    tmp_path, 60, proposer=Looking(), acceptance=Sequential(), executor=executor
+  ).history
+  for proposal, kept, undecided, verdicts in seen:
+    known = [n for n, verdict in verdicts.items() if verdict.decision == types.Decision.KEEP]
+    assert kept == {history.program(number) for number in known}
+    assert undecided <= {*proposal.context} - kept
+    assert all('looks better' in verdicts[n].reason for n in undecided if n in history.proposals
+               and history.proposals[n].operation not in REPEATS)  # fmt: skip
+  assert any(undecided for _, _, undecided, _ in seen)
+  replicated = {history.program(number) for number in history.kept} - {*history.kept}
+  assert replicated and replicated <= seen[-1][1]
 
 
 def test_known_programs_are_those_tried_at_the_same_budget(tmp_path):
@@ -447,3 +474,98 @@ def test_a_machine_that_fails_ends_the_session_and_leaves_the_trial_for_the_next
   live = run(tmp_path, 3)
   assert not live.unavailable
   assert list(live.history.trials) == [0, 1, 2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Faulty:
+  """Any part, one of whose methods breaks at its third call for `error`, or answers `answer`."""
+
+  part: object
+  method: str
+  error: Exception | None = None
+  answer: object = None
+  calls: list = dataclasses.field(default_factory=list)
+
+  def __getattr__(self, name):
+    function = getattr(self.part, name)
+    if name != self.method:
+      return function
+
+    def guarded(*arguments):
+      self.calls.append(name)
+      if len(self.calls) < 3:
+        return function(*arguments)
+      if self.error is not None:
+        raise self.error
+      return self.answer
+
+    return guarded
+
+
+FAULTS = [
+  (
+    'strategy',
+    'ask',
+    r'The strategy Faulty of .*test_research failed when it was asked for trial \d',
+  ),
+  (
+    'strategy',
+    'tell',
+    r'The strategy Faulty of .*test_research failed when it was told of trial \d',
+  ),
+  ('acceptance', 'ask', r'The acceptance rule Faulty .* failed when it was asked for trial \d'),
+  ('acceptance', 'decide', r'The acceptance rule Faulty .* failed when it judged trial \d'),
+  ('acceptance', 'undecided', r'The acceptance rule Faulty .* when it was asked what is undecided'),
+]
+
+
+@pytest.mark.parametrize(('role', 'method', 'sentence'), FAULTS)
+@pytest.mark.parametrize('slots', [1, 3])
+def test_a_part_that_raises_is_a_sentence_and_goes_on_when_it_is_mended(
+  tmp_path, undisturbed, role, method, sentence, slots
+):
+  parts = {'strategy': Greedy(), 'acceptance': Sequential()}
+  faulty = {**parts, role: Faulty(parts[role], method, KeyError('no such thing'))}
+  live = run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), **faulty)
+  assert live.broken
+  reason = events(tmp_path)[-1].reason
+  assert re.match(sentence, reason) and 'no such thing' in reason
+  assert 'give the same command' in reason
+  run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), **parts)
+  assert of(Edited, events(tmp_path)) == sorted(of(Decided, events(tmp_path))) == [*range(TRIALS)]
+  if slots == 1:
+    assert decisions(tmp_path) == undisturbed[1]
+
+
+@pytest.mark.parametrize(
+  'answer',
+  [
+    None,
+    ('nonsense', None),
+    (types.Proposal(types.Operation.IMPROVE, fidelity=float('nan')), None),
+  ],
+)
+@pytest.mark.parametrize(('role', 'method'), [('strategy', 'ask'), ('acceptance', 'decide')])
+def test_an_answer_that_cannot_be_recorded_is_the_parts_mistake(tmp_path, role, method, answer):
+  parts = {'strategy': Greedy(), 'acceptance': Noise()}
+  parts[role] = Faulty(parts[role], method, answer=answer)
+  live = run(tmp_path, 6, **parts)
+  assert live.broken
+  assert re.match(r'The .* Faulty of .* failed when it', events(tmp_path)[-1].reason)
+  live = run(tmp_path, 6)
+  assert sorted(live.history.trials) == [*range(6)]
+
+
+@pytest.mark.parametrize(('role', 'method', 'sentence'), FAULTS[:4])
+def test_a_part_that_raises_in_replay_is_a_sentence_and_leaves_no_trace(
+  tmp_path, role, method, sentence
+):
+  run(tmp_path, 5, acceptance=Sequential())
+  before = events(tmp_path)
+  parts = {'strategy': Greedy(), 'acceptance': Sequential()}
+  parts[role] = Faulty(parts[role], method, ValueError('two\nlines'))
+  with pytest.raises(PartError, match=rf'Event \d+ cannot be replayed. {sentence}.*two lines \('):
+    run(tmp_path, 6, **parts)
+  assert events(tmp_path) == before
+  live = run(tmp_path, 6, acceptance=Sequential())
+  assert sorted(live.history.trials) == [*range(6)]

@@ -1,5 +1,6 @@
 """Repository, branch and results.tsv are what the ledger says, whatever happened to them."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -186,6 +187,72 @@ def test_a_description_cannot_break_out_of_its_line(tmp_path):
     assert line.count('\t') == 4
     assert line.isprintable() or line.replace('\t', '').isprintable()
     assert line.split('\t')[4].startswith('a b c [2Jd e f g')
+
+
+class Twins(Arithmetic):
+  """Finds a program equal to one that is still running, too, whose row then changes in the end."""
+
+  def result(self, request):
+    running = {super(Twins, self).result(other).fingerprint: other.trial for other in self.queue}
+    known = {**request.known, **{f: n for f, n in running.items() if n != request.trial}}
+    return super().result(dataclasses.replace(request, known=known))
+
+
+def watching(inodes, damage=lambda path: None):
+  """A workspace that checks results.tsv after each verdict, and damages it before."""
+
+  class Watching(Workspace):
+    def record_verdict(self, history, trial):
+      damage(self.results_path)
+      super().record_verdict(history, trial)
+      found = self.results_path.read_bytes()
+      inodes.append(self.results_path.stat().st_ino)
+      with Workspace.open(self.directory / 'other') as other:
+        other._commits = self._commits
+        other.write_results(history)
+        assert other.results_path.read_bytes() == found
+
+  return Watching
+
+
+@pytest.mark.parametrize('executor', [Arithmetic(), Arithmetic(slots=3), Twins(slots=3)])
+def test_results_grow_by_a_line_and_are_what_the_ledger_says(tmp_path, executor):
+  inodes = []
+  history = run(tmp_path, 60, workspace_kind=watching(inodes), executor=executor).history
+  order = list(history.trials)
+  late = [
+    trial
+    for trial in history.trials.values()
+    if (first := trial.result.duplicate_of) is not None
+    and order.index(first) > order.index(trial.id)
+  ]
+  assert bool(late) == isinstance(executor, Twins)
+  assert len(set(inodes)) <= 1 + len(late)  # a file that is written anew is another one
+
+
+def _truncate(path):
+  path.write_bytes(path.read_bytes()[:-3])
+
+
+def _change_one_byte(path):
+  path.write_bytes(path.read_bytes()[:-2] + b'!\n')
+
+
+def _replace_by_a_copy(path):
+  path.write_bytes((path.rename(path.with_name('moved'))).read_bytes())
+
+
+def _replace_by_a_pipe(path):
+  path.unlink()
+  os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [pathlib.Path.unlink, _truncate, _change_one_byte, _replace_by_a_copy, _replace_by_a_pipe],
+)
+def test_results_that_somebody_changes_are_right_again_with_the_next_verdict(tmp_path, damage):
+  run(tmp_path, 5, workspace_kind=watching([], damage))
 
 
 def test_folders_inside_a_program_are_committed(tmp_path):

@@ -15,7 +15,18 @@ import types
 
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.benchmark.curves import Curve
-from autoresearch_jax.history import BASELINE, States, generator, judge, next_proposal
+from autoresearch_jax.failures import PartError
+from autoresearch_jax.history import (
+  BASELINE,
+  FORGIVEN,
+  States,
+  generator,
+  judge,
+  next_proposal,
+  repeated,
+  tell,
+  undecided,
+)
 from autoresearch_jax.problems.simulated import Instance
 from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.research import PATIENCE
@@ -38,7 +49,6 @@ from autoresearch_jax.types import (
 
 # The budget of a simulated trial is its fidelity: one step is the whole of it.
 SIMULATED = Spec('construction', 'cpu', 1, Budget(1.0, 'steps'))
-FORGIVEN = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)  # as in History.known
 ROUNDING = 1e-9  # rungs such as 1/3, or a metric's parts, do not add up exactly
 MOST_TRIALS = (
   100  # for each training run of the budget: a rung of 1/81 has room, an endless run none
@@ -82,7 +92,10 @@ def play(
   seed: root of the strategy's and the proposer's randomness. Raises PlayingError.
   """
   run = _Run(strategy, acceptance, instance, seed, budget, slots)
-  run.play()
+  try:
+    run.play()
+  except PartError as error:
+    raise PlayingError(str(error)) from error
   return run.played()
 
 
@@ -106,10 +119,11 @@ class _Run:
     self.turn = self.calls = self.declined_in_a_row = 0
     self.clock = self.committed = 0.0
     self.full = False
-    self.proposals: list[Proposal] = []
+    self.proposals: dict[int, Proposal] = {}
     self.edits: list[Edit] = []
     self.trials: dict[int, Trial] = {}
-    self.tried: set[str] = set()
+    self.tried: dict[str, None] = {}
+    self.kept: dict[int, None] = {}
     self.known: dict[float, dict[str, int]] = collections.defaultdict(dict)
     self.flying: list[tuple[float, int, Result]] = []  # a heap: (when it ends, trial, result)
     self.incumbent: Trial | None = None
@@ -172,10 +186,12 @@ class _Run:
   def _ask(self) -> Proposal:
     if not self.edits:
       return Proposal(Operation.DRAFT, seeds=tuple(range(self.acceptance.baseline_seeds)))
-    asked = self.strategy, self.acceptance, self.states, generator(self.seed, self.turn)
+    generated = generator(self.seed, self.turn)
     try:
-      proposal, self.states = next_proposal(*asked)
-    except ValueError as error:
+      proposal, self.states = next_proposal(
+        self.strategy, self.acceptance, self.states, generated, self.proposals
+      )
+    except PartError as error:
       raise PlayingError(str(error)) from error
     return proposal
 
@@ -195,7 +211,9 @@ class _Run:
       editable=(self.start.entry,),
       objective=self.objective,
       spec=self.spec,
-      tried=frozenset(self.tried),
+      tried=self.tried.keys(),
+      kept=self.kept.keys(),
+      undecided=undecided(self.acceptance, self.states.acceptance, self.trials, proposal.context),
     )
     return self.instance.propose(proposal, context, generator(self.seed, self.turn))
 
@@ -209,9 +227,9 @@ class _Run:
     trial = len(self.edits)
     repeats = proposal.operation in REPEATS or trial == BASELINE
     digest = edit.program.digest
-    self.proposals.append(proposal)
+    self.proposals[trial] = proposal
     self.edits.append(edit)
-    self.tried.add(digest)
+    self.tried[digest] = None
     known = {} if repeats else self.known[proposal.fidelity]
     if digest in known:
       result = _duplicate(trial, digest, known[digest])
@@ -236,9 +254,10 @@ class _Run:
       self.known[proposal.fidelity].setdefault(finished.edit.program.digest, trial)
     if verdict.decision is Decision.KEEP:
       self.incumbent = finished
+      self.kept[repeated(trial, self.proposals, REPEATS)] = None
     elif trial == BASELINE:
       raise PlayingError(f'The baseline failed, so nothing can be compared: {verdict.reason}')
-    told = self.strategy.tell(self.states.strategy, finished)
+    told = tell(self.strategy, self.states.strategy, finished)
     self.states = self.states.told(told, judging)
     self.turn += 2  # the events Finished and Decided
     self.score.add(finished, self.calls)

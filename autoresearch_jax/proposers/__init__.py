@@ -4,7 +4,7 @@ A proposer is a frozen dataclass of options, registered by name in `PROPOSERS`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,10 @@ class Context:
   parents: programs of `proposal.parents`, in order (never empty: the start when there are none).
   history: finished trials by id. editable: names of the files an edit may change.
   tried: digests of all programs that were proposed before; an edit must not repeat one.
+  kept: the trials whose programs were kept, by the trial that first had the program: an edit that
+  only looked better has its KEEP on a later trial, which replicated or promoted it.
+  undecided: trials of `proposal.context` whose DISCARD replications may yet change.
+  history, tried and kept are views that grow with the run; copy what is to be remembered.
   """
 
   parents: tuple[Program, ...]
@@ -29,7 +33,9 @@ class Context:
   editable: tuple[str, ...]
   objective: Objective
   spec: Spec
-  tried: frozenset[str] = frozenset()
+  tried: Set[str] = frozenset()
+  kept: Set[int] = frozenset()
+  undecided: Set[int] = frozenset()
 
 
 class NothingToPropose(Exception):

@@ -16,7 +16,7 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import libcst as cst
 import numpy as np
@@ -25,13 +25,14 @@ from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 from autoresearch_jax.proposers.edits import Kind, Move, Sizes, constants, crossover, structure
 from autoresearch_jax.proposers.edits.catalogue import CATALOGUE
 from autoresearch_jax.proposers.edits.source import Source
-from autoresearch_jax.types import Decision, Edit, Hypothesis, Program, Proposal
+from autoresearch_jax.types import Decision, Edit, Hypothesis, Operation, Program, Proposal, Trial
 
 # How the outcomes of one kind of edit change its odds. A step that was kept is worth another one
 # the same way, the way back is not; a crash says more than a score that was not better.
 KEPT, OPPOSITE, DISCARDED, CRASHED = 2.0, 0.5, 0.6, 0.4
 LEAST, MOST = 0.1, 5.0
 FURTHER_TRIES = 10  # draws for the second and third edit of a rewrite
+REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # of an edit that an earlier trial made
 OPPOSITES = {'up': 'down', 'down': 'up'}
 # What a word of guidance leaves of the moves.
 KINDS: dict[str, tuple[Kind, ...]] = {
@@ -185,17 +186,50 @@ def _parses(text: str) -> bool:
 def _learnt(proposal: Proposal, context: Context) -> dict[str, float]:
   """Factors by key of a move, from the trials that are shown, oldest first."""
   factors: dict[str, float] = collections.defaultdict(lambda: 1.0)
+  for key, decision in _outcomes(proposal, context):
+    if decision is Decision.KEEP:
+      factors[key] = max(1.0, factors[key]) * KEPT
+      if (back := _opposite(key)) != key:  # a change of structure has none
+        factors[back] *= OPPOSITE
+    else:
+      factors[key] *= DISCARDED if decision is Decision.DISCARD else CRASHED
+  return {key: min(max(factor, LEAST), MOST) for key, factor in factors.items()}
+
+
+def _outcomes(proposal: Proposal, context: Context) -> Iterator[tuple[str, Decision]]:
+  """What became of each edit that is shown, once, be it shown as a replicate or a promotion."""
+  seen: set[int] = set()
   for number in proposal.context:
     trial = context.history.get(number)
-    key = _key(trial.edit.hypothesis) if trial else ''
-    if not key or trial is None or trial.verdict is None:
-      continue
-    if trial.verdict.decision is Decision.KEEP:
-      factors[key] = max(1.0, factors[key]) * KEPT
-      factors[_opposite(key)] *= OPPOSITE
-    else:
-      factors[key] *= DISCARDED if trial.verdict.decision is Decision.DISCARD else CRASHED
-  return {key: min(max(factor, LEAST), MOST) for key, factor in factors.items()}
+    made = _first(trial, context.history) if trial else None
+    decision = _decision(trial, made, context) if trial and made and made.id not in seen else None
+    if made is not None and decision is not None:
+      seen.add(made.id)
+      if key := _key(made.edit.hypothesis):
+        yield key, decision
+
+
+def _first(trial: Trial, history: Mapping[int, Trial]) -> Trial | None:
+  """The trial that made the edit: itself, or what it repeats; None where that has no verdict."""
+  found: Trial | None = trial
+  while found and found.proposal.operation in REPEATS and found.proposal.parents:
+    found = history.get(found.proposal.parents[0])
+  return found
+
+
+def _decision(trial: Trial, made: Trial, context: Context) -> Decision | None:
+  """The verdict on the edit that `made` has; None while there is none.
+
+  The trial that made an edit is not kept itself where it trained for a part of the budget, or
+  where its gain had to be replicated first. Its own DISCARD then says nothing of the edit.
+  """
+  if trial.verdict is None:
+    return None
+  decision = trial.verdict.decision
+  if made.id in context.kept or decision is Decision.KEEP:
+    return Decision.KEEP
+  early = trial.proposal.fidelity < 1 or {trial.id, made.id} & context.undecided
+  return None if early and decision is Decision.DISCARD else decision
 
 
 def _key(hypothesis: Hypothesis) -> str:

@@ -11,6 +11,7 @@ from onemax import OneMax
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
+from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.acceptance.strict import Strict
 from autoresearch_jax.benchmark.playing import PlayingError, play
@@ -124,6 +125,44 @@ def test_it_does_what_the_real_loop_does(strategy, tmp_path, monkeypatch):
   real = [_essence(trial) for trial in research.history.trials.values()]
   assert [_essence(trial) for trial in trials] == real
   assert len(real) > 10 and len({status for _, _, status, *_ in real}) > 1
+
+
+@dataclasses.dataclass
+class Watched:
+  """An instance, and what its proposer saw of the outcomes."""
+
+  inner: object
+  seen: list = dataclasses.field(default_factory=list)
+
+  def __getattr__(self, name):
+    return getattr(self.inner, name)
+
+  def propose(self, proposal, context, rng):
+    self.seen.append((proposal, set(context.tried), set(context.kept), context.undecided))
+    return self.inner.propose(proposal, context, rng)
+
+
+def test_a_proposer_sees_what_it_would_see_in_the_real_loop(tmp_path, monkeypatch):
+  instance, acceptance = OneMax(noise=0.3).instance(5), Sequential(baseline_seeds=4)
+  monkeypatch.setattr(synthetic_run, 'START', instance.start)
+  real, played = Watched(instance), Watched(instance)
+  synthetic_run.run(
+    tmp_path, max_trials=30, strategy=Greedy(), acceptance=acceptance, proposer=real,
+    executor=InTheLoop(instance),
+  )  # fmt: skip
+  play(Greedy(), acceptance, played, 0, 40)
+  shared = min(len(real.seen), len(played.seen))
+  assert shared > 5 and real.seen[:shared] == played.seen[:shared]
+  assert any(len(kept) > 1 for _, _, kept, _ in real.seen[:shared])
+
+
+def test_a_strategy_that_raises_is_a_sentence():
+  class Broken(Greedy):
+    def tell(self, state, trial):
+      raise KeyError('no such thing')
+
+  with pytest.raises(PlayingError, match=r'strategy Broken .* told of trial 0: KeyError'):
+    play(Broken(), Strict(), OneMax().instance(0), 0, 5)
 
 
 def _essence(trial):

@@ -1,6 +1,7 @@
 """Random edits of all programs: they parse, keep what they do not touch, learn, and trace."""
 
 import ast
+import dataclasses
 import difflib
 import itertools
 import json
@@ -284,3 +285,69 @@ def test_a_gpt_gets_every_kind_of_edit():
     (edit,) = asked_for([changed, other], operation, word, first, seeds=1)
     ast.parse(edit.program.text())
     assert edit.program not in (first, changed, other)
+
+
+def learnt_share(trials, kept=(), undecided=(), key='WIDTH up'):
+  """How often the move is drawn, after trials that are shown."""
+  proposal = types.Proposal(types.Operation.IMPROVE, (0,), context=tuple(t.id for t in trials))
+  history = {t.id: t for t in trials}
+  options = {'coupled_share': 0.0, 'structural_share': 0.0 if key == 'WIDTH up' else 1.0}
+  program, drawn = start('mlp'), 0
+  context = Context(
+    (program,), history, ('model.py',), OBJECTIVE, MLP_SPEC, frozenset(), set(kept), set(undecided)
+  )
+  for seed in range(120):
+    edit = Mutate(**options).propose(proposal, context, np.random.default_rng(seed))
+    drawn += edit.hypothesis.mechanisms[-1] == key
+  return drawn
+
+
+def widened(number, decision, fidelity=1.0, key='WIDTH up'):
+  edit = types.Edit(start('mlp'), 'wider', types.Hypothesis('A claim.', (key,)))
+  made = trial(number, edit, decision)
+  return dataclasses.replace(
+    made, proposal=types.Proposal(types.Operation.IMPROVE, fidelity=fidelity)
+  )
+
+
+def repeat(number, of, decision, operation=types.Operation.REPLICATE, fidelity=1.0):
+  again = trial(number, types.Edit(start('mlp'), 'again', types.Hypothesis('Again.')), decision)
+  return dataclasses.replace(again, proposal=types.Proposal(operation, (of,), fidelity=fidelity))
+
+
+KEEP, DISCARD = types.Decision.KEEP, types.Decision.DISCARD
+PROMOTE = types.Operation.PROMOTE
+
+
+@pytest.mark.parametrize(
+  ('trials', 'kept', 'same_as'),
+  [
+    # replicated before it was kept, by a rule that tests in turn
+    ([widened(1, DISCARD), repeat(2, 1, DISCARD), repeat(3, 1, KEEP)], [1], [widened(1, KEEP)]),
+    # a part of the budget first; the promotion is what was kept, or was not
+    ([widened(1, DISCARD, 0.1), repeat(2, 1, KEEP, PROMOTE)], [1], [widened(1, KEEP)]),
+    ([widened(1, DISCARD, 0.1), repeat(2, 1, DISCARD, PROMOTE)], [], [widened(1, DISCARD)]),
+    # a part of the budget alone says neither
+    ([widened(1, DISCARD, 0.1), repeat(2, 1, DISCARD, PROMOTE, 0.3)], [], []),
+    # the replications of one edit are one outcome
+    ([widened(1, DISCARD), *(repeat(n, 1, DISCARD) for n in (2, 3))], [], [widened(1, DISCARD)]),
+  ],
+)  # fmt: skip
+def test_what_became_of_an_edit_is_learnt_from_the_trial_that_settled_it(trials, kept, same_as):
+  same_kept = [t.id for t in same_as if t.verdict.decision is KEEP]
+  assert learnt_share(trials, kept) == learnt_share(same_as, same_kept)
+
+
+def test_kept_tried_and_discarded_edits_differ():
+  kept, unknown, discarded = (
+    learnt_share([widened(1, DISCARD)], kept, undecided)
+    for kept, undecided in ([{1}, ()], [(), {1}], [(), ()])
+  )
+  assert kept > unknown > discarded
+  assert unknown == learnt_share([])
+
+
+def test_a_change_of_structure_that_was_kept_is_drawn_more_often():
+  key = 'activation squared ReLU'
+  kept = widened(1, KEEP, key=key)
+  assert learnt_share([kept], [1], key=key) > 1.2 * learnt_share([], key=key) > 0
