@@ -288,11 +288,11 @@ class Fixed:
 @pytest.mark.parametrize('operation', [types.Operation.REPLICATE, types.Operation.PROMOTE])
 def test_the_same_program_again_needs_no_proposer_and_is_no_duplicate(tmp_path, operation):
   executor = Arithmetic()
-  asked = types.Proposal(operation, (0,), fidelity=2.0, seeds=(7, 8))
+  asked = types.Proposal(operation, (0,), fidelity=0.5, seeds=(7, 8))
   live = run(tmp_path, 2, strategy=Fixed(asked), proposer=Failing(OSError()), executor=executor)
   request = executor.submitted[-1]
   assert (request.program, request.seeds, request.known) == (START, (7, 8), {})
-  assert request.budget == types.Budget(4.0, 'steps')
+  assert request.budget == types.Budget(1.0, 'steps')
   assert live.history.trials[1].result.status == types.Status.OK
 
 

@@ -114,6 +114,14 @@ class Study:
       for c, rule in itertools.product(self.contestants, self.rules)
     }
 
+  def groups(self) -> dict[str, tuple[str, ...]]:
+    """The problems' labels by group."""
+    found: dict[str, tuple[str, ...]] = {}
+    for problem in self.problems:
+      name = problem.group or 'problems'
+      found[name] = (*found.get(name, ()), problem.label)
+    return found
+
   def held_against(self) -> tuple[str, ...]:
     """Labels of the entrants that are references, in the order of `references`."""
     entrants = self.entrants()

@@ -58,7 +58,7 @@ def write(
 
 def tables(comparison: Comparison, group: str = '', price: float = 1.0) -> str:
   """The tables alone, as Markdown. Raises ValueError for a group that no problem is in."""
-  groups = _groups(comparison)
+  groups = comparison.study.groups()
   if group and group not in groups:
     raise ValueError(f'There is no group {group!r}; there are: {", ".join(groups) or "none"}.')
   problems = groups[group] if group else _labels(comparison)
@@ -78,7 +78,7 @@ def _comparison(comparison: Comparison, price: float, titled: bool) -> Iterator[
     yield Heading(_overall(comparison, table), below)
     yield from _table(table, price)
     yield from _pictures(table, comparison.study.title)
-  groups = _groups(comparison)
+  groups = comparison.study.groups()
   for group, problems in groups.items():
     yield Heading(f'Group {group}: {", ".join(problems)}', below)
     tables = standings(comparison, problems)
@@ -230,14 +230,6 @@ def _kept_apart(seeds: Sequence[int]) -> str:
 
 def _labels(comparison: Comparison) -> tuple[str, ...]:
   return tuple(problem.label for problem in comparison.study.problems)
-
-
-def _groups(comparison: Comparison) -> dict[str, tuple[str, ...]]:
-  groups: dict[str, tuple[str, ...]] = {}
-  for problem in comparison.study.problems:
-    name = problem.group or 'problems'
-    groups[name] = (*groups.get(name, ()), problem.label)
-  return groups
 
 
 def _problems(comparison: Comparison) -> Table:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from autoresearch_jax.benchmark import curves, statistics
 from autoresearch_jax.benchmark.comparison import Comparison
-from autoresearch_jax.benchmark.standings import Standings
+from autoresearch_jax.benchmark.standings import Standings, standings
 
 INK, FAINT, GRID, GREY = '#24292f', '#6e7781', '#e6e8eb', '#c4c9cf'
 POINTS = 201  # of a curve, at most: one a training run up to 200 of them
@@ -45,14 +45,14 @@ def anytime(tables: Sequence[Standings], problems: tuple[str, ...]) -> bytes:
   return _png(figure)
 
 
-def profiles(standings: Standings) -> bytes:
+def profiles(table: Standings) -> bytes:
   """The share of runs whose final regret is at most τ, with pointwise 95 % bands."""
   figure = _figure(8.6, 4.4)
   axes = figure.subplots()
   thresholds = np.linspace(0.0, 1.0, POINTS)
-  looks, front, drawn = looks_of(standings.comparison), in_front([standings]), {}
-  for entrant in standings.entrants:
-    scores = standings.comparison.scores('final', entrant, standings.problems)
+  looks, front, drawn = looks_of(table.comparison), in_front([table]), {}
+  for entrant in table.entrants:
+    scores = table.comparison.scores('final', entrant, table.problems)
     if entrant not in front:
       _line(axes, thresholds, statistics.performance_profile(scores, thresholds))
       continue
@@ -73,9 +73,9 @@ def in_front(tables: Sequence[Standings]) -> list[str]:
   return [entrant for entrant in entrants if entrant in chosen]
 
 
-def improvements(standings: Standings) -> bytes:
+def improvements(table: Standings) -> bytes:
   """The matrix: how probably the row's entrant beats the column's, those that tests tell apart."""
-  entrants, values = standings.entrants, standings.matrix()
+  entrants, values = table.entrants, table.matrix()
   side = 0.52 * len(entrants) + 2.2
   figure = _figure(side + 1.0, side)
   axes = figure.subplots()
@@ -83,7 +83,7 @@ def improvements(standings: Standings) -> bytes:
   for i, one in enumerate(entrants):
     for j, other in enumerate(entrants):
       if i != j:
-        apart = standings.apart(one, other)
+        apart = table.apart(one, other)
         strong = 'white' if abs(values[i, j] - 0.5) > 0.35 else INK
         axes.text(
           j, i, f'{values[i, j]:.2f}'.lstrip('0'), ha='center', va='center', fontsize=7.5,
@@ -138,11 +138,14 @@ def _line(
 
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:
-  """A line's colour, dashes and width by entrant, in all figures; references are thick and dark."""
+  """A line's colour, dashes and width by entrant, in all figures; references are thick and dark.
+
+  The best of any table get their colours first, so that few in front of one figure share one.
+  """
   colours = matplotlib.colormaps['tab10']([0, 1, 2, 3, 4, 5, 6, 8, 9])  # 7 is grey
   dark = dict(zip(comparison.study.held_against(), (INK, '#8c959f'), strict=False))
   looks, count = {}, 0
-  for entrant in sorted(comparison.runnable):
+  for entrant in _by_best_place(comparison):
     if entrant in dark:
       looks[entrant] = {'color': dark[entrant], 'lw': REFERENCE_WIDTH, 'ls': '-', 'zorder': 3}
       continue
@@ -150,6 +153,17 @@ def looks_of(comparison: Comparison) -> dict[str, Look]:
     looks[entrant] = {'color': colours[count % len(colours)], 'lw': WIDTH, 'ls': style}
     count += 1
   return looks
+
+
+def _by_best_place(comparison: Comparison) -> list[str]:
+  """Entrants, those first that are high up in some table of the page."""
+  best = dict.fromkeys(sorted(comparison.runnable), len(comparison.runnable))
+  everything = tuple(problem.label for problem in comparison.study.problems)
+  for problems in (everything, *comparison.study.groups().values()):
+    for table in standings(comparison, problems):
+      for place, entrant in enumerate(table.entrants):
+        best[entrant] = min(best[entrant], place)
+  return sorted(best, key=best.__getitem__)
 
 
 def _legend(figure: Figure, lines: dict[str, Any]) -> None:

@@ -213,6 +213,13 @@ def test_a_line_looks_the_same_in_all_figures_of_a_page(made, monkeypatch):
   assert len(looks) == len(REACHED)
 
 
+def test_those_in_front_have_colours_of_their_own():
+  made = crowd()
+  looks = plots.looks_of(made)
+  front = plots.in_front(standings.standings(made, ('p', 'q')))
+  assert len({str(looks[entrant]['color']) for entrant in front}) == len(front)
+
+
 def test_entrants_that_did_the_same_are_named():
   page = document.as_markdown(leaderboard.blocks([crowd(('entrant_03', 'entrant_07'))]))
   same = 'entrant_00, entrant_03 and entrant_07 did the same in every run on'
