@@ -58,7 +58,10 @@ def get_config(variant: str = 'smoke') -> ConfigDict:
   c.acceptance.rules = ConfigDict()
   for name in ('strict', 'noise', 'sequential', 'simplicity'):
     c.acceptance.rules[name] = row(acceptance=name, options={})
-  c.acceptance.strategies = ConfigDict({'greedy': row(strategy='greedy', options={})})
+  # greedy climbs from what the rule kept, tree from the best score whatever the rule says.
+  c.acceptance.strategies = ConfigDict(
+    {name: row(strategy=name, options={}) for name in ('greedy', 'tree')}
+  )
   c.acceptance.problems = ConfigDict(_noisy(variant))
   return c.lock()
 
