@@ -22,6 +22,7 @@ from autoresearch_jax.problems.simulated import SIMULATIONS, Instance, Simulatio
 from autoresearch_jax.search import STRATEGIES, Strategy
 
 Options = dict[str, Any]
+ENGINE = 'engine'  # real trainings as a simulation
 # A run's root seed is ROOTS + its instance's seed. Instances draw from (seed, small number), runs
 # from (root, turn): with equal seeds a strategy would draw what its problem's optimum was drawn
 # from. As words of 32 bits the root is (seed, 256), so that no turn gives an instance's numbers.
@@ -45,6 +46,8 @@ class Problem:
 
   def make(self) -> Simulation:
     """Raises ValueError for an unknown name or option."""
+    if self.simulation == ENGINE:  # it needs the controller's rooms, which simulations do without
+      importlib.import_module(f'{__package__}.{ENGINE}')
     return SIMULATIONS.make(self.simulation, self.options)
 
   def offers_space(self, seed: int) -> bool:
@@ -137,9 +140,10 @@ class Cell:
       strategy, rule = self.contestant.make(instance), self.rule.make()
       played = play(strategy, rule, instance, self.root_seed, self.trials, self.slots)
     except Exception as error:  # a strategy is not ours: whatever it raises is put into a sentence
+      why = f'{error}' if isinstance(error, PlayingError) else f'{type(error).__name__}: {error}'
       raise PlayingError(
         f'{self.contestant.label} on {self.problem.label}, seed {self.instance_seed}, under '
-        f'{self.rule.label} cannot be played: {type(error).__name__}: {error}'
+        f'{self.rule.label} cannot be played: {why}'
       ) from error
     return self._run(instance, played, versions)
 

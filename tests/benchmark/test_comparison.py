@@ -206,7 +206,10 @@ def test_bad_input_is_a_sentence(strategies, problems, changed, sentence):
 
 
 def test_a_strategy_that_raises_is_named():
-  sentence = 'breaks on onemax.* under strict cannot be played: ZeroDivisionError: by the number'
+  sentence = (
+    'breaks on onemax.* under strict cannot be played: The strategy Breaks of .* failed when '
+    'it was asked for trial 1: ZeroDivisionError: by the number'
+  )
   with pytest.raises(PlayingError, match=sentence):
     benchmark.compare(['breaks'], BITS, **SMALL)
 

@@ -35,7 +35,7 @@ from autoresearch_jax.types import (
   TrialRequest,
 )
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]  # where `configs` lies
+ROOT = pathlib.Path(__file__).resolve().parents[2]  # where `configs` lies
 # The best values that are known, by problem and metric. packing: 26 circles, see its problem.
 # digits: what a search reached, see configs/digits.py.
 BEST_KNOWN = {('packing', 'sum_of_radii'): 2.6360, ('digits', 'val_loss'): 0.06}
