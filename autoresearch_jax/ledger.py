@@ -206,7 +206,7 @@ class Ledger:
     now, body = self._clock(), msgspec.json.encode(payload).decode()
     record = self._record(self._next, kind, trial, now, body, texts)
     checksum = _chain(self._checksum, self._next, kind, trial, now, body)
-    with _sentences(self.path), self._transaction():
+    with _sentences(self.path), transaction(self._connection):
       self._connection.executemany('INSERT OR IGNORE INTO texts VALUES (?, ?)', texts.items())
       row = (self._next, kind, trial, now, body, checksum)
       self._connection.execute('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)', row)
@@ -262,16 +262,6 @@ class Ledger:
       self._texts[digest] = row[0]
     return self._texts[digest]
 
-  @contextlib.contextmanager
-  def _transaction(self) -> Iterator[None]:
-    self._connection.execute('BEGIN IMMEDIATE')
-    try:
-      yield
-      self._connection.execute('COMMIT')
-    except BaseException:
-      self._connection.execute('ROLLBACK')
-      raise
-
   def _require_known_schema(self) -> None:
     found = _version(self._connection)
     if found != SCHEMA_VERSION:
@@ -279,6 +269,18 @@ class Ledger:
         f'{self.path} has ledger schema {found}; this version of autoresearch_jax reads schema '
         f'{SCHEMA_VERSION}. Use the version that wrote it.'
       )
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+  """Writes all of what is inside, or none of it. For connections without an isolation level."""
+  connection.execute('BEGIN IMMEDIATE')
+  try:
+    yield
+    connection.execute('COMMIT')
+  except BaseException:
+    connection.execute('ROLLBACK')
+    raise
 
 
 def _version(connection: sqlite3.Connection) -> int:

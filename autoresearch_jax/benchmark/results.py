@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from autoresearch_jax.benchmark.curves import Curve
+from autoresearch_jax.ledger import transaction
 
 APPLICATION_ID = 0x41524A42  # 'ARJB' in the header of the file
 SCHEMA_VERSION = 2  # 2: digests of the code
@@ -147,7 +148,7 @@ class Results:
     for run in runs:
       self._take(run)
     marks = ', '.join('?' * len(FIELDS))
-    with _readable(self.path), _transaction(self._connection):
+    with _readable(self.path), transaction(self._connection):
       self._connection.executemany(
         f'INSERT OR IGNORE INTO runs VALUES ({marks})', [_values(run) for run in runs]
       )
@@ -258,14 +259,3 @@ def _readable(path: pathlib.Path) -> Iterator[None]:
     yield
   except sqlite3.Error as error:
     raise ResultsError(f'{path} cannot be used for results: {error}.') from error
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-  connection.execute('BEGIN IMMEDIATE')
-  try:
-    yield
-  except BaseException:
-    connection.execute('ROLLBACK')
-    raise
-  connection.execute('COMMIT')
