@@ -109,8 +109,7 @@ class Surface:
     return {name: {'low': -BOUND, 'high': BOUND} for name in self.form.names}
 
   def value(self, program: Program) -> float | None:
-    made = self._evaluation(program)
-    return made.value if made.status is Status.OK else None
+    return self._evaluation(program).worth
 
   def measure(self, request: TrialRequest) -> Result:
     return self._meter.result(request, self._evaluation(request.program), request.program.digest)

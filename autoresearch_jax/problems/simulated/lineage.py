@@ -109,8 +109,7 @@ class Root:
     return self._evaluation(self.solution).value
 
   def value(self, program: Program) -> float | None:
-    made = self._evaluation(program)
-    return made.value if made.status is Status.OK else None
+    return self._evaluation(program).worth
 
   def measure(self, request: TrialRequest) -> Result:
     """Programs with the same edits mean the same, whatever their order."""

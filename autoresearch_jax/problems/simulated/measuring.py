@@ -45,6 +45,11 @@ class Evaluation:
   status: Status = Status.OK
   reason: str = ''
 
+  @property
+  def worth(self) -> float | None:
+    """The value; None of a failure."""
+    return self.value if self.status is Status.OK else None
+
 
 @dataclasses.dataclass(frozen=True)
 class Meter:

@@ -124,8 +124,7 @@ class Trials:
     }
 
   def value(self, program: Program) -> float | None:
-    made = self._evaluation(program)
-    return made.value if made.status is Status.OK else None
+    return self._evaluation(program).worth
 
   def measure(self, request: TrialRequest) -> Result:
     return self._meter.result(request, self._evaluation(request.program), request.program.digest)
