@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sampled
 
 from autoresearch_jax import types
 from autoresearch_jax.search.cma_es import CmaEs
@@ -13,22 +14,7 @@ OPTIMUM = np.array([2.0, -3.0, 7.0])
 
 def drawn(strategy, trials):
   """Values of the constants [trials, 3], each told as its squared distance to OPTIMUM."""
-  state, values = strategy.init(types.Objective('loss', 'minimize')), []
-  proposal, edit = (
-    types.Proposal(types.Operation.DRAFT),
-    types.Edit(START, '', types.Hypothesis('')),
-  )
-  for number in range(trials):
-    if number:
-      proposal, state = strategy.ask(state, np.random.default_rng(number))
-      edit = proposal.edit
-    lines = edit.program.text().splitlines()
-    values.append([float(line.split()[2]) for line in lines])
-    loss = float(((np.array(values[-1]) - OPTIMUM) ** 2).sum())
-    measured = types.Measurement(0, {'loss': loss}, types.Cost())
-    result = types.Result(number, types.Status.OK, measurements=(measured,))
-    state = strategy.tell(state, types.Trial(number, proposal, edit, result))
-  return np.array(values)
+  return sampled.drawn(strategy, START, lambda row: ((row - OPTIMUM) ** 2).sum(), trials)
 
 
 @pytest.mark.parametrize('margin', [False, True])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sampled
 
 from autoresearch_jax import types
 from autoresearch_jax.search.tpe import Tpe
@@ -11,20 +12,7 @@ START = types.Program((('model.py', 'RATE = 0.1  # in [0, 1]\n'),), 'model.py')
 
 def drawn(strategy, trials):
   """Values of RATE, each told as its distance to 0.8; the baseline included."""
-  state, values = strategy.init(types.Objective('loss', 'minimize')), []
-  proposal, edit = (
-    types.Proposal(types.Operation.DRAFT),
-    types.Edit(START, '', types.Hypothesis('')),
-  )
-  for number in range(trials):
-    if number:
-      proposal, state = strategy.ask(state, np.random.default_rng(number))
-      edit = proposal.edit
-    values.append(float(edit.program.text().split()[2]))
-    measured = types.Measurement(0, {'loss': abs(values[-1] - 0.8)}, types.Cost())
-    result = types.Result(number, types.Status.OK, measurements=(measured,))
-    state = strategy.tell(state, types.Trial(number, proposal, edit, result))
-  return np.array(values)
+  return sampled.drawn(strategy, START, lambda row: abs(row[0] - 0.8), trials)[:, 0]
 
 
 def test_it_draws_near_what_was_good_once_the_start_is_over():
