@@ -3,7 +3,8 @@
 The research loop appends; `history` folds the events into trials and states; the workspace and
 the report derive everything else. An event is a row (index, kind, trial, time, payload,
 checksum), and each checksum covers the one before it, so a changed or lost row is found by
-whoever reads. Triggers refuse UPDATE and DELETE. Program texts are kept once, by digest.
+whoever reads. Triggers refuse UPDATE and DELETE. Program texts are kept once, by digest, and so is
+what was said to language models and agents, compressed by zlib.
 
 Commits are durable when `append` returns: WAL with synchronous=FULL, since a trial costs minutes
 and a commit a few milliseconds. This module decides nothing and repairs nothing.
@@ -15,12 +16,22 @@ import hashlib
 import pathlib
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import msgspec
 
-from autoresearch_jax.types import Edit, Proposal, Result, Verdict, from_builtins, to_builtins
+from autoresearch_jax.types import (
+  Edit,
+  Exchange,
+  Lesson,
+  Proposal,
+  Result,
+  Verdict,
+  from_builtins,
+  to_builtins,
+)
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x41524A58  # 'ARJX', shown by the `file` command
@@ -92,10 +103,41 @@ class Proposed:
 
 @dataclasses.dataclass(frozen=True)
 class Edited:
-  """The proposal has its program; from now on the trial exists and will get a result."""
+  """The proposal has its program; from now on the trial exists and will get a result.
+
+  ahead: it was prepared while others run, and waits for its Released.
+  """
 
   trial: int
   edit: Edit
+  ahead: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Released:
+  """A trial that was prepared ahead begins, as the strategy wants it by now.
+
+  proposal, edit: what is run; None where it is what was asked for and prepared.
+  """
+
+  trial: int
+  proposal: Proposal | None = None
+  edit: Edit | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Consulted:
+  """A language model or an agent was called for this trial, or has answered."""
+
+  trial: int
+  exchange: Exchange
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+  """Lessons that a language model drew from the trials so far; they replace its earlier ones."""
+
+  lessons: tuple[Lesson, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,12 +168,23 @@ class Decided:
   verdict: Verdict
 
 
-Event = Started | Resumed | Stopped | Proposed | Edited | Declined | Finished | Decided
+Event = (
+  Started
+  | Resumed
+  | Stopped
+  | Proposed
+  | Consulted
+  | Edited
+  | Declined
+  | Released
+  | Finished
+  | Decided
+  | Learned
+)
 
-KINDS: dict[str, type] = {
-  kind.__name__.lower(): kind
-  for kind in (Started, Resumed, Stopped, Proposed, Edited, Declined, Finished, Decided)
-}
+CONSULTED = 'consulted'
+SIDES = ('request', 'response')  # of an exchange
+KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +260,8 @@ class Ledger:
     record = self._record(self._next, kind, trial, now, body, texts)
     checksum = _chain(self._checksum, self._next, kind, trial, now, body)
     with _sentences(self.path), transaction(self._connection):
-      self._connection.executemany('INSERT OR IGNORE INTO texts VALUES (?, ?)', texts.items())
+      stored = [(d, _packed(t) if kind == CONSULTED else t) for d, t in texts.items()]
+      self._connection.executemany('INSERT OR IGNORE INTO texts VALUES (?, ?)', stored)
       row = (self._next, kind, trial, now, body, checksum)
       self._connection.execute('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)', row)
     self._next, self._checksum = self._next + 1, checksum
@@ -248,18 +302,26 @@ class Ledger:
 
   def _give_texts(self, payload: dict[str, Any], index: int, texts: dict[str, str]) -> None:
     for program in _programs(payload):
-      program['files'] = [
-        [n, texts[d] if d in texts else self._text(d, index)] for n, d in program['files']
-      ]
+      program['files'] = [[n, self._given(d, index, texts)] for n, d in program['files']]
+    if exchange := payload.get('exchange'):
+      for side in SIDES:
+        if exchange.get(side):
+          exchange[side] = self._given(exchange[side], index, texts)
+
+  def _given(self, digest: str, index: int, texts: dict[str, str]) -> str:
+    return texts[digest] if digest in texts else self._text(digest, index)
 
   def _text(self, digest: str, index: int) -> str:
     if digest not in self._texts:
       row = self._connection.execute('SELECT text FROM texts WHERE digest = ?', [digest]).fetchone()
-      if row is None or _digest(row[0]) != digest:
+      text = _unpacked(row[0]) if row else None
+      if text is None or _digest(text) != digest:
         raise LedgerError(
-          f'{self.path}: the program text {digest[:12]} of event {index} is lost or changed.'
+          f'{self.path}: the text {digest[:12]} of event {index} is lost or changed.'
         )
-      self._texts[digest] = row[0]
+      if isinstance(row[0], bytes):
+        return text  # what was said to models is read rarely, and would fill the memory
+      self._texts[digest] = text
     return self._texts[digest]
 
   def _require_known_schema(self) -> None:
@@ -295,13 +357,32 @@ def _programs(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _take_texts(payload: dict[str, Any]) -> dict[str, str]:
-  """Replaces program texts in `payload` by digests; returns digest -> text."""
+  """Replaces programs' texts and what was said in `payload` by digests; digest -> text."""
   texts: dict[str, str] = {}
   for program in _programs(payload):
     taken = {name: _digest(text) for name, text in program['files']}
     texts |= {taken[name]: text for name, text in program['files']}
     program['files'] = [[name, digest] for name, digest in taken.items()]
+  if exchange := payload.get('exchange'):
+    for side in SIDES:
+      if text := exchange.get(side):
+        exchange[side] = _digest(text)
+        texts[exchange[side]] = text
   return texts
+
+
+def _packed(text: str) -> bytes:
+  return zlib.compress(text.encode(), 9)
+
+
+def _unpacked(stored: str | bytes) -> str | None:
+  """The text of a row, compressed or not; None when it is damaged."""
+  if isinstance(stored, str):
+    return stored
+  try:
+    return zlib.decompress(stored).decode()
+  except (zlib.error, UnicodeDecodeError):
+    return None
 
 
 def _digest(text: str) -> str:

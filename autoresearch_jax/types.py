@@ -168,11 +168,16 @@ class Hypothesis:
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-  """A new program with the reason for it. description: one line, as in results.tsv."""
+  """A new program with the reason for it. description: one line, as in results.tsv.
+
+  author: the model or agent that wrote it, '' when no such thing did. role: the one it acted in.
+  """
 
   program: Program
   description: str
   hypothesis: Hypothesis
+  author: str = ''
+  role: str = ''
 
 
 # What strategies ask of proposers beyond the operation: move constants only, change structure
@@ -188,6 +193,7 @@ class Proposal:
   context: trial ids to show to the proposer. fidelity: fraction of the budget.
   seeds: one training run each. edit: carried by strategies that propose constants themselves.
   guidance: a word to the proposer on what kind of edit is wanted (see GUIDANCE); it may be ignored.
+  question: what the strategy wants to know, in a sentence or a few, shown to a proposer that reads.
   """
 
   operation: Operation
@@ -197,6 +203,66 @@ class Proposal:
   seeds: tuple[int, ...] = (0,)
   edit: Edit | None = None
   guidance: str = ''
+  question: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+  """One call of a language model or an agent. Recorded before it is sent, and when it has ended.
+
+  id: the same in both records. purpose: what it was for, such as 'propose' or 'distill'.
+  request, response: as text (JSON, for an API). error: a sentence when it failed, else ''.
+  input_tokens, output_tokens, dollars: while `sent`, or when nobody knows, the most it can be.
+  """
+
+  id: str
+  model: str
+  purpose: str
+  state: Literal['sent', 'answered', 'failed']
+  role: str = ''
+  request: str = ''
+  response: str = ''
+  error: str = ''
+  seconds: float = 0.0
+  input_tokens: int = 0
+  output_tokens: int = 0
+  dollars: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Spend:
+  """What calls of models and agents add up to."""
+
+  calls: int = 0
+  input_tokens: int = 0
+  output_tokens: int = 0
+  dollars: float = 0.0
+
+  @property
+  def tokens(self) -> int:
+    return self.input_tokens + self.output_tokens
+
+  def __add__(self, other: 'Spend') -> 'Spend':
+    return Spend(
+      *(getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self))
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+  """What a group of trials taught. text: a sentence. trials: ids of those that it rests on.
+
+  tags: what it is about: mechanisms, names of constants. effect, uncertainty: on the metric's
+  score (larger is better), with the standard deviation of that; None where it is no number.
+  author: the model that wrote it, '' for those by rule.
+  """
+
+  text: str
+  trials: tuple[int, ...]
+  tags: tuple[str, ...] = ()
+  effect: float | None = None
+  uncertainty: float | None = None
+  author: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
