@@ -90,7 +90,8 @@ def summary(found: Sequence[Calibration]) -> str:
   """What everybody's predictions were worth, in a few sentences."""
   if not found or found[0].count < FEWEST:
     count = found[0].count if found else 0
-    number = {0: 'No prediction was', 1: 'Only one prediction was'}.get(count, f'Only {count} were')
+    some = f'Only {count} predictions were'
+    number = {0: 'No prediction was', 1: 'Only one prediction was'}.get(count, some)
     return f'{number} measured so far; how good they are can be said from {FEWEST} on.'
   whole = found[0]
   spread = f'{whole.count} predictions were off by {whole.rmse:.3g} (root mean square)'
@@ -178,16 +179,19 @@ def draw(entries: Iterable[Entry], metric: str, path: pathlib.Path) -> None:
 
 def _draw_effects(axes: Axes, entries: Sequence[Entry], metric: str) -> None:
   """A dot an edit, with one standard deviation each way; what is far off stands at the edge."""
-  axes.set_title(f'{len(entries)} predictions', loc='left', color=INK)
   axes.set_xlabel(f'predicted gain of {one_line(metric, 40)}', color=INK, parse_math=False)
   axes.set_ylabel('measured gain', color=INK)
   axes.axhline(0, color=FAINT, linewidth=0.6)
   axes.axvline(0, color=FAINT, linewidth=0.6)
   if not entries:
+    axes.set_title('0 predictions', loc='left', color=INK)
     axes.text(0.5, 0.5, 'nothing to compare yet', transform=axes.transAxes, ha='center')
     return
   predicted, effects, _ = _arrays(entries)
   low, high = _limits(predicted, effects)
+  off = int(np.sum((effects < low) | (effects > high)))
+  edge = f', {off} farther off than the edge where they stand' if off else ''
+  axes.set_title(f'{len(entries)} predictions{edge}', loc='left', color=INK)
   for colour, author in zip(_colours(entries), sorted({e.author for e in entries}), strict=True):
     own = [e for e in entries if e.author == author]
     x, y, _ = _arrays(own)

@@ -1,10 +1,10 @@
 """Full-text search over what was tried: SQLite's FTS5, in memory.
 
-Words are stemmed; a query's words, but for empty ones, are joined by OR and each is quoted, so that no operator of the
-query language is left in it. Relevance is bm25 (Robertson and Zaragoza, The Probabilistic Relevance
-Framework, 2009, https://doi.org/10.1561/1500000019); what surprised and what is recent counts for
-more: relevance · (1 + SURPRISE · s/(1 + s) + RECENCY · rank), with s the surprise in standard
-deviations and rank from 0 (oldest trial) to 1 (latest).
+Words are stemmed. A query's words, but for empty ones, are joined by OR and each is quoted, so that
+no operator of the query language is left in it. Relevance is bm25 (Robertson and Zaragoza, The
+Probabilistic Relevance Framework, 2009, https://doi.org/10.1561/1500000019); what surprised and
+what is recent counts for more: relevance · (1 + SURPRISE · s/(1 + s) + RECENCY · t), with s the
+surprise in standard deviations and t the trial's id as a fraction of the latest one's.
 """
 
 import re
