@@ -87,7 +87,9 @@ def test_a_replayed_run_is_the_recorded_one(source, tmp_path):
   run(tmp_path, max_trials=25, proposer=Replay(str(source)))
   assert edits(tmp_path) == edits(source)
   assert len(edits(source)) > 15
-  assert (tmp_path / 'results.tsv').read_text() == (source / 'results.tsv').read_text()
+  tables = [(d / 'results.tsv').read_text().splitlines() for d in (source, tmp_path)]
+  without_commits = [[line.split('\t')[1:] for line in table] for table in tables]
+  assert without_commits[0] == without_commits[1]
 
 
 @settings(max_examples=5, deadline=None)
