@@ -34,11 +34,9 @@ from autoresearch_jax.ledger import Edited, Finished, Ledger, Record, Released
 from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.testing import loopback_model
 
-_CONFIG = command.define_config('The run; its budget must be in seconds.')
 _SHARE = flags.DEFINE_float('share', 0.2, 'Of the budget, for one answer.', 0.0)
 _TRIALS = flags.DEFINE_integer('trials', 9, 'Trials of a run, the baseline included.', 3)
 _AHEAD = flags.DEFINE_list('ahead', ['1', '0'], 'Values of config.search.ahead, a run each.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for the runs. [a temporary one]')
 
 MODEL = 'loopback'
 CONSTANT = re.compile(r'^([A-Z][A-Z0-9_]*) = (\d*\.\d+(?:e-?\d+)?)(.*)$', re.M)
@@ -158,11 +156,11 @@ def main(arguments: Sequence[str]) -> int:
   del arguments
   os.environ['GEMINI_API_KEY'] = loopback_model.KEY  # nobody's, and no real one is sent
   try:
-    config = command.config_of(_CONFIG)
+    config = command.config_of(flags.FLAGS['config'])  # that of the real command, like --workdir
     if config.budget.unit != 'seconds':
       raise ConfigError(f'config.budget.unit is {config.budget.unit}; it must be seconds here.')
     with tempfile.TemporaryDirectory() as temporary:
-      folder = pathlib.Path(_WORKDIR.value or temporary)
+      folder = pathlib.Path(flags.FLAGS.workdir or temporary)
       rows = [run(config, int(a), folder / f'ahead_{a}') for a in _AHEAD.value]
   except SENTENCES as error:
     print(error, file=sys.stderr)
