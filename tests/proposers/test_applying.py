@@ -128,6 +128,12 @@ def test_blocks_at_the_ends_of_a_file():
   assert applied(('a = 1\n', ''), text='a = 1\nb = 1\n') == 'b = 1\n'
 
 
+def test_the_next_line_is_never_joined():
+  for ends in ('\n', '\r\n'):
+    text = f'a = 1{ends}b = 1{ends}'
+    assert applied(('a = 1\n', 'a = 2  # c'), text=text) == f'a = 2  # c{ends}b = 1{ends}'
+
+
 def test_indentation_is_never_guessed():
   text = 'if True:\n  a = 1\n  b = 2\n'
   assert '"  b = 2"' in refusal(('  a = 1\nb = 2', '  a = 3\nb = 4'), text=text)
