@@ -118,6 +118,11 @@ def test_the_sentence_is_on_the_object_that_was_meant():
       parse(text)
 
 
+def test_broken_json_is_told_from_prose_with_braces():
+  with pytest.raises(AnswerError, match=r'broken at line 5, near .*"deeper"'):
+    parse('First, {"loss": loss} is returned.\n' + GOOD.replace('deeper', '"deeper"'))
+
+
 def test_an_answer_inside_a_string_stays_text():
   quoted = answer((DEPTH[0], f'NOTE = {json.dumps(answer(("a", "b")))}'))
   assert parse(quoted).edits[0].search == DEPTH[0]
