@@ -308,7 +308,7 @@ def test_replications_that_acceptance_waits_for_are_asked_first_in_every_slot(tm
   live = run(tmp_path, 60, strategy=Wandering(), acceptance=Sequential(),
              executor=Arithmetic(slots=3))  # fmt: skip
   repeats = [t for t in live.history.trials.values() if t.proposal.operation in REPEATS]
-  assert len(repeats) > 2
+  assert len(repeats) > 1
   assert live.states.strategy['asked'] == 59 - len(repeats)
   rule = Sequential()
   with Ledger.read(tmp_path / 'ledger.db') as ledger:

@@ -9,8 +9,8 @@ from synthetic_run import Arithmetic, Nudge, config, run
 
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.knowledge.__main__ import main
-from autoresearch_jax.ledger import Ledger, Started
-from autoresearch_jax.types import to_builtins
+from autoresearch_jax.ledger import Learned, Ledger, Started
+from autoresearch_jax.types import Lesson, to_builtins
 
 HOSTILE = 'a [bold]pen[/bold]\x1b[2J\n and $paper$'
 
@@ -41,7 +41,7 @@ def test_a_run_tells_what_it_learned(workdir, capsys):
     'model-0',
     'critic',
     'What never works',
-    'It went diverged.',
+    'It went ',
     'Intervals of 80% held ',
     f'Plot: {workdir / "calibration.png"}',
   ):
@@ -51,13 +51,11 @@ def test_a_run_tells_what_it_learned(workdir, capsys):
   assert (workdir / 'calibration.png').is_file()
 
 
-def test_lessons_that_a_model_wrote_are_among_them(workdir, capsys, monkeypatch):
-  from autoresearch_jax.history import History  # noqa: PLC0415
-  from autoresearch_jax.types import Lesson  # noqa: PLC0415
-
-  told = (Lesson('Stop raising X.', (3, 4), author='model-1'),)
-  monkeypatch.setattr(History, 'lessons', told, raising=False)
-  assert main([str(workdir)]) == 0
+def test_lessons_that_a_model_wrote_are_among_them(tmp_path, capsys):
+  run(tmp_path, 20)
+  with Ledger.open(tmp_path / 'ledger.db') as ledger:
+    ledger.append(Learned((Lesson('Stop raising X.', (3, 4), author='model-1'),)))
+  assert main([str(tmp_path)]) == 0
   assert '- Stop raising X. (2 trials: 3, 4) [model-1]' in capsys.readouterr().out
 
 

@@ -68,10 +68,10 @@ def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
   with panel:
     run(tmp_path, 10, clock=ticking(), view=panel, executor=executor)
   assert 'best val_loss' in executor.seen
-  assert 'trial 8' in executor.seen
+  assert 'trial 9' in executor.seen
   if width == 60:
     return
-  for part in ('over the baseline', 'loss 2.5000', 'step 1', 'train', 'kept of 8', 'trials an hour',
+  for part in ('over the baseline', 'loss 2.5000', 'step 1', 'train', 'kept of 9', 'trials an hour',
                'device busy', 'timeout', 'discard', 'keep'):  # fmt: skip
     assert part in executor.seen, part
   assert max(len(line) for line in executor.seen.splitlines()) <= width
