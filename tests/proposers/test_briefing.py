@@ -319,6 +319,15 @@ def test_no_prompt_is_longer_than_its_budget(trials, allowed, words, operation):
   assert tokens(briefing.review(words * 99, proposal, small(history), tokens=allowed)) <= allowed
 
 
+def test_a_prompt_uses_the_tokens_it_has_and_no_more():
+  history = long_night(200)
+  proposal = Proposal(Operation.IMPROVE, (199,), context=tuple(range(0, 200, 2)))
+  lessons = tuple(types.Lesson(f'Lesson {i}, {"and so on " * i}.', (1,)) for i in range(60))
+  context = small(history, memory=briefed.Notebook(lessons, ()))
+  for allowed in range(3000, 9000, 150):
+    assert 0.97 * allowed < tokens(briefing.brief(proposal, context, tokens=allowed)) <= allowed
+
+
 def test_a_short_prompt_keeps_the_program_and_the_lineage_and_says_what_it_left_out():
   context = briefed.context(long_night(300))
   full = briefing.brief(Proposal(Operation.IMPROVE, (299,)), context, tokens=60_000)

@@ -25,6 +25,7 @@ from autoresearch_jax.types import Proposal
 __all__ = [
   'LESSONS_SCHEMA',
   'Prompt',
+  'TooSmall',
   'brief',
   'distil',
   'estimate',
@@ -82,8 +83,8 @@ def _brief(
     )
   except TooSmall as error:
     raise NothingToPropose(
-      f'The program to edit does not fit into the prompt: {error}; raise the option `tokens` of '
-      'the proposer, or make the program shorter.'
+      f'The program to edit does not fit into the prompt: {error}. Give the proposer more '
+      'tokens for a prompt, or make the program shorter.'
     ) from None
 
 
