@@ -44,14 +44,14 @@ def signed(change: float, deviation: float | None = None) -> str:
   return f'{abs(change):.3g}{spread} {"better" if change > 0 else "worse"}'
 
 
-def trial_line(number: int, outcomes: Outcomes, claim: bool = True) -> str:
+def trial_line(number: int, outcomes: Outcomes) -> str:
   """One trial: its verdict, number, effect, edit, and what was believed of it."""
   outcome = outcomes.all[number]
   trial = outcome.trial
   said = [f'trial {number} ({_verdict(number, outcomes)}): {described(trial, number)}.']
   said.append(_measured(number, outcome, outcomes))
   hypothesis = trial.edit.hypothesis
-  if claim and hypothesis.claim and number != BASELINE:
+  if hypothesis.claim and number != BASELINE:
     said.append(f'Claim: {one_line(hypothesis.claim, CLAIM)}')
   if hypothesis.predicted_effect is not None:
     predicted = signed(hypothesis.predicted_effect, hypothesis.uncertainty)
