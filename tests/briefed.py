@@ -56,7 +56,9 @@ def trial(
   cost=COST,
   context=(),
 ):
-  measured = tuple(types.Measurement(i, {'val_bpb': v}, cost) for i, v in enumerate(values))
+  measured = tuple(
+    types.Measurement(i, {'val_bpb': v}, cost) for i, v in enumerate(values, 10 * number)
+  )
   return types.Trial(
     number,
     types.Proposal(operation, parents, context=context, fidelity=fidelity),

@@ -102,15 +102,15 @@ def _fitting(roles: tuple[Role, ...], proposal: Proposal) -> list[Role]:
 
 
 def _record(context: Context) -> tuple[collections.Counter[str], collections.Counter[str]]:
-  """Wins and losses by role, each edit once."""
+  """Wins and losses by role, each edit once; what is open or nobody's fault is neither."""
   outcomes = Outcomes(context)
   wins: collections.Counter[str] = collections.Counter()
   losses: collections.Counter[str] = collections.Counter()
   for number, outcome in outcomes.all.items():
-    role, gain = outcome.trial.edit.role, outcomes.gain(number)
+    role, gain, status = outcome.trial.edit.role, outcomes.gain(number), outcome.trial.result.status
     if number in context.kept or (gain is not None and gain > 0):
       wins[role] += 1
-    elif outcome.trial.result.status not in SILENT:
+    elif gain is not None or status not in (Status.OK, *SILENT):
       losses[role] += 1
   return wins, losses
 

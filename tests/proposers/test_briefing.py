@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
-from autoresearch_jax.knowledge import Entry, Question
+from autoresearch_jax.knowledge import Entry, Memory, Question
 from autoresearch_jax.proposers import NothingToPropose, briefing, roles
 from autoresearch_jax.proposers.briefing import quoting
 from autoresearch_jax.types import Operation, Proposal, Status
@@ -239,6 +239,15 @@ def test_what_memory_knows_of_the_question_is_shown():
   assert 'Does depth pay?' in notes.queries[0] and 'WARMDOWN_RATIO up' in notes.queries[0]
 
 
+def test_the_memory_of_the_run_itself_is_shown():
+  memory = Memory(briefed.night(), briefed.OBJECTIVE, frozenset({0, 1, 7}))
+  proposal = Proposal(Operation.IMPROVE, (3,), question='Does WARMDOWN_RATIO matter?')
+  prompt = briefing.brief(proposal, briefed.context(memory=memory, questions=()))
+  assert 'WARMDOWN_RATIO 0.5 -> 0.7' in prompt.user
+  for lesson in memory.lessons():
+    assert lesson.text[:60] in prompt.user
+
+
 def test_without_a_question_memory_is_searched_for_the_edit_or_the_constants():
   notes = briefed.Notebook()
   briefing.brief(IMPROVE, briefed.context(memory=notes, questions=()))
@@ -324,7 +333,7 @@ def test_a_prompt_uses_the_tokens_it_has_and_no_more():
   proposal = Proposal(Operation.IMPROVE, (199,), context=tuple(range(0, 200, 2)))
   lessons = tuple(types.Lesson(f'Lesson {i}, {"and so on " * i}.', (1,)) for i in range(60))
   context = small(history, memory=briefed.Notebook(lessons, ()))
-  for allowed in range(3000, 9000, 150):
+  for allowed in range(3000, 9000, 400):
     assert 0.97 * allowed < tokens(briefing.brief(proposal, context, tokens=allowed)) <= allowed
 
 
@@ -392,7 +401,7 @@ def test_what_a_block_holds_cannot_be_made_to_hold_its_code():
     assert blocks(quoting.rendered([quoting.Quote('x', text)])) == [('x', text)]
 
 
-@quick
+@hypothesis.settings(deadline=None, max_examples=20)
 @hypothesis.given(words=texts)
 def test_words_of_others_stay_inside_of_blocks_wherever_they_come_from(words):
   mark = 'qqqmarkqqq'

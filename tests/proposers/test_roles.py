@@ -193,6 +193,17 @@ def test_what_failed_is_a_loss_and_what_the_machine_did_is_none():
   )
 
 
+def test_an_edit_that_trained_for_a_part_of_the_budget_is_neither():
+  early = {
+    number: dataclasses.replace(
+      trial, proposal=dataclasses.replace(trial.proposal, fidelity=0.25 if number else 1.0)
+    )
+    for number, trial in played(*[('a', False)] * 6).items()
+  }
+  found = shares((A, B), IMPROVE, briefed.context(early, kept=frozenset({0})))
+  assert found['a'] == pytest.approx(0.5, abs=0.08)
+
+
 def test_a_replicate_is_no_second_edit_of_the_role():
   once = played(('a', False))
   again = dict(once)

@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import functools
-import statistics
 import string
 from collections.abc import Iterable
 
@@ -103,7 +102,7 @@ class Sections:
     if best is not None and best != BASELINE:
       shown = wordings.value_of(outcomes.all[best], context.objective)
       words.append(f'The best program that was kept, of trial {best}, has {shown}.')
-    if noise := _noise(outcomes):
+    if noise := outcomes.noise:
       words.append(
         f'Runs of one program differ by a standard deviation of {noise:.2g} between seeds, so a '
         f'difference below about {2 * 2**0.5 * noise:.2g} between two runs shows nothing.'
@@ -315,16 +314,6 @@ def _budget(spec: Spec) -> str:
 
 def _devices(spec: Spec) -> str:
   return f'{spec.num_devices} {spec.platform} device{"s" if spec.num_devices > 1 else ""}'
-
-
-def _noise(outcomes: Outcomes) -> float | None:
-  """Pooled standard deviation between seeds, over all programs with two runs or more."""
-  known = [o for o in outcomes.all.values() if o.deviation is not None and o.fidelity == 1]
-  weights = [o.runs - 1 for o in known]
-  if not known:
-    return None
-  squares = [(o.deviation or 0.0) ** 2 for o in known]
-  return statistics.fmean(squares, weights) ** 0.5
 
 
 def _constants(program: Program) -> list[str]:
