@@ -141,8 +141,8 @@ class Notebook(Memory):
 
 
 LESSONS = (
-  types.Lesson('MATRIX_LR above 0.06 gains nothing.', (1, 5), ('MATRIX_LR',), -0.01, 0.002),
-  types.Lesson('Depth costs more steps than it is worth here.', (3,), ('DEPTH',)),
+  types.Lesson('MATRIX_LR above 0.06 gains nothing.', (1, 5), ('MATRIX_LR',), -0.01, 0.002, 'm'),
+  types.Lesson('Depth costs more steps than it is worth here.', (3,), ('DEPTH',), author='m'),
 )
 
 

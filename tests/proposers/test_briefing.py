@@ -240,12 +240,13 @@ def test_what_memory_knows_of_the_question_is_shown():
 
 
 def test_the_memory_of_the_run_itself_is_shown():
-  memory = Memory(briefed.night(), briefed.OBJECTIVE, frozenset({0, 1, 7}))
-  proposal = Proposal(Operation.IMPROVE, (3,), question='Does WARMDOWN_RATIO matter?')
-  prompt = briefing.brief(proposal, briefed.context(memory=memory, questions=()))
-  assert 'WARMDOWN_RATIO 0.5 -> 0.7' in prompt.user
-  for lesson in memory.lessons():
-    assert lesson.text[:60] in prompt.user
+  history = long_night(60)
+  memory = Memory(history, briefed.OBJECTIVE, frozenset(range(0, 60, 3)))
+  proposal = Proposal(Operation.IMPROVE, (0,), question='Does RATE matter?')
+  prompt = briefing.brief(proposal, small(history, memory=memory, questions=()))
+  taught = section(prompt, 'What the trials so far have taught')
+  assert '- Raising RATE helped: +0.000' in taught and '+ is better' in taught
+  assert section(prompt, 'Earlier trials on the same subject').count('- trial ') >= 3
 
 
 def test_without_a_question_memory_is_searched_for_the_edit_or_the_constants():

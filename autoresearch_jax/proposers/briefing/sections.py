@@ -277,13 +277,14 @@ class Sections:
 
 
 def lesson_line(lesson: Lesson) -> str:
-  """The lesson with its trials and its effect."""
-  trials = ', '.join(map(str, lesson.trials[:8])) + (', ...' if len(lesson.trials) > 8 else '')
-  effect = ''
+  """The lesson with its trials and its effect; those by rule have both in their words."""
+  text = f'- {one_line(lesson.text, LESSON)}'
+  if not lesson.author:
+    return text
   if lesson.effect is not None:
-    effect = f' Effect: {wordings.signed(lesson.effect, lesson.uncertainty)}.'
-  noun = 'trial' if len(lesson.trials) == 1 else 'trials'
-  return f'- {one_line(lesson.text, LESSON)}{effect} [{noun} {trials}]'
+    text += f' Effect: {wordings.signed(lesson.effect, lesson.uncertainty)}.'
+  trials = ', '.join(map(str, lesson.trials[:8])) + (', ...' if len(lesson.trials) > 8 else '')
+  return f'{text} [{"trial" if len(lesson.trials) == 1 else "trials"} {trials}]'
 
 
 def section(key: str, *items: Item, label: str = '', more: int = 0, **places: object) -> Section:
