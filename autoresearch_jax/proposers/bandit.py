@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from autoresearch_jax.proposers import Context
-from autoresearch_jax.types import REPEATS, Status, Trial
+from autoresearch_jax.proposers.outcomes import Outcomes
+from autoresearch_jax.types import Status
 
 # How much cheapness counts: at 0.25, a model that costs sixteen times as much must win twice as
 # often. Less than in proportion, for the trial itself costs more than the call.
@@ -43,24 +44,24 @@ def choose(
 
 
 def arms(models: Sequence[str], context: Context) -> dict[str, Arm]:
-  """Wins and losses of each model, over the trials so far that its edits made."""
+  """Wins and losses of each model, over the programs that its edits made so far."""
+  outcomes = Outcomes(context.history, context.objective, context.kept)
   counts = {model: [0, 0] for model in models}
-  for trial in context.history.values():
-    if trial.edit.author in counts and (won := _won(trial, context)) is not None:
-      counts[trial.edit.author][0 if won else 1] += 1
+  for number, outcome in outcomes.all.items():
+    won = _won(number, outcomes)
+    if outcome.trial.edit.author in counts and won is not None:
+      counts[outcome.trial.edit.author][0 if won else 1] += 1
   return {model: Arm(*count) for model, count in counts.items()}
 
 
-def _won(trial: Trial, context: Context) -> bool | None:
-  """Whether an edit was kept or beat its parent; None where the trial does not say."""
-  if trial.proposal.operation in REPEATS or trial.result.status in SILENT:
-    return None
-  if trial.id in context.kept:
+def _won(number: int, outcomes: Outcomes) -> bool | None:
+  """Whether an edit was kept or beat its parent; None where its trials do not say.
+
+  They do not when the machine failed, or when it trained for less than its parent.
+  """
+  if number in outcomes.kept:
     return True
-  if trial.proposal.fidelity < 1 and trial.result.status == Status.OK:
-    return None  # trained for less than its parent
-  parents = trial.proposal.parents
-  parent = context.history.get(parents[0] if parents else 0)
-  mine = context.objective.score(trial)
-  theirs = context.objective.score(parent) if parent else None
-  return mine is not None and theirs is not None and mine > theirs
+  if (gain := outcomes.gain(number)) is not None:
+    return gain > 0
+  status = outcomes.all[number].trial.result.status
+  return None if status in (*SILENT, Status.OK) else False

@@ -62,7 +62,7 @@ def test_wins_are_kept_or_better_than_the_parent():
 
 
 def test_what_says_nothing_of_the_edit_does_not_count():
-  again = types.Proposal(types.Operation.REPLICATE, (1,))
+  again = types.Proposal(types.Operation.REPLICATE, (6,))
   early = types.Proposal(types.Operation.IMPROVE, (0,), fidelity=0.1)
   known = context(
     trial(1, 'dull', status=types.Status.CRASH), trial(2, 'dull', status=types.Status.CANCELLED),
