@@ -28,7 +28,17 @@ from autoresearch_jax.proposers.briefing import (
   mend,
   review,
 )
-from autoresearch_jax.proposers.calling import KEYS, Caller, Caps, NoAnswer, Reply, Said, key
+from autoresearch_jax.proposers.briefing.budget import TooSmall
+from autoresearch_jax.proposers.calling import (
+  CLOSED,
+  KEYS,
+  Caller,
+  Caps,
+  NoAnswer,
+  Reply,
+  Said,
+  key,
+)
 from autoresearch_jax.proposers.roles import Role
 from autoresearch_jax.types import Edit, Proposal
 from autoresearch_jax.wording import one_line
@@ -194,7 +204,7 @@ class Gemini:
     context: Context,
     rng: np.random.Generator,
   ) -> _Draft:
-    """From the role's model, or from the likeliest to pay, or else from the next. Raises NoAnswer."""
+    """From the role's model, or the one likely to pay, or else the next. Raises NoAnswer."""
     left = [role.model] if role and role.model else list(dict.fromkeys(self.models))
     why: list[str] = []
     while left and not self._caller.line.closed:
@@ -208,7 +218,7 @@ class Gemini:
       except NoAnswer as none:
         self._let_rest(model, none)
         why.append(str(none))
-    raise NoAnswer(' '.join(dict.fromkeys(why)) or 'The run is stopping.')
+    raise NoAnswer(' '.join(dict.fromkeys(why)) or CLOSED)
 
   def _conversed(self, said: Said, context: Context, rng: np.random.Generator) -> _Draft:
     """Asks until an answer can be used. Raises NoAnswer, also after the last repair."""
@@ -289,7 +299,7 @@ class Gemini:
         self._said(model, 'distil', prompt, None, rng), schema=LESSONS_SCHEMA
       )
       lessons = lessons_of(self._caller.ask(said, context, rng).text, context, model)
-    except (NoAnswer, ValueError):  # the prompt did not fit, or the answer was none
+    except (NoAnswer, TooSmall, ValueError):  # no answer, no room, no lessons in it
       return
     if lessons:
       context.learn(lessons)
@@ -300,17 +310,17 @@ class Gemini:
     """The fallback's edit, whose claim says why it is that one's. Raises NothingToPropose."""
     if self._stand_in is None:
       raise NothingToPropose(why)
+    refused = ''
     for _ in range(FALLBACK_DRAWS):
       try:
         edit = self._stand_in.propose(proposal, context, rng)
       except NothingToPropose as none:
         raise NothingToPropose(f'{why} Nor has {self.fallback} anything: {none}') from None
       if not (refused := context.refuse(edit.program)):
-        break
-    else:
-      raise NothingToPropose(f'{why} What {self.fallback} proposed was refused: {refused}')
-    claim = f'{edit.hypothesis.claim} Proposed by {self.fallback}, for no model did: {why}'
-    return dataclasses.replace(edit, hypothesis=dataclasses.replace(edit.hypothesis, claim=claim))
+        claim = f'{edit.hypothesis.claim} Proposed by {self.fallback}, for no model did: {why}'
+        hypothesis = dataclasses.replace(edit.hypothesis, claim=claim)
+        return dataclasses.replace(edit, hypothesis=hypothesis)
+    raise NothingToPropose(f'{why} What {self.fallback} proposed was refused: {refused}')
 
   # Options.
 

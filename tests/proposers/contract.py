@@ -3,6 +3,7 @@
 import ast
 import types as pytypes
 
+import loopback
 import numpy as np
 import pytest
 from registered import ours
@@ -15,6 +16,7 @@ from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 PROPOSER_CASES = [
   ('mutate', {}),
   ('mutate', {'structural_share': 1.0, 'coupled_share': 0.0}),
+  ('gemini', {'pause': 0.0}),
 ]
 
 IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
@@ -22,7 +24,28 @@ SPEC = types.Spec(
   'supervised', 'cpu', 1, types.Budget(300, 'steps'), input_shape=(64,), num_classes=10
 )
 
-every_proposer = pytest.mark.parametrize(('name', 'options'), PROPOSER_CASES)
+
+def every_proposer(test):
+  test = pytest.mark.usefixtures('models')(test)
+  return pytest.mark.parametrize(('name', 'options'), PROPOSER_CASES)(test)
+
+
+@pytest.fixture
+def models(name, monkeypatch):
+  """For the proposers that ask a model: one that sets the width to a number of its sampling."""
+  if name != 'gemini':
+    yield
+    return
+
+  def widen(request):
+    width = f'WIDTH = {request["generationConfig"]["seed"] % 1000 + 65}'
+    return loopback.answer(loopback.edit('WIDTH = 64', width))
+
+  with loopback.serving(widen) as server:
+    monkeypatch.setenv('GEMINI_API_KEY', loopback.KEY)
+    monkeypatch.setenv('GOOGLE_GEMINI_BASE_URL', server.url)
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    yield
 
 
 def mlp():

@@ -117,6 +117,19 @@ def response(text: str | None, finish: str = 'STOP', **more: Any) -> dict[str, A
   return {'candidates': [candidate], 'usageMetadata': usage, **more}
 
 
+def edit(search: str, replace: str, file: str = 'model.py', claim: str = 'It helps.') -> str:
+  """An answer in the form that `proposers/answers.py` asks for."""
+  block = {'file': file, 'search': search, 'replace': replace}
+  guess = {'predicted_change': -0.01, 'uncertainty': 0.02}
+  shown = {
+    'description': f'{search} becomes {replace}',
+    'hypothesis': {'claim': claim, 'mechanisms': ['width'], **guess},
+    'edits': [block],
+    'files': [],
+  }
+  return json.dumps(shown)
+
+
 def answer(text: str | None, finish: str = 'STOP', **more: Any) -> Step:
   return send(200, json.dumps(response(text, finish, **more)).encode())
 
