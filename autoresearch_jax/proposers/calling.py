@@ -290,7 +290,10 @@ class Caller:
             vertexai=False,
             api_key=secret,
             http_options=api.HttpOptions(
-              base_url=self.base_url or None, httpx_client=unused, httpx_async_client=channel
+              base_url=self.base_url or None,
+              httpx_client=unused,
+              httpx_async_client=channel,
+              async_client_args={'ssl': _trust()},  # else one for websockets is read at each call
             ),
           )
           return await client.aio.models.generate_content(

@@ -89,8 +89,8 @@ class Gemini:
   """The options of `config.proposer_options`. The key is read from GEMINI_API_KEY or
   GOOGLE_API_KEY at each call and kept nowhere.
 
-  models: names as the API has them; of several, the one that pays is learnt. prices: by model, in
-  dollars per million input and output tokens; adds to those known (PRICES). roles: names of
+  models: names as the API has them; of several, the one that pays is learnt. prices: rows of
+  model, dollars per million input tokens, and output tokens; they add to those known (PRICES). roles: names of
   shipped role files, or paths of others; none: no role.
   most_calls, most_tokens, most_dollars: caps for the whole run, over all restarts; 0: none. A call
   is not made when the most it can cost would pass one; each attempt counts as a call.
@@ -104,7 +104,7 @@ class Gemini:
   """  # fmt: skip
 
   models: tuple[str, ...] = ('gemini-3.8-flash',)
-  prices: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+  prices: tuple[tuple[str, float, float], ...] = ()  # no mapping: ConfigDict takes no dots in keys
   roles: tuple[str, ...] = ()
   most_calls: int = 1000
   most_tokens: int = 20_000_000
@@ -135,8 +135,9 @@ class Gemini:
     if self.fallback == 'gemini':
       raise ValueError("fallback is 'gemini' itself; name another proposer, or '' for none.")
     caps = Caps(self.most_calls, self.most_tokens, self.most_dollars)
+    prices = PRICES | {model: (into, out) for model, into, out in self.prices}
     caller = Caller(
-      {**PRICES, **self.prices}, caps, self.output_tokens, self.seconds, self.attempts, self.pause,
+      prices, caps, self.output_tokens, self.seconds, self.attempts, self.pause,
       self.base_url,
     )  # fmt: skip
     object.__setattr__(self, '_roles', role_files.load(self.roles))
@@ -338,9 +339,9 @@ class Gemini:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more.')
     if self.base_url and not self.base_url.startswith(('http://', 'https://')):
       raise ValueError(f'base_url is {self.base_url!r}; it must begin with https:// or http://.')
-    for model, prices in self.prices.items():
-      if not min(prices) >= 0:
-        raise ValueError(f'The prices of {model} are {prices}; they must be 0 or more.')
+    for model, *dollars in self.prices:
+      if not all(price >= 0 for price in dollars):
+        raise ValueError(f'The prices of {model} are {dollars}; they must be 0 or more.')
 
   def _check_prices(self) -> None:
     """Raises ValueError where dollars are capped and a model has no price."""
@@ -348,8 +349,8 @@ class Gemini:
       if self.most_dollars and model.removeprefix('models/') not in self._caller.prices:
         raise ValueError(
           f'The price of {model} is not known, so most_dollars cannot be kept: give it in prices, '
-          f'as (dollars per million input tokens, output tokens), or set most_dollars to 0. Known '
-          f'are: {", ".join(sorted(self._caller.prices))}.'
+          'as (model, dollars per million input tokens, output tokens), or set most_dollars to 0. '
+          f'Known are: {", ".join(sorted(self._caller.prices))}.'
         )
 
 

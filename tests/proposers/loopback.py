@@ -210,6 +210,8 @@ class Book:
     self.exchanges: list[types.Exchange] = []
 
   def record(self, exchange: types.Exchange) -> None:
+    """Takes it as a ledger does: it must come back from JSON as it was."""
+    assert types.from_json(types.to_json(exchange), types.Exchange) == exchange
     self.exchanges.append(exchange)
 
   @property

@@ -7,6 +7,7 @@ import threading
 import time
 
 import loopback
+import ml_collections
 import numpy as np
 import pytest
 from loopback import KEY, answer, edit
@@ -231,10 +232,27 @@ def test_two_hundred_faults_cost_no_turn_and_no_more_than_the_cap(server, book):
   assert authors[MODEL] and authors['']
 
 
+def test_turns_at_once_share_the_caps(server, book):
+  """The one waits for the record of the other, so both see what is spent."""
+  server.rule = lambda request: answer(WIDER)
+  made, got = gemini(server, most_calls=2), []
+
+  def turn(seed):
+    got.append(made.propose(IMPROVE, context(book), np.random.default_rng(seed)))
+
+  threads = [threading.Thread(target=turn, args=(seed,)) for seed in range(6)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert len(server.requests) == book.spend().calls == 2
+  assert sorted(edit.author for edit in got) == [''] * 4 + [MODEL] * 2
+
+
 def test_a_model_that_is_not_there_is_left_alone_and_another_asked(server, book):
   gone = loopback.refusal(404, 'NOT_FOUND', 'models/typo is not found.')
   server.rule = lambda request: gone if request['model'] == 'typo' else answer(WIDER)
-  made = gemini(server, models=('typo', LITE), prices={'typo': (1.0, 1.0)})
+  made = gemini(server, models=('typo', LITE), prices=(('typo', 1.0, 1.0),))
   for seed in range(8):
     got = made.propose(IMPROVE, context(book), np.random.default_rng(seed))
     assert got.author == LITE
@@ -243,7 +261,7 @@ def test_a_model_that_is_not_there_is_left_alone_and_another_asked(server, book)
 
 def test_a_wrong_name_is_said_by_the_api(server, book):
   server.script = [loopback.refusal(404, 'NOT_FOUND', 'models/typo is not found.')]
-  options = {'models': ('typo',), 'prices': {'typo': (1.0, 1.0)}}
+  options = {'models': ('typo',), 'prices': (('typo', 1.0, 1.0),)}
   made = propose(server, book, options=options)
   assert is_by_mutate(made, 'The Gemini API refused the call of typo (404 NOT_FOUND): models/typo')
 
@@ -392,12 +410,12 @@ def test_a_missing_key_is_said_before_the_run(monkeypatch):
     ({'seconds': float('nan')}, 'seconds is nan'),
     ({'most_dollars': -1.0}, 'most_dollars is -1'),
     ({'repairs': -1}, 'repairs is -1'),
-    ({'prices': {'a': (-1.0, 1.0)}}, 'prices of a'),
+    ({'prices': [['a', -1.0, 1.0]]}, 'prices of a'),
     ({'base_url': 'example.org'}, 'base_url'),
     ({'fallback': 'gemini'}, 'gemini'),
     ({'fallback': 'nobody'}, 'no proposer'),
     ({'roles': ('nobody',)}, 'no role'),
-    ({'prices': {'a': [1.0]}}, 'prices'),
+    ({'prices': [['a', 1.0]]}, 'prices'),
   ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -405,9 +423,16 @@ def test_options_that_cannot_work_are_refused(options, message):
     PROPOSERS.make('gemini', options)
 
 
+def test_options_come_through_a_config():
+  """Which takes no key with a dot in it, and models have them in their names."""
+  options = ml_collections.ConfigDict({'prices': ((MODEL, 3.0, 4.0),), 'models': (MODEL, LITE)})
+  made = PROPOSERS.make('gemini', options.to_dict())
+  assert made.prices == ((MODEL, 3.0, 4.0),)
+
+
 def test_prices_are_needed_for_a_cap_in_dollars_alone():
   assert PROPOSERS.make('gemini', {'models': ['gemini-99'], 'most_dollars': 0.0})
-  made = PROPOSERS.make('gemini', {'models': ['gemini-99'], 'prices': {'gemini-99': [1.0, 2.0]}})
+  made = PROPOSERS.make('gemini', {'models': ['gemini-99'], 'prices': [['gemini-99', 1, 2.0]]})
   assert made.models == ('gemini-99',)
   assert set(Gemini().models) <= PRICES.keys()
 
