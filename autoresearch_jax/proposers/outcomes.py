@@ -7,9 +7,9 @@ trial that first had the program, and are read here under that trial's id.
 import collections
 import dataclasses
 import statistics
-from collections.abc import Mapping, Set
 
-from autoresearch_jax.types import REPEATS, Objective, Status, Trial
+from autoresearch_jax.proposers import Context
+from autoresearch_jax.types import REPEATS, Status, Trial
 
 BASELINE = 0  # the trial of the unmodified program
 
@@ -31,9 +31,9 @@ class Outcome:
 class Outcomes:
   """Outcomes of a history, by the first trial of each program, in the order of ids."""
 
-  def __init__(self, history: Mapping[int, Trial], objective: Objective, kept: Set[int]):
-    self.objective, self.kept = objective, kept
-    self.history = {number: history[number] for number in sorted(history)}
+  def __init__(self, context: Context):
+    self.objective, self.kept, self.undecided = context.objective, context.kept, context.undecided
+    self.history = {number: context.history[number] for number in sorted(context.history)}
     groups: dict[int, list[Trial]] = collections.defaultdict(list)
     for trial in self.history.values():
       groups[self.first(trial.id)].append(trial)

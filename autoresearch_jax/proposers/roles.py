@@ -103,7 +103,7 @@ def _fitting(roles: tuple[Role, ...], proposal: Proposal) -> list[Role]:
 
 def _record(context: Context) -> tuple[collections.Counter[str], collections.Counter[str]]:
   """Wins and losses by role, each edit once."""
-  outcomes = Outcomes(context.history, context.objective, context.kept)
+  outcomes = Outcomes(context)
   wins: collections.Counter[str] = collections.Counter()
   losses: collections.Counter[str] = collections.Counter()
   for number, outcome in outcomes.all.items():

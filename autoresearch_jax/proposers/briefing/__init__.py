@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 REASON = '[reason]'  # where the quoted reason goes
-DRAFT_LENGTH = 40_000  # characters of a draft that are shown for review
+DRAFT_SHARE = 1 / 3  # of the prompt, that a draft for review may take
 
 
 def brief(
@@ -54,9 +54,9 @@ def review(
 
   The answer to it has the form of an edit again. Raises NothingToPropose.
   """
-  text = clean(draft)
-  if len(text) > DRAFT_LENGTH:
-    text = f'{text[:DRAFT_LENGTH]}\n[{len(text) - DRAFT_LENGTH} more characters are not shown]'
+  text, most = clean(draft), int(tokens * DRAFT_SHARE)  # a character is a token at worst
+  if len(text) > most:
+    text = f'{text[:most]}\n[{len(text) - most} more characters are not shown]'
   return _brief(
     proposal, context, role, tokens, section('draft', Item(text, label='the draft, an answer'))
   )

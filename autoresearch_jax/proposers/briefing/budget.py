@@ -7,7 +7,7 @@ old trials before it loses a kind of knowledge.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from autoresearch_jax.proposers.briefing.quoting import SEPARATOR, Part, Quote, rendered, size
 
@@ -15,7 +15,7 @@ BYTES_PER_TOKEN = 3.5  # of English and Python together; tokenizers need about 4
 FIRST = 3  # items that every section gets before any gets more
 
 
-class TooSmall(Exception):
+class TooSmall(ValueError):
   """What must be in the prompt does not fit; the sentence says how much it needs."""
 
 
@@ -128,16 +128,12 @@ class _Fitting:
         return
       if i in taken or (item.trial is not None and item.trial in self.described):
         continue
-      cost = self._size(section, taken | {i}) - (self._size(section, taken) if taken else 0)
+      cost = _cost(section, item, taken)
       if cost <= self.room:
         self.room -= cost
         taken.add(i)
         if item.trial is not None:
           self.described.add(item.trial)
-
-  def _size(self, section: Section, taken: set[int]) -> int:
-    """Bytes that a section adds to the prompt, with the blank line behind it."""
-    return size(section.parts([section.items[i] for i in sorted(taken)])) + len(SEPARATOR)
 
   def _parts(self) -> list[Part]:
     return [
@@ -154,3 +150,12 @@ class _Fitting:
 
   def _bytes(self, parts: Sequence[Part]) -> int:
     return len(self.system.encode('utf-8')) + size([*parts, self.closing])
+
+
+def _cost(section: Section, item: Item, taken: Collection[int]) -> int:
+  """Bytes that an item adds to the prompt, with the head of its section where it is the first."""
+  shared = not item.label and any(not section.items[i].label for i in taken)
+  if shared:
+    return len(item.text.encode('utf-8')) + 1  # a line more in the block
+  block = size([Quote(item.label or section.label, item.text)]) + len(SEPARATOR)
+  return block if taken else block + size(section.parts([])) + len(SEPARATOR)

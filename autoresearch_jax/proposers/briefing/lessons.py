@@ -84,6 +84,7 @@ def distil(context: Context, tokens: int = 20000) -> Prompt:
     [
       sections.objective(),
       sections.lessons(),
+      sections.best(),
       section('trials', *items, label='trials'),
       sections.device(),
     ],

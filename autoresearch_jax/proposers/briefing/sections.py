@@ -23,6 +23,7 @@ RANKS = (
 )
 MOST = 40  # items of a section that are looked at at all
 QUESTION, LESSON = 600, 400  # characters at most
+REASON = 3000  # characters of the failure that is to be mended
 CHANGE = 1500  # characters of the change that a shown trial comes with
 FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.CRASH, Status.TIMEOUT)
 
@@ -74,7 +75,7 @@ class Sections:
 
   @functools.cached_property
   def outcomes(self) -> Outcomes:
-    return Outcomes(self.context.history, self.context.objective, self.context.kept)
+    return Outcomes(self.context)
 
   @property
   def edited(self) -> int:
@@ -91,9 +92,10 @@ class Sections:
   def objective(self) -> Section:
     context, outcomes = self.context, self.outcomes
     metric, spec = context.objective.metric, context.spec
+    where = '' if spec.kind == 'construction' else ' on held-out data'
     words = [
-      f'The metric is `{metric}`: {wordings.direction(context.objective)}. It is measured on '
-      f'held-out data after training for exactly {_budget(spec)} on {_devices(spec)}.'
+      f'The metric is `{metric}`: {wordings.direction(context.objective)}. It is measured{where} '
+      f'after training for exactly {_budget(spec)} on {_devices(spec)}.'
     ]
     start, best = outcomes.all.get(BASELINE), outcomes.incumbent
     if start and start.value is not None:
@@ -103,8 +105,8 @@ class Sections:
       words.append(f'The best program that was kept, of trial {best}, has {shown}.')
     if noise := _noise(outcomes):
       words.append(
-        f'Equal programs differ by a standard deviation of {noise:.2g} between seeds, so a '
-        f'difference below about {2 * noise:.2g} shows nothing.'
+        f'Runs of one program differ by a standard deviation of {noise:.2g} between seeds, so a '
+        f'difference below about {2 * 2**0.5 * noise:.2g} between two runs shows nothing.'
       )
     return section('objective', objective=' '.join(words))
 
@@ -113,9 +115,17 @@ class Sections:
     outcome = self.outcomes.all.get(self.edited)
     if self.proposal.operation is not Operation.DEBUG or outcome is None:
       return _nothing('failure')
-    result = outcome.trial.result
-    reason = clean(result.reason)[:3000] or 'No reason was given.'
-    return section('failure', Item(f'{result.status.value}: {reason}'), label='the reason')
+    trial = outcome.trial
+    lines = [
+      f'trial {trial.id}: {wordings.described(trial, trial.id)}.',
+      *(
+        [f'Claim: {one_line(claim, wordings.CLAIM)}']
+        if (claim := trial.edit.hypothesis.claim)
+        else []
+      ),
+      f'Failed ({trial.result.status.value}): {clean(trial.result.reason)[:REASON] or "no reason given."}',
+    ]
+    return section('failure', Item('\n'.join(lines), trial.id), label='the failure')
 
   def program(self) -> Section:
     program, context = self.context.parents[0], self.context
@@ -208,7 +218,7 @@ class Sections:
     return section('lessons', *(Item(lesson_line(lesson)) for lesson in found), label='lessons')
 
   def near(self) -> Section:
-    """What memory finds on the question, or else on what the program to edit was about."""
+    """What memory finds on the question, or else on the edit that made the program."""
     memory, query = self.context.memory, self.query()
     if memory is None or not query:
       return _nothing('near')
@@ -219,11 +229,11 @@ class Sections:
     """The words that memory is searched for."""
     asked = [self.proposal.question] if self.proposal.question else []
     asked += [f'{q.text} {" ".join(q.tags)}' for q in self.context.questions[:1]]
-    if outcome := self.outcomes.all.get(self.edited):
+    outcome = self.outcomes.all.get(self.edited)
+    if not asked and outcome and self.edited != BASELINE:
       edit = outcome.trial.edit
       asked += [edit.description, edit.hypothesis.claim, ' '.join(edit.hypothesis.mechanisms)]
-    words = one_line(' '.join(asked), 1000)
-    return words if words.strip() else ' '.join(_constants(self.context.parents[0]))
+    return one_line(' '.join(asked), 1000) or ' '.join(_constants(self.context.parents[0]))
 
   def device(self) -> Section:
     """The device, what the program to edit takes of it, and what ran out of memory."""
@@ -232,26 +242,26 @@ class Sections:
     lines: list[str] = []
     if ran:
       lines.append(wordings.device_line(ran[-1].result.facts))
-      wanted = outcomes.all.get(self.edited)
-      shown = wanted.trial if wanted and wanted.trial.result.measurements else ran[-1]
-      cost = wordings.cost_line(shown.result.measurements[0].cost)
+      chain = (outcomes.all[number].trial for number in outcomes.lineage(self.edited))
+      shown = next((trial for trial in chain if trial.result.measurements), ran[-1])
+      cost = wordings.cost_line(shown.result.measurements[0].cost, self.context.spec.kind)
       kinds = wordings.dtypes_line(shown.result.facts)
       lines.append(f'trial {shown.id}: {"; ".join(filter(None, (cost, kinds)))}.')
       most = max(ran, key=lambda t: t.result.measurements[0].cost.peak_bytes)
       peak = most.result.measurements[0].cost.peak_bytes
-      if peak and most.id != shown.id:
+      if peak > shown.result.measurements[0].cost.peak_bytes:
         size = wordings.size_line(most.result.facts)
         lines.append(
           f'the largest that ran, trial {most.id}: peak {wordings.gibibytes(peak)}'
           + (f' ({size}).' if size else '.')
         )
+    items = [Item(f'- {line}') for line in lines if line]
     for number, outcome in reversed(outcomes.all.items()):
       result = outcome.trial.result
       if result.status is Status.OOM:
         size = wordings.size_line(result.facts)
-        what = wordings.described(outcome.trial, number)
-        lines.append(f'out of memory, trial {number}: {what}' + (f' ({size}).' if size else '.'))
-    return section('device', *(Item(line) for line in lines if line), label='device facts')
+        items.append(Item(f'{self._line(number)}{f" Size: {size}." if size else ""}', number))
+    return section('device', *items, label='device facts')
 
   def _trials(self, key: str, numbers: Iterable[int]) -> Section:
     known = [number for number in numbers if number in self.outcomes.all]
@@ -275,9 +285,9 @@ def lesson_line(lesson: Lesson) -> str:
   trials = ', '.join(map(str, lesson.trials[:8])) + (', ...' if len(lesson.trials) > 8 else '')
   effect = ''
   if lesson.effect is not None:
-    spread = '' if lesson.uncertainty is None else f' ± {lesson.uncertainty:.2g}'
-    effect = f' Effect: {wordings.signed(lesson.effect)}{spread}.'
-  return f'- {one_line(lesson.text, LESSON)}{effect} [trials {trials}]'
+    effect = f' Effect: {wordings.signed(lesson.effect, lesson.uncertainty)}.'
+  noun = 'trial' if len(lesson.trials) == 1 else 'trials'
+  return f'- {one_line(lesson.text, LESSON)}{effect} [{noun} {trials}]'
 
 
 def section(key: str, *items: Item, label: str = '', more: int = 0, **places: object) -> Section:

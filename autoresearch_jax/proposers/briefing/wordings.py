@@ -11,6 +11,7 @@ from autoresearch_jax.types import Cost, Objective, Program, Status, Trial
 from autoresearch_jax.wording import one_line
 
 DESCRIPTION, CLAIM, REASON = 160, 240, 320  # characters at most
+COMPARED = 5000  # lines of a file that are compared at most
 
 
 def direction(objective: Objective) -> str:
@@ -33,11 +34,14 @@ def name_of(file: str) -> str:
   return one_line(file, 80).replace('`', "'").replace('<', '(').replace('>', ')')
 
 
-def signed(change: float) -> str:
+def signed(change: float, deviation: float | None = None) -> str:
   """A change of the score in words that no direction can turn round."""
   if not math.isfinite(change):
     return 'unknown'
-  return f'{abs(change):.3g} {"better" if change > 0 else "worse"}' if change else 'no change'
+  spread = '' if deviation is None else f' ± {deviation:.2g}'
+  if not change:
+    return f'no change{spread}'
+  return f'{abs(change):.3g}{spread} {"better" if change > 0 else "worse"}'
 
 
 def trial_line(number: int, outcomes: Outcomes, claim: bool = True) -> str:
@@ -50,7 +54,8 @@ def trial_line(number: int, outcomes: Outcomes, claim: bool = True) -> str:
   if claim and hypothesis.claim and number != BASELINE:
     said.append(f'Claim: {one_line(hypothesis.claim, CLAIM)}')
   if hypothesis.predicted_effect is not None:
-    said.append(f'Predicted: {signed(hypothesis.predicted_effect)}.')
+    predicted = signed(hypothesis.predicted_effect, hypothesis.uncertainty)
+    said.append(f'Predicted: {predicted}.')
   return ' '.join(filter(None, said))
 
 
@@ -69,11 +74,11 @@ def value_of(outcome: Outcome, objective: Objective) -> str:
   return f'{objective.metric} {outcome.value:.6g}{runs}{share}'
 
 
-def cost_line(cost: Cost) -> str:
+def cost_line(cost: Cost, kind: str) -> str:
   """Speed and size of one training run; what is 0 is unknown."""
   said = [
     (cost.steps, f'{cost.steps} steps in {cost.training_seconds:.3g} s'),
-    (cost.tokens, f'{_short(cost.tokens)} tokens (examples) in all'),
+    (cost.tokens, f'{_short(cost.tokens)} {"tokens" if kind == "language_model" else "examples"}'),
     (cost.steps and cost.flops, f'{_short(cost.flops / max(cost.steps, 1))} FLOPs a step'),
     (cost.mfu_percent, f'MFU {cost.mfu_percent:.3g} %'),
     (cost.peak_bytes, f'peak {gibibytes(cost.peak_bytes)}'),
@@ -122,13 +127,19 @@ def dtypes_line(facts: Mapping[str, Any]) -> str:
 
 
 def changed(before: Program, after: Program) -> str:
-  """The lines that differ, file by file, as a unified diff with two lines around each."""
+  """The lines that differ, file by file, as a unified diff with two lines around each.
+
+  '' where a file is so long that comparing it takes time.
+  """
   old, new = dict(before.files), dict(after.files)
   lines: list[str] = []
   for name in sorted({*old, *new}):
-    texts = (clean(files.get(name, '')).splitlines() for files in (old, new))
-    lines += difflib.unified_diff(*texts, f'{name} before', f'{name} after', lineterm='', n=2)
-  return '\n'.join(clean(line) for line in lines)
+    was, now = (clean(files.get(name, '')).splitlines() for files in (old, new))
+    if max(len(was), len(now)) > COMPARED:
+      return ''
+    shown = name_of(name)
+    lines += difflib.unified_diff(was, now, f'{shown} before', f'{shown} after', lineterm='', n=2)
+  return '\n'.join(lines)
 
 
 def gibibytes(number: float) -> str:
@@ -141,6 +152,10 @@ def _verdict(number: int, outcomes: Outcomes) -> str:
     return 'kept'
   if trial.result.status is not Status.OK:
     return trial.result.status.value
+  if number in outcomes.undecided:
+    return 'not decided yet'
+  if outcomes.all[number].fidelity < 1:
+    return 'trained for a part of the budget'
   return 'not kept' if trial.verdict else 'not decided yet'
 
 
@@ -152,12 +167,10 @@ def _measured(number: int, outcome: Outcome, outcomes: Outcomes) -> str:
     same = '' if twin is None else f'Computes the same as trial {twin}. '
     return same + one_line(result.reason, REASON)
   gain, parent = outcomes.gain(number), outcomes.parent(number)
-  effect = '' if gain is None else f', {signed(gain)} than its parent, trial {parent}'
-  return f'{value_of(outcome, outcomes.objective)}{effect if gain else _alike(gain, parent)}.'
-
-
-def _alike(gain: float | None, parent: int | None) -> str:
-  return '' if gain is None else f', the same as its parent, trial {parent}'
+  effect = f', {signed(gain)} than its parent, trial {parent}' if gain else ''
+  if gain == 0:
+    effect = f', the same as its parent, trial {parent}'
+  return f'{value_of(outcome, outcomes.objective)}{effect}.'
 
 
 def _number(facts: Mapping[str, Any], key: Any) -> float:
