@@ -45,7 +45,7 @@ def choose(
 
 def arms(models: Sequence[str], context: Context) -> dict[str, Arm]:
   """Wins and losses of each model, over the programs that its edits made so far."""
-  outcomes = Outcomes(context.history, context.objective, context.kept)
+  outcomes = Outcomes(context)
   counts = {model: [0, 0] for model in models}
   for number, outcome in outcomes.all.items():
     won = _won(number, outcomes)

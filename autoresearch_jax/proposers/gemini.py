@@ -89,9 +89,9 @@ class Gemini:
   """The options of `config.proposer_options`. The key is read from GEMINI_API_KEY or
   GOOGLE_API_KEY at each call and kept nowhere.
 
-  models: names as the API has them; of several, the one that pays is learnt. prices: rows of
-  model, dollars per million input tokens, and output tokens; they add to those known (PRICES). roles: names of
-  shipped role files, or paths of others; none: no role.
+  models: names as the API has them; of several, the one that pays is learnt. prices: rows of model,
+  dollars per million input tokens, dollars per million output tokens; they add to PRICES.
+  roles: names of shipped role files, or paths of others; none: no role.
   most_calls, most_tokens, most_dollars: caps for the whole run, over all restarts; 0: none. A call
   is not made when the most it can cost would pass one; each attempt counts as a call.
   output_tokens: of one answer, the model's thoughts included. context_tokens: of one prompt.

@@ -134,6 +134,12 @@ def test_an_empty_answer_is_tried_again_and_paid_for(server, book, step):
   assert [e.dollars for e in book.last] == [pytest.approx(PRICE)] * 2
 
 
+def continued(handler, body):
+  shown = loopback.response('{"a', 'CONTINUATION')
+  shown['candidates'][0]['continuationToken'] = 'dG9rZW4='
+  loopback.send(200, json.dumps(shown).encode())(handler, body)
+
+
 LASTING = {
   'bad request': (loopback.refusal(400, 'INVALID_ARGUMENT', 'Bad schema.'), 'Bad schema', 0),
   'bad key': (
@@ -154,6 +160,7 @@ LASTING = {
   ),
   'prompt refused': (loopback.blocked(), 'refused the prompt (SAFETY)', 0),
   'recitation': (loopback.answer(None, 'RECITATION'), 'RECITATION', 0),
+  'a part that the SDK would go on from, unrecorded': (continued, 'CONTINUATION', 0),
   'prohibited': (loopback.answer('{"a', 'PROHIBITED_CONTENT'), 'PROHIBITED_CONTENT', 0),
 }  # fmt: skip
 
