@@ -78,6 +78,27 @@ def test_an_answer_is_recorded_before_it_is_sent_and_with_what_it_cost(server, b
   assert '{\\"a\\": 1}' in answered.response
 
 
+@pytest.mark.parametrize(
+  ('used', 'tokens'),
+  [
+    ({'promptTokenCount': 7, 'candidatesTokenCount': 3, 'thoughtsTokenCount': 2}, (7, 5)),
+    ({'promptTokenCount': 7, 'toolUsePromptTokenCount': 4, 'candidatesTokenCount': 3}, (11, 3)),
+    ({'promptTokenCount': 7, 'candidatesTokenCount': 3, 'totalTokenCount': 20}, (7, 13)),
+    ({'promptTokenCount': 7}, (7, 0)),
+    ({'totalTokenCount': 20}, None),
+    ({'promptTokenCount': -7, 'totalTokenCount': -7}, None),
+    (None, None),
+  ],
+)
+def test_what_was_used_is_what_the_api_says_or_else_the_most(server, book, used, tokens):
+  server.script = [loopback.answer('{}', usageMetadata=used)]
+  ask(server, book)
+  sent, ended = book.exchanges
+  wanted = tokens or (sent.input_tokens, sent.output_tokens)
+  assert (ended.input_tokens, ended.output_tokens) == wanted
+  assert ended.dollars == pytest.approx((wanted[0] * 1.0 + wanted[1] * 10.0) / 1e6)
+
+
 def test_what_is_said_arrives_as_it_was_meant(server, book):
   server.script = [loopback.answer('{}')]
   turns = ('One?', '{"x": 1}', 'Wrong: mend it.')

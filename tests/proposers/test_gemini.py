@@ -237,8 +237,14 @@ def test_turns_at_once_share_the_caps(server, book):
   server.rule = lambda request: answer(WIDER)
   made, got = gemini(server, most_calls=2), []
 
+  def spend():
+    spent = book.spend()
+    time.sleep(0.02)  # in which another turn could spend it too
+    return spent
+
   def turn(seed):
-    got.append(made.propose(IMPROVE, context(book), np.random.default_rng(seed)))
+    known = context(book, spend=spend)
+    got.append(made.propose(IMPROVE, known, np.random.default_rng(seed)))
 
   threads = [threading.Thread(target=turn, args=(seed,)) for seed in range(6)]
   for thread in threads:
