@@ -20,7 +20,7 @@ MOST_CHARACTERS = 1_000_000  # of an answer
 MOST_BLOCKS = 64  # edits and whole files of an answer
 MOST_TAGS = 8
 # Characters decoded, over all places where an object may begin and all commas mended.
-MOST_DECODED = 20 * MOST_CHARACTERS
+MOST_DECODED = 10 * MOST_CHARACTERS
 OBJECT = re.compile(r'\{\s*"')  # where the answer, an object with fields, may begin
 FIELD = re.compile(r'"(?:description|hypothesis|edits|files)"\s*:')
 FIRST_FIELD = re.compile(OBJECT.pattern[:-1] + FIELD.pattern)

@@ -9,6 +9,7 @@ Nothing is run; only files in `editable` can change.
 """
 
 import ast
+import builtins
 import collections
 import difflib
 import json
@@ -16,19 +17,23 @@ import re
 from collections.abc import Iterator, Sequence
 
 from autoresearch_jax.proposers.answers import Answer, AnswerError, Block, WholeFile
-from autoresearch_jax.trial.contract import FUNCTIONS
 from autoresearch_jax.types import Edit, Hypothesis, Objective, Program
 from autoresearch_jax.wording import one_line
 
-NEEDED = (*FUNCTIONS, 'BATCH_SIZE')  # what the entry file defines at its top level
+# What the trial needs of the entry file, at its top level (see `trial.contract`).
+NEEDED = ('init', 'train_step', 'predict', 'BATCH_SIZE')
+CUT_SHORT = 0.75  # of its characters: a whole file that keeps less was perhaps cut short
 MOST_FILE = 300_000  # characters of a file after the edit: a second to parse
 MOST_DESCRIPTION, MOST_CLAIM = 120, 400  # characters
 MOST_SHOWN = 8  # places, names or lines in a sentence
 MOST_COMPARED = 3000  # lines of the file that are compared one by one with a line of the search
+MOST_WIDTH = 120  # characters of a line that are compared
+ALIKE = 0.6  # least ratio of difflib for lines that are called near each other
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 FENCE = re.compile(r'```\w*\n(.*\n)```\s*', re.DOTALL)
 # Comments that stand for code that was left out, as a whole line.
 LEFT_OUT = re.compile(
-  r'\s*#\W*('
+  r'\.\.\.|#\W*('
   r'(?:\.\.\.|…).*\b(?:unchanged|existing|rest|remaining|omitted|same|previous|before|code)\b.*'
   r'|(?:the |all |all the )?(?:rest|remaining|remainder|other|existing|previous)\b.*'
   r'\b(?:unchanged|the same|same as before|as before|as is|omitted|here|above)\W*'
@@ -44,7 +49,8 @@ def apply(answer: Answer, program: Program, editable: tuple[str, ...]) -> Progra
   A block must be found exactly once. Tolerated, since it can be meant in one way only: line ends
   (CRLF or LF) other than the file's, which the new lines then get too; where a block is not found
   as it is, white space at the ends of its lines, if these are whole lines of the file and occur
-  once; around a whole file a code fence or a byte order mark, and a missing line break at its end.
+  once; a missing line break at the end of `replace` where `search` ends in one, or of a whole file;
+  around a whole file a code fence or a byte order mark.
   """
   files = dict(program.files)
   whole = [file.file for file in answer.files]
@@ -86,7 +92,7 @@ def edit_of(
     one_line(answer.claim, MOST_CLAIM),
     answer.mechanisms,
     None if change is None else sign * change + 0.0,  # + 0.0: no negative zero
-    None if answer.uncertainty is None else abs(answer.uncertainty),
+    answer.uncertainty,
   )
   return Edit(program, one_line(answer.description, MOST_DESCRIPTION), hypothesis, author, role)
 
@@ -142,9 +148,10 @@ def _replaced(where: str, block: Block, text: str) -> str:
       'lines before or after it until it occurs once.'
     )
   start, end = places[0]
-  after = text[:start] + replace + text[end:]
-  _check_left_out(f'{where}.replace', block.file, text[start:end], replace)
-  return after
+  if search.endswith('\n') and replace and not replace.endswith('\n'):
+    replace += '\r\n' if search.endswith('\r\n') else '\n'
+  _check_left_out(f'{where}.replace', text[start:end], replace, 'Write every line of the block')
+  return text[:start] + replace + text[end:]
 
 
 def _places(text: str, search: str) -> list[int]:
@@ -163,10 +170,7 @@ def _whole_lines(text: str, search: str) -> list[tuple[int, int]]:
   The last line break belongs to the place if `search` ends in one.
   """
   lines = text.split('\n')
-  wanted = search.split('\n')
-  closed = not wanted[-1].strip()
-  if closed:
-    wanted.pop()
+  wanted = search.removesuffix('\n').split('\n')
   # Joined, so that looking for many lines takes no longer than looking for a text.
   bare = '\n' + '\n'.join(line.rstrip() for line in lines) + '\n'
   looked_for = '\n' + '\n'.join(line.rstrip() for line in wanted) + '\n'
@@ -174,41 +178,47 @@ def _whole_lines(text: str, search: str) -> list[tuple[int, int]]:
   for at in _places(bare, looked_for):
     first = bare.count('\n', 0, at)
     start = sum(len(line) + 1 for line in lines[:first])
-    length = sum(len(line) + 1 for line in lines[first : first + len(wanted)])
-    places.append((start, min(start + length - (not closed), len(text))))
+    found = '\n'.join(lines[first : first + len(wanted)])
+    if search.endswith('\n'):
+      end = min(start + len(found) + 1, len(text))
+    else:
+      end = start + len(found.removesuffix('\r'))
+    places.append((start, end))
   return places
 
 
 def _like(text: str, new: str) -> str:
   """`new` with the line ends of `text`, where that has one kind only."""
   windows = text.count('\r\n')
-  new = new.replace('\r\n', '\n') if windows < text.count('\n') or not windows else new
-  return new.replace('\r\n', '\n').replace('\n', '\r\n') if windows == text.count('\n') > 0 else new
+  if 0 < windows < text.count('\n'):
+    return new
+  plain = new.replace('\r\n', '\n')
+  return plain.replace('\n', '\r\n') if windows else plain
 
 
 def _not_found(where: str, file: str, search: str, text: str) -> str:
   """What to tell the model: where the file differs from its block."""
-  lines, wanted = text.splitlines(), search.splitlines()
+  lines = [line.rstrip() for line in text.split('\n')]
+  wanted = [line.rstrip() for line in search.removesuffix('\n').split('\n')]
   first = _nearest(lines, wanted)
   if first is None:
     return (
       f'{where}.search does not occur in {file}, and no line of the file comes near it; copy the '
       'lines to be replaced exactly.'
     )
-  shown = range(max(first, 0), min(first + len(wanted), len(lines)))
-  differing = [i for i in shown if lines[i].rstrip() != wanted[i - first].rstrip()]
-  if differing:  # from the first that differs: the lines before it are right
-    shown = range(differing[0], shown.stop)
+  # The lines before the first that differs are right and need not be shown.
+  i = next((j for j in range(len(wanted)) if _at(lines, first + j) != wanted[j]), 0)
+  shown = range(max(first + i, 0), min(first + len(wanted), len(lines)))[:MOST_SHOWN]
+  near = ', '.join(f'line {number + 1}: {_exact(lines[number])}' for number in shown)
   return (
-    f'{where}.search does not occur in {file}; what comes nearest is line '
-    + ', line '.join(f'{i + 1}: {_exact(lines[i])}' for i in shown[:MOST_SHOWN])
-    + (
-      f' (line {differing[0] - first + 1} of search is {_exact(wanted[differing[0] - first])})'
-      if differing
-      else ''
-    )
-    + '. Copy the lines to be replaced exactly, with their indentation.'
+    f'{where}.search does not occur in {file}: its line {i + 1} is {_exact(wanted[i])}, but the '
+    f'file has nearest to it {near or "its end"}. Copy the lines to be replaced exactly, with '
+    'their indentation.'
   )
+
+
+def _at(lines: Sequence[str], number: int) -> str | None:
+  return lines[number] if 0 <= number < len(lines) else None
 
 
 def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
@@ -227,17 +237,40 @@ def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
   )
   if votes:
     return votes.most_common(1)[0][0]
-  longest = max(range(len(wanted)), key=lambda j: len(wanted[j].strip()))
-  matcher = difflib.SequenceMatcher(None, b=wanted[longest].strip()[:120], autojunk=False)
+  # No line is there as it is. The ratio takes the product of the lengths: only for those lines
+  # that may have the best one, and then over the block.
+  scored = [j for j, line in enumerate(wanted) if line.strip()][:MOST_SHOWN]
+  firsts = {i - j for j in scored[:1] for i in _likely(lines, wanted[j])}
+  longest = max(scored, key=lambda j: len(wanted[j].strip()))
+  firsts |= {i - longest for i in _likely(lines, wanted[longest])}
+  likeness = {
+    first: max(_ratio(_at(lines, first + j) or '', wanted[j]) for j in scored)
+    + sum(_ratio(_at(lines, first + j) or '', wanted[j]) for j in scored) / len(scored)
+    for first in sorted(firsts)
+  }
+  best = max(likeness, key=likeness.__getitem__, default=None)
+  return best if best is not None and likeness[best] > 2 * ALIKE else None
 
-  def likeness(i: int, exact: bool) -> float:
-    matcher.set_seq1(lines[i].strip()[:120])
-    return matcher.ratio() if exact else matcher.quick_ratio()
 
-  # The exact ratio takes the product of the lengths: only for those that may have the best.
-  candidates = sorted(range(min(len(lines), MOST_COMPARED)), key=lambda i: -likeness(i, False))[:30]
-  best = max(candidates, key=lambda i: likeness(i, True), default=0)
-  return best - longest if candidates and likeness(best, True) >= 0.6 else None
+def _likely(lines: Sequence[str], line: str) -> list[int]:
+  """Numbers of the lines that may be the most like `line`, by an upper bound."""
+  matcher = difflib.SequenceMatcher(None, b=line.strip()[:MOST_WIDTH], autojunk=False)
+
+  def bound(i: int) -> float:
+    matcher.set_seq1(_beginning(lines[i], line))
+    return matcher.quick_ratio()
+
+  return sorted(range(min(len(lines), MOST_COMPARED)), key=lambda i: -bound(i))[:20]
+
+
+def _ratio(line: str, wanted: str) -> float:
+  wanted = wanted.strip()[:MOST_WIDTH]
+  return difflib.SequenceMatcher(None, _beginning(line, wanted), wanted, autojunk=False).ratio()
+
+
+def _beginning(line: str, wanted: str) -> str:
+  """What of a line of the file is compared: models leave out the comment at its end."""
+  return line.strip()[: min(len(wanted.strip()) + 4, MOST_WIDTH)]
 
 
 # What the result must be.
@@ -249,106 +282,112 @@ def _check(name: str, before: str, after: str, is_entry: bool, is_whole: bool) -
     raise AnswerError(
       f'{name} would have {len(after):,} characters, more than {MOST_FILE:,}; write it shorter.'
     )
+  whole = ''
   if is_whole:
-    _check_left_out('files', name, before, after)
+    _check_left_out(name, before, after, 'A whole file must be whole')
+    if len(after) < CUT_SHORT * len(before):
+      whole = (
+        f' It has {after.count(chr(10))} lines where it had {before.count(chr(10))}: a whole file '
+        'must be whole.'
+      )
   if not name.endswith('.py'):
     return
-  new = _parsed(after)
+  new, old = _parsed(after), _parsed(before)
   if isinstance(new, str):
-    raise AnswerError(f'After the answer, {name} is not valid Python: {new}. Mend it.')
-  whole = f' A whole file must be whole: give all of {name}.' if is_whole else ''
-  try:
-    old = ast.parse(before)
-  except (SyntaxError, ValueError, RecursionError, MemoryError):
-    old = None
-  if old and (emptied := _bodiless(new) - _bodiless(old) & _functions(old)):
-    emptied &= _functions(old)
-    if emptied:
-      raise AnswerError(
-        f'{_names(sorted(emptied))} in {name} had a body and now has none but `...`; write it out.'
-        + whole
-      )
-  defined = _defined(new)
-  lost = (_defined(old) if old else _mentioned(before)) - defined
+    raise AnswerError(f'After the answer, {name} is not valid Python: {new}. Mend it.{whole}')
+  was_defined = _mentioned(before) if isinstance(old, str) else _defined(old)
+  lost = was_defined - _defined(new)
   if is_entry and (gone := [n for n in NEEDED if n in lost]):
     raise AnswerError(
       f'{_names(gone)} {"is" if len(gone) == 1 else "are"} no longer defined at the top level of '
       f'{name}; the trial needs {", ".join(NEEDED)} there, under these names.{whole}'
     )
-  if missing := sorted(lost & _read(new) - _bound(new)):
+  if missing := sorted((lost & _read(new)) - _bound(new) - set(dir(builtins))):
     raise AnswerError(
       f'{name} still uses {_names(missing)} but no longer defines '
       f'{"it" if len(missing) == 1 else "them"}; define what is used.{whole}'
     )
+  if not isinstance(old, str):
+    emptied = (_functions(new, bodiless=True) & _functions(old)) - _functions(old, bodiless=True)
+    if emptied:
+      raise AnswerError(
+        f'{_names(sorted(emptied))} in {name} had a body and now has `...` for one; write it out.'
+      )
 
 
-def _check_left_out(where: str, name: str, before: str, after: str) -> None:
-  """Raises AnswerError where a new comment stands in place of code that is gone."""
-  known = {line.strip() for line in before.splitlines()}
-  lines = after.splitlines()
-  if sum(map(bool, map(str.strip, lines))) >= sum(map(bool, known)):
+def _check_left_out(where: str, before: str, after: str, wanted: str) -> None:
+  """Raises AnswerError where a new line of `after` stands in place of code that is gone."""
+  lines = [line.strip() for line in after.splitlines()]
+  known = [line.strip() for line in before.splitlines()]
+  if sum(map(_is_code, lines)) >= sum(map(_is_code, known)):
     return
   for number, line in enumerate(lines, 1):
-    is_dots = line.strip() == '...' and not line[:1].isspace()
-    if line.strip() not in known and (is_dots or LEFT_OUT.fullmatch(line)):
+    if len(line) <= MOST_WIDTH and LEFT_OUT.fullmatch(line) and line not in known:
       raise AnswerError(
-        f'Line {number} of {where} for {name} is {_exact(line)}: code was left out there. What is '
-        'given replaces all that was there; '
-        + (
-          'a whole file must be whole.'
-          if where == 'files'
-          else 'write every line, or choose a smaller block.'
-        )
+        f'Line {number} of {where} is {_exact(line)}, where code was left out. What is given '
+        f'replaces all that was there. {wanted}.'
       )
+
+
+def _is_code(line: str) -> bool:
+  return line not in ('', '...') and not line.startswith('#')
 
 
 def _parsed(text: str) -> ast.Module | str:
   """The tree, or the line and the message of what is wrong."""
   try:
-    return ast.parse(text)
+    tree = ast.parse(text)
   except SyntaxError as error:
-    line = error.lineno or 1
-    lines = text.splitlines()
-    shown = f', {_exact(lines[line - 1])}' if 0 < line <= len(lines) else ''
-    return f'line {line}: {one_line(error.msg, 200)}{shown}'
+    return _wrong_line(text, error.lineno or 1, error.msg)
   except (RecursionError, MemoryError):
     return 'it is nested too deep'
   except ValueError as error:  # a null byte
     return one_line(str(error), 200)
+  for node in _walk(tree, FUNCTION):
+    if isinstance(node, ast.Return):  # lost indentation, which only the compiler would notice
+      return _wrong_line(text, node.lineno, "'return' outside function")
+  return tree
+
+
+def _wrong_line(text: str, line: int, message: str) -> str:
+  lines = text.split('\n')
+  shown = f', {_exact(lines[line - 1])}' if 0 < line <= len(lines) else ''
+  return f'line {line}: {one_line(message, 200)}{shown}'
 
 
 def _defined(tree: ast.Module) -> set[str]:
   """Names bound at the top level, also under `if` and `try`."""
-  return set(_bindings(tree, inside=False))
+  return {name for node in _walk(tree, (*FUNCTION, ast.ClassDef)) for name in _binds(node)}
 
 
 def _bound(tree: ast.Module) -> set[str]:
   """Names bound anywhere, parameters among them."""
-  return set(_bindings(tree, inside=True))
+  return {name for node in ast.walk(tree) for name in _binds(node)}
 
 
-def _bindings(tree: ast.Module, inside: bool) -> Iterator[str]:
+def _walk(tree: ast.Module, closed: tuple[type[ast.AST], ...]) -> Iterator[ast.AST]:
+  """All nodes but those inside a node of one of the kinds in `closed`."""
   left: list[ast.AST] = [tree]
   while left:
     node = left.pop()
-    match node:
-      case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-        yield name
-        left += ast.iter_child_nodes(node) if inside else []
-        continue
-      case ast.Lambda() if not inside:
-        continue
-      case ast.Name(id=name, ctx=ast.Store()):
-        yield name
-      case ast.arg(arg=name):
-        yield name
-      case ast.alias(name=name, asname=other):
-        yield other or name.split('.')[0]
-      case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
-        yield name
-      case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-        yield name
-    left += ast.iter_child_nodes(node)
+    yield node
+    if not isinstance(node, closed):
+      left += ast.iter_child_nodes(node)
+
+
+def _binds(node: ast.AST) -> list[str]:
+  match node:
+    case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+      return [name]
+    case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+      return [name]
+    case ast.alias(name=name, asname=other):
+      return [other or name.split('.')[0]]
+    case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+      return [name]
+    case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+      return [name]
+  return []
 
 
 def _read(tree: ast.Module) -> set[str]:
@@ -362,31 +401,27 @@ def _mentioned(text: str) -> set[str]:
   return {name for name in NEEDED if re.search(rf'\b{name}\b', text)}
 
 
-def _functions(tree: ast.Module) -> set[str]:
-  return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-
-
-def _bodiless(tree: ast.Module) -> set[str]:
-  """Names of functions that are `...` but for a docstring."""
+def _functions(tree: ast.Module, bodiless: bool = False) -> set[str]:
+  """Names of functions and methods; only of those whose body is `...` but for a docstring."""
   return {
     node.name
     for node in ast.walk(tree)
-    if isinstance(node, ast.FunctionDef)
-    and _is_constant(node.body[-1], ...)
-    and all(_is_constant(statement) for statement in node.body)
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    and (not bodiless or _is_dots(node.body[-1]))
   }
 
 
-def _is_constant(statement: ast.stmt, value: object = None) -> bool:
+def _is_dots(statement: ast.stmt) -> bool:
   match statement:
-    case ast.Expr(value=ast.Constant(value=found)):
-      return value is None or found is value
+    case ast.Expr(value=ast.Constant(value=value)):
+      return value is ...
   return False
 
 
 def _exact(line: str) -> str:
-  """A line as it is, quoted; as an escaped string where it would not print."""
-  return json.dumps(line[:200], ensure_ascii=not line.isprintable())
+  """A line as it is, in quotes as in JSON; escaped where it would not print."""
+  shown = line if len(line) <= 200 else line[:199] + '…'
+  return json.dumps(shown, ensure_ascii=not shown.isprintable())
 
 
 def _names(names: Sequence[str], most: int = MOST_SHOWN) -> str:
