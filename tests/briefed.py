@@ -1,7 +1,7 @@
 """A history for prompts: the real GPT program, edited by hand, with results of every kind."""
 
 from autoresearch_jax import types
-from autoresearch_jax.knowledge import Entry, Memory, Question
+from autoresearch_jax.knowledge import Memory, Question
 from autoresearch_jax.problems.start import PROGRAMS
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import Decision, Operation, Status
