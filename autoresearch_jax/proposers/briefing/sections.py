@@ -3,8 +3,8 @@
 import ast
 import dataclasses
 import functools
-import re
 import statistics
+import string
 from collections.abc import Iterable
 
 from autoresearch_jax.proposers import Context
@@ -18,8 +18,8 @@ from autoresearch_jax.wording import one_line
 
 # Sections by how soon they go when there is no room: the last ones first.
 RANKS = (
-  *('questions', 'change', 'second', 'siblings', 'lineage', 'shown', 'lessons', 'near', 'best'),
-  *('device', 'failed', 'incumbent', 'others', 'recent'),
+  *('questions', 'change', 'second', 'siblings', 'lineage', 'shown', 'lessons', 'near'),
+  *('incumbent', 'best', 'device', 'failed', 'others', 'recent', 'trials'),
 )
 MOST = 40  # items of a section that are looked at at all
 QUESTION, LESSON = 600, 400  # characters at most
@@ -38,7 +38,7 @@ def contract(context: Context) -> str:
     'num_classes': spec.num_classes,
     'output_shape': ', '.join(map(str, spec.output_shape or ())),
   }
-  kind = _placed(chapters('kinds')[spec.kind][1], places)
+  kind = string.Template(chapters('kinds')[spec.kind][1]).substitute(places)
   return filled('contract', entry=wordings.name_of(context.parents[0].entry), kind=kind)
 
 
@@ -84,9 +84,9 @@ class Sections:
 
   def task(self) -> Section:
     words = [chapters('operations')[self.proposal.operation.value][1]]
-    if self.proposal.guidance:
-      known = chapters('guidance').get(self.proposal.guidance)
-      words.append(known[1] if known else f'Kind of edit wanted: {self.proposal.guidance}.')
+    if guidance := self.proposal.guidance:
+      known = chapters('guidance').get(guidance)
+      words.append(known[1] if known else f'Kind of edit wanted: {one_line(guidance, 80)}.')
     return section('task', operation='\n\n'.join(words))
 
   def objective(self) -> Section:
@@ -116,16 +116,13 @@ class Sections:
     if self.proposal.operation is not Operation.DEBUG or outcome is None:
       return _nothing('failure')
     trial = outcome.trial
+    claim, reason = trial.edit.hypothesis.claim, clean(trial.result.reason)[:REASON]
     lines = [
       f'trial {trial.id}: {wordings.described(trial, trial.id)}.',
-      *(
-        [f'Claim: {one_line(claim, wordings.CLAIM)}']
-        if (claim := trial.edit.hypothesis.claim)
-        else []
-      ),
-      f'Failed ({trial.result.status.value}): {clean(trial.result.reason)[:REASON] or "no reason given."}',
+      f'Claim: {one_line(claim, wordings.CLAIM)}' if claim else '',
+      f'Failed ({trial.result.status.value}): {reason or "no reason is known."}',
     ]
-    return section('failure', Item('\n'.join(lines), trial.id), label='the failure')
+    return section('failure', Item('\n'.join(filter(None, lines)), trial.id), label='the failure')
 
   def program(self) -> Section:
     program, context = self.context.parents[0], self.context
@@ -294,16 +291,12 @@ def section(key: str, *items: Item, label: str = '', more: int = 0, **places: ob
   """The section of `prompts/sections.md`, with a rank by its key. more: items not handed in."""
   title, body = chapters('sections')[key]
   rank = RANKS.index(key) + 1 if key in RANKS else 0
-  return Section(title, _placed(body, places), items, rank, label, more)
+  return Section(title, string.Template(body).substitute(places), items, rank, label, more)
 
 
 def _nothing(key: str) -> Section:
   """A section that is left away because it has nothing to say."""
   return dataclasses.replace(section(key, second=''), items=(), rank=len(RANKS))
-
-
-def _placed(text: str, places: dict[str, object]) -> str:
-  return re.sub(r'\$(\w+)', lambda match: str(places[match[1]]), text)
 
 
 def _file(name: str, text: str, use: str) -> Item:

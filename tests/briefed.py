@@ -1,9 +1,7 @@
 """A history for prompts: the real GPT program, edited by hand, with results of every kind."""
 
-import dataclasses
-
 from autoresearch_jax import types
-from autoresearch_jax.knowledge import Entry, Memory, Question
+from autoresearch_jax.knowledge import Memory, Question
 from autoresearch_jax.problems.start import PROGRAMS
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import Decision, Operation, Status
@@ -125,13 +123,12 @@ def night():
   }
 
 
-@dataclasses.dataclass(frozen=True)
 class Notebook(Memory):
   """A memory that says what it is given, and remembers what it was searched for."""
 
-  said: tuple[types.Lesson, ...] = ()
-  found: tuple[Entry, ...] = ()
-  queries: list[str] = dataclasses.field(default_factory=list)
+  def __init__(self, said=(), found=()):
+    super().__init__({}, OBJECTIVE)
+    self.said, self.found, self.queries = said, found, []
 
   def lessons(self):
     return self.said
