@@ -347,20 +347,6 @@ def test_a_review_that_fails_or_agrees_leaves_the_draft_to_its_author(server, bo
 # Lessons.
 
 
-class Told(Memory):
-  """A memory that holds what it was told, and nothing else."""
-
-  @property
-  def entries(self):
-    return {}
-
-  def lessons(self):
-    return tuple(self.told)
-
-  def search(self, query, limit=5):
-    return ()
-
-
 LESSONS = (
   '{"lessons": [{"text": "Width pays.", "trials": [1], "tags": ["WIDTH"], "change": -0.1,'
   ' "uncertainty": 0.1}]}'
@@ -374,7 +360,7 @@ def test_lessons_are_asked_for_as_often_as_said(server, book):
 
   server.rule = answers
   made, history, learnt = gemini(server, distil_every=10), {}, []
-  memory = Told(history, OBJECTIVE)
+  memory = Memory(history, OBJECTIVE)
   for number in range(25):
     history[number] = trial(number)
     known = context(book, history=history, memory=memory, learn=learnt.append)
@@ -390,7 +376,7 @@ def test_lessons_that_cannot_be_had_cost_no_turn(server, book, fault):
   server.script = [fault, answer(WIDER)]
   history = {n: trial(n) for n in range(10)}
   learnt = []
-  known = {'history': history, 'memory': Told(history, OBJECTIVE), 'learn': learnt.append}
+  known = {'history': history, 'memory': Memory(history, OBJECTIVE), 'learn': learnt.append}
   made = propose(server, book, options={'distil_every': 5}, **known)
   assert made.author == MODEL and not learnt
 
