@@ -1,0 +1,46 @@
+"""Gemini when a key for it is in the environment, else random edits: what `auto` stands for."""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from autoresearch_jax.proposers import PROPOSERS, Context, Proposer
+from autoresearch_jax.types import Edit, Proposal
+
+KEYS = ('GEMINI_API_KEY', 'GOOGLE_API_KEY')  # environment variables that Google's SDK reads
+
+
+@PROPOSERS.register('auto')
+@dataclasses.dataclass(frozen=True)
+class Auto:
+  """The options of `config.proposer_options`: those of each proposer, under its name."""
+
+  gemini: dict[str, Any] = dataclasses.field(default_factory=dict)
+  mutate: dict[str, Any] = dataclasses.field(default_factory=dict)
+  name: str = dataclasses.field(init=False)
+  chosen: Proposer = dataclasses.field(init=False, repr=False, compare=False)
+
+  def __post_init__(self) -> None:
+    name = 'gemini' if any(os.environ.get(key, '').strip() for key in KEYS) else 'mutate'
+    object.__setattr__(self, 'name', name)
+    object.__setattr__(self, 'chosen', PROPOSERS.make(name, getattr(self, name)))
+
+  @property
+  def title(self) -> str:
+    """What was chosen and why, for the first lines of the run; never a key."""
+    if self.name == 'mutate':
+      return f'auto: mutate, since neither {" nor ".join(KEYS)} is set'
+    models = getattr(self.chosen, 'models', ())
+    return f'auto: gemini ({", ".join(models)})' if models else 'auto: gemini'
+
+  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+    """Whatever the chosen proposer answers, or raises."""
+    return self.chosen.propose(proposal, context, rng)
+
+  def close(self) -> None:
+    """Ends what the chosen proposer started, where it starts anything."""
+    close = getattr(self.chosen, 'close', None)
+    if close is not None:
+      close()

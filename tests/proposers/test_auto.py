@@ -1,0 +1,77 @@
+"""`auto`: who it stands for follows from the environment, and no key is ever said."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from autoresearch_jax import types
+from autoresearch_jax.problems.start import PROGRAMS
+from autoresearch_jax.proposers import PROPOSERS, Context
+from autoresearch_jax.proposers.auto import KEYS
+from autoresearch_jax.proposers.mutate import Mutate
+
+SECRET = 'not-a-key-but-secret'
+IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
+CONTEXT = Context(
+  (types.Program.read(PROGRAMS / 'mlp', ('model.py',), 'model.py'),),
+  {},
+  ('model.py',),
+  types.Objective('val_loss', 'minimize'),
+  types.Spec('supervised', 'cpu', 1, types.Budget(300, 'steps')),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretender:
+  """In the place of Gemini: what `auto` gives it and asks of it."""
+
+  models: tuple[str, ...] = ('small', 'large')
+  closed: list[bool] = dataclasses.field(default_factory=list)
+
+  def propose(self, proposal, context, rng):
+    return Mutate().propose(proposal, context, rng)
+
+  def close(self):
+    self.closed.append(True)
+
+
+@pytest.fixture(autouse=True)
+def without_keys(monkeypatch):
+  for key in KEYS:
+    monkeypatch.delenv(key, raising=False)
+
+
+@pytest.fixture
+def pretender(monkeypatch):
+  PROPOSERS.names()  # all are imported, so that the real one cannot register any more
+  monkeypatch.setitem(PROPOSERS._classes, 'gemini', Pretender)
+
+
+@pytest.mark.parametrize('empty', [None, '', ' \n'])
+def test_without_a_key_it_is_mutate(monkeypatch, empty):
+  if empty is not None:
+    monkeypatch.setenv(KEYS[1], empty)
+  auto = PROPOSERS.make('auto')
+  assert auto.title == 'auto: mutate, since neither GEMINI_API_KEY nor GOOGLE_API_KEY is set'
+  edits = [p.propose(IMPROVE, CONTEXT, np.random.default_rng(7)) for p in (auto, Mutate())]
+  assert edits[0] == edits[1]
+  auto.close()
+
+
+@pytest.mark.parametrize('key', KEYS)
+def test_with_a_key_it_is_gemini(monkeypatch, pretender, key):
+  monkeypatch.setenv(key, SECRET)
+  auto = PROPOSERS.make('auto', {'gemini': {'models': ['small']}, 'mutate': {'tries': 3}})
+  assert auto.chosen == Pretender(models=('small',))
+  assert auto.title == 'auto: gemini (small)'
+  assert SECRET not in repr(auto) + auto.title
+  assert auto.propose(IMPROVE, CONTEXT, np.random.default_rng(0)).description
+  auto.close()
+  assert auto.chosen.closed == [True]
+
+
+def test_the_options_are_those_of_who_is_chosen():
+  assert PROPOSERS.make('auto', {'mutate': {'tries': 3}}).chosen == Mutate(tries=3)
+  with pytest.raises(ValueError, match="The proposer 'mutate' has no option 'trials'"):
+    PROPOSERS.make('auto', {'mutate': {'trials': 3}})
