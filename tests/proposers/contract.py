@@ -4,6 +4,7 @@ import ast
 import pathlib
 import types as pytypes
 
+import loopback
 import numpy as np
 import pytest
 from registered import ours
@@ -18,6 +19,7 @@ PATCHES = pathlib.Path(__file__).parent / 'patches'  # of the program below
 PROPOSER_CASES = [
   ('mutate', {}),
   ('mutate', {'structural_share': 1.0, 'coupled_share': 0.0}),
+  ('gemini', {'pause': 0.0}),
   ('auto', {}),
   ('replay', {'source': str(PATCHES)}),
 ]
@@ -29,13 +31,33 @@ SPEC = types.Spec(
 )
 
 
+def every_proposer(test):
+  test = pytest.mark.usefixtures('models')(test)
+  return pytest.mark.parametrize(('name', 'options'), PROPOSER_CASES)(test)
+
+
+@pytest.fixture
+def models(name, monkeypatch):
+  """For the proposers that ask a model: one that sets the width to a number of its sampling."""
+  if name != 'gemini':
+    yield
+    return
+
+  def widen(request):
+    width = f'WIDTH = {request["generationConfig"]["seed"] % 1000 + 65}'
+    return loopback.answer(loopback.edit('WIDTH = 64', width))
+
+  with loopback.serving(widen) as server:
+    monkeypatch.setenv('GEMINI_API_KEY', loopback.KEY)
+    monkeypatch.setenv('GOOGLE_GEMINI_BASE_URL', server.url)
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    yield
+
+
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch):
   for key in ('GEMINI_API_KEY', 'GOOGLE_API_KEY'):
     monkeypatch.delenv(key, raising=False)
-
-
-every_proposer = pytest.mark.parametrize(('name', 'options'), PROPOSER_CASES)
 
 
 def mlp():

@@ -1,0 +1,67 @@
+"""Which model to ask: Thompson sampling over what came of the edits each has written.
+
+Each model is an arm with a Beta(1, 1) prior on the share of its edits that win; one value is drawn
+from each posterior and the largest is taken (Thompson, 1933; Chapelle and Li, 2011,
+https://papers.nips.cc/paper/4321-an-empirical-evaluation-of-thompson-sampling). A pure function of
+the history: nothing is remembered here.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.outcomes import Outcomes
+from autoresearch_jax.types import Status
+
+# How much cheapness counts: at 0.25, a model that costs sixteen times as much must win twice as
+# often. Less than in proportion, for the trial itself costs more than the call.
+THRIFT = 0.25
+SILENT = (Status.CANCELLED, Status.CRASH)  # of the machine: they say nothing of the edit
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """What is known of one model's edits."""
+
+  wins: int = 0
+  losses: int = 0
+
+
+def choose(
+  models: Sequence[str],
+  context: Context,
+  rng: np.random.Generator,
+  costs: Mapping[str, float] | None = None,
+) -> str:
+  """One of `models`. costs: of a call, in any one unit; without all of them, none counts."""
+  known = arms(models, context)
+  drawn = {m: rng.beta(1 + arm.wins, 1 + arm.losses) for m, arm in known.items()}
+  if costs and all(costs.get(model, 0.0) > 0 for model in models):
+    drawn = {model: value / costs[model] ** THRIFT for model, value in drawn.items()}
+  return max(models, key=drawn.__getitem__)
+
+
+def arms(models: Sequence[str], context: Context) -> dict[str, Arm]:
+  """Wins and losses of each model, over the programs that its edits made so far."""
+  outcomes = Outcomes(context)
+  counts = {model: [0, 0] for model in models}
+  for number, outcome in outcomes.all.items():
+    won = _won(number, outcomes)
+    if outcome.trial.edit.author in counts and won is not None:
+      counts[outcome.trial.edit.author][0 if won else 1] += 1
+  return {model: Arm(*count) for model, count in counts.items()}
+
+
+def _won(number: int, outcomes: Outcomes) -> bool | None:
+  """Whether an edit was kept or beat its parent; None where its trials do not say.
+
+  They do not when the machine failed, or when it trained for less than its parent.
+  """
+  if number in outcomes.kept:
+    return True
+  if (gain := outcomes.gain(number)) is not None:
+    return gain > 0
+  status = outcomes.all[number].trial.result.status
+  return None if status in (*SILENT, Status.OK) else False

@@ -1,0 +1,359 @@
+"""Calls through the real SDK to a scripted server: faults, caps, deadlines, the key."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import threading
+import time
+
+import loopback
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loopback import ANSWER_TOKENS, KEY, PROMPT_TOKENS, THOUGHT_TOKENS
+
+from autoresearch_jax import types
+from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.calling import MOST_BYTES, Caller, Caps, NoAnswer, Reply, Said
+
+PROGRAM = types.Program((('model.py', 'RATE = 1\n'),), 'model.py')
+SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(1, 'steps'), input_shape=(1,), num_classes=2)
+MODEL = 'gemini-3.8-flash'
+PRICES = {MODEL: (1.0, 10.0)}
+PRICE = (PROMPT_TOKENS * 1.0 + (ANSWER_TOKENS + THOUGHT_TOKENS) * 10.0) / 1e6
+SAID = Said(MODEL, 'propose', 'Be brief.', ('What now?',), {'type': 'object'}, seed=7)
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch):
+  monkeypatch.setenv('GEMINI_API_KEY', KEY)
+  monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+
+
+@pytest.fixture
+def server():
+  with loopback.serving() as server:
+    yield server
+
+
+@pytest.fixture
+def book():
+  return loopback.Book()
+
+
+def caller(server, **changes):
+  options = {'caps': Caps(), 'output_tokens': 1000, 'seconds': 10.0, 'attempts': 3, 'pause': 0.0}
+  return Caller(prices=PRICES, base_url=server.url, **{**options, **changes})
+
+
+def context(book):
+  return Context(
+    (PROGRAM,), {}, ('model.py',), types.Objective('loss', 'minimize'), SPEC,
+    record=book.record, spend=book.spend,
+  )  # fmt: skip
+
+
+def ask(server, book, said=SAID, **changes):
+  return caller(server, **changes).ask(said, context(book), RNG)
+
+
+def test_an_answer_is_recorded_before_it_is_sent_and_with_what_it_cost(server, book):
+  def step(handler, body):
+    assert [e.state for e in book.exchanges] == ['sent'], 'it was sent before it was on record'
+    loopback.answer('{"a": 1}')(handler, body)
+
+  server.script = [step]
+  assert ask(server, book) == Reply('{"a": 1}')
+  sent, answered = book.exchanges
+  assert sent.id == answered.id
+  assert (sent.model, sent.purpose, answered.state) == (MODEL, 'propose', 'answered')
+  assert sent.input_tokens >= len('Be brief.What now?') and sent.output_tokens == 1000
+  assert answered.input_tokens == PROMPT_TOKENS
+  assert answered.output_tokens == ANSWER_TOKENS + THOUGHT_TOKENS
+  assert answered.dollars == pytest.approx(PRICE)
+  assert json.loads(sent.request)['turns'] == ['What now?']
+  assert '{\\"a\\": 1}' in answered.response
+
+
+@pytest.mark.parametrize(
+  ('used', 'tokens'),
+  [
+    ({'promptTokenCount': 7, 'candidatesTokenCount': 3, 'thoughtsTokenCount': 2}, (7, 5)),
+    ({'promptTokenCount': 7, 'toolUsePromptTokenCount': 4, 'candidatesTokenCount': 3}, (11, 3)),
+    ({'promptTokenCount': 7, 'candidatesTokenCount': 3, 'totalTokenCount': 20}, (7, 13)),
+    ({'promptTokenCount': 7}, (7, 0)),
+    ({'totalTokenCount': 20}, None),
+    ({'promptTokenCount': -7, 'totalTokenCount': -7}, None),
+    (None, None),
+  ],
+)
+def test_what_was_used_is_what_the_api_says_or_else_the_most(server, book, used, tokens):
+  server.script = [loopback.answer('{}', usageMetadata=used)]
+  ask(server, book)
+  sent, ended = book.exchanges
+  wanted = tokens or (sent.input_tokens, sent.output_tokens)
+  assert (ended.input_tokens, ended.output_tokens) == wanted
+  assert ended.dollars == pytest.approx((wanted[0] * 1.0 + wanted[1] * 10.0) / 1e6)
+
+
+def test_what_is_said_arrives_as_it_was_meant(server, book):
+  server.script = [loopback.answer('{}')]
+  turns = ('One?', '{"x": 1}', 'Wrong: mend it.')
+  ask(server, book, dataclasses.replace(SAID, turns=turns, temperature=0.5))
+  (request,) = server.requests
+  assert request['key'] == KEY and request['model'] == MODEL
+  assert loopback.said(request) == list(turns)
+  assert [turn['role'] for turn in request['contents']] == ['user', 'model', 'user']
+  assert request['systemInstruction']['parts'][0]['text'] == 'Be brief.'
+  made = request['generationConfig']
+  assert made['responseMimeType'] == 'application/json'
+  assert made['responseJsonSchema'] == {'type': 'object'}
+  assert (made['maxOutputTokens'], made['seed'], made['temperature']) == (1000, 7, 0.5)
+
+
+GOOD = loopback.answer('{}')
+HTML = loopback.send(502, b'<html>Bad gateway</html>', 'text/html')
+# (what comes before a good answer, whether the failed call may have cost something)
+PASSING = {
+  '429': (loopback.refusal(429, 'RESOURCE_EXHAUSTED'), False),
+  '500': (loopback.refusal(500, 'INTERNAL'), False),
+  '503': (loopback.refusal(503, 'UNAVAILABLE'), False),
+  'a page of a proxy': (HTML, True),
+  'cut': (loopback.cut, True),
+  'hung up': (loopback.hang_up, True),
+  'no JSON': (loopback.send(200, b'Hello!'), True),
+  'half JSON': (loopback.send(200, b'{"candidates": [{"con'), True),
+  'HTML instead of JSON': (loopback.send(200, b'<html></html>', 'text/html'), True),
+  'not UTF-8': (loopback.send(200, b'{"a": "\xff\xfe"}'), True),
+  'another JSON': (loopback.send(200, b'[1, 2]'), True),
+  'wrong types': (loopback.send(200, b'{"candidates": 5, "usageMetadata": "none"}'), True),
+  'nothing': (loopback.send(200, b''), True),
+  'no usage, no candidate': (loopback.send(200, b'{}'), True),
+}
+
+
+@pytest.mark.parametrize(('fault', 'billed'), PASSING.values(), ids=PASSING)
+def test_what_may_pass_is_tried_again(server, book, fault, billed):
+  server.script = [fault, GOOD]
+  assert ask(server, book) == Reply('{}')
+  failed, answered = book.last
+  assert (failed.state, answered.state) == ('failed', 'answered')
+  assert failed.error.endswith('.')
+  assert bool(failed.dollars) == bool(failed.input_tokens) == billed
+  assert answered.dollars == pytest.approx(PRICE)
+
+
+@pytest.mark.parametrize(
+  'step', [loopback.answer(None), loopback.answer(' '), loopback.answer('{"a"', 'OTHER')]
+)
+def test_an_empty_answer_is_tried_again_and_paid_for(server, book, step):
+  server.script = [step, GOOD]
+  assert ask(server, book) == Reply('{}')
+  assert [e.dollars for e in book.last] == [pytest.approx(PRICE)] * 2
+
+
+def continued(handler, body):
+  shown = loopback.response('{"a', 'CONTINUATION')
+  shown['candidates'][0]['continuationToken'] = 'dG9rZW4='
+  loopback.send(200, json.dumps(shown).encode())(handler, body)
+
+
+LASTING = {
+  'bad request': (loopback.refusal(400, 'INVALID_ARGUMENT', 'Bad schema.'), 'Bad schema', 0),
+  'bad key': (
+    loopback.refusal(400, 'INVALID_ARGUMENT', 'API key not valid.', reason='API_KEY_INVALID'),
+    'Check the key in GEMINI_API_KEY', 600,
+  ),
+  'no right': (loopback.refusal(403, 'PERMISSION_DENIED'), 'Check the key', 600),
+  'no credit': (loopback.refusal(402, 'RESOURCE_EXHAUSTED'), 'billing', 600),
+  'unknown model': (
+    loopback.refusal(404, 'NOT_FOUND', f'models/{MODEL} is not found.'),
+    'is not found. Check the name in the option models', 600,
+  ),
+  'a redirect': (
+    loopback.send(302, b'', headers={'location': 'http://127.0.0.1:1/'}), '302', 0
+  ),
+  'a long wait': (
+    loopback.refusal(429, 'RESOURCE_EXHAUSTED', **loopback.retry_after('3600s')), '429', 3600
+  ),
+  'prompt refused': (loopback.blocked(), 'refused the prompt (SAFETY)', 0),
+  'recitation': (loopback.answer(None, 'RECITATION'), 'RECITATION', 0),
+  'a part that the SDK would go on from, unrecorded': (continued, 'CONTINUATION', 0),
+  'prohibited': (loopback.answer('{"a', 'PROHIBITED_CONTENT'), 'PROHIBITED_CONTENT', 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(('fault', 'sentence', 'rest'), LASTING.values(), ids=LASTING)
+def test_what_will_not_pass_is_said_and_not_tried_again(server, book, fault, sentence, rest):
+  server.script = [fault, GOOD]
+  with pytest.raises(NoAnswer) as failed:
+    ask(server, book)
+  assert sentence in str(failed.value) and failed.value.rest == rest
+  assert len(server.requests) == 1
+  assert [e.state for e in book.exchanges] == ['sent', 'failed']
+  assert sentence in book.last[0].error
+
+
+def test_after_the_last_attempt_the_reason_is_said(server, book):
+  server.script = [loopback.refusal(503, 'UNAVAILABLE', 'Busy.')] * 3
+  with pytest.raises(NoAnswer, match=r'503 UNAVAILABLE\): Busy\.'):
+    ask(server, book)
+  assert len(book.last) == 3 and book.spend().dollars == 0
+
+
+@pytest.mark.parametrize(
+  'asked',
+  [{'headers': {'retry-after': '0.3'}}, loopback.retry_after('0.3s')],
+)
+def test_the_wait_that_the_api_asks_for_is_kept(server, book, asked):
+  server.script = [loopback.refusal(429, 'RESOURCE_EXHAUSTED', **asked), GOOD]
+  started = time.monotonic()
+  ask(server, book)
+  assert time.monotonic() - started >= 0.3
+
+
+def test_waits_grow(server, book):
+  server.script = [loopback.refusal(503, 'UNAVAILABLE')] * 3 + [GOOD]
+  started = time.monotonic()
+  ask(server, book, attempts=4, pause=0.1)
+  assert time.monotonic() - started >= 0.05 + 0.1 + 0.2
+
+
+def test_a_model_that_cannot_be_reached_costs_nothing(book):
+  with loopback.serving() as gone:
+    pass
+  with pytest.raises(NoAnswer, match='cannot be reached'):
+    ask(gone, book)
+  assert book.spend() == types.Spend(calls=3)
+
+
+def test_an_answer_that_was_cut_off_says_so(server, book):
+  server.script = [loopback.answer('{"a": [1, ', 'MAX_TOKENS')]
+  assert ask(server, book) == Reply('{"a": [1, ', cut=True)
+
+
+def test_a_drip_ends_at_the_deadline_and_its_connection_is_closed(server, book):
+  server.script = [loopback.drip(server)]
+  started = time.monotonic()
+  with pytest.raises(NoAnswer, match=r'within 0\.5 seconds'):
+    ask(server, book, seconds=0.5)
+  assert time.monotonic() - started < 3
+  assert server.gone.wait(5)
+  assert book.spend().dollars == book.exchanges[0].dollars > 0, 'it may have been billed'
+
+
+def test_a_flood_is_cut_off(server, book):
+  server.script = [loopback.flood(2 * MOST_BYTES)]
+  with pytest.raises(NoAnswer, match='more than'):
+    ask(server, book)
+
+
+@pytest.mark.parametrize('during', ['call', 'pause'])
+def test_closing_ends_a_call_or_a_pause_at_once_and_allows_no_other(server, book, during):
+  made = caller(server, seconds=60.0, pause=40.0)
+  busy = loopback.refusal(503, 'UNAVAILABLE')
+  server.script = [loopback.drip(server) if during == 'call' else busy, GOOD]
+  closing = threading.Timer(0.3, made.line.close)
+  closing.start()
+  started = time.monotonic()
+  with pytest.raises(NoAnswer, match='stopping'):
+    made.ask(SAID, context(book), RNG)
+  assert time.monotonic() - started < 5
+  closing.join()
+  assert [e.state for e in book.exchanges] == ['sent', 'failed']
+  with pytest.raises(NoAnswer, match='stopping'):
+    made.ask(SAID, context(book), RNG)
+  assert len(server.requests) == 1
+
+
+def test_an_interrupt_leaves_the_call_on_record_at_its_most(server, book):
+  class Interrupted(BaseException):
+    pass
+
+  def interrupt():
+    raise Interrupted
+
+  made = caller(server)
+  made.line.run = lambda call: interrupt()
+  with pytest.raises(Interrupted):
+    made.ask(SAID, context(book), RNG)
+  sent, failed = book.exchanges
+  assert failed.state == 'failed' and failed.dollars == sent.dollars > 0
+
+
+@pytest.mark.parametrize(
+  ('caps', 'calls'),
+  [(Caps(calls=2), 2), (Caps(tokens=3 * (PROMPT_TOKENS + 100)), 2), (Caps(dollars=0.0125), 2)],
+)
+def test_a_call_that_might_pass_a_cap_is_not_sent(server, book, caps, calls):
+  server.script = [GOOD] * 5
+  made = caller(server, caps=caps)
+  for _ in range(calls):
+    made.ask(SAID, context(book), RNG)
+  with pytest.raises(NoAnswer, match='The cap of'):
+    made.ask(SAID, context(book), RNG)
+  assert len(server.requests) == calls and len(book.last) == calls
+
+
+def test_a_call_of_a_killed_run_still_counts(server, book):
+  """Its second record is missing, so it stands for the most it can have cost."""
+  server.script = [GOOD]
+  ask(server, book)
+  book.exchanges.pop()
+  with pytest.raises(NoAnswer, match=r'cap of 0\.015 dollars'):
+    ask(server, book, caps=Caps(dollars=0.015))
+
+
+def test_the_key_is_seen_by_the_api_alone(server, book, caplog):
+  caplog.set_level(logging.DEBUG)
+  echo = loopback.refusal(503, 'UNAVAILABLE', f'Your key {KEY} is busy.')
+  page = loopback.send(500, f'<b>{KEY}</b>'.encode(), 'text/html')
+  server.script = [echo, page, loopback.answer(f'{{"key": "{KEY}"}}'), echo]
+  made = caller(server, attempts=3)
+  got = made.ask(dataclasses.replace(SAID, system=f'It is {KEY}.'), context(book), RNG)
+  assert '[key]' in got.text
+  with pytest.raises(NoAnswer) as failed:
+    caller(server, attempts=1).ask(SAID, context(book), RNG)
+  chain, error = [], failed.value
+  while error is not None:
+    chain.append(repr(error) + str(vars(error)))
+    error = error.__cause__ or error.__context__
+  seen = [repr(made), *chain, caplog.text, *map(repr, book.exchanges)]
+  assert not [text for text in seen if KEY in text]
+
+
+def test_without_a_key_nothing_is_sent(server, book, monkeypatch):
+  monkeypatch.delenv('GEMINI_API_KEY')
+  monkeypatch.delenv('GOOGLE_API_KEY', raising=False)
+  with pytest.raises(NoAnswer, match='set GEMINI_API_KEY or GOOGLE_API_KEY'):
+    ask(server, book)
+  assert not book.exchanges
+
+
+def test_half_a_surrogate_pair_can_be_recorded(server, book):
+  server.script = [loopback.send(200, json.dumps(loopback.response('{"a": "\ud800"}')).encode())]
+  with contextlib.suppress(NoAnswer):
+    ask(server, book, dataclasses.replace(SAID, turns=('\udc00',)), attempts=1)
+  for exchange in book.exchanges:
+    assert types.from_json(types.to_json(exchange), types.Exchange) == exchange
+  assert book.last[0].state != 'sent'
+
+
+@settings(max_examples=50)
+@given(
+  caps=st.builds(
+    Caps, st.integers(1, 9), st.integers(1, 10**6), st.floats(0.001, 10, allow_nan=False)
+  ),
+  calls=st.lists(st.tuples(st.integers(0, 10**5), st.floats(0, 1)), max_size=12),
+)
+def test_no_sequence_of_calls_passes_a_cap(caps, calls):
+  """A call is allowed only where even the most it can cost fits; what it costs is not more."""
+  spent = types.Spend()
+  for tokens, share in calls:
+    if not caps.refusal(spent, types.Spend(1, tokens, 0, tokens / 1e4)):
+      spent += types.Spend(1, int(tokens * share), 0, tokens * share / 1e4)
+  assert spent.calls <= caps.calls and spent.tokens <= caps.tokens
+  assert spent.dollars <= caps.dollars
