@@ -59,7 +59,18 @@ class Add(msgspec.Struct, frozen=True, tag='add'):
   values: tuple[Value, ...]
 
 
-Log = tuple[Ask | Tell | Add, ...]
+class Drop(msgspec.Struct, frozen=True, tag='drop'):
+  """Ask `number` is not tried, since it would not fit in memory; score: what the study is told.
+
+  None: nothing, so that what comes next is another draw of the same kind.
+  """
+
+  number: int
+  score: float | None
+
+
+Entry = Ask | Tell | Add | Drop
+Log = tuple[Entry, ...]
 Space = tuple[Dimension, ...]
 
 
@@ -83,7 +94,7 @@ class Study:
     self.log = (*self.log, entry)
     return entry
 
-  def take(self, entry: Ask | Tell | Add) -> None:
+  def take(self, entry: Entry) -> None:
     """Raises RuntimeError when the sampler does not answer as it did."""
     if isinstance(entry, Ask):
       if self.ask(entry.seed) != entry:
