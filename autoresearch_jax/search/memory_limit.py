@@ -1,14 +1,14 @@
 """What fits in the device's memory, learnt from trials: so that samplers ask for little else.
 
-Source: the hidden constraint of Bayesian optimisation (Gelbart et al., 2014, arXiv 1403.5607) with a
-regression in place of a process, since a program's memory is nearly a product of its sizes:
+Source: the unknown constraint of Bayesian optimisation (Gelbart et al., 2014, arXiv 1403.5607),
+with a regression in place of a process, since a program's memory is nearly a product of its sizes:
 
     log bytes = w0 + w · z + noise,  z: each constant's logarithm, scaled to [-1, 1]
 
 Squares and products of the constants that matter join where they raise the evidence. Each weight
-has a prior width of its own, set by the evidence too (MacKay, 1992, Bayesian Interpolation), so that
-the many constants that take no memory cost no certainty. A trial that did not fit, and of which
-nobody knows what it needed, is worth the mean of what lies above the limit.
+has a prior width of its own, set by the evidence too (MacKay, 1992, Bayesian Interpolation), so
+that the many constants that take no memory cost no certainty. A trial that did not fit, and of
+which nobody knows what it needed, is worth the mean of what lies above the limit.
 
 The limit is the device's where a trial says it, else somewhere between the largest program that
 fit and the smallest that did not. Nothing here is random.

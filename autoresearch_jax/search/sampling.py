@@ -15,12 +15,12 @@ What is told of which trial:
   which any worst value is the same, and a Gaussian process bears it better than an invented one.
 - A duplicate has the score of the trial that it repeats; what was cancelled has none.
 
-From the first trial that ran out of memory on, what would probably not fit is not tried: the study
-is asked again, at most DROPS times (see `memory_limit`). A point that is dropped leaves no trace in
+From the first trial that ran out of memory on, what would probably not fit is not tried (see
+`memory_limit`): the study is asked again, at most DROPS times. A dropped point leaves no trace in
 the study of `cma_es`, which draws another one from the same distribution, the tutorial's way with
 points outside a boundary; to the others it counts as the worst score so far, or they would ask for
-its neighbour. Optuna's `constraints_func` is not used: it wants a value of what cannot have one, and
-where all failures share the worst score, it ranks them as they are. Until then nothing differs.
+its neighbour. Optuna's `constraints_func` is not used: what it marks as infeasible needs a score
+all the same, and among ranks the worst one says as much. Before that trial nothing differs.
 """
 
 import dataclasses
@@ -108,6 +108,11 @@ class Sampling:
       raise ValueError(f'Option file is {file!r}; the program has: {", ".join(names)}.')
     return space_of(program.text(file), self.space, file)
 
+  def instead(self, trial: Trial) -> bool:
+    """Whether a trial that the study was not asked for takes the place of one of its draws."""
+    del trial
+    return False
+
   def init(self, objective: Objective) -> SamplingState:
     return SamplingState(objective)
 
@@ -142,7 +147,7 @@ class Sampling:
     values = self._values(state.start, trial.edit.program) if state.start else None
     if values is None:
       return state
-    entry = _entry(state, trial, values)
+    entry = _entry(state, trial, values, self.instead(trial))
     log = state.log if entry is None else (*state.log, entry)
     return dataclasses.replace(state, log=log, footprints=_weighed(state, trial, values))
 
@@ -173,7 +178,7 @@ class Sampling:
     file, space = self.file or start.entry, self.dimensions(start)
     new = dict(zip((d.name for d in space), values, strict=True))
     pairs = zip(space, values, strict=True)
-    moved = [f'{d.name} {_short(d.value)} -> {_short(v)}' for d, v in pairs if d.value != v]
+    moved = [f'{d.name} {short(d.value)} -> {short(v)}' for d, v in pairs if d.value != v]
     more = f' and {len(moved) - SHOWN} more' if len(moved) > SHOWN else ''
     words = ', '.join(moved[:SHOWN]) + more if moved else 'the constants of the start'
     return Edit(
@@ -183,7 +188,9 @@ class Sampling:
     )
 
 
-def _entry(state: SamplingState, trial: Trial, values: tuple[Value, ...]) -> Tell | Add | None:
+def _entry(
+  state: SamplingState, trial: Trial, values: tuple[Value, ...], instead: bool
+) -> Tell | Add | None:
   """What the trial adds to the log; None where it says nothing."""
   score = _score(state, trial)
   asks = [e for e in state.log if isinstance(e, Ask)]
@@ -195,7 +202,8 @@ def _entry(state: SamplingState, trial: Trial, values: tuple[Value, ...]) -> Tel
   failed_again = repeats and trial.result.status is not Status.OK
   if score is None or trial.proposal.fidelity < 1 or failed_again:
     return None
-  return Add(len(asks) + sum(isinstance(e, Add) for e in state.log), trial.id, score, values)
+  number = len(asks) + sum(isinstance(e, Add) for e in state.log)
+  return Add(number, trial.id, score, values, instead)
 
 
 def _weighed(
@@ -233,5 +241,6 @@ def _seed(rng: np.random.Generator) -> int:
   return int(rng.integers(2**31 - 1))
 
 
-def _short(value: Value) -> str:
+def short(value: Value) -> str:
+  """With four digits, for a line that a person reads."""
   return f'{value:.4g}' if isinstance(value, float) else str(value)
