@@ -31,7 +31,9 @@ FEWEST = 3  # trials whose bytes are known, before anything is predicted
 MOST = 200  # trials that a fit looks at, the newest
 ROUNDS = 12  # of setting the widths; they change little after that
 WIDTHS = (0.1, 3.0)  # of a weight's prior: 3 is the square of a size that spans a factor of 16
-NOISE = (0.03, 1.0)  # deviation of log bytes from the model: padding and fusion make a few percent
+# Deviation of log bytes from the model, before any was seen, and how many trials that is worth:
+# with as many weights as trials the fit is perfect, and says nothing of its errors.
+MISFIT, BELIEF = 0.2, 3
 MATTERS = 0.25  # a weight as large as this may have products
 MOST_PRODUCTS = 6  # constants that have them
 IMPUTED = 4  # rounds of guessing what unknown programs above the limit take
@@ -64,7 +66,7 @@ def footprint(trial: Trial, values: tuple[Value, ...]) -> Footprint | None:
 
 @dataclasses.dataclass(frozen=True)
 class MemoryLimit:
-  """Predicts from `footprints`, which have one that did not fit. margin: share to leave free."""
+  """Predicts from `footprints`, once one of them did not fit. margin: share to leave free."""
 
   space: tuple[Dimension, ...]
   footprints: tuple[Footprint, ...]
@@ -86,14 +88,15 @@ class MemoryLimit:
   def _model(self) -> 'tuple[Model, float, float] | None':
     """The fit, and the logarithm of the limit with its deviation; None with too few trials."""
     known = [f for f in self.footprints if f.bytes][-MOST:]
-    unknown = [f for f in self.footprints if not f.bytes][-MOST:]
-    if len(known) < FEWEST:
+    refused = [f for f in self.footprints if not f.fits]
+    unknown = [f for f in refused if not f.bytes][-MOST:]
+    if len(known) < FEWEST or not refused:
       return None
     points = _coordinates(self.space, [f.values for f in known])
     logs = np.log([float(f.bytes) for f in known])
     model = _fit(points, logs)
     beyond = _coordinates(self.space, [f.values for f in unknown])
-    limit, deviation = _limit(self.footprints, [model.at(row[None])[0] for row in beyond])
+    limit, deviation = _limit(self.footprints, [model.at(row[None]) for row in beyond])
     for _ in range(IMPUTED if unknown else 0):
       guessed = [_mean_above(limit, *model.at(row[None])) for row in beyond]
       model = _fit(np.concatenate([points, beyond]), np.concatenate([logs, guessed]))
@@ -141,8 +144,9 @@ def _regression(points: np.ndarray, logs: np.ndarray, pairs: Sequence[tuple[int,
     mean = beta * covariance @ features.T @ target
     used = np.clip(1 - precision * np.diag(covariance), 1e-9, 1)
     residual = target - features @ mean
-    free = max(count - float(used.sum()), 0.5)
-    beta = float(np.clip(free / max(float(residual @ residual), 1e-12), *_inverse_square(NOISE)))
+    free = max(count - float(used.sum()), 0.0) + BELIEF
+    square = float(residual @ residual) + BELIEF * MISFIT**2
+    beta = free / square
     precision = np.clip(used / np.maximum(mean**2, 1e-12), *_inverse_square(WIDTHS))
     precision[0] = WIDTHS[1] ** -2
   covariance = np.linalg.inv(np.diag(precision) + beta * features.T @ features)
@@ -177,19 +181,24 @@ def _scaled(dimension: Dimension, value: float) -> float:
   return 2 * (value - low) / (high - low) - 1 if high > low else 0.0
 
 
-def _limit(footprints: Sequence[Footprint], guessed: list[float]) -> tuple[float, float]:
-  """Logarithm of the limit, and its deviation. guessed: log bytes of what nobody knows better."""
+def _limit(
+  footprints: Sequence[Footprint], guessed: list[tuple[float, float]]
+) -> tuple[float, float]:
+  """Logarithm of the limit, and its deviation.
+
+  guessed: log bytes and their deviation, of what did not fit and nobody knows better.
+  """
   floor = max((math.log(f.bytes) for f in footprints if f.fits and f.bytes), default=-math.inf)
   refused = [f for f in footprints if not f.fits]
   told = [math.log(f.device) for f in refused if f.device]
   needed = [math.log(f.bytes) for f in refused if f.bytes]
   if told and floor <= told[-1] <= min(needed, default=math.inf):
     return told[-1], 0.0
-  ceiling = min([*needed, *told] or guessed)
+  ceiling, deviation = min([(size, 0.0) for size in (*needed, *told)] or guessed)
   if floor == -math.inf:
-    return ceiling, 0.0
+    return ceiling, deviation
   apart = abs(ceiling - floor)  # below it where the limit moves, as that of a shared machine does
-  return (ceiling + floor) / 2, apart / math.sqrt(12)
+  return (ceiling + floor) / 2, math.hypot(apart / math.sqrt(12), deviation)
 
 
 def _mean_above(limit: float, mean: float, deviation: float) -> float:

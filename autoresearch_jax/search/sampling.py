@@ -83,7 +83,7 @@ class Sampling:
 
   space: dict[str, Range] = dataclasses.field(default_factory=dict)
   file: str = ''
-  memory_risk: float = 0.8
+  memory_risk: float = 0.5
   memory_margin: float = 0.0
   title: ClassVar[str] = ''
   redraws: ClassVar[bool] = False  # whether a dropped point leaves no trace in the study
