@@ -73,7 +73,8 @@ def row(**fields) -> ConfigDict:
 def _strategies(variant: str) -> tuple[str, ...]:
   if variant == 'smoke':
     return ('random', 'best_of_n', 'greedy', 'tpe')
-  samplers = (*SAMPLERS, 'gp') if variant == 'full' else SAMPLERS
+  # What a simulated proposer cannot read, centaur asks it: this measures the mixture alone.
+  samplers = (*SAMPLERS, 'gp', 'centaur') if variant == 'full' else SAMPLERS
   return (*STRATEGIES, *WRAPPERS, *samplers)
 
 

@@ -24,7 +24,7 @@ from autoresearch_jax.ledger import Decided, Ledger
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 
-OPTUNA = ('tpe', 'cma_es', 'gp')  # these refit a model of all trials with each ask
+OPTUNA = ('tpe', 'cma_es', 'gp', 'centaur')  # these refit a model of all trials with each ask
 FAILURES = 0.2  # share of the trials that fail
 BROKEN = (types.Status.CRASH, types.Status.OOM, types.Status.DIVERGED, types.Status.DUPLICATE)
 

@@ -9,6 +9,10 @@ told of; `tell` brings results in any order, failed and cancelled ones too; and 
 the strategy never asked for, the baseline and the replications of acceptance. A wrapper is a
 strategy with the options `inner` and `inner_options`, the name and options of another.
 
+A proposal that carries an edit is tried as it is; any other one gets its edit from the proposer,
+to which a strategy may put a `question`. Those that set constants themselves have a method
+`dimensions(program)`, whose ranges are shown before the run (see `sampling`).
+
 The loop prepares the next trial while others run. A strategy may have one method more,
 
     revise(state, proposal) -> (proposal, state)

@@ -28,8 +28,10 @@ class CmaEs(Sampling):
   population: int = 0
   margin: bool = False
   title: ClassVar[str] = 'cma_es'
+  redraws: ClassVar[bool] = True
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     if self.startup < 0 or (self.population < 4 and self.population != 0):
       raise ValueError(
         f'startup is {self.startup} and population is {self.population}; startup must be at least '

@@ -23,6 +23,7 @@ class Gp(Sampling):
   title: ClassVar[str] = 'gp'
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     if importlib.util.find_spec('torch') is None:
       raise ValueError(
         'The strategy gp fits its process with torch, which is not installed here: pip install '

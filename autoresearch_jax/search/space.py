@@ -150,7 +150,7 @@ def skeleton(text: str, names: Iterable[str]) -> str:
 
 def describe(space: Iterable[Dimension]) -> str:
   """A line a constant: its value, its range, and where the range comes from."""
-  return '\n'.join(f'{d.name} = {d.value!r}: {_range(d)} ({d.origin})' for d in space)
+  return '\n'.join(f'{d.name} = {d.value!r}: {extent(d)} ({d.origin})' for d in space)
 
 
 @functools.lru_cache(maxsize=64)
@@ -278,7 +278,8 @@ def _require_known(name: str, given: Range, found: Iterable[Constant], file: str
     )
 
 
-def _range(dimension: Dimension) -> str:
+def extent(dimension: Dimension) -> str:
+  """The range or the choices in words."""
   if dimension.choices:
     return 'one of ' + ', '.join(map(repr, dimension.choices))
   words = f'{dimension.low:.6g} to {dimension.high:.6g}'

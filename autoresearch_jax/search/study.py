@@ -50,16 +50,32 @@ class Tell(msgspec.Struct, frozen=True, tag='tell'):
   score: float | None
 
 
-class Add(msgspec.Struct, frozen=True, tag='add'):
-  """A completed trial that was never asked for; it becomes the study's trial `number`."""
+class Add(msgspec.Struct, frozen=True, tag='add', omit_defaults=True):
+  """A completed trial that was never asked for; it becomes the study's trial `number`.
+
+  instead: it takes the place of what the sampler would have drawn, so that a sampler that goes by
+  its own draws alone, as CMA-ES does, learns from it.
+  """
 
   number: int
   trial: int
   score: float
   values: tuple[Value, ...]
+  instead: bool = False
 
 
-Log = tuple[Ask | Tell | Add, ...]
+class Drop(msgspec.Struct, frozen=True, tag='drop'):
+  """Ask `number` is not tried, since it would not fit in memory; score: what the study is told.
+
+  None: nothing, so that what comes next is another draw of the same kind.
+  """
+
+  number: int
+  score: float | None
+
+
+Entry = Ask | Tell | Add | Drop
+Log = tuple[Entry, ...]
 Space = tuple[Dimension, ...]
 
 
@@ -83,7 +99,7 @@ class Study:
     self.log = (*self.log, entry)
     return entry
 
-  def take(self, entry: Ask | Tell | Add) -> None:
+  def take(self, entry: Entry) -> None:
     """Raises RuntimeError when the sampler does not answer as it did."""
     if isinstance(entry, Ask):
       if self.ask(entry.seed) != entry:
@@ -93,18 +109,38 @@ class Study:
         )
       return
     if isinstance(entry, Add):
-      pairs = zip(self.space, entry.values, strict=True)
-      params = {d.name: _parameter(d, value) for d, value in pairs}
-      self.study.add_trial(
-        optuna.trial.create_trial(
-          params=params, distributions=self.distributions, value=entry.score
-        )
-      )
+      self._add(entry)
     elif entry.score is None:
       self.study.tell(entry.number, state=TrialState.FAIL)
     else:
       self.study.tell(entry.number, entry.score)
     self.log = (*self.log, entry)
+
+  def _add(self, entry: Add) -> None:
+    pairs = zip(self.space, entry.values, strict=True)
+    params = {d.name: _parameter(d, value) for d, value in pairs}
+    if not entry.instead:
+      self.study.add_trial(
+        optuna.trial.create_trial(
+          params=params, distributions=self.distributions, value=entry.score
+        )
+      )
+      return
+    with _quiet():
+      self.study.sampler = self.samplers.sampler(entry.number)
+      self.study.enqueue_trial(params)
+      trial = self.study.ask(self.distributions)
+      _ = trial.relative_params  # lazy: now the sampler draws, and marks the trial as its own
+      self.study.tell(trial, entry.score)
+
+  def draws(self, seed: int, count: int) -> list[tuple[Value, ...]]:
+    """What so many asks would be answered, were nothing told in between; they leave no trace."""
+    with _quiet():
+      copy = optuna.create_study(direction='maximize', study_name='draws')
+      copy.add_trials(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+      copy.sampler = self.samplers.sampler(seed)
+      params = [copy.ask(self.distributions).params for _ in range(count)]
+    return [tuple(_value(d, row[d.name]) for d in self.space) for row in params]
 
 
 _remembered: list[Study] = []  # a memo of a pure function: it changes the time, never the answer

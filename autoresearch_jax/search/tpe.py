@@ -29,6 +29,7 @@ class Tpe(Sampling):
   title: ClassVar[str] = 'tpe'
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     if self.startup < 0 or self.candidates < 1:
       raise ValueError(
         f'startup is {self.startup} and candidates is {self.candidates}; they must be at least '

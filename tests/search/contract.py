@@ -54,6 +54,8 @@ SAMPLERS = [
   ('tpe', {'startup': 3, 'multivariate': False, 'liar': False}),
   ('cma_es', {'population': 4}),
   ('cma_es', {'population': 4, 'margin': True}),
+  ('centaur', {'population': 4}),
+  ('centaur', {'population': 4, 'share': 0.9, 'shown': 2, 'memory_risk': 1.0}),
   *([('gp', {'startup': 8})] if HAS_TORCH else []),
 ]
 WRAPPERS = [

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 
+import memory_wall
 import numpy as np
 import optuna
 import pytest
@@ -16,10 +17,10 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.history import replay
 from autoresearch_jax.ledger import Ledger
-from autoresearch_jax.search import STRATEGIES, study
+from autoresearch_jax.search import STRATEGIES, space, study
 from autoresearch_jax.search.sampling import SamplingState
 from autoresearch_jax.search.space import Range
-from autoresearch_jax.search.study import Add, Ask, Tell
+from autoresearch_jax.search.study import Add, Ask, Drop, Tell
 
 TEXT = 'DEPTH = 4\nRATE = 0.01  # in [0.0001, 1.0], log\nNAME = "x"\nBETAS = (0.9, 0.99)\n'
 START = types.Program((('model.py', TEXT), ('notes.py', 'SIZE = 3\n')), 'model.py')
@@ -345,3 +346,123 @@ def test_a_run_is_resumed_and_replayed_byte_for_byte(name, tmp_path):
   assert len(live.history.trials) == 16
   statuses = {trial.result.status for trial in live.history.trials.values()}
   assert types.Status.OK in statuses and len(statuses) > 1
+
+
+WALLED = [*NAMES, 'centaur']
+every_walled = pytest.mark.parametrize('name', WALLED)
+
+
+def walled(name, **options):
+  """Centaur without turns of the proposer, which is asked elsewhere."""
+  given = {'population': 4, 'share': 0.0} if name == 'centaur' else OPTIONS[name]
+  return STRATEGIES.make(name, {**given, **options})
+
+
+@pytest.mark.parametrize(('name', 'says'), [(n, n == 'cma_es') for n in WALLED])
+def test_what_does_not_fit_is_soon_asked_for_no_more(name, says):
+  """The last trials, over three seeds; whether or not it is said what was needed."""
+  off, on = (
+    [
+      status
+      for seed in range(3)
+      for status in memory_wall.played(walled(name, **options), 30, seed, says=says)[1][12:]
+    ]
+    for options in ({'memory_risk': 1.0}, {})
+  )
+  assert off.count(OOM) > 5
+  assert on.count(OOM) <= off.count(OOM) / 3
+
+
+@every_walled
+def test_where_everything_fits_it_answers_as_if_memory_were_not_there(name):
+  large = 2**50
+  with_memory, _ = memory_wall.played(walled(name), 20, device=large)
+  without, _ = memory_wall.played(walled(name, memory_risk=1.0), 20, device=large)
+  assert with_memory.log == without.log
+  assert len(with_memory.footprints) > 1
+
+
+@every_walled
+def test_dropped_points_are_in_the_log_and_replay(name):
+  live, _ = memory_wall.played(walled(name), 24)
+  rebuilt, _ = memory_wall.played(walled(name), 24, rebuilt=True)
+  assert types.to_json(live) == types.to_json(rebuilt)
+  dropped = [entry for entry in live.log if isinstance(entry, Drop)]
+  assert dropped
+  told = {entry.number for entry in live.log if isinstance(entry, Tell)}
+  assert not told & {entry.number for entry in dropped}
+  assert all((entry.score is None) == (name in ('cma_es', 'centaur')) for entry in dropped)
+
+
+def test_memory_switched_off_drops_nothing():
+  state, statuses = memory_wall.played(walled('tpe', memory_risk=1.0), 24)
+  assert OOM in statuses
+  assert not any(isinstance(entry, Drop) for entry in state.log)
+
+
+@every_walled
+def test_where_nothing_fits_it_goes_on_all_the_same(name):
+  """An ask gives up after some drops, also before there is any score to tell of them."""
+  state, statuses = memory_wall.played(walled(name, space={'RATE': Range()}), 5, device=1)
+  assert statuses == [OOM] * 5
+  assert sum(isinstance(entry, Ask) for entry in state.log) >= 4
+
+
+def test_a_program_that_is_known_not_to_fit_is_not_asked_for_again():
+  """Three values, of which one was refused: without any size, it is remembered as it is."""
+  strategy = make('tpe', space={'DEPTH': {'low': 3, 'high': 5}})
+  state = begun(strategy)
+  big = program(TEXT.replace('DEPTH = 4', 'DEPTH = 5'))
+  state = strategy.tell(state, trial(1, big, None, OOM))
+  for number in range(2, 12):
+    edited, state = asked(strategy, state, number)
+    assert edited.text() != big.text()
+    state = strategy.tell(state, trial(number, edited, 1.0))
+  assert any(isinstance(entry, Drop) for entry in state.log)
+
+
+def test_someone_else_may_run_a_point_that_was_dropped():
+  state, _ = memory_wall.played(walled('tpe'), 24)
+  dropped = next(entry.number for entry in state.log if isinstance(entry, Drop))
+  values = next(e.values for e in state.log if isinstance(e, Ask) and e.number == dropped)
+  strategy = walled('tpe')
+  dimensions = strategy.dimensions(memory_wall.START)
+  new = dict(zip((d.name for d in dimensions), values, strict=True))
+  edited = memory_wall.START.with_text(space.with_values(memory_wall.TEXT, new))
+  state = strategy.tell(state, trial(99, edited, 0.5))
+  assert state.log[-1] == Add(len(state.log) - 1 - told_of(state), 99, -0.5, values)
+
+
+def told_of(state):
+  """Entries before the last one that make no trial of the study."""
+  return sum(isinstance(entry, Tell | Drop) for entry in state.log[:-1])
+
+
+def test_a_log_from_before_memory_was_known_goes_on():
+  """States of earlier versions have neither drops nor footprints."""
+  strategy = make('tpe')
+  state = begun(strategy)
+  for number in range(1, 9):
+    edited, state = asked(strategy, state, number)
+    state = strategy.tell(state, trial(number, edited, loss(params_of(edited))))
+  old = types.to_builtins(state)
+  del old['footprints']
+  assert {key for entry in old['log'] for key in entry} == {
+    'type', 'number', 'seed', 'trial', 'score', 'values'
+  }  # fmt: skip
+  study._remembered.clear()
+  read = types.from_builtins(old, SamplingState)
+  assert asked(strategy, read, 50)[0] == asked(strategy, state, 50)[0]
+
+
+@pytest.mark.parametrize(
+  ('options', 'sentence'),
+  [
+    ({'memory_risk': 1.5}, 'memory_risk of tpe is 1.5'),
+    ({'memory_margin': 1.0}, 'memory_margin of tpe is 1.0; it is a share of the memory'),
+    ({'memory_margin': float('nan')}, 'memory_margin of tpe is nan'),
+  ],
+)
+def test_options_of_memory_that_cannot_work_are_refused(options, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    make('tpe', **options)
