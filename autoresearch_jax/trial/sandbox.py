@@ -2,6 +2,7 @@
 
 `enter` is called by the tracer's freshly forked child before any of the program's Python runs.
 `achievable` says what this kernel offers, without jax, so that the controller can refuse to start.
+The room `confined` shuts agents in with the same calls to the kernel, by rules of its own.
 
 Covered, on Linux for x86_64 and aarch64:
 - network: seccomp lets no socket be made, of any family; Landlock (from its version 4) refuses TCP.
@@ -45,6 +46,7 @@ import site
 import struct
 import sys
 import sysconfig
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from autoresearch_jax.types import Isolation
@@ -67,8 +69,9 @@ _LEAST_MEMORY = 2 * 2**30  # less address space than this can not even trace a s
 _OPEN_FLAGS = os.O_PATH | os.O_CLOEXEC
 
 # Landlock's rights (linux/landlock.h) by the version that brought them.
-_READ_FILE = 1 << 2
-_READ_DIR = 1 << 3
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+TRUNCATE, IOCTL = 1 << 14, 1 << 15
+_OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL  # the others are of folders
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _NET_RIGHTS = 0b11  # bind and connect of TCP, from version 4
 _SCOPES = 0b11  # abstract unix sockets and signals, from version 6
@@ -130,7 +133,7 @@ _AARCH64 = (
   'clone3:435 faccessat2:439'
 )
 # machine -> (audit architecture, numbers of the system calls)
-_MACHINES = {'x86_64': (0xC000003E, _X86_64), 'aarch64': (0xC00000B7, _AARCH64)}
+MACHINES = {'x86_64': (0xC000003E, _X86_64), 'aarch64': (0xC00000B7, _AARCH64)}
 
 Level = Literal['full', 'limits', 'none']
 
@@ -201,9 +204,7 @@ def enter(plan: Plan, keep: tuple[int, ...], parent: int) -> Isolation:
   """
   os.setsid()
   _close_all_but(keep)
-  _call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-  if os.getppid() != parent:
-    os._exit(1)
+  die_with(parent)
   if plan.level == 'none':
     return check('none')
   isolation = check(plan.level)
@@ -211,10 +212,17 @@ def enter(plan: Plan, keep: tuple[int, ...], parent: int) -> Isolation:
   if plan.level == 'full':
     if len(os.listdir('/proc/self/task')) != 1:  # noqa: PTH208 - a count of threads
       raise SandboxError('The sandbox can only be closed around a process with one thread.')
-    _drop_privileges()
+    drop_privileges()
     _restrict_files(plan)
-    _filter_calls(os.getpid())
+    filter_calls(_program(os.getpid()))
   return isolation
+
+
+def die_with(parent: int) -> None:
+  """Has the calling process killed when its parent, of that process id, ends."""
+  _call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+  if os.getppid() != parent:
+    os._exit(1)
 
 
 def adopt_orphans() -> None:
@@ -233,7 +241,7 @@ def children() -> tuple[int, ...]:
 
 def landlock_version() -> int:
   """Landlock's version, 0 where it is absent or switched off."""
-  if sys.platform != 'linux' or platform.machine() not in _MACHINES:
+  if sys.platform != 'linux' or platform.machine() not in MACHINES:
     return 0
   return max(0, _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1))
 
@@ -315,20 +323,26 @@ def _limit(plan: Plan) -> None:
     resource.RLIMIT_CORE: (0, 0),
   }
   if plan.level == 'limits':
-    most = _threads() + _MORE_PROCESSES
+    most = threads() + _MORE_PROCESSES
     limits[resource.RLIMIT_NPROC] = (most, most)
+  set_limits(limits)
+
+
+def set_limits(limits: Mapping[int, tuple[int, int]]) -> None:
+  """Sets rlimits (kind -> soft and hard), none higher than it may be."""
   for kind, pair in limits.items():
     most = resource.getrlimit(kind)[1]
     unlimited = most == resource.RLIM_INFINITY
     resource.setrlimit(kind, pair if unlimited else (min(pair[0], most), min(pair[1], most)))
 
 
-def _threads() -> int:
+def threads() -> int:
   """How many threads this machine has, of all users."""
   return int(pathlib.Path('/proc/loadavg').read_text().split()[3].partition('/')[2])
 
 
-def _drop_privileges() -> None:
+def drop_privileges() -> None:
+  """Gives up all capabilities, also for programs run later; new ones can not be gained."""
   _call('prctl', _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
   _call('prctl', _PR_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
   for capability in range(64):
@@ -340,26 +354,37 @@ def _drop_privileges() -> None:
 
 def _restrict_files(plan: Plan) -> None:
   """Landlock: what is readable, minus what is hidden; nothing can be written."""
-  version = landlock_version()
-  handled = sum(rights for since, rights in _FILE_RIGHTS.items() if version >= since)
-  attributes = struct.pack(
-    '<QQQ', handled, _NET_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0
-  )[: 8 if version < 4 else 16 if version < 6 else 24]
-  ruleset = _syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
   hidden = {os.path.realpath(path) for path in plan.hidden}
-  rules = _rules((*installation(), *plan.readable), hidden)
+  rules = readable((*installation(), *plan.readable), hidden)
   libraries = set(shared_libraries()) - hidden
   folders = {path: path.rpartition('/')[0] for path in libraries}  # many files in few folders
   shut = {folder for folder in set(folders.values()) if _inside(f'{folder}/', hidden)}
-  rules |= {path: _READ_FILE for path, folder in folders.items() if folder not in shut}
+  rules |= {path: READ_FILE for path, folder in folders.items() if folder not in shut}
+  shut_files(rules)
+
+
+def shut_files(rules: Mapping[str, int], tcp: bool = False) -> None:
+  """Landlock: leaves the calling thread those rights (path -> rights below it), and no other.
+
+  tcp: whether connections may be made and taken. Raises SandboxError.
+  """
+  version = landlock_version()
+  handled = sum(rights for since, rights in _FILE_RIGHTS.items() if version >= since)
+  net = 0 if tcp or version < 4 else _NET_RIGHTS
+  attributes = struct.pack('<QQQ', handled, net, _SCOPES if version >= 6 else 0)
+  attributes = attributes[: 8 if version < 4 else 16 if version < 6 else 24]
+  ruleset = _syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
   for path, rights in sorted(rules.items()):
-    _allow(ruleset, path, rights)
+    _allow(ruleset, path, rights & handled)
   _syscall(_RESTRICT_SELF, ruleset, 0)
   os.close(ruleset)
 
 
-def _rules(roots: tuple[str, ...], hidden: set[str]) -> dict[str, int]:
-  """Path -> rights. A folder that holds something hidden is opened entry by entry."""
+def readable(roots: Sequence[str], hidden: set[str]) -> dict[str, int]:
+  """Rules (path -> rights) that let `roots` be read, apart from `hidden`, which are real paths.
+
+  A folder that holds something hidden is opened entry by entry.
+  """
   holders = {str(folder) for path in hidden for folder in pathlib.PurePath(path).parents}
   rules: dict[str, int] = {}
   waiting = [path for path in map(os.path.realpath, roots) if not _inside(path, hidden)]
@@ -367,7 +392,7 @@ def _rules(roots: tuple[str, ...], hidden: set[str]) -> dict[str, int]:
     path = waiting.pop()
     if path in hidden or path in rules:
       continue
-    rules[path] = _READ_DIR if path in holders else _READ_DIR | _READ_FILE
+    rules[path] = READ_DIR if path in holders else READ_DIR | READ_FILE
     if path in holders:
       # Symbolic links are resolved by the kernel, and judged by where they lead.
       waiting.extend(entry.path for entry in os.scandir(path) if not entry.is_symlink())
@@ -385,8 +410,8 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
   except OSError:
     return  # not on this machine
   try:
-    if rights & _READ_DIR and not pathlib.Path(path).is_dir():
-      rights &= ~_READ_DIR
+    if not pathlib.Path(path).is_dir():
+      rights &= _OF_FILES
     if rights:
       rule = struct.pack('<Qi', rights, descriptor)
       _syscall(_ADD_RULE, ruleset, 1, rule, 0)
@@ -394,18 +419,18 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     os.close(descriptor)
 
 
-def _filter_calls(own: int) -> None:
-  """Seccomp: the allow-list as a BPF program."""
-  code = b''.join(struct.pack('<HBBI', *line) for line in _program(own))
+def filter_calls(program: Sequence[tuple[int, int, int, int]]) -> None:
+  """Seccomp: a BPF program, as lines (code, jump if true, jump if false, operand), for good."""
+  code = b''.join(struct.pack('<HBBI', *line) for line in program)
   buffer = ctypes.create_string_buffer(code, len(code))
   # struct sock_fprog: number of instructions, padding, pointer.
-  program = struct.pack('@HP', len(code) // 8, ctypes.addressof(buffer))
-  _call('prctl', _PR_SET_SECCOMP, 2, program, 0, 0)
+  filter_ = struct.pack('@HP', len(code) // 8, ctypes.addressof(buffer))
+  _call('prctl', _PR_SET_SECCOMP, 2, filter_, 0, 0)
 
 
 def _program(own: int) -> list[tuple[int, int, int, int]]:
-  """BPF instructions (code, jump if true, jump if false, operand) for this machine."""
-  arch, table = _MACHINES[platform.machine()]
+  """The allow-list for this machine; own: process id."""
+  arch, table = MACHINES[platform.machine()]
   numbers = {name: int(n) for name, n in (entry.split(':') for entry in table.split())}
   load, equal, any_bit, at_least, give = 0x20, 0x15, 0x45, 0x35, 0x06
   allow, fail = 0x7FFF0000, 0x00050000 | errno.EPERM
@@ -454,7 +479,7 @@ def _program(own: int) -> list[tuple[int, int, int, int]]:
 
 
 def _has_seccomp() -> bool:
-  if sys.platform != 'linux' or platform.machine() not in _MACHINES:
+  if sys.platform != 'linux' or platform.machine() not in MACHINES:
     return False
   status = pathlib.Path('/proc/self/status').read_text()
   return 'Seccomp:' in status

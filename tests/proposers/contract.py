@@ -1,6 +1,8 @@
 """What every proposer must do. A new proposer adds one line to PROPOSER_CASES."""
 
 import ast
+import pathlib
+import sys
 import types as pytypes
 
 import numpy as np
@@ -10,11 +12,16 @@ from registered import ours
 from autoresearch_jax import types
 from autoresearch_jax.problems.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.trial import sandbox
+
+SHUT_IN = 'full' if sandbox.achievable().files else 'none'
+SCRIPTED_AGENT = pathlib.Path(__file__).parent / 'scripted_agent.py'
 
 # (registered name, options to test it with)
 PROPOSER_CASES = [
   ('mutate', {}),
   ('mutate', {'structural_share': 1.0, 'coupled_share': 0.0}),
+  ('agent', {'command': (sys.executable, str(SCRIPTED_AGENT)), 'isolation': SHUT_IN}),
 ]
 
 IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
