@@ -9,6 +9,7 @@ is always somebody who knows it; the answer is given when there is no such proce
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import select
@@ -68,8 +69,10 @@ class Watch:
   def run(self) -> Ending:
     if reason := self._start():
       return Ending('unstarted', reason=reason)
-    how = self._until_over()
-    self._end_all()
+    try:
+      how = self._until_over()
+    finally:
+      self._end_all()
     self._read()
     seconds = time.monotonic() - self.began
     output = self.tail.bytes()
@@ -187,25 +190,28 @@ def descendants() -> Iterator[int]:
 
 
 def holds(folder: str) -> float:
-  """Bytes on disk below a folder; infinitely many where there are too many files to count."""
+  """Bytes on disk below a folder; infinitely many where they can not be counted.
+
+  That is so with too many files, in folders deeper than a path can be long, and in those that may
+  be written and not listed.
+  """
   total, files, waiting = 0, 0, [folder]
   while waiting:
     try:
-      entries = os.scandir(waiting.pop())
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-      continue
-    except OSError:  # deeper than a path can be
-      return float('inf')
-    with entries:
-      for entry in entries:
-        files += 1
-        if files > MOST_FILES:
-          return float('inf')
-        with contextlib.suppress(FileNotFoundError):
-          found = entry.stat(follow_symlinks=False)
-          total += 512 * found.st_blocks
-          if stat.S_ISDIR(found.st_mode):
-            waiting.append(entry.path)
+      with os.scandir(waiting.pop()) as entries:
+        for entry in entries:
+          files += 1
+          if files > MOST_FILES:
+            return math.inf
+          with contextlib.suppress(FileNotFoundError):
+            found = entry.stat(follow_symlinks=False)
+            total += 512 * found.st_blocks
+            if stat.S_ISDIR(found.st_mode):
+              waiting.append(entry.path)
+    except (FileNotFoundError, NotADirectoryError):
+      continue  # removed meanwhile
+    except OSError:
+      return math.inf
   return total
 
 

@@ -327,7 +327,7 @@ class Agent:
       ),
       'folder': (
         f'filled its folder with more than the {self.folder_bytes / gib:g} GiB of option '
-        'folder_bytes, or with too many files, and was ended.'
+        'folder_bytes, or with more than can be counted, and was ended.'
       ),
     }
     if ending.how in reasons:
