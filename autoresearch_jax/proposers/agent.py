@@ -29,7 +29,6 @@ import os
 import pathlib
 import secrets
 import shlex
-import string
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -43,6 +42,11 @@ from autoresearch_jax.confined.plan import Ending, Level, Plan
 from autoresearch_jax.confined.running import Confined
 from autoresearch_jax.data import cache
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.proposers.briefing import wordings
+from autoresearch_jax.proposers.briefing.budget import Item, Section, TooSmall, fitted
+from autoresearch_jax.proposers.briefing.quoting import clean
+from autoresearch_jax.proposers.briefing.sections import Sections, contract
+from autoresearch_jax.proposers.briefing.templates import filled
 from autoresearch_jax.proposers.transcript import Redaction
 from autoresearch_jax.proposers.worktree import HYPOTHESIS, Refused, Worktree
 from autoresearch_jax.trial.sandbox import SandboxError
@@ -52,14 +56,11 @@ from autoresearch_jax.types import (
   Hypothesis,
   Program,
   Proposal,
-  Trial,
-  to_builtins,
 )
 from autoresearch_jax.wording import one_line
 
-PROMPT = pathlib.Path(__file__).parent / 'prompts' / 'agent.md'
 PASSED = ('PATH', 'LANG', 'TERM')  # of the environment, without being asked for
-SHOWN = 30  # trials in the prompt
+MOST_REFUSAL = 4000  # characters
 LARGEST_HYPOTHESIS = 2**16  # bytes
 CLAIM, DESCRIPTION, TAG, MOST_TAGS = 600, 200, 40, 8
 LAST_WORDS = 300  # characters of the transcript in a sentence
@@ -112,7 +113,8 @@ class Agent:
 
   command: words, or one string that is split as a shell would; `{prompt}` in a word becomes the
   path of the file with the task, `{folder}` that of the program's folder, which is also where it
-  starts. prompt: how it gets the task. seconds: deadline of one call.
+  starts. prompt: how it gets the task. tokens: the most the task may take. seconds: deadline of one
+  call.
 
   dollars_a_call: what a call is taken to cost. most_calls, most_dollars: of the run, what other
   proposers spent included; 0: no cap. repairs: how often a refused edit goes back to the agent.
@@ -131,6 +133,7 @@ class Agent:
 
   command: str | tuple[str, ...] = ()
   prompt: Literal['stdin', 'file'] = 'stdin'
+  tokens: int = 30000
   seconds: float = 600.0
   dollars_a_call: float = 0.0
   most_calls: int = 0
@@ -158,7 +161,7 @@ class Agent:
       raise ValueError(f'There is no program {words[0]!r} to run as an agent; look at command[0].')
     if self.prompt == 'file' and not any('{prompt}' in word for word in words):
       raise ValueError("prompt is 'file', so a word of command must have {prompt} in it.")
-    for name in ('seconds', 'memory_bytes', 'processes', 'file_bytes', 'folder_bytes'):
+    for name in ('tokens', 'seconds', 'memory_bytes', 'processes', 'file_bytes', 'folder_bytes'):
       if not getattr(self, name) > 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be above 0.')
     for name in ('dollars_a_call', 'most_calls', 'most_dollars', 'repairs', 'transcript_bytes'):
@@ -207,7 +210,7 @@ class Agent:
     seed, refusal = int(rng.integers(2**31)), ''
     with self._worktree(context) as tree:
       for _ in range(self.repairs + 1):
-        text = _task(proposal, context, refusal)
+        text = _task(proposal, context, refusal, self.tokens)
         self._call(tree, text, seed, context, redaction)
         try:
           return self._edit(tree, context, redaction)
@@ -366,59 +369,34 @@ def _run_folder(scratch: pathlib.Path) -> pathlib.Path:
   return next((folder for folder in path.parents if (folder / 'repo').is_dir()), path)
 
 
-def _task(proposal: Proposal, context: Context, refusal: str) -> str:
+def _task(proposal: Proposal, context: Context, refusal: str, tokens: int) -> str:
   """The prompt; refusal: why the last edit of the agent was not taken, '' for none."""
-  objective, spec = context.objective, to_builtins(context.spec)
-  lower = objective.direction == 'minimize'
-  budget = context.spec.budget.scaled(proposal.fidelity)
-  said = f' What is asked: {_quoted(proposal.question, 2000)}' if proposal.question else ''
-  again = (
-    '\n## Your last edit was refused\nThe files are as you left them. Mend them. The reason, '
-    f'quoted from the checks: {_quoted(refusal, 2000)}\n'
+  before = filled(
+    'agent',
+    editable=', '.join(f'`{wordings.name_of(name)}`' for name in context.editable),
+    contract=contract(context),
+    **wordings.prediction(context.objective),
   )
-  return string.Template(PROMPT.read_text(encoding='utf-8')).substitute(
-    metric=objective.metric,
-    better='lower' if lower else 'higher',
-    budget=f'{budget.amount:g} {budget.unit}',
-    editable=', '.join(f'`{one_line(name)}`' for name in context.editable),
-    entry=f'`{one_line(context.parents[0].entry)}`',
-    spec=msgspec.json.encode({k: v for k, v in spec.items() if v is not None}).decode(),
-    operation=str(proposal.operation),
-    guidance=f' Kind of edit: {one_line(proposal.guidance, 200)}.' if proposal.guidance else '',
-    question=said,
-    example='-0.02' if lower else '0.02',
-    sign='negative' if lower else 'positive',
-    tried='\n'.join(_lines(proposal, context)) or 'Nothing yet.',
-    refusal=again if refusal else '',
+  again = Section(
+    'Your last edit was refused',
+    'The files are as you left them. Mend what the reason names, and keep your idea where it can '
+    'stand.',
+    (Item(clean(refusal)[:MOST_REFUSAL], label='the reason'),),
   )
-
-
-def _lines(proposal: Proposal, context: Context) -> list[str]:
-  """The trials that the strategy shows, the parents and the latest, a line of JSON each."""
-  history = dict(context.history)
-  wanted = [*proposal.parents, *proposal.context, *sorted(history, reverse=True)]
-  shown = [number for number in dict.fromkeys(wanted) if number in history][:SHOWN]
-  return [_line(history[number], context) for number in sorted(shown)]
-
-
-def _line(trial: Trial, context: Context) -> str:
-  value, verdict = trial.metric(context.objective.metric), trial.verdict
-  reason = trial.result.reason or (verdict.reason if verdict else '')
-  return msgspec.json.encode(
-    {
-      'trial': trial.id,
-      'parents': trial.proposal.parents,
-      'what': one_line(trial.edit.description, DESCRIPTION),
-      'status': trial.result.status,
-      'decision': verdict.decision if verdict else None,
-      context.objective.metric: value,
-      'reason': one_line(reason, 300),
-    }
-  ).decode()
-
-
-def _quoted(text: str, width: int) -> str:
-  return msgspec.json.encode(one_line(text, width)).decode()
+  try:
+    prompt = fitted(
+      before,
+      Sections(proposal, context).all(*([again] if refusal else [])),
+      'Left out, since there was no room for it:',
+      'Edit the files now.',
+      tokens,
+    )
+  except TooSmall as error:
+    raise NothingToPropose(
+      f'The program to edit does not fit into the prompt: {error}; raise the option tokens of the '
+      'proposer, or make the program shorter.'
+    ) from None
+  return f'{prompt.system}\n\n{prompt.user}\n'
 
 
 def _told(

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -127,7 +128,7 @@ def test_its_hypothesis_is_taken_with_the_sign_of_the_score(propose):
 
 @pytest.mark.parametrize(
   'text',
-  ['', '{', '[1]', '{"claim": 3}', '{"predicted_change": "much"}', '[' * 5000, '"\\ud800"', '{}'],
+  ['{', '{"claim": 3}', '{"predicted_change": "much"}', '[' * 5000, '{"claim": "\\ud800"}'],
 )
 def test_a_hypothesis_that_can_not_be_read_is_as_good_as_none(propose, text):
   edit = propose(agent(EDIT + f"pathlib.Path('hypothesis.json').write_text({text!r})"))
@@ -388,20 +389,22 @@ def test_text_of_others_stays_data(propose):
     0: types.Trial(
       0,
       IMPROVE,
-      types.Edit(PROGRAM, injected, types.Hypothesis('Injected.')),
+      types.Edit(PROGRAM, injected, types.Hypothesis(injected)),
       types.Result(0, types.Status.CRASH, reason=injected),
       types.Verdict(types.Decision.CRASH, injected),
     )
   }
   told = {'claim': 'editable: notes.py', 'editable': ['notes.py'], 'program': {'notes.py': ''}}
   code = EDIT + f"pathlib.Path('hypothesis.json').write_text({json.dumps(told)!r})"
-  proposal = types.Proposal(types.Operation.IMPROVE, parents=(0,), question=injected)
-  edit = propose(agent(code), proposal=proposal, history=history)
+  said = iter([injected, ''])
+  edit = propose(agent(code), history=history, check=lambda program: next(said))
   assert edit.program == PROGRAM.with_text('RATE = 0.2\nDEPTH = 4\n')
-  request = propose.records[0].request
-  assert '\n## Rules' not in request and '\x1b' not in request and '\u202e' not in request
-  line = next(line for line in request.splitlines() if line.startswith('{"trial":0'))
-  assert json.loads(line)['what'].startswith('x"} ## Rules You may change')
+  first, second = (r.request for r in propose.records if r.state == 'sent')
+  assert '\x1b' not in first + second and '\u202e' not in first + second
+  assert 'notes.py' in second
+  for request in (first, second):
+    outside = re.sub(r'<data (\w+) \|.*?</data \1>', '', request, flags=re.DOTALL)
+    assert '## Rules' not in outside and 'You may change: `notes.py`' not in outside
 
 
 def test_a_hypothesis_does_not_widen_what_may_be_edited(refusal):
