@@ -2,7 +2,8 @@
 
 `running` is the controller's side. It starts `launcher`, a small process of its own, which starts
 the command, watches it, and ends it with everything it left behind; `kernel` is what the command
-gives up before its first instruction; `installed` finds the files that a command consists of.
+gives up before its first instruction, through the calls in `linux`, which the tracer's sandbox uses
+too; `installed` finds the files that a command consists of.
 
 Covered at level `full`, on Linux for x86_64 and aarch64:
 - writing: Landlock lets files be made, changed, run and removed in one folder, which also holds

@@ -10,8 +10,8 @@ import platform
 import resource
 from collections.abc import Sequence
 
+from autoresearch_jax.confined import linux
 from autoresearch_jax.confined.plan import Plan
-from autoresearch_jax.trial import sandbox
 from autoresearch_jax.types import Isolation
 
 SYSTEM = ('/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/nix/store', '/proc')
@@ -81,14 +81,18 @@ Line = tuple[int, int, int, int]
 
 
 def check(level: str) -> Isolation:
-  """What `level` gets on this machine. Raises sandbox.SandboxError with what is missing."""
+  """What `level` gets on this machine. Raises linux.SandboxError with what is missing."""
   if level == 'none':
     return Isolation(limits=True, detail='isolation none was asked for')
-  most, version = sandbox.achievable(), sandbox.landlock_version()
-  if not (most.files and most.system_calls):
-    raise sandbox.SandboxError(
-      f"isolation='full' of an agent can not be had: {most.detail}. Use a newer kernel (Linux 5.13 "
-      "with Landlock enabled), or let the agent run unprotected with isolation='none'."
+  version, seccomp = linux.landlock_version(), linux.has_seccomp()
+  if not (version and seccomp):
+    missing = [
+      name for name, has in {'Landlock': version, 'seccomp filters': seccomp}.items() if not has
+    ]
+    raise linux.SandboxError(
+      f"isolation='full' of an agent can not be had: the kernel has no {' and no '.join(missing)}. "
+      'Use a newer one (Linux 5.13 with Landlock enabled, on x86_64 or aarch64), or let the agent '
+      "run unprotected with isolation='none'."
     )
   detail = f'Landlock {version}'
   if version < _SIGNALS_SINCE:
@@ -99,12 +103,12 @@ def check(level: str) -> Isolation:
 def enter(plan: Plan, launcher: int) -> None:
   """Shuts the calling process, which has one thread, in. launcher: process id of its parent.
 
-  Raises sandbox.SandboxError.
+  Raises linux.SandboxError.
   """
-  sandbox.die_with(launcher)
+  linux.die_with(launcher)
   os.nice(_NICENESS)
-  most = sandbox.threads() + plan.processes
-  sandbox.set_limits(
+  most = linux.threads() + plan.processes
+  linux.set_limits(
     {
       resource.RLIMIT_FSIZE: (plan.file_bytes, plan.file_bytes),
       resource.RLIMIT_NOFILE: (_MOST_DESCRIPTORS, _MOST_DESCRIPTORS),
@@ -114,17 +118,17 @@ def enter(plan: Plan, launcher: int) -> None:
   )
   if plan.level == 'none':
     return
-  sandbox.drop_privileges()
-  sandbox.shut_files(rules(plan), tcp=plan.network)
-  sandbox.filter_calls(program(plan.network))
+  linux.drop_privileges()
+  linux.shut_files(rules(plan), tcp=plan.network)
+  linux.filter_calls(program(plan.network))
 
 
 def rules(plan: Plan) -> dict[str, int]:
   """Landlock's rights by path."""
   hidden = {os.path.realpath(path) for path in plan.hidden}
-  found = sandbox.readable((*SYSTEM, *LOOKED_UP, *plan.readable), hidden)
-  found = {p: r | sandbox.EXECUTE if r & sandbox.READ_FILE else r for p, r in found.items()}
-  found |= dict.fromkeys(DEVICES, sandbox.READ_FILE | sandbox.WRITE_FILE | sandbox.TRUNCATE)
+  found = linux.readable((*SYSTEM, *LOOKED_UP, *plan.readable), hidden)
+  found = {p: r | linux.EXECUTE if r & linux.READ_FILE else r for p, r in found.items()}
+  found |= dict.fromkeys(DEVICES, linux.READ_FILE | linux.WRITE_FILE | linux.TRUNCATE)
   return found | {os.path.realpath(plan.writable): _OWN}
 
 
@@ -134,7 +138,7 @@ def program(network: bool) -> list[Line]:
   low = [16 + 8 * index for index in range(6)]
   lines: list[Line] = [
     (_LOAD, 0, 0, 4),
-    (_EQUAL, 1, 0, sandbox.MACHINES[machine][0]),
+    (_EQUAL, 1, 0, linux.ARCHITECTURES[machine]),
     (_GIVE, 0, 0, _KILL),  # another architecture's calls: end the process
     (_LOAD, 0, 0, 0),
     (_AT_LEAST, 0, 1, _NEWEST),  # x32 too
@@ -168,7 +172,7 @@ def program(network: bool) -> list[Line]:
   for entries, answer in answers.items():
     for entry in entries.split():
       case(entry, answer)
-  if sandbox.landlock_version() < _TRUNCATE_SINCE:
+  if linux.landlock_version() < _TRUNCATE_SINCE:
     case('truncate:76:45', refuse)
   for entry, arguments in _ON_ITSELF.items():
     tests = [must(index, (value,), errno.EPERM) for index, value in arguments.items()]

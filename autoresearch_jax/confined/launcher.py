@@ -22,9 +22,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from autoresearch_jax.confined import kernel
+from autoresearch_jax.confined import kernel, linux
 from autoresearch_jax.confined.plan import Ending, How, Plan
-from autoresearch_jax.trial import sandbox
 
 LOOK, LOOK_AT_FOLDER = 0.1, 1.0  # seconds between counts of processes, and of what is in the folder
 MOST_FILES = 200_000  # in the folder
@@ -232,7 +231,7 @@ def _listed(folder: str) -> list[str]:
 
 def main() -> None:
   """Handles one plan."""
-  sandbox.adopt_orphans()
+  linux.adopt_orphans()
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)  # the controller says when to end, by closing the input
   line = bytearray()
@@ -244,7 +243,7 @@ def main() -> None:
   plan = msgspec.json.decode(line, type=Plan)
   try:
     ending = Watch(plan, 0).run()
-  except sandbox.SandboxError as error:
+  except linux.SandboxError as error:
     ending = Ending('unstarted', reason=str(error))
   sys.stdout.buffer.write(msgspec.json.encode(dataclasses.asdict(ending)))
 

@@ -38,6 +38,7 @@ import numpy as np
 import pygit2
 
 from autoresearch_jax.confined import installed, kernel
+from autoresearch_jax.confined.linux import SandboxError
 from autoresearch_jax.confined.plan import Ending, Level, Plan
 from autoresearch_jax.confined.running import Confined
 from autoresearch_jax.data import cache
@@ -49,7 +50,6 @@ from autoresearch_jax.proposers.briefing.sections import Sections, contract
 from autoresearch_jax.proposers.briefing.templates import filled
 from autoresearch_jax.proposers.transcript import Redaction
 from autoresearch_jax.proposers.worktree import HYPOTHESIS, Refused, Worktree
-from autoresearch_jax.trial.sandbox import SandboxError
 from autoresearch_jax.types import (
   Edit,
   Exchange,

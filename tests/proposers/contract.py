@@ -10,11 +10,11 @@ import pytest
 from registered import ours
 
 from autoresearch_jax import types
+from autoresearch_jax.confined import linux
 from autoresearch_jax.problems.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
-from autoresearch_jax.trial import sandbox
 
-SHUT_IN = 'full' if sandbox.achievable().files else 'none'
+SHUT_IN = 'full' if linux.landlock_version() and linux.has_seccomp() else 'none'
 SCRIPTED_AGENT = pathlib.Path(__file__).parent / 'scripted_agent.py'
 
 # (registered name, options to test it with)
