@@ -2,6 +2,7 @@
 
 `enter` is called by the tracer's freshly forked child before any of the program's Python runs.
 `achievable` says what this kernel offers, without jax, so that the controller can refuse to start.
+The room `confined`, which shuts agents in by rules of its own, has the calls to the kernel.
 
 Covered, on Linux for x86_64 and aarch64:
 - network: seccomp lets no socket be made, of any family; Landlock (from its version 4) refuses TCP.
@@ -31,7 +32,6 @@ Not covered:
 - copies of hidden text in installed packages (site-packages is readable as a whole).
 """
 
-import ctypes
 import dataclasses
 import errno
 import functools
@@ -40,39 +40,19 @@ import os
 import pathlib
 import platform
 import resource
-import signal
 import site
-import struct
 import sys
 import sysconfig
 from typing import Literal
 
+from autoresearch_jax.confined import linux
+from autoresearch_jax.confined.linux import SandboxError, landlock_version
 from autoresearch_jax.types import Isolation
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
-_PR_GET_NAME = 16
-_PR_SET_SECCOMP = 22
-_PR_CAPBSET_DROP = 24
-_PR_SET_CHILD_SUBREAPER = 36
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_CAP_AMBIENT = 47
-_PR_SET_VMA = 0x53564D41
-_CAP_AMBIENT_CLEAR_ALL = 4
-_CAP_VERSION_3 = 0x20080522
 _MOST_FILES = 256
 _MORE_PROCESSES = 256  # of the user, threads counted, beyond all that the machine has already
 _MEMORY_SHARE = 0.75
 _LEAST_MEMORY = 2 * 2**30  # less address space than this can not even trace a small program
-_OPEN_FLAGS = os.O_PATH | os.O_CLOEXEC
-
-# Landlock's rights (linux/landlock.h) by the version that brought them.
-_READ_FILE = 1 << 2
-_READ_DIR = 1 << 3
-_FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
-_NET_RIGHTS = 0b11  # bind and connect of TCP, from version 4
-_SCOPES = 0b11  # abstract unix sockets and signals, from version 6
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 
 # What Python, numpy, jax's tracing and XLA's CPU client call. On aarch64 some do not exist.
 _ALLOWED = """
@@ -88,7 +68,7 @@ _ALLOWED = """
   sched_getscheduler getcpu getpriority capget"""
 # name -> (index of the argument, values of its low half that pass)
 _BY_ARGUMENT: dict[str, tuple[int, tuple[int, ...]]] = {
-  'prctl': (0, (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA)),
+  'prctl': (0, (linux.PR_SET_NAME, linux.PR_GET_NAME, linux.PR_SET_VMA)),
   'ioctl': (1, (0x5401, 0x5413, 0x5450, 0x5451)),  # TCGETS, TIOCGWINSZ, FIONCLEX, FIOCLEX
   'fcntl': (1, (0, 1, 2, 3, 4, 1030)),  # duplicate, flags of descriptor and file
 }
@@ -129,14 +109,9 @@ _AARCH64 = (
   'mincore:232 madvise:233 prlimit64:261 getrandom:278 membarrier:283 statx:291 rseq:293 '
   'clone3:435 faccessat2:439'
 )
-# machine -> (audit architecture, numbers of the system calls)
-_MACHINES = {'x86_64': (0xC000003E, _X86_64), 'aarch64': (0xC00000B7, _AARCH64)}
+_NUMBERS = {'x86_64': _X86_64, 'aarch64': _AARCH64}  # of the system calls, by machine
 
 Level = Literal['full', 'limits', 'none']
-
-
-class SandboxError(Exception):
-  """The isolation that was asked for can not be had; the sentence says what is missing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +132,7 @@ class Plan:
 
 def achievable() -> Isolation:
   """The most that this machine offers; `detail` says what is missing."""
-  landlock, seccomp = landlock_version(), _has_seccomp()
+  landlock, seccomp = landlock_version(), linux.has_seccomp()
   missing = []
   if not seccomp:
     missing.append('seccomp filters on x86_64 or aarch64')
@@ -201,9 +176,7 @@ def enter(plan: Plan, keep: tuple[int, ...], parent: int) -> Isolation:
   """
   os.setsid()
   _close_all_but(keep)
-  _call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-  if os.getppid() != parent:
-    os._exit(1)
+  linux.die_with(parent)
   if plan.level == 'none':
     return check('none')
   isolation = check(plan.level)
@@ -211,15 +184,10 @@ def enter(plan: Plan, keep: tuple[int, ...], parent: int) -> Isolation:
   if plan.level == 'full':
     if len(os.listdir('/proc/self/task')) != 1:  # noqa: PTH208 - a count of threads
       raise SandboxError('The sandbox can only be closed around a process with one thread.')
-    _drop_privileges()
+    linux.drop_privileges()
     _restrict_files(plan)
-    _filter_calls(os.getpid())
+    linux.filter_calls(_program(os.getpid()))
   return isolation
-
-
-def adopt_orphans() -> None:
-  """Makes the calling process the parent of what its children leave behind."""
-  _call('prctl', _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children() -> tuple[int, ...]:
@@ -229,13 +197,6 @@ def children() -> tuple[int, ...]:
     return tuple(map(int, pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()))
   except OSError:
     return ()
-
-
-def landlock_version() -> int:
-  """Landlock's version, 0 where it is absent or switched off."""
-  if sys.platform != 'linux' or platform.machine() not in _MACHINES:
-    return 0
-  return max(0, _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1))
 
 
 def most_memory() -> int:
@@ -315,104 +276,32 @@ def _limit(plan: Plan) -> None:
     resource.RLIMIT_CORE: (0, 0),
   }
   if plan.level == 'limits':
-    most = _threads() + _MORE_PROCESSES
+    most = linux.threads() + _MORE_PROCESSES
     limits[resource.RLIMIT_NPROC] = (most, most)
-  for kind, pair in limits.items():
-    most = resource.getrlimit(kind)[1]
-    unlimited = most == resource.RLIM_INFINITY
-    resource.setrlimit(kind, pair if unlimited else (min(pair[0], most), min(pair[1], most)))
-
-
-def _threads() -> int:
-  """How many threads this machine has, of all users."""
-  return int(pathlib.Path('/proc/loadavg').read_text().split()[3].partition('/')[2])
-
-
-def _drop_privileges() -> None:
-  _call('prctl', _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-  _call('prctl', _PR_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-  for capability in range(64):
-    if _libc().prctl(_PR_CAPBSET_DROP, *map(ctypes.c_ulong, (capability, 0, 0, 0))):
-      break  # past the last one, or not privileged, which is as good
-  header, none = struct.pack('<Ii', _CAP_VERSION_3, 0), bytes(24)
-  _call('capset', header, none)
+  linux.set_limits(limits)
 
 
 def _restrict_files(plan: Plan) -> None:
   """Landlock: what is readable, minus what is hidden; nothing can be written."""
-  version = landlock_version()
-  handled = sum(rights for since, rights in _FILE_RIGHTS.items() if version >= since)
-  attributes = struct.pack(
-    '<QQQ', handled, _NET_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0
-  )[: 8 if version < 4 else 16 if version < 6 else 24]
-  ruleset = _syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
   hidden = {os.path.realpath(path) for path in plan.hidden}
-  rules = _rules((*installation(), *plan.readable), hidden)
+  rules = linux.readable((*installation(), *plan.readable), hidden)
   libraries = set(shared_libraries()) - hidden
   folders = {path: path.rpartition('/')[0] for path in libraries}  # many files in few folders
-  shut = {folder for folder in set(folders.values()) if _inside(f'{folder}/', hidden)}
-  rules |= {path: _READ_FILE for path, folder in folders.items() if folder not in shut}
-  for path, rights in sorted(rules.items()):
-    _allow(ruleset, path, rights)
-  _syscall(_RESTRICT_SELF, ruleset, 0)
-  os.close(ruleset)
-
-
-def _rules(roots: tuple[str, ...], hidden: set[str]) -> dict[str, int]:
-  """Path -> rights. A folder that holds something hidden is opened entry by entry."""
-  holders = {str(folder) for path in hidden for folder in pathlib.PurePath(path).parents}
-  rules: dict[str, int] = {}
-  waiting = [path for path in map(os.path.realpath, roots) if not _inside(path, hidden)]
-  while waiting:
-    path = waiting.pop()
-    if path in hidden or path in rules:
-      continue
-    rules[path] = _READ_DIR if path in holders else _READ_DIR | _READ_FILE
-    if path in holders:
-      # Symbolic links are resolved by the kernel, and judged by where they lead.
-      waiting.extend(entry.path for entry in os.scandir(path) if not entry.is_symlink())
-  return rules
-
-
-def _inside(path: str, folders: set[str]) -> bool:
-  """Whether an absolute path lies below any of the folders."""
-  return any(path.startswith(f'{folder}{os.sep}') for folder in folders)
-
-
-def _allow(ruleset: int, path: str, rights: int) -> None:
-  try:
-    descriptor = os.open(path, _OPEN_FLAGS)
-  except OSError:
-    return  # not on this machine
-  try:
-    if rights & _READ_DIR and not pathlib.Path(path).is_dir():
-      rights &= ~_READ_DIR
-    if rights:
-      rule = struct.pack('<Qi', rights, descriptor)
-      _syscall(_ADD_RULE, ruleset, 1, rule, 0)
-  finally:
-    os.close(descriptor)
-
-
-def _filter_calls(own: int) -> None:
-  """Seccomp: the allow-list as a BPF program."""
-  code = b''.join(struct.pack('<HBBI', *line) for line in _program(own))
-  buffer = ctypes.create_string_buffer(code, len(code))
-  # struct sock_fprog: number of instructions, padding, pointer.
-  program = struct.pack('@HP', len(code) // 8, ctypes.addressof(buffer))
-  _call('prctl', _PR_SET_SECCOMP, 2, program, 0, 0)
+  shut = {folder for folder in set(folders.values()) if linux.inside(f'{folder}/', hidden)}
+  rules |= {path: linux.READ_FILE for path, folder in folders.items() if folder not in shut}
+  linux.shut_files(rules)
 
 
 def _program(own: int) -> list[tuple[int, int, int, int]]:
-  """BPF instructions (code, jump if true, jump if false, operand) for this machine."""
-  arch, table = _MACHINES[platform.machine()]
-  numbers = {name: int(n) for name, n in (entry.split(':') for entry in table.split())}
+  """The allow-list for this machine; own: process id."""
+  machine = platform.machine()
+  numbers = {name: int(n) for name, n in (entry.split(':') for entry in _NUMBERS[machine].split())}
   load, equal, any_bit, at_least, give = 0x20, 0x15, 0x45, 0x35, 0x06
   allow, fail = 0x7FFF0000, 0x00050000 | errno.EPERM
   low = [16 + 8 * index for index in range(6)]
   program = [
     (load, 0, 0, 4),
-    (equal, 1, 0, arch),
+    (equal, 1, 0, linux.ARCHITECTURES[machine]),
     (give, 0, 0, 0x80000000),  # another architecture's calls: end the process
     (load, 0, 0, 0),
     (at_least, 0, 1, 0x40000000),  # x32
@@ -451,36 +340,3 @@ def _program(own: int) -> list[tuple[int, int, int, int]]:
   )
   program.append((give, 0, 0, fail))
   return program
-
-
-def _has_seccomp() -> bool:
-  if sys.platform != 'linux' or platform.machine() not in _MACHINES:
-    return False
-  status = pathlib.Path('/proc/self/status').read_text()
-  return 'Seccomp:' in status
-
-
-def _libc() -> ctypes.CDLL:
-  return ctypes.CDLL(None, use_errno=True)
-
-
-def _syscall(number: int, *arguments: object) -> int:
-  result = _libc().syscall(ctypes.c_long(number), *map(_word, arguments))
-  if result < 0:
-    _fail(f'system call {number}')
-  return result
-
-
-def _call(name: str, *arguments: object) -> None:
-  if getattr(_libc(), name)(*map(_word, arguments)) != 0:
-    _fail(name)
-
-
-def _word(argument: object) -> object:
-  """An argument of a C function with `...`: integers must fill a whole register."""
-  return ctypes.c_ulong(argument) if isinstance(argument, int) else argument
-
-
-def _fail(name: str) -> None:
-  code = ctypes.get_errno()
-  raise SandboxError(f'The sandbox could not be closed: {name} says {os.strerror(code)}.')

@@ -28,6 +28,7 @@ import msgspec
 from flax import nnx  # noqa: F401
 
 import autoresearch_jax.ops
+from autoresearch_jax.confined import linux
 from autoresearch_jax.trial import blame, exporting, sandbox
 from autoresearch_jax.trial.contract import ContractError
 from autoresearch_jax.types import Isolation, Spec, Status
@@ -82,7 +83,7 @@ def main() -> None:
   """Serves until standard input closes."""
   answers = os.dup(1)
   os.dup2(2, 1)
-  sandbox.adopt_orphans()
+  linux.adopt_orphans()
   for module in pkgutil.iter_modules(autoresearch_jax.ops.__path__):
     importlib.import_module(f'autoresearch_jax.ops.{module.name}')
   _import_library()
