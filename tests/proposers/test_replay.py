@@ -1,5 +1,6 @@
 """`replay`: another run's edits, or a folder's, in their order, also after a kill."""
 
+import collections
 import dataclasses
 import pathlib
 import re
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_run import SPEC, START, Nudge, run
+from synthetic_run import SPEC, START, Arithmetic, Nudge, run
 
 from autoresearch_jax import types
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.proposers import Context, NothingToPropose
-from autoresearch_jax.proposers.replay import Replay
+from autoresearch_jax.proposers.replay import Replay, Words
 
 IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
 WIDER = '--- a/model.py\n+++ b/model.py\n@@ -1 +1 @@\n-X = 3.0\n+X = 4.0\n'
@@ -29,7 +30,7 @@ class Signed(Nudge):
 
   def propose(self, proposal, context, rng):
     edit = super().propose(proposal, context, rng)
-    while edit.program.digest in context.tried:
+    while edit.program.digest in context.tried or context.refuse(edit.program):
       edit = super().propose(proposal, context, rng)
     return dataclasses.replace(edit, author='a-model', role='nudger')
 
@@ -37,7 +38,7 @@ class Signed(Nudge):
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
   directory = tmp_path_factory.mktemp('recorded')
-  run(directory, max_trials=25, proposer=Signed())
+  run(directory, max_trials=25, ahead=0, proposer=Signed())
   return directory
 
 
@@ -84,7 +85,7 @@ def folder(path, **texts):
 
 
 def test_a_replayed_run_is_the_recorded_one(source, tmp_path):
-  run(tmp_path, max_trials=25, proposer=Replay(str(source)))
+  run(tmp_path, max_trials=25, ahead=0, proposer=Replay(str(source)))
   assert edits(tmp_path) == edits(source)
   assert len(edits(source)) > 15
   tables = [(d / 'results.tsv').read_text().splitlines() for d in (source, tmp_path)]
@@ -97,12 +98,23 @@ def test_a_replayed_run_is_the_recorded_one(source, tmp_path):
 def test_a_run_that_is_stopped_goes_on_with_the_next(source, tmp_path_factory, stops):
   directory = tmp_path_factory.mktemp('replayed')
   for stop in [*sorted(stops), 25]:
-    run(directory, max_trials=stop, proposer=Replay(str(source / 'ledger.db')))
+    run(directory, max_trials=stop, ahead=0, proposer=Replay(str(source / 'ledger.db')))
   assert edits(directory) == edits(source)
 
 
+@pytest.mark.parametrize('slots', [1, 3])
+def test_prepared_ahead_and_beside_others_none_is_proposed_twice(source, tmp_path, slots):
+  """Parents are others than they were, so some edits do not fit; the others come once."""
+  proposer, executor = Replay(str(source)), Arithmetic(slots=slots)
+  run(tmp_path, max_trials=60, ahead=2, proposer=proposer, executor=executor)
+  recorded = collections.Counter(r.words for r in proposer.recorded)
+  proposed = collections.Counter(map(Words.of, edits(tmp_path)[1:]))
+  assert proposed <= recorded
+  assert proposed.total() > len(proposer.recorded) // 3
+
+
 def test_when_all_were_proposed_the_run_ends(source, tmp_path):
-  research = run(tmp_path, max_trials=60, proposer=Replay(str(source)))
+  research = run(tmp_path, max_trials=60, ahead=0, proposer=Replay(str(source)))
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     events = [record.event for record in ledger.records()]
   count = len(edits(source)) - 1
@@ -115,7 +127,7 @@ def test_when_all_were_proposed_the_run_ends(source, tmp_path):
 def test_what_was_kept_alone_gives_the_same_best_program(source, tmp_path):
   proposer = Replay(str(source), kept_only=True)
   assert len(proposer.recorded) == len(recorded(source).kept_programs) - 1 > 0
-  run(tmp_path, max_trials=60, proposer=proposer)
+  run(tmp_path, max_trials=60, ahead=0, proposer=proposer)
   best = [recorded(d).incumbent for d in (source, tmp_path)]
   assert best[0] and best[1] and best[0].edit.program == best[1].edit.program
 
