@@ -2,10 +2,7 @@
 
 import ast
 import pathlib
-<<<<<<< HEAD
-=======
 import sys
->>>>>>> agent
 import types as pytypes
 
 import loopback
@@ -18,24 +15,18 @@ from autoresearch_jax.confined import linux
 from autoresearch_jax.problems.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 
-<<<<<<< HEAD
 PATCHES = pathlib.Path(__file__).parent / 'patches'  # of the program below
-=======
 SHUT_IN = 'full' if linux.landlock_version() and linux.has_seccomp() else 'none'
 SCRIPTED_AGENT = pathlib.Path(__file__).parent / 'scripted_agent.py'
->>>>>>> agent
 
 # (registered name, options to test it with)
 PROPOSER_CASES = [
   ('mutate', {}),
   ('mutate', {'structural_share': 1.0, 'coupled_share': 0.0}),
-<<<<<<< HEAD
   ('gemini', {'pause': 0.0}),
   ('auto', {}),
   ('replay', {'source': str(PATCHES)}),
-=======
   ('agent', {'command': (sys.executable, str(SCRIPTED_AGENT)), 'isolation': SHUT_IN}),
->>>>>>> agent
 ]
 UNWAVERING = ('replay',)  # proposers that draw nothing at random
 
