@@ -113,16 +113,16 @@ def executor(config: Config, prepared: Dataset, scratch: pathlib.Path) -> Execut
     config.executor_options,
     spec=spec(config),
     dataset=prepared,
-    hidden=_hidden(problem(config), prepared),
+    hidden=hidden(config, prepared),
     limits=config.limits,
     scratch=scratch,
     cache=cache.directory(),
   )
 
 
-def _hidden(made: Problem, prepared: Dataset) -> tuple[pathlib.Path, ...]:
-  """What a tracer must not read; a construction has no validation data."""
-  return (*made.hidden(), *map(pathlib.Path, filter(None, [prepared.validation])))
+def hidden(config: Config, prepared: Dataset) -> tuple[pathlib.Path, ...]:
+  """What tracers and agents must not read; a construction has no validation data."""
+  return (*problem(config).hidden(), *map(pathlib.Path, filter(None, [prepared.validation])))
 
 
 def _made(registry: Registry, name: str, options: Mapping[str, Any], **given: Any) -> Any:

@@ -60,6 +60,7 @@ def research(config: Config, directory: pathlib.Path) -> int:
         loop = Research(
           ledger, history, states, workspace, minds.strategy, minds.proposer, minds.acceptance,
           executor, assembly.spec(config), start, config.search.max_trials, view, stop,
+          assembly.hidden(config, dataset),
         )  # fmt: skip
         reason = loop.run()
     finally:

@@ -10,6 +10,7 @@ fast anybody thinks, and a proposer's view of the run stands still.
 """
 
 import dataclasses
+import pathlib
 import types
 from collections.abc import Callable
 
@@ -79,6 +80,7 @@ class Research:
   """One run, at the point where `history` and `states` (from `replay`) say it is.
 
   start: the unmodified program. stop: gives the reason once the run shall end, '' until then.
+  hidden: paths of data that proposers must not see.
   """
 
   ledger: Ledger
@@ -94,6 +96,7 @@ class Research:
   max_trials: int
   view: View
   stop: Callable[[], str]
+  hidden: tuple[pathlib.Path, ...] = ()
   unavailable: bool = dataclasses.field(default=False, init=False)  # the machine failed
   broken: bool = dataclasses.field(default=False, init=False)  # strategy or acceptance failed
 
@@ -346,6 +349,7 @@ class Research:
       memory=self._memory if history.config.knowledge.memory else None,
       trial=history.next_trial,
       scratch=self.workspace.scratch / 'proposer',
+      hidden=self.hidden,
       refuse=refuse,
       check=lambda program: refuse(program) or self.executor.check(program, budget),
       spend=lambda: history.spend,

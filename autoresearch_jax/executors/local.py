@@ -198,7 +198,8 @@ class _Slot:
         # Another seed of the program traces and compiles nothing.
         began, trace_seconds, compiled = now, 0.0, {'seconds': 0.0}
     except RunnerFailed as failed:
-      result = dataclasses.replace(result, status=failed.status, reason=str(failed))
+      facts = {**result.facts, **failed.facts}
+      result = dataclasses.replace(result, status=failed.status, reason=str(failed), facts=facts)
     return dataclasses.replace(result, measurements=tuple(measurements))
 
   def _run(self, request: TrialRequest, seed: int) -> tuple[Measurement, list[Any]]:

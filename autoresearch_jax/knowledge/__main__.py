@@ -25,7 +25,7 @@ def read(workdir: pathlib.Path) -> tuple[Memory, str]:
     history = History.of(ledger.records())
   if history.started is None:
     raise LedgerError(f'The run in {workdir} has not begun: its ledger is empty.')
-  told = getattr(history, 'lessons', ())
+  told = history.lessons
   memory = Memory(history.trials, history.objective, history.kept_programs, told)
   config = history.config
   return memory, f'{config.name} (proposer {config.proposer}, strategy {config.search.strategy})'

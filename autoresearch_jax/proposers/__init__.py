@@ -58,7 +58,8 @@ class Context:
   memory: what the trials so far have taught; None where the config switches it off. questions:
   what a planner would like to know next, the best first; empty where it is switched off.
   trial: the id that the edit's trial will have. scratch: a folder for the proposer's own use, None
-  where there is none.
+  where there is none. hidden: paths that nothing which works for a proposer may read: the
+  problem's validation data.
 
   refuse: why a program should not be tried, in a sentence, at no cost (it nearly repeats a trial);
   '' when nothing speaks against it. check: the same, and then a trace, which takes seconds; the
@@ -79,6 +80,7 @@ class Context:
   questions: tuple[Question, ...] = ()
   trial: int = 0
   scratch: pathlib.Path | None = None
+  hidden: tuple[pathlib.Path, ...] = ()
   refuse: Callable[[Program], str] = _accepts
   check: Callable[[Program], str] = _accepts
   record: Callable[[Exchange], None] = _forgets

@@ -121,6 +121,19 @@ def answer(text: str | None, finish: str = 'STOP', **more: Any) -> Step:
   return send(200, json.dumps(response(text, finish, **more)).encode())
 
 
+def edit(search: str, replace: str, file: str = 'model.py', claim: str = 'It helps.') -> str:
+  """An answer in the form that `proposers/answers.py` asks for."""
+  block = {'file': file, 'search': search, 'replace': replace}
+  guess = {'predicted_change': -0.01, 'uncertainty': 0.02}
+  shown = {
+    'description': f'{search} becomes {replace}',
+    'hypothesis': {'claim': claim, 'mechanisms': ['width'], **guess},
+    'edits': [block],
+    'files': [],
+  }
+  return json.dumps(shown)
+
+
 def later(seconds: float, step: Step) -> Step:
   """The step after that long, in which a real model would think."""
 
@@ -213,6 +226,8 @@ class Book:
     self.exchanges: list[types.Exchange] = []
 
   def record(self, exchange: types.Exchange) -> None:
+    """Takes it as a ledger does: it must come back from JSON as it was."""
+    assert types.from_json(types.to_json(exchange), types.Exchange) == exchange
     self.exchanges.append(exchange)
 
   @property

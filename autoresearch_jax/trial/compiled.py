@@ -38,7 +38,17 @@ CPU_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class DoesNotFit(Exception):
-  """The program needs more memory than the device has; the sentence says how much."""
+  """The program needs more memory than the device has; the sentence says how much.
+
+  needed, limit: bytes of one device.
+  """
+
+  def __init__(self, needed: int, limit: int):
+    super().__init__(
+      f'The program needs {needed / 2**20:,.0f} MiB on each device and {limit / 2**20:,.0f} MiB '
+      'are available; use a smaller batch, a smaller model, or rematerialisation.'
+    )
+    self.needed, self.limit = needed, limit
 
 
 class DoesNotDivide(Exception):
@@ -119,11 +129,7 @@ def compile_artifact(artifact: Artifact, devices: Sequence[Device], memory_limit
     done = [job.result() for job in [pool.submit(job) for job in jobs]]
   needed = max(_bytes(executable) for executable in done)
   if memory_limit and needed > memory_limit:
-    raise DoesNotFit(
-      f'The program needs {needed / 2**20:,.0f} MiB on each device and '
-      f'{memory_limit / 2**20:,.0f} MiB are available; '
-      'use a smaller batch, a smaller model, or rematerialisation.'
-    )
+    raise DoesNotFit(needed, memory_limit)
   phases = tuple(
     Phase(
       until=phase.until,

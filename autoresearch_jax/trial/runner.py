@@ -54,11 +54,11 @@ CACHE_BYTES = 4 * 2**30  # compiled programs on disk; those not used longest mak
 
 
 class Failed(Exception):
-  """A request that ends the trial: status and sentence."""
+  """A request that ends the trial: status and sentence, and what is known of the artifact."""
 
-  def __init__(self, status: Status, reason: str):
+  def __init__(self, status: Status, reason: str, facts: dict[str, Any] | None = None):
     super().__init__(reason)
-    self.status = status
+    self.status, self.facts = status, facts or {}
 
 
 class Runner:
@@ -171,7 +171,8 @@ class Runner:
     try:
       return compile_artifact(artifact, self.devices, limit)
     except DoesNotFit as error:
-      raise Failed(Status.OOM, str(error)) from None
+      facts = {'needed_bytes': error.needed, 'device_bytes': error.limit}
+      raise Failed(Status.OOM, str(error), facts) from None
     except DoesNotDivide as error:
       raise Failed(Status.INVALID, str(error)) from None
 
@@ -218,7 +219,7 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
       case other:
         raise ValueError(f'The runner does not know the request {other!r}.')
   except Failed as failed:
-    return {'failed': failed.status, 'reason': str(failed)}
+    return {'failed': failed.status, 'reason': str(failed), 'facts': failed.facts}
   except Exception as error:
     traceback.print_exc()
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -43,11 +43,11 @@ class Setup:
 
 
 class RunnerFailed(Exception):
-  """The runner did not do what was asked; status and sentence belong on the trial."""
+  """The runner did not do what was asked; status, sentence and facts belong on the trial."""
 
-  def __init__(self, status: Status, reason: str):
+  def __init__(self, status: Status, reason: str, facts: dict[str, Any] | None = None):
     super().__init__(reason)
-    self.status = status
+    self.status, self.facts = status, facts or {}
 
 
 class RunnerProcess:
@@ -146,7 +146,7 @@ class RunnerProcess:
         if on_progress:
           on_progress(message['progress'])
       elif 'failed' in message:
-        raise RunnerFailed(Status(message['failed']), message['reason'])
+        raise RunnerFailed(Status(message['failed']), message['reason'], message.get('facts'))
       else:
         return message['done']
 

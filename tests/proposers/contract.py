@@ -5,7 +5,6 @@ import pathlib
 import sys
 import types as pytypes
 
-import loopback
 import numpy as np
 import pytest
 from registered import ours
@@ -14,6 +13,7 @@ from autoresearch_jax import types
 from autoresearch_jax.confined import linux
 from autoresearch_jax.problems.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.testing import loopback_model as loopback
 
 PATCHES = pathlib.Path(__file__).parent / 'patches'  # of the program below
 SHUT_IN = 'full' if linux.landlock_version() and linux.has_seccomp() else 'none'

@@ -6,7 +6,6 @@ import dataclasses
 import threading
 import time
 
-import loopback
 import ml_collections
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from autoresearch_jax import types
 from autoresearch_jax.knowledge import Memory
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 from autoresearch_jax.proposers.gemini import PRICES, Gemini
+from autoresearch_jax.testing import loopback_model as loopback
 
 TEXT = """WIDTH = 64
 RATE = 0.1
