@@ -20,6 +20,8 @@ NORMAL = 1.4826  # times the median absolute deviation: the deviation of normal 
 # often say that they do not differ, and nothing would be learnt ever.
 LEAST_BETWEEN = 0.05
 OWN_SCATTER = 4.0  # trials whose weight the common deviation has against a kind's own
+FARTHEST = 38.0  # deviations from which on nothing is left of a normal tail
+LARGEST = 1e100  # effects are cut to it, so that their squares are numbers
 DOUBT = 2.0  # trials whose weight the overall rate of failures has against a kind's own
 
 
@@ -108,6 +110,7 @@ def clipped(effects: np.ndarray, width: float) -> np.ndarray:
   """
   if not len(effects):
     return effects
+  effects = np.clip(effects, -LARGEST, LARGEST)
   median = np.median(effects)
   apart = np.abs(effects - median)
   deviation = NORMAL * np.median(apart) or math.sqrt(np.square(apart).mean())
@@ -120,11 +123,13 @@ def failure_rates(failed: np.ndarray, tried: np.ndarray, overall: float) -> np.n
 
 
 def expected_improvement(means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-  """E max(0, X) of normal X: d·(z·Φ(z) + φ(z)) with z = mean/d. Any equal shapes."""
+  """E max(0, X) of normal X: mean·Φ(z) + d·φ(z) with z = mean/d. Any equal shapes."""
   means, deviations = np.broadcast_arrays(np.asarray(means, float), np.asarray(deviations, float))
-  z = np.divide(means, deviations, out=np.zeros(means.shape), where=deviations > 0)
+  with np.errstate(over='ignore'):
+    z = np.divide(means, deviations, out=np.zeros(means.shape), where=deviations > 0)
+  z = np.clip(z, -FARTHEST, FARTHEST)
   density = np.exp(-0.5 * np.square(z)) / math.sqrt(2 * math.pi)
-  uncertain = np.maximum(0.0, deviations * (z * _below(z, density) + density))
+  uncertain = np.maximum(0.0, means * _below(z, density) + deviations * density)
   return np.where(deviations > 0, uncertain, np.maximum(means, 0.0))
 
 

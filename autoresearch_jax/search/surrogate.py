@@ -1,14 +1,15 @@
 """Improve from the node, and by the kind of edit, with the best expected improvement.
 
-This project's own. A model of what each kind of edit did (`beliefs.py`) and of what edits of each
-program did says for every pair of the two how much better than the best program a child may be:
+This project's own. After `drafts` programs, as `tree` has them, a model of what each kind of edit
+did (`beliefs.py`) says for every pair of a program and a kind how much better than the best program
+the child may be:
 
-    (1 - P(it fails)) · E max(0, score + node + kind + e - best) / (1 + c / patience)
+    (1 - P(it fails)) · E max(0, score + effect of the kind - best) / (1 + c / patience)
 
 The kinds are the tags of the hypotheses, a trial having one or several; for `mutate` the last one
-is the key of its move. `node` is what children of this program gained more than those of others: a
-program whose score was luck has children that lose, and is left. c counts its children, those
-under way too.
+is the key of its move. c counts the program's children, those under way too: a score that was luck
+has children that are no better, and is left in the end. A term for what all children of a program
+gained was tried and left out; it led back to old programs (instances 0 to 9 of the benchmark).
 
 A proposal says in its question which kind the model expects most of; a proposer may ignore that,
 and then only the node is the model's choice.
@@ -36,12 +37,14 @@ EVIDENCE = 5  # trials of a kind that a question names
 class SurrogateState:
   """archive: a row a program. failed: by row, 1 where the program broke.
 
-  kinds: names. edits, tags: a row and one of its kinds, for the last RECENT pairs of the two.
+  drafts: how many were asked for. kinds: names. edits, tags: a row and one of its kinds, for the
+  last RECENT pairs of the two.
   """
 
   objective: Objective
   archive: Archive = dataclasses.field(default_factory=Archive)
   failed: Ints = dataclasses.field(default_factory=Ints)
+  drafts: int = 0
   kinds: tuple[str, ...] = (OTHER,)
   edits: Ints = dataclasses.field(default_factory=Ints)
   tags: Ints = dataclasses.field(default_factory=Ints)
@@ -49,13 +52,9 @@ class SurrogateState:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """kinds: of edits. nodes: of what a program's children gained, by row of the archive.
-
-  failing: probability by kind. failures: how many were seen, by kind.
-  """
+  """kinds: what their edits did. failing: probability by kind; failures: how many were seen."""
 
   kinds: beliefs.Beliefs
-  nodes: beliefs.Beliefs
   failing: np.ndarray
   failures: np.ndarray
 
@@ -63,16 +62,18 @@ class Model:
 @STRATEGIES.register('surrogate')
 @dataclasses.dataclass(frozen=True)
 class Surrogate:
-  """patience: children that halve what a program promises. clip: effects count up to so many
-  deviations. shown: how many of the last trials a proposer gets to see.
+  """drafts: programs that are asked for first. patience: children that halve what a program
+  promises. clip: effects count up to so many deviations. shown: how many of the last trials a
+  proposer gets to see.
   """
 
-  patience: float = 20.0
+  drafts: int = 5
+  patience: float = 30.0
   clip: float = 3.0
   shown: int = 40
 
   def __post_init__(self) -> None:
-    require_at_least(0, self, 'surrogate', 'shown')
+    require_at_least(0, self, 'surrogate', 'drafts', 'shown')
     for name in ('patience', 'clip'):
       if not getattr(self, name) > 0:
         raise ValueError(f'{name} of surrogate is {getattr(self, name)}; it must be above 0.')
@@ -84,8 +85,9 @@ class Surrogate:
     del rng  # the model decides; the proposer draws the edit
     archive = state.archive
     nodes = _best_nodes(archive)
-    if not len(nodes):
-      return Proposal(Operation.DRAFT, context=archive.last(self.shown)), state
+    if not len(nodes) or state.drafts < self.drafts:
+      draft = Proposal(Operation.DRAFT, context=archive.last(self.shown))
+      return draft, dataclasses.replace(state, drafts=state.drafts + 1)
     model = model_of(state, self.clip)
     place, kind = divmod(int(np.argmax(self.promises(state, model, nodes))), len(state.kinds))
     row = int(nodes[place])
@@ -104,9 +106,7 @@ class Surrogate:
     """The expected improvement over the best program, see the module. [nodes, kinds]."""
     archive, kinds = state.archive, model.kinds
     ahead = archive.scores.array[nodes] - archive.scores.array[nodes].max()
-    ahead = ahead + model.nodes.means[nodes] - model.nodes.mean
-    spreads = np.hypot(model.nodes.deviations[nodes][:, None], kinds.spreads)
-    gains = beliefs.expected_improvement(ahead[:, None] + kinds.means, spreads)
+    gains = beliefs.expected_improvement(ahead[:, None] + kinds.means, kinds.spreads)
     waiting = 1 + archive.children.array[nodes] / self.patience
     return gains * (1 - model.failing) / waiting[:, None]
 
@@ -129,27 +129,27 @@ def model_of(state: SurrogateState, clip: float) -> Model:
   archive, count = state.archive, len(state.kinds)
   rows, tags = state.edits.array, state.tags.array
   edited = rows[np.append(True, rows[1:] != rows[:-1])[: len(rows)]]
-  above = archive.above.array[edited]
-  effects = archive.scores.array[edited] - archive.scores.array[above]
+  effects = archive.scores.array[edited] - archive.scores.array[archive.above.array[edited]]
   known = ~np.isnan(effects)
   effects[known] = beliefs.clipped(effects[known], clip)
   failed = state.failed.array[edited]
   places = np.cumsum(np.append(0, rows[1:] != rows[:-1]))[: len(rows)]  # of each pair in `edited`
   has = known[places]
   kinds = beliefs.believed(effects[places[has]], tags[has], count)
-  nodes = beliefs.believed(effects[known], above[known], len(archive))
   failures = np.bincount(tags, failed[places], count)
   overall = (failed.sum() + 0.5) / (known.sum() + failed.sum() + 1)
   failing = beliefs.failure_rates(failures, failures + kinds.counts, overall)
-  return Model(kinds, nodes, failing, failures)
+  return Model(kinds, failing, failures)
 
 
 def _best_nodes(archive: Archive) -> np.ndarray:
-  """Rows of the best programs, ascending."""
+  """Rows of the best programs, the best first: where nothing tells them apart, it is taken."""
   rows = archive.scored
-  if len(rows) <= MOST_NODES:
-    return rows
-  return np.sort(rows[np.argpartition(-archive.scores.array[rows], MOST_NODES)[:MOST_NODES]])
+  behind = -archive.scores.array[rows]
+  if len(rows) > MOST_NODES:
+    few = np.argpartition(behind, MOST_NODES)[:MOST_NODES]
+    rows, behind = rows[few], behind[few]
+  return rows[np.lexsort((rows, behind))]
 
 
 def _tagged(state: SurrogateState, row: int, tags: tuple[str, ...]) -> SurrogateState:

@@ -33,7 +33,7 @@ TREES = [
   ('hgm', {}),
   ('hgm', {'exponent': 0.9, 'shown': 0}),
   ('surrogate', {}),
-  ('surrogate', {'shown': 0, 'patience': 2.0}),
+  ('surrogate', {'shown': 0, 'drafts': 0, 'patience': 2.0}),
 ]
 POPULATIONS = [
   ('funsearch', {}),
