@@ -22,6 +22,7 @@ PARTS = (
   'acceptance_options',
   'executor_options',
   'limits',
+  'knowledge',
 )
 
 

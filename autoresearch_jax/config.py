@@ -17,11 +17,30 @@ T = TypeVar('T')
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-  """strategy: a name in STRATEGIES. max_trials: the baseline included; 0 means until stopped."""
+  """strategy: a name in STRATEGIES. max_trials: the baseline included; 0 means until stopped.
+
+  ahead: how many trials are prepared while others run; 0: none is proposed before the last result
+  is in, as in the original, and the device waits for the proposer.
+  """
 
   strategy: str = 'greedy'
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
   max_trials: int = 0
+  ahead: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Knowledge:
+  """What proposers are told of the run.
+
+  memory: earlier hypotheses with what came of them, and lessons. planner: what would be worth
+  knowing. near: programs that differ in numbers alone, by less than this share, are not tried
+  again.
+  """
+
+  memory: bool = True
+  planner: bool = True
+  near: float = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +96,7 @@ class Config:
   executor: str = 'local'
   executor_options: dict[str, Any] = dataclasses.field(default_factory=dict)
   limits: Limits = dataclasses.field(default_factory=Limits)
+  knowledge: Knowledge = dataclasses.field(default_factory=Knowledge)
   seed: int = 0
 
   @property
@@ -95,6 +115,12 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
     raise ConfigError(f'config.budget.amount is {made.budget.amount}; it must be above 0.')
   if made.search.max_trials < 0:
     raise ConfigError(f'config.search.max_trials is {made.search.max_trials}; 0 means no limit.')
+  if made.search.ahead < 0:
+    raise ConfigError(f'config.search.ahead is {made.search.ahead}; it must be 0 or more.')
+  if not 0 <= made.knowledge.near < 1:
+    raise ConfigError(
+      f'config.knowledge.near is {made.knowledge.near}; a share of a number is wanted, below 1.'
+    )
   return made
 
 

@@ -20,13 +20,16 @@ from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.config import Config
 from autoresearch_jax.failures import ADVICE, RULE, STRATEGY, PartError, blaming
 from autoresearch_jax.ledger import (
+  Consulted,
   Decided,
   Declined,
   Edited,
   Finished,
+  Learned,
   LedgerError,
   Proposed,
   Record,
+  Released,
   Resumed,
   Started,
   Stopped,
@@ -36,10 +39,13 @@ from autoresearch_jax.types import (
   REPEATS,
   Decision,
   Edit,
+  Exchange,
+  Lesson,
   Objective,
   Operation,
   Proposal,
   Result,
+  Spend,
   Status,
   Trial,
   Verdict,
@@ -92,7 +98,10 @@ class History:
 
   trials: decided ones, in the order of their verdicts. open: a proposal that waits for its
   program. turn: how many events were decisions; what random numbers are drawn from, so that a
-  stop and a start in between (session events) change none of them. training_seconds: of all runs.
+  stop and a start in between (session events) and calls of models change none of them.
+  training_seconds: of all runs. prepared: trials that have a program and wait for their release.
+  discouraged: a proposal came to nothing and no result came in since. spent: by the calls' ids.
+  lessons: those that a language model drew last.
 
   What the loop asks for at each trial is kept as the events come, never searched for in all trials.
   """
@@ -111,6 +120,12 @@ class History:
     self._kept_programs: dict[int, None] = {}
     self._digests: dict[str, None] = {}
     self._running: dict[int, None] = {}
+    self._prepared: dict[int, None] = {}
+    self.discouraged = False
+    self.twins_in_a_row = 0
+    self.spend = Spend()
+    self._spent: dict[str, Spend] = {}
+    self.lessons: list[Lesson] = []
     self._known: dict[float, dict[str, int]] = collections.defaultdict(dict)
     self.training_seconds = 0.0
     self.wall_seconds = 0.0
@@ -126,7 +141,7 @@ class History:
   def apply(self, record: Record) -> None:
     event = record.event
     self._count_time(record)
-    if not isinstance(event, Started | Resumed | Stopped):
+    if not isinstance(event, Started | Resumed | Stopped | Consulted | Learned):
       self.turn += 1
     match event:
       case Started():
@@ -137,8 +152,15 @@ class History:
         self.open = event
       case Declined():
         self.open, self.declined_in_a_row = None, self.declined_in_a_row + 1
+        self.discouraged = True
       case Edited():
         self._take_edit(event, record.time)
+      case Released():
+        self._take_release(event, record.time)
+      case Consulted():
+        self._take_exchange(event.exchange)
+      case Learned():
+        self.lessons[:] = event.lessons
       case Finished():
         self._take_result(event.trial, event.result)
       case Decided():
@@ -154,13 +176,33 @@ class History:
     assert self.open is not None and self.open.trial == event.trial
     self.proposals[event.trial] = self.open.proposal
     self.open, self.declined_in_a_row = None, 0
-    self.edits[event.trial], self.edited_at[event.trial] = event.edit, when
-    self._digests[event.edit.program.digest] = None
+    self._write(event.trial, event.edit, when)
+    (self._prepared if event.ahead else self._running)[event.trial] = None
+
+  def _write(self, trial: int, edit: Edit, when: float) -> None:
+    self.edits[trial], self.edited_at[trial] = edit, when
+    self._digests[edit.program.digest] = None
+
+  def _take_release(self, event: Released, when: float) -> None:
+    self._prepared.pop(event.trial)
     self._running[event.trial] = None
+    if event.proposal is not None:
+      self.proposals[event.trial] = event.proposal
+    if event.edit is not None:
+      self._write(event.trial, event.edit, when)
+
+  def _take_exchange(self, exchange: Exchange) -> None:
+    """A call counts by its last record: what it cost, or the most that it can cost."""
+    cost = Spend(1, exchange.input_tokens, exchange.output_tokens, exchange.dollars)
+    before = self._spent.get(exchange.id, Spend())
+    self.spend, self._spent[exchange.id] = self.spend - before + cost, cost
 
   def _take_result(self, trial: int, result: Result) -> None:
     self.results[trial] = result
     self._running.pop(trial, None)
+    self.discouraged = False
+    repeats = result.status == Status.DUPLICATE
+    self.twins_in_a_row = self.twins_in_a_row + 1 if repeats else 0
     self.training_seconds += sum(m.cost.training_seconds for m in result.measurements)
     if result.fingerprint and result.status not in FORGIVEN:
       self._known[self.proposals[trial].fidelity].setdefault(result.fingerprint, trial)
@@ -203,6 +245,11 @@ class History:
   def running(self) -> list[int]:
     """Trials that have a program and no result yet."""
     return list(self._running)
+
+  @property
+  def prepared(self) -> list[int]:
+    """Trials that have a program, and wait until a slot is free."""
+    return list(self._prepared)
 
   @property
   def undecided(self) -> list[int]:
@@ -379,6 +426,16 @@ def tell(strategy: Strategy, state: Any, trial: Trial) -> Any:
     return strategy.tell(state, trial)
 
 
+def revised(strategy: Strategy, states: States, proposal: Proposal) -> tuple[Proposal, States]:
+  """What the strategy wants by now in place of a proposal that was prepared. Raises PartError."""
+  revise = getattr(strategy, 'revise', None)
+  if revise is None:
+    return proposal, states
+  with blaming(STRATEGY, strategy, 'when it was asked whether a prepared trial still fits'):
+    wanted, searching = revise(states.strategy, proposal)
+    return _sound(wanted), States(searching, states.acceptance)
+
+
 def undecided(
   acceptance: Acceptance, state: Any, trials: Mapping[int, Trial], shown: Iterable[int]
 ) -> frozenset[int]:
@@ -433,6 +490,9 @@ def _after(
       _require_same(record, STRATEGY, proposal, asked)
     case Declined(trial=trial) if trial != BASELINE:
       states = states.declined()
+    case Released(trial=trial, proposal=proposal) if proposal is not None:
+      wanted, states = revised(strategy, states, history.proposals[trial])
+      _require_same(record, STRATEGY, proposal, wanted)
     case Decided(trial=trial, verdict=verdict):
       finished = history.finished(trial)
       made, judged = judge(

@@ -45,9 +45,9 @@ SENTENCES = (
 def research(config: Config, directory: pathlib.Path) -> int:
   """One session of a run: from where the ledger ends until there is a reason to stop."""
   with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
-    for word, value in _opening(config, directory):
-      _say(f'{word:<11}{wording.one_line(value)}')
     start, minds = starting_program(config), assembly.minds(config)
+    for word, value in _opening(config, directory, minds):
+      _say(f'{word:<11}{wording.one_line(value)}')
     for line in assembly.space(minds.strategy, start).splitlines():
       _say(f'{"samples":<11}{line}')
     dataset = assembly.dataset(config, _say)
@@ -69,13 +69,15 @@ def research(config: Config, directory: pathlib.Path) -> int:
   return stop.exit_code or (FAILED if failed else 0)
 
 
-def _opening(config: Config, directory: pathlib.Path) -> list[tuple[str, str]]:
+def _opening(
+  config: Config, directory: pathlib.Path, minds: assembly.Minds
+) -> list[tuple[str, str]]:
   budget = f'{config.budget.amount:g} {config.budget.unit} a trial'
   return [
+    ('proposer', getattr(minds.proposer, 'title', config.proposer)),
     ('config', config.name),
     ('platform', config.platform),
     ('problem', f'{config.problem}, {config.direction} {config.metric}, {budget}'),
-    ('proposer', config.proposer),
     ('strategy', config.search.strategy),
     ('acceptance', config.acceptance),
     ('isolation', config.limits.isolation),

@@ -3,6 +3,10 @@
 All collaborators are given; nothing is built here. Every step is an event before it has an
 effect, so a process killed at any line leaves a ledger from which the next one goes on: proposals
 without a program get theirs, trials without a result are submitted again under the same id.
+
+While trials run the next one is asked for, written and traced, in a thread (`thinking`). Results
+that come in meanwhile wait until it has its program: the order of events does not depend on how
+fast anybody thinks, and a proposer's view of the run stands still.
 """
 
 import dataclasses
@@ -11,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from autoresearch_jax import rebase
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
 from autoresearch_jax.failures import ADVICE, PartError
@@ -21,22 +26,29 @@ from autoresearch_jax.history import (
   generator,
   judge,
   next_proposal,
+  revised,
   tell,
   undecided,
 )
+from autoresearch_jax.knowledge import Memory
+from autoresearch_jax.knowledge.duplicates import Twins
 from autoresearch_jax.ledger import (
+  Consulted,
   Decided,
   Declined,
   Edited,
   Event,
   Finished,
+  Learned,
   Ledger,
   Proposed,
+  Released,
   Stopped,
 )
 from autoresearch_jax.proposers import Context, NothingToPropose, Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.search import Strategy
+from autoresearch_jax.thinking import Thinking
 from autoresearch_jax.types import (
   REPEATS,
   Decision,
@@ -56,7 +68,10 @@ from autoresearch_jax.types import (
 from autoresearch_jax.workspace import Workspace
 
 PATIENCE = 5  # proposals in a row without a program before the run stops
+MOST_TWINS = 100  # trials in a row that repeat others before the run stops
 WAIT_SECONDS = 0.5  # longest sleep between looks at the clock and at the stop signal
+HEAR_SECONDS = 0.1  # the same, while a proposer thinks
+UNTRIED = (Status.CANCELLED, Status.CRASH)  # say nothing of a program
 
 
 @dataclasses.dataclass
@@ -82,19 +97,32 @@ class Research:
   unavailable: bool = dataclasses.field(default=False, init=False)  # the machine failed
   broken: bool = dataclasses.field(default=False, init=False)  # strategy or acceptance failed
 
+  def __post_init__(self) -> None:
+    history, config = self.history, self.history.config
+    self._thinking: Thinking | None = None
+    self._landed: list[Result] = []  # that wait until the proposer has answered
+    self._trials = types.MappingProxyType(history.trials)
+    self._memory = Memory(self._trials, history.objective, history.kept_programs, history.lessons)
+    self._twins: dict[float, Twins] = {}
+    for trial, result in history.results.items():
+      if result.status is not Status.DUPLICATE:
+        self._remember(trial)
+    self._ahead = config.search.ahead
+
   def run(self) -> str:
     """Researches until there is a reason to stop; returns it, a sentence."""
     try:
       self._take_up()
       while not (reason := self._reason_to_stop()):
-        self._fill_slots()
-        for news in self.executor.wait(WAIT_SECONDS):
-          self._take(news)
+        self._advance()
+        self._listen()
         self.view.tick()
     except Unavailable as error:  # trials under way have no result, so they are run again
       reason, self.unavailable = str(error), True
     except PartError as error:  # its states are folded again by the next start
       reason, self.broken = f'{error} {ADVICE}', True
+    finally:
+      self._stop_thinking()
     self._append(Stopped(reason))
     return reason
 
@@ -113,7 +141,7 @@ class Research:
     for trial in self.history.running:
       self._submit(trial)
 
-  def _reason_to_stop(self) -> str:
+  def _reason_to_stop(self) -> str:  # noqa: PLR0911 - a reason each
     if reason := self.stop():
       return reason
     if self.failed:
@@ -122,28 +150,60 @@ class Research:
         f'The baseline failed, so nothing can be compared with it: {why} Mend it and start again '
         f'with another --workdir; this one keeps the failure on record.'
       )
-    if self.history.running:
+    if self.history.running or self.history.prepared or self._thinking:
       return ''
     if self._full:
       return f'All {self.max_trials} trials that config.search.max_trials allows are done.'
     if self.history.declined_in_a_row >= PATIENCE:
       return f'{PATIENCE} proposals in a row came to nothing.'
+    if self.history.twins_in_a_row >= MOST_TWINS:
+      return f'The last {MOST_TWINS} trials only repeated programs that were tried before.'
     return ''
 
   @property
   def _full(self) -> bool:
     return 0 < self.max_trials <= self.history.next_trial
 
-  def _fill_slots(self) -> None:
-    while len(self.history.running) < self.executor.slots and self._may_start():
-      self._ask()
-      if not self._propose() and self.history.running:
-        return  # a result may bring the strategy on another thought
+  def _advance(self) -> None:
+    """Begins what is ready for a free slot, and has further trials prepared."""
+    while self._thinking is None:
+      if self.history.prepared and self._free:
+        self._release(self.history.prepared[0])
+      elif self._may_ask():
+        self._ask()
+        self._begin_proposal()
+      else:
+        return
       self.view.tick()
 
-  def _may_start(self) -> bool:
-    waits_for_baseline = self.history.next_trial > BASELINE not in self.history.trials
-    tired = self.history.declined_in_a_row >= PATIENCE
+  def _listen(self) -> None:
+    """Waits for news of trials, or of the proposer."""
+    if self._thinking is not None:
+      answer = self._thinking.hear(HEAR_SECONDS, self._append)
+      if answer is not None:
+        self._thinking = None
+        self._take_answer(answer)
+        return
+    for news in self.executor.wait(WAIT_SECONDS if self._thinking is None else 0.0):
+      if isinstance(news, Progress):
+        self.view.progress(news)
+      else:
+        self._landed.append(news)
+    while self._landed and self._thinking is None:
+      self._take(self._landed.pop(0))
+
+  @property
+  def _free(self) -> bool:
+    return len(self.history.running) < self.executor.slots
+
+  def _may_ask(self) -> bool:
+    """Whether another trial is wanted; after a proposal came to nothing, a result comes first."""
+    history = self.history
+    underway = len(history.running) + len(history.prepared)
+    if underway >= self.executor.slots + self._ahead or (underway and history.discouraged):
+      return False
+    waits_for_baseline = history.next_trial > BASELINE not in history.trials
+    tired = history.declined_in_a_row >= PATIENCE or history.twins_in_a_row >= MOST_TWINS
     return not (waits_for_baseline or tired or self._full or self.failed or self.stop())
 
   def _ask(self) -> None:
@@ -160,26 +220,91 @@ class Research:
       self._append(Proposed(trial, proposal))
       self.states = states
 
-  def _propose(self) -> bool:
-    """Gets the open proposal its program and submits it; False when there is none to be had."""
+  def _begin_proposal(self) -> None:
+    """Gets the open proposal its program: at once, or from the proposer, who may take its time."""
+    assert self.history.open is not None
+    proposal, generator = self.history.open.proposal, self._generator()
+    try:
+      if edit := self._known_edit(proposal):
+        self._take_edit(edit)
+        return
+      context = self._context(proposal, self._parents(proposal))
+    except PartError:
+      raise
+    except Exception as error:
+      self._take_answer(error)
+      return
+    budget, ahead = self.spec.budget.scaled(proposal.fidelity), not self._free
+
+    def think(thinking: Thinking) -> Edit:
+      asking = dataclasses.replace(
+        context,
+        record=lambda exchange: thinking.note(Consulted(context.trial, exchange)),
+        learn=lambda lessons: thinking.note(Learned(tuple(lessons))),
+      )
+      edit = self.proposer.propose(proposal, asking, generator)
+      if ahead:
+        self.executor.check(edit.program, budget)
+      return edit
+
+    self._thinking = Thinking(think)
+
+  def _take_answer(self, answer: Edit | BaseException) -> None:
+    """Records what came of the open proposal."""
     assert self.history.open is not None
     trial, proposal = self.history.open.trial, self.history.open.proposal
     try:
-      edit = self._edit(proposal)
+      if isinstance(answer, BaseException):
+        raise answer
+      _require_editable(answer, self._parents(proposal)[0], self.history.config.editable)
     except NothingToPropose as none:
       self._decline(Declined(trial, str(none)))
-      return False
     except PartError:
       raise
     except Exception as error:  # a proposer is not ours: whatever it raises is put on record
       self._decline(Declined(trial, f'{type(error).__name__}: {error}', failed=True))
-      return False
-    self._append(Edited(trial, edit))
-    self.workspace.record_trial(self.history, trial)
-    self._submit(trial)
-    return True
+    else:
+      self._take_edit(answer)
 
-  def _edit(self, proposal: Proposal) -> Edit:
+  def _take_edit(self, edit: Edit) -> None:
+    """Makes a trial of the open proposal, which begins now or when a slot is free."""
+    trial, ahead = self.history.next_trial, not self._free
+    self._append(Edited(trial, edit, ahead))
+    self.workspace.record_trial(self.history, trial)
+    if not ahead:
+      self._submit(trial)
+
+  def _release(self, trial: int) -> None:
+    """Begins a trial that was prepared, as the strategy wants it now that it knows more."""
+    proposal, edit = self.history.proposals[trial], self.history.edits[trial]
+    wanted, states = revised(self.strategy, self.states, proposal)
+    if wanted == proposal:
+      event = Released(trial)
+    else:
+      moved = self._moved(edit, proposal, wanted)
+      event = Released(trial) if moved is None else Released(
+        trial, wanted, None if moved == edit else moved)  # fmt: skip
+    self._append(event)
+    if event.proposal is not None:
+      self.states = states
+      self.workspace.record_trial(self.history, trial)
+    self._submit(trial)
+
+  def _moved(self, edit: Edit, before: Proposal, after: Proposal) -> Edit | None:
+    """The edit on the parent that is wanted now; None when it does not go there."""
+    old, new = self._parents(before)[0], self._parents(after)[0]
+    program = edit.program if old == new else rebase.rebased(edit.program, old, new)
+    return None if program is None else dataclasses.replace(edit, program=program)
+
+  def _stop_thinking(self) -> None:
+    if self._thinking is not None:
+      self._thinking.abandon()
+      close = getattr(self.proposer, 'close', None)
+      if close is not None:
+        close()
+
+  def _known_edit(self, proposal: Proposal) -> Edit | None:
+    """The edit of a proposal that needs no proposer."""
     if self.history.next_trial == BASELINE:
       claim = 'The unmodified program is what all others are compared with.'
       return Edit(self.start, 'baseline', Hypothesis(claim))
@@ -188,11 +313,9 @@ class Research:
       first = self.history.program(proposal.parents[0])
       text = f'{proposal.operation} trial {first}: {self.history.edits[first].description}'
       return Edit(parents[0], text, Hypothesis('The same program again, to know it better.'))
-    edit = proposal.edit or self.proposer.propose(
-      proposal, self._context(proposal, parents), self._generator()
-    )
-    _require_editable(edit, parents[0], self.history.config.editable)
-    return edit
+    if proposal.edit is not None:
+      _require_editable(proposal.edit, parents[0], self.history.config.editable)
+    return proposal.edit
 
   def _parents(self, proposal: Proposal) -> tuple[Program, ...]:
     unknown = [trial for trial in proposal.parents if trial not in self.history.edits]
@@ -203,9 +326,15 @@ class Research:
 
   def _context(self, proposal: Proposal, parents: tuple[Program, ...]) -> Context:
     history = self.history
+    budget = self.spec.budget.scaled(proposal.fidelity)
+
+    def refuse(program: Program) -> str:
+      twin = self._twin(program, proposal)
+      return twin[1] if twin else ''
+
     return Context(
       parents=parents,
-      history=types.MappingProxyType(history.trials),
+      history=self._trials,
       editable=history.config.editable,
       objective=history.objective,
       spec=self.spec,
@@ -214,6 +343,12 @@ class Research:
       undecided=undecided(
         self.acceptance, self.states.acceptance, history.trials, proposal.context
       ),
+      memory=self._memory if history.config.knowledge.memory else None,
+      trial=history.next_trial,
+      scratch=self.workspace.scratch / 'proposer',
+      refuse=refuse,
+      check=lambda program: refuse(program) or self.executor.check(program, budget),
+      spend=lambda: history.spend,
     )
 
   def _decline(self, event: Declined) -> None:
@@ -223,6 +358,11 @@ class Research:
   def _submit(self, trial: int) -> None:
     proposal = self.history.proposals[trial]
     repeats = proposal.operation in REPEATS or trial == BASELINE
+    if not repeats and (twin := self._twin(self.history.edits[trial].program, proposal)):
+      first, reason = twin
+      self._finish(Result(trial, Status.DUPLICATE, reason, duplicate_of=first))
+      return
+    self._remember(trial)
     request = TrialRequest(
       trial=trial,
       program=self.history.edits[trial].program,
@@ -250,6 +390,33 @@ class Research:
       reason = f'The executor returned a result that cannot be recorded: {error!r:.300}'
       self._append(Finished(result.trial, Result(result.trial, Status.CRASH, reason)))
     self._decide(result.trial)
+
+  def _remember(self, trial: int) -> None:
+    proposal = self.history.proposals[trial]
+    if proposal.operation not in REPEATS:
+      self._programs(proposal).add(trial, self.history.edits[trial].program)
+
+  def _programs(self, proposal: Proposal) -> Twins:
+    """Programs that were tried for the same share of the budget."""
+    return self._twins.setdefault(proposal.fidelity, Twins(self.history.config.knowledge.near))
+
+  def _twin(self, program: Program, proposal: Proposal) -> tuple[int, str] | None:
+    """The trial that the program would repeat, or nearly so, and that as a sentence.
+
+    A strategy that sets constants itself may take small steps; proposers may not.
+    """
+    found = self._programs(proposal).find(program)
+    if found is None:
+      return None
+    first, exact = found
+    result = self.history.results.get(first)
+    if (result and result.status in UNTRIED) or not (exact or proposal.edit is None):
+      return None
+    share = f'{self.history.config.knowledge.near:.1%}'
+    what = (
+      'but for comments and layout' if exact else f'but for numbers that differ by up to {share}'
+    )
+    return first, f'This is the program of trial {first}, {what}; try something else.'
 
   def _decide(self, trial: int) -> None:
     finished = self.history.finished(trial)

@@ -247,6 +247,9 @@ class Spend:
       *(getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self))
     )
 
+  def __sub__(self, other: 'Spend') -> 'Spend':
+    return self + Spend(-other.calls, -other.input_tokens, -other.output_tokens, -other.dollars)
+
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:

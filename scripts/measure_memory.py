@@ -7,8 +7,9 @@ one is tried is all that differs between the arms:
 
   none       one of them at random
   memory     the one with the largest expected gain by what the memory has of the factors it is
-             made of (`knowledge.planner.Model.prospect`); at random where less than 5 effects
-             are known
+             made of (`knowledge.prospects.Prospects`); at random where less than 5
+             effects are known
+  tags       the same, with the areas of the edits as factors too
   questions  at random, but one that is about a question of the planner `--heed` times as often
   both       by the expected gain, times `--heed` for one that is about a question
 
@@ -37,6 +38,7 @@ from autoresearch_jax.benchmark.curves import areas
 from autoresearch_jax.benchmark.playing import play
 from autoresearch_jax.benchmark.statistics import holm, wilcoxon
 from autoresearch_jax.knowledge import Memory, changes, planner
+from autoresearch_jax.knowledge.prospects import Prospects
 from autoresearch_jax.problems.simulated import SIMULATIONS, Instance
 from autoresearch_jax.problems.simulated.effects import AREAS, SITES, VARIANTS
 from autoresearch_jax.problems.simulated.lineage import Root, edits_of
@@ -44,10 +46,11 @@ from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Edit, Program, Proposal
 
-ARMS = ('none', 'memory', 'questions', 'both')
+ARMS = ('none', 'memory', 'tags', 'questions', 'both')
+GAINS = ('memory', 'tags', 'both')  # arms that choose by the expected gain
 PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
-  **{f'lineage, noise × {n:g}': ('lineage', {'noise': n}) for n in (0.0, 1.0, 3.0)},
-  **{f'recorded, noise × {n:g}': ('recorded', {'noise': n}) for n in (0.0, 1.0, 3.0)},
+  **{f'lineage, noise x {n:g}': ('lineage', {'noise': n}) for n in (0.0, 1.0, 3.0)},
+  **{f'recorded, noise x {n:g}': ('recorded', {'noise': n}) for n in (0.0, 1.0, 3.0)},
 }
 DRAWS = 10_000  # of the bootstrap
 
@@ -81,7 +84,7 @@ class Picking:
     if self.memory is None:
       self.memory = Memory(context.history, context.objective, context.kept)
     weights = self._weights(edits, proposal)
-    if self.arm in ('memory', 'both') and weights.max() > weights.min():
+    if self.arm in GAINS and weights.max() > weights.min():
       return edits[int(np.argmax(weights))]
     return edits[int(np.searchsorted(np.cumsum(weights) / weights.sum(), chance, 'right'))]
 
@@ -106,10 +109,10 @@ class Picking:
     assert memory is not None
     if self.arm == 'none':
       return weights
-    if self.arm in ('memory', 'both'):
-      model = planner.Model.of(tuple(memory.entries.values()))
+    if self.arm in GAINS:
+      model = Prospects.of(tuple(memory.entries.values()), coarse=self.arm == 'tags')
       if model.effects >= planner.LEAST:
-        weights = np.array([model.prospect(edit.hypothesis.mechanisms) for edit in edits])
+        weights = np.array([model.gain(edit.hypothesis.mechanisms) for edit in edits])
     if self.arm in ('questions', 'both'):
       parent = proposal.parents[0] if proposal.parents else 0
       asked = {tag for q in planner.rank(memory, parent, areas=()) for tag in q.tags}

@@ -73,12 +73,17 @@ class Arithmetic:
   fail_baseline: bool = False
 
   def __post_init__(self):
-    self.queue, self.submitted, self.closed = [], [], False
+    self.queue, self.submitted, self.checked, self.closed = [], [], [], False
     self.rng = np.random.default_rng(0)
 
   def submit(self, request):
     self.queue.append(request)
     self.submitted.append(request)
+
+  def check(self, program, budget):
+    del budget
+    self.checked.append(program)
+    return ''
 
   def wait(self, timeout):
     if not self.queue:
@@ -147,7 +152,7 @@ def ticking(start=1.7e9):
   return clock
 
 
-def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, **changed):
+def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, ahead=1, **changed):
   """Starts or resumes the run in `directory`; returns the Research when it has stopped."""
   collaborators = {
     'strategy': Greedy(),
@@ -163,7 +168,11 @@ def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, **c
     Ledger.open(workspace.ledger_path, clock) as ledger,
   ):
     history, states = begin(
-      ledger, config(), collaborators['strategy'], collaborators['acceptance'], 'digest of data'
+      ledger,
+      _ahead(config(), ahead),
+      collaborators['strategy'],
+      collaborators['acceptance'],
+      'digest of data',
     )
     research = Research(
       ledger=ledger, history=history, states=states, workspace=workspace, spec=SPEC, start=START,
@@ -171,3 +180,7 @@ def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, **c
     )  # fmt: skip
     research.run()
   return research
+
+
+def _ahead(made, ahead):
+  return dataclasses.replace(made, search=dataclasses.replace(made.search, ahead=ahead))

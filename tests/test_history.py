@@ -216,7 +216,7 @@ def test_a_replicate_of_a_replicate_belongs_to_the_original(tmp_path):
 
 
 def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path):
-  live = run(tmp_path, 4, strategy=Again(types.Operation.PROMOTE))
+  live = run(tmp_path, 4, strategy=Again(types.Operation.PROMOTE), ahead=0)
   assert [live.history.proposals[trial].parents for trial in range(1, 4)] == [(0,), (1,), (2,)]
   proposals = dict(live.history.proposals)
   proposals[4] = types.Proposal(types.Operation.REPLICATE, (3,))
@@ -248,7 +248,7 @@ def test_what_is_kept_as_events_come_is_what_a_search_would_find(tmp_path_factor
 
 def require_same_as_search(history):
   unfinished = [trial for trial in history.edits if trial not in history.results]
-  assert history.running == unfinished
+  assert sorted(history.running + history.prepared) == unfinished
   assert history.digests == {edit.program.digest for edit in history.edits.values()}
   assert history.kept_programs == {history.program(trial) for trial in history.kept}
   for fidelity in (0.5, 1.0, 0.25):

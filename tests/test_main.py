@@ -56,7 +56,7 @@ def test_a_run_from_beginning_to_end(tmp_path):
   assert (code, err) == (0, '')
   lines = out.splitlines()
   words = [line.split()[0] for line in lines[:9]]
-  assert words == ['config', 'platform', 'problem', 'proposer', 'strategy', 'acceptance',
+  assert words == ['proposer', 'config', 'platform', 'problem', 'strategy', 'acceptance',
                    'isolation', 'workdir', 'branch']  # fmt: skip
   assert f'Log: {tmp_path}/run/results.tsv' in lines
   for name in ('ledger.db', 'results.tsv', 'progress.png', 'repo/model.py'):

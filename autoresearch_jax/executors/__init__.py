@@ -7,7 +7,7 @@ collaborators `spec`, `dataset`, `limits`, `cache_directory` (see `executors/loc
 from typing import Protocol
 
 from autoresearch_jax.registry import Registry
-from autoresearch_jax.types import Progress, Result, TrialRequest
+from autoresearch_jax.types import Budget, Program, Progress, Result, TrialRequest
 
 EXECUTORS = Registry('executor', __name__)
 
@@ -26,6 +26,14 @@ class Executor(Protocol):
 
   def submit(self, request: TrialRequest) -> None:
     """Starts a trial, or queues it. Returns at once."""
+    ...
+
+  def check(self, program: Program, budget: Budget) -> str:
+    """Traces a program for a trial to come, whose own trace is saved by that; blocks.
+
+    Returns what is wrong with it, in a sentence; '' when nothing is, or when that is not known.
+    May be called from any thread while trials run, which it must not slow down.
+    """
     ...
 
   def wait(self, timeout: float) -> list[Progress | Result]:

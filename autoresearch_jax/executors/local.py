@@ -21,6 +21,7 @@ from autoresearch_jax.types import (
   Budget,
   Dataset,
   Measurement,
+  Program,
   Progress,
   Result,
   Spec,
@@ -64,6 +65,9 @@ class Local:
 
   def submit(self, request: TrialRequest) -> None:
     self._requests.put(request)
+
+  def check(self, program: Program, budget: Budget) -> str:
+    return self._slot.check(program, budget)
 
   def wait(self, timeout: float) -> list[Progress | Result]:
     news: list[Progress | Result] = []
@@ -130,8 +134,11 @@ class _Slot:
       owner.scratch / 'runner.log',
     )
     self._device: dict[str, Any] = {}
+    self._devices = 0  # how many, once that is known; the same for every runner
     self._news = news
-    self._artifacts: dict[tuple[str, Budget], TraceResult] = {}
+    self._traced: dict[tuple[str, Budget], TraceResult] = {}
+    self._trace_lock = threading.Lock()  # over the tracer and what it made
+    self._needs_tracer = False  # a trial waits for its trace, which `kill` shall end
 
   def start(self) -> None:
     with contextlib.suppress(RunnerFailed):  # `ready` says it of the first trial
@@ -149,7 +156,9 @@ class _Slot:
       self.running = None
 
   def kill(self) -> None:
-    self.tracer.kill()
+    """Ends the trial that is going on; what is traced for another one goes on."""
+    if self._needs_tracer or self.closing:
+      self.tracer.kill()
     self.runner.kill()
 
   def close(self) -> None:
@@ -160,7 +169,7 @@ class _Slot:
     began = time.monotonic()
     self._say(request, 'trace')
     self._warm_runner()
-    path, traced, trace_seconds = self._trace(request)
+    path, traced, trace_seconds = self._traced_for(request)
     result = Result(request.trial, traced.status, traced.reason, isolation=traced.isolation)
     if traced.status != Status.OK:
       return result
@@ -208,22 +217,39 @@ class _Slot:
     )
     return from_builtins(done['measurement'], Measurement), done['curve']
 
-  def _trace(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
-    """The program's artifact, from an earlier trial of the same program and budget if there is."""
-    key = (request.program.digest, request.budget)
+  def check(self, program: Program, budget: Budget) -> str:
+    """The tracer's sentence on a program that may be run later; '' when it traced."""
+    if not self._devices:
+      return ''  # before the first trial nobody knows what to trace it for
+    traced = self._trace(program, budget, aside=True)[1]
+    return traced.reason if traced.status == Status.INVALID else ''
+
+  def _traced_for(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
+    self._needs_tracer = True
+    try:
+      return self._trace(request.program, request.budget)
+    finally:
+      self._needs_tracer = False
+
+  def _trace(
+    self, program: Program, budget: Budget, aside: bool = False
+  ) -> tuple[pathlib.Path, TraceResult, float]:
+    """The program's artifact, and the seconds it took, 0 when it was there already."""
+    key = (program.digest, budget)
     path = self._artifact_path(*key)
-    if key in self._artifacts and path.exists():
-      return path, self._artifacts[key], 0.0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    spec = dataclasses.replace(
-      self.owner.spec, budget=request.budget, num_devices=self._device['num_devices']
-    )
-    traced = self.tracer.trace(request.program, spec, self.owner.dataset.evaluation_batch, path)
-    if traced.status == Status.OK:
-      self._artifacts[key] = traced
-      while len(self._artifacts) > ARTIFACTS_KEPT:
-        oldest = next(iter(self._artifacts))
-        del self._artifacts[oldest]
+    with self._trace_lock:
+      known = self._traced.get(key)
+      if known and (known.status == Status.INVALID or path.exists()):
+        return path, known, 0.0
+      path.parent.mkdir(parents=True, exist_ok=True)
+      spec = dataclasses.replace(self.owner.spec, budget=budget, num_devices=self._devices)
+      batch = self.owner.dataset.evaluation_batch
+      traced = self.tracer.trace(program, spec, batch, path, aside)
+      if traced.status in (Status.OK, Status.INVALID):
+        self._traced[key] = traced
+      while len(self._traced) > ARTIFACTS_KEPT:
+        oldest = next(iter(self._traced))
+        del self._traced[oldest]
         self._artifact_path(*oldest).unlink(missing_ok=True)
     return path, traced, traced.seconds
 
@@ -254,6 +280,7 @@ class _Slot:
       self.runner.start()
     if not self._device:
       self._device = self.runner.ready()
+      self._devices = self._device['num_devices']
 
   def _say(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
     self._news.put(Progress(request.trial, phase, seed))

@@ -41,6 +41,10 @@ class Measured:
     """Read when first asked for: parsing a program takes milliseconds."""
     return changes.values(self.first.edit.program)
 
+  @functools.cached_property
+  def rest(self) -> str:
+    return changes.rest(self.first.edit.program)
+
   def take(self, trial: Trial, objective: Objective) -> float:
     """Adds the trial's runs; returns how much `squares` grew. (Welford, Technometrics 1962.)"""
     self.version += 1

@@ -21,7 +21,7 @@ from autoresearch_jax.knowledge import changes, lessons
 from autoresearch_jax.knowledge.changes import Change
 from autoresearch_jax.knowledge.measured import Measured, Programs
 from autoresearch_jax.knowledge.retrieval import Index
-from autoresearch_jax.types import Decision, Lesson, Objective, Status, Trial
+from autoresearch_jax.types import Decision, Hypothesis, Lesson, Objective, Status, Trial
 
 # What says that the program is at fault: a crash may be the machine's, the others are no trials.
 FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.TIMEOUT)
@@ -38,7 +38,8 @@ class Entry:
   last of the largest budget that has a score. kept: whether it was, at last.
 
   score: mean over its runs, None without any. changes: constants that differ from the parent's,
-  (name, old, new), None for one that is not there. surprise: how far the outcome is from the
+  (name, old, new), None for one that is not there. structural: whether anything else of the program
+  was changed but comments. surprise: how far the outcome is from the
   prediction, in standard deviations of the two together; for a failure how firmly its edit was
   predicted to help (0 where it was not); None where nothing was predicted or measured.
   """
@@ -61,6 +62,7 @@ class Entry:
   score: float | None = None
   runs: int = 0
   changes: tuple[Change, ...] = ()
+  structural: bool = False
   surprise: float | None = None
 
   @property
@@ -88,10 +90,10 @@ class Memory:
     self._taken = 0
     self._order: list[int] = []
     self._built: dict[int, tuple[object, Entry]] = {}
-    self._changes: dict[int, tuple[Change, ...]] = {}
+    self._changes: dict[int, tuple[tuple[Change, ...], bool]] = {}
     self._index = Index()
     self._unindexed: dict[int, None] = {}
-    self._rules: tuple[object, tuple[Lesson, ...]] = (None, ())
+    self._rules: tuple[object, tuple[lessons.Ranked, ...]] = (None, ())
     self._lock = threading.RLock()
 
   @property
@@ -120,7 +122,7 @@ class Memory:
         found = [self._entry(trial) for trial in self._order]
         constants = {trial: p.constants for trial, p in self._programs.known.items()}
         self._rules = (state, lessons.distil(found, constants))
-      return lessons.ordered((*self._rules[1], *self.told))
+      return lessons.ordered(self._rules[1], self.told)
 
   def search(self, query: str, limit: int = 5) -> tuple[Entry, ...]:
     """Entries that have to do with the query's words, by relevance, surprise and recency.
@@ -162,8 +164,9 @@ class Memory:
   def _made(self, program: Measured, parent: Measured | None) -> Entry:
     edit, shown = program.first.edit, program.shown
     belief = edit.hypothesis
+    changed, structural = self._changed(program, parent)
     effect, effect_sd = _effect(program, parent, self._programs.noise)
-    entry = Entry(
+    return Entry(
       trial=program.first.id,
       parent=parent.first.id if parent else program.parent,
       description=edit.description,
@@ -181,20 +184,23 @@ class Memory:
       role=edit.role,
       score=program.score,
       runs=program.runs,
-      changes=self._changed(program, parent),
+      changes=changed,
+      structural=structural,
+      surprise=surprise(belief, shown.result.status, effect, effect_sd),
     )
-    return dataclasses.replace(entry, surprise=surprise(entry))
 
   def _is_orphan(self, trial: int) -> bool:
     """Whether what was edited has not come yet, so that the changes are not known."""
     return self._programs.parent(self._programs.known[trial]) is None
 
-  def _changed(self, program: Measured, parent: Measured | None) -> tuple[Change, ...]:
+  def _changed(self, program: Measured, parent: Measured | None) -> tuple[tuple[Change, ...], bool]:
+    """What became of the constants, and whether anything else was changed."""
     trial = program.first.id
     if parent is None:
-      return ()
+      return (), False
     if trial not in self._changes:
-      self._changes[trial] = changes.changes(parent.constants, program.constants)
+      found = changes.changes(parent.constants, program.constants)
+      self._changes[trial] = found, parent.rest != program.rest
     return self._changes[trial]
 
 
@@ -220,22 +226,25 @@ class _Entries(Mapping[int, Entry]):
     return len(self._order)
 
 
-def surprise(entry: Entry) -> float | None:
+def surprise(
+  belief: Hypothesis, status: Status, effect: float | None, effect_sd: float | None
+) -> float | None:
   """How far the outcome is from what was predicted, in standard deviations; see `Entry`.
 
   |effect - predicted| / √(predicted_sd² + effect_sd²). A failure has no effect; it is no better
   than its parent whatever it is worth, so that it counts as 0 for a prediction above that, and
   confirms one below.
   """
-  if entry.predicted is None:
+  predicted = belief.predicted_effect
+  if predicted is None:
     return None
-  if entry.effect is not None:
-    distance, spread = entry.effect - entry.predicted, entry.effect_sd or 0.0
-  elif entry.failed:
-    distance, spread = max(entry.predicted, 0.0), 0.0
+  if effect is not None:
+    distance, spread = effect - predicted, effect_sd or 0.0
+  elif status in FAILURES:
+    distance, spread = max(predicted, 0.0), 0.0
   else:
     return None
-  spread = math.hypot(entry.predicted_sd or 0.0, spread)
+  spread = math.hypot(belief.uncertainty or 0.0, spread)
   return abs(distance) / spread if spread else None
 
 

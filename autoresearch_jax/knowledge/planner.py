@@ -17,8 +17,8 @@ turns with the number of trials.
 
 import collections
 import dataclasses
+import functools
 import itertools
-import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -43,7 +43,6 @@ CLIP = 3.0  # deviations that an effect counts for at most
 HELPFUL = 8  # the edits with the largest gains, whose pairs are looked at
 CITED = 5  # trials that a question names
 LONGEST = 80  # characters of a tag
-REVERSE = 0.5  # of what a move did, which is expected of its opposite with the other sign
 WAYS = {'up': 'down', 'down': 'up', 'on': 'off', 'off': 'on'}
 
 
@@ -95,15 +94,13 @@ def factors(entry: 'Entry') -> tuple[str, ...]:
 
   The key of several moves at once, which `mutate` joins by '; ', is none: its parts are.
   """
-  moved = (changes.key(change) for change in entry.changes)
-  names = (one_line(tag, LONGEST) for tag in (*entry.tags, *moved) if '; ' not in tag)
+  names = (*map(_name, entry.tags), *map(changes.key, entry.changes))
   return tuple(dict.fromkeys(name for name in names if name))
 
 
-def opposite_of(name: str) -> str:
-  """'DEPTH down' for 'DEPTH up', and so on; '' for a factor that has none."""
-  what, _, way = name.rpartition(' ')
-  return f'{what} {WAYS[way]}' if what and way in WAYS else ''
+@functools.lru_cache(maxsize=2**12)
+def _name(tag: str) -> str:
+  return '' if '; ' in tag else one_line(tag, LONGEST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,40 +147,16 @@ class Model:
       len(measured),
     )
 
-  def prospect(self, names: Sequence[str]) -> float:
-    """The expected gain of an edit with all of these factors: what each is apart from the mean of
-    all adds up. It fails as likely as the worst of them.
-    """
-    if not names:
-      return self.gain('')
-    apart = [self._apart(name) for name in names]
-    spread = math.hypot(self.beliefs.within, *(deviation for _, deviation in apart))
-    mean = self.beliefs.mean + sum(shift for shift, _ in apart)
-    failing = max(float(self.failing[self._place(name)]) for name in names)
-    improved = beliefs.expected_improvement(np.array(mean), np.array(spread))
-    return float(improved) * (1 - failing)
+  @functools.cached_property
+  def gains(self) -> np.ndarray:
+    """The expected gain of the next edit of each factor, a new one included."""
+    improved = beliefs.expected_improvement(self.beliefs.means, self.beliefs.spreads)
+    return improved * (1 - self.failing)
 
-  def _apart(self, name: str) -> tuple[float, float]:
-    """How far a factor's mean is from that of all, with its deviation; of one without a trial by
-    the opposite, which is expected to do the reverse.
-    """
-    opposite, sign = opposite_of(name), 1.0
-    if name not in self.places and opposite in self.places:
-      name, sign = opposite, -REVERSE
-    place = self._place(name)
-    shift = sign * float(self.beliefs.means[place] - self.beliefs.mean)
-    return shift, float(self.beliefs.deviations[place if sign > 0 else -1])
-
-  def gain(self, name: str) -> float:
-    """The expected gain of the next edit of a factor, a new one included."""
-    place = self._place(name)
-    spread = self.beliefs.spreads[place]
-    improved = beliefs.expected_improvement(self.beliefs.means[place], spread)
-    return float(improved * (1 - self.failing[place]))
-
-  def teaches(self, name: str) -> float:
-    place = self._place(name)
-    return float(self.beliefs.teaches[place] * (1 - self.failing[place]))
+  @functools.cached_property
+  def lessons(self) -> np.ndarray:
+    """What that edit would teach, unless it fails."""
+    return self.beliefs.teaches * (1 - self.failing)
 
   def sum_of(self, gains: Sequence[float]) -> float:
     """The expected gain of effects that were measured, taken together on another program.
@@ -235,7 +208,10 @@ class Model:
   def _question(
     self, text: str, tags: tuple[str, ...], name: str, trials: tuple[int, ...]
   ) -> Question:
-    return Question(text, tags, self.gain(name), self.teaches(name), trials[-CITED:])
+    place = self.places.get(name, -1)
+    return Question(
+      text, tags, float(self.gains[place]), float(self.lessons[place]), trials[-CITED:]
+    )
 
   def _said(self, name: str) -> str:
     """What the trials of a factor say."""
@@ -250,9 +226,6 @@ class Model:
     )
     more = f', and {failed} more failed' if failed else ''
     return f'{text}{more} ({_cited(trials)}).'
-
-  def _place(self, name: str) -> int:
-    return self.places.get(name, -1)
 
   def _in_turn(self, found: list) -> list:
     """Turned by the number of trials, so that equals take turns."""
@@ -279,7 +252,7 @@ def _together(memory: 'Memory', model: Model, parent: int) -> Iterator[Question]
       f'add {what}.'
     )
     gain = model.sum_of([e.effect or 0.0 for e in missing])
-    yield Question(text, tags, gain, model.teaches(''), (one.trial, other.trial))
+    yield Question(text, tags, gain, float(model.lessons[-1]), (one.trial, other.trial))
 
 
 def _helped(entry: 'Entry') -> bool:

@@ -1,10 +1,10 @@
 """Full-text search over what was tried: SQLite's FTS5, in memory.
 
-Words are stemmed; a query's words are joined by OR and each is quoted, so that no operator of the
-query language is left in it. Relevance is bm25 (Robertson and Zaragoza, The Probabilistic Relevance
-Framework, 2009, https://doi.org/10.1561/1500000019); what surprised and what is recent counts for
-more: relevance · (1 + SURPRISE · s/(1 + s) + RECENCY · rank), with s the surprise in standard
-deviations and rank from 0 (oldest trial) to 1 (latest).
+Words are stemmed. A query's words, but for empty ones, are joined by OR and each is quoted, so that
+no operator of the query language is left in it. Relevance is bm25 (Robertson and Zaragoza, The
+Probabilistic Relevance Framework, 2009, https://doi.org/10.1561/1500000019); what surprised and
+what is recent counts for more: relevance · (1 + SURPRISE · s/(1 + s) + RECENCY · t), with s the
+surprise in standard deviations and t the trial's id as a fraction of the latest one's.
 """
 
 import re
@@ -19,6 +19,11 @@ FIELDS = ('description', 'claim', 'tags', 'reason', 'constants')
 WEIGHTS = (2.0, 1.0, 2.0, 0.5, 2.0)  # of a hit in each field
 WORDS = 64  # of a query that are looked for
 CANDIDATES = 50  # by relevance alone, among which surprise and recency choose
+# Words that every sentence has: they are about nothing.
+EMPTY = frozenset(
+  'a about an and are as at be by does for from has have in is it not of on or so than that the '
+  'this to was what which with'.split()
+)
 _WORD = re.compile(r'\w+')
 
 
@@ -66,7 +71,7 @@ class Index:
 
   def find(self, query: str, limit: int, surprise: Callable[[int], float]) -> list[int]:
     """Trials that have a word of the query, the best first; see the module. Never raises."""
-    words = dict.fromkeys(_WORD.findall(_storable(query).lower()))
+    words = dict.fromkeys(w for w in _WORD.findall(_storable(query).lower()) if w not in EMPTY)
     if not words or limit < 1:
       return []
     wanted = ' OR '.join(f'"{word}"' for word in list(words)[:WORDS])

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from autoresearch_jax.history import BASELINE, History
 from autoresearch_jax.ledger import Decided, Declined, Edited, Record, Resumed
-from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs
+from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs, spending
 from autoresearch_jax.types import Decision, Progress, Status, Trial
 from autoresearch_jax.wording import one_line
 
@@ -99,9 +99,11 @@ class Terminal:
     training = sum(self._trained(p) for p in self._progress.values())
     f = figures(self._history, since)
     busy = f.busy + (training / f.wall_seconds if f.wall_seconds else 0.0)
+    spent = f'   {spending(self._history)}' if self._history.spend.calls else ''
     return Text(
       f'{f.kept} kept of {f.trials}   {f.an_hour:.0f} trials an hour   device busy '
-      f'{min(busy, 1.0):.0%}   {duration(f.wall_seconds)}   Ctrl-C stops, the same command resumes',
+      f'{min(busy, 1.0):.0%}   {duration(f.wall_seconds)}{spent}   Ctrl-C stops, the same command '
+      'resumes',
       'bright_black',
     )
 

@@ -109,6 +109,8 @@ def summary(history: History) -> str:
     f'({f.an_hour:.0f} an hour): {f.kept} kept, {f.crashed} without a score. '
     f'A device trained {f.busy:.0%} of the time.'
   )
+  if spent := spending(history):
+    tried += f' Proposing took {spent}.'
   if f.best is None or f.value is None:
     return f'{tried}\nNo trial has a score yet.'
   metric = history.objective.metric
@@ -118,6 +120,15 @@ def summary(history: History) -> str:
   noise = '' if f.deviations is None else f', {f.deviations:.1f} deviations of the difference'
   baseline = of_runs(f.baseline, f.baseline_runs)
   return f'{tried}\n{best} The baseline has {baseline}: a gain of {f.gain:.6f}{noise}.'
+
+
+def spending(history: History) -> str:
+  """'12 calls of models, 34,000 tokens, $0.05'; '' where there were none."""
+  spend = history.spend
+  if not spend.calls:
+    return ''
+  calls = f'{spend.calls} {"call" if spend.calls == 1 else "calls"} of models'
+  return f'{calls}, {spend.tokens:,} tokens, ${spend.dollars:.2f}'
 
 
 def of_runs(value: float, runs: int) -> str:

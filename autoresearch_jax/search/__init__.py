@@ -8,6 +8,13 @@ Three things follow from being asynchronous: `ask` may come again before earlier
 told of; `tell` brings results in any order, failed and cancelled ones too; and it brings trials
 the strategy never asked for, the baseline and the replications of acceptance. A wrapper is a
 strategy with the options `inner` and `inner_options`, the name and options of another.
+
+The loop prepares the next trial while others run. A strategy may have one method more,
+
+    revise(state, proposal) -> (proposal, state)
+
+which says, before such a trial begins, what it would ask for by now; see `speculative.py`. Without
+it the trial is run as it was asked for.
 """
 
 from typing import Any, Protocol

@@ -47,7 +47,10 @@ _MEMORY_WORDS = (b'bad_alloc', b'RESOURCE_EXHAUSTED', b'Cannot allocate memory',
 
 
 class Request(msgspec.Struct, frozen=True):
-  """What to trace. program: folder; artifact, log: files to be made; seconds: wall clock."""
+  """What to trace. program: folder; artifact, log: files to be made; seconds: wall clock.
+
+  niceness: of the trace among other processes, above 0 while a trial trains.
+  """
 
   program: str
   entry: str
@@ -57,6 +60,7 @@ class Request(msgspec.Struct, frozen=True):
   log: str
   plan: sandbox.Plan
   seconds: float
+  niceness: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -141,6 +145,7 @@ def _child(request: Request, writer: int, artifact: int, log: int, parent: int) 
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(request.program)
+    os.nice(request.niceness)
     sys.dont_write_bytecode = True
     try:
       isolation = sandbox.enter(request.plan, (0, 1, 2, writer, artifact), parent)

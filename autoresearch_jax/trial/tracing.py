@@ -29,6 +29,8 @@ from autoresearch_jax.types import Isolation, Program, Spec, Status
 START_SECONDS = 120.0  # importing jax on a busy machine
 _FOLDERS = 'trace-'  # of traces, each with the process id of its controller
 _going_on: set[pathlib.Path] = set()  # folders of this process's traces
+ASIDE_NICENESS = 10  # a tenth of a busy processor; 19 would be too little to get done in time
+ASIDE_TIMES = 4.0  # as much wall clock
 GRACE_SECONDS = 3.0  # for the server to end a child that is late, before it is ended itself
 
 
@@ -74,12 +76,19 @@ class Tracer:
         self._start()
 
   def trace(
-    self, program: Program, spec: Spec, evaluation_batch: int, out: pathlib.Path
+    self,
+    program: Program,
+    spec: Spec,
+    evaluation_batch: int,
+    out: pathlib.Path,
+    aside: bool = False,
   ) -> TraceResult:
     """Traces `program` in the sandbox and writes its artifact to `out` when that went well.
 
     evaluation_batch: rows (examples) that `predict` is exported for. Blocks up to
-    limits.trace_seconds. Raises sandbox.SandboxError when this machine offers too little.
+    limits.trace_seconds. aside: something else has the processors, so the trace makes way for it
+    and may take several times as long.
+    Raises sandbox.SandboxError when this machine offers too little.
     """
     self._cancelled, self._tracing = False, True
     self.scratch.mkdir(parents=True, exist_ok=True)
@@ -87,7 +96,7 @@ class Tracer:
     _going_on.add(folder)  # first, so that a tracer that starts meanwhile leaves it alone
     folder.mkdir(mode=0o700)
     try:
-      return self._trace(program, spec, evaluation_batch, folder, out)
+      return self._trace(program, spec, evaluation_batch, folder, out, aside)
     finally:
       self._tracing = False
       if self._closed:
@@ -122,7 +131,9 @@ class Tracer:
     evaluation_batch: int,
     folder: pathlib.Path,
     out: pathlib.Path,
+    aside: bool,
   ) -> TraceResult:
+    seconds = self.limits.trace_seconds * (ASIDE_TIMES if aside else 1)
     home = folder / 'program'
     try:
       program.write(home)
@@ -138,14 +149,15 @@ class Tracer:
       'artifact': str(folder / 'artifact'),
       'log': str(folder / 'log'),
       'plan': self._plan(home),
-      'seconds': self.limits.trace_seconds,
+      'seconds': seconds,
+      'niceness': ASIDE_NICENESS if aside else 0,
     }
     began = time.monotonic()
     try:
       self._until_ready()
       began = time.monotonic()
       self._send({'trace': request})
-      answer = self._answer(self.limits.trace_seconds + GRACE_SECONDS)
+      answer = self._answer(seconds + GRACE_SECONDS)
       status, reason = Status(answer['status']), answer['reason']
       isolation = msgspec.convert(answer['isolation'], Isolation)
     except _ServerGone as gone:

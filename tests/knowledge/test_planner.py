@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import pytest
 import tried
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -45,7 +45,7 @@ def test_lines_tell_the_story_where_there_is_no_terminal(tmp_path):
 @pytest.mark.parametrize('reason', ['I have no idea.', 'OSError: the line is down'])
 def test_a_proposer_without_an_idea_is_mentioned(tmp_path, reason):
   lines = []
-  run(tmp_path, 60, view=live.Plain(lines.append))
+  run(tmp_path, 120, view=live.Plain(lines.append))
   assert any(line.endswith(reason) for line in lines)
 
 

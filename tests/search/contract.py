@@ -68,7 +68,15 @@ WRAPPERS = [
   ]
   for inner in ('greedy', 'funsearch', 'asha', 'islands')
 ] + [('novelty', {'inner': 'restarts', 'inner_options': {'inner': 'rungs', 'patience': 2}})]
-STRATEGY_CASES = [*SIMPLE, *TREES, *POPULATIONS, *SAMPLERS, *WRAPPERS]
+STRATEGY_CASES = [
+  ('speculative', {}),
+  ('speculative', {'inner': 'tree'}),
+  *SIMPLE,
+  *TREES,
+  *POPULATIONS,
+  *SAMPLERS,
+  *WRAPPERS,
+]
 
 
 for name, options in STRATEGY_CASES:  # a class each, so that a failure names its case

@@ -1,0 +1,108 @@
+"""An edit made on one program, made again on another: a three-way merge, line by line.
+
+What two programs changed in a common base goes together where they changed different lines
+(diff3: Khanna, Kunal and Pierce, 2007, https://www.cis.upenn.edu/~bcpierce/papers/diff3-short.pdf).
+Two things differ from what version control does, since programs keep their constants line under
+line: changes of neighbouring lines do not conflict, and a replacement of as many lines as before
+counts as one change per line. Nobody has read what comes out, so a trace has to follow.
+"""
+
+import ast
+import dataclasses
+import difflib
+import itertools
+from collections.abc import Iterator
+from typing import TypeVar
+
+from autoresearch_jax.types import Program
+
+T = TypeVar('T')
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class _Change:
+  """Lines [start, stop) of the base become `lines`; an insertion when start == stop."""
+
+  start: int
+  stop: int
+  lines: tuple[str, ...]
+
+  def conflicts(self, later: '_Change') -> bool:
+    """Whether `later`, which sorts after this one, touches the same lines or the same gap."""
+    return later.start < self.stop or self.start == self.stop == later.start == later.stop
+
+
+def rebased(edited: Program, base: Program, onto: Program) -> Program | None:
+  """`onto` with what `edited` changed in `base`; `onto` itself where that has it all already.
+
+  None where both changed the same lines in different ways, where one removed a file that the
+  other changed, and where a Python file that had to be merged no longer parses.
+  """
+  ours, common, theirs = dict(edited.files), dict(base.files), dict(onto.files)
+  files = []
+  for name in sorted({*ours, *common, *theirs}):
+    sides = ours.get(name), common.get(name), theirs.get(name)
+    agreed, text = _merged(*sides)
+    if not agreed or not _sound(name, text, sides):
+      return None
+    if text is not None:
+      files.append((name, text))
+  agreed, entry = _chosen(edited.entry, base.entry, onto.entry)
+  if not agreed or entry not in dict(files):
+    return None
+  return Program(tuple(files), entry)
+
+
+def _chosen(ours: T, base: T, theirs: T) -> tuple[bool, T]:
+  """(whether at most one side changed it, or both alike; the value)."""
+  return ours == base or theirs in (base, ours), theirs if ours == base else ours
+
+
+def _merged(ours: str | None, base: str | None, theirs: str | None) -> tuple[bool, str | None]:
+  """(whether the sides go together, the file's text or None where it is gone)."""
+  agreed, text = _chosen(ours, base, theirs)
+  if agreed:
+    return True, text
+  if ours is None or base is None or theirs is None:
+    return False, None
+  lines = base.split('\n')
+  changes = sorted({*_changes(lines, ours.split('\n')), *_changes(lines, theirs.split('\n'))})
+  if any(first.conflicts(second) for first, second in itertools.pairwise(changes)):
+    return False, None
+  return True, '\n'.join(_applied(changes, lines))
+
+
+def _changes(base: list[str], changed: list[str]) -> Iterator[_Change]:
+  matcher = difflib.SequenceMatcher(None, base, changed, autojunk=False)
+  for tag, start, stop, first, last in matcher.get_opcodes():
+    if tag == 'equal':
+      continue
+    if stop - start == last - first:
+      for offset in range(stop - start):
+        yield _Change(start + offset, start + offset + 1, (changed[first + offset],))
+    else:
+      yield _Change(start, stop, tuple(changed[first:last]))
+
+
+def _applied(changes: list[_Change], base: list[str]) -> Iterator[str]:
+  """The base's lines with changes that are sorted and do not conflict."""
+  done = 0
+  for change in changes:
+    yield from base[done : change.start]
+    yield from change.lines
+    done = change.stop
+  yield from base[done:]
+
+
+def _sound(name: str, text: str | None, sides: tuple[str | None, ...]) -> bool:
+  """Whether a text parses that none of the sides had; what a side had is not this one's to judge.
+
+  Texts that are not Python always do.
+  """
+  if text is None or text in sides or not name.endswith('.py'):
+    return True
+  try:
+    ast.parse(text)
+  except (SyntaxError, ValueError, RecursionError, MemoryError):
+    return False
+  return True
