@@ -18,6 +18,7 @@ VARIANTS = ('smoke', 'standard', 'full')
 STRATEGIES = (
   'random', 'best_of_n', 'sequential', 'greedy', 'annealing', 'tree', 'stages', 'dgm',
   'hyperagents', 'hgm', 'funsearch', 'map_elites', 'shinka', 'pareto', 'asha',
+  'surrogate',
 )  # fmt: skip
 WRAPPERS = ('novelty', 'restarts', 'rungs', 'islands')  # around greedy, their default
 SAMPLERS = ('tpe', 'cma_es')  # of constants: on problems that offer theirs

@@ -13,12 +13,17 @@ from autoresearch_jax.types import Program
 
 Change = tuple[str, Any, Any]  # name, old value, new value; None where it was not there
 
+LARGEST = 1e300
 _COMMENT = re.compile('#.*')
 
 
 def values(program: Program) -> dict[str, Any]:
-  """The program's constants by name, in the order of its files; none of a file that is broken."""
-  return {c.name: c.value for _, text in program.files for c in constants(text)}
+  """The program's constants by name, in the order of its files; none of a file that is broken.
+
+  Nor those that Python refuses to write in decimals.
+  """
+  found = (c for _, text in program.files for c in constants(text))
+  return {c.name: c.value for c in found if _is_writable(c.value)}
 
 
 def rest(program: Program) -> str:
@@ -28,7 +33,8 @@ def rest(program: Program) -> str:
   """
   digest = hashlib.sha256()
   for name, text in program.files:
-    bare = skeleton(text, (c.name for c in constants(text)))
+    names = [c.name for c in constants(text)]
+    bare = skeleton(text, names) if names else text
     lines = (_COMMENT.sub('', line).rstrip() for line in bare.splitlines())
     digest.update('\n'.join([name, *filter(None, lines), '']).encode('utf-8', 'replace'))
   return digest.hexdigest()
@@ -68,5 +74,16 @@ def key(change: Change) -> str:
   return f'{name} {way}' if way else ''
 
 
+def _is_writable(value: Any) -> bool:
+  try:
+    repr(value)
+  except (ValueError, RecursionError):  # thousands of digits, written in hexadecimal
+    return False
+  return True
+
+
 def is_number(value: Any) -> TypeGuard[int | float]:
-  return isinstance(value, int | float) and not isinstance(value, bool)
+  """Whether it is a number that a float can hold."""
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return False
+  return isinstance(value, float) or abs(value) < LARGEST

@@ -106,28 +106,30 @@ def _shape(program: Program) -> tuple[str, tuple[float, ...]]:
   """A digest of the program without its floats, and these in the order in which they come."""
   digest, floats = hashlib.sha256(program.entry.encode()), list[float]()
   for name, text in program.files:
-    tree = _parsed(text) if name.endswith('.py') else None
-    if tree is None:
-      bare = text
-    else:
-      floats += _without_floats(tree)
-      bare = ast.dump(tree)
-    digest.update(f'\0{name}\0{tree is None}\0{bare}'.encode('utf-8', 'surrogatepass'))
+    seen = _seen(text) if name.endswith('.py') else None
+    bare, own = seen or (text, [])
+    floats += own
+    digest.update(f'\0{name}\0{seen is None}\0{bare}'.encode('utf-8', 'surrogatepass'))
   return digest.hexdigest(), tuple(floats)
 
 
-def _parsed(text: str) -> ast.Module | None:
-  """The syntax tree without docstrings; None where there is none."""
+def _seen(text: str) -> tuple[str, list[float]] | None:
+  """The syntax tree without docstrings and floats, as text, and the floats; None without a tree."""
   try:
     with warnings.catch_warnings():  # of the program's own, such as an unknown escape
       warnings.simplefilter('ignore')
       tree = ast.parse(text)
+    _drop_docstrings(tree)
+    floats = list(_without_floats(tree))
+    return ast.dump(tree), floats
   except (SyntaxError, ValueError, RecursionError, MemoryError):
     return None
+
+
+def _drop_docstrings(tree: ast.Module) -> None:
   for node in ast.walk(tree):
     if isinstance(node, _Documented) and ast.get_docstring(node, clean=False) is not None:
       node.body = node.body[1:] or [ast.Pass()]
-  return tree
 
 
 def _without_floats(tree: ast.Module) -> Iterator[float]:

@@ -14,7 +14,7 @@ Nothing is learnt from fewer than two trials. Numbers are of the score, so that 
 
 import collections
 import dataclasses
-import itertools
+import functools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,6 +101,7 @@ def keys(entry: Tried) -> tuple[str, ...]:
   return tuple(dict.fromkeys([*own, *(_plain(tag) for tag in entry.tags if tag.strip())]))
 
 
+@functools.lru_cache(maxsize=4096)
 def _plain(tag: str) -> str:
   """A tag as it is compared: a move as its parts in order, other words in lower case."""
   parts = tag.split('; ')
@@ -192,12 +193,13 @@ def _limits(entries: Sequence[Tried], constants: Constants) -> Iterator[Ranked]:
   for status, ending in ENDINGS.items():
     ran = [*others, *(e.trial for e in entries if _got_past(e, status))]
     failed = [e for e in entries if e.failed and e.status is status]
-    names = dict.fromkeys(c[0] for e in failed for c in e.changes if is_number(c[2]))
-    for name, above in itertools.product(names, (True, False)):
+    for name in dict.fromkeys(c[0] for e in failed for c in e.changes if is_number(c[2])):
       fine = [v for v in (constants[trial].get(name) for trial in ran) if is_number(v)]
-      beyond = _beyond(failed, name, fine, above)
-      if fine and len(beyond) >= LEAST:
-        yield _limit(name, ending, beyond, max(fine) if above else min(fine), above)
+      new = [(c[2], e.trial) for e in failed for c in e.changes if c[0] == name]
+      new = [pair for pair in new if is_number(pair[0])]
+      if fine:
+        yield from _limit(name, ending, new, max(fine), above=True)
+        yield from _limit(name, ending, new, min(fine), above=False)
 
 
 def _got_past(entry: Tried, status: Status) -> bool:
@@ -206,19 +208,13 @@ def _got_past(entry: Tried, status: Status) -> bool:
   return entry.effect is not None or entry.status in (Status.OK, *later)
 
 
-def _beyond(
-  failed: Sequence[Tried], name: str, fine: Sequence[float], above: bool
-) -> list[tuple[float, int]]:
-  """(value, trial) of failures that took the constant farther than all that ran."""
-  new = [(c[2], e.trial) for e in failed for c in e.changes if c[0] == name and is_number(c[2])]
-  if above:
-    return [pair for pair in new if all(pair[0] > v for v in fine)]
-  return [pair for pair in new if all(pair[0] < v for v in fine)]
-
-
 def _limit(
-  name: str, ending: str, beyond: list[tuple[float, int]], fine: float, above: bool
-) -> Ranked:
+  name: str, ending: str, failed: Sequence[tuple[float, int]], fine: float, above: bool
+) -> Iterator[Ranked]:
+  """A lesson if two failures, (value, trial), took the constant farther than all that ran."""
+  beyond = [pair for pair in failed if (pair[0] > fine if above else pair[0] < fine)]
+  if len(beyond) < LEAST:
+    return
   edge = min(beyond)[0] if above else max(beyond)[0]
   sign, most = ('>=', 'largest') if above else ('<=', 'smallest')
   trials = tuple(trial for _, trial in beyond)
@@ -226,7 +222,7 @@ def _limit(
     f'Every program with {name} {sign} {edge:g} {ending} ({cited(trials)}); the {most} that did '
     f'not had {fine:g}.'
   )
-  return Ranked(math.sqrt(len(trials)) + 1, Lesson(text, trials, (name,)))
+  yield Ranked(math.sqrt(len(trials)) + 1, Lesson(text, trials, (name,)))
 
 
 def subject(name: str) -> str:

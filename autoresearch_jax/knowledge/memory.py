@@ -21,7 +21,7 @@ from autoresearch_jax.knowledge import changes, lessons
 from autoresearch_jax.knowledge.changes import Change
 from autoresearch_jax.knowledge.measured import Measured, Programs
 from autoresearch_jax.knowledge.retrieval import Index
-from autoresearch_jax.types import Decision, Lesson, Objective, Status, Trial
+from autoresearch_jax.types import Decision, Hypothesis, Lesson, Objective, Status, Trial
 
 # What says that the program is at fault: a crash may be the machine's, the others are no trials.
 FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.TIMEOUT)
@@ -166,7 +166,7 @@ class Memory:
     belief = edit.hypothesis
     changed, structural = self._changed(program, parent)
     effect, effect_sd = _effect(program, parent, self._programs.noise)
-    entry = Entry(
+    return Entry(
       trial=program.first.id,
       parent=parent.first.id if parent else program.parent,
       description=edit.description,
@@ -186,8 +186,8 @@ class Memory:
       runs=program.runs,
       changes=changed,
       structural=structural,
+      surprise=surprise(belief, shown.result.status, effect, effect_sd),
     )
-    return dataclasses.replace(entry, surprise=surprise(entry))
 
   def _is_orphan(self, trial: int) -> bool:
     """Whether what was edited has not come yet, so that the changes are not known."""
@@ -226,22 +226,25 @@ class _Entries(Mapping[int, Entry]):
     return len(self._order)
 
 
-def surprise(entry: Entry) -> float | None:
+def surprise(
+  belief: Hypothesis, status: Status, effect: float | None, effect_sd: float | None
+) -> float | None:
   """How far the outcome is from what was predicted, in standard deviations; see `Entry`.
 
   |effect - predicted| / √(predicted_sd² + effect_sd²). A failure has no effect; it is no better
   than its parent whatever it is worth, so that it counts as 0 for a prediction above that, and
   confirms one below.
   """
-  if entry.predicted is None:
+  predicted = belief.predicted_effect
+  if predicted is None:
     return None
-  if entry.effect is not None:
-    distance, spread = entry.effect - entry.predicted, entry.effect_sd or 0.0
-  elif entry.failed:
-    distance, spread = max(entry.predicted, 0.0), 0.0
+  if effect is not None:
+    distance, spread = effect - predicted, effect_sd or 0.0
+  elif status in FAILURES:
+    distance, spread = max(predicted, 0.0), 0.0
   else:
     return None
-  spread = math.hypot(entry.predicted_sd or 0.0, spread)
+  spread = math.hypot(belief.uncertainty or 0.0, spread)
   return abs(distance) / spread if spread else None
 
 

@@ -303,7 +303,12 @@ class Agent:
       level=self.isolation,
       network=self.network,
       readable=(*installed.files(self._words), *map(os.path.expanduser, self.readable)),
-      hidden=(*map(os.path.expanduser, self.hidden), str(cache.directory()), *run),
+      hidden=(
+        *map(os.path.expanduser, self.hidden),
+        *map(str, context.hidden),
+        str(cache.directory()),
+        *run,
+      ),
       seconds=self.seconds,
       memory_bytes=self.memory_bytes,
       processes=self.processes,

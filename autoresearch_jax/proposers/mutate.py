@@ -3,6 +3,7 @@
 It needs no key, no network and no model. What can be edited is found in the program's syntax
 tree (`edits/`); how often each edit is tried is data there. Trials that the strategy shows
 (`proposal.context`) shift the odds: what was kept is tried again, what was discarded less often.
+Moves that a question is about, one of a planner or the proposal's own, are tried more often too.
 
 What a proposal asks for beyond an improvement, as far as the programs allow it (else the edit is
 an ordinary one): a merge takes constants of the second parent; a repair puts a constant of the
@@ -48,7 +49,8 @@ class Mutate:
 
   structural_share, coupled_share: of the edits, the rest are single constants (where a program
   has no edit of a kind, the others share). smallest_factor, largest_factor: by which scales move.
-  learn: whether trials that are shown change the odds. tries: draws before giving up.
+  learn: whether trials that are shown change the odds. heed: times the odds of a move that is a
+  question's (1: questions are not heeded). tries: draws before giving up.
   """
 
   structural_share: float = 0.25
@@ -56,6 +58,7 @@ class Mutate:
   smallest_factor: float = 1.15
   largest_factor: float = 3.0
   learn: bool = True
+  heed: float = 3.0
   tries: int = 200
 
   def __post_init__(self) -> None:
@@ -67,6 +70,8 @@ class Mutate:
         f'smallest_factor is {self.smallest_factor} and largest_factor {self.largest_factor}; '
         'it must be 1 < smallest_factor <= largest_factor.'
       )
+    if not 1 <= self.heed < math.inf:
+      raise ValueError(f'heed is {self.heed}; it is times the odds of a move, 1 or more.')
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """A random edit that was not tried. Raises NothingToPropose."""
@@ -139,6 +144,7 @@ class Mutate:
       totals[move.kind] += move.weight
     share = np.array([shares[m.kind] / totals[m.kind] for m in moves])
     odds = weights * share * np.array([learnt.get(m.key, 1.0) for m in moves])
+    odds *= np.where([_is_asked(m, proposal, context) for m in moves], self.heed, 1.0)
     if not odds.sum():  # the only kinds this program offers have no share
       odds = weights
     return odds / odds.sum()
@@ -235,6 +241,12 @@ def _decision(trial: Trial, made: Trial, context: Context) -> Decision | None:
 def _key(hypothesis: Hypothesis) -> str:
   """The key of the move behind a hypothesis, its last tag; '' for another proposer's."""
   return hypothesis.mechanisms[-1] if hypothesis.mechanisms else ''
+
+
+def _is_asked(move: Move, proposal: Proposal, context: Context) -> bool:
+  """Whether a question is about a move: by its tags, or in quotes in the strategy's sentence."""
+  asked = any(move.key in question.tags for question in context.questions)
+  return asked or f"'{move.key}'" in proposal.question
 
 
 def _opposite(key: str) -> str:

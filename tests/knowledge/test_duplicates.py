@@ -94,6 +94,9 @@ def test_what_does_not_parse_is_compared_as_text():
   assert found('A = = 1', 'A = = 1') == (0, True)
   assert found('A = = 1 #', 'A = = 1') is None
   assert found('\ud800', '\ud800') == (0, True)
+  huge = f'A = 0x{"f" * 9000}\n'  # more digits than Python writes
+  assert found(huge, huge) == (0, True)
+  assert found(huge, huge.replace('f', 'e')) is None
 
 
 def test_other_files_count_as_they_are():

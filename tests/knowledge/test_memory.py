@@ -119,6 +119,26 @@ def test_changes_are_those_of_the_constants():
   assert broken.changes == ()
 
 
+@pytest.mark.parametrize(
+  'text',
+  [
+    f'DEPTH = 0x{"f" * 9000}\n',
+    f'DEPTH = {10**400}\n',
+    'DEPTH = 1e999\n',
+    'DEPTH = [1, {}]\n',
+    'DEPTH = "\\ud800"\n',
+    'DEPTH = ' + '(' * 3000,
+    '',
+  ],
+)
+def test_no_constant_of_a_candidate_breaks_the_memory(text):
+  failed = [tried.trial(i, text=text, status='oom') for i in (1, 2)]
+  found = memory(BASELINE, *failed, tried.trial(3, (1.0,), text=text), tried.trial(4, (2.0,), 3))
+  assert len(list(found.entries.values())) == 4
+  assert all(lesson.text.isprintable() for lesson in found.lessons())
+  assert len(found.search('edit')) == 4
+
+
 def test_entries_are_in_the_order_of_their_ids_whatever_came_first():
   late = [BASELINE, tried.trial(3, (1.0,)), tried.trial(1, (2.0,)), tried.trial(2, (3.0,))]
   entries = memory(*late).entries

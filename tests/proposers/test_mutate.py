@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
+from autoresearch_jax.knowledge import Question
 from autoresearch_jax.problems.start import PROGRAMS, with_constants
 from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.proposers.edits import Sizes, constants, structure
@@ -351,3 +352,35 @@ def test_a_change_of_structure_that_was_kept_is_drawn_more_often():
   key = 'activation squared ReLU'
   kept = widened(1, KEEP, key=key)
   assert learnt_share([kept], [1], key=key) > 1.2 * learnt_share([], key=key) > 0
+
+
+def drawn_keys(questions=(), question='', heed=3.0, count=12):
+  program, options = start('mlp'), {'coupled_share': 0.0, 'structural_share': 0.0}
+  context = Context((program,), {}, ('model.py',), OBJECTIVE, MLP_SPEC, questions=tuple(questions))
+  proposal = types.Proposal(types.Operation.IMPROVE, (0,), question=question)
+  proposer = Mutate(heed=heed, **options)
+  edits = [proposer.propose(proposal, context, np.random.default_rng(s)) for s in range(count)]
+  return [edit.hypothesis.mechanisms[-1] for edit in edits]
+
+
+@pytest.mark.parametrize(
+  'asked',
+  [
+    {'questions': [Question('What does it do?', ('width', 'WIDTH up'))]},
+    {'question': "Edits of 'WIDTH up' promise most."},
+  ],
+)
+def test_it_heeds_questions_about_its_moves(asked):
+  before = drawn_keys()
+  assert drawn_keys(**asked, heed=1e9) == 12 * ['WIDTH up'] != before
+  assert drawn_keys(**asked, heed=1.0) == before
+
+
+def test_questions_about_something_else_change_nothing():
+  other = [Question('What of attention?', ('attention', 'WIDTH'))]
+  assert drawn_keys(other, 'WIDTH up') == drawn_keys()
+
+
+def test_what_is_heeded_is_a_factor():
+  with pytest.raises(ValueError, match=r'heed is 0\.5'):
+    Mutate(heed=0.5)

@@ -32,6 +32,8 @@ TREES = [
   ('hyperagents', {'modify': 1.0, 'shown': 2}),
   ('hgm', {}),
   ('hgm', {'exponent': 0.9, 'shown': 0}),
+  ('surrogate', {}),
+  ('surrogate', {'shown': 0, 'drafts': 0, 'patience': 2.0}),
 ]
 POPULATIONS = [
   ('funsearch', {}),
