@@ -31,8 +31,7 @@ from autoresearch_jax.history import (
   tell,
   undecided,
 )
-from autoresearch_jax.knowledge import Memory
-from autoresearch_jax.knowledge.duplicates import Twins
+from autoresearch_jax.knowledge import Memory, Question, duplicates, planner
 from autoresearch_jax.ledger import (
   Consulted,
   Decided,
@@ -106,7 +105,7 @@ class Research:
     self._landed: list[Result] = []  # that wait until the proposer has answered
     self._trials = types.MappingProxyType(history.trials)
     self._memory = Memory(self._trials, history.objective, history.kept_programs, history.lessons)
-    self._twins: dict[float, Twins] = {}
+    self._twins: dict[float, duplicates.Twins] = {}
     for trial, result in history.results.items():
       if result.status is not Status.DUPLICATE:
         self._remember(trial)
@@ -347,6 +346,7 @@ class Research:
         self.acceptance, self.states.acceptance, history.trials, proposal.context
       ),
       memory=self._memory if history.config.knowledge.memory else None,
+      questions=self._questions(proposal),
       trial=history.next_trial,
       scratch=self.workspace.scratch / 'proposer',
       hidden=self.hidden,
@@ -354,6 +354,14 @@ class Research:
       check=lambda program: refuse(program) or self.executor.check(program, budget),
       spend=lambda: history.spend,
     )
+
+  def _questions(self, proposal: Proposal) -> tuple[Question, ...]:
+    """What the planner would like to know from an edit of the proposal's parent."""
+    if not self.history.config.knowledge.planner:
+      return ()
+    parent = self.history.program(proposal.parents[0]) if proposal.parents else BASELINE
+    areas = () if self.spec.kind == 'construction' else planner.AREAS
+    return planner.rank(self._memory, parent, areas=areas)
 
   def _decline(self, event: Declined) -> None:
     self._append(event)
@@ -400,9 +408,11 @@ class Research:
     if proposal.operation not in REPEATS:
       self._programs(proposal).add(trial, self.history.edits[trial].program)
 
-  def _programs(self, proposal: Proposal) -> Twins:
+  def _programs(self, proposal: Proposal) -> duplicates.Twins:
     """Programs that were tried for the same share of the budget."""
-    return self._twins.setdefault(proposal.fidelity, Twins(self.history.config.knowledge.near))
+    return self._twins.setdefault(
+      proposal.fidelity, duplicates.Twins(self.history.config.knowledge.near)
+    )
 
   def _twin(self, program: Program, proposal: Proposal) -> tuple[int, str] | None:
     """The trial that the program would repeat, or nearly so, and that as a sentence.
@@ -416,11 +426,7 @@ class Research:
     result = self.history.results.get(first)
     if (result and result.status in UNTRIED) or not (exact or proposal.edit is None):
       return None
-    share = f'{self.history.config.knowledge.near:.1%}'
-    what = (
-      'but for comments and layout' if exact else f'but for numbers that differ by up to {share}'
-    )
-    return first, f'This is the program of trial {first}, {what}; try something else.'
+    return first, duplicates.sentence(first, exact, self._memory.entries.get(first))
 
   def _decide(self, trial: int) -> None:
     finished = self.history.finished(trial)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.underway import Underway
 from autoresearch_jax.search.wrapper import Wrapper
 from autoresearch_jax.types import Objective, Proposal, Trial
 
@@ -33,10 +34,14 @@ class Ahead:
 
 @dataclasses.dataclass(frozen=True)
 class SpeculativeState:
-  """inner: as it would be one trial at a time, if the last proposal stands."""
+  """inner: as it would be one trial at a time, if the last proposal stands.
+
+  ahead: the last proposal, until it is told of or another one is asked for.
+  """
 
   inner: Any
   ahead: Ahead | None = None
+  underway: Underway = Underway()
 
 
 @STRATEGIES.register('speculative')
@@ -52,15 +57,16 @@ class Speculative(Wrapper):
   ) -> tuple[Proposal, SpeculativeState]:
     seed = int(rng.integers(2**63))
     proposal, inner = self.strategy.ask(state.inner, np.random.default_rng(seed))
-    return proposal, SpeculativeState(inner, Ahead(proposal, seed, state.inner))
+    ahead = Ahead(proposal, seed, state.inner)
+    return proposal, SpeculativeState(inner, ahead, state.underway.departed(proposal))
 
   def tell(self, state: SpeculativeState, trial: Trial) -> SpeculativeState:
     inner = self.strategy.tell(state.inner, trial)
-    ahead = state.ahead
-    if ahead is None or trial.proposal == ahead.given:
-      return SpeculativeState(inner)
+    ahead, (_, underway) = state.ahead, state.underway.landed(trial)
+    if ahead is None or not any(flight.given == ahead.given for flight in underway.flights):
+      return SpeculativeState(inner, None, underway)
     unasked = self.strategy.tell(ahead.unasked, trial)
-    return SpeculativeState(inner, dataclasses.replace(ahead, unasked=unasked))
+    return SpeculativeState(inner, dataclasses.replace(ahead, unasked=unasked), underway)
 
   def revise(
     self, state: SpeculativeState, proposal: Proposal
@@ -73,4 +79,5 @@ class Speculative(Wrapper):
     same = (revised.operation, revised.fidelity) == (proposal.operation, proposal.fidelity)
     if not same or revised.edit is not None:
       return proposal, state
-    return revised, SpeculativeState(inner)
+    others = Underway(state.underway.flights[:-1])  # the last one to depart is the one ahead
+    return revised, SpeculativeState(inner, None, others.departed(revised))

@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loopback import ANSWER_TOKENS, KEY, PROMPT_TOKENS, THOUGHT_TOKENS
 
 from autoresearch_jax import types
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.proposers.calling import MOST_BYTES, Caller, Caps, NoAnswer, Reply, Said
 from autoresearch_jax.testing import loopback_model as loopback
+from autoresearch_jax.testing.loopback_model import (
+  ANSWER_TOKENS,
+  KEY,
+  PROMPT_TOKENS,
+  THOUGHT_TOKENS,
+)
 
 PROGRAM = types.Program((('model.py', 'RATE = 1\n'),), 'model.py')
 SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(1, 'steps'), input_shape=(1,), num_classes=2)

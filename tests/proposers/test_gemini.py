@@ -9,13 +9,13 @@ import time
 import ml_collections
 import numpy as np
 import pytest
-from loopback import KEY, answer, edit
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Memory
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 from autoresearch_jax.proposers.gemini import PRICES, Gemini
 from autoresearch_jax.testing import loopback_model as loopback
+from autoresearch_jax.testing.loopback_model import KEY, answer, edit
 
 TEXT = """WIDTH = 64
 RATE = 0.1

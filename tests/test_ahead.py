@@ -1,0 +1,338 @@
+"""The next trial is written and traced while one runs, and nothing about the search changes."""
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+import synthetic_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_run import START, Arithmetic, Nudge, run
+
+from autoresearch_jax import types
+from autoresearch_jax.acceptance.strict import Strict
+from autoresearch_jax.history import replay
+from autoresearch_jax.ledger import (
+  Consulted,
+  Declined,
+  Edited,
+  Finished,
+  Learned,
+  Ledger,
+  Proposed,
+  Released,
+)
+from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.search.greedy import Greedy
+from autoresearch_jax.search.speculative import Speculative
+
+EXCHANGE = types.Exchange('1', 'a model', 'propose', 'sent', request='What?', dollars=0.5)
+ANSWERED = dataclasses.replace(EXCHANGE, state='answered', response='That.', dollars=0.1)
+
+
+def events(directory):
+  with Ledger.read(directory / 'ledger.db') as ledger:
+    return [record.event for record in ledger.records()]
+
+
+def order(directory):
+  return [
+    f'{type(event).__name__} {event.trial}'
+    for event in events(directory)
+    if isinstance(event, Proposed | Edited | Released | Finished)
+  ]
+
+
+class Slow(Arithmetic):
+  """Trains until the next trial, if one is to come, has been traced."""
+
+  def wait(self, timeout):
+    waits = self.queue and self.queue[0].trial not in (0, self.last)
+    if waits and len(self.checked) < self.queue[0].trial:
+      threading.Event().wait(0.001)
+      return []
+    return super().wait(timeout)
+
+
+def slow(last):
+  executor = Slow()
+  executor.last = last
+  return executor
+
+
+def test_the_next_trial_is_written_and_traced_before_the_last_result(tmp_path):
+  executor = slow(3)
+  live = run(tmp_path, 4, executor=executor, proposer=Steps())
+  assert order(tmp_path)[3:] == [
+    'Proposed 1', 'Edited 1', 'Proposed 2', 'Edited 2', 'Finished 1', 'Released 2',
+    'Proposed 3', 'Edited 3', 'Finished 2', 'Released 3', 'Finished 3',
+  ]  # fmt: skip
+  assert executor.checked == [live.history.edits[trial].program for trial in (2, 3)]
+
+
+def test_nothing_is_ahead_where_the_config_says_so(tmp_path):
+  executor = Arithmetic()
+  run(tmp_path, 4, executor=executor, proposer=Steps(), ahead=0)
+  assert [line.split()[0] for line in order(tmp_path)] == ['Proposed', 'Edited', 'Finished'] * 4
+  assert executor.checked == []
+
+
+class Steps:
+  """Moves X and Y toward zero in turn, by one; each is on a line of its own."""
+
+  def __init__(self):
+    self.asked = 0
+
+  def propose(self, proposal, context, rng):
+    del proposal, rng
+    self.asked += 1
+    name, step = ('X', -1.0) if self.asked % 2 else ('Y', 1.0)
+    lines = context.parents[0].text().splitlines()
+    row = next(n for n, line in enumerate(lines) if line.startswith(name))
+    value = float(lines[row].split('=')[1]) + step
+    lines[row] = f'{name} = {value}'
+    program = context.parents[0].with_text('\n'.join(lines) + '\n')
+    return types.Edit(program, f'step {name}', types.Hypothesis(f'{name} is too far.'))
+
+
+class Sound(Arithmetic):
+  """Every program has a score, without noise."""
+
+  def result(self, request):
+    x, y = (float(line.split('=')[1]) for line in request.program.text().splitlines())
+    runs = tuple(
+      types.Measurement(seed, {'val_loss': x * x + y * y}, types.Cost()) for seed in request.seeds
+    )
+    found = types.Status.OK
+    return types.Result(request.trial, found, '', request.program.digest, None, runs)
+
+
+def test_an_edit_moves_to_the_new_parent_when_the_running_trial_is_kept(tmp_path):
+  """X goes 3, 2, 1 and Y -2, -1: each step on top of the one that was kept meanwhile."""
+  live = run(
+    tmp_path, 5, strategy=Speculative(), proposer=Steps(), executor=Sound(), acceptance=Strict()
+  )
+  texts = [edit.program.text() for edit in live.history.edits.values()]
+  assert texts[1:3] == ['X = 2.0\nY = -2.0\n', 'X = 2.0\nY = -1.0\n']
+  assert live.history.kept == [0, 1, 2, 3, 4]
+  moved = [event for event in events(tmp_path) if isinstance(event, Released)]
+  assert [event.proposal.parents for event in moved] == [(1,), (2,), (3,)]
+  assert moved[0].edit.program.text() == texts[2]
+  assert live.workspace.short_hash(2)
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    assert replay(ledger.records(), Speculative(), Strict())[1] == live.states
+
+
+def test_an_edit_that_does_not_go_there_is_run_where_it_was_made(tmp_path):
+  class OneLine(Steps):
+    def propose(self, proposal, context, rng):
+      self.asked = 0  # always X
+      edit = super().propose(proposal, context, rng)
+      text = edit.program.text().replace('X = 2.0', f'X = {2.0 - context.trial / 8}')
+      return dataclasses.replace(edit, program=edit.program.with_text(text))
+
+  live = run(
+    tmp_path, 3, strategy=Speculative(), proposer=OneLine(), executor=Sound(), acceptance=Strict()
+  )
+  assert live.history.proposals[2].parents == (0,)
+  assert [e for e in events(tmp_path) if isinstance(e, Released)] == [Released(2)]
+
+
+class Recording(Greedy):
+  """Greedy that writes down what it is asked and told; its state is a text."""
+
+  def init(self, objective):
+    return ('init', None)
+
+  def ask(self, state, rng):
+    log, incumbent = state
+    draw = int(rng.integers(1000))
+    return types.Proposal(
+      types.Operation.IMPROVE, parents=() if incumbent is None else (incumbent,), guidance='tuning',
+      question=str(draw),
+    ), (f'{log};ask {draw}', incumbent)  # fmt: skip
+
+  def tell(self, state, trial):
+    log, incumbent = state
+    kept = trial.verdict.decision is types.Decision.KEEP
+    told = f'tell {trial.id} {trial.proposal.parents} {trial.proposal.question}'
+    return f'{log};{told}', trial.id if kept else incumbent
+
+
+@settings(max_examples=20, deadline=None)
+@given(keeps=st.lists(st.booleans(), min_size=1, max_size=8), seed=st.integers(0, 99))
+def test_the_inner_strategy_is_asked_and_told_as_if_one_trial_came_after_the_other(keeps, seed):
+  inner = Recording()
+  wrapped = Speculative()
+  vars(wrapped)['strategy'] = inner
+  objective = types.Objective('loss', 'minimize')
+  baseline = trial(0, types.Proposal(types.Operation.DRAFT), True)
+  state = wrapped.tell(wrapped.init(objective), baseline)
+  rng = np.random.default_rng(seed)
+  running, state = wrapped.ask(state, rng)
+  for number, kept in enumerate(keeps, 1):
+    prepared, state = wrapped.ask(state, rng)
+    state = wrapped.tell(state, trial(number, running, kept))
+    running, state = wrapped.revise(state, prepared)
+
+  plain = inner.tell(inner.init(objective), baseline)
+  draws = np.random.default_rng(seed)
+  for number, kept in enumerate([*keeps, None], 1):
+    proposal, plain = inner.ask(plain, np.random.default_rng(int(draws.integers(2**63))))
+    if kept is not None:
+      plain = inner.tell(plain, trial(number, proposal, kept))
+  assert state.inner == plain
+  assert running == proposal
+
+
+def trial(number, proposal, kept):
+  decision = types.Decision.KEEP if kept else types.Decision.DISCARD
+  edit = types.Edit(START, 'an edit', types.Hypothesis('It helps.'))
+  result = types.Result(number, types.Status.OK)
+  return types.Trial(number, proposal, edit, result, types.Verdict(decision, 'It is so.'))
+
+
+@dataclasses.dataclass
+class Consulting(Nudge):
+  """Records a call before it nudges, and lessons after."""
+
+  def propose(self, proposal, context, rng):
+    context.record(EXCHANGE)
+    during = context.spend()
+    context.record(ANSWERED)
+    context.learn((types.Lesson('X is too large.', (0,)),))
+    assert (during.dollars, context.spend().dollars) == (0.5, 0.1)
+    return super().propose(proposal, context, rng)
+
+
+def test_calls_are_on_record_before_they_are_made_and_count_once(tmp_path):
+  live = run(tmp_path, 3, proposer=Consulting())
+  assert live.history.spend == types.Spend(1, 0, 0, 0.1)
+  assert [lesson.text for lesson in live.history.lessons] == ['X is too large.']
+  found = events(tmp_path)
+  first = next(n for n, event in enumerate(found) if isinstance(event, Consulted))
+  kinds = [type(event) for event in found[first : first + 3]]
+  assert kinds == [Consulted, Consulted, Learned]
+  assert found[first].exchange == EXCHANGE
+  assert found[first + 1].exchange == ANSWERED
+
+
+def test_calls_change_no_draw(tmp_path):
+  plain = run(tmp_path / 'plain', 6)
+  consulted = run(tmp_path / 'consulted', 6, proposer=Consulting())
+  assert consulted.history.edits == plain.history.edits
+
+
+def test_what_cannot_be_recorded_is_the_proposers_error(tmp_path):
+  class Broken(Nudge):
+    def propose(self, proposal, context, rng):
+      context.record(dataclasses.replace(EXCHANGE, dollars=float('nan')))
+
+  run(tmp_path, 2, proposer=Broken())
+  declined = [event for event in events(tmp_path) if isinstance(event, Declined)]
+  assert declined[0].failed and 'ValidationError' in declined[0].reason
+
+
+def test_a_stop_does_not_wait_for_a_proposer_and_the_next_start_asks_it_again(tmp_path):
+  thinks, goes_on, closed = threading.Event(), threading.Event(), []
+
+  class Pensive(Nudge):
+    def propose(self, proposal, context, rng):
+      thinks.set()
+      goes_on.wait(20)
+      context.record(EXCHANGE)
+      return super().propose(proposal, context, rng)
+
+    def close(self):
+      closed.append(True)
+      goes_on.set()
+
+  live = run(tmp_path, 5, proposer=Pensive(), stop=lambda: 'Enough.' if thinks.is_set() else '')
+  assert closed == [True]
+  assert live.history.open is not None
+  assert not any(isinstance(event, Consulted) for event in events(tmp_path))
+  assert run(tmp_path, 5).history.edits == run(tmp_path / 'other', 5).history.edits
+
+
+def test_a_program_that_was_tried_never_reaches_the_executor(tmp_path):
+  class Same:
+    """Says the same in other words: a comment more each time, or a number that is nearly equal."""
+
+    def propose(self, proposal, context, rng):
+      text = context.parents[0].text()
+      self.said = getattr(self, 'said', [])
+      new = text.replace('3.0', '3.01') if context.trial == 2 else f'{text}# {context.trial}\n'
+      program = context.parents[0].with_text(new)
+      self.said.append((context.refuse(program), context.check(program)))
+      return types.Edit(program, 'say it again', types.Hypothesis('It helps.'))
+
+  proposer, executor = Same(), Arithmetic()
+  live = run(tmp_path, 4, proposer=proposer, executor=executor)
+  assert [request.trial for request in executor.submitted] == [0]
+  results = [live.history.results[trial] for trial in (1, 2, 3)]
+  assert {result.status for result in results} == {types.Status.DUPLICATE}
+  assert {result.duplicate_of for result in results} == {0}
+  assert executor.checked == []
+  assert all(refused == checked == results[n].reason
+             for n, (refused, checked) in enumerate(proposer.said))  # fmt: skip
+
+
+def test_a_run_that_only_repeats_itself_ends(tmp_path):
+  class Same:
+    def propose(self, proposal, context, rng):
+      program = context.parents[0].with_text(f'{START.text()}# {context.trial}\n')
+      return types.Edit(program, 'say it again', types.Hypothesis('It helps.'))
+
+  run(tmp_path, 0, proposer=Same())
+  assert events(tmp_path)[-1].reason.startswith('The last 100 trials only repeated')
+
+
+class Killed(BaseException):
+  """Stands for kill -9."""
+
+
+@settings(max_examples=12, deadline=None)
+@given(steps=st.lists(st.integers(1, 60), min_size=1, max_size=3))
+def test_killed_anywhere_a_speculative_run_goes_on_as_if_nothing_had_happened(
+  tmp_path_factory, steps
+):
+  directory = tmp_path_factory.mktemp('killed')
+  append = Ledger.append
+  for step in steps:
+    count = [0]
+
+    def dying(ledger, event, count=count, step=step):
+      count[0] += 1
+      if count[0] == step:
+        raise Killed
+      return append(ledger, event)
+
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(Ledger, 'append', dying)
+      try:
+        run(directory, 10, strategy=Speculative())
+      except Killed:
+        continue
+  live = run(directory, 10, strategy=Speculative())
+  other = run(tmp_path_factory.mktemp('undisturbed'), 10, strategy=Speculative())
+  assert live.history.edits == other.history.edits
+  assert live.states == other.states
+
+
+def test_a_proposer_that_gives_up_waits_for_the_result_before_it_is_asked_again(tmp_path):
+  class Once(Nudge):
+    def propose(self, proposal, context, rng):
+      if context.trial == 2 and 1 not in context.history:
+        raise NothingToPropose('I want to see the result first.')
+      return synthetic_edit(context)
+
+  def synthetic_edit(context):
+    program = context.parents[0].with_text(f'X = {context.trial}.5\nY = 0.0\n')
+    return types.Edit(program, 'another', types.Hypothesis('It helps.'))
+
+  run(tmp_path, 4, proposer=Once())
+  kinds = [type(event) for event in events(tmp_path)]
+  assert kinds.count(Declined) == 1
+  assert order(tmp_path)[5:9] == ['Proposed 2', 'Finished 1', 'Proposed 2', 'Edited 2']
+  assert synthetic_run.START.text()
