@@ -1,26 +1,25 @@
 """Whether memory and planning pay: one proposer that picks among its drafts, with and without them.
 
-  python scripts/measure_memory.py [--seeds=20] [--first_seed=2000] [--trials=200] [--out=FILE]
+  python scripts/measure_memory.py [--seeds=20] [--first_seed=3000] [--trials=200] [--out=FILE]
 
 The simulation's own proposer, which looks at the parent alone, drafts k edits for each trial. Which
 one is tried is all that differs between the arms:
 
   none       one of them at random
-  memory     the one with the largest expected gain by what the memory has of the factors it is
-             made of (`knowledge.prospects.Prospects`); at random where less than 5
-             effects are known
-  tags       the same, with the areas of the edits as factors too
-  questions  at random, but one that is about a question of the planner `--heed` times as often
-  both       by the expected gain, times `--heed` for one that is about a question
+  best       memory: the one with the largest expected gain by what is known of the factors it is
+             made of (`knowledge/prospects.py`); at random where less than 5 effects are known
+  odds       memory: one drawn in proportion to that gain
+  tags       as best, with the areas of the edits as factors too
+  questions  planner: at random, but one that is about a question `--heed` times as often
+  both       as odds, but one that is about a question `--heed` times as often
 
 A factor of a lineage is its area, and which edit was applied or taken out; of a recorded table
 which constant moved which way. All of it is in the programs' texts; no arm sees the simulation's
-effects. Instances and random numbers are paired: seed s of each arm is the same instance, and the
-drafts of the first trial are the same. Printed are mean regrets (1 is the start, 0 the optimum, by
-the metric without noise of what was kept) and the mean paired differences to `none` with 95 %
-intervals (bootstrap over seeds), and Wilcoxon's p after Holm's correction over the rows.
-
-Options were chosen on seeds below 1000 alone.
+effects. "x 3" in a problem's name is times the recorded noise. Instances and random numbers are
+paired: seed s of each arm is the same instance, and the drafts of the first trial are the same.
+Printed are mean regrets (1 is the start, 0 the optimum, by the metric without noise of what was
+kept) and the mean paired differences to `none` with 95 % intervals (bootstrap over seeds), and
+Wilcoxon's p after Holm's correction over the rows. Options were chosen on seeds below 1000 alone.
 """
 
 import concurrent.futures
@@ -46,16 +45,18 @@ from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Edit, Program, Proposal
 
-ARMS = ('none', 'memory', 'tags', 'questions', 'both')
-GAINS = ('memory', 'tags', 'both')  # arms that choose by the expected gain
+ARMS = ('none', 'best', 'odds', 'tags', 'questions', 'both')
+GAINS = ('best', 'odds', 'tags', 'both')  # arms that choose by the expected gain
+BEST = ('best', 'tags')  # those that take the largest, where others draw
 PROBLEMS: dict[str, tuple[str, dict[str, Any]]] = {
-  **{f'lineage, noise x {n:g}': ('lineage', {'noise': n}) for n in (0.0, 1.0, 3.0)},
-  **{f'recorded, noise x {n:g}': ('recorded', {'noise': n}) for n in (0.0, 1.0, 3.0)},
+  **{f'lineage x {n:g}': ('lineage', {'noise': n}) for n in (0.0, 1.0, 3.0)},
+  **{f'recorded x {n:g}': ('recorded', {'noise': n}) for n in (0.0, 1.0, 3.0)},
 }
 DRAWS = 10_000  # of the bootstrap
 
+ONLY = flags.DEFINE_list('only', [], 'Problems, by the start of their names; all by default.')
 SEEDS = flags.DEFINE_integer('seeds', 20, 'Instances of each problem.', 2)
-FIRST = flags.DEFINE_integer('first_seed', 2000, 'Of the instances; below 1000 are for tuning.')
+FIRST = flags.DEFINE_integer('first_seed', 3000, 'Of the instances; below 1000 are for tuning.')
 TRIALS = flags.DEFINE_integer('trials', 200, 'Training runs of a run.', 1)
 DRAFTS = flags.DEFINE_integer('drafts', 6, 'Edits of which one is tried.', 1)
 HEED = flags.DEFINE_float('heed', 3.0, 'Times what an edit counts that is about a question.', 1.0)
@@ -84,7 +85,7 @@ class Picking:
     if self.memory is None:
       self.memory = Memory(context.history, context.objective, context.kept)
     weights = self._weights(edits, proposal)
-    if self.arm in GAINS and weights.max() > weights.min():
+    if self.arm in BEST and weights.max() > weights.min():
       return edits[int(np.argmax(weights))]
     return edits[int(np.searchsorted(np.cumsum(weights) / weights.sum(), chance, 'right'))]
 
@@ -193,10 +194,11 @@ def tables(regrets: dict[tuple[str, str], np.ndarray]) -> list[str]:
 def main(arguments: list[str]) -> None:
   if len(arguments) > 1:
     raise app.UsageError(f'{arguments[1]!r} is not understood; there are flags alone.')
-  keys = [(problem, arm) for problem in PROBLEMS for arm in ARMS]
+  problems = [p for p in PROBLEMS if not ONLY.value or p.startswith(tuple(ONLY.value))]
+  keys = [(problem, arm) for problem in problems for arm in ARMS]
   seeds = range(FIRST.value, FIRST.value + SEEDS.value)
   given = (TRIALS.value, DRAFTS.value, HEED.value, STRATEGY.value)
-  jobs = [Job(p, arm, s, *given) for p in PROBLEMS for s in seeds for arm in ARMS]
+  jobs = [Job(p, arm, s, *given) for p in problems for s in seeds for arm in ARMS]
   found: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in keys}
   with concurrent.futures.ProcessPoolExecutor(WORKERS.value) as pool:
     for job, regrets in zip(jobs, pool.map(Job.regrets, jobs, chunksize=len(ARMS)), strict=True):

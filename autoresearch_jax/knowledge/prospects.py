@@ -72,7 +72,7 @@ class Prospects:
     others = OTHERS if coarse else (0.0,)
     fits = (_Fit.of(signs, is_directed, effects - mean, d, o) for d in DIRECTED for o in others)
     fit = max(fits, key=lambda fit: fit.evidence)
-    failing, overall = _failing(told)
+    failing, overall = _failing(told, coarse)
     variance = fit.scale
     return cls(
       columns,
@@ -158,12 +158,12 @@ def _split(name: str) -> tuple[str, float, bool]:
   return name, 1.0, False
 
 
-def _failing(told: list[Entry]) -> tuple[dict[str, float], float]:
+def _failing(told: list[Entry], coarse: bool) -> tuple[dict[str, float], float]:
   """Probability of failing by name, and for all: Betas, see `beliefs.failure_rates`."""
   failed: dict[str, int] = {}
   tried: dict[str, int] = {}
   for entry in told:
-    for name in factors(entry):
+    for name in filter(lambda name: coarse or _split(name)[2], factors(entry)):
       tried[name] = tried.get(name, 0) + 1
       failed[name] = failed.get(name, 0) + (entry.effect is None)
   overall = (sum(e.effect is None for e in told) + 0.5) / (len(told) + 1)
