@@ -9,7 +9,7 @@ import sys
 
 import pygit2
 import pytest
-from synthetic_run import START, Arithmetic, run, ticking
+from synthetic_run import START, Arithmetic, Nudge, run, ticking
 
 from autoresearch_jax import types
 from autoresearch_jax.workspace import Workspace, WorkspaceError, tag_of
@@ -193,9 +193,16 @@ class Twins(Arithmetic):
   """Finds a program equal to one that is still running, too, whose row then changes in the end."""
 
   def result(self, request):
-    running = {super(Twins, self).result(other).fingerprint: other.trial for other in self.queue}
+    request = _without_line(request)
+    others = [(super(Twins, self).result(_without_line(other)), other) for other in self.queue]
+    running = {result.fingerprint: other.trial for result, other in others}
     known = {**request.known, **{f: n for f, n in running.items() if n != request.trial}}
     return super().result(dataclasses.replace(request, known=known))
+
+
+def _without_line(request):
+  text = ''.join(request.program.text().splitlines(keepends=True)[:2])
+  return dataclasses.replace(request, program=request.program.with_text(text))
 
 
 def watching(inodes, damage=lambda path: None):
@@ -215,10 +222,22 @@ def watching(inodes, damage=lambda path: None):
   return Watching
 
 
+class Whims(Nudge):
+  """Draws from few programs, which look new: each has a line that no other one has."""
+
+  def propose(self, proposal, context, rng):
+    x, y = rng.integers(1, 7, size=2)
+    program = context.parents[0].with_text(f'X = {x}.0\nY = {y}.0\nN = {context.trial}\n')
+    return types.Edit(program, 'a whim', types.Hypothesis('It helps.'))
+
+
 @pytest.mark.parametrize('executor', [Arithmetic(), Arithmetic(slots=3), Twins(slots=3)])
 def test_results_grow_by_a_line_and_are_what_the_ledger_says(tmp_path, executor):
   inodes = []
-  history = run(tmp_path, 60, workspace_kind=watching(inodes), executor=executor).history
+  proposer = Whims() if isinstance(executor, Twins) else Nudge()
+  history = run(
+    tmp_path, 60, workspace_kind=watching(inodes), executor=executor, proposer=proposer
+  ).history
   order = list(history.trials)
   late = [
     trial

@@ -41,7 +41,7 @@ class SpeculativeState:
 
   inner: Any
   ahead: Ahead | None = None
-  underway: Underway = Underway()
+  underway: Underway = dataclasses.field(default_factory=Underway)
 
 
 @STRATEGIES.register('speculative')

@@ -23,9 +23,13 @@ def test_every_name_and_option_exists(variant):
     assert (len(strategies.seeds), strategies.trials, strategies.seeds[0]) == (20, 200, 1000)
 
 
+# Needs torch; and is its inner strategy where one trial comes after the other.
+NOT_PLAYED = {'gp', 'speculative'}
+
+
 def test_the_whole_benchmark_has_every_strategy():
   full = benchmark_of(benchmark.get_config('full'))
-  assert {row.strategy for row in full.strategies.values()} >= ours(STRATEGIES) - {'gp'}
+  assert {row.strategy for row in full.strategies.values()} >= ours(STRATEGIES) - NOT_PLAYED
 
 
 def test_the_smoke_run(tmp_path):

@@ -17,7 +17,8 @@ IMPROVE = types.Proposal(types.Operation.IMPROVE, (0,))
 def trial(number, author, loss=1.0, status=types.Status.OK, proposal=IMPROVE):
   edit = types.Edit(PROGRAM, 'an edit', types.Hypothesis('A claim.'), author=author)
   measured = (types.Measurement(0, {'loss': loss}, types.Cost()),) if status == 'ok' else ()
-  return types.Trial(number, proposal, edit, types.Result(number, status, measurements=measured))
+  result = types.Result(number, status, measurements=measured)
+  return types.Trial(number, proposal, edit, result, types.Verdict(types.Decision.DISCARD, 'No.'))
 
 
 def context(*trials, kept=()):
