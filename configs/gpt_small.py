@@ -67,13 +67,28 @@ def get_config(variant: str = 'auto') -> ConfigDict:
   # How the next thing to try is chosen. Of the strategies that take any edit, tree has the lowest
   # regret on the leaderboard (autoresearch_jax/benchmark/published), as a mean over runs of 11
   # problems: 0.39, greedy 0.43, best_of_n 0.52, random 0.81 (the start: 1, the optimum: 0).
+  # Speculative: tree, whose next trial is written and traced while one trains, and moved onto the
+  # new parent where that one is kept.
   c.search = ConfigDict()
-  c.search.strategy = 'tree'  # AIDE's: drafts, then the best program; greedy: the original's
-  c.search.options = ConfigDict()  # of the strategy; tree: drafts, debug_probability, shown, ...
+  c.search.strategy = 'speculative'
+  c.search.options = ConfigDict()
+  c.search.options.inner = 'tree'  # AIDE's: drafts, then the best program; greedy: the original's
+  c.search.options.inner_options = ConfigDict()  # tree: drafts, debug_probability, shown, ...
   c.search.max_trials = 0  # the baseline included; 0: until stopped
+  c.search.ahead = 1  # trials prepared while others run; 0: none, as in the original
 
-  c.proposer = 'mutate'  # offline edits of constants and structure, no key needed
-  c.proposer_options = ConfigDict()  # of the proposer; mutate: structural_share, learn, ...
+  # Who writes the edits. auto: gemini where GEMINI_API_KEY or GOOGLE_API_KEY is set, else mutate,
+  # random edits of constants and structure without a key; the first line of the run says which.
+  # Others: agent (any coding agent's command), replay (another run's edits).
+  c.proposer = 'auto'
+  c.proposer_options = ConfigDict()
+  c.proposer_options.gemini = ConfigDict()  # models, roles, most_dollars (5), most_calls, ...
+  c.proposer_options.mutate = ConfigDict()  # structural_share, learn, ...
+
+  # What proposers are told of the run so far.
+  c.knowledge = ConfigDict()
+  c.knowledge.memory = True  # what each edit was expected to do and did, and lessons from that
+  c.knowledge.planner = False  # what would be worth knowing; not shown to pay
 
   # What counts as better. Sequential replicates what looks better until a test is sure: of nights
   # with 100 edits without effect 2 % have a false keep, with noise 31 %, with strict 99 %. On the

@@ -92,9 +92,14 @@ class _Alike:
     self._trials.append(trial)
 
   def nearest(self, floats: tuple[float, ...], near: float) -> int | None:
-    """The trial whose largest relative difference is the smallest, if that is within `near`."""
+    """The trial whose largest relative difference is the smallest, if that is within `near`.
+
+    Of shares and decay rates, what is left to 1 counts too: 0.999 is far from 0.9975.
+    """
     rows, new = self._rows[: len(self._trials)], np.array(floats)
     larger = np.maximum(np.abs(rows), np.abs(new))
+    shares = (rows > 0) & (rows < 1) & (new > 0) & (new < 1)
+    larger = np.where(shares, np.minimum(larger, 1 - np.minimum(rows, new)), larger)
     with np.errstate(invalid='ignore', over='ignore'):  # 1e999 is inf, and equal to itself
       off = np.where(rows == new, 0.0, np.abs(rows - new) / np.where(larger == 0, 1.0, larger))
     worst = np.nan_to_num(off, nan=np.inf).max(axis=1)

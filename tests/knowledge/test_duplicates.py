@@ -72,6 +72,12 @@ def test_floats_that_hardly_differ_are_nearly_the_same_and_the_nearest_is_named(
   assert found(TEXT.replace('3e-4', '2.8e-4'), *tries) is None
 
 
+def test_of_a_share_what_is_left_to_one_counts_too():
+  assert found('BETA = 0.9975\n', 'BETA = 0.999\n') is None
+  assert found('BETA = 0.99901\n', 'BETA = 0.999\n') == (0, False)
+  assert found('BETA = 1.01\n', 'BETA = 1.0\n') == (0, False)
+
+
 def test_every_number_must_be_near():
   two = 'A = 1.0\nB = 2.0\n'
   assert found('A = 1.001\nB = 2.001\n', two) == (0, False)
