@@ -82,9 +82,13 @@ def get_config(variant: str = 'auto') -> ConfigDict:
   c.proposer_options = ConfigDict()  # gemini: models, roles, most_dollars, ...; mutate: learn, ...
 
   # What proposers are told of the run so far.
-  c.knowledge = ConfigDict()
-  c.knowledge.memory = True  # what each edit was expected to do and did, and lessons from that
-  c.knowledge.planner = False  # what would be worth knowing; not shown to pay
+  c.knowledge = ConfigDict(
+    {
+      'memory': True,  # what each edit was expected to do and did, and lessons from that
+      'planner': False,  # what would be worth knowing; not shown to pay
+      'near': 0.02,  # floats closer than that are the same: such a program is not tried again
+    }
+  )
 
   # What counts as better. Sequential replicates what looks better until a test is sure: of nights
   # with 100 edits without effect 2 % have a false keep, with noise 31 %, with strict 99 %. On the

@@ -111,7 +111,12 @@ class Sound(Arithmetic):
 def test_an_edit_moves_to_the_new_parent_when_the_running_trial_is_kept(tmp_path):
   """X goes 3, 2, 1 and Y -2, -1: each step on top of the one that was kept meanwhile."""
   live = run(
-    tmp_path, 5, strategy=Speculative('greedy'), proposer=Steps(), executor=Sound(), acceptance=Strict()
+    tmp_path,
+    5,
+    strategy=Speculative('greedy'),
+    proposer=Steps(),
+    executor=Sound(),
+    acceptance=Strict(),
   )
   texts = [edit.program.text() for edit in live.history.edits.values()]
   assert texts[1:3] == ['X = 2.0\nY = -2.0\n', 'X = 2.0\nY = -1.0\n']
@@ -133,7 +138,12 @@ def test_an_edit_that_does_not_go_there_is_run_where_it_was_made(tmp_path):
       return dataclasses.replace(edit, program=edit.program.with_text(text))
 
   live = run(
-    tmp_path, 3, strategy=Speculative('greedy'), proposer=OneLine(), executor=Sound(), acceptance=Strict()
+    tmp_path,
+    3,
+    strategy=Speculative('greedy'),
+    proposer=OneLine(),
+    executor=Sound(),
+    acceptance=Strict(),
   )
   assert live.history.proposals[2].parents == (0,)
   assert [e for e in events(tmp_path) if isinstance(e, Released)] == [Released(2)]
