@@ -12,6 +12,7 @@ from synthetic_run import START, Arithmetic, Nudge, run
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.strict import Strict
+from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.history import replay
 from autoresearch_jax.ledger import (
   Consulted,
@@ -253,6 +254,128 @@ def test_a_stop_does_not_wait_for_a_proposer_and_the_next_start_asks_it_again(tm
   assert live.history.open is not None
   assert not any(isinstance(event, Consulted) for event in events(tmp_path))
   assert run(tmp_path, 5).history.edits == run(tmp_path / 'other', 5).history.edits
+
+
+@pytest.mark.parametrize('strategy', [Greedy(), Speculative()])
+@pytest.mark.parametrize('cut', ['stop', 'machine'])
+def test_a_result_that_came_while_a_proposer_thought_outlives_a_stop(tmp_path, strategy, cut):
+  """Its trial is not run again, and the run goes on as if there had been no stop."""
+  landed, ends = threading.Event(), threading.Event()
+
+  class Pensive(Nudge):
+    def propose(self, proposal, context, rng):
+      if context.trial == 4:
+        ends.wait(20)
+      return super().propose(proposal, context, rng)
+
+    def close(self):
+      ends.set()
+
+  class Watched(Arithmetic):
+    def wait(self, timeout):
+      if landed.is_set() and cut == 'machine':
+        raise Unavailable('The disk is full.')
+      news = super().wait(timeout)
+      if any(isinstance(item, types.Result) and item.trial == 3 for item in news):
+        landed.set()
+      return news
+
+  def stop():
+    return 'Enough.' if landed.is_set() and cut == 'stop' else ''
+
+  run(tmp_path / 'cut', 8, strategy=strategy, proposer=Pensive(), executor=Watched(), stop=stop)
+  assert order(tmp_path / 'cut')[-2:] == ['Proposed 4', 'Finished 3']
+  executor = Arithmetic()
+  live = run(tmp_path / 'cut', 8, strategy=strategy, executor=executor)
+  whole = run(tmp_path / 'whole', 8, strategy=strategy)
+  assert 3 not in [request.trial for request in executor.submitted]
+  assert live.history.edits == whole.history.edits
+  assert live.history.proposals == whole.history.proposals
+  assert live.states == whole.states
+
+
+def test_a_result_from_before_a_stop_is_judged_where_no_more_trials_are_wanted(tmp_path):
+  landed, ends = threading.Event(), threading.Event()
+
+  class Pensive(Nudge):
+    def propose(self, proposal, context, rng):
+      if context.trial == 2:
+        ends.wait(20)
+      return super().propose(proposal, context, rng)
+
+    def close(self):
+      ends.set()
+
+  class Watched(Arithmetic):
+    def wait(self, timeout):
+      news = super().wait(timeout)
+      if any(isinstance(item, types.Result) and item.trial == 1 for item in news):
+        landed.set()
+      return news
+
+  stop = lambda: 'Enough.' if landed.is_set() else ''  # noqa: E731
+  run(tmp_path, 8, proposer=Pensive(), executor=Watched(), stop=stop)
+  assert list(run(tmp_path, 2).history.trials) == [0, 1]
+
+
+@dataclasses.dataclass
+class Talking(Nudge):
+  """Puts calls on record for as long as anybody takes them."""
+
+  said: int = 0
+
+  def propose(self, proposal, context, rng):
+    while True:
+      self.said += 1
+      context.record(dataclasses.replace(EXCHANGE, id=str(self.said)))
+
+
+def test_a_proposer_that_never_stops_talking_does_not_keep_the_run_from_stopping(tmp_path):
+  proposer = Talking()
+  run(tmp_path, 5, proposer=proposer, stop=lambda: 'Enough.' if proposer.said > 20 else '')
+  assert events(tmp_path)[-1].reason == 'Enough.'
+
+
+def test_a_proposer_that_exits_is_declined(tmp_path):
+  class Exiting(Nudge):
+    def propose(self, proposal, context, rng):
+      raise SystemExit('I quit.')
+
+  run(tmp_path, 2, proposer=Exiting())
+  declined = [event for event in events(tmp_path) if isinstance(event, Declined)]
+  assert declined[0].failed and declined[0].reason == 'SystemExit: I quit.'
+
+
+def test_what_a_proposer_leaves_running_cannot_write_once_it_has_answered(tmp_path):
+  left, caught = [], []
+
+  class Leaving(Nudge):
+    def propose(self, proposal, context, rng):
+      def later():
+        threading.Event().wait(0.3)
+        try:
+          context.record(EXCHANGE)
+        except BaseException as error:
+          caught.append(type(error).__name__)
+
+      left.append(threading.Thread(target=later, daemon=True))
+      left[-1].start()
+      return super().propose(proposal, context, rng)
+
+  run(tmp_path, 2, proposer=Leaving())
+  for thread in left:
+    thread.join(10)
+  assert caught == ['Abandoned'] * len(left)
+
+
+def test_a_trace_ahead_that_fails_costs_no_edit(tmp_path):
+  class Broken(Arithmetic):
+    def check(self, program, budget):
+      raise OSError('No space left on device')
+
+  live = run(tmp_path, 6, executor=Broken(), proposer=Steps())
+  assert sorted(live.history.trials) == [*range(6)]
+  assert not any(isinstance(event, Declined) for event in events(tmp_path))
 
 
 def test_a_program_that_was_tried_never_reaches_the_executor(tmp_path):
