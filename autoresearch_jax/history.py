@@ -221,8 +221,15 @@ class History:
 
   @functools.cached_property
   def config(self) -> Config:
+    """Raises LedgerError when it was written by a version whose configs are others."""
     assert self.started is not None
-    return from_builtins(self.started.config, Config)
+    try:
+      return from_builtins(self.started.config, Config)
+    except msgspec.ValidationError as error:
+      raise LedgerError(
+        f'The run was begun with a config that this version cannot read: {error}. Use the version '
+        f'that wrote it, or name another --workdir.'
+      ) from None
 
   @functools.cached_property
   def objective(self) -> Objective:

@@ -316,6 +316,8 @@ class Research:
 
   def _moved(self, edit: Edit, before: Proposal, after: Proposal) -> Edit | None:
     """The edit on the parent that is wanted now; None when it does not go there."""
+    if after.operation in REPEATS:
+      return self._repeat(after)
     old, new = self._parents(before)[0], self._parents(after)[0]
     program = edit.program if old == new else rebase.rebased(edit.program, old, new)
     return None if program is None else dataclasses.replace(edit, program=program)
@@ -334,12 +336,15 @@ class Research:
       return Edit(self.start, 'baseline', Hypothesis(claim))
     parents = self._parents(proposal)
     if proposal.operation in REPEATS:
-      first = self.history.program(proposal.parents[0])
-      text = f'{proposal.operation} trial {first}: {self.history.edits[first].description}'
-      return Edit(parents[0], text, Hypothesis('The same program again, to know it better.'))
+      return self._repeat(proposal)
     if proposal.edit is not None:
       _require_editable(proposal.edit, parents[0], self.history.config.editable)
     return proposal.edit
+
+  def _repeat(self, proposal: Proposal) -> Edit:
+    program, first = self._parents(proposal)[0], self.history.program(proposal.parents[0])
+    text = f'{proposal.operation} trial {first}: {self.history.edits[first].description}'
+    return Edit(program, text, Hypothesis('The same program again, to know it better.'))
 
   def _parents(self, proposal: Proposal) -> tuple[Program, ...]:
     unknown = [trial for trial in proposal.parents if trial not in self.history.edits]

@@ -16,7 +16,7 @@ Note = Consulted | Learned
 
 
 class Abandoned(BaseException):
-  """Nobody listens any more; whoever still thinks ends here. No Exception, so that nobody goes on."""
+  """Nobody listens any more: whoever still thinks ends here. No Exception, so nobody goes on."""
 
 
 class _Request:
