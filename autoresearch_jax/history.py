@@ -518,7 +518,7 @@ def _after(
 
 
 def _require_same(record: Record, who: str, recorded: Any, now: Any) -> None:
-  if msgspec.json.encode(recorded) != msgspec.json.encode(now):
+  if recorded != now:
     raise LedgerError(
       f'Event {record.index} cannot be replayed: the {who} now answers {now!r:.200} where it '
       f'answered {recorded!r:.200}. Use the version of autoresearch_jax that wrote this ledger, '

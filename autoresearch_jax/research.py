@@ -20,7 +20,7 @@ import numpy as np
 from autoresearch_jax import rebase
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
-from autoresearch_jax.failures import ADVICE, PartError
+from autoresearch_jax.failures import ADVICE, STRATEGY, PartError, blaming
 from autoresearch_jax.history import (
   BASELINE,
   History,
@@ -316,9 +316,10 @@ class Research:
 
   def _moved(self, edit: Edit, before: Proposal, after: Proposal) -> Edit | None:
     """The edit on the parent that is wanted now; None when it does not go there."""
+    with blaming(STRATEGY, self.strategy, 'when it revised a prepared trial'):
+      old, new = self._parents(before)[0], self._parents(after)[0]
     if after.operation in REPEATS:
       return self._repeat(after)
-    old, new = self._parents(before)[0], self._parents(after)[0]
     program = edit.program if old == new else rebase.rebased(edit.program, old, new)
     return None if program is None else dataclasses.replace(edit, program=program)
 

@@ -140,6 +140,40 @@ def test_an_edit_that_does_not_go_there_is_run_where_it_was_made(tmp_path):
   assert [e for e in events(tmp_path) if isinstance(e, Released)] == [Released(2)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Turning(Greedy):
+  """Asks for trial 0 again, and by the time that can begin for `parents` instead."""
+
+  parents: tuple[int, ...] = (1,)
+
+  def ask(self, state, rng):
+    trial, state = super().ask(state, rng)
+    if trial.parents and state.incumbent == 0 and self.asked.count(0):
+      trial = types.Proposal(types.Operation.REPLICATE, (0,), seeds=(7,))
+    self.asked.append(0)
+    return trial, state
+
+  def revise(self, state, proposal):
+    return dataclasses.replace(proposal, parents=self.parents), state
+
+  @property
+  def asked(self):
+    return self.__dict__.setdefault('_asked', [])
+
+
+def test_a_prepared_repeat_says_which_trial_it_repeats_in_the_end(tmp_path):
+  live = run(tmp_path, 3, strategy=Turning(), proposer=Steps(), executor=Sound())
+  edit = live.history.edits[2]
+  assert edit.program == live.history.edits[1].program
+  assert edit.description == 'replicate trial 1: step X'
+
+
+def test_a_revision_that_no_loop_can_run_is_the_strategys_mistake(tmp_path):
+  live = run(tmp_path, 3, strategy=Turning(parents=(9,)), proposer=Steps(), executor=Sound())
+  assert live.broken
+  assert 'named parents (9,); no such trial exists' in events(tmp_path)[-1].reason
+
+
 class Recording(Greedy):
   """Greedy that writes down what it is asked and told; its state is a text."""
 
