@@ -302,12 +302,9 @@ class Research:
     """Begins a trial that was prepared, as the strategy wants it now that it knows more."""
     proposal, edit = self.history.proposals[trial], self.history.edits[trial]
     wanted, states = revised(self.strategy, self.states, proposal)
-    if wanted == proposal:
-      event = Released(trial)
-    else:
-      moved = self._moved(edit, proposal, wanted)
-      event = Released(trial) if moved is None else Released(
-        trial, wanted, None if moved == edit else moved)  # fmt: skip
+    event = Released(trial)
+    if wanted != proposal and (moved := self._moved(edit, proposal, wanted)) is not None:
+      event = Released(trial, wanted, None if moved == edit else moved)
     self._append(event)
     if event.proposal is not None:
       self.states = states
