@@ -5,8 +5,9 @@ effect, so a process killed at any line leaves a ledger from which the next one 
 without a program get theirs, trials without a result are submitted again under the same id.
 
 While trials run the next one is asked for, written and traced, in a thread (`thinking`). Results
-that come in meanwhile wait until it has its program: the order of events does not depend on how
-fast anybody thinks, and a proposer's view of the run stands still.
+that come in meanwhile wait until it has its program, so that a proposer's view of the run stands
+still; and the order of events does not depend on how fast anybody thinks, unless several trials are
+prepared: then those take the free slots while another one is written.
 """
 
 import contextlib
@@ -198,6 +199,8 @@ class Research:
         self._landed.append(news)
     if self._thinking is None:
       self._settle()
+    while self._thinking and self.history.prepared and self._idle:
+      self._release(self.history.prepared[0])
 
   def _settle(self) -> None:
     """Decides about the trials that have a result."""
@@ -218,6 +221,12 @@ class Research:
   def _free(self) -> bool:
     """Whether a slot has no trial; one without a verdict still has its slot."""
     return self._underway - len(self.history.prepared) < self.executor.slots
+
+  @property
+  def _idle(self) -> bool:
+    """Whether a slot trains nothing, since its trial has landed."""
+    running = {*self.history.running} - {result.trial for result in self._landed}
+    return len(running) < self.executor.slots
 
   def _may_ask(self) -> bool:
     """Whether another trial is wanted; after a proposal came to nothing, a result comes first."""
@@ -397,8 +406,9 @@ class Research:
     repeats = proposal.operation in REPEATS or trial == BASELINE
     if not repeats and (twin := self._twin(self.history.edits[trial].program, proposal)):
       first, reason = twin
-      self._append(Finished(trial, Result(trial, Status.DUPLICATE, reason, duplicate_of=first)))
-      self._decide(trial)
+      self._landed.append(Result(trial, Status.DUPLICATE, reason, duplicate_of=first))
+      if self._thinking is None:
+        self._settle()
       return
     self._remember(trial)
     request = TrialRequest(

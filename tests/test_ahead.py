@@ -79,6 +79,45 @@ def test_nothing_is_ahead_where_the_config_says_so(tmp_path):
   assert executor.checked == []
 
 
+@pytest.mark.parametrize('strategy', [Greedy(), Speculative()])
+def test_prepared_trials_train_on_while_a_proposer_takes_long(tmp_path, strategy):
+  """What landed meanwhile gets its verdict when the edit is there; nobody sees it before."""
+  seen = []
+
+  class Long(Nudge):
+    def propose(self, proposal, context, rng):
+      if context.trial == 4:
+        assert executor.landed.wait(20)
+      seen.append((context.trial, max(context.history)))
+      name = 'Y = -2.0' if context.trial % 2 else 'X = 3.0'
+      text = START.text().replace(name, f'{name[0]} = {context.trial}.5')
+      edit = START.with_text(text)
+      return types.Edit(edit, 'another', types.Hypothesis('It helps.'))
+
+  class Watched(Arithmetic):
+    landed = threading.Event()
+
+    def wait(self, timeout):
+      news = super().wait(timeout)
+      if any(isinstance(item, types.Result) and item.trial == 3 for item in news):
+        self.landed.set()
+      return news
+
+    def result(self, request):
+      return dataclasses.replace(super().result(request), status=types.Status.OK)
+
+  executor = Watched()
+  live = run(tmp_path, 8, strategy=strategy, proposer=Long(), executor=executor, ahead=2)
+  assert (4, 1) in seen
+  found = order(tmp_path)
+  here = found.index('Proposed 4')
+  assert found[here : here + 6] == [
+    'Proposed 4', 'Released 3', 'Edited 4', 'Finished 2', 'Finished 3', 'Released 4'
+  ]  # fmt: skip
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    assert replay(ledger.records(), strategy, live.acceptance)[1] == live.states
+
+
 class Steps:
   """Moves X and Y toward zero in turn, by one; each is on a line of its own."""
 
