@@ -482,6 +482,29 @@ def test_a_run_that_only_repeats_itself_ends(tmp_path):
 
   run(tmp_path, 0, proposer=Same())
   assert events(tmp_path)[-1].reason.startswith('The last 100 trials only repeated')
+  assert run(tmp_path, 103, proposer=Steps()).history.next_trial == 103
+
+
+def test_a_program_that_only_the_trace_knew_is_remembered_by_the_next_start(tmp_path):
+  """As it would have been without a stop: its twin does not reach the executor."""
+
+  class Knowing(Arithmetic):
+    def result(self, request):
+      if request.trial == 1:
+        why = 'It traces to what trial 0 ran.'
+        return types.Result(1, types.Status.DUPLICATE, why, 'same', duplicate_of=0)
+      return super().result(request)
+
+  class Same:
+    def propose(self, proposal, context, rng):
+      text = f'X = 1.0 + 2.0\nY = -2.0\n# {context.trial}\n'
+      return types.Edit(START.with_text(text), 'spell X', types.Hypothesis('It helps.'))
+
+  run(tmp_path, 2, proposer=Same(), executor=Knowing())
+  executor = Arithmetic()
+  live = run(tmp_path, 3, proposer=Same(), executor=executor)
+  assert live.history.results[2].duplicate_of == 1
+  assert executor.submitted == []
 
 
 class Killed(BaseException):
