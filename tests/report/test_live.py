@@ -96,7 +96,14 @@ class Glimpsed:
 def test_the_panel_shows_what_is_prepared_and_what_is_being_written(tmp_path):
   proposer = Glimpsed()
   proposer.panel = live.Terminal(None, terminal())
-  run(tmp_path, 4, view=proposer.panel, proposer=proposer, ahead=2)
+
+  class Patient(Arithmetic):
+    def wait(self, timeout):
+      return (
+        [] if self.queue and self.queue[0].trial and not proposer.seen else super().wait(timeout)
+      )
+
+  run(tmp_path, 4, view=proposer.panel, proposer=proposer, executor=Patient(), ahead=2)
   assert 'trial 2  next  set X to 2' in proposer.seen
   assert 'trial 3  being written, 0:00:0' in proposer.seen
 
