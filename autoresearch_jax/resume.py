@@ -27,7 +27,7 @@ def begin(
   or other data, LedgerError when it cannot be replayed, PartError when a part raises in replay.
   """
   history = History.of(ledger.records())
-  event: Event = Started(to_builtins(config), tag_of(config.name), dataset, versions())
+  event: Event = Started(_plain(config), tag_of(config.name), dataset, versions())
   if history.started is not None and history.turn:  # else nothing was tried with what it says
     _require_same_run(ledger, history.started, config, dataset)
     event = Resumed(versions())
@@ -76,12 +76,17 @@ def differences(recorded: Config, now: Config) -> str:
   """Fields that differ, but for search.max_trials: `config.seed is 1 here and was 0; ...`."""
   ours = [dataclasses.replace(c, search=dataclasses.replace(c.search, max_trials=0))
           for c in (recorded, now)]  # fmt: skip
-  before, after = (_flat('config', to_builtins(c)) for c in ours)
+  before, after = (_flat('config', _plain(c)) for c in ours)
   return '; '.join(
     f'{path} is {after.get(path, "absent")!r} here and was {before.get(path, "absent")!r}'
     for path in sorted({*before, *after})
     if before.get(path) != after.get(path)
   )
+
+
+def _plain(config: Config) -> dict[str, Any]:
+  """All fields; msgspec alone leaves out defaults of what it has made itself from plain data."""
+  return to_builtins(dataclasses.asdict(config))
 
 
 def _flat(path: str, value: Any) -> dict[str, Any]:
