@@ -48,12 +48,14 @@ from autoresearch_jax.proposers.briefing.budget import Item, Section, TooSmall, 
 from autoresearch_jax.proposers.briefing.quoting import clean
 from autoresearch_jax.proposers.briefing.sections import Sections, contract
 from autoresearch_jax.proposers.briefing.templates import filled
+from autoresearch_jax.proposers.fallback import Fallback
 from autoresearch_jax.proposers.transcript import Redaction
 from autoresearch_jax.proposers.worktree import HYPOTHESIS, Refused, Worktree
 from autoresearch_jax.types import (
   Edit,
   Exchange,
   Hypothesis,
+  Isolation,
   Program,
   Proposal,
 )
@@ -128,7 +130,8 @@ class Agent:
   memory_bytes, processes: of the agent and all it starts. file_bytes: of one file. folder_bytes: of
   its folder. transcript_bytes: how much of the end of what it prints is put on record.
 
-  fallback: name of the proposer that proposes when the agent has nothing; '' for none.
+  fallback: name of the proposer that proposes when the agent has nothing; '' for none: then five
+  failures in a row end the run.
   """
 
   command: str | tuple[str, ...] = ()
@@ -149,12 +152,19 @@ class Agent:
   file_bytes: int = 256 * 2**20
   folder_bytes: int = 2 * 2**30
   transcript_bytes: int = 2**16
-  fallback: str = ''
+  fallback: str = 'mutate'
+  _fallback: Fallback | None = dataclasses.field(init=False, repr=False, compare=False)
+  _isolation: Isolation = dataclasses.field(init=False, repr=False, compare=False)
   _turn: _Turn = dataclasses.field(default_factory=_Turn, init=False, repr=False, compare=False)
 
   def __post_init__(self) -> None:
     """Raises ValueError, also where the isolation can not be had."""
-    words = self._words
+    try:
+      words = self._words
+    except ValueError as error:
+      raise ValueError(
+        f'The option command, {self.command!r}, is not what a shell could read: {error}.'
+      ) from None
     if not words:
       raise ValueError("The proposer 'agent' needs the option `command`, such as 'claude -p'.")
     if not installed.find(words[0]):
@@ -169,12 +179,9 @@ class Agent:
         raise ValueError(f'{name} is {getattr(self, name)}; it must not be below 0.')
     if unset := [name for name in self.environment if name not in os.environ]:
       raise ValueError(f'The variable {unset[0]} that option environment names is not set.')
-    if self.fallback == 'agent':
-      raise ValueError("fallback is 'agent' itself; name another proposer, or '' for none.")
-    if self.fallback:
-      PROPOSERS.get(self.fallback)
+    object.__setattr__(self, '_fallback', Fallback.of(self.fallback, 'agent'))
     try:
-      kernel.check(self.isolation)
+      object.__setattr__(self, '_isolation', kernel.check(self.isolation))
     except SandboxError as error:
       raise ValueError(str(error)) from error
 
@@ -183,22 +190,27 @@ class Agent:
     """What the agent is called on record."""
     return pathlib.PurePath(self._words[0]).name
 
+  @property
+  def title(self) -> str:
+    """Who is called and how well it is shut in, for the first line of the run."""
+    shut = self.isolation == 'full'
+    how = f'shut in by {self._isolation.detail}' if shut else 'NOT shut in: isolation is none'
+    return f'agent: {self.name}, {how}{"" if self.network else ", without network"}'
+
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """The agent's edit, or the fallback's. Raises NothingToPropose."""
     try:
       return self._proposed(proposal, context, rng)
     except NothingToPropose as nothing:
-      if not self.fallback or self._turn.closed:
+      if self._fallback is None or self._turn.closed:
         raise
-      edit = PROPOSERS.make(self.fallback).propose(proposal, context, rng)
-      claim = (
-        f'{edit.hypothesis.claim} Proposed by {self.fallback}, for the agent did not: {nothing}'
-      )
-      return dataclasses.replace(edit, hypothesis=dataclasses.replace(edit.hypothesis, claim=claim))
+      return self._fallback.propose(str(nothing), proposal, context, rng)
 
   def close(self) -> None:
     """Ends an agent that runs; there will be no other."""
     self._turn.close()
+    if self._fallback is not None:
+      self._fallback.close()
 
   @property
   def _words(self) -> tuple[str, ...]:

@@ -32,8 +32,7 @@ class Auto:
     """What was chosen and why, for the first lines of the run; never a key."""
     if self.name == 'mutate':
       return f'auto: mutate, since neither {" nor ".join(KEYS)} is set'
-    models = getattr(self.chosen, 'models', ())
-    return f'auto: gemini ({", ".join(models)})' if models else 'auto: gemini'
+    return f'auto: {getattr(self.chosen, "title", self.name)}'
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """Whatever the chosen proposer answers, or raises."""

@@ -18,6 +18,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import logging
 import math
 import os
 import ssl
@@ -47,6 +48,8 @@ FINISHED = ('STOP', 'FINISH_REASON_UNSPECIFIED', '')
 ACCIDENTS = ('OTHER', 'MALFORMED_RESPONSE')  # ends of an answer that may not come again
 CUT = 'MAX_TOKENS'
 CLOSED = 'The run is stopping.'
+# Loggers with a line or two for each request, in the midst of the live view; what fails is raised.
+CHATTY = ('httpx2', 'google_genai')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,6 +285,8 @@ class Caller:
 
     Redirects are not followed, for the key would be sent along.
     """
+    for name in CHATTY:
+      logging.getLogger(name).setLevel(logging.ERROR)
     hooks = {'response': [_bounded]}
     async with asyncio.timeout(self.seconds):
       with httpx2.Client(verify=_trust()) as unused:

@@ -112,6 +112,12 @@ class Replay:
       raise ValueError(f'{self.source} has no edit {which}.')
     object.__setattr__(self, 'recorded', found)
 
+  @property
+  def title(self) -> str:
+    """What is proposed again, for the first line of the run."""
+    count = len(self.recorded)
+    return f'replay: {count} edit{"s" if count > 1 else ""} of {self.source}'
+
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """The first recorded edit that is not in this run and fits. Raises NothingToPropose."""
     del proposal, rng

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.confined import linux
+from autoresearch_jax.confined import kernel, linux
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 
 NAME = pathlib.PurePath(sys.executable).name
@@ -36,7 +36,9 @@ def python(code):
 
 
 def agent(code='', **options):
-  return PROPOSERS.make('agent', {'command': python(code), 'isolation': SHUT_IN, **options})
+  return PROPOSERS.make(
+    'agent', {'command': python(code), 'isolation': SHUT_IN, 'fallback': '', **options}
+  )
 
 
 @pytest.fixture
@@ -529,6 +531,15 @@ def test_a_fallback_proposes_in_its_place(propose):
   parent = PROGRAM.with_text('RATE = 0.1\n\n\ndef init(key, spec):\n  return RATE\n')
   edit = propose(agent('raise SystemExit(1)', fallback='mutate'), parents=(parent,))
   assert edit.author == '' and 'ended with exit status 1' in edit.hypothesis.claim
+  assert f'(by mutate: The agent {NAME} ended with exit status 1' in edit.description
+
+
+def test_the_run_is_told_who_is_called_and_how_it_is_shut_in():
+  detail = kernel.check(SHUT_IN).detail
+  if SHUT_IN == 'full':
+    assert agent().title == f'agent: {NAME}, shut in by {detail}'
+    assert agent(network=False).title.endswith(', without network')
+  assert agent(isolation='none').title == f'agent: {NAME}, NOT shut in: isolation is none'
 
 
 def test_a_program_that_vanished_is_told(refusal, tmp_path, propose):
@@ -545,6 +556,7 @@ def test_a_program_that_vanished_is_told(refusal, tmp_path, propose):
   ('options', 'sentence'),
   [
     ({'command': ()}, 'needs the option `command`'),
+    ({'command': "agent 'x"}, 'is not what a shell could read: No closing quotation.'),
     ({'command': 'no-such-agent -p'}, "There is no program 'no-such-agent'"),
     ({'prompt': 'file'}, 'a word of command must have {prompt} in it'),
     ({'seconds': 0.0}, 'seconds is 0.0; it must be above 0.'),

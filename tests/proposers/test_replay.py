@@ -135,6 +135,7 @@ def test_trials_under_way_are_not_proposed_again(tmp_path):
     for n in range(5)
   }
   proposer, tried = folder(tmp_path, **patches), [start]
+  assert proposer.title == f'replay: 5 edits of {tmp_path}'
   for name in patches:
     made = propose(proposer, start, [], tried)
     assert made.description == name
