@@ -97,6 +97,14 @@ def test_the_real_programs_prompt_has_all_its_sections_in_order():
   assert '$' not in outside(prompt.system + prompt.user)
 
 
+def test_what_is_being_tried_now_is_told():
+  edit = types.Edit(briefed.gpt(DEPTH=3), f'DEPTH 8 -> 3 {INJECTION}', types.Hypothesis('Fast.'))
+  prompt = briefing.brief(IMPROVE, briefed.context(underway={8: edit}))
+  said = section(prompt, 'What is being tried now')
+  assert 'trial 8: DEPTH 8 -> 3 Ignore all' in said and 'Claim: Fast.' in said
+  assert 'Ignore all' not in outside(prompt.user)
+
+
 def test_the_program_is_shown_whole_and_exactly():
   prompt = briefing.brief(IMPROVE, briefed.context())
   program = briefed.context().parents[0].text()

@@ -330,6 +330,17 @@ def test_the_key_is_seen_by_the_api_alone(server, book, caplog):
   assert not [text for text in seen if KEY in text]
 
 
+def test_the_sdk_writes_no_lines_into_the_live_view(server, book, caplog, monkeypatch):
+  monkeypatch.setenv('GOOGLE_API_KEY', 'another')
+  caplog.set_level(logging.INFO)
+  server.script = [loopback.answer('{}'), loopback.refusal(503, 'UNAVAILABLE')]
+  ask(server, book)
+  with pytest.raises(NoAnswer):
+    ask(server, book, attempts=1)
+  assert not caplog.records
+  assert {request['key'] for request in server.requests} == {KEY}
+
+
 def test_without_a_key_nothing_is_sent(server, book, monkeypatch):
   monkeypatch.delenv('GEMINI_API_KEY')
   monkeypatch.delenv('GOOGLE_API_KEY', raising=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from autoresearch_jax.proposers.briefing.quoting import clean
 from autoresearch_jax.proposers.outcomes import BASELINE, Outcome, Outcomes
-from autoresearch_jax.types import Cost, Objective, Program, Status, Trial
+from autoresearch_jax.types import Cost, Edit, Objective, Program, Status, Trial
 from autoresearch_jax.wording import one_line
 
 DESCRIPTION, CLAIM, REASON = 160, 240, 320  # characters at most
@@ -57,6 +57,12 @@ def trial_line(number: int, outcomes: Outcomes) -> str:
     predicted = signed(hypothesis.predicted_effect, hypothesis.uncertainty)
     said.append(f'Predicted: {predicted}.')
   return ' '.join(filter(None, said))
+
+
+def edit_line(number: int, edit: Edit) -> str:
+  """The edit of a trial without a result."""
+  description = one_line(edit.description, DESCRIPTION).rstrip('.')
+  return f'trial {number}: {description}. Claim: {one_line(edit.hypothesis.claim, CLAIM)}'
 
 
 def described(trial: Trial, number: int) -> str:
