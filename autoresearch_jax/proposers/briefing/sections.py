@@ -97,6 +97,8 @@ class Sections:
       f'The metric is `{metric}`: {wordings.direction(context.objective)}. It is measured{where} '
       f'after training for exactly {_budget(spec)} on {_devices(spec)}.'
     ]
+    if self.proposal.fidelity < 1:
+      words.append(f'This edit trains for {self.proposal.fidelity:.3g} of that at first.')
     start, best = outcomes.all.get(BASELINE), outcomes.incumbent
     if start and start.value is not None:
       words.append(f'The unmodified program has {wordings.value_of(start, context.objective)}.')

@@ -52,7 +52,7 @@ def trial_line(number: int, outcomes: Outcomes) -> str:
   said.append(_measured(number, outcome, outcomes))
   hypothesis = trial.edit.hypothesis
   if hypothesis.claim and number != BASELINE:
-    said.append(f'Claim: {one_line(hypothesis.claim, CLAIM)}')
+    said.append(_claim(trial.edit))
   if hypothesis.predicted_effect is not None:
     predicted = signed(hypothesis.predicted_effect, hypothesis.uncertainty)
     said.append(f'Predicted: {predicted}.')
@@ -62,7 +62,7 @@ def trial_line(number: int, outcomes: Outcomes) -> str:
 def edit_line(number: int, edit: Edit) -> str:
   """The edit of a trial without a result."""
   description = one_line(edit.description, DESCRIPTION).rstrip('.')
-  return f'trial {number}: {description}. Claim: {one_line(edit.hypothesis.claim, CLAIM)}'
+  return f'trial {number}: {description}. {_claim(edit)}'
 
 
 def described(trial: Trial, number: int) -> str:
@@ -150,6 +150,10 @@ def changed(before: Program, after: Program) -> str:
 
 def gibibytes(number: float) -> str:
   return f'{number / 2**30:.3g} GiB' if number >= 2**27 else f'{number / 2**20:.3g} MiB'
+
+
+def _claim(edit: Edit) -> str:
+  return f'Claim: {one_line(edit.hypothesis.claim, CLAIM).rstrip(".")}.'
 
 
 def _verdict(number: int, outcomes: Outcomes) -> str:
