@@ -146,12 +146,15 @@ class Gemini:
   @property
   def title(self) -> str:
     """Who is asked and how often at most, for the first line of the run."""
-    caps = [f'{self.most_calls:,} calls'] if self.most_calls else []
-    caps += [f'{self.most_tokens:,} tokens'] if self.most_tokens else []
-    caps += [f'${self.most_dollars:.2f}'] if self.most_dollars else []
-    most = f'at most {", ".join(caps)}' if caps else 'without a cap'
-    then = f', then {self.fallback}' if caps and self.fallback else ''
-    return f'gemini: {", ".join(dict.fromkeys(self.models))}; {most}{then}'
+    caps = [
+      (self.most_calls, f'{self.most_calls:,} call{"s" if self.most_calls != 1 else ""}'),
+      (self.most_tokens, f'{self.most_tokens:,} tokens'),
+      (self.most_dollars, f'${self.most_dollars:.2f}'),
+    ]
+    most = ', '.join(words for cap, words in caps if cap)
+    then = f', then {self.fallback}' if most and self.fallback else ''
+    capped = f'at most {most}{then}' if most else 'without a cap'
+    return f'gemini ({", ".join(dict.fromkeys(self.models))}), {capped}'
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """An edit by a model, or by the fallback. Raises NothingToPropose."""

@@ -27,7 +27,7 @@ class Pretender:
   """In the place of Gemini: what `auto` gives it and asks of it."""
 
   models: tuple[str, ...] = ('small', 'large')
-  title = 'gemini: small; at most 3 calls'
+  title = 'gemini (small), at most 3 calls'
   closed: list[bool] = dataclasses.field(default_factory=list)
 
   def propose(self, proposal, context, rng):
@@ -65,7 +65,7 @@ def test_with_a_key_it_is_gemini(monkeypatch, pretender, key):
   monkeypatch.setenv(key, SECRET)
   auto = PROPOSERS.make('auto', {'gemini': {'models': ['small']}, 'mutate': {'tries': 3}})
   assert auto.chosen == Pretender(models=('small',))
-  assert auto.title == 'auto: gemini: small; at most 3 calls'
+  assert auto.title == 'auto: gemini (small), at most 3 calls'
   assert SECRET not in repr(auto) + auto.title
   assert auto.propose(IMPROVE, CONTEXT, np.random.default_rng(0)).description
   auto.close()
