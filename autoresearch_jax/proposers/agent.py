@@ -48,6 +48,7 @@ from autoresearch_jax.proposers.briefing.budget import Item, Section, TooSmall, 
 from autoresearch_jax.proposers.briefing.quoting import clean
 from autoresearch_jax.proposers.briefing.sections import Sections, contract
 from autoresearch_jax.proposers.briefing.templates import filled
+from autoresearch_jax.proposers.caps import Caps
 from autoresearch_jax.proposers.fallback import Fallback
 from autoresearch_jax.proposers.transcript import Redaction
 from autoresearch_jax.proposers.worktree import HYPOTHESIS, Refused, Worktree
@@ -58,6 +59,7 @@ from autoresearch_jax.types import (
   Isolation,
   Program,
   Proposal,
+  Spend,
 )
 from autoresearch_jax.wording import one_line
 
@@ -177,6 +179,10 @@ class Agent:
     for name in ('dollars_a_call', 'most_calls', 'most_dollars', 'repairs', 'transcript_bytes'):
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must not be below 0.')
+    if self.most_dollars and not self.dollars_a_call:
+      raise ValueError(
+        'most_dollars is set and dollars_a_call is 0, so no call would count; say what one costs.'
+      )
     if unset := [name for name in self.environment if name not in os.environ]:
       raise ValueError(f'The variable {unset[0]} that option environment names is not set.')
     object.__setattr__(self, '_fallback', Fallback.of(self.fallback, 'agent'))
@@ -194,8 +200,14 @@ class Agent:
   def title(self) -> str:
     """Who is called and how well it is shut in, for the first line of the run."""
     shut = self.isolation == 'full'
+    then = f', then {self.fallback}' if self.fallback else ''
     how = f'shut in by {self._isolation.detail}' if shut else 'NOT shut in: isolation is none'
-    return f'agent: {self.name}, {how}{"" if self.network else ", without network"}'
+    offline = '' if self.network else ', without network'
+    return f'agent: {self.name}, {how}{offline}, {self._caps.title}{then}'
+
+  @property
+  def _caps(self) -> Caps:
+    return Caps(calls=self.most_calls, dollars=self.most_dollars)
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """The agent's edit, or the fallback's. Raises NothingToPropose."""
@@ -228,7 +240,7 @@ class Agent:
           return self._edit(tree, context, redaction)
         except Refused as refused:
           refusal = redaction.text(str(refused))
-        self._afford(context, f'{refusal} It was not sent back, since ')
+        self._afford(context, f'{refusal} It was not sent back. ')
     raise NothingToPropose(f'The edit of the agent {self.name} was refused: {refusal}')
 
   @contextlib.contextmanager
@@ -244,18 +256,9 @@ class Agent:
 
   def _afford(self, context: Context, before: str = '') -> None:
     """Raises NothingToPropose when another call is beyond the caps."""
-    spent = context.spend()
-    if self.most_calls and spent.calls >= self.most_calls:
-      raise NothingToPropose(
-        f'{before}{spent.calls} calls of models and agents were made, of the {self.most_calls} '
-        'that option most_calls allows.'
-      )
-    if self.most_dollars and spent.dollars + self.dollars_a_call > self.most_dollars:
-      raise NothingToPropose(
-        f'{before}{spent.dollars:.2f} dollars were spent, and another call, at '
-        f'{self.dollars_a_call:.2f}, would be over the {self.most_dollars:.2f} that option '
-        'most_dollars allows.'
-      )
+    one = Spend(calls=1, dollars=self.dollars_a_call)
+    if refusal := self._caps.refusal(context.spend(), one):
+      raise NothingToPropose(f'{before}{refusal}')
 
   def _call(
     self, tree: Worktree, text: str, seed: int, context: Context, redaction: Redaction

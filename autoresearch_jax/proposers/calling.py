@@ -35,6 +35,7 @@ from google.genai import errors
 from google.genai import types as api
 
 from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.caps import Caps
 from autoresearch_jax.types import Exchange, Spend
 from autoresearch_jax.wording import one_line
 
@@ -97,26 +98,6 @@ class Failure:
   billed: bool = True
   after: float = 0.0
   rest: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Caps:
-  """For the whole run; 0: none."""
-
-  calls: int = 0
-  tokens: int = 0
-  dollars: float = 0.0
-
-  def refusal(self, spent: Spend, most: Spend) -> str:
-    """Why a call that costs `most` must not be made; '' where it may."""
-    for cap, word in ((self.calls, 'calls'), (self.tokens, 'tokens'), (self.dollars, 'dollars')):
-      already, further = getattr(spent, word), getattr(most, word)
-      if cap and already + further > cap:
-        return (
-          f'The cap of {cap:g} {word} is reached: {already:g} are spent, and one more call may '
-          f'take {further:g}; raise most_{word} to go on.'
-        )
-    return ''
 
 
 class Line:

@@ -33,12 +33,12 @@ from autoresearch_jax.proposers.calling import (
   CLOSED,
   KEYS,
   Caller,
-  Caps,
   NoAnswer,
   Reply,
   Said,
   key,
 )
+from autoresearch_jax.proposers.caps import Caps
 from autoresearch_jax.proposers.fallback import Fallback
 from autoresearch_jax.proposers.roles import Role
 from autoresearch_jax.types import Edit, Proposal
@@ -146,15 +146,8 @@ class Gemini:
   @property
   def title(self) -> str:
     """Who is asked and how often at most, for the first line of the run."""
-    caps = [
-      (self.most_calls, f'{self.most_calls:,} call{"s" if self.most_calls != 1 else ""}'),
-      (self.most_tokens, f'{self.most_tokens:,} tokens'),
-      (self.most_dollars, f'${self.most_dollars:.2f}'),
-    ]
-    most = ', '.join(words for cap, words in caps if cap)
-    then = f', then {self.fallback}' if most and self.fallback else ''
-    capped = f'at most {most}{then}' if most else 'without a cap'
-    return f'gemini ({", ".join(dict.fromkeys(self.models))}), {capped}'
+    then = f', then {self.fallback}' if self.fallback else ''
+    return f'gemini ({", ".join(dict.fromkeys(self.models))}), {self._caller.caps.title}{then}'
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """An edit by a model, or by the fallback. Raises NothingToPropose."""

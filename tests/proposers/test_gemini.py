@@ -167,7 +167,7 @@ def test_the_run_is_told_who_is_asked_and_how_often_at_most(server):
   prices = (('a', 1.0, 2.0), ('b', 1.0, 2.0))
   assert gemini(server, models=('a', 'b'), prices=prices).title == title
   free = gemini(server, most_calls=0, most_tokens=0, most_dollars=0.0, fallback='')
-  assert free.title == f'gemini ({MODEL}), without a cap'
+  assert free.title == f'gemini ({MODEL}), calls without a cap'
 
 
 def test_without_a_fallback_the_turn_comes_to_nothing(server, book):
