@@ -81,7 +81,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
 def config_of(flag: flags.FlagHolder | flags.Flag) -> Config:
   """The run that --config names. Raises ConfigError."""
   values = values_of(flag, 'Which run?', 'configs/digits.py')
-  options = values.get('proposer_options')
+  options: Any = values.get('proposer_options')
   for name in list(options) if isinstance(options, ConfigDict) else ():
     if isinstance(options[name], ConfigDict) and not options[name]:
       del options[name]

@@ -20,7 +20,6 @@ import itertools
 import json
 import logging
 import math
-import os
 import ssl
 import threading
 import time
@@ -36,10 +35,10 @@ from google.genai import types as api
 
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.proposers.caps import Caps
+from autoresearch_jax.proposers.keys import KEYS, key
 from autoresearch_jax.types import Exchange, Spend
 from autoresearch_jax.wording import one_line
 
-KEYS = ('GEMINI_API_KEY', 'GOOGLE_API_KEY')  # the first that is set counts
 TURN_TOKENS = 16  # that mark who speaks, at most; a token of text has one byte or more
 MOST_BYTES = 16 * 2**20  # of a response; the longest answer has some 65,536 tokens
 LONGEST_WAIT = 60.0  # seconds between attempts; who asks for more is not asked again so soon
@@ -146,11 +145,6 @@ class Line:
     finally:
       with self._lock:
         self._calls.discard(under_way)
-
-
-def key() -> str:
-  """From the environment, which is the only place it is kept in; '' where there is none."""
-  return next((found for name in KEYS if (found := os.environ.get(name, '').strip())), '')
 
 
 @dataclasses.dataclass(frozen=True)

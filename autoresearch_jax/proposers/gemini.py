@@ -31,15 +31,14 @@ from autoresearch_jax.proposers.briefing import (
 from autoresearch_jax.proposers.briefing.budget import TooSmall
 from autoresearch_jax.proposers.calling import (
   CLOSED,
-  KEYS,
   Caller,
   NoAnswer,
   Reply,
   Said,
-  key,
 )
 from autoresearch_jax.proposers.caps import Caps
 from autoresearch_jax.proposers.fallback import Fallback
+from autoresearch_jax.proposers.keys import KEYS, key
 from autoresearch_jax.proposers.roles import Role
 from autoresearch_jax.types import Edit, Proposal
 from autoresearch_jax.wording import one_line

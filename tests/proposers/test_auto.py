@@ -8,7 +8,7 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.problems.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, Context
-from autoresearch_jax.proposers.auto import KEYS
+from autoresearch_jax.proposers.keys import KEYS
 from autoresearch_jax.proposers.mutate import Mutate
 
 SECRET = 'not-a-key-but-secret'
