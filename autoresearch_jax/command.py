@@ -12,13 +12,16 @@ from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.wording import one_line
 
 BAD_INPUT = 2
-# Parts of a config whose fields a file need not list: options are checked by who has them.
+# Parts of a config whose fields a file need not list: options are checked by who has them. Those in
+# a part's part, such as the proposer auto's, are left away again where nothing was set.
 PARTS = (
   'constants',
   'data',
   'search',
   'search.options',
   'proposer_options',
+  'proposer_options.gemini',
+  'proposer_options.mutate',
   'acceptance_options',
   'executor_options',
   'limits',
@@ -77,7 +80,12 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
 
 def config_of(flag: flags.FlagHolder | flags.Flag) -> Config:
   """The run that --config names. Raises ConfigError."""
-  return from_config_dict(values_of(flag, 'Which run?', 'configs/digits.py'))
+  values = values_of(flag, 'Which run?', 'configs/digits.py')
+  options: Any = values.get('proposer_options')
+  for name in list(options) if isinstance(options, ConfigDict) else ():
+    if isinstance(options[name], ConfigDict) and not options[name]:
+      del options[name]
+  return from_config_dict(values)
 
 
 def values_of(flag: flags.FlagHolder | flags.Flag, question: str, example: str) -> ConfigDict:

@@ -17,6 +17,7 @@ import dataclasses
 import importlib
 import importlib.metadata
 import pkgutil
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -68,7 +69,7 @@ class Registry:
       raise ValueError(f'The {self.kind} {name!r} has no option {unknown[0]!r}; it has: {has}.')
     for key, value in options.items():
       try:
-        options[key] = msgspec.convert(value, fields[key].type, strict=True)
+        options[key] = _converted(value, fields[key].type)
       except msgspec.ValidationError as error:
         raise ValueError(f'Option {key!r} of the {self.kind} {name!r}: {error}.') from None
     return cls(**options, **given)
@@ -98,3 +99,16 @@ class Registry:
 
   def _entry_points(self) -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=f'autoresearch_jax.{self.kind}')
+
+
+def _converted(value: Any, kind: Any) -> Any:
+  """A word where a list of words is wanted is a list of one, as command lines have it.
+
+  Raises msgspec.ValidationError.
+  """
+  try:
+    return msgspec.convert(value, kind, strict=True)
+  except msgspec.ValidationError:
+    if not isinstance(value, str) or typing.get_args(kind) != (str, ...):
+      raise
+  return msgspec.convert((value,), kind, strict=True)

@@ -379,6 +379,11 @@ class Research:
       undecided=undecided(
         self.acceptance, self.states.acceptance, history.trials, proposal.context
       ),
+      underway={
+        trial: history.edits[trial]
+        for trial in (*history.running, *history.prepared)
+        if history.program(trial) == trial
+      },
       memory=self._memory if history.config.knowledge.memory else None,
       questions=self._questions(proposal),
       trial=history.next_trial,

@@ -72,6 +72,18 @@ def test_the_next_trial_is_written_and_traced_before_the_last_result(tmp_path):
   assert executor.checked == [live.history.edits[trial].program for trial in (2, 3)]
 
 
+def test_a_proposer_is_told_what_is_under_way(tmp_path):
+  seen = []
+
+  class Watching(Steps):
+    def propose(self, proposal, context, rng):
+      seen.append({n: edit.description for n, edit in context.underway.items()})
+      return super().propose(proposal, context, rng)
+
+  run(tmp_path, 4, executor=slow(3), proposer=Watching())
+  assert seen == [{}, {1: 'step X'}, {2: 'step Y'}]
+
+
 def test_nothing_is_ahead_where_the_config_says_so(tmp_path):
   executor = Arithmetic()
   run(tmp_path, 4, executor=executor, proposer=Steps(), ahead=0)

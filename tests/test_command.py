@@ -46,6 +46,12 @@ def test_options_that_the_file_does_not_list(file):
   assert made.limits.step_seconds == 300.0
 
 
+def test_options_of_what_auto_stands_for():
+  made = config('--config.proposer_options.gemini.most_dollars=2.0')
+  assert made.proposer_options == {'gemini': {'most_dollars': 2.0}}
+  assert config().proposer_options == config(file=BARE).proposer_options == {}
+
+
 def test_the_order_of_strategy_and_its_options_is_free():
   one, other = '--config.search.strategy=random', '--config.search.options.x=1'
   assert config(one, other) == config(other, one)

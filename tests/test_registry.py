@@ -33,6 +33,10 @@ def test_options_are_checked_and_collaborators_are_not():
     registry().make('plain', {'size': 'two'})
 
 
+def test_one_word_is_a_list_of_words():
+  assert registry().make('plain', {'names': 'abc'}) == Plain(names=('abc',))
+
+
 def test_a_name_is_taken_once():
   with pytest.raises(ValueError, match="already is a thing named 'plain'"):
     registry().register('plain')(Plain)

@@ -53,6 +53,7 @@ class Context:
   kept: the trials whose programs were kept, by the trial that first had the program: an edit that
   only looked better has its KEEP on a later trial, which replicated or promoted it.
   undecided: trials of `proposal.context` whose DISCARD replications may yet change.
+  underway: edits of trials that run or wait to run, by id, without those that repeat others.
   history, tried and kept are views that grow with the run; copy what is to be remembered.
 
   memory: what the trials so far have taught; None where the config switches it off. questions:
@@ -76,6 +77,7 @@ class Context:
   tried: Set[str] = frozenset()
   kept: Set[int] = frozenset()
   undecided: Set[int] = frozenset()
+  underway: Mapping[int, Edit] = dataclasses.field(default_factory=dict)
   memory: Memory | None = None
   questions: tuple[Question, ...] = ()
   trial: int = 0

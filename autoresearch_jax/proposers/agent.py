@@ -48,14 +48,18 @@ from autoresearch_jax.proposers.briefing.budget import Item, Section, TooSmall, 
 from autoresearch_jax.proposers.briefing.quoting import clean
 from autoresearch_jax.proposers.briefing.sections import Sections, contract
 from autoresearch_jax.proposers.briefing.templates import filled
+from autoresearch_jax.proposers.caps import Caps
+from autoresearch_jax.proposers.fallback import Fallback
 from autoresearch_jax.proposers.transcript import Redaction
 from autoresearch_jax.proposers.worktree import HYPOTHESIS, Refused, Worktree
 from autoresearch_jax.types import (
   Edit,
   Exchange,
   Hypothesis,
+  Isolation,
   Program,
   Proposal,
+  Spend,
 )
 from autoresearch_jax.wording import one_line
 
@@ -128,7 +132,8 @@ class Agent:
   memory_bytes, processes: of the agent and all it starts. file_bytes: of one file. folder_bytes: of
   its folder. transcript_bytes: how much of the end of what it prints is put on record.
 
-  fallback: name of the proposer that proposes when the agent has nothing; '' for none.
+  fallback: name of the proposer that proposes when the agent has nothing; '' for none: then five
+  failures in a row end the run.
   """
 
   command: str | tuple[str, ...] = ()
@@ -149,12 +154,19 @@ class Agent:
   file_bytes: int = 256 * 2**20
   folder_bytes: int = 2 * 2**30
   transcript_bytes: int = 2**16
-  fallback: str = ''
+  fallback: str = 'mutate'
+  _fallback: Fallback | None = dataclasses.field(init=False, repr=False, compare=False)
+  _isolation: Isolation = dataclasses.field(init=False, repr=False, compare=False)
   _turn: _Turn = dataclasses.field(default_factory=_Turn, init=False, repr=False, compare=False)
 
   def __post_init__(self) -> None:
     """Raises ValueError, also where the isolation can not be had."""
-    words = self._words
+    try:
+      words = self._words
+    except ValueError as error:
+      raise ValueError(
+        f'The option command, {self.command!r}, is not what a shell could read: {error}.'
+      ) from None
     if not words:
       raise ValueError("The proposer 'agent' needs the option `command`, such as 'claude -p'.")
     if not installed.find(words[0]):
@@ -167,14 +179,15 @@ class Agent:
     for name in ('dollars_a_call', 'most_calls', 'most_dollars', 'repairs', 'transcript_bytes'):
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must not be below 0.')
+    if self.most_dollars and not self.dollars_a_call:
+      raise ValueError(
+        'most_dollars is set and dollars_a_call is 0, so no call would count; say what one costs.'
+      )
     if unset := [name for name in self.environment if name not in os.environ]:
       raise ValueError(f'The variable {unset[0]} that option environment names is not set.')
-    if self.fallback == 'agent':
-      raise ValueError("fallback is 'agent' itself; name another proposer, or '' for none.")
-    if self.fallback:
-      PROPOSERS.get(self.fallback)
+    object.__setattr__(self, '_fallback', Fallback.of(self.fallback, 'agent'))
     try:
-      kernel.check(self.isolation)
+      object.__setattr__(self, '_isolation', kernel.check(self.isolation))
     except SandboxError as error:
       raise ValueError(str(error)) from error
 
@@ -183,22 +196,33 @@ class Agent:
     """What the agent is called on record."""
     return pathlib.PurePath(self._words[0]).name
 
+  @property
+  def title(self) -> str:
+    """Who is called and how well it is shut in, for the first line of the run."""
+    shut = self.isolation == 'full'
+    then = f', then {self.fallback}' if self.fallback else ''
+    how = f'shut in by {self._isolation.detail}' if shut else 'NOT shut in: isolation is none'
+    offline = '' if self.network else ', without network'
+    return f'agent: {self.name}, {how}{offline}, {self._caps.title}{then}'
+
+  @property
+  def _caps(self) -> Caps:
+    return Caps(calls=self.most_calls, dollars=self.most_dollars)
+
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """The agent's edit, or the fallback's. Raises NothingToPropose."""
     try:
       return self._proposed(proposal, context, rng)
     except NothingToPropose as nothing:
-      if not self.fallback or self._turn.closed:
+      if self._fallback is None or self._turn.closed:
         raise
-      edit = PROPOSERS.make(self.fallback).propose(proposal, context, rng)
-      claim = (
-        f'{edit.hypothesis.claim} Proposed by {self.fallback}, for the agent did not: {nothing}'
-      )
-      return dataclasses.replace(edit, hypothesis=dataclasses.replace(edit.hypothesis, claim=claim))
+      return self._fallback.propose(str(nothing), proposal, context, rng)
 
   def close(self) -> None:
     """Ends an agent that runs; there will be no other."""
     self._turn.close()
+    if self._fallback is not None:
+      self._fallback.close()
 
   @property
   def _words(self) -> tuple[str, ...]:
@@ -216,7 +240,7 @@ class Agent:
           return self._edit(tree, context, redaction)
         except Refused as refused:
           refusal = redaction.text(str(refused))
-        self._afford(context, f'{refusal} It was not sent back, since ')
+        self._afford(context, f'{refusal} It was not sent back. ')
     raise NothingToPropose(f'The edit of the agent {self.name} was refused: {refusal}')
 
   @contextlib.contextmanager
@@ -232,18 +256,9 @@ class Agent:
 
   def _afford(self, context: Context, before: str = '') -> None:
     """Raises NothingToPropose when another call is beyond the caps."""
-    spent = context.spend()
-    if self.most_calls and spent.calls >= self.most_calls:
-      raise NothingToPropose(
-        f'{before}{spent.calls} calls of models and agents were made, of the {self.most_calls} '
-        'that option most_calls allows.'
-      )
-    if self.most_dollars and spent.dollars + self.dollars_a_call > self.most_dollars:
-      raise NothingToPropose(
-        f'{before}{spent.dollars:.2f} dollars were spent, and another call, at '
-        f'{self.dollars_a_call:.2f}, would be over the {self.most_dollars:.2f} that option '
-        'most_dollars allows.'
-      )
+    one = Spend(calls=1, dollars=self.dollars_a_call)
+    if refusal := self._caps.refusal(context.spend(), one):
+      raise NothingToPropose(f'{before}{refusal}')
 
   def _call(
     self, tree: Worktree, text: str, seed: int, context: Context, redaction: Redaction

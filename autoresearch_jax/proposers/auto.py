@@ -1,15 +1,13 @@
 """Gemini when a key for it is in the environment, else random edits: what `auto` stands for."""
 
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
 
 from autoresearch_jax.proposers import PROPOSERS, Context, Proposer
+from autoresearch_jax.proposers.keys import KEYS, key
 from autoresearch_jax.types import Edit, Proposal
-
-KEYS = ('GEMINI_API_KEY', 'GOOGLE_API_KEY')  # environment variables that Google's SDK reads
 
 
 @PROPOSERS.register('auto')
@@ -23,7 +21,7 @@ class Auto:
   chosen: Proposer = dataclasses.field(init=False, repr=False, compare=False)
 
   def __post_init__(self) -> None:
-    name = 'gemini' if any(os.environ.get(key, '').strip() for key in KEYS) else 'mutate'
+    name = 'gemini' if key() else 'mutate'
     object.__setattr__(self, 'name', name)
     object.__setattr__(self, 'chosen', PROPOSERS.make(name, getattr(self, name)))
 
@@ -32,8 +30,7 @@ class Auto:
     """What was chosen and why, for the first lines of the run; never a key."""
     if self.name == 'mutate':
       return f'auto: mutate, since neither {" nor ".join(KEYS)} is set'
-    models = getattr(self.chosen, 'models', ())
-    return f'auto: gemini ({", ".join(models)})' if models else 'auto: gemini'
+    return f'auto: {getattr(self.chosen, "title", self.name)}'
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """Whatever the chosen proposer answers, or raises."""

@@ -13,12 +13,10 @@ import numpy as np
 
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.proposers.outcomes import Outcomes
-from autoresearch_jax.types import Status
 
 # How much cheapness counts: at 0.25, a model that costs sixteen times as much must win twice as
 # often. Less than in proportion, for the trial itself costs more than the call.
 THRIFT = 0.25
-SILENT = (Status.CANCELLED, Status.CRASH)  # of the machine: they say nothing of the edit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +46,7 @@ def arms(models: Sequence[str], context: Context) -> dict[str, Arm]:
   outcomes = Outcomes(context)
   counts = {model: [0, 0] for model in models}
   for number, outcome in outcomes.all.items():
-    won = _won(number, outcomes)
+    won = outcomes.won(number)
     if outcome.trial.edit.author in counts and won is not None:
       counts[outcome.trial.edit.author][0 if won else 1] += 1
   return {model: Arm(*count) for model, count in counts.items()}
-
-
-def _won(number: int, outcomes: Outcomes) -> bool | None:
-  """Whether an edit was kept or beat its parent; None where its trials do not say.
-
-  They do not when the machine failed, or when it trained for less than its parent.
-  """
-  if number in outcomes.kept:
-    return True
-  if (gain := outcomes.gain(number)) is not None:
-    return gain > 0
-  status = outcomes.all[number].trial.result.status
-  return None if status in (*SILENT, Status.OK) else False

@@ -18,8 +18,8 @@ import dataclasses
 import functools
 import itertools
 import json
+import logging
 import math
-import os
 import ssl
 import threading
 import time
@@ -34,10 +34,11 @@ from google.genai import errors
 from google.genai import types as api
 
 from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.caps import Caps
+from autoresearch_jax.proposers.keys import KEYS, key
 from autoresearch_jax.types import Exchange, Spend
 from autoresearch_jax.wording import one_line
 
-KEYS = ('GEMINI_API_KEY', 'GOOGLE_API_KEY')  # the first that is set counts
 TURN_TOKENS = 16  # that mark who speaks, at most; a token of text has one byte or more
 MOST_BYTES = 16 * 2**20  # of a response; the longest answer has some 65,536 tokens
 LONGEST_WAIT = 60.0  # seconds between attempts; who asks for more is not asked again so soon
@@ -47,6 +48,8 @@ FINISHED = ('STOP', 'FINISH_REASON_UNSPECIFIED', '')
 ACCIDENTS = ('OTHER', 'MALFORMED_RESPONSE')  # ends of an answer that may not come again
 CUT = 'MAX_TOKENS'
 CLOSED = 'The run is stopping.'
+# Loggers with a line or two for each request, in the midst of the live view; what fails is raised.
+CHATTY = ('httpx2', 'google_genai')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,26 +99,6 @@ class Failure:
   rest: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Caps:
-  """For the whole run; 0: none."""
-
-  calls: int = 0
-  tokens: int = 0
-  dollars: float = 0.0
-
-  def refusal(self, spent: Spend, most: Spend) -> str:
-    """Why a call that costs `most` must not be made; '' where it may."""
-    for cap, word in ((self.calls, 'calls'), (self.tokens, 'tokens'), (self.dollars, 'dollars')):
-      already, further = getattr(spent, word), getattr(most, word)
-      if cap and already + further > cap:
-        return (
-          f'The cap of {cap:g} {word} is reached: {already:g} are spent, and one more call may '
-          f'take {further:g}; raise most_{word} to go on.'
-        )
-    return ''
-
-
 class Line:
   """What changes while calls are made: those under way, and whether they may go on."""
 
@@ -162,11 +145,6 @@ class Line:
     finally:
       with self._lock:
         self._calls.discard(under_way)
-
-
-def key() -> str:
-  """From the environment, which is the only place it is kept in; '' where there is none."""
-  return next((found for name in KEYS if (found := os.environ.get(name, '').strip())), '')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,6 +260,8 @@ class Caller:
 
     Redirects are not followed, for the key would be sent along.
     """
+    for name in CHATTY:
+      logging.getLogger(name).setLevel(logging.ERROR)
     hooks = {'response': [_bounded]}
     async with asyncio.timeout(self.seconds):
       with httpx2.Client(verify=_trust()) as unused:

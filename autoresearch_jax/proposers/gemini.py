@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose, Proposer, bandit
+from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose, bandit
 from autoresearch_jax.proposers import roles as role_files
 from autoresearch_jax.proposers.answers import SCHEMA, AnswerError, parse
 from autoresearch_jax.proposers.applying import apply, edit_of
@@ -31,14 +31,14 @@ from autoresearch_jax.proposers.briefing import (
 from autoresearch_jax.proposers.briefing.budget import TooSmall
 from autoresearch_jax.proposers.calling import (
   CLOSED,
-  KEYS,
   Caller,
-  Caps,
   NoAnswer,
   Reply,
   Said,
-  key,
 )
+from autoresearch_jax.proposers.caps import Caps
+from autoresearch_jax.proposers.fallback import Fallback
+from autoresearch_jax.proposers.keys import KEYS, key
 from autoresearch_jax.proposers.roles import Role
 from autoresearch_jax.types import Edit, Proposal
 from autoresearch_jax.wording import one_line
@@ -56,7 +56,6 @@ PRICES: dict[str, tuple[float, float]] = {
   'gemini-3.1-flash-lite': (0.25, 1.50),
   'gemini-3.1-pro-preview': (2.00, 12.00),
 }
-FALLBACK_DRAWS = 5  # for an edit that does not nearly repeat a trial
 
 
 @dataclasses.dataclass
@@ -120,7 +119,7 @@ class Gemini:
   fallback: str = 'mutate'
   _roles: tuple[Role, ...] = dataclasses.field(init=False, repr=False, compare=False)
   _caller: Caller = dataclasses.field(init=False, repr=False, compare=False)
-  _stand_in: Proposer | None = dataclasses.field(init=False, repr=False, compare=False)
+  _fallback: Fallback | None = dataclasses.field(init=False, repr=False, compare=False)
   _notes: _Notes = dataclasses.field(
     init=False, repr=False, compare=False, default_factory=_Notes
   )  # fmt: skip
@@ -132,8 +131,6 @@ class Gemini:
         "take the proposer 'mutate', which needs none."
       )
     self._check_numbers()
-    if self.fallback == 'gemini':
-      raise ValueError("fallback is 'gemini' itself; name another proposer, or '' for none.")
     caps = Caps(self.most_calls, self.most_tokens, self.most_dollars)
     prices = PRICES | {model: (into, out) for model, into, out in self.prices}
     caller = Caller(
@@ -142,9 +139,14 @@ class Gemini:
     )  # fmt: skip
     object.__setattr__(self, '_roles', role_files.load(self.roles))
     object.__setattr__(self, '_caller', caller)
-    made = PROPOSERS.make(self.fallback) if self.fallback else None
-    object.__setattr__(self, '_stand_in', made)
+    object.__setattr__(self, '_fallback', Fallback.of(self.fallback, 'gemini'))
     self._check_prices()
+
+  @property
+  def title(self) -> str:
+    """Who is asked and how often at most, for the first line of the run."""
+    then = f', then {self.fallback}' if self.fallback else ''
+    return f'gemini ({", ".join(dict.fromkeys(self.models))}), {self._caller.caps.title}{then}'
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """An edit by a model, or by the fallback. Raises NothingToPropose."""
@@ -155,11 +157,15 @@ class Gemini:
       why = one_line(str(none))
     if self._caller.line.closed:
       raise NothingToPropose(why)
-    return self._instead(why, proposal, context, rng)
+    if self._fallback is None:
+      raise NothingToPropose(why)
+    return self._fallback.propose(why, proposal, context, rng)
 
   def close(self) -> None:
     """Ends the call under way, from whatever thread; there are none after it."""
     self._caller.line.close()
+    if self._fallback is not None:
+      self._fallback.close()
 
   # One edit.
 
@@ -281,7 +287,7 @@ class Gemini:
     if none.rest:
       self._notes.rests[model] = (time.monotonic() + none.rest, str(none))
 
-  # Lessons, and what is done without a model.
+  # Lessons.
 
   def _distil_if_due(self, context: Context, rng: np.random.Generator) -> None:
     """Has lessons drawn from the trials so far; a failure costs no more than the call."""
@@ -304,24 +310,6 @@ class Gemini:
       return
     if lessons:
       context.learn(lessons)
-
-  def _instead(
-    self, why: str, proposal: Proposal, context: Context, rng: np.random.Generator
-  ) -> Edit:
-    """The fallback's edit, whose claim says why it is that one's. Raises NothingToPropose."""
-    if self._stand_in is None:
-      raise NothingToPropose(why)
-    refused = ''
-    for _ in range(FALLBACK_DRAWS):
-      try:
-        edit = self._stand_in.propose(proposal, context, rng)
-      except NothingToPropose as none:
-        raise NothingToPropose(f'{why} Nor has {self.fallback} anything: {none}') from None
-      if not (refused := context.refuse(edit.program)):
-        claim = f'{edit.hypothesis.claim} Proposed by {self.fallback}, for no model did: {why}'
-        hypothesis = dataclasses.replace(edit.hypothesis, claim=claim)
-        return dataclasses.replace(edit, hypothesis=hypothesis)
-    raise NothingToPropose(f'{why} What {self.fallback} proposed was refused: {refused}')
 
   # Options.
 

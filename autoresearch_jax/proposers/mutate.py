@@ -124,13 +124,7 @@ class Mutate:
     found = []
     for name, text in program.files:
       if name in context.editable and name.endswith('.py'):
-        try:
-          source = Source(text)
-        except cst.ParserSyntaxError:
-          continue  # a broken file is not this proposer's to mend
-        found += [
-          (name, m) for m in (*constants.moves(source, sizes), *structure.moves(source, CATALOGUE))
-        ]
+        found += [(name, move) for move in _offered(text, sizes)]
     return [(n, m) for n, m in found if m.kind in KINDS.get(proposal.guidance, (m.kind,))] or found
 
   def _odds(self, moves: list[Move], proposal: Proposal, context: Context) -> np.ndarray:
@@ -167,6 +161,16 @@ class _Made:
     return Edit(
       self.program, '; '.join(self.descriptions), _hypothesis(self.moves, proposal, context)
     )
+
+
+@functools.lru_cache(maxsize=8)  # many edits are drawn for one program; finding them takes longest
+def _offered(text: str, sizes: Sizes) -> tuple[Move, ...]:
+  """All moves of a file; none of a broken one, which is not this proposer's to mend."""
+  try:
+    source = Source(text)
+  except cst.ParserSyntaxError:
+    return ()
+  return (*constants.moves(source, sizes), *structure.moves(source, CATALOGUE))
 
 
 def _made(program: Program, name: str, move: Move, rng: np.random.Generator) -> _Made | None:

@@ -12,6 +12,8 @@ from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import REPEATS, Status, Trial
 
 BASELINE = 0  # the trial of the unmodified program
+# They say nothing of the edit: the trial was stopped, or the machine failed.
+SILENT = (Status.CANCELLED, Status.CRASH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,17 @@ class Outcomes:
       return None
     assert made.value is not None and parent.value is not None
     return self.score(made.value) - self.score(parent.value)
+
+  def won(self, number: int) -> bool | None:
+    """Whether the edit was kept or beat its parent; None where its trials do not say.
+
+    They do not when the machine failed, or when it trained for less than its parent.
+    """
+    if number in self.kept:
+      return True
+    if (gain := self.gain(number)) is not None:
+      return gain > 0
+    return None if self.all[number].trial.result.status in (*SILENT, Status.OK) else False
 
   def score(self, value: float) -> float:
     """The metric turned so that larger is better; the same turns it back."""

@@ -5,8 +5,8 @@ its own description, hypothesis and author, onto whatever program the strategy w
 recorded edit becomes one of that program by a three-way merge (`rebase`), a patch goes where its
 lines are (`patches`), and one that does not fit waits for a program that it fits.
 
-Which edit is next follows from the trials that are shown and from the programs that were tried, so
-a run that was killed goes on with the next one.
+Which edit is next follows from the trials that are done or under way, so a run that was killed goes
+on with the next one.
 """
 
 import collections
@@ -112,15 +112,22 @@ class Replay:
       raise ValueError(f'{self.source} has no edit {which}.')
     object.__setattr__(self, 'recorded', found)
 
+  @property
+  def title(self) -> str:
+    """What is proposed again, for the first line of the run."""
+    count = len(self.recorded)
+    return f'replay: {count} edit{"s" if count > 1 else ""} of {self.source}'
+
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """The first recorded edit that is not in this run and fits. Raises NothingToPropose."""
     del proposal, rng
     reasons = []
     wanted = self._wanted(context)
-    under_way = _UnderWay(context)
+    baseline = context.history.get(BASELINE)
+    start = baseline.edit.program if baseline else context.parents[0]
     for recorded in wanted:
-      program = recorded.change.onto(context.parents[0], under_way.start)
-      why = _why_not(program, context) or under_way.why_not(recorded)
+      program = recorded.change.onto(context.parents[0], start)
+      why = _why_not(program, context)
       if program is not None and not why:
         return recorded.words.edit(program)
       reasons.append(f'{recorded.name}, {one_line(recorded.words.description, 60)!r}: {why}')
@@ -144,6 +151,7 @@ class Replay:
       for number, trial in context.history.items()
       if number != BASELINE and trial.proposal.operation not in REPEATS
     )
+    proposed.update(map(Words.of, context.underway.values()))
     alike = collections.Counter(recorded.words for recorded in self.recorded)
     before: collections.Counter[Words] = collections.Counter()
     times = []
@@ -153,29 +161,6 @@ class Replay:
       before[words] += 1
     order = sorted(range(len(times)), key=lambda at: times[at])
     return [self.recorded[at] for at in order if self.again or not times[at]]
-
-
-class _UnderWay:
-  """Which recorded edits belong to trials that have no result yet.
-
-  Of those, only the digests of the programs are shown. So an edit is known to be under way when
-  it turns one of the programs that can be a parent into one that was tried and has no result.
-  """
-
-  def __init__(self, context: Context):
-    programs = {trial.edit.program.digest: trial.edit.program for trial in context.history.values()}
-    baseline = context.history.get(BASELINE)
-    self.start = baseline.edit.program if baseline else context.parents[0]
-    self._digests = {digest for digest in context.tried if digest not in programs}
-    self._parents = list((programs | {p.digest: p for p in context.parents}).values())
-
-  def why_not(self, recorded: Recorded) -> str:
-    """Why the edit is not to be proposed now; '' when it is not under way."""
-    for parent in self._parents if self._digests else ():
-      program = recorded.change.onto(parent, self.start)
-      if program is not None and program.digest in self._digests:
-        return 'it is under way.'
-    return ''
 
 
 def _why_not(program: Program | None, context: Context) -> str:

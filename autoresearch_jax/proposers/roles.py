@@ -26,15 +26,13 @@ import yaml
 
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.proposers.outcomes import Outcomes
-from autoresearch_jax.types import GUIDANCE, REPEATS, Operation, Proposal, Status
+from autoresearch_jax.types import GUIDANCE, REPEATS, Operation, Proposal
 
 FOLDER = pathlib.Path(__file__).parent / 'role_files'
 REVIEW = 'review'  # in `operations`: acts on drafts that are handed to it, on no proposal
 OPERATIONS = (*(o.value for o in Operation if o not in REPEATS), *GUIDANCE, REVIEW)
 KEYS = ('model', 'operations', 'hand_offs', 'temperature')
 LONGEST = 12_000  # characters of a role's text; it is in every prompt of the role
-# They say nothing of the edit: the trial was stopped, or the machine failed.
-SILENT = (Status.CANCELLED, Status.CRASH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,11 +105,8 @@ def _record(context: Context) -> tuple[collections.Counter[str], collections.Cou
   wins: collections.Counter[str] = collections.Counter()
   losses: collections.Counter[str] = collections.Counter()
   for number, outcome in outcomes.all.items():
-    role, gain, status = outcome.trial.edit.role, outcomes.gain(number), outcome.trial.result.status
-    if number in context.kept or (gain is not None and gain > 0):
-      wins[role] += 1
-    elif gain is not None or status not in (Status.OK, *SILENT):
-      losses[role] += 1
+    if (won := outcomes.won(number)) is not None:
+      (wins if won else losses)[outcome.trial.edit.role] += 1
   return wins, losses
 
 

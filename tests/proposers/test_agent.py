@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.confined import linux
+from autoresearch_jax.confined import kernel, linux
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 
 NAME = pathlib.PurePath(sys.executable).name
@@ -36,7 +36,9 @@ def python(code):
 
 
 def agent(code='', **options):
-  return PROPOSERS.make('agent', {'command': python(code), 'isolation': SHUT_IN, **options})
+  return PROPOSERS.make(
+    'agent', {'command': python(code), 'isolation': SHUT_IN, 'fallback': '', **options}
+  )
 
 
 @pytest.fixture
@@ -509,10 +511,8 @@ def test_spend_stays_below_its_caps(propose, refusal):
   assert propose(costly, spend=lambda: types.Spend(2, dollars=0.6)).author == NAME
   assert [record.dollars for record in propose.records] == [0.4, 0.4]
   said = refusal(costly, spend=lambda: types.Spend(1, dollars=0.7))
-  assert 'would be over the 1.00 that option most_dollars allows' in said
-  assert 'of the 3 that option most_calls allows' in refusal(
-    costly, spend=lambda: types.Spend(3, dollars=0.0)
-  )
+  assert 'The cap of 1 dollars is reached' in said and 'raise most_dollars' in said
+  assert 'The cap of 3 calls is reached' in refusal(costly, spend=lambda: types.Spend(3))
   assert len(propose.records) == 2
 
 
@@ -521,7 +521,7 @@ def test_a_repair_counts_as_a_call(propose, refusal):
     return types.Spend(sum(r.state == 'sent' for r in propose.records))
 
   said = refusal(agent("open('notes.py', 'w')", most_calls=1, repairs=5), spend=calls)
-  assert 'notes.py' in said and 'It was not sent back, since 1 calls' in said
+  assert 'notes.py' in said and 'It was not sent back. The cap of 1 calls' in said
   assert len(propose.records) == 2
 
 
@@ -529,6 +529,17 @@ def test_a_fallback_proposes_in_its_place(propose):
   parent = PROGRAM.with_text('RATE = 0.1\n\n\ndef init(key, spec):\n  return RATE\n')
   edit = propose(agent('raise SystemExit(1)', fallback='mutate'), parents=(parent,))
   assert edit.author == '' and 'ended with exit status 1' in edit.hypothesis.claim
+  assert f'(by mutate: The agent {NAME} ended with exit status 1' in edit.description
+
+
+def test_the_run_is_told_who_is_called_and_how_it_is_shut_in():
+  detail = kernel.check(SHUT_IN).detail
+  if SHUT_IN == 'full':
+    capped = agent(most_calls=1, fallback='mutate').title
+    assert capped == f'agent: {NAME}, shut in by {detail}, at most 1 call, then mutate'
+    assert ', without network, ' in agent(network=False).title
+  free = 'NOT shut in: isolation is none, calls without a cap'
+  assert agent(isolation='none').title == f'agent: {NAME}, {free}'
 
 
 def test_a_program_that_vanished_is_told(refusal, tmp_path, propose):
@@ -545,9 +556,11 @@ def test_a_program_that_vanished_is_told(refusal, tmp_path, propose):
   ('options', 'sentence'),
   [
     ({'command': ()}, 'needs the option `command`'),
+    ({'command': "agent 'x"}, 'is not what a shell could read: No closing quotation.'),
     ({'command': 'no-such-agent -p'}, "There is no program 'no-such-agent'"),
     ({'prompt': 'file'}, 'a word of command must have {prompt} in it'),
     ({'seconds': 0.0}, 'seconds is 0.0; it must be above 0.'),
+    ({'most_dollars': 9.0}, 'dollars_a_call is 0, so no call would count'),
     ({'repairs': -1}, 'repairs is -1; it must not be below 0.'),
     ({'environment': ('NOT_SET_HERE',)}, 'The variable NOT_SET_HERE'),
     ({'fallback': 'agent'}, "fallback is 'agent' itself"),

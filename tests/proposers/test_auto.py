@@ -8,7 +8,7 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.problems.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, Context
-from autoresearch_jax.proposers.auto import KEYS
+from autoresearch_jax.proposers.keys import KEYS
 from autoresearch_jax.proposers.mutate import Mutate
 
 SECRET = 'not-a-key-but-secret'
@@ -27,6 +27,7 @@ class Pretender:
   """In the place of Gemini: what `auto` gives it and asks of it."""
 
   models: tuple[str, ...] = ('small', 'large')
+  title = 'gemini (small), at most 3 calls'
   closed: list[bool] = dataclasses.field(default_factory=list)
 
   def propose(self, proposal, context, rng):
@@ -64,7 +65,7 @@ def test_with_a_key_it_is_gemini(monkeypatch, pretender, key):
   monkeypatch.setenv(key, SECRET)
   auto = PROPOSERS.make('auto', {'gemini': {'models': ['small']}, 'mutate': {'tries': 3}})
   assert auto.chosen == Pretender(models=('small',))
-  assert auto.title == 'auto: gemini (small)'
+  assert auto.title == 'auto: gemini (small), at most 3 calls'
   assert SECRET not in repr(auto) + auto.title
   assert auto.propose(IMPROVE, CONTEXT, np.random.default_rng(0)).description
   auto.close()

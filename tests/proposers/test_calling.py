@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.proposers import Context
-from autoresearch_jax.proposers.calling import MOST_BYTES, Caller, Caps, NoAnswer, Reply, Said
+from autoresearch_jax.proposers.calling import MOST_BYTES, Caller, NoAnswer, Reply, Said
+from autoresearch_jax.proposers.caps import Caps
 from autoresearch_jax.testing import loopback_model as loopback
 from autoresearch_jax.testing.loopback_model import (
   ANSWER_TOKENS,
@@ -328,6 +329,17 @@ def test_the_key_is_seen_by_the_api_alone(server, book, caplog):
     error = error.__cause__ or error.__context__
   seen = [repr(made), *chain, caplog.text, *map(repr, book.exchanges)]
   assert not [text for text in seen if KEY in text]
+
+
+def test_the_sdk_writes_no_lines_into_the_live_view(server, book, caplog, monkeypatch):
+  monkeypatch.setenv('GOOGLE_API_KEY', 'another')
+  caplog.set_level(logging.INFO)
+  server.script = [loopback.answer('{}'), loopback.refusal(503, 'UNAVAILABLE')]
+  ask(server, book)
+  with pytest.raises(NoAnswer):
+    ask(server, book, attempts=1)
+  assert not caplog.records
+  assert {request['key'] for request in server.requests} == {KEY}
 
 
 def test_without_a_key_nothing_is_sent(server, book, monkeypatch):

@@ -83,7 +83,8 @@ def propose(server, book, seed=0, proposal=IMPROVE, options=None, **changes):
 
 def is_by_mutate(made, why):
   assert made.author == made.role == ''
-  assert f'Proposed by mutate, for no model did: {why}' in made.hypothesis.claim
+  assert f'Proposed by mutate instead: {why}' in made.hypothesis.claim
+  assert f' (by mutate: {why[:40].rstrip(".")}' in made.description
   return True
 
 
@@ -159,6 +160,14 @@ def test_the_fallback_is_refused_near_repeats_too(server, book):
   assert is_by_mutate(propose(server, book, refuse=refuse_twice), '')
   with pytest.raises(NothingToPropose, match='It nearly repeats trial 4'):
     propose(server, book, refuse=lambda program: 'It nearly repeats trial 4.')
+
+
+def test_the_run_is_told_who_is_asked_and_how_often_at_most(server):
+  title = 'gemini (a, b), at most 1,000 calls, 20,000,000 tokens, $5.00, then mutate'
+  prices = (('a', 1.0, 2.0), ('b', 1.0, 2.0))
+  assert gemini(server, models=('a', 'b'), prices=prices).title == title
+  free = gemini(server, most_calls=0, most_tokens=0, most_dollars=0.0, fallback='')
+  assert free.title == f'gemini ({MODEL}), calls without a cap'
 
 
 def test_without_a_fallback_the_turn_comes_to_nothing(server, book):

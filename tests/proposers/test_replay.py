@@ -128,17 +128,18 @@ def test_what_was_kept_alone_gives_the_same_best_program(source, tmp_path):
 
 
 def test_trials_under_way_are_not_proposed_again(tmp_path):
-  """No result is in yet, so the digests of what was tried are all there is to see."""
   start = START.with_text(''.join(f'C{n} = 0\n' for n in range(5)))
   patches = {
     f'p{n}': f'--- model.py\n+++ model.py\n@@ -{n + 1} +{n + 1} @@\n-C{n} = 0\n+C{n} = 1\n'
     for n in range(5)
   }
-  proposer, tried = folder(tmp_path, **patches), [start]
+  proposer, tried, underway = folder(tmp_path, **patches), [start], {}
+  assert proposer.title == f'replay: 5 edits of {tmp_path}'
   for name in patches:
-    made = propose(proposer, start, [], tried)
+    made = propose(proposer, start, [], tried, underway=underway)
     assert made.description == name
     tried.append(made.program)
+    underway[len(tried)] = made
 
 
 def test_under_way_on_another_program_counts_too(tmp_path):
@@ -147,7 +148,8 @@ def test_under_way_on_another_program_counts_too(tmp_path):
   trials = [baseline(), trial(1, types.Edit(other, 'add Z', types.Hypothesis('')))]
   first = propose(proposer, other, trials)
   assert first.description == 'a'
-  assert propose(proposer, START, trials, [first.program]).description == 'b'
+  made = propose(proposer, START, trials, [first.program], underway={2: first})
+  assert made.description == 'b'
 
 
 def test_an_edit_is_made_again_on_another_program(source):

@@ -17,7 +17,7 @@ from autoresearch_jax.wording import one_line
 
 # Sections by how soon they go when there is no room: the last ones first.
 RANKS = (
-  *('questions', 'change', 'second', 'siblings', 'lineage', 'shown', 'lessons', 'near'),
+  *('questions', 'underway', 'change', 'second', 'siblings', 'lineage', 'shown', 'lessons', 'near'),
   *('incumbent', 'best', 'device', 'failed', 'others', 'recent', 'trials'),
 )
 MOST = 40  # items of a section that are looked at at all
@@ -59,6 +59,7 @@ class Sections:
       self.second(),
       self.change(),
       self.questions(),
+      self.underway(),
       self.lineage(),
       self.siblings(),
       self.shown(),
@@ -96,6 +97,8 @@ class Sections:
       f'The metric is `{metric}`: {wordings.direction(context.objective)}. It is measured{where} '
       f'after training for exactly {_budget(spec)} on {_devices(spec)}.'
     ]
+    if self.proposal.fidelity < 1:
+      words.append(f'This edit trains for {self.proposal.fidelity:.3g} of that at first.')
     start, best = outcomes.all.get(BASELINE), outcomes.incumbent
     if start and start.value is not None:
       words.append(f'The unmodified program has {wordings.value_of(start, context.objective)}.')
@@ -175,6 +178,12 @@ class Sections:
 
   def lineage(self) -> Section:
     return self._trials('lineage', self.outcomes.lineage(self.edited))
+
+  def underway(self) -> Section:
+    """Edits whose results are not in yet, so that they are not thought of again."""
+    edits = self.context.underway.items()
+    items = (Item(f'- {wordings.edit_line(n, edit)}', n) for n, edit in edits)
+    return section('underway', *items, label='edits')
 
   def siblings(self) -> Section:
     children = [n for n in self.outcomes.all if self.outcomes.parent(n) == self.edited]

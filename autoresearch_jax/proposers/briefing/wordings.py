@@ -7,7 +7,7 @@ from typing import Any
 
 from autoresearch_jax.proposers.briefing.quoting import clean
 from autoresearch_jax.proposers.outcomes import BASELINE, Outcome, Outcomes
-from autoresearch_jax.types import Cost, Objective, Program, Status, Trial
+from autoresearch_jax.types import Cost, Edit, Objective, Program, Status, Trial
 from autoresearch_jax.wording import one_line
 
 DESCRIPTION, CLAIM, REASON = 160, 240, 320  # characters at most
@@ -52,11 +52,17 @@ def trial_line(number: int, outcomes: Outcomes) -> str:
   said.append(_measured(number, outcome, outcomes))
   hypothesis = trial.edit.hypothesis
   if hypothesis.claim and number != BASELINE:
-    said.append(f'Claim: {one_line(hypothesis.claim, CLAIM)}')
+    said.append(_claim(trial.edit))
   if hypothesis.predicted_effect is not None:
     predicted = signed(hypothesis.predicted_effect, hypothesis.uncertainty)
     said.append(f'Predicted: {predicted}.')
   return ' '.join(filter(None, said))
+
+
+def edit_line(number: int, edit: Edit) -> str:
+  """The edit of a trial without a result."""
+  description = one_line(edit.description, DESCRIPTION).rstrip('.')
+  return f'trial {number}: {description}. {_claim(edit)}'
 
 
 def described(trial: Trial, number: int) -> str:
@@ -144,6 +150,10 @@ def changed(before: Program, after: Program) -> str:
 
 def gibibytes(number: float) -> str:
   return f'{number / 2**30:.3g} GiB' if number >= 2**27 else f'{number / 2**20:.3g} MiB'
+
+
+def _claim(edit: Edit) -> str:
+  return f'Claim: {one_line(edit.hypothesis.claim, CLAIM).rstrip(".")}.'
 
 
 def _verdict(number: int, outcomes: Outcomes) -> str:
