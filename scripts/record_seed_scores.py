@@ -12,6 +12,7 @@ import pathlib
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -26,7 +27,7 @@ FIRST = 1000
 AT_ONCE = 10  # seeds of one request: what is recorded together
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
   del arguments
   try:
     config = command.config_of(flags.FLAGS['config'])  # the real command's flag
