@@ -32,6 +32,18 @@ class StopSignals:
     for number, handler in self._before.items():
       signal.signal(number, handler)
 
+  def spared(self) -> bool:
+    """Whether something may still be done before the end, which the next signal asks to end.
+
+    Not after SIGTERM: whoever sends that takes the machine away soon.
+    """
+    if self.exit_code == 128 + signal.SIGTERM:
+      return False
+    self.reason = ''
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, self._asked)
+    return True
+
   def _asked(self, number: int, frame: types.FrameType | None) -> None:
     del frame
     self.exit_code = 128 + number
