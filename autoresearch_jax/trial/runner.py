@@ -217,7 +217,7 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
         return {'done': runner.compile()}
       case 'run':
         budget = msgspec.convert(request['budget'], Budget)
-        return {'done': runner.run(request['seed'], budget, say, request['locked'])}
+        return {'done': runner.run(request['seed'], budget, say, request.get('locked', False))}
       case other:
         raise ValueError(f'The runner does not know the request {other!r}.')
   except Failed as failed:
