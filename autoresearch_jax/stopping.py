@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM: the first asks the loop to end in good order, the second ends at once.
 
 The ledger is whole after either; ending in good order also closes the executor and prints where
-the results are.
+the results are. Between the two, `spared` makes room for one thing more, which the next signal
+asks to end.
 """
 
 import signal

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import scipy.stats
-from synthetic_run import SPEC, Arithmetic, Nudge, run
+from synthetic_run import SPEC, Arithmetic, Nudge, config, run
 from test_main import HERE, finish, history, start, wait_for
 
 from autoresearch_jax import types
@@ -17,7 +17,7 @@ from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.closing import REQUEST, Closing, fresh_seeds
 from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.history import BASELINE, History, replay, rows
-from autoresearch_jax.ledger import Confirmed, Ledger
+from autoresearch_jax.ledger import Confirmed, Ledger, Proposed, Started
 from autoresearch_jax.report.__main__ import report
 from autoresearch_jax.report.confirmed import candidate, confirmation, confirmed_line
 from autoresearch_jax.search.greedy import Greedy
@@ -335,6 +335,17 @@ def test_a_comparison_without_data_for_it_is_refused(tmp_path):
 
 
 SLOW = ('--config.executor_options.delay=0.15', *COMPARED)
+
+
+def test_a_run_from_before_there_was_such_an_end_goes_on(tmp_path):
+  recorded = types.to_builtins(config())
+  del recorded['final_seeds']
+  with Ledger.open(tmp_path / 'ledger.db') as ledger:
+    ledger.append(Started(recorded, 'synthetic', 'digest of data'))
+    first = types.Proposal(types.Operation.DRAFT, seeds=tuple(range(4)))
+    ledger.append(Proposed(0, first))
+  run(tmp_path, TRIALS)
+  assert len(confirmation(close(tmp_path)[0]).gains) == 3
 
 
 @pytest.mark.slow
