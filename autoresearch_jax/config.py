@@ -20,7 +20,8 @@ class Search:
   """strategy: a name in STRATEGIES. max_trials: the baseline included; 0 means until stopped.
 
   ahead: how many trials are prepared while others run; 0: none is proposed before the last result
-  is in, as in the original, and the device waits for the proposer.
+  is in, as in the original, and the device waits for the proposer. Several keep it busy where a
+  proposer sometimes takes longer than a trial, and were written knowing less.
   """
 
   strategy: str = 'greedy'

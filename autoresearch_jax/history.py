@@ -99,7 +99,8 @@ class History:
 
   trials: decided ones, in the order of their verdicts. open: a proposal that waits for its
   program. turn: how many events were decisions; what random numbers are drawn from, so that a
-  stop and a start in between (session events) and calls of models change none of them.
+  stop and a start in between (session events) and calls of models change none of them. asked_at:
+  the turn in which `open` was asked for.
   training_seconds: of all runs. prepared: trials that have a program and wait for their release.
   discouraged: a proposal came to nothing and no result came in since. spent: by the calls' ids.
   lessons: those that a language model drew last. confirmed: what the closing act measured, by trial
@@ -112,6 +113,7 @@ class History:
     self.started: Started | None = None
     self.open: Proposed | None = None
     self.turn = 0
+    self.asked_at = 0
     self.declined_in_a_row = 0
     self.proposals: dict[int, Proposal] = {}
     self.edits: dict[int, Edit] = {}
@@ -123,6 +125,7 @@ class History:
     self._digests: dict[str, None] = {}
     self._running: dict[int, None] = {}
     self._prepared: dict[int, None] = {}
+    self._undecided: dict[int, None] = {}
     self.discouraged = False
     self.twins_in_a_row = 0
     self.spend = Spend()
@@ -150,9 +153,9 @@ class History:
       case Started():
         self.started = event
       case Resumed():
-        self.declined_in_a_row = 0
+        self.declined_in_a_row = self.twins_in_a_row = 0
       case Proposed():
-        self.open = event
+        self.open, self.asked_at = event, self.turn
       case Declined():
         self.open, self.declined_in_a_row = None, self.declined_in_a_row + 1
         self.discouraged = True
@@ -204,6 +207,7 @@ class History:
 
   def _take_result(self, trial: int, result: Result) -> None:
     self.results[trial] = result
+    self._undecided[trial] = None
     self._running.pop(trial, None)
     self.discouraged = False
     repeats = result.status == Status.DUPLICATE
@@ -214,6 +218,7 @@ class History:
 
   def _take_verdict(self, event: Decided) -> None:
     trial = self.finished(event.trial)
+    self._undecided.pop(event.trial)
     self.trials[event.trial] = dataclasses.replace(trial, verdict=event.verdict)
     if event.verdict.decision == Decision.KEEP:
       self.kept.append(event.trial)
@@ -221,8 +226,15 @@ class History:
 
   @functools.cached_property
   def config(self) -> Config:
+    """Raises LedgerError when it was written by a version whose configs are others."""
     assert self.started is not None
-    return from_builtins(self.started.config, Config)
+    try:
+      return from_builtins(self.started.config, Config)
+    except msgspec.ValidationError as error:
+      raise LedgerError(
+        f'The run was begun with a config that this version cannot read: {error}. Use the version '
+        f'that wrote it, or name another --workdir.'
+      ) from None
 
   @functools.cached_property
   def objective(self) -> Objective:
@@ -258,7 +270,8 @@ class History:
 
   @property
   def undecided(self) -> list[int]:
-    return [trial for trial in self.results if trial not in self.trials]
+    """Trials that have a result and no verdict yet."""
+    return list(self._undecided)
 
   def finished(self, trial: int) -> Trial:
     """The trial as acceptance gets it: with its result, without a verdict."""
@@ -510,7 +523,7 @@ def _after(
 
 
 def _require_same(record: Record, who: str, recorded: Any, now: Any) -> None:
-  if msgspec.json.encode(recorded) != msgspec.json.encode(now):
+  if recorded != now:
     raise LedgerError(
       f'Event {record.index} cannot be replayed: the {who} now answers {now!r:.200} where it '
       f'answered {recorded!r:.200}. Use the version of autoresearch_jax that wrote this ledger, '

@@ -294,7 +294,14 @@ class Ledger:
           f'checksum does not match. Events 0 to {index - 1} are sound; restore the file from a '
           f'copy, or start again with a new --workdir.'
         )
-      yield self._record(index, kind, trial, when, body, {})
+      try:
+        record = self._record(index, kind, trial, when, body, {})
+      except msgspec.ValidationError as error:
+        raise LedgerError(
+          f'{self.path}: event {index} ({kind}, trial {trial}) cannot be read: {error}. Use the '
+          f'version of autoresearch_jax that wrote it.'
+        ) from None
+      yield record
       expected = index + 1
     self._next, self._checksum = expected, checksum
 

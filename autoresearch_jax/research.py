@@ -5,10 +5,12 @@ effect, so a process killed at any line leaves a ledger from which the next one 
 without a program get theirs, trials without a result are submitted again under the same id.
 
 While trials run the next one is asked for, written and traced, in a thread (`thinking`). Results
-that come in meanwhile wait until it has its program: the order of events does not depend on how
-fast anybody thinks, and a proposer's view of the run stands still.
+that come in meanwhile wait until it has its program, so that a proposer's view of the run stands
+still; and the order of events does not depend on how fast anybody thinks, unless several trials are
+prepared: then those take the free slots while another one is written.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import types
@@ -19,7 +21,7 @@ import numpy as np
 from autoresearch_jax import rebase
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
-from autoresearch_jax.failures import ADVICE, PartError
+from autoresearch_jax.failures import ADVICE, STRATEGY, PartError, blaming
 from autoresearch_jax.history import (
   BASELINE,
   History,
@@ -106,8 +108,10 @@ class Research:
     self._trials = types.MappingProxyType(history.trials)
     self._memory = Memory(self._trials, history.objective, history.kept_programs, history.lessons)
     self._twins: dict[float, duplicates.Twins] = {}
-    for trial, result in history.results.items():
-      if result.status is not Status.DUPLICATE:
+    for trial in sorted(history.results):  # the order in which they began
+      if (
+        history.results[trial].status is not Status.DUPLICATE or history.results[trial].fingerprint
+      ):
         self._remember(trial)
     self._ahead = config.search.ahead
 
@@ -125,6 +129,8 @@ class Research:
       reason, self.broken = f'{error} {ADVICE}', True
     finally:
       self._stop_thinking()
+    while self._landed:  # their verdicts come when the proposal that is open has its program
+      self._record(self._landed.pop(0))
     self._append(Stopped(reason))
     return reason
 
@@ -138,8 +144,8 @@ class Research:
   def _take_up(self) -> None:
     """Goes on where the ledger ends."""
     self.workspace.reconcile(self.history)
-    for trial in self.history.undecided:
-      self._decide(trial)
+    if self.history.open is None:
+      self._settle()
     for trial in self.history.running:
       self._submit(trial)
 
@@ -152,7 +158,7 @@ class Research:
         f'The baseline failed, so nothing can be compared with it: {why} Mend it and start again '
         f'with another --workdir; this one keeps the failure on record.'
       )
-    if self.history.running or self.history.prepared or self._thinking:
+    if self._underway or self._thinking:
       return ''
     if self._full:
       return f'All {self.max_trials} trials that config.search.max_trials allows are done.'
@@ -191,17 +197,41 @@ class Research:
         self.view.progress(news)
       else:
         self._landed.append(news)
-    while self._landed and self._thinking is None:
-      self._take(self._landed.pop(0))
+    if self._thinking is None:
+      self._settle()
+    while self._thinking and self.history.prepared and self._idle:
+      self._release(self.history.prepared[0])
+
+  def _settle(self) -> None:
+    """Decides about the trials that have a result."""
+    for trial in self.history.undecided:  # from a stop while a proposer was thinking
+      self._decide(trial)
+    while self._landed:
+      result = self._landed.pop(0)
+      if self._record(result):
+        self._decide(result.trial)
+
+  @property
+  def _underway(self) -> int:
+    """How many trials have a program and no verdict."""
+    history = self.history
+    return len(history.running) + len(history.prepared) + len(history.undecided)
 
   @property
   def _free(self) -> bool:
-    return len(self.history.running) < self.executor.slots
+    """Whether a slot has no trial; one without a verdict still has its slot."""
+    return self._underway - len(self.history.prepared) < self.executor.slots
+
+  @property
+  def _idle(self) -> bool:
+    """Whether a slot trains nothing, since its trial has landed."""
+    running = {*self.history.running} - {result.trial for result in self._landed}
+    return len(running) < self.executor.slots
 
   def _may_ask(self) -> bool:
     """Whether another trial is wanted; after a proposal came to nothing, a result comes first."""
     history = self.history
-    underway = len(history.running) + len(history.prepared)
+    underway = self._underway
     if underway >= self.executor.slots + self._ahead or (underway and history.discouraged):
       return False
     waits_for_baseline = history.next_trial > BASELINE not in history.trials
@@ -225,7 +255,8 @@ class Research:
   def _begin_proposal(self) -> None:
     """Gets the open proposal its program: at once, or from the proposer, who may take its time."""
     assert self.history.open is not None
-    proposal, generator = self.history.open.proposal, self._generator()
+    proposal = self.history.open.proposal
+    rng = generator(self.history.config.seed, self.history.asked_at)
     try:
       if edit := self._known_edit(proposal):
         self._take_edit(edit)
@@ -244,9 +275,10 @@ class Research:
         record=lambda exchange: thinking.note(Consulted(context.trial, exchange)),
         learn=lambda lessons: thinking.note(Learned(tuple(lessons))),
       )
-      edit = self.proposer.propose(proposal, asking, generator)
+      edit = self.proposer.propose(proposal, asking, rng)
       if ahead:
-        self.executor.check(edit.program, budget)
+        with contextlib.suppress(Exception):  # the trial's own trace will meet it again
+          self.executor.check(edit.program, budget)
       return edit
 
     self._thinking = Thinking(think)
@@ -256,15 +288,14 @@ class Research:
     assert self.history.open is not None
     trial, proposal = self.history.open.trial, self.history.open.proposal
     try:
-      if isinstance(answer, BaseException):
-        raise answer
-      _require_editable(answer, self._parents(proposal)[0], self.history.config.editable)
-    except NothingToPropose as none:
-      self._decline(Declined(trial, str(none)))
-    except PartError:
-      raise
-    except Exception as error:  # a proposer is not ours: whatever it raises is put on record
-      self._decline(Declined(trial, f'{type(error).__name__}: {error}', failed=True))
+      if not isinstance(answer, BaseException):
+        _require_editable(answer, self._parents(proposal)[0], self.history.config.editable)
+    except Exception as error:
+      answer = error
+    if isinstance(answer, NothingToPropose):
+      self._decline(Declined(trial, str(answer)))
+    elif isinstance(answer, BaseException):  # whatever it raises is put on record, its exit too
+      self._decline(Declined(trial, f'{type(answer).__name__}: {answer}', failed=True))
     else:
       self._take_edit(answer)
 
@@ -280,12 +311,9 @@ class Research:
     """Begins a trial that was prepared, as the strategy wants it now that it knows more."""
     proposal, edit = self.history.proposals[trial], self.history.edits[trial]
     wanted, states = revised(self.strategy, self.states, proposal)
-    if wanted == proposal:
-      event = Released(trial)
-    else:
-      moved = self._moved(edit, proposal, wanted)
-      event = Released(trial) if moved is None else Released(
-        trial, wanted, None if moved == edit else moved)  # fmt: skip
+    event = Released(trial)
+    if wanted != proposal and (moved := self._moved(edit, proposal, wanted)) is not None:
+      event = Released(trial, wanted, None if moved == edit else moved)
     self._append(event)
     if event.proposal is not None:
       self.states = states
@@ -294,7 +322,10 @@ class Research:
 
   def _moved(self, edit: Edit, before: Proposal, after: Proposal) -> Edit | None:
     """The edit on the parent that is wanted now; None when it does not go there."""
-    old, new = self._parents(before)[0], self._parents(after)[0]
+    with blaming(STRATEGY, self.strategy, 'when it revised a prepared trial'):
+      old, new = self._parents(before)[0], self._parents(after)[0]
+    if after.operation in REPEATS:
+      return self._repeat(after)
     program = edit.program if old == new else rebase.rebased(edit.program, old, new)
     return None if program is None else dataclasses.replace(edit, program=program)
 
@@ -312,12 +343,15 @@ class Research:
       return Edit(self.start, 'baseline', Hypothesis(claim))
     parents = self._parents(proposal)
     if proposal.operation in REPEATS:
-      first = self.history.program(proposal.parents[0])
-      text = f'{proposal.operation} trial {first}: {self.history.edits[first].description}'
-      return Edit(parents[0], text, Hypothesis('The same program again, to know it better.'))
+      return self._repeat(proposal)
     if proposal.edit is not None:
       _require_editable(proposal.edit, parents[0], self.history.config.editable)
     return proposal.edit
+
+  def _repeat(self, proposal: Proposal) -> Edit:
+    program, first = self._parents(proposal)[0], self.history.program(proposal.parents[0])
+    text = f'{proposal.operation} trial {first}: {self.history.edits[first].description}'
+    return Edit(program, text, Hypothesis('The same program again, to know it better.'))
 
   def _parents(self, proposal: Proposal) -> tuple[Program, ...]:
     unknown = [trial for trial in proposal.parents if trial not in self.history.edits]
@@ -372,7 +406,9 @@ class Research:
     repeats = proposal.operation in REPEATS or trial == BASELINE
     if not repeats and (twin := self._twin(self.history.edits[trial].program, proposal)):
       first, reason = twin
-      self._finish(Result(trial, Status.DUPLICATE, reason, duplicate_of=first))
+      self._landed.append(Result(trial, Status.DUPLICATE, reason, duplicate_of=first))
+      if self._thinking is None:
+        self._settle()
       return
     self._remember(trial)
     request = TrialRequest(
@@ -385,23 +421,20 @@ class Research:
     )
     self.executor.submit(request)
 
-  def _take(self, news: Progress | Result) -> None:
-    if isinstance(news, Progress):
-      self.view.progress(news)
-    elif news.trial in self.history.running and not self._damaged_by_stop(news):
-      self._finish(news)
-
-  def _damaged_by_stop(self, result: Result) -> bool:
-    """Ctrl-C reaches every process of the terminal: what failed after it is run again later."""
-    return result.status != Status.OK and bool(self.stop())
-
-  def _finish(self, result: Result) -> None:
+  def _record(self, result: Result) -> bool:
+    """Puts a result on record; False where it is nobody's, or says nothing of its trial."""
+    if result.trial not in self.history.running or self._damaged_by_stop(result):
+      return False
     try:
       self._append(Finished(result.trial, result))
     except (TypeError, ValueError) as error:  # msgspec's are among them
       reason = f'The executor returned a result that cannot be recorded: {error!r:.300}'
       self._append(Finished(result.trial, Result(result.trial, Status.CRASH, reason)))
-    self._decide(result.trial)
+    return True
+
+  def _damaged_by_stop(self, result: Result) -> bool:
+    """Ctrl-C reaches every process of the terminal: what failed after it is run again later."""
+    return result.status != Status.OK and bool(self.stop())
 
   def _remember(self, trial: int) -> None:
     proposal = self.history.proposals[trial]

@@ -27,7 +27,7 @@ def begin(
   or other data, LedgerError when it cannot be replayed, PartError when a part raises in replay.
   """
   history = History.of(ledger.records())
-  event: Event = Started(to_builtins(config), tag_of(config.name), dataset, versions())
+  event: Event = Started(_plain(config), tag_of(config.name), dataset, versions())
   if history.started is not None and history.turn:  # else nothing was tried with what it says
     _require_same_run(ledger, history.started, config, dataset)
     event = Resumed(versions())
@@ -74,7 +74,7 @@ def _recorded(ledger: Ledger, started: Started) -> Config:
 
 def differences(recorded: Config, now: Config) -> str:
   """Fields that differ, but for those that end a run: `config.seed is 1 here and was 0; ...`."""
-  before, after = (_flat('config', to_builtins(_without_end(c))) for c in (recorded, now))
+  before, after = (_flat('config', _plain(_without_end(c))) for c in (recorded, now))
   return '; '.join(
     f'{path} is {after.get(path, "absent")!r} here and was {before.get(path, "absent")!r}'
     for path in sorted({*before, *after})
@@ -85,6 +85,11 @@ def differences(recorded: Config, now: Config) -> str:
 def _without_end(config: Config) -> Config:
   search = dataclasses.replace(config.search, max_trials=0)
   return dataclasses.replace(config, search=search, final_seeds=0)
+
+
+def _plain(config: Config) -> dict[str, Any]:
+  """All fields; msgspec alone leaves out defaults of what it has made itself from plain data."""
+  return to_builtins(dataclasses.asdict(config))
 
 
 def _flat(path: str, value: Any) -> dict[str, Any]:

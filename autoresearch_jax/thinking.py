@@ -6,6 +6,7 @@ thread go on. So the ledger has one writer, and nothing is sent to a model that 
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from autoresearch_jax.ledger import Consulted, Learned
@@ -15,7 +16,7 @@ Note = Consulted | Learned
 
 
 class Abandoned(BaseException):
-  """The run was stopped; whoever still thinks ends here. No Exception, so that nobody goes on."""
+  """Nobody listens any more: whoever still thinks ends here. No Exception, so nobody goes on."""
 
 
 class _Request:
@@ -40,7 +41,8 @@ class Thinking:
   def note(self, note: Note) -> None:
     """Has something put on record, and returns when it is. Called in the thread.
 
-    Raises ValueError or TypeError when it cannot be recorded, Abandoned when the run stopped.
+    Raises ValueError or TypeError when it cannot be recorded, Abandoned when the run stopped
+    or the edit was given already.
     """
     if self._abandoned.is_set():
       raise Abandoned
@@ -57,17 +59,22 @@ class Thinking:
 
     append: puts on record what the thread wants there.
     """
+    until = time.monotonic() + seconds
     try:
-      while isinstance(message := self._outbox.get(timeout=seconds), _Request):
+      while (left := until - time.monotonic()) > 0:
+        message = self._outbox.get(timeout=left)
+        if not isinstance(message, _Request):
+          self._thread.join()
+          self.abandon()  # threads that the proposer left behind record nothing more
+          return message
         try:
           append(message.note)
         except (ValueError, TypeError) as error:  # msgspec's are among them
           message.error = error
         message.done.set()
     except queue.Empty:
-      return None
-    self._thread.join()
-    return message
+      pass
+    return None
 
   def abandon(self) -> None:
     """Lets go of the thread, which ends when it next wants something on record."""

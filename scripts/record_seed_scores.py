@@ -20,7 +20,6 @@ from autoresearch_jax.main import SENTENCES
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.types import Result, Status, TrialRequest
 
-CONFIG = command.define_config('The run whose program is trained.')
 SEEDS = flags.DEFINE_integer('seeds', 200, 'How many, from 1000 on, which no run uses.', 2)
 OUT = flags.DEFINE_string('out', 'scores.txt', 'File for the scores.')
 FIRST = 1000
@@ -30,7 +29,7 @@ AT_ONCE = 10  # seeds of one request: what is recorded together
 def main(arguments: list[str]) -> int:
   del arguments
   try:
-    config = command.config_of(CONFIG)
+    config = command.config_of(flags.FLAGS['config'])  # the real command's flag
     dataset = assembly.dataset(config, print)
     program = starting_program(config)
     scores: list[float] = []

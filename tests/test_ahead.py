@@ -12,6 +12,7 @@ from synthetic_run import START, Arithmetic, Nudge, run
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.strict import Strict
+from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.history import replay
 from autoresearch_jax.ledger import (
   Consulted,
@@ -76,6 +77,47 @@ def test_nothing_is_ahead_where_the_config_says_so(tmp_path):
   run(tmp_path, 4, executor=executor, proposer=Steps(), ahead=0)
   assert [line.split()[0] for line in order(tmp_path)] == ['Proposed', 'Edited', 'Finished'] * 4
   assert executor.checked == []
+
+
+@pytest.mark.parametrize('strategy', [Greedy(), Speculative()])
+def test_prepared_trials_train_on_while_a_proposer_takes_long(tmp_path, strategy):
+  """What landed meanwhile gets its verdict when the edit is there; nobody sees it before."""
+  seen = []
+
+  class Long(Nudge):
+    def propose(self, proposal, context, rng):
+      if context.trial == 4:
+        assert executor.landed.wait(20)
+      seen.append((context.trial, max(context.history)))
+      name = 'Y = -2.0' if context.trial % 2 else 'X = 3.0'
+      text = START.text().replace(name, f'{name[0]} = {context.trial}.5')
+      edit = START.with_text(text)
+      return types.Edit(edit, 'another', types.Hypothesis('It helps.'))
+
+  class Watched(Arithmetic):
+    landed = threading.Event()
+
+    def wait(self, timeout):
+      if self.queue and self.queue[0].trial and len(self.checked) < 2:
+        return []  # until trials 2 and 3 are prepared
+      news = super().wait(timeout)
+      if any(isinstance(item, types.Result) and item.trial == 3 for item in news):
+        self.landed.set()
+      return news
+
+    def result(self, request):
+      return dataclasses.replace(super().result(request), status=types.Status.OK)
+
+  executor = Watched()
+  live = run(tmp_path, 8, strategy=strategy, proposer=Long(), executor=executor, ahead=2)
+  assert (4, 1) in seen
+  found = order(tmp_path)
+  here = found.index('Proposed 4')
+  assert found[here : here + 6] == [
+    'Proposed 4', 'Released 3', 'Edited 4', 'Finished 2', 'Finished 3', 'Released 4'
+  ]  # fmt: skip
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    assert replay(ledger.records(), strategy, live.acceptance)[1] == live.states
 
 
 class Steps:
@@ -147,6 +189,40 @@ def test_an_edit_that_does_not_go_there_is_run_where_it_was_made(tmp_path):
   )
   assert live.history.proposals[2].parents == (0,)
   assert [e for e in events(tmp_path) if isinstance(e, Released)] == [Released(2)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Turning(Greedy):
+  """Asks for trial 0 again, and by the time that can begin for `parents` instead."""
+
+  parents: tuple[int, ...] = (1,)
+
+  def ask(self, state, rng):
+    trial, state = super().ask(state, rng)
+    if trial.parents and state.incumbent == 0 and self.asked.count(0):
+      trial = types.Proposal(types.Operation.REPLICATE, (0,), seeds=(7,))
+    self.asked.append(0)
+    return trial, state
+
+  def revise(self, state, proposal):
+    return dataclasses.replace(proposal, parents=self.parents), state
+
+  @property
+  def asked(self):
+    return self.__dict__.setdefault('_asked', [])
+
+
+def test_a_prepared_repeat_says_which_trial_it_repeats_in_the_end(tmp_path):
+  live = run(tmp_path, 3, strategy=Turning(), proposer=Steps(), executor=Sound())
+  edit = live.history.edits[2]
+  assert edit.program == live.history.edits[1].program
+  assert edit.description == 'replicate trial 1: step X'
+
+
+def test_a_revision_that_no_loop_can_run_is_the_strategys_mistake(tmp_path):
+  live = run(tmp_path, 3, strategy=Turning(parents=(9,)), proposer=Steps(), executor=Sound())
+  assert live.broken
+  assert 'named parents (9,); no such trial exists' in events(tmp_path)[-1].reason
 
 
 class Recording(Greedy):
@@ -265,6 +341,128 @@ def test_a_stop_does_not_wait_for_a_proposer_and_the_next_start_asks_it_again(tm
   assert run(tmp_path, 5).history.edits == run(tmp_path / 'other', 5).history.edits
 
 
+@pytest.mark.parametrize('strategy', [Greedy(), Speculative()])
+@pytest.mark.parametrize('cut', ['stop', 'machine'])
+def test_a_result_that_came_while_a_proposer_thought_outlives_a_stop(tmp_path, strategy, cut):
+  """Its trial is not run again, and the run goes on as if there had been no stop."""
+  landed, ends = threading.Event(), threading.Event()
+
+  class Pensive(Nudge):
+    def propose(self, proposal, context, rng):
+      if context.trial == 4:
+        ends.wait(20)
+      return super().propose(proposal, context, rng)
+
+    def close(self):
+      ends.set()
+
+  class Watched(Arithmetic):
+    def wait(self, timeout):
+      if landed.is_set() and cut == 'machine':
+        raise Unavailable('The disk is full.')
+      news = super().wait(timeout)
+      if any(isinstance(item, types.Result) and item.trial == 3 for item in news):
+        landed.set()
+      return news
+
+  def stop():
+    return 'Enough.' if landed.is_set() and cut == 'stop' else ''
+
+  run(tmp_path / 'cut', 8, strategy=strategy, proposer=Pensive(), executor=Watched(), stop=stop)
+  assert order(tmp_path / 'cut')[-2:] == ['Proposed 4', 'Finished 3']
+  executor = Arithmetic()
+  live = run(tmp_path / 'cut', 8, strategy=strategy, executor=executor)
+  whole = run(tmp_path / 'whole', 8, strategy=strategy)
+  assert 3 not in [request.trial for request in executor.submitted]
+  assert live.history.edits == whole.history.edits
+  assert live.history.proposals == whole.history.proposals
+  assert live.states == whole.states
+
+
+def test_a_result_from_before_a_stop_is_judged_where_no_more_trials_are_wanted(tmp_path):
+  landed, ends = threading.Event(), threading.Event()
+
+  class Pensive(Nudge):
+    def propose(self, proposal, context, rng):
+      if context.trial == 2:
+        ends.wait(20)
+      return super().propose(proposal, context, rng)
+
+    def close(self):
+      ends.set()
+
+  class Watched(Arithmetic):
+    def wait(self, timeout):
+      news = super().wait(timeout)
+      if any(isinstance(item, types.Result) and item.trial == 1 for item in news):
+        landed.set()
+      return news
+
+  stop = lambda: 'Enough.' if landed.is_set() else ''  # noqa: E731
+  run(tmp_path, 8, proposer=Pensive(), executor=Watched(), stop=stop)
+  assert list(run(tmp_path, 2).history.trials) == [0, 1]
+
+
+@dataclasses.dataclass
+class Talking(Nudge):
+  """Puts calls on record for as long as anybody takes them."""
+
+  said: int = 0
+
+  def propose(self, proposal, context, rng):
+    while True:
+      self.said += 1
+      context.record(dataclasses.replace(EXCHANGE, id=str(self.said)))
+
+
+def test_a_proposer_that_never_stops_talking_does_not_keep_the_run_from_stopping(tmp_path):
+  proposer = Talking()
+  run(tmp_path, 5, proposer=proposer, stop=lambda: 'Enough.' if proposer.said > 20 else '')
+  assert events(tmp_path)[-1].reason == 'Enough.'
+
+
+def test_a_proposer_that_exits_is_declined(tmp_path):
+  class Exiting(Nudge):
+    def propose(self, proposal, context, rng):
+      raise SystemExit('I quit.')
+
+  run(tmp_path, 2, proposer=Exiting())
+  declined = [event for event in events(tmp_path) if isinstance(event, Declined)]
+  assert declined[0].failed and declined[0].reason == 'SystemExit: I quit.'
+
+
+def test_what_a_proposer_leaves_running_cannot_write_once_it_has_answered(tmp_path):
+  left, caught = [], []
+
+  class Leaving(Nudge):
+    def propose(self, proposal, context, rng):
+      def later():
+        threading.Event().wait(0.3)
+        try:
+          context.record(EXCHANGE)
+        except BaseException as error:
+          caught.append(type(error).__name__)
+
+      left.append(threading.Thread(target=later, daemon=True))
+      left[-1].start()
+      return super().propose(proposal, context, rng)
+
+  run(tmp_path, 2, proposer=Leaving())
+  for thread in left:
+    thread.join(10)
+  assert caught == ['Abandoned'] * len(left)
+
+
+def test_a_trace_ahead_that_fails_costs_no_edit(tmp_path):
+  class Broken(Arithmetic):
+    def check(self, program, budget):
+      raise OSError('No space left on device')
+
+  live = run(tmp_path, 6, executor=Broken(), proposer=Steps())
+  assert sorted(live.history.trials) == [*range(6)]
+  assert not any(isinstance(event, Declined) for event in events(tmp_path))
+
+
 def test_a_program_that_was_tried_never_reaches_the_executor(tmp_path):
   class Same:
     """Says the same in other words: a comment more each time, or a number that is nearly equal."""
@@ -296,6 +494,29 @@ def test_a_run_that_only_repeats_itself_ends(tmp_path):
 
   run(tmp_path, 0, proposer=Same())
   assert events(tmp_path)[-1].reason.startswith('The last 100 trials only repeated')
+  assert run(tmp_path, 103, proposer=Steps()).history.next_trial == 103
+
+
+def test_a_program_that_only_the_trace_knew_is_remembered_by_the_next_start(tmp_path):
+  """As it would have been without a stop: its twin does not reach the executor."""
+
+  class Knowing(Arithmetic):
+    def result(self, request):
+      if request.trial == 1:
+        why = 'It traces to what trial 0 ran.'
+        return types.Result(1, types.Status.DUPLICATE, why, 'same', duplicate_of=0)
+      return super().result(request)
+
+  class Same:
+    def propose(self, proposal, context, rng):
+      text = f'X = 1.0 + 2.0\nY = -2.0\n# {context.trial}\n'
+      return types.Edit(START.with_text(text), 'spell X', types.Hypothesis('It helps.'))
+
+  run(tmp_path, 2, proposer=Same(), executor=Knowing())
+  executor = Arithmetic()
+  live = run(tmp_path, 3, proposer=Same(), executor=executor)
+  assert live.history.results[2].duplicate_of == 1
+  assert executor.submitted == []
 
 
 class Killed(BaseException):

@@ -10,6 +10,7 @@ sees more (names and order do not count for it), and costs seconds.
 """
 
 import ast
+import functools
 import hashlib
 import warnings
 from collections.abc import Iterator
@@ -107,6 +108,7 @@ class _Alike:
     return self._trials[best] if worst[best] <= near else None
 
 
+@functools.lru_cache(maxsize=8)  # asked of the same program by who writes it and who runs it
 def _shape(program: Program) -> tuple[str, tuple[float, ...]]:
   """A digest of the program without its floats, and these in the order in which they come."""
   digest, floats = hashlib.sha256(program.entry.encode()), list[float]()

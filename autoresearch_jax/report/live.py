@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.ledger import Decided, Declined, Edited, Record, Resumed
+from autoresearch_jax.ledger import Decided, Declined, Edited, Finished, Proposed, Record, Resumed
 from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs, spending
 from autoresearch_jax.types import Decision, Progress, Status, Trial
 from autoresearch_jax.wording import one_line
@@ -49,12 +49,13 @@ class Plain:
 
 
 class Terminal:
-  """The live panel: best so far, running trials, the last trials, and how fast it goes."""
+  """The live panel: best so far, what runs and what comes next, the last trials, the pace."""
 
   def __init__(self, history: History, console: Console, clock: Callable[[], float] = time.time):
     self._history, self._clock = history, clock
     self._progress: dict[int, Progress] = {}
     self._note = ''
+    self._asked_at = clock()
     self._drawn_at = 0.0
     self._live = Live(console=console, auto_refresh=False, transient=True)
 
@@ -68,8 +69,10 @@ class Terminal:
   def record(self, record: Record, history: History) -> None:
     self._history = history
     match record.event:
-      case Decided(trial=trial):
+      case Finished(trial=trial):
         self._progress.pop(trial, None)
+      case Proposed():
+        self._asked_at = record.time
       case Declined():
         self._note = event_line(record, history)
     self._draw()
@@ -89,10 +92,29 @@ class Terminal:
     """The whole panel, from history and progress alone."""
     parts: list[RenderableType] = [_headline(self._history), Text()]
     parts += [_running(self._history, trial, self._progress) for trial in self._history.running]
+    parts += self._coming()
     parts += [Text(), _last_trials(self._history), Text(), self._pace()]
     if self._note:
       parts.append(Text(self._note, 'yellow', no_wrap=True, overflow='ellipsis'))
     return Group(*parts)
+
+  def _coming(self) -> list[RenderableType]:
+    """A line for each trial that is prepared, and for the one that is being written."""
+    history = self._history
+    lines = [
+      Text.assemble(
+        (f'trial {trial}  ', 'bold'), ('next  ', 'cyan'), one_line(history.edits[trial].description)
+      )
+      for trial in history.prepared
+    ]
+    if history.open is not None:
+      took = duration(max(0.0, self._clock() - self._asked_at))
+      lines.append(
+        Text.assemble((f'trial {history.open.trial}  ', 'bold'), (f'being written, {took}', 'cyan'))
+      )
+    for line in lines:
+      line.no_wrap, line.overflow = True, 'ellipsis'
+    return [*lines]
 
   def _pace(self) -> Text:
     since = max(0.0, self._clock() - self._history.last_time)
@@ -109,8 +131,16 @@ class Terminal:
 
   def _trained(self, progress: Progress) -> float:
     """Seconds the running trial has trained, where the budget is one of seconds."""
+    proposal = self._history.proposals.get(progress.trial)
     budget = self._history.config.budget
-    return budget.amount * progress.fraction if budget.unit == 'seconds' else 0.0
+    if budget.unit != 'seconds' or proposal is None or progress.seed not in proposal.seeds:
+      return 0.0
+    done = proposal.seeds.index(progress.seed) + _fraction(progress)
+    return budget.scaled(proposal.fidelity).amount * done
+
+
+def _fraction(progress: Progress) -> float:
+  return 1.0 if progress.phase == 'evaluate' else progress.fraction
 
 
 def view(history: History, console: Console | None = None) -> Plain | Terminal:
@@ -173,10 +203,9 @@ def _running(history: History, trial: int, news: dict[int, Progress]) -> Rendera
   what = Text.assemble((f'trial {trial}  ', 'bold'), one_line(history.edits[trial].description))
   what.no_wrap, what.overflow = True, 'ellipsis'
   line = Table.grid(padding=(0, 2))
-  fraction = 1.0 if progress.phase == 'evaluate' else progress.fraction
   loss = '' if progress.loss is None else f'loss {progress.loss:.4f}'
   step = f'step {progress.step}' if progress.step else ''
-  bar = ProgressBar(total=1.0, completed=fraction, width=24)
+  bar = ProgressBar(total=1.0, completed=_fraction(progress), width=24)
   line.add_row(bar, Text(phase, 'cyan'), Text(loss), Text(step, 'bright_black'))
   return Group(what, line)
 

@@ -10,6 +10,7 @@ from synthetic_run import Arithmetic, Nudge, config, run
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.knowledge.__main__ import main
 from autoresearch_jax.ledger import Learned, Ledger, Started
+from autoresearch_jax.report import __main__ as report
 from autoresearch_jax.types import Lesson, to_builtins
 
 HOSTILE = 'a [bold]pen[/bold]\x1b[2J\n and $paper$'
@@ -96,6 +97,14 @@ def test_what_is_no_run_is_one_sentence(tmp_path, capsys):
   errors = capsys.readouterr().err.splitlines()
   assert len(errors) == 3
   assert all(error.endswith('.') for error in errors)
+
+
+@pytest.mark.parametrize('command', [main, report.main])
+def test_a_run_of_another_version_is_one_sentence(tmp_path, capsys, command):
+  with Ledger.open(tmp_path / 'ledger.db') as ledger:
+    ledger.append(Started({'name': 7}, 'tag'))
+  assert command([str(tmp_path)]) == 2
+  assert 'a config that this version cannot read' in capsys.readouterr().err
 
 
 def test_a_run_that_has_only_begun_is_read(tmp_path, capsys):

@@ -1,8 +1,11 @@
 """The live view shows what goes on, and nobody's text can redraw the terminal."""
 
 import io
+import itertools
+import re
 
 import pytest
+import synthetic_run
 from rich.console import Console
 from synthetic_run import START, Arithmetic, run, ticking
 
@@ -75,6 +78,68 @@ def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
                'device busy', 'timeout', 'discard', 'keep'):  # fmt: skip
     assert part in executor.seen, part
   assert max(len(line) for line in executor.seen.splitlines()) <= width
+
+
+class Glimpsed:
+  """Looks at the panel while it writes the third edit."""
+
+  seen = ''
+
+  def propose(self, proposal, context, rng):
+    del proposal, rng
+    if context.trial == 3:
+      self.seen = shown(self.panel)
+    program = START.with_text(f'X = {context.trial}.0\nY = 0.0\n')
+    return types.Edit(program, f'set X to {context.trial}', types.Hypothesis('It helps.'))
+
+
+def test_the_panel_shows_what_is_prepared_and_what_is_being_written(tmp_path):
+  proposer = Glimpsed()
+  proposer.panel = live.Terminal(None, terminal())
+
+  class Patient(Arithmetic):
+    def wait(self, timeout):
+      return (
+        [] if self.queue and self.queue[0].trial and not proposer.seen else super().wait(timeout)
+      )
+
+  run(tmp_path, 4, view=proposer.panel, proposer=proposer, executor=Patient(), ahead=2)
+  assert 'trial 2  next  set X to 2' in proposer.seen
+  assert 'trial 3  being written, 0:00:0' in proposer.seen
+
+
+class Again:
+  """Trains the baseline again, on three seeds, for a quarter of the budget."""
+
+  def init(self, objective):
+    del objective
+
+  def ask(self, state, rng):
+    del rng
+    return types.Proposal(types.Operation.PROMOTE, (0,), fidelity=0.25, seeds=(4, 7, 9)), state
+
+  def tell(self, state, trial):
+    del trial
+    return state
+
+
+def test_a_short_trial_of_several_seeds_counts_as_long_as_it_trained(tmp_path, monkeypatch):
+  """Of 600 s the baseline trained 8; a seed of this trial takes a quarter of 100."""
+  config = synthetic_run.config(budget=types.Budget(100.0, 'seconds'))
+  monkeypatch.setattr(synthetic_run, 'config', lambda: config)
+  panel, busy = live.Terminal(None, terminal(), lambda: 0.0), []
+
+  class Looking(Arithmetic):
+    def wait(self, timeout):
+      for phase, seed, fraction in (('train', 4, 0.5), ('train', 7, 0.5), ('evaluate', 9, 0.0)):
+        if self.queue and self.queue[0].trial:
+          panel.progress(types.Progress(1, phase, seed, fraction))
+          busy.append(re.search(r'device busy (\d+)%', shown(panel))[1])
+      return super().wait(timeout)
+
+  clock = itertools.count(1.7e9, 100).__next__
+  run(tmp_path, 2, view=panel, executor=Looking(), strategy=Again(), clock=clock)
+  assert busy == ['3', '8', '14']
 
 
 def test_the_headline_says_of_how_many_runs_the_best_is_the_mean(tmp_path):
