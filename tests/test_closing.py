@@ -284,11 +284,12 @@ def test_a_machine_that_fails_is_said(directory):
 
 
 def test_what_a_stop_left_running_is_cancelled_and_has_no_result(tmp_path):
-  executor = Arithmetic()
-  stops = iter(range(10**6))
-  found = run(
-    tmp_path, 0, executor=executor, stop=lambda: 'stop' if next(stops) > 200 else ''
-  ).history
+  executor = Arithmetic(slots=2)
+
+  def stop():
+    return 'stop' if len(executor.submitted) > TRIALS and executor.queue else ''
+
+  found = run(tmp_path, 0, executor=executor, stop=stop).history
   assert found.running and candidate(found) is not None
   left = found.running
   found, executor, _, _ = close(tmp_path, executor=executor)
