@@ -121,8 +121,9 @@ def executor(config: Config, prepared: Dataset, scratch: pathlib.Path) -> Execut
 
 
 def hidden(config: Config, prepared: Dataset) -> tuple[pathlib.Path, ...]:
-  """What tracers and agents must not read; a construction has no validation data."""
-  return (*problem(config).hidden(), *map(pathlib.Path, filter(None, [prepared.validation])))
+  """What tracers and agents must not read; a construction has no data."""
+  held_out = filter(None, [prepared.validation, prepared.locked])
+  return (*problem(config).hidden(), *map(pathlib.Path, held_out))
 
 
 def _made(registry: Registry, name: str, options: Mapping[str, Any], **given: Any) -> Any:

@@ -76,7 +76,11 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """A whole run. Field by field comments are in configs/gpt_small.py."""
+  """A whole run. Field by field comments are in configs/gpt_small.py.
+
+  final_seeds: training runs, at the end, of the baseline and of the best each, on seeds that no
+  trial had and scored on data that no trial was (see `closing`); 0: none.
+  """
 
   name: str
   problem: str
@@ -98,6 +102,7 @@ class Config:
   executor_options: dict[str, Any] = dataclasses.field(default_factory=dict)
   limits: Limits = dataclasses.field(default_factory=Limits)
   knowledge: Knowledge = dataclasses.field(default_factory=Knowledge)
+  final_seeds: int = 0
   seed: int = 0
 
   @property
@@ -116,6 +121,8 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
     raise ConfigError(f'config.budget.amount is {made.budget.amount}; it must be above 0.')
   if made.search.max_trials < 0:
     raise ConfigError(f'config.search.max_trials is {made.search.max_trials}; 0 means no limit.')
+  if made.final_seeds < 0:
+    raise ConfigError(f'config.final_seeds is {made.final_seeds}; it must be 0 (none) or more.')
   if made.search.ahead < 0:
     raise ConfigError(f'config.search.ahead is {made.search.ahead}; it must be 0 or more.')
   if not 0 <= made.knowledge.near < 1:

@@ -20,6 +20,7 @@ from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.config import Config
 from autoresearch_jax.failures import ADVICE, RULE, STRATEGY, PartError, blaming
 from autoresearch_jax.ledger import (
+  Confirmed,
   Consulted,
   Decided,
   Declined,
@@ -102,7 +103,8 @@ class History:
   the turn in which `open` was asked for.
   training_seconds: of all runs. prepared: trials that have a program and wait for their release.
   discouraged: a proposal came to nothing and no result came in since. spent: by the calls' ids.
-  lessons: those that a language model drew last.
+  lessons: those that a language model drew last. confirmed: what the closing act measured, by trial
+  and seed; it stands apart from `trials` and `results`, since nobody who decides may see it.
 
   What the loop asks for at each trial is kept as the events come, never searched for in all trials.
   """
@@ -129,6 +131,7 @@ class History:
     self.spend = Spend()
     self._spent: dict[str, Spend] = {}
     self.lessons: list[Lesson] = []
+    self.confirmed: dict[int, dict[int, Result]] = {}
     self._known: dict[float, dict[str, int]] = collections.defaultdict(dict)
     self.training_seconds = 0.0
     self.wall_seconds = 0.0
@@ -144,7 +147,7 @@ class History:
   def apply(self, record: Record) -> None:
     event = record.event
     self._count_time(record)
-    if not isinstance(event, Started | Resumed | Stopped | Consulted | Learned):
+    if not isinstance(event, Started | Resumed | Stopped | Consulted | Learned | Confirmed):
       self.turn += 1
     match event:
       case Started():
@@ -168,10 +171,12 @@ class History:
         self._take_result(event.trial, event.result)
       case Decided():
         self._take_verdict(event)
+      case Confirmed():
+        self.confirmed.setdefault(event.trial, {})[event.seed] = event.result
 
   def _count_time(self, record: Record) -> None:
-    """Wall time is what passed inside sessions; the pause before a resume is not."""
-    if not isinstance(record.event, Started | Resumed):
+    """Wall time is that of the search: no pause before a resume, and no closing act."""
+    if not isinstance(record.event, Started | Resumed | Confirmed):
       self.wall_seconds += max(0.0, record.time - self.last_time)
     self.last_time = record.time
 

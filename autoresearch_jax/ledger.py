@@ -168,6 +168,19 @@ class Decided:
   verdict: Verdict
 
 
+@dataclasses.dataclass(frozen=True)
+class Confirmed:
+  """A program was trained at the end of a run, and scored on the locked data.
+
+  trial: the first one that had the program. seed: one that no trial trained on. result: with one
+  measurement, or with why there is none. The search is never told of it.
+  """
+
+  trial: int
+  seed: int
+  result: Result
+
+
 Event = (
   Started
   | Resumed
@@ -180,6 +193,7 @@ Event = (
   | Finished
   | Decided
   | Learned
+  | Confirmed
 )
 
 CONSULTED = 'consulted'

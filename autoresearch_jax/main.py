@@ -4,7 +4,8 @@
 
 The same command resumes. Exit codes: 0 done, 1 the baseline, the machine, the strategy or the
 acceptance rule failed, 2 a sentence says what does not fit, 130 or 143 stopped by Ctrl-C or
-SIGTERM (in good order; a second one ends it at once).
+SIGTERM (in good order; a second one ends it at once). However it ended, unless by SIGTERM, the
+best is then compared with the baseline on locked data; Ctrl-C leaves that out.
 """
 
 import pathlib
@@ -15,6 +16,7 @@ import pygit2
 from absl import flags
 
 from autoresearch_jax import assembly, command, wording
+from autoresearch_jax.closing import Closing, announcement
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.failures import PartError
 from autoresearch_jax.ledger import Ledger, LedgerError
@@ -51,22 +53,30 @@ def research(config: Config, directory: pathlib.Path) -> int:
     for line in assembly.space(minds.strategy, start).splitlines():
       _say(f'{"samples":<11}{line}')
     dataset = assembly.dataset(config, _say)
+    _say(f'{"locked":<11}{announcement(config, dataset)}')
     history, states = begin(ledger, config, minds.strategy, minds.acceptance, dataset.fingerprint)
     if history.trials:
       _say(f'resuming after {len(history.trials)} trials')
     executor = assembly.executor(config, dataset, workspace.scratch)
     try:
-      with StopSignals() as stop, live.view(history) as view:
-        loop = Research(
-          ledger, history, states, workspace, minds.strategy, minds.proposer, minds.acceptance,
-          executor, assembly.spec(config), start, config.search.max_trials, view, stop,
-          assembly.hidden(config, dataset),
-        )  # fmt: skip
-        reason = loop.run()
+      with StopSignals() as stop:
+        with live.view(history) as view:
+          loop = Research(
+            ledger, history, states, workspace, minds.strategy, minds.proposer, minds.acceptance,
+            executor, assembly.spec(config), start, config.search.max_trials, view, stop,
+            assembly.hidden(config, dataset),
+          )  # fmt: skip
+          reason = loop.run()
+        _say(reason)
+        failed = loop.failed or loop.unavailable or loop.broken
+        if not failed and stop.spared():
+          closing = Closing(
+            ledger, history, executor, config.budget, config.final_seeds, stop, _say
+          )  # fmt: skip
+          failed = not closing.run()
     finally:
       executor.close()
-  _say(f'{reason}\n{report(directory)}\nLog: {workspace.results_path}')
-  failed = loop.failed or loop.unavailable or loop.broken
+  _say(f'Log: {workspace.results_path}\n{report(directory)}')
   return stop.exit_code or (FAILED if failed else 0)
 
 

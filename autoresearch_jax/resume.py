@@ -50,8 +50,8 @@ def versions() -> dict[str, str]:
 def _require_same_run(ledger: Ledger, started: Started, config: Config, dataset: str) -> None:
   changed = differences(_recorded(ledger, started), config)
   advice = (
-    'Only config.search.max_trials may change within a run: put the old value back, or name '
-    'another --workdir.'
+    'Only config.search.max_trials and config.final_seeds may change within a run: put the old '
+    'value back, or name another --workdir.'
   )
   if changed:
     raise ConfigError(f'{ledger.path.parent} holds a run with another config. {changed}. {advice}')
@@ -73,15 +73,18 @@ def _recorded(ledger: Ledger, started: Started) -> Config:
 
 
 def differences(recorded: Config, now: Config) -> str:
-  """Fields that differ, but for search.max_trials: `config.seed is 1 here and was 0; ...`."""
-  ours = [dataclasses.replace(c, search=dataclasses.replace(c.search, max_trials=0))
-          for c in (recorded, now)]  # fmt: skip
-  before, after = (_flat('config', _plain(c)) for c in ours)
+  """Fields that differ, but for those that end a run: `config.seed is 1 here and was 0; ...`."""
+  before, after = (_flat('config', _plain(_without_end(c))) for c in (recorded, now))
   return '; '.join(
     f'{path} is {after.get(path, "absent")!r} here and was {before.get(path, "absent")!r}'
     for path in sorted({*before, *after})
     if before.get(path) != after.get(path)
   )
+
+
+def _without_end(config: Config) -> Config:
+  search = dataclasses.replace(config.search, max_trials=0)
+  return dataclasses.replace(config, search=search, final_seeds=0)
 
 
 def _plain(config: Config) -> dict[str, Any]:

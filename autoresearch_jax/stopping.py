@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM: the first asks the loop to end in good order, the second ends at once.
 
 The ledger is whole after either; ending in good order also closes the executor and prints where
-the results are.
+the results are. Between the two, `spared` makes room for one thing more, which the next signal
+asks to end.
 """
 
 import signal
@@ -31,6 +32,18 @@ class StopSignals:
   def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
+
+  def spared(self) -> bool:
+    """Whether something may still be done before the end, which the next signal asks to end.
+
+    Not after SIGTERM: whoever sends that takes the machine away soon.
+    """
+    if self.exit_code == 128 + signal.SIGTERM:
+      return False
+    self.reason = ''
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, self._asked)
+    return True
 
   def _asked(self, number: int, frame: types.FrameType | None) -> None:
     del frame

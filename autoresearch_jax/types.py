@@ -94,6 +94,8 @@ class Dataset:
   token_bytes: file, int32 [vocab_size], UTF-8 bytes of each token, 0 for special tokens.
   evaluation_batch: rows (examples) in one call of `predict`; divides the validation rows.
   verifier: of constructions, which have no data: the name in VERIFIERS of what scores them.
+  locked: folder like `validation`, of data that no search sees: the closing act alone scores on
+  them. '' where the problem holds none back.
   fingerprint: SHA-256 over everything that can change a metric: content, tokenizer, split.
   """
 
@@ -104,6 +106,7 @@ class Dataset:
   evaluation_batch: int = 0
   verifier: str = ''
   fingerprint: str = ''
+  locked: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,7 +334,8 @@ class Result:
 class TrialRequest:
   """What an executor is asked to run.
 
-  known: fingerprint -> trial id that already has it. parents: the proposal's.
+  known: fingerprint -> trial id that already has it. parents: the proposal's. locked: score on the
+  locked data instead of the validation data; the closing act asks for that, and nobody else may.
   """
 
   trial: int
@@ -340,6 +344,7 @@ class TrialRequest:
   budget: Budget
   known: dict[str, int] = dataclasses.field(default_factory=dict)
   parents: tuple[int, ...] = ()
+  locked: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -391,6 +396,11 @@ class Objective:
     if value is None:
       return None
     return -value if self.direction == 'minimize' else value
+
+
+def locked_name(metric: str) -> str:
+  """What a metric of the validation data is called on the locked data: `locked_bpb`."""
+  return f'locked_{metric.removeprefix("val_")}'
 
 
 def to_json(value: Any) -> bytes:

@@ -6,8 +6,9 @@
 Variants: `steps` (default; repeatable bit for bit on one machine) and `seconds` (1 s of training,
 in which larger programs take fewer steps). For tests and for a first look: CPU, no download.
 
-The unmodified program scores a val_loss of 0.22 with a deviation of 0.011 between 8 seeds; a
-wider one with a learning rate, batch size and dropout that fit reaches 0.06.
+The unmodified program scores a val_loss of 0.21 with a deviation of 0.013 between 8 seeds; a
+learning rate, batch size and normalisation that fit reach 0.07 (0.06 has been reached by training
+on the locked examples as well).
 """
 
 from ml_collections import ConfigDict
@@ -44,6 +45,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.data = ConfigDict()
   c.data.validation_examples = 450  # held out of 1797, all classes in proportion
   c.data.evaluation_batch = 225  # examples in one call of predict; divides the line above
+  c.data.locked_examples = 225  # held back from the search too: scored at the end, see final_seeds
   c.data.split_seed = 0  # decides which examples are held out
 
   # How the next thing to try is chosen.
@@ -62,6 +64,10 @@ def get_config(variant: str = 'steps') -> ConfigDict:
 
   c.executor = 'local'  # all devices of this machine, one trial at a time
   c.executor_options = ConfigDict()
+
+  # At the end best and baseline are trained again, on so many seeds each that no trial had, and
+  # scored on the locked examples: 16 runs, a fraction of a second each; 0: none.
+  c.final_seeds = 8
 
   # What a candidate may use; passing one ends the trial. Each field of config.Limits
   # can be set, here or with --config.limits.NAME=VALUE; so can the options of the parts above.

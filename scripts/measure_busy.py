@@ -139,6 +139,7 @@ def run(config: Config, ahead: int, directory: pathlib.Path) -> Measured:
     changed = dataclasses.replace(
       config,
       search=dataclasses.replace(config.search, max_trials=_TRIALS.value, ahead=ahead),
+      final_seeds=0,  # the search alone is measured
       proposer='gemini',
       proposer_options={
         'models': [MODEL],

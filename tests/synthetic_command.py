@@ -33,13 +33,17 @@ def get_config():
     'executor': 'arithmetic',
     'executor_options': {'slots': 1, 'delay': 0.0},
     'search': {'strategy': 'greedy', 'max_trials': 5},
+    'data': {'locked': ''},
+    'final_seeds': 0,
     'seed': 0,
   }).lock()  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Synthetic:
-  """A problem without data."""
+  """A problem without data; locked: where it pretends to hold some back."""
+
+  locked: str = ''
 
   def shapes(self):
     return {'kind': 'supervised', 'input_shape': (2,), 'num_classes': 2}
@@ -50,7 +54,7 @@ class Synthetic:
   def prepare(self, cache, say):
     del cache
     say('data: none needed')
-    return Dataset('supervised', fingerprint='digest of data')
+    return Dataset('supervised', fingerprint='digest of data', locked=self.locked)
 
   def hidden(self):
     return ()

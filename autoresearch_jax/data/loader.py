@@ -57,16 +57,20 @@ def batches(
   return _closed_after(batched.map(gather).to_iter_dataset(options))
 
 
-def validation(dataset: Dataset) -> Iterator[Batch]:
+def validation(dataset: Dataset, locked: bool = False) -> Iterator[Batch]:
   """The whole validation split in its order, in batches of `dataset.evaluation_batch`.
 
-  Raises ValueError when that does not divide the split.
+  locked: the locked split instead. Raises ValueError when the batch does not divide the split, and
+  FileNotFoundError when the data are not there.
   """
-  size = dataset.evaluation_batch
-  examples, gather = _open(dataset, dataset.validation, None)
+  size, name = dataset.evaluation_batch, 'locked' if locked else 'validation'
+  folder = dataset.locked if locked else dataset.validation
+  if not folder or not pathlib.Path(folder).exists():
+    raise FileNotFoundError(f'The {name} data are missing: {folder or "none were held back"}.')
+  examples, gather = _open(dataset, folder, None)
   if size < 1 or examples % size:
     raise ValueError(
-      f'The validation split has {examples} rows, which batches of {size} do not divide; '
+      f'The {name} split has {examples} rows, which batches of {size} do not divide; '
       'change evaluation_batch.'
     )
   for start in range(0, examples, size):

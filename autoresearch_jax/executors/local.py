@@ -215,6 +215,7 @@ class _Slot:
       limits.whole_run(request.budget),
       seed=seed,
       budget=request.budget,
+      locked=request.locked,
     )
     return from_builtins(done['measurement'], Measurement), done['curve']
 

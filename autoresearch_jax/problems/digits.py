@@ -29,24 +29,32 @@ class Digits:
   """The options of `config.data`.
 
   validation_examples: held out, all classes in proportion; whole batches of `evaluation_batch`.
+  locked_examples: the same, of those left for training: no search ever sees them; 0: none.
   split_seed: decides which ones.
   """
 
   validation_examples: int = 450
+  locked_examples: int = 0
   evaluation_batch: int = 225
   split_seed: int = 0
 
   def __post_init__(self) -> None:
-    if not CLASSES <= self.validation_examples <= EXAMPLES - CLASSES:
+    if self.locked_examples and self.locked_examples < CLASSES:
+      raise ValueError(
+        f'config.data.locked_examples is {self.locked_examples}; {CLASSES} are needed, or 0.'
+      )
+    if not CLASSES <= self.validation_examples <= EXAMPLES - CLASSES - self.locked_examples:
       raise ValueError(
         f'config.data.validation_examples is {self.validation_examples}; of {EXAMPLES} examples, '
-        f'{CLASSES} to {EXAMPLES - CLASSES} can be held out.'
+        f'{CLASSES} to {EXAMPLES - CLASSES} can be held out, less {self.locked_examples} '
+        'locked_examples.'
       )
-    if self.evaluation_batch < 1 or self.validation_examples % self.evaluation_batch:
-      raise ValueError(
-        f'config.data.evaluation_batch is {self.evaluation_batch}; it must divide the '
-        f'{self.validation_examples} validation_examples.'
-      )
+    for name in ('validation_examples', 'locked_examples'):
+      if self.evaluation_batch < 1 or getattr(self, name) % self.evaluation_batch:
+        raise ValueError(
+          f'config.data.evaluation_batch is {self.evaluation_batch}; it must divide the '
+          f'{getattr(self, name)} {name}.'
+        )
     if self.split_seed < 0:
       raise ValueError(f'config.data.split_seed is {self.split_seed}; it must not be below 0.')
 
@@ -68,6 +76,7 @@ class Digits:
       validation=str(folder / 'validation'),
       evaluation_batch=self.evaluation_batch,
       fingerprint=hashlib.sha256(f'{key} {content}'.encode()).hexdigest(),
+      locked=str(folder / 'locked') if self.locked_examples else '',
     )
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
@@ -77,6 +86,8 @@ class Digits:
   def _key(self) -> str:
     """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
     parts = (FORMAT, self.validation_examples, self.split_seed)
+    if self.locked_examples:  # else the data are those of runs from before there were any
+      parts = (*parts, self.locked_examples)
     content = hashlib.sha256(_packaged().read_bytes()).hexdigest()
     return hashlib.sha256(msgspec.json.encode((parts, content))).hexdigest()
 
@@ -85,17 +96,22 @@ class Digits:
     from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
     inputs, targets = load_digits(return_X_y=True)
-    train, validation = train_test_split(
-      np.arange(len(targets)),
-      test_size=self.validation_examples,
-      random_state=self.split_seed,
-      stratify=targets,
-    )
-    for name, chosen in (('train', train), ('validation', validation)):
+    train, splits = np.arange(len(targets)), {}
+    for name, size in (
+      ('validation', self.validation_examples),
+      ('locked', self.locked_examples),
+    ):
+      if size:
+        parts = train_test_split(
+          train, test_size=size, random_state=self.split_seed, stratify=targets[train]
+        )
+        train, splits[name] = map(np.asarray, parts)
+    for name, chosen in {'train': train, **splits}.items():
       (folder / name).mkdir()
       np.save(folder / name / 'inputs.npy', (inputs[chosen] / WHITE).astype(np.float32))
       np.save(folder / name / 'targets.npy', targets[chosen].astype(np.int32))
-    say(f'Prepared {len(train)} training and {len(validation)} validation digits.')
+    held_out = ', '.join(f'{len(chosen)} {name}' for name, chosen in splits.items())
+    say(f'Prepared {len(train)} training digits; held out: {held_out}.')
 
 
 def _packaged() -> pathlib.Path:

@@ -23,6 +23,8 @@ from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.types import Dataset
 
 FORMAT = 1  # change it with anything that changes what the same text becomes
+# Of the held-out documents, those whose digest begins with this byte or a larger one: a quarter.
+FIRST_LOCKED = 0xC0
 
 
 @PROBLEMS.register('language_model')
@@ -33,7 +35,8 @@ class LanguageModel:
   corpus: `python` (text that ships with Python) or `climbmix` (downloaded first).
   vocab_size: tokens, the four reserved ones included. sequence_length: tokens that a row predicts.
   validation_tokens: targets in the fixed validation slice; whole batches of
-  `evaluation_batch` rows. shards: of ClimbMix, for training. tokenizer_characters: the text the
+  `evaluation_batch` rows. locked_tokens: the same, of a slice that no search ever sees, from other
+  held-out documents; 0: none. shards: of ClimbMix, for training. tokenizer_characters: the text the
   tokenizer is trained on, at most.
   """
 
@@ -41,21 +44,24 @@ class LanguageModel:
   vocab_size: int = 1024
   sequence_length: int = 256
   validation_tokens: int = 131_072
+  locked_tokens: int = 0
   evaluation_batch: int = 32
   shards: int = 10
   tokenizer_characters: int = tokenizers.TRAINING_CHARACTERS
 
   def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
-      if name != 'corpus' and value < 1:
-        raise ValueError(f'config.data.{name} is {value}; it must be at least 1.')
+      least = 0 if name == 'locked_tokens' else 1
+      if name != 'corpus' and value < least:
+        raise ValueError(f'config.data.{name} is {value}; it must be at least {least}.')
     batch = self.evaluation_batch * self.sequence_length
-    if self.validation_tokens % batch:
-      below = max(1, self.validation_tokens // batch) * batch
-      raise ValueError(
-        f'config.data.validation_tokens is {self.validation_tokens}, not a multiple of '
-        f'evaluation_batch x sequence_length = {batch}; {below} would be.'
-      )
+    for name in ('validation_tokens', 'locked_tokens'):
+      if (tokens := getattr(self, name)) % batch:
+        below = max(1, tokens // batch) * batch
+        raise ValueError(
+          f'config.data.{name} is {tokens}, not a multiple of evaluation_batch x sequence_length = '
+          f'{batch}; {below} would be.'
+        )
 
   def shapes(self) -> dict[str, Any]:
     return {
@@ -84,6 +90,7 @@ class LanguageModel:
       token_bytes=str(folder / 'token_bytes.npy'),
       evaluation_batch=self.evaluation_batch,
       fingerprint=hashlib.sha256(f'{key} {content}'.encode()).hexdigest(),
+      locked=str(folder / 'locked') if self.locked_tokens else '',
     )
 
   def tokenizer(self, dataset: Dataset) -> tokenizers.Tokenizer:
@@ -104,6 +111,8 @@ class LanguageModel:
   def _key(self, source: corpora.Corpus) -> str:
     """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
     options = dataclasses.asdict(self) | {'evaluation_batch': None}
+    if not self.locked_tokens:  # then the data are those of runs from before there were any
+      del options['locked_tokens']
     parts = (FORMAT, options, tokenizers.PATTERN, source.fingerprint())
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
@@ -113,15 +122,24 @@ class LanguageModel:
     tokens.save(folder / 'tokenizer.json')
     np.save(folder / 'token_bytes.npy', tokens.token_bytes)
     say(f'Packing rows of {self.sequence_length + 1} tokens.')
-    wanted = self.validation_tokens // self.sequence_length
-    rows = self._pack(source.validation(), tokens, folder / 'validation', wanted)
-    if rows < wanted:
-      raise ValueError(
-        f'The validation text of the {self.corpus} corpus gives {rows * self.sequence_length} '
-        f'tokens; config.data.validation_tokens is {self.validation_tokens}. Lower it.'
-      )
+    for name in ('validation', 'locked') if self.locked_tokens else ('validation',):
+      option = f'{name}_tokens'
+      wanted = getattr(self, option) // self.sequence_length
+      rows = self._pack(self._held_out(source, name), tokens, folder / name, wanted)
+      if rows < wanted:
+        raise ValueError(
+          f'The {name} text of the {self.corpus} corpus gives {rows * self.sequence_length} '
+          f'tokens; config.data.{option} is {getattr(self, option)}. Lower it.'
+        )
     rows = self._pack(source.train(), tokens, folder / 'train', None)
     say(f'Prepared {rows * self.sequence_length:,} training tokens in {rows:,} rows.')
+
+  def _held_out(self, source: corpora.Corpus, name: str) -> Iterator[str]:
+    """The documents of one of both slices. By digest, so that no text can be in the two."""
+    for text in source.validation():
+      locked = bool(self.locked_tokens) and _is_locked(text)
+      if locked == (name == 'locked'):
+        yield text
 
   def _pack(
     self,
@@ -137,3 +155,7 @@ class LanguageModel:
       encoded = packing.cut(encoded, length)
     rows = itertools.islice(packing.Packer(encoded, length), most)
     return packing.write(rows, folder / 'rows.npy', length)
+
+
+def _is_locked(text: str) -> bool:
+  return hashlib.sha256(text.encode()).digest()[0] >= FIRST_LOCKED

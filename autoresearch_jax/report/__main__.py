@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger, LedgerError
 from autoresearch_jax.report import plot
+from autoresearch_jax.report.confirmed import confirmed_line
 from autoresearch_jax.report.summary import summary
 
 BAD_INPUT = 2
@@ -22,7 +23,8 @@ def report(workdir: pathlib.Path) -> str:
   if history.started is None:
     raise LedgerError(f'The run in {workdir} has not begun: its ledger is empty.')
   plot.draw(history, workdir / 'progress.png')
-  return f'{summary(history)}\nPlot: {workdir / "progress.png"}'
+  lines = [summary(history), f'Plot: {workdir / "progress.png"}', confirmed_line(history)]
+  return '\n'.join(filter(None, lines))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,9 +10,8 @@ cheat with: a verifier of the problem's, in float64 and without jax, scores what
 
 import dataclasses
 import math
-import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from autoresearch_jax.data import loader
 from autoresearch_jax.problems.verifiers import VERIFIERS, Refused, Verifier
 from autoresearch_jax.trial.compiled import Compiled
-from autoresearch_jax.types import Dataset
+from autoresearch_jax.types import Dataset, locked_name
 
 # Nats by which a target's score may move when what must not matter is changed: XLA gives equal
 # bits for equal inputs to one executable, so this only forgives a -0.0 or a reordered reduction.
@@ -55,8 +54,12 @@ def evaluate(
   rng: np.random.Generator,
   alive: Callable[[], None],
   training_seconds: float,
+  locked: bool = False,
 ) -> dict[str, float]:
   """The metrics of a trained state on the validation slice, or of its construction.
+
+  locked: on the locked slice instead, with the same proof, under other names (`locked_name`), so
+  that no number of one is ever taken for one of the other.
 
   Language models: val_bpb (bits a byte), val_loss (nats a token). Supervised problems: val_loss
   (nats an example), val_accuracy. A state that gives NaN has NaN metrics. Constructions: what the
@@ -68,12 +71,17 @@ def evaluate(
     built = _shown(compiled, leaves, max(SHOW_SECONDS, SHOW_SHARE * training_seconds))
     return _verified(built, dataset)
   batches = []
-  for batch in _validation(dataset):
+  for batch in loader.validation(dataset, locked):
     batches.append(_score(compiled, leaves, batch))
     alive()
   for index, batch in enumerate(batches):
     _prove(compiled, leaves, batch, batches[(index + 1) % len(batches)], rng)
     alive()
+  metrics = _metrics(batches, dataset)
+  return {locked_name(name): value for name, value in metrics.items()} if locked else metrics
+
+
+def _metrics(batches: list[Scored], dataset: Dataset) -> dict[str, float]:
   if dataset.kind == 'language_model':
     return bits_per_byte(batches, np.load(dataset.token_bytes))
   nats = np.concatenate([batch.nats for batch in batches]).astype(np.float64)
@@ -117,12 +125,6 @@ def bits_per_byte(batches: list[Scored], token_bytes: np.ndarray) -> dict[str, f
     total_bytes += float(lengths.sum())
     tokens += float(counted.sum())
   return {'val_bpb': nats / (math.log(2) * total_bytes), 'val_loss': nats / tokens}
-
-
-def _validation(dataset: Dataset) -> Iterator[dict[str, np.ndarray]]:
-  if not pathlib.Path(dataset.validation).exists():
-    raise FileNotFoundError(f'The validation data are missing: {dataset.validation}.')
-  return loader.validation(dataset)
 
 
 def _nats(

@@ -8,7 +8,8 @@ controller.
     {"do": "start", "setup": Setup}                 -> devices, peak FLOP/s, memory
     {"do": "load", "artifact": path}                -> fingerprint and facts of the artifact
     {"do": "compile"}                               -> seconds, FLOPs, bytes
-    {"do": "run", "seed": 0, "budget": Budget}      -> progress lines, then a measurement
+    {"do": "run", "seed": 0, "budget": Budget, "locked": false}
+                                                    -> progress lines, then a measurement
 
 Each answer is a line {"progress": ...}, {"done": ...} or {"failed": status, "reason": sentence}.
 """
@@ -124,8 +125,8 @@ class Runner:
       'steps_per_call': [phase.call_steps for phase in found.phases],
     }
 
-  def run(self, seed: int, budget: Budget, say: Any) -> dict[str, Any]:
-    """Trains and evaluates one seed of the compiled program."""
+  def run(self, seed: int, budget: Budget, say: Any, locked: bool = False) -> dict[str, Any]:
+    """Trains and evaluates one seed of the compiled program; locked: on the locked data."""
     compiled = self._compiled[self._key]
     # Each phase draws in an order of its own: one order would show the second the same rows again.
     feeds = [
@@ -152,6 +153,7 @@ class Runner:
         np.random.default_rng(),  # unknown to the program, and of no effect on the score
         alive=lambda: say(1.0, trained.steps, trained.curve[-1][1], 'evaluate'),
         training_seconds=trained.seconds,
+        locked=locked,
       )
     except NotAllowed as error:
       raise Failed(Status.INVALID, str(error)) from None
@@ -215,7 +217,7 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
         return {'done': runner.compile()}
       case 'run':
         budget = msgspec.convert(request['budget'], Budget)
-        return {'done': runner.run(request['seed'], budget, say)}
+        return {'done': runner.run(request['seed'], budget, say, request.get('locked', False))}
       case other:
         raise ValueError(f'The runner does not know the request {other!r}.')
   except Failed as failed:

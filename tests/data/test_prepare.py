@@ -15,6 +15,7 @@ from autoresearch_jax.data import packing, shards
 from autoresearch_jax.problems.language_model import LanguageModel
 
 SMALL = ['--vocab_size=280', '--sequence_length=32', '--validation_tokens=256', '--shards=2']
+SMALL += ['--locked_tokens=128']
 
 
 def start(server, cache, *flags):
@@ -44,12 +45,12 @@ def test_shards_become_a_dataset_that_a_run_uses_as_it_is(server, tmp_path):
   assert code == 0, output
   assert output.count('fetched.') == 3 and 'Ready in' in output
   made = set(tmp_path.rglob('*.npy'))
-  problem = LanguageModel('climbmix', 280, 32, 256, evaluation_batch=4, shards=2)
+  problem = LanguageModel('climbmix', 280, 32, 256, 128, evaluation_batch=4, shards=2)
   said = []
   dataset = problem.prepare(tmp_path, said.append)
   assert not said and set(tmp_path.rglob('*.npy')) == made
-  rows = np.load(pathlib.Path(dataset.validation, 'rows.npy'))
-  assert rows.shape == (8, 33)
+  for split, count in ((dataset.validation, 8), (dataset.locked, 4)):
+    assert np.load(pathlib.Path(split, 'rows.npy')).shape == (count, 33)
 
   code, output = run(server, tmp_path)
   assert code == 0 and output.count('already there.') == 3

@@ -1,5 +1,6 @@
 """What every executor does. A new one is one line in EXECUTOR_CASES."""
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ def make(name: str, folder: pathlib.Path, **limits) -> Executor:
     EXECUTOR_CASES[name],
     spec=SPEC,
     dataset=dataset,
-    hidden=(pathlib.Path(dataset.validation),),
+    hidden=(pathlib.Path(dataset.validation), pathlib.Path(dataset.locked)),
     limits=Limits(**{'trace_seconds': 5.0, 'step_seconds': 5.0, **limits}),
     scratch=folder / 'scratch',
     cache=folder / 'cache',
@@ -72,6 +73,15 @@ class ExecutorContract:
     request = TrialRequest(1, as_program(program()), (5,), STEPS)
     first, second = result_of(executor, request), result_of(executor, request)
     assert first.measurements[0].metrics == second.measurements[0].metrics
+
+  def test_the_locked_data_are_scored_for_a_request_that_says_so_alone(self, executor):
+    request = TrialRequest(1, as_program(program()), (5,), STEPS)
+    usual = result_of(executor, request).measurements[0]
+    final = result_of(executor, dataclasses.replace(request, locked=True)).measurements[0]
+    assert set(usual.metrics) == {'val_bpb', 'val_loss', 'train_loss'}
+    assert set(final.metrics) == {'locked_bpb', 'locked_loss', 'train_loss'}
+    assert final.metrics['train_loss'] == usual.metrics['train_loss']
+    assert final.metrics['locked_bpb'] != usual.metrics['val_bpb']
 
   def test_an_edit_without_effect_is_a_duplicate_of_its_parent(self, executor):
     first = result_of(executor, TrialRequest(1, as_program(program()), (0,), STEPS))

@@ -45,6 +45,7 @@ AT_IMPORT = {
   'socket': ('import socket; socket.socket()', Status.INVALID, ['model.py:1']),
   'subprocess': ('import subprocess; subprocess.run(["true"])', Status.INVALID, ['model.py:1']),
   'validation': ('open({validation!r}, "rb").read()', Status.INVALID, ['model.py:1']),
+  'locked': ('open({locked!r}, "rb").read()', Status.INVALID, ['model.py:1']),
 }
 IN_STEP = {
   'callback': ('jax.debug.print("{x}", x=value)', Status.INVALID, ['model.py', 'callback']),
@@ -56,8 +57,11 @@ IN_STEP = {
 @pytest.mark.parametrize('attack', AT_IMPORT)
 def test_what_happens_at_import_is_recorded(local, attack):
   line, status, words = AT_IMPORT[attack]
-  secret = local.dataset.validation + '/rows.npy'
-  text = line.replace('{validation!r}', repr(secret)) + '\n' + program()
+  for split in ('validation', 'locked'):
+    secret = getattr(local.dataset, split) + '/rows.npy'
+    assert pathlib.Path(secret).exists()
+    line = line.replace(f'{{{split}!r}}', repr(secret))
+  text = line + '\n' + program()
   result = result_of(local, TrialRequest(1, as_program(text), (0,), STEPS))
   assert result.status == status, result.reason
   assert all(word in result.reason for word in words), result.reason

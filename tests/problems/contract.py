@@ -14,6 +14,7 @@ from autoresearch_jax.problems.verifiers import VERIFIERS
 PROBLEM_CASES = [
   ('digits', {}),
   ('digits', {'validation_examples': 40, 'evaluation_batch': 20, 'split_seed': 3}),
+  ('digits', {'locked_examples': 225}),
   ('packing', {}),
   ('packing', {'circles': 3}),
 ]
@@ -36,6 +37,15 @@ every_construction = pytest.mark.parametrize(
 
 def silent(text):
   del text
+
+
+def splits(dataset):
+  return ['train', 'validation', *(['locked'] if dataset.locked else [])]
+
+
+def examples(dataset, split):
+  file = 'rows.npy' if dataset.kind == 'language_model' else 'inputs.npy'
+  return np.load(pathlib.Path(getattr(dataset, split)) / file, mmap_mode='r')
 
 
 @every_problem
@@ -65,7 +75,8 @@ def test_the_fingerprint_is_that_of_the_options(name, options, tmp_path):
 def test_a_construction_needs_no_data_and_names_what_scores_it(name, options, tmp_path):
   problem = PROBLEMS.make(name, options)
   dataset = problem.prepare(tmp_path, silent)
-  assert (dataset.kind, dataset.train, dataset.validation) == ('construction', '', '')
+  assert dataset.kind == 'construction'
+  assert (dataset.train, dataset.validation, dataset.locked) == ('', '', '')
   assert not list(tmp_path.iterdir())
   shape = problem.shapes()['output_shape']
   scores = VERIFIERS.make(dataset.verifier).verify(np.zeros(shape))
@@ -89,23 +100,30 @@ def test_another_folder_gets_the_same_data(name, options, tmp_path):
   problem = PROBLEMS.make(name, options)
   one, other = (problem.prepare(tmp_path / side, silent) for side in 'ab')
   assert one.fingerprint == other.fingerprint
-  for split in ('train', 'validation'):
+  for split in splits(one):
     for file in pathlib.Path(getattr(one, split)).iterdir():
       twin = pathlib.Path(getattr(other, split)) / file.name
       assert file.read_bytes() == twin.read_bytes()
 
 
 @every_problem_with_data
-def test_the_evaluation_batch_divides_the_validation_examples(name, options, tmp_path):
+def test_the_evaluation_batch_divides_what_is_held_out(name, options, tmp_path):
   dataset = PROBLEMS.make(name, options).prepare(tmp_path, silent)
-  file = 'rows.npy' if dataset.kind == 'language_model' else 'inputs.npy'
-  rows = len(np.load(pathlib.Path(dataset.validation) / file, mmap_mode='r'))
-  assert rows > 0
-  assert rows % dataset.evaluation_batch == 0
+  for split in splits(dataset)[1:]:
+    size = len(examples(dataset, split))
+    assert size > 0
+    assert size % dataset.evaluation_batch == 0
 
 
 @every_problem_with_data
-def test_hidden_files_are_absolute_paths_below_which_validation_data_lie(
+def test_no_example_is_in_two_splits(name, options, tmp_path):
+  dataset = PROBLEMS.make(name, options).prepare(tmp_path, silent)
+  found = [row.tobytes() for split in splits(dataset) for row in examples(dataset, split)]
+  assert len(set(found)) == len(found)
+
+
+@every_problem_with_data
+def test_hidden_files_are_absolute_paths_below_which_held_out_data_lie(
   name, options, monkeypatch, tmp_path
 ):
   monkeypatch.setenv('AUTORESEARCH_JAX_CACHE', str(tmp_path))
@@ -113,7 +131,9 @@ def test_hidden_files_are_absolute_paths_below_which_validation_data_lie(
   hidden = problem.hidden()
   assert all(path.is_absolute() for path in hidden)
   dataset = problem.prepare(tmp_path, silent)
-  assert any(pathlib.Path(dataset.validation).is_relative_to(path) for path in hidden)
+  for split in splits(dataset)[1:]:
+    folder = pathlib.Path(getattr(dataset, split))
+    assert any(folder.is_relative_to(path) for path in hidden)
 
 
 def test_every_registered_problem_is_in_the_battery():
