@@ -20,7 +20,7 @@ import jax
 import jax.export
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import contract, graph
+from autoresearch_jax.trial import contract, graph, lapack
 from autoresearch_jax.trial.contract import Phase, Shape
 from autoresearch_jax.trial.header import ArtifactError, Header, Leaf, pack, refuse, unpack
 from autoresearch_jax.trial.matmuls import matmul_flops, tensor
@@ -288,6 +288,8 @@ def _check_graph(exported: jax.export.Exported, each: graph.Graph, allowed: froz
         kernel = any(target in kernels for kernels in CUSTOM_KERNELS.values())
         hint = '; config.limits.custom_kernels would allow it on GPUs' if kernel else ''
         refuse(f'it calls {target[:80]!r}, which is no computation that a trial may run{hint}')
+      if not lapack.fits(target, op):
+        refuse(f'it calls {target!r} with arrays of other shapes than jax would')
 
 
 def _deserialize(name: str, module: bytes) -> jax.export.Exported:

@@ -147,7 +147,11 @@ class _Walk:
     for name in op.attributes:
       if name in UNREAD:
         continue
-      value = op.attributes[name]
+      try:
+        value = op.attributes[name]
+      except TypeError:  # MLIR's Python knows no complex constants
+        plain.append((name, _printed(op)))
+        continue
       named = symbols_of(value)
       symbols.extend(named)
       plain.append((name, '@' if named else self._text(value)))
@@ -195,6 +199,11 @@ def _check_depth(functions: dict[str, Block]) -> None:
 
   if max(function(name, 0) for name in list(functions)) > MOST_DEPTH:
     raise GraphError(f'A module nests its functions and loops more than {MOST_DEPTH} deep.')
+
+
+def _printed(op: Any) -> str:
+  """The value of a constant as MLIR prints it, without the name of its result."""
+  return op.get_asm(assume_verified=True).partition(f'{op.name} ')[2]
 
 
 def _first_line(error: Exception) -> str:
