@@ -107,6 +107,7 @@ class _Walk:
     if 'main' not in functions:
       raise GraphError("A module has no function 'main'.")
     _check_depth(functions)
+    _check_calls(functions)
     return Graph(functions, self._size)
 
   def _block(self, region: Any, values: dict[Any, int]) -> Block:
@@ -199,6 +200,24 @@ def _check_depth(functions: dict[str, Block]) -> None:
 
   if max(function(name, 0) for name in list(functions)) > MOST_DEPTH:
     raise GraphError(f'A module nests its functions and loops more than {MOST_DEPTH} deep.')
+
+
+def _check_calls(functions: dict[str, Block]) -> None:
+  """Refuses functions that call each other so often that XLA, which inlines, would never end."""
+  sizes: dict[str, int] = {}
+
+  def size(block: Block) -> int:
+    return sum(1 + sum(map(size, op.blocks)) + sum(map(function, op.symbols)) for op in block.ops)
+
+  def function(name: str) -> int:
+    if name not in sizes:
+      sizes[name] = size(functions[name])
+    return sizes[name]
+
+  if function('main') > MOST_OPERATIONS:
+    raise GraphError(
+      f'A module has more than {MOST_OPERATIONS:,} operations once its calls are written out.'
+    )
 
 
 def _printed(op: Any) -> str:

@@ -57,9 +57,7 @@ def _potrf(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Di
   return [operands[0], batch] if m == n else None
 
 
-def _trsm(
-  operands: list[Dims], batch: Dims, m: int, n: int, attributes: str
-) -> list[Dims] | None:
+def _trsm(operands: list[Dims], batch: Dims, m: int, n: int, attributes: str) -> list[Dims] | None:
   other = operands[1]
   side = {'L': -2, 'R': -1}.get(_letter('side', attributes), 0)
   fit = side and len(other) == len(batch) + 2 and other[:-2] == batch and m == n == other[side]
@@ -74,9 +72,7 @@ def _syevd(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Di
   return [operands[0], (*batch, n), batch] if m == n else None
 
 
-def _gesdd(
-  operands: list[Dims], batch: Dims, m: int, n: int, attributes: str
-) -> list[Dims] | None:
+def _gesdd(operands: list[Dims], batch: Dims, m: int, n: int, attributes: str) -> list[Dims] | None:
   k = min(m, n)
   # Without vectors jax still makes room for all of them.
   sizes = {'A': (m, n), 'N': (m, n), 'S': (k, k)}.get(_letter('mode', attributes))
