@@ -165,13 +165,19 @@ def _prove(
   """
   strange = np.roll(other.inputs, 1, axis=0)
   timed = batch.targets.ndim > 1
-  halves = _halves(batch.targets, rng)[: 1 if timed else 2]
-  if any(_moves(compiled, leaves, batch, strange, kept) for kept in halves):
+  first, second = _halves(batch.targets, rng)
+
+  def moves(kept: np.ndarray) -> bool:
+    return _moves(compiled, leaves, batch, strange, kept)
+
+  mixes = moves(first) or (not timed and moves(second))
+  ahead = timed and not mixes and moves(_pasts(batch.targets, rng))
+  if mixes or (ahead and moves(second)):
     raise NotAllowed(
       'The output of one row depends on the other rows of its batch. In `predict`, normalise '
       'and mix over the features or the time of a row, never over the batch.'
     )
-  if timed and _moves(compiled, leaves, batch, strange, _pasts(batch.targets, rng)):
+  if ahead:
     raise NotAllowed(
       'The output at a position depends on inputs after it: the model looks ahead. Mask '
       'attention, convolutions and normalisations over time so that each position sees itself '
