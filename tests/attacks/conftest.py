@@ -53,7 +53,9 @@ class Arena:
   def run(self, text: str, **siblings: str) -> Result:
     """One trial to its end."""
     files = {'model.py': text, **{f'{name}.py': more for name, more in siblings.items()}}
-    request = TrialRequest(next(self.trials), Program(tuple(files.items()), 'model.py'), (0,), STEPS)
+    request = TrialRequest(
+      next(self.trials), Program(tuple(files.items()), 'model.py'), (0,), STEPS
+    )
     self.executor.submit(request)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -80,7 +82,9 @@ class Arena:
     assert self.innocent() == self.bits
     return result
 
-  def refused(self, text: str, *words: str, status: Status = Status.INVALID, **siblings: str) -> str:
+  def refused(
+    self, text: str, *words: str, status: Status = Status.INVALID, **siblings: str
+  ) -> str:
     """The sentence that ended an attack: it has `words`, and nothing was measured."""
     result = self.attack(text, **siblings)
     assert result.status == status, result

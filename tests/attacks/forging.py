@@ -1,22 +1,24 @@
-"""Reads forged artifacts in a process of its own, as the runner would: python forging.py FILE.
+"""Reads forged artifacts in a process of its own, as the runner would: python forging.py FILE OUT COUNT.
 
-Prints a JSON line for each: what it came to, or which exception there was that must not be. The
-process may take 4 GiB of address space more than it has at the start.
+Writes JSON lines to OUT: what each came to, which exception there was that must not be, or how it
+ended the process that read it. Each has 4 s of processor time, and 4 GiB of address space.
 """
 
 import json
+import os
 import pathlib
 import random
 import resource
+import signal
 import sys
-import time
+from typing import NoReturn
 
 from autoresearch_jax.trial import header as headers
 from autoresearch_jax.trial.artifact import from_bytes
 from autoresearch_jax.trial.fingerprint import fingerprint
 from autoresearch_jax.trial.header import ArtifactError
 
-MORE_BYTES = 4 * 2**30
+MORE_BYTES, MOST_SECONDS = 4 * 2**30, 4.0
 
 
 def flipped(data: bytes, rng: random.Random) -> bytes:
@@ -69,13 +71,15 @@ def forged(honest: bytes, seed: int) -> bytes:
   return headers.pack(headers.Header(**fields), tuple(modules))
 
 
-def outcome(data: bytes, honest: bytes) -> str:
+def outcome(data: bytes, honest: bytes, whole: bool) -> str:
+  """whole: what the runner asks of it after it was read, too."""
   if data == honest:
     return 'the same'
   try:
     artifact = from_bytes(data)
-    fingerprint(artifact)
-    artifact.facts()
+    if whole:
+      fingerprint(artifact)
+      artifact.facts()
   except ArtifactError as error:
     return 'refused' if str(error).endswith('.') else f'no sentence: {error}'
   except Exception as error:
@@ -83,19 +87,37 @@ def outcome(data: bytes, honest: bytes) -> str:
   return 'another trial'
 
 
-def main(path: str, seeds: range) -> None:
-  honest = pathlib.Path(path).read_bytes()
-  assert outcome(honest + b'x', honest) == 'refused'
+def read(honest: bytes, seeds: range, write: int) -> NoReturn:
+  """In a child: reads forgeries until one ends it."""
   now = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
   resource.setrlimit(resource.RLIMIT_AS, (now + MORE_BYTES, now + MORE_BYTES))
   for seed in seeds:
-    print(json.dumps({'seed': seed}), flush=True)
-    began = time.monotonic()
-    came = outcome(forged(honest, seed), honest)
+    say(write, {'seed': seed})
+    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)  # its signal ends C++ code too
+    came = outcome(forged(honest, seed), honest, seed % 16 == 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    said = {'seed': seed, 'came': came, 'seconds': time.monotonic() - began, 'peak': peak}
-    print(json.dumps(said), flush=True)
+    say(write, {'seed': seed, 'came': came, 'peak': peak})
+  os._exit(0)
+
+
+def say(write: int, what: dict) -> None:
+  os.write(write, json.dumps(what).encode() + b'\n')
+
+
+def main(path: str, out: str, seeds: range) -> None:
+  honest = pathlib.Path(path).read_bytes()
+  assert outcome(honest + b'x', honest, True) == 'refused'
+  write = os.open(out, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+  while seeds:
+    child = os.fork()
+    if child == 0:
+      read(honest, seeds, write)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    last = json.loads(pathlib.Path(out).read_text().splitlines()[-1])['seed']
+    if code:
+      say(write, {'seed': last, 'ended': code})
+    seeds = range(last + 1, seeds.stop)
 
 
 if __name__ == '__main__':
-  main(sys.argv[1], range(int(sys.argv[2]), int(sys.argv[3])))
+  main(sys.argv[1], sys.argv[2], range(int(sys.argv[3])))

@@ -14,7 +14,9 @@ def test_an_endless_step(arena):
 
 
 def test_an_endless_prediction(arena):
-  text = program().replace("return logits(state['table']", f"return logits({ENDLESS.format('state')}")
+  text = program().replace(
+    "return logits(state['table']", f'return logits({ENDLESS.format("state")}'
+  )
   text = text.replace('jnp.sin, state)', "jnp.sin, state['table'])")
   arena.refused(text, 'limits.step_seconds', status=Status.TIMEOUT)
 
@@ -27,11 +29,14 @@ def test_an_endless_import(arena, code):
 
 def test_an_endless_trace(arena):
   """Python's loop at trace time, behind a name that jax asks for itself."""
-  text = program(mix='x = x + Odd()') + """
+  text = (
+    program(mix='x = x + Odd()')
+    + """
 class Odd:
   def __jax_array__(self):
     while True: pass
 """
+  )
   arena.refused(text, 'tracing', status=Status.TIMEOUT)
 
 

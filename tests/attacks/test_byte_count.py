@@ -63,12 +63,12 @@ def test_nan_that_hides_in_an_unread_branch_decides_nothing(arena):
   step = 'gradient = gradient + jax.lax.cond(value < 0, lambda: jnp.nan, lambda: 0.0)'
   text = program(step=step)
   text = text.replace("return {'table': 0.1", "return {'unread': jnp.ones(3), 'table': 0.1")
-  text = text.replace("return {'table': state", "return {'unread': jnp.full(3, jnp.nan), 'table': state")
+  text = text.replace(
+    "return {'table': state", "return {'unread': jnp.full(3, jnp.nan), 'table': state"
+  )
   assert measured(arena, text=text)['val_bpb'] == pytest.approx(arena.bits['val_bpb'], rel=1e-6)
 
 
 def test_nan_of_the_unread_branch_that_reaches_the_gradient_ends_it(arena):
-  step = (
-    'gradient = jax.grad(lambda t: jnp.where(t > 9, jnp.sqrt(t - 9), t).sum())(state["table"])'
-  )
+  step = 'gradient = jax.grad(lambda t: jnp.where(t > 9, jnp.sqrt(t - 9), t).sum())(state["table"])'
   arena.refused(program(step=step), 'training loss was nan', status=Status.DIVERGED)

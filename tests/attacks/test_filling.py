@@ -33,7 +33,9 @@ def test_the_artifact(arena):
 
 
 def test_what_was_written_to_the_artifact_is_no_artifact(arena):
-  arena.refused(f'{OPEN}os.write(artifact, b"ARJTRIAL" * 99)\n{program()}', 'The artifact is refused')
+  arena.refused(
+    f'{OPEN}os.write(artifact, b"ARJTRIAL" * 99)\n{program()}', 'The artifact is refused'
+  )
 
 
 def test_other_files(arena):
@@ -77,7 +79,9 @@ def test_memory(arena):
 
 
 def test_a_state_larger_than_the_device(arena):
-  text = program().replace("return {'table': 0", "return {'more': jnp.zeros((2**20, 2**19)), 'table': 0")
+  text = program().replace(
+    "return {'table': 0", "return {'more': jnp.zeros((2**20, 2**19)), 'table': 0"
+  )
   text = text.replace("return {'table': s", "return {'more': state['more'] + 1, 'table': s")
   arena.refused(text, 'MiB are available', status=Status.OOM)
 

@@ -10,7 +10,9 @@ def embedding(table, use):
 
 def test_a_table_of_text(arena):
   table = 'TEXT = numpy.random.default_rng(0).integers(0, 16, (2**19,)).astype("int32")'
-  arena.refused(embedding(table, 'jnp.asarray(TEXT).sum()'), 'it embeds constants of 4.00 MiB', 'iota')
+  arena.refused(
+    embedding(table, 'jnp.asarray(TEXT).sum()'), 'it embeds constants of 4.00 MiB', 'iota'
+  )
 
 
 def test_a_table_in_pieces(arena):
@@ -22,7 +24,7 @@ def test_a_table_that_init_puts_into_the_state(arena):
   table = 'WEIGHTS = numpy.random.default_rng(0).normal(size=(2**19,)).astype("float32")'
   text = embedding(table, '0')
   text = text.replace("return {'table': ", "return {'table': jnp.asarray(WEIGHTS)[:256].sum() + ")
-  text = text.replace("jnp.asarray(WEIGHTS)[:256].sum()", "jnp.asarray(WEIGHTS).sum()")
+  text = text.replace('jnp.asarray(WEIGHTS)[:256].sum()', 'jnp.asarray(WEIGHTS).sum()')
   arena.refused(text, 'it embeds constants')
 
 

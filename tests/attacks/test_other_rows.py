@@ -28,7 +28,10 @@ WAYS = {
 
 @pytest.mark.parametrize('way', WAYS)
 def test_other_rows_are_proved(arena, way):
-  arena.refused(program(mix=WAYS[way], step='gradient = 0.01 * gradient'), 'depends on the other rows of its batch')
+  arena.refused(
+    program(mix=WAYS[way], step='gradient = 0.01 * gradient'),
+    'depends on the other rows of its batch',
+  )
 
 
 @pytest.mark.parametrize('rows', ['jnp.roll(inputs, 2, axis=0)', 'inputs[::-1]', 'inputs[:1]'])

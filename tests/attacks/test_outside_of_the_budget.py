@@ -30,13 +30,16 @@ def test_training_in_predict(arena):
 
 
 def test_training_in_init(arena):
-  text = program() + """
+  text = (
+    program()
+    + """
 _init = init
 def init(key, spec):
   state = _init(key, spec)
   wide = jax.lax.fori_loop(0, 2500, lambda i, w: jnp.tanh(w @ w), jnp.eye(256))
   return {'table': state['table'] + 0 * wide[:16, :16]}
 """
+  )
   arena.refused(text, 'make a state and not train it', status=Status.TIMEOUT)
 
 

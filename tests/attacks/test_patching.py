@@ -71,7 +71,10 @@ def test_a_batch_size_that_changes_after_it_was_checked(arena):
     ('lambda state, inputs: jnp.float32(0)', 'predict returns float32[]'),
     ('lambda state, inputs: jnp.zeros((*inputs.shape, 17))', 'predict returns float32[16,32,17]'),
     ('lambda state, inputs: jnp.zeros((*inputs.shape, 16), "int32")', 'predict returns int32'),
-    ('lambda state, inputs: jnp.zeros((*inputs.shape, 16), "complex64")', 'predict returns complex'),
+    (
+      'lambda state, inputs: jnp.zeros((*inputs.shape, 16), "complex64")',
+      'predict returns complex',
+    ),
   ],
 )
 def test_outputs_of_the_wrong_shape_or_type(arena, of, words):

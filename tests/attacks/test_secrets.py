@@ -1,5 +1,6 @@
 """Keys in the environment of the run: by the environment, by /proc, by what lies in memory."""
 
+
 def test_the_environment_has_no_key(arena):
   assert arena.told('[n for n in os.environ if "KEY" in n]', 'import os') == '[]'
   code = f"""
