@@ -86,7 +86,7 @@ class Arena:
     self, text: str, *words: str, status: Status = Status.INVALID, **siblings: str
   ) -> str:
     """The sentence that ended an attack: it has `words`, and nothing was measured."""
-    result = self.attack(text, **siblings)
+    result = self.attack(text)
     assert result.status == status, result
     assert not result.measurements
     for word in words:

@@ -1,4 +1,4 @@
-"""Reads forged artifacts in a process of its own, as the runner would: python forging.py FILE OUT COUNT.
+"""Reads forged artifacts in processes of its own: python forging.py FILE OUT COUNT.
 
 Writes JSON lines to OUT: what each came to, which exception there was that must not be, or how it
 ended the process that read it. Each has 4 s of processor time, and 4 GiB of address space.

@@ -51,7 +51,8 @@ def test_helpers_that_call_each_other_twice(arena):
 
 
 def test_deep_nesting(arena):
-  step = 'for _ in range(300): old = f; f = (lambda g: lambda x: jax.lax.cond(x > 0, g, jnp.sin, x))(old)'
+  deeper = 'lambda x, g=f: jax.lax.cond(x > 0, g, jnp.sin, x)'
+  step = f'for _ in range(300): f = {deeper}'
   text = program(step=f'f = jnp.cos\n  {step}\n  gradient = gradient + f(value)')
   reason = arena.refused(text)
   assert 'RecursionError' in reason or 'deep' in reason or 'crashed' in reason, reason

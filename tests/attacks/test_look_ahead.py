@@ -16,9 +16,9 @@ WAYS = {
   x = x + jax.nn.softmax(jnp.where(seen, x @ jnp.swapaxes(x, 1, 2), -1e9), axis=-1) @ x""",
   'a convolution that is padded on both sides': """
   kernel = jnp.stack([jnp.eye(x.shape[2])] * 3)
-  x = jax.lax.conv_general_dilated(x, kernel, (1,), 'SAME', dimension_numbers=('NWC', 'WIO', 'NWC'))
+  x = jax.lax.conv_general_dilated(x, kernel, (1,), 'SAME', (1,), (1,), ('NWC', 'WIO', 'NWC'))
 """,
-  'normalisation over time': 'x = (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + 1e-3)',
+  'normalisation over time': 'x = (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + 1)',
   'the largest over time': 'x = x - x.max(axis=1, keepdims=True)',
   'a scan that runs backwards': """
   step = lambda carry, now: (0.5 * carry + now,) * 2

@@ -11,7 +11,7 @@ from autoresearch_jax.trial.running import Setup
 from autoresearch_jax.types import Budget, Dataset, Spec
 
 WAYS = {
-  'statistics of the batch': 'x = (x - x.mean(0, keepdims=True)) / jnp.sqrt(x.var(0, keepdims=True) + 1e-3)',
+  'statistics of the batch': 'x = (x - x.mean(0)) / jnp.sqrt(x.var(0) + 1e-3)',
   'attention over rows': """
   y = x.reshape(-1, x.shape[2])
   x = x + (jax.nn.softmax(y @ y.T, axis=-1) @ y).reshape(x.shape)""",

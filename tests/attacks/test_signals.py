@@ -1,4 +1,4 @@
-"""Signals to the parent, to the runner, to the controller. Their number is 0, which harms nobody."""
+"""Signals to parent, runner and controller. Their number is 0, which harms nobody."""
 
 import os
 import platform
