@@ -4,7 +4,7 @@ Bits per byte is the original's: the nats of all targets over ln 2 times their U
 targets that are special tokens (zero bytes) left out of both sums. The proof runs the very
 executable that scores, on inputs whose later positions and other rows were exchanged for other
 validation text: what was scored before must come out the same. A construction has no inputs to
-cheat with: a verifier of the problem's, in float64 and without jax, scores what was built. But
+cheat with: a verifier of the problem's, in float64 and without jax, scores what was built.
 `predict` runs after the clock, so what it may take there is bounded.
 """
 
@@ -27,6 +27,9 @@ TOLERANCE = 1e-4
 # What `predict` may take to show a construction: this share of the training time, or so many
 # seconds, by the fastest of some calls, so that a busy machine is not held against a program.
 SHOW_SHARE, SHOW_SECONDS, SHOW_CALLS = 0.05, 0.005, 5
+# Elsewhere `predict` may take this many times what training took for as many tokens (examples); a
+# forward pass takes a third of it. Else a program could keep its batches and train in `predict`.
+PREDICT_STEPS = 8.0
 
 
 class NotAllowed(Exception):
@@ -54,6 +57,7 @@ def evaluate(
   rng: np.random.Generator,
   alive: Callable[[], None],
   training_seconds: float,
+  training_tokens: int,
   locked: bool = False,
 ) -> dict[str, float]:
   """The metrics of a trained state on the validation slice, or of its construction.
@@ -65,15 +69,20 @@ def evaluate(
   (nats an example), val_accuracy. A state that gives NaN has NaN metrics. Constructions: what the
   verifier measures. Raises NotAllowed. rng: decides where the proof cuts, and nothing else; the
   program must not be able to know. alive: called after each batch, so that slow is told from stuck.
-  training_seconds: what the state took, by which the time that shows a construction is judged.
+  training_seconds, training_tokens (examples): what the state took, by which the time of `predict`
+  is judged.
   """
   if dataset.kind == 'construction':
     built = _shown(compiled, leaves, max(SHOW_SECONDS, SHOW_SHARE * training_seconds))
     return _verified(built, dataset)
-  batches = []
+  batches, seconds = [], []
   for batch in loader.validation(dataset, locked):
+    start = time.monotonic()
     batches.append(_score(compiled, leaves, batch))
+    seconds.append(time.monotonic() - start)
     alive()
+  share = batches[0].targets.size / max(1, training_tokens)
+  _check_time(min(seconds), max(SHOW_SECONDS, PREDICT_STEPS * share * training_seconds))
   for index, batch in enumerate(batches):
     _prove(compiled, leaves, batch, batches[(index + 1) % len(batches)], rng)
     alive()
@@ -89,6 +98,16 @@ def _metrics(batches: list[Scored], dataset: Dataset) -> dict[str, float]:
     'val_loss': float(nats.mean()),
     'val_accuracy': float(np.concatenate([batch.correct for batch in batches]).mean()),
   }
+
+
+def _check_time(seconds: float, most: float) -> None:
+  """Raises NotAllowed when `predict` takes too long for a batch."""
+  if seconds > most:
+    raise NotAllowed(
+      f'`predict` takes {seconds:.3f} s for a batch, and {most:.3f} s are allowed, '
+      f'{PREDICT_STEPS:g} times what training took for as much. It runs outside of the budget, so '
+      'let `train_step` do the work.'
+    )
 
 
 def _shown(compiled: Compiled, leaves: Any, most_seconds: float) -> np.ndarray:
@@ -142,18 +161,25 @@ def _score(compiled: Compiled, leaves: Any, batch: dict[str, np.ndarray]) -> Sco
 def _prove(
   compiled: Compiled, leaves: Any, batch: Scored, other: Scored, rng: np.random.Generator
 ) -> None:
-  """Exchanges what comes after a cut, one for each row; what is left must not move.
+  """Exchanges rows, and in language models what comes after a cut; what is left must not move.
 
-  The other rows change with every row's future, so mixing rows shows as well. Without time,
-  every second row is exchanged, once the odd and once the even ones.
+  Which rows and where the cuts are is drawn, so that no program can mix what is kept together.
   """
   strange = np.roll(other.inputs, 1, axis=0)
-  if any(_moves(compiled, leaves, batch, strange, kept) for kept in _kept(batch.targets, rng)):
-    if any(_moves(compiled, leaves, batch, strange, kept) for kept in _rows(batch.targets)):
-      raise NotAllowed(
-        'The output of one row depends on the other rows of its batch. In `predict`, normalise '
-        'and mix over the features or the time of a row, never over the batch.'
-      )
+  timed = batch.targets.ndim > 1
+  first, second = _halves(batch.targets, rng)
+
+  def moves(kept: np.ndarray) -> bool:
+    return _moves(compiled, leaves, batch, strange, kept)
+
+  mixes = moves(first) or (not timed and moves(second))
+  ahead = timed and not mixes and moves(_pasts(batch.targets, rng))
+  if mixes or (ahead and moves(second)):
+    raise NotAllowed(
+      'The output of one row depends on the other rows of its batch. In `predict`, normalise '
+      'and mix over the features or the time of a row, never over the batch.'
+    )
+  if ahead:
     raise NotAllowed(
       'The output at a position depends on inputs after it: the model looks ahead. Mask '
       'attention, convolutions and normalisations over time so that each position sees itself '
@@ -161,19 +187,17 @@ def _prove(
     )
 
 
-def _kept(targets: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-  """Masks of what stays: up to a random cut of each row's own, the cuts spread over all time."""
-  if targets.ndim == 1:
-    return _rows(targets)
+def _pasts(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """A mask of each row up to a random cut of its own, the cuts spread over all time."""
   rows, time = targets.shape
   cuts = np.floor((rng.permutation(rows) + rng.random(rows)) * time / rows)
-  return [np.arange(time) <= cuts[:, None]]
+  return np.arange(time) <= cuts[:, None]
 
 
-def _rows(targets: np.ndarray) -> list[np.ndarray]:
-  """Masks of the even rows, and of the odd ones."""
-  even = (np.arange(len(targets)) % 2 == 0).reshape(-1, *[1] * (targets.ndim - 1))
-  return [np.broadcast_to(mask, targets.shape) for mask in (even, ~even)]
+def _halves(targets: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+  """Masks of a random half of the rows, and of the others."""
+  half = (rng.permutation(len(targets)) % 2 == 0).reshape(-1, *[1] * (targets.ndim - 1))
+  return [np.broadcast_to(mask, targets.shape) for mask in (half, ~half)]
 
 
 def _moves(

@@ -107,6 +107,7 @@ class _Walk:
     if 'main' not in functions:
       raise GraphError("A module has no function 'main'.")
     _check_depth(functions)
+    _check_calls(functions)
     return Graph(functions, self._size)
 
   def _block(self, region: Any, values: dict[Any, int]) -> Block:
@@ -147,7 +148,11 @@ class _Walk:
     for name in op.attributes:
       if name in UNREAD:
         continue
-      value = op.attributes[name]
+      try:
+        value = op.attributes[name]
+      except TypeError:  # MLIR's Python knows no complex constants
+        plain.append((name, _printed(op)))
+        continue
       named = symbols_of(value)
       symbols.extend(named)
       plain.append((name, '@' if named else self._text(value)))
@@ -195,6 +200,29 @@ def _check_depth(functions: dict[str, Block]) -> None:
 
   if max(function(name, 0) for name in list(functions)) > MOST_DEPTH:
     raise GraphError(f'A module nests its functions and loops more than {MOST_DEPTH} deep.')
+
+
+def _check_calls(functions: dict[str, Block]) -> None:
+  """Refuses functions that call each other so often that XLA, which inlines, would never end."""
+  sizes: dict[str, int] = {}
+
+  def size(block: Block) -> int:
+    return sum(1 + sum(map(size, op.blocks)) + sum(map(function, op.symbols)) for op in block.ops)
+
+  def function(name: str) -> int:
+    if name not in sizes:
+      sizes[name] = size(functions[name])
+    return sizes[name]
+
+  if function('main') > MOST_OPERATIONS:
+    raise GraphError(
+      f'A module has more than {MOST_OPERATIONS:,} operations once its calls are written out.'
+    )
+
+
+def _printed(op: Any) -> str:
+  """The value of a constant as MLIR prints it, without the name of its result."""
+  return op.get_asm(assume_verified=True).partition(f'{op.name} ')[2]
 
 
 def _first_line(error: Exception) -> str:

@@ -153,6 +153,7 @@ class Runner:
         np.random.default_rng(),  # unknown to the program, and of no effect on the score
         alive=lambda: say(1.0, trained.steps, trained.curve[-1][1], 'evaluate'),
         training_seconds=trained.seconds,
+        training_tokens=trained.tokens,
         locked=locked,
       )
     except NotAllowed as error:

@@ -249,6 +249,16 @@ def test_library_calls_on_the_list_pass(made):
   assert from_bytes(artifact.to_bytes()) == artifact
 
 
+def test_complex_constants_can_be_read(made):
+  turn = numpy.exp(1j * numpy.arange(600)).astype('complex64').reshape(200, 3)
+
+  def turning(weights, inputs):
+    return inputs @ weights + jnp.abs(turn * weights[0]).sum() + jnp.abs(weights[0] * 2j)
+
+  artifact = dataclasses.replace(made, predict=module(turning, WEIGHTS, INPUTS))
+  assert from_bytes(artifact.to_bytes()).constant_bytes >= 4800
+
+
 def test_what_a_module_says_of_itself_is_compared_with_what_it_holds(made):
   exported = jax.export.deserialize(bytearray(made.predict))
   other = jax.export.deserialize(bytearray(module(predict, ((6, 2), F32), INPUTS)))

@@ -208,7 +208,7 @@ def predict(state, inputs):
 
 def test_helpers_that_double_at_every_level_take_no_time(tmp_path, spec):
   levels = '\n'.join(
-    f'@jax.jit\ndef f{i}(x):\n  return f{i - 1}(x * 2) + f{i - 1}(x * 3)\n' for i in range(1, 21)
+    f'@jax.jit\ndef f{i}(x):\n  return f{i - 1}(x * 2) + f{i - 1}(x * 3)\n' for i in range(1, 16)
   )
   text = f"""
 import jax
@@ -221,7 +221,7 @@ def f0(x):
 def init(key, spec):
   return jnp.ones((6, 3))
 def train_step(state, batch, progress):
-  return state, {{'loss': f20(progress)}}
+  return state, {{'loss': f15(progress)}}
 def predict(state, inputs):
   return inputs @ state
 """

@@ -1,0 +1,63 @@
+"""10,000 forged artifacts against the reader: refused with a sentence, or another trial."""
+
+import collections
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny_language import SPEC, program
+
+from autoresearch_jax.trial import exporting
+from autoresearch_jax.trial import header as headers
+from autoresearch_jax.trial.header import ArtifactError
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import forging
+
+COUNT = 10_000
+MOST_ENDED = 0.005  # of all, the reader's process
+MOST_BYTES = 2 * 2**30  # of the process at its peak; jax alone has a few hundred MiB
+
+
+@pytest.fixture(scope='module')
+def honest(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('honest')
+  (folder / 'model.py').write_text(program())
+  exporting.export_program(folder, 'model.py', SPEC, 16).write(folder / 'artifact')
+  return folder / 'artifact'
+
+
+def test_they_are_refused_or_end_the_reader_alone(honest, tmp_path):
+  out = tmp_path / 'out'
+  command = [sys.executable, str(pathlib.Path(forging.__file__)), str(honest), str(out), str(COUNT)]
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+  subprocess.run(command, check=True, capture_output=True, env=environment)
+  lines = [json.loads(line) for line in out.read_text().splitlines()]
+  came = collections.Counter(line['came'] for line in lines if 'came' in line)
+  ended = collections.Counter(line['ended'] for line in lines if 'ended' in line)
+  assert sum(came.values()) + sum(ended.values()) == COUNT
+  assert set(came) <= {'refused', 'another trial', 'the same'}, came
+  assert came['refused'] > 0.85 * COUNT
+  # MLIR's reader of bytecode is not made for forgeries: it crashes or does not end.
+  assert set(ended) <= {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGPROF}, ended
+  assert sum(ended.values()) <= MOST_ENDED * COUNT, ended
+  assert max(line['peak'] for line in lines if 'peak' in line) < MOST_BYTES
+
+
+def test_the_controller_reads_all_of_them(honest):
+  """The controller reads prefix and header, where it compares them with what it asked for."""
+  data, began = honest.read_bytes(), time.process_time()
+  refused = 0
+  for seed in range(COUNT):
+    try:
+      headers.unpack(forging.forged(data, seed))
+    except ArtifactError:
+      refused += 1
+  assert refused >= 0.49 * COUNT  # those who did not mend the checksum
+  assert time.process_time() - began < 60

@@ -1,0 +1,52 @@
+"""Work where no clock runs: in `predict`, in `init`, at import."""
+
+from tiny_language import program
+
+from autoresearch_jax.types import Status
+
+KEEPING = """
+_init, _step = init, train_step
+def init(key, spec):
+  kept = jnp.zeros((20, BATCH_SIZE, 32), jnp.int32)
+  return {**_init(key, spec), 'inputs': kept, 'targets': kept, 'at': 0}
+
+def train_step(state, batch, progress):
+  kept = {n: jax.lax.dynamic_update_index_in_dim(state[n], batch[n], state['at'], 0)
+          for n in ('inputs', 'targets')}
+  _, metrics = _step(state, batch, progress)
+  return {'table': state['table'], 'at': state['at'] + 1, **kept}, metrics
+
+def predict(state, inputs):
+  def step(i, table):
+    batch = {n: state[n][i % 20] for n in ('inputs', 'targets')}
+    return table - jax.grad(loss)(table, batch)
+  return logits(jax.lax.fori_loop(0, 20000, step, state['table']), inputs)
+"""
+
+
+def test_training_in_predict(arena):
+  """It keeps the batches and trains on them once the clock has stopped."""
+  arena.refused(program() + KEEPING, '`predict` takes', 'let `train_step` do the work')
+
+
+def test_training_in_init(arena):
+  text = (
+    program()
+    + """
+_init = init
+def init(key, spec):
+  state = _init(key, spec)
+  wide = jax.lax.fori_loop(0, 2500, lambda i, w: jnp.tanh(w @ w), jnp.eye(256))
+  return {'table': state['table'] + 0 * wide[:16, :16]}
+"""
+  )
+  arena.refused(text, 'make a state and not train it', status=Status.TIMEOUT)
+
+
+def test_training_at_import_has_no_data(arena):
+  """What is computed at import is a constant, whose size is limited; and time is, too."""
+  arena.at_import(
+    'import numpy\nwhile True: numpy.linalg.svd(numpy.ones((99, 99)))',
+    'tracing',
+    status=Status.TIMEOUT,
+  )
