@@ -15,13 +15,13 @@ import dataclasses
 import hashlib
 import pathlib
 import sqlite3
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Self, get_args
 
 import msgspec
 
+from autoresearch_jax.awake import steady
 from autoresearch_jax.types import (
   Edit,
   Exchange,
@@ -209,7 +209,7 @@ class Ledger:
     self._next, self._checksum = 0, ''
 
   @classmethod
-  def open(cls, path: pathlib.Path, clock: Callable[[], float] = time.time) -> Self:
+  def open(cls, path: pathlib.Path, clock: Callable[[], float] = steady) -> Self:
     """Opens or creates the ledger for appending, and checks every event. Raises LedgerError."""
     with _sentences(path):
       connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -230,7 +230,7 @@ class Ledger:
       raise LedgerError(f'There is no ledger at {path}; name the --workdir of a run.')
     with _sentences(path):
       connection = sqlite3.connect(f'{path.absolute().as_uri()}?mode=ro', uri=True)
-      ledger = cls(connection, path, time.time)
+      ledger = cls(connection, path, steady)
       ledger._require_known_schema()
     return ledger
 
