@@ -1,7 +1,8 @@
-"""What is said when a strategy, an acceptance rule or the machine fails: a sentence for who mends it.
+"""What is said when a strategy, an acceptance rule or the machine fails: how to mend it.
 
-Strategies and rules may be anybody's, so whatever comes out of them ends the session and leaves the ledger as it
-is. Unlike a proposer's failure it cannot be passed over: their states are folded over all events.
+Strategies and rules may be anybody's, so whatever comes out of them ends the session and leaves the
+ledger as it is. Unlike a proposer's failure it cannot be passed over: their states are folded over
+all events.
 """
 
 import contextlib

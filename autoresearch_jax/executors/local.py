@@ -252,10 +252,10 @@ class _Slot:
       path.parent.mkdir(parents=True, exist_ok=True)
       spec = dataclasses.replace(self.owner.spec, budget=budget, num_devices=self._devices)
       batch = self.owner.dataset.evaluation_batch
-      for _ in range(ATTEMPTS):
-        traced = self.tracer.trace(program, spec, batch, path, aside)
-        if not traced.killed or self.closing:
-          break
+      traced = self.tracer.trace(program, spec, batch, path, aside)
+      for _ in range(ATTEMPTS - 1):
+        if traced.killed and not self.closing:
+          traced = self.tracer.trace(program, spec, batch, path, aside)
       if traced.status != Status.OK:
         require_room(self.owner.scratch)
       if traced.status in (Status.OK, Status.INVALID):
