@@ -1,4 +1,4 @@
-"""`python -m autoresearch_jax.repair WORKDIR`: a run with a damaged ledger goes on from before that.
+"""`python -m autoresearch_jax.repair WORKDIR`: lets a run with a damaged ledger go on before that.
 
 All states are folded over all events and each checksum builds on the one before, so a run can go
 on from where its events are sound and from nowhere later. The command says which events and trials

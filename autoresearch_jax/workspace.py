@@ -28,7 +28,7 @@ from autoresearch_jax.types import Hypothesis, Program
 from autoresearch_jax.wording import one_line
 
 LOCK_SECONDS = 1.0  # that another program's git lock is left alone
-BROKEN = (pygit2.GitError, KeyError, ValueError)  # what a damaged repository comes to
+BROKEN = (pygit2.GitError, KeyError, ValueError, OSError)  # what a damaged repository comes to
 AUTHOR = ('autoresearch', 'autoresearch@localhost')
 
 

@@ -1,4 +1,4 @@
-"""A disk that is full or can not be written: the run ends in a sentence, blames no program, resumes.
+"""A disk that is full or can not be written: a sentence at the end, no program blamed, no loss.
 
 A small tmpfs, which takes root; elsewhere these tests are skipped.
 """
@@ -7,12 +7,12 @@ import os
 import subprocess
 
 import pytest
+from faults.processes import DIGITS, finish
 from test_kill import SYNTHETIC
 
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.types import Status
-from faults.processes import DIGITS, finish
 
 COMMAND = [str(SYNTHETIC), f'--config={SYNTHETIC}', '--config.search.max_trials=12']
 
@@ -122,5 +122,3 @@ def test_a_folder_that_can_not_be_written_is_a_sentence(disk, tmp_path):
   assert 'cannot be the --workdir: Read-only file system' in text.splitlines()[-1]
   subprocess.run(['mount', '-o', 'remount,rw', disk], check=True)
   assert finish(COMMAND, workdir)[0] == 0
-
-

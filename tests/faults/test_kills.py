@@ -1,4 +1,7 @@
-"""kill -9 at random moments, of controller, runner, tracer and its children: nothing is lost."""
+"""kill -9 at random moments, of controller, runner, tracer and its children: nothing is lost.
+
+KILLS=100 python -m pytest -s tests/faults/test_kills.py
+"""
 
 import os
 import random
@@ -12,7 +15,7 @@ from test_kill import outcomes, require_consistent
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger, LedgerError
 
-KILLS = 100
+KILLS = int(os.environ.get('KILLS', '30'))  # KILLS=100 takes minutes
 LONGEST = 3.0  # seconds between two kills, but for those that wait for a result
 MOST_IN_A_TRIAL = 2  # kills of a trial's processes; of more of them it is a `crash`
 
@@ -36,7 +39,7 @@ def wait_for_a_result(workdir, seen):
 def strike(drawn, process, kinds):
   """Kills one process of the run, of a drawn role; returns the role, and who must end with it."""
   role = drawn.choice(kinds)
-  deadline = time.monotonic() + 3.0  # children of the tracer are there for a moment only
+  deadline = time.monotonic() + 1.0  # children of the tracer are there for a moment only
   while not (found := roles(process.pid)[role]):
     if time.monotonic() > deadline or process.poll() is not None:
       role, found = 'controller', [process.pid]
@@ -50,7 +53,7 @@ def strike(drawn, process, kinds):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_hundred_kills_lose_double_and_orphan_nothing(tmp_path):
+def test_kills_lose_double_and_orphan_nothing(tmp_path):
   drawn = random.Random(6)
   workdir = tmp_path / 'killed'
   digits = [*DIGITS, '--config.acceptance_options.baseline_seeds=2']
