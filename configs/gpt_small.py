@@ -70,10 +70,8 @@ def get_config(variant: str = 'auto') -> ConfigDict:
   # Speculative: tree, whose next trial is written and traced while one trains, and moved onto the
   # new parent where that one is kept.
   c.search = ConfigDict()
-  c.search.strategy = 'speculative'
-  c.search.options = ConfigDict()
-  c.search.options.inner = 'tree'  # AIDE's: drafts, then the best program; greedy: the original's
-  c.search.options.inner_options = ConfigDict()  # tree: drafts, debug_probability, shown, ...
+  c.search.strategy = 'speculative'  # around tree, AIDE's; greedy: the original's
+  c.search.options = ConfigDict()  # of the strategy; speculative: inner, inner_options
   c.search.max_trials = 0  # the baseline included; 0: until stopped
   c.search.ahead = 1  # trials prepared while others run; 0: none, as in the original
 
@@ -81,14 +79,16 @@ def get_config(variant: str = 'auto') -> ConfigDict:
   # random edits of constants and structure without a key; the first line of the run says which.
   # Others: agent (any coding agent's command), replay (another run's edits).
   c.proposer = 'auto'
-  c.proposer_options = ConfigDict()
-  c.proposer_options.gemini = ConfigDict()  # models, roles, most_dollars (5), most_calls, ...
-  c.proposer_options.mutate = ConfigDict()  # structural_share, learn, ...
+  c.proposer_options = ConfigDict()  # gemini: models, roles, most_dollars, ...; mutate: learn, ...
 
   # What proposers are told of the run so far.
-  c.knowledge = ConfigDict()
-  c.knowledge.memory = True  # what each edit was expected to do and did, and lessons from that
-  c.knowledge.planner = False  # what would be worth knowing; not shown to pay
+  c.knowledge = ConfigDict(
+    {
+      'memory': True,  # what each edit was expected to do and did, and lessons from that
+      'planner': False,  # what would be worth knowing; not shown to pay
+      'near': 0.02,  # floats closer than that are the same: such a program is not tried again
+    }
+  )
 
   # What counts as better. Sequential replicates what looks better until a test is sure: of nights
   # with 100 edits without effect 2 % have a false keep, with noise 31 %, with strict 99 %. On the

@@ -12,7 +12,8 @@ through `ask` and `decide` as the research loop drives them. Printed as Markdown
 - power: the share of single edits with a true gain of 1, 2 and 3 deviations that end up kept, as
   the night's first edit and after 50 trials without effect, and the runs that one such edit takes
   in all, those that measure the incumbent again included;
-- the same with Student's t noise of 5 degrees of freedom, scaled to deviation 1.
+- the same with Student's t noise of 5 degrees of freedom, scaled to deviation 1, or with scores
+  that `record_seed_scores.py` recorded (--scores=digits=FILE), drawn again and scaled likewise.
 
 Edits come at equal program size, except in the last table, which is for `simplicity`: how often it
 keeps a smaller program that is as good, or truly worse by half a deviation or one. About two
@@ -41,6 +42,9 @@ RULE = flags.DEFINE_multi_string(
 )
 EFFECTS = flags.DEFINE_list('effects', ['1', '2', '3'], 'True gains, in noise deviations.')
 OUT = flags.DEFINE_string('out', '', 'Also write the tables to this file.')
+SCORES = flags.DEFINE_multi_string(
+  'scores', [], 'Recorded scores of one program as the noise instead: NAME=FILE; repeatable.'
+)
 
 RULES = [
   ('strict', 'strict', {}),
@@ -58,6 +62,17 @@ NOISES: dict[str, Noise] = {
   'normal': lambda rng: float(rng.normal()),
   't, 5 degrees': lambda rng: float(rng.standard_t(5) * math.sqrt(3 / 5)),
 }
+
+
+def noises() -> dict[str, Noise]:
+  """Those of --scores, else the usual ones."""
+  return dict(recorded(*pair.split('=', 1)) for pair in SCORES.value) or NOISES
+
+
+def recorded(name: str, file: str) -> tuple[str, Noise]:
+  scores = np.loadtxt(file)
+  scaled = (scores - scores.mean()) / scores.std(ddof=1)
+  return f'{name}, {len(scores)} seeds', lambda rng: float(rng.choice(scaled))
 
 
 @dataclasses.dataclass
@@ -224,7 +239,7 @@ def simplification_table(nights: int, rng: np.random.Generator) -> Iterator[str]
 
 def report(nights: int, seed: int) -> Iterator[str]:
   """All tables as Markdown lines, each as soon as it is known."""
-  for kind, (said, noise) in enumerate(NOISES.items()):
+  for kind, (said, noise) in enumerate(noises().items()):
     rows = []
     for number, (name, rule, options) in enumerate(rules()):
       began, rng = time.monotonic(), np.random.default_rng([seed, kind, number])

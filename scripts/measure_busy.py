@@ -142,7 +142,7 @@ def run(config: Config, ahead: int, directory: pathlib.Path) -> Measured:
       proposer='gemini',
       proposer_options={
         'models': [MODEL],
-        'prices': {MODEL: [0.0, 0.0]},
+        'prices': [[MODEL, 0.0, 0.0]],
         'base_url': server.url,
         'distil_every': 0,
       },

@@ -111,7 +111,12 @@ class Sound(Arithmetic):
 def test_an_edit_moves_to_the_new_parent_when_the_running_trial_is_kept(tmp_path):
   """X goes 3, 2, 1 and Y -2, -1: each step on top of the one that was kept meanwhile."""
   live = run(
-    tmp_path, 5, strategy=Speculative(), proposer=Steps(), executor=Sound(), acceptance=Strict()
+    tmp_path,
+    5,
+    strategy=Speculative('greedy'),
+    proposer=Steps(),
+    executor=Sound(),
+    acceptance=Strict(),
   )
   texts = [edit.program.text() for edit in live.history.edits.values()]
   assert texts[1:3] == ['X = 2.0\nY = -2.0\n', 'X = 2.0\nY = -1.0\n']
@@ -121,7 +126,7 @@ def test_an_edit_moves_to_the_new_parent_when_the_running_trial_is_kept(tmp_path
   assert moved[0].edit.program.text() == texts[2]
   assert live.workspace.short_hash(2)
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
-    assert replay(ledger.records(), Speculative(), Strict())[1] == live.states
+    assert replay(ledger.records(), Speculative('greedy'), Strict())[1] == live.states
 
 
 def test_an_edit_that_does_not_go_there_is_run_where_it_was_made(tmp_path):
@@ -133,7 +138,12 @@ def test_an_edit_that_does_not_go_there_is_run_where_it_was_made(tmp_path):
       return dataclasses.replace(edit, program=edit.program.with_text(text))
 
   live = run(
-    tmp_path, 3, strategy=Speculative(), proposer=OneLine(), executor=Sound(), acceptance=Strict()
+    tmp_path,
+    3,
+    strategy=Speculative('greedy'),
+    proposer=OneLine(),
+    executor=Sound(),
+    acceptance=Strict(),
   )
   assert live.history.proposals[2].parents == (0,)
   assert [e for e in events(tmp_path) if isinstance(e, Released)] == [Released(2)]
@@ -164,7 +174,7 @@ class Recording(Greedy):
 @given(keeps=st.lists(st.booleans(), min_size=1, max_size=8), seed=st.integers(0, 99))
 def test_the_inner_strategy_is_asked_and_told_as_if_one_trial_came_after_the_other(keeps, seed):
   inner = Recording()
-  wrapped = Speculative()
+  wrapped = Speculative('greedy')
   vars(wrapped)['strategy'] = inner
   objective = types.Objective('loss', 'minimize')
   baseline = trial(0, types.Proposal(types.Operation.DRAFT), True)
@@ -311,11 +321,11 @@ def test_killed_anywhere_a_speculative_run_goes_on_as_if_nothing_had_happened(
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(Ledger, 'append', dying)
       try:
-        run(directory, 10, strategy=Speculative())
+        run(directory, 10, strategy=Speculative('greedy'))
       except Killed:
         continue
-  live = run(directory, 10, strategy=Speculative())
-  other = run(tmp_path_factory.mktemp('undisturbed'), 10, strategy=Speculative())
+  live = run(directory, 10, strategy=Speculative('greedy'))
+  other = run(tmp_path_factory.mktemp('undisturbed'), 10, strategy=Speculative('greedy'))
   assert live.history.edits == other.history.edits
   assert live.states == other.states
 

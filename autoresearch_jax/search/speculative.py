@@ -49,6 +49,8 @@ class SpeculativeState:
 class Speculative(Wrapper):
   """inner, inner_options: the strategy that decides."""
 
+  inner: str = 'tree'
+
   def init(self, objective: Objective) -> SpeculativeState:
     return SpeculativeState(self.strategy.init(objective))
 

@@ -71,8 +71,8 @@ WRAPPERS = [
   for inner in ('greedy', 'funsearch', 'asha', 'islands')
 ] + [('novelty', {'inner': 'restarts', 'inner_options': {'inner': 'rungs', 'patience': 2}})]
 STRATEGY_CASES = [
+  ('speculative', {'inner': 'greedy'}),
   ('speculative', {}),
-  ('speculative', {'inner': 'tree'}),
   *SIMPLE,
   *TREES,
   *POPULATIONS,
