@@ -39,7 +39,7 @@ def wait_for_a_result(workdir, seen):
 def strike(drawn, process, kinds):
   """Kills one process of the run, of a drawn role; returns the role, and who must end with it."""
   role = drawn.choice(kinds)
-  deadline = time.monotonic() + 1.0  # children of the tracer are there for a moment only
+  deadline = time.monotonic() + 3.0  # children of the tracer are there for a moment only
   while not (found := roles(process.pid)[role]):
     if time.monotonic() > deadline or process.poll() is not None:
       role, found = 'controller', [process.pid]
