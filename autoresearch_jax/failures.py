@@ -1,10 +1,15 @@
-"""What is said when a strategy or an acceptance rule raises: a sentence for whoever can mend it.
+"""What is said when a strategy, an acceptance rule or the machine fails: how to mend it.
 
-They may be anybody's, so whatever comes out of them ends the session and leaves the ledger as it
-is. Unlike a proposer's failure it cannot be passed over: their states are folded over all events.
+Strategies and rules may be anybody's, so whatever comes out of them ends the session and leaves the
+ledger as it is. Unlike a proposer's failure it cannot be passed over: their states are folded over
+all events.
 """
 
 import contextlib
+import errno
+import os
+import pathlib
+import shutil
 import traceback
 from collections.abc import Iterator
 
@@ -40,3 +45,37 @@ def _sentence(role: str, part: object, when: str, error: Exception) -> str:
     f'The {role} {kind.__name__} of {kind.__module__} failed {when}: {what} ({last.filename}, line '
     f'{last.lineno}).'
   )
+
+
+# What the machine is to blame for, and nothing that was asked of it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
+OF_THE_MACHINE = (*_FULL, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+ROOM_BYTES = 256 * 2**10  # a disk with less is full: too little for an artifact and its log
+
+
+def of_machine(error: OSError) -> str:
+  """The sentence for what the operating system refused, with what to do about it."""
+  where = f' ({error.filename})' if error.filename else ''
+  what = f'{error.strerror or error}{where}'
+  if error.errno in _FULL:
+    return f'The disk is full: {what}. Free some space; {_GOES_ON}'
+  if error.errno in _SHUT:
+    return f'Nothing can be written: {what}. Make it writable; {_GOES_ON}'
+  if error.errno in OF_THE_MACHINE:
+    return f'The machine failed: {what}. Mend that; {_GOES_ON}'
+  return str(error)
+
+
+def require_room(folder: pathlib.Path) -> None:
+  """Raises OSError where the disk that holds the folder is full, so that no program is blamed."""
+  if shutil.disk_usage(folder).free < ROOM_BYTES:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def no_room(error: Exception) -> bool:
+  """Whether an error of a library speaks of a disk that is full or can not be written."""
+  return any(os.strerror(code) in str(error) for code in (*_FULL, errno.EROFS, errno.EIO))
+
+
+_GOES_ON = 'the ledger is whole, and the same command goes on from there.'

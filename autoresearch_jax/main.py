@@ -18,7 +18,7 @@ from absl import flags
 from autoresearch_jax import assembly, command, wording
 from autoresearch_jax.closing import Closing, announcement
 from autoresearch_jax.config import Config, ConfigError
-from autoresearch_jax.failures import PartError
+from autoresearch_jax.failures import PartError, of_machine
 from autoresearch_jax.ledger import Ledger, LedgerError
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.report import live
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
     config = command.config_of(_CONFIG)
     return research(config, pathlib.Path(_WORKDIR.value or f'runs/{config.name}'))
   except SENTENCES as error:
-    print(error, file=sys.stderr)
+    print(of_machine(error) if isinstance(error, OSError) else error, file=sys.stderr)
     return command.BAD_INPUT
   except KeyboardInterrupt:
     print('Stopped before the run began.', file=sys.stderr)

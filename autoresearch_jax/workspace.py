@@ -17,14 +17,18 @@ import fcntl
 import os
 import pathlib
 import re
+import time
 from typing import Self
 
 import pygit2
 
+from autoresearch_jax.failures import no_room
 from autoresearch_jax.history import History, Row, row, rows
 from autoresearch_jax.types import Hypothesis, Program
 from autoresearch_jax.wording import one_line
 
+LOCK_SECONDS = 1.0  # that another program's git lock is left alone
+BROKEN = (pygit2.GitError, KeyError, ValueError, OSError)  # what a damaged repository comes to
 AUTHOR = ('autoresearch', 'autoresearch@localhost')
 
 
@@ -76,7 +80,12 @@ class Workspace:
     branch = branch_name(history.started.tag)
     try:
       self._rebuild(history, branch)
-    except (pygit2.GitError, KeyError, ValueError):
+    except BROKEN as error:
+      if no_room(error):  # then the repository is not what is broken
+        raise WorkspaceError(
+          f'{self.repository_path} cannot be written: {error}. The ledger is whole: free some '
+          'space or make it writable, and the same command goes on from there.'
+        ) from error
       if self.repository_path.exists():
         self.repository_path.rename(_free_name(self.directory / 'repo.broken'))
       self._rebuild(history, branch)
@@ -84,6 +93,17 @@ class Workspace:
 
   def record_trial(self, history: History, trial: int) -> None:
     """Commits a trial's program under refs/trials/<id>."""
+    try:
+      self._record_trial(history, trial)
+    except BROKEN:
+      self._mend(history)
+
+  def _mend(self, history: History) -> None:
+    """Makes anew what git failed at: a lock was left behind, an object was removed."""
+    time.sleep(LOCK_SECONDS)  # a git command that somebody gave here is over by then
+    self.reconcile(history)
+
+  def _record_trial(self, history: History, trial: int) -> None:
     parent = history.parent(trial)
     parents = [] if parent is None else [self._commits[parent]]
     edit = history.edits[trial]
@@ -94,10 +114,14 @@ class Workspace:
 
   def record_verdict(self, history: History, trial: int) -> None:
     """Moves the branch when the trial was kept, and adds its row to results.tsv."""
-    if history.kept and history.kept[-1] == trial:
-      self._advance(history, self._head())
-      self._show_incumbent()
-    self.append_row(history, trial)
+    try:
+      if history.kept and history.kept[-1] == trial:
+        self._advance(history, self._head())
+        self._show_incumbent()
+    except BROKEN:
+      self._mend(history)
+    else:
+      self.append_row(history, trial)
 
   def write_results(self, history: History) -> None:
     """results.tsv in the original's format, replaced in one step so no reader sees half of it."""
@@ -159,7 +183,7 @@ class Workspace:
     self._repository = _open_repository(self.repository_path, branch)
     self._commits = {}
     for trial in history.edits:
-      self.record_trial(history, trial)
+      self._record_trial(history, trial)
     self._drop_unknown_trials(history)
     head = None
     for position in range(len(history.kept)):

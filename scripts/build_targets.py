@@ -27,6 +27,7 @@ BINARIES = {
   'trial_command': f'{PACKAGE}/trial/__main__.py',
   'report_command': f'{PACKAGE}/report/__main__.py',
   'knowledge_command': f'{PACKAGE}/knowledge/__main__.py',
+  'repair_command': f'{PACKAGE}/repair.py',
   'prepare_command': f'{PACKAGE}/data/prepare.py',
   'benchmark_command': f'{PACKAGE}/benchmark/__main__.py',
 }

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from autoresearch_jax.awake import Awake
 from autoresearch_jax.confined import kernel, linux
 from autoresearch_jax.confined.plan import Ending, How, Plan
 
@@ -64,6 +65,7 @@ class Watch:
     self._pipe, self._written = os.pipe()
     os.set_blocking(self._pipe, False)
     self._looked = self._looked_at_folder = self.began
+    self._awake = Awake()
 
   def run(self) -> Ending:
     if reason := self._start():
@@ -129,7 +131,7 @@ class Watch:
 
   def _broken(self, now: float) -> How | None:
     """The bound that is broken, if one is."""
-    if now - self.began > self.plan.seconds:
+    if self._awake.seconds() > self.plan.seconds:
       return 'deadline'
     if now - self._looked > LOOK:
       found = list(descendants())

@@ -7,10 +7,10 @@ import select
 import subprocess
 import sys
 import threading
-import time
 
 import msgspec
 
+from autoresearch_jax.awake import STRIDE, Awake
 from autoresearch_jax.confined.plan import Ending, Plan
 
 GRACE_SECONDS = 20.0  # beyond the deadline: the launcher's own start, and ending a whole tree
@@ -43,8 +43,7 @@ class Confined:
 
   def wait(self) -> Ending:
     """Blocks until the command and all that it started have ended; at most a grace too long."""
-    began = time.monotonic()
-    answer = self._answer(began + self._plan.seconds + GRACE_SECONDS)
+    answer = self._answer(self._plan.seconds + GRACE_SECONDS)
     self.stop()
     if answer is None:
       return Ending('lost', reason='its processes could not be ended in time.')
@@ -60,13 +59,13 @@ class Confined:
       with contextlib.suppress(OSError):
         self._launcher.stdin.close()
 
-  def _answer(self, deadline: float) -> bytes | None:
+  def _answer(self, seconds: float) -> bytes | None:
     """What the launcher says until it ends; None when it does not end."""
     assert self._launcher.stdout is not None
-    found = b''
+    found, awake = b'', Awake()
     with self._launcher.stdout as pipe:
-      while (left := deadline - time.monotonic()) > 0:
-        if select.select([pipe], [], [], left)[0]:
+      while (left := seconds - awake.seconds()) > 0:
+        if select.select([pipe], [], [], min(left, STRIDE))[0]:
           data = os.read(pipe.fileno(), 1 << 20)
           if not data:
             return found

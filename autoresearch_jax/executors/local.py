@@ -15,6 +15,7 @@ from typing import Any
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Unavailable
+from autoresearch_jax.failures import of_machine, require_room
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
 from autoresearch_jax.trial.tracing import Tracer, TraceResult
 from autoresearch_jax.types import (
@@ -31,7 +32,7 @@ from autoresearch_jax.types import (
 )
 
 ARTIFACTS_KEPT = 64  # traced programs whose artifact stays on disk, for replicates
-ATTEMPTS = 3  # runners that may fail to come up, one after the other
+ATTEMPTS = 3  # runners that may fail to come up, or be killed in a trial, one after the other
 PAUSE_SECONDS = 2.0  # between two such attempts
 
 
@@ -103,6 +104,8 @@ class Local:
       self._serve()
     except Unavailable as error:
       self._news.put(error)
+    except OSError as error:
+      self._news.put(Unavailable(f'No trial can be run here. {of_machine(error)}'))
     except Exception as error:  # else the caller would wait for ever
       reason = f'The executor failed: {type(error).__name__}: {error}'
       self._news.put(Unavailable(reason))
@@ -173,34 +176,38 @@ class _Slot:
     result = Result(request.trial, traced.status, traced.reason, isolation=traced.isolation)
     if traced.status != Status.OK:
       return result
-    measurements: list[Measurement] = []
-    try:
-      loaded = self.runner.ask('load', self.owner.limits.compile_seconds, artifact=str(path))
-      result = dataclasses.replace(
-        result, fingerprint=loaded['fingerprint'], facts={**loaded['facts'], **self._device}
-      )
-      if result.fingerprint in request.known:
-        return _duplicate(result, request)
-      self._say(request, 'compile')
-      compiled = self.runner.ask('compile', self.owner.limits.compile_seconds)
-      result.facts.update(compiled)
-      for seed in request.seeds:
-        measurement, curve = self._run(request, seed)
-        result.facts.setdefault('curves', {})[str(seed)] = curve
-        now = time.monotonic()
-        cost = dataclasses.replace(
-          measurement.cost,
-          trace_seconds=trace_seconds,
-          compile_seconds=compiled['seconds'],
-          total_seconds=now - began,
-        )
-        measurements.append(dataclasses.replace(measurement, cost=cost))
-        # Another seed of the program traces and compiles nothing.
-        began, trace_seconds, compiled = now, 0.0, {'seconds': 0.0}
-    except RunnerFailed as failed:
-      facts = {**result.facts, **failed.facts}
-      result = dataclasses.replace(result, status=failed.status, reason=str(failed), facts=facts)
-    return dataclasses.replace(result, measurements=tuple(measurements))
+    underway = _Underway(request, path, result, began, trace_seconds)
+    for attempt in range(ATTEMPTS):
+      try:
+        self._measure(underway)
+        break
+      except RunnerFailed as failed:
+        underway.failed(failed)
+        ended = self.closing or request.trial in self.owner._cancelled
+        if not failed.passing or ended or attempt == ATTEMPTS - 1:
+          break
+        self._warm_runner()
+    if underway.result.status == Status.CRASH:
+      require_room(self.owner.scratch)
+      require_room(self.owner.cache)
+    return dataclasses.replace(underway.result, measurements=tuple(underway.measurements))
+
+  def _measure(self, underway: '_Underway') -> None:
+    """Has the runner train the seeds that have no measurement yet. Raises RunnerFailed."""
+    request, most = underway.request, self.owner.limits.compile_seconds
+    loaded = self.runner.ask('load', most, artifact=str(underway.artifact))
+    underway.loaded(loaded['fingerprint'], {**loaded['facts'], **self._device})
+    if underway.result.fingerprint in request.known:
+      underway.result = _duplicate(underway.result, request)
+      return
+    self._say(request, 'compile')
+    compiled = self.runner.ask('compile', most)
+    underway.result.facts.update(compiled)
+    compile_seconds = compiled['seconds']
+    for seed in request.seeds[len(underway.measurements) :]:
+      measurement, curve = self._run(request, seed)
+      underway.measured(measurement, curve, compile_seconds)
+      compile_seconds = 0.0
 
   def _run(self, request: TrialRequest, seed: int) -> tuple[Measurement, list[Any]]:
     def on_progress(news: dict[str, Any]) -> None:
@@ -247,6 +254,11 @@ class _Slot:
       spec = dataclasses.replace(self.owner.spec, budget=budget, num_devices=self._devices)
       batch = self.owner.dataset.evaluation_batch
       traced = self.tracer.trace(program, spec, batch, path, aside)
+      for _ in range(ATTEMPTS - 1):
+        if traced.killed and not self.closing:
+          traced = self.tracer.trace(program, spec, batch, path, aside)
+      if traced.status != Status.OK:
+        require_room(self.owner.scratch)
       if traced.status in (Status.OK, Status.INVALID):
         self._traced[key] = traced
       while len(self._traced) > ARTIFACTS_KEPT:
@@ -286,6 +298,42 @@ class _Slot:
 
   def _say(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
     self._news.put(Progress(request.trial, phase, seed))
+
+
+@dataclasses.dataclass
+class _Underway:
+  """A traced trial and what its runners made of it so far; one that is killed has a successor."""
+
+  request: TrialRequest
+  artifact: pathlib.Path
+  result: Result
+  began: float
+  trace_seconds: float
+  measurements: list[Measurement] = dataclasses.field(default_factory=list)
+
+  def loaded(self, fingerprint: str, facts: dict[str, Any]) -> None:
+    facts = {**self.result.facts, **facts}
+    self.result = dataclasses.replace(
+      self.result, status=Status.OK, reason='', fingerprint=fingerprint, facts=facts
+    )
+
+  def measured(self, measurement: Measurement, curve: list[Any], compile_seconds: float) -> None:
+    self.result.facts.setdefault('curves', {})[str(measurement.seed)] = curve
+    now = time.monotonic()
+    cost = dataclasses.replace(
+      measurement.cost,
+      trace_seconds=self.trace_seconds,
+      compile_seconds=compile_seconds,
+      total_seconds=now - self.began,
+    )
+    self.measurements.append(dataclasses.replace(measurement, cost=cost))
+    self.began, self.trace_seconds = now, 0.0  # another seed of the program traces nothing
+
+  def failed(self, failed: RunnerFailed) -> None:
+    facts = {**self.result.facts, **failed.facts}
+    self.result = dataclasses.replace(
+      self.result, status=failed.status, reason=str(failed), facts=facts
+    )
 
 
 def _duplicate(result: Result, request: TrialRequest) -> Result:

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from autoresearch_jax.awake import steady
 from autoresearch_jax.history import BASELINE, History
 from autoresearch_jax.ledger import Decided, Declined, Edited, Finished, Proposed, Record, Resumed
 from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs, spending
@@ -51,7 +52,7 @@ class Plain:
 class Terminal:
   """The live panel: best so far, what runs and what comes next, the last trials, the pace."""
 
-  def __init__(self, history: History, console: Console, clock: Callable[[], float] = time.time):
+  def __init__(self, history: History, console: Console, clock: Callable[[], float] = steady):
     self._history, self._clock = history, clock
     self._progress: dict[int, Progress] = {}
     self._note = ''

@@ -2,14 +2,22 @@
 
 Compilation is over before the clock starts, so nothing has to be left out: the clock runs from
 the first counted step to the last, and every second in between counts.
+
+A machine that sleeps stops the clock too: Linux's monotonic seconds do not go on meanwhile. But
+while the process alone is stopped (SIGSTOP, a debugger, a paused virtual machine) they do, and a
+program would lose steps for nothing. A `Heartbeat` finds that; where seconds are the budget, such
+a training does not count and is done again, since no number is better than the seconds behind it.
 """
 
 import dataclasses
 import math
+import threading
 import time
 
 from autoresearch_jax.types import Budget
 
+BEAT_SECONDS = 0.1
+STOP_SECONDS = 0.5  # a thread is not so late by itself
 OVERRUN = 0.1  # share of a step by which the last one may be expected to pass the budget
 
 
@@ -21,6 +29,29 @@ class Clock:
 
   def seconds(self) -> float:
     return time.monotonic() - self._start
+
+
+class Heartbeat:
+  """A thread that finds out when this process stood still, by being late itself."""
+
+  def __init__(self) -> None:
+    self._beat = time.monotonic()
+    self._stops: list[tuple[float, float]] = []  # when each ended, and for how long it was
+    threading.Thread(target=self._run, name='heartbeat', daemon=True).start()
+
+  def stopped(self, since: float) -> float:
+    """Seconds that the process stood still since a moment of `time.monotonic`."""
+    now = time.monotonic()
+    stops = [*self._stops, (now, now - self._beat)]
+    return sum(long for end, long in stops if end > since and long > STOP_SECONDS)
+
+  def _run(self) -> None:
+    while True:
+      time.sleep(BEAT_SECONDS)
+      now = time.monotonic()
+      if now - self._beat > STOP_SECONDS:
+        self._stops.append((now, now - self._beat))
+      self._beat = now
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,7 +65,7 @@ def peak_flops(device: Device, cache: pathlib.Path) -> tuple[float, str]:
       return known
   kept = cache / 'peak_flops.json'
   key = f'{device.platform} {kind} x{_cores()}'
-  values = json.loads(kept.read_text()) if kept.exists() else {}
+  values = _figures(kept)
   measured = measure_matmul()
   if measured > values.get(key, 0.0):
     values[key] = measured
@@ -74,6 +74,17 @@ def peak_flops(device: Device, cache: pathlib.Path) -> tuple[float, str]:
     part.write_text(json.dumps(values))
     part.replace(kept)
   return values[key], 'measured: best of 5 square float32 products of 1536'
+
+
+def _figures(kept: pathlib.Path) -> dict[str, float]:
+  """What was measured before; nothing where the file is not there, or not what was written."""
+  try:
+    values = json.loads(kept.read_bytes())
+  except (OSError, ValueError):
+    return {}
+  if not isinstance(values, dict):
+    return {}
+  return {key: value for key, value in values.items() if isinstance(value, float)}
 
 
 def measure_matmul(size: int = 1536, repeats: int = 5) -> float:

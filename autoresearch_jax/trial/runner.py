@@ -36,6 +36,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
 from autoresearch_jax.trial import artifact as artifacts
 from autoresearch_jax.trial import devices
+from autoresearch_jax.trial.clock import Heartbeat
 from autoresearch_jax.trial.compiled import (
   Compiled,
   DoesNotDivide,
@@ -51,15 +52,21 @@ from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, Status
 KEPT_EXECUTABLES = 4  # programs that stay compiled: the incumbent and what was tried last
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
+MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
 CACHE_BYTES = 4 * 2**30  # compiled programs on disk; those not used longest make room
 
 
 class Failed(Exception):
-  """A request that ends the trial: status and sentence, and what is known of the artifact."""
+  """A request that ends the trial: status and sentence, and what is known of the artifact.
 
-  def __init__(self, status: Status, reason: str, facts: dict[str, Any] | None = None):
+  passing: the program is not the cause, so another attempt may go well.
+  """
+
+  def __init__(
+    self, status: Status, reason: str, facts: dict[str, Any] | None = None, passing: bool = False
+  ):
     super().__init__(reason)
-    self.status, self.facts = status, facts or {}
+    self.status, self.facts, self.passing = status, facts or {}, passing
 
 
 class Runner:
@@ -79,6 +86,7 @@ class Runner:
     self._compiled: collections.OrderedDict[str, Compiled] = collections.OrderedDict()
     self._artifact: artifacts.Artifact | None = None
     self._key = ''
+    self._heartbeat = Heartbeat()
 
   def describe(self) -> dict[str, Any]:
     return {
@@ -136,12 +144,15 @@ class Runner:
       for index, phase in enumerate(compiled.phases)
     ]
     allocated = devices.allocator_peak(self.devices[0])
+    began = time.monotonic()
     try:
       trained = train(compiled, seed, budget, feeds, self.limits.loss, say)
     except Diverged as error:
       raise Failed(Status.DIVERGED, str(error)) from None
     except TooSlow as error:
       raise Failed(Status.TIMEOUT, str(error)) from None
+    if budget.unit == 'seconds':
+      self._require_awake(began, budget)
     if trained.compilations:
       raise Failed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
     start = time.monotonic()
@@ -166,6 +177,16 @@ class Runner:
     train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
     curve = trained.curve[:: max(1, len(trained.curve) // CURVE_POINTS)]
     return {'measurement': Measurement(seed, {**metrics, **train_metrics}, cost), 'curve': curve}
+
+  def _require_awake(self, began: float, budget: Budget) -> None:
+    stopped = self._heartbeat.stopped(began)
+    if stopped > MOST_STOPPED * budget.amount:
+      raise Failed(
+        Status.CRASH,
+        f'The runner stood still for {stopped:.1f} s while it trained (a stopped process or a '
+        f'paused machine), which is too much of {budget.amount:g} s to count.',
+        passing=True,
+      )
 
   def _compile_new(self, artifact: artifacts.Artifact) -> Compiled:
     # What only older programs hold must not count as the new one's memory.
@@ -222,7 +243,12 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
       case other:
         raise ValueError(f'The runner does not know the request {other!r}.')
   except Failed as failed:
-    return {'failed': failed.status, 'reason': str(failed), 'facts': failed.facts}
+    return {
+      'failed': failed.status,
+      'reason': str(failed),
+      'facts': failed.facts,
+      'passing': failed.passing,
+    }
   except Exception as error:
     traceback.print_exc()
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

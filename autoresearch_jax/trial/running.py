@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from autoresearch_jax.awake import STRIDE, Awake
 from autoresearch_jax.config import Limits
 from autoresearch_jax.types import Dataset, Platform, Status
 
@@ -43,11 +43,16 @@ class Setup:
 
 
 class RunnerFailed(Exception):
-  """The runner did not do what was asked; status, sentence and facts belong on the trial."""
+  """The runner did not do what was asked; status, sentence and facts belong on the trial.
 
-  def __init__(self, status: Status, reason: str, facts: dict[str, Any] | None = None):
+  passing: something outside was the cause, so the same may be asked of the next runner.
+  """
+
+  def __init__(
+    self, status: Status, reason: str, facts: dict[str, Any] | None = None, passing: bool = False
+  ):
     super().__init__(reason)
-    self.status, self.facts = status, facts or {}
+    self.status, self.facts, self.passing = status, facts or {}, passing
 
 
 class RunnerProcess:
@@ -138,28 +143,35 @@ class RunnerProcess:
     on_progress: Callable[[dict[str, Any]], None] | None,
     most_seconds: float = math.inf,
   ) -> dict[str, Any]:
-    end = time.monotonic() + most_seconds
+    awake = Awake()
     while True:
-      left = end - time.monotonic()
-      message = self._line(do, seconds, left, most_seconds)
+      left = most_seconds - awake.seconds()
+      message = self._line(do, seconds, left, most_seconds, awake)
       if 'progress' in message:
         if on_progress:
           on_progress(message['progress'])
       elif 'failed' in message:
-        raise RunnerFailed(Status(message['failed']), message['reason'], message.get('facts'))
+        raise RunnerFailed(
+          Status(message['failed']),
+          message['reason'],
+          message.get('facts'),
+          message.get('passing', False),
+        )
       else:
         return message['done']
 
-  def _line(self, do: str, seconds: float, left: float, most_seconds: float) -> dict[str, Any]:
+  def _line(
+    self, do: str, seconds: float, left: float, most_seconds: float, awake: Awake
+  ) -> dict[str, Any]:
     assert self._process and self._process.stdout
     late = left < seconds
-    deadline = time.monotonic() + min(seconds, left)
+    deadline = awake.seconds() + min(seconds, left)
     while b'\n' not in self._buffer:
-      left = deadline - time.monotonic()
+      left = deadline - awake.seconds()
       if left <= 0:
         self._end()
         raise RunnerFailed(Status.TIMEOUT, _late(do, most_seconds if late else seconds, late))
-      readable, _, _ = select.select([self._process.stdout], [], [], left)
+      readable, _, _ = select.select([self._process.stdout], [], [], min(left, STRIDE))
       if readable:
         data = os.read(self._process.stdout.fileno(), 1 << 16)
         if not data:
@@ -174,8 +186,12 @@ class RunnerProcess:
     if self._killed:
       return RunnerFailed(Status.CANCELLED, 'The trial was cancelled.')
     how = f'signal {signal.Signals(-code).name}' if code < 0 else f'exit code {code}'
+    if code == -signal.SIGKILL:
+      how += ', as the kernel sends it when memory runs out, or a person'
     return RunnerFailed(
-      Status.CRASH, f'The runner ended with {how} in {do}; its log is {self.log.name}.'
+      Status.CRASH,
+      f'The runner ended with {how}, in {do}; its log is {self.log.name}.',
+      passing=code == -signal.SIGKILL,
     )
 
 

@@ -7,7 +7,7 @@ The server itself never does. It believes nothing that the child says after that
 bounded and typed, and the child's end is what the kernel reports.
 
 Requests: {"trace": Request} and {"cancel": true}; answers: {"ready": true}, then one
-{"status", "reason", "isolation"} a trace. The server ends when its input closes.
+{"status", "reason", "isolation", "killed"} a trace. The server ends when its input closes.
 """
 
 import contextlib
@@ -19,7 +19,6 @@ import pkgutil
 import select
 import signal
 import sys
-import time
 import traceback
 import warnings
 from typing import NoReturn
@@ -28,6 +27,7 @@ import msgspec
 from flax import nnx  # noqa: F401
 
 import autoresearch_jax.ops
+from autoresearch_jax.awake import STRIDE, Awake
 from autoresearch_jax.confined import linux
 from autoresearch_jax.trial import blame, exporting, sandbox
 from autoresearch_jax.trial.contract import ContractError
@@ -65,11 +65,12 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-  """How the trace ended."""
+  """How the trace ended. killed: by a SIGKILL that did not come from here."""
 
   status: Status
   reason: str
   isolation: Isolation
+  killed: bool = False
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -197,14 +198,14 @@ def _complain() -> None:
 
 def _watch(child: int, reader: int, seconds: float, lines: '_Lines') -> tuple[bytes, str]:
   """Collects what the child says until it ends. Returns it, and 'deadline' or 'cancel' or ''."""
-  deadline = time.monotonic() + seconds
+  awake = Awake()
   said = b''
   ended = os.pidfd_open(child)
   waiting = [reader, ended, lines.descriptor]
   try:
     while True:
-      left = deadline - time.monotonic()
-      ready = select.select(waiting, [], [], max(0.0, left))[0]
+      left = seconds - awake.seconds()
+      ready = select.select(waiting, [], [], min(max(0.0, left), STRIDE))[0]
       if lines.descriptor in ready and _cancelled(lines):
         return said, 'cancel'
       if reader in ready:
@@ -241,15 +242,19 @@ def _end(child: int) -> tuple[int, float]:
 def _judge(request: Request, said: bytes, ended_by: str, code: int, usage: float) -> Answer:
   """Status and sentence, from what the child said and how it ended."""
   first, _, rest = said.partition(b'\n')
+  killed = not ended_by and code == -signal.SIGKILL
   try:
     isolation = msgspec.json.decode(first, type=Isolation)
   except msgspec.DecodeError:
+    if ended_by or killed:  # before it could shut itself in
+      status, reason = _outcome(request, b'', ended_by, code, usage)
+      return Answer(Status.CRASH if killed else status, reason, Isolation(), killed)
     detail = blame.tidy(_tail(request.log).decode('utf-8', 'replace').strip()[-300:])
     return Answer(
       Status.CRASH, f'The sandbox of the tracer could not be closed: {detail}', Isolation()
     )
   status, reason = _outcome(request, rest, ended_by, code, usage)
-  return Answer(status, reason, isolation)
+  return Answer(status, reason, isolation, killed and status == Status.INVALID)
 
 
 def _outcome(

@@ -21,7 +21,9 @@ from typing import Any
 
 import msgspec
 
+from autoresearch_jax.awake import Awake
 from autoresearch_jax.config import Limits
+from autoresearch_jax.failures import OF_THE_MACHINE
 from autoresearch_jax.trial import sandbox
 from autoresearch_jax.trial.header import ArtifactError, refuse, unpack
 from autoresearch_jax.types import Isolation, Program, Spec, Status
@@ -36,16 +38,22 @@ GRACE_SECONDS = 3.0  # for the server to end a child that is late, before it is 
 
 @dataclasses.dataclass(frozen=True)
 class TraceResult:
-  """How a trace ended. seconds: wall clock, waiting for the server's start left out."""
+  """How a trace ended. seconds: wall clock, waiting for the server's start left out.
+
+  killed: its process or the server was, so another attempt may go well.
+  """
 
   status: Status
   reason: str
   seconds: float
   isolation: Isolation
+  killed: bool = False
 
 
 class _ServerGone(Exception):
-  """The fork server ended or fell silent."""
+  """The fork server ended or fell silent. killed: it was ended by a signal."""
+
+  killed = False
 
 
 class Tracer:
@@ -138,6 +146,8 @@ class Tracer:
     try:
       program.write(home)
     except (OSError, ValueError) as error:  # a name that is no file name, text that is no text
+      if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        raise
       return TraceResult(
         Status.INVALID, f'The program can not be written to files: {error}.', 0.0, Isolation()
       )
@@ -153,6 +163,7 @@ class Tracer:
       'niceness': ASIDE_NICENESS if aside else 0,
     }
     began = time.monotonic()
+    killed = False
     try:
       self._until_ready()
       began = time.monotonic()
@@ -160,11 +171,13 @@ class Tracer:
       answer = self._answer(seconds + GRACE_SECONDS)
       status, reason = Status(answer['status']), answer['reason']
       isolation = msgspec.convert(answer['isolation'], Isolation)
+      killed = answer['killed']
     except _ServerGone as gone:
+      killed = gone.killed
       status, reason, isolation = self._gone(program, gone)
     if status == Status.OK:
       status, reason = self._fetch(folder / 'artifact', out, spec, evaluation_batch)
-    return TraceResult(status, reason, time.monotonic() - began, isolation)
+    return TraceResult(status, reason, time.monotonic() - began, isolation, killed)
 
   def _plan(self, home: pathlib.Path) -> sandbox.Plan:
     return sandbox.Plan(
@@ -259,21 +272,23 @@ class Tracer:
 
   def _answer(self, seconds: float) -> dict[str, Any]:
     """The server's next line. A cancelled trace is given a moment, then the server is ended."""
-    deadline = time.monotonic() + seconds
+    awake, deadline = Awake(), seconds
     while b'\n' not in self._buffer:
       server = self._server
-      left = deadline - time.monotonic()
+      left = deadline - awake.seconds()
       if server is None or server.stdout is None:
         raise _ServerGone('the tracer was ended.')
       if left <= 0:
         raise _ServerGone(f'the tracer did not answer within {seconds:g} s and was ended.')
       if self._cancelled:
-        deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
+        deadline = min(deadline, awake.seconds() + GRACE_SECONDS)
       if not select.select([server.stdout], [], [], min(left, 0.5))[0]:
         continue
       data = os.read(server.stdout.fileno(), 1 << 16)
       if not data:
-        raise _ServerGone(f'the tracer ended without an answer; see {self.scratch}/tracer.log.')
+        gone = _ServerGone(f'the tracer ended without an answer; see {self.scratch}/tracer.log.')
+        gone.killed = server.wait() == -signal.SIGKILL
+        raise gone
       self._buffer += data
     line, _, self._buffer = self._buffer.partition(b'\n')
     return msgspec.json.decode(line)

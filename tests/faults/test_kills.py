@@ -1,0 +1,95 @@
+"""kill -9 at random moments, of controller, runner, tracer and its children: nothing is lost.
+
+KILLS=100 python -m pytest -s tests/faults/test_kills.py
+"""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from faults.processes import DIGITS, adopting, family, finish, require_ended, roles, start
+from test_kill import outcomes, require_consistent
+
+from autoresearch_jax.history import History
+from autoresearch_jax.ledger import Ledger, LedgerError
+
+KILLS = int(os.environ.get('KILLS', '30'))  # KILLS=100 takes minutes
+LONGEST = 3.0  # seconds between two kills, but for those that wait for a result
+MOST_IN_A_TRIAL = 2  # kills of a trial's processes; of more of them it is a `crash`
+
+
+def finished(workdir):
+  """How many trials have a result."""
+  try:
+    with Ledger.read(workdir / 'ledger.db') as ledger:
+      return len(History.of(ledger.records()).results)
+  except LedgerError:
+    return 0  # not made yet
+
+
+def wait_for_a_result(workdir, seen):
+  deadline = time.monotonic() + 60
+  while finished(workdir) == seen:
+    assert time.monotonic() < deadline, 'No trial ends any more.'
+    time.sleep(0.05)
+
+
+def strike(drawn, process, kinds):
+  """Kills one process of the run, of a drawn role; returns the role, and who must end with it."""
+  role = drawn.choice(kinds)
+  deadline = time.monotonic() + 3.0  # children of the tracer are there for a moment only
+  while not (found := roles(process.pid)[role]):
+    if time.monotonic() > deadline or process.poll() is not None:
+      role, found = 'controller', [process.pid]
+      break
+    time.sleep(0.005)
+  victim = drawn.choice(found)
+  with_it = [victim, *family(victim)]
+  os.kill(victim, signal.SIGKILL)
+  return role, with_it
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kills_lose_double_and_orphan_nothing(tmp_path):
+  drawn = random.Random(6)
+  workdir = tmp_path / 'killed'
+  digits = [*DIGITS, '--config.acceptance_options.baseline_seeds=2']
+  command = [*digits, '--config.search.max_trials=0']
+  counts = dict.fromkeys(('controller', 'runner', 'tracer', 'child'), 0)
+  began, seen, recent = time.monotonic(), 0, 0
+  with adopting():
+    process = start(command, workdir)
+    for _ in range(KILLS):
+      if recent == MOST_IN_A_TRIAL:
+        wait_for_a_result(workdir, seen)
+      time.sleep(drawn.uniform(0, LONGEST))
+      assert process.poll() is None, 'The run ended by itself.'
+      if (now := finished(workdir)) > seen:
+        seen, recent = now, 0
+      role, victims = strike(drawn, process, [*counts])
+      counts[role] += 1
+      if role == 'controller':
+        process.wait()
+        require_ended(victims)
+        process, recent = start(command, workdir), 0
+      else:
+        recent += 1
+        require_ended(victims[1:])
+    relatives = [process.pid, *family(process.pid)]
+    process.kill()
+    process.wait()
+    require_ended(relatives)
+    seconds = time.monotonic() - began
+  with Ledger.read(workdir / 'ledger.db') as ledger:
+    trials = History.of(ledger.records()).next_trial + 2
+  print(f'{KILLS} kills in {seconds:.0f} s over {trials - 2} trials: {counts}')
+  last = [*digits, f'--config.search.max_trials={trials}']
+  for name in ('killed', 'whole'):
+    code, text = finish(last, tmp_path / name, timeout=300)
+    assert code == 0, text
+  killed = require_consistent(workdir, trials)
+  whole = require_consistent(tmp_path / 'whole', trials)
+  assert outcomes(killed) == outcomes(whole)
