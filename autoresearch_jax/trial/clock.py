@@ -43,7 +43,7 @@ class Heartbeat:
     """Seconds that the process stood still since a moment of `time.monotonic`."""
     now = time.monotonic()
     stops = [*self._stops, (now, now - self._beat)]
-    return sum(long for end, long in stops if end > since and long > STOP_SECONDS)
+    return sum(min(long, max(0.0, end - since)) for end, long in stops if long > STOP_SECONDS)
 
   def _run(self) -> None:
     while True:

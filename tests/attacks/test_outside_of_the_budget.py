@@ -36,7 +36,7 @@ def test_training_in_init(arena):
 _init = init
 def init(key, spec):
   state = _init(key, spec)
-  wide = jax.lax.fori_loop(0, 2500, lambda i, w: jnp.tanh(w @ w), jnp.eye(256))
+  wide = jax.lax.fori_loop(0, 8000, lambda i, w: jnp.tanh(w @ w), jnp.eye(256))
   return {'table': state['table'] + 0 * wide[:16, :16]}
 """
   )

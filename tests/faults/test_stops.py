@@ -224,7 +224,7 @@ def test_a_heartbeat_finds_a_stop_and_nothing_else():
     out, _ = process.communicate('\n')
   first, second = map(float, out.split())
   assert 1.2 < first < 3.0
-  assert second == 0.0
+  assert second < 0.1
   assert clock.STOP_SECONDS < 1.0
 
 
