@@ -15,7 +15,7 @@ from test_kill import outcomes, require_consistent
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger, LedgerError
 
-KILLS = int(os.environ.get('KILLS', '30'))  # KILLS=100 takes minutes
+KILLS = int(os.environ.get('KILLS', '12'))  # KILLS=100 takes minutes
 LONGEST = 3.0  # seconds between two kills, but for those that wait for a result
 MOST_IN_A_TRIAL = 2  # kills of a trial's processes; of more of them it is a `crash`
 
