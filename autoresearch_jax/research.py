@@ -102,7 +102,7 @@ class Research:
   broken: bool = dataclasses.field(default=False, init=False)  # strategy or acceptance failed
 
   def __post_init__(self) -> None:
-    history, config = self.history, self.history.config
+    history = self.history
     self._thinking: Thinking | None = None
     self._landed: list[Result] = []  # that wait until the proposer has answered
     self._trials = types.MappingProxyType(history.trials)
@@ -113,7 +113,6 @@ class Research:
         history.results[trial].status is not Status.DUPLICATE or history.results[trial].fingerprint
       ):
         self._remember(trial)
-    self._ahead = config.search.ahead
 
   def run(self) -> str:
     """Researches until there is a reason to stop; returns it, a sentence."""
@@ -232,7 +231,9 @@ class Research:
     """Whether another trial is wanted; after a proposal came to nothing, a result comes first."""
     history = self.history
     underway = self._underway
-    if underway >= self.executor.slots + self._ahead or (underway and history.discouraged):
+    if underway >= self.executor.slots + history.config.search.ahead or (
+      underway and history.discouraged
+    ):
       return False
     waits_for_baseline = history.next_trial > BASELINE not in history.trials
     tired = history.declined_in_a_row >= PATIENCE or history.twins_in_a_row >= MOST_TWINS

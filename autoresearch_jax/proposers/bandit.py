@@ -43,10 +43,5 @@ def choose(
 
 def arms(models: Sequence[str], context: Context) -> dict[str, Arm]:
   """Wins and losses of each model, over the programs that its edits made so far."""
-  outcomes = Outcomes(context)
-  counts = {model: [0, 0] for model in models}
-  for number, outcome in outcomes.all.items():
-    won = outcomes.won(number)
-    if outcome.trial.edit.author in counts and won is not None:
-      counts[outcome.trial.edit.author][0 if won else 1] += 1
-  return {model: Arm(*count) for model, count in counts.items()}
+  wins, losses = Outcomes(context).tally(lambda edit: edit.author)
+  return {model: Arm(wins[model], losses[model]) for model in models}

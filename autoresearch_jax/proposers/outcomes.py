@@ -6,10 +6,12 @@ run's memory counts them (see `knowledge.measured`), which may be switched off w
 """
 
 import dataclasses
+from collections import Counter
+from collections.abc import Callable
 
 from autoresearch_jax.knowledge.measured import Measured, Programs
 from autoresearch_jax.proposers import Context
-from autoresearch_jax.types import REPEATS, Status, Trial
+from autoresearch_jax.types import REPEATS, Edit, Status, Trial
 
 BASELINE = 0  # the trial of the unmodified program
 # They say nothing of the edit: the trial was stopped, or the machine failed.
@@ -80,6 +82,14 @@ class Outcomes:
     if (gain := self.gain(number)) is not None:
       return gain > 0
     return None if self.all[number].trial.result.status in (*SILENT, Status.OK) else False
+
+  def tally(self, by: Callable[[Edit], str]) -> tuple[Counter[str], Counter[str]]:
+    """Wins and losses by what `by` says of an edit, each edit once; what is open is neither."""
+    wins, losses = Counter[str](), Counter[str]()
+    for number, outcome in self.all.items():
+      if (won := self.won(number)) is not None:
+        (wins if won else losses)[by(outcome.trial.edit)] += 1
+    return wins, losses
 
   def score(self, value: float) -> float:
     """The metric turned so that larger is better; the same turns it back."""

@@ -15,7 +15,6 @@ the drafts of others alone. The files in `role_files/` ship with the library; a 
 other. Which of the roles that fit acts is learnt from what became of their edits.
 """
 
-import collections
 import dataclasses
 import math
 import pathlib
@@ -82,7 +81,7 @@ def choose(
   fitting = _fitting(roles, proposal)
   if len(fitting) < 2:
     return fitting[0] if fitting else None
-  wins, losses = _record(context)
+  wins, losses = Outcomes(context).tally(lambda edit: edit.role)
   draws = [rng.beta(1 + wins[role.name], 1 + losses[role.name]) for role in fitting]
   return fitting[int(np.argmax(draws))]
 
@@ -97,17 +96,6 @@ def _fitting(roles: tuple[Role, ...], proposal: Proposal) -> list[Role]:
   wanted = [role for role in roles if proposal.guidance and proposal.guidance in role.operations]
   operation = proposal.operation.value
   return wanted or [r for r in roles if not r.operations or operation in r.operations]
-
-
-def _record(context: Context) -> tuple[collections.Counter[str], collections.Counter[str]]:
-  """Wins and losses by role, each edit once; what is open or nobody's fault is neither."""
-  outcomes = Outcomes(context)
-  wins: collections.Counter[str] = collections.Counter()
-  losses: collections.Counter[str] = collections.Counter()
-  for number, outcome in outcomes.all.items():
-    if (won := outcomes.won(number)) is not None:
-      (wins if won else losses)[outcome.trial.edit.role] += 1
-  return wins, losses
 
 
 def _path(name: str) -> pathlib.Path:
