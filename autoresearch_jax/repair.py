@@ -17,6 +17,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 
+from autoresearch_jax import workdir
 from autoresearch_jax.failures import of_machine
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import (
@@ -29,7 +30,6 @@ from autoresearch_jax.ledger import (
 )
 from autoresearch_jax.workspace import Workspace, WorkspaceError
 
-BAD_INPUT = 2
 PAGE = 4096  # bytes; SQLite's own choice for a new file
 GAP = 1000  # indices without a row after which no more are looked for
 KEPT = ('ledger.db', 'ledger.db-wal', 'ledger.head', 'results.tsv')
@@ -212,19 +212,16 @@ def _trials(found: Found) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-  if len(arguments) != 1 or arguments[0].startswith('-'):
-    asked = list(arguments) in (['--help'], ['-h'])
-    usage = 'Usage: python -m autoresearch_jax.repair WORKDIR  (the --workdir of a run)'
-    print(usage, file=sys.stdout if asked else sys.stderr)
-    return 0 if asked else BAD_INPUT
+  directory = workdir.named('repair', arguments)
+  if isinstance(directory, int):
+    return directory
   try:
-    directory = pathlib.Path(arguments[0])
     if not directory.is_dir():
       raise LedgerError(f'There is no folder {directory}; name the --workdir of a run.')
     print(repair(directory))
   except (LedgerError, WorkspaceError, OSError) as error:
     print(of_machine(error) if isinstance(error, OSError) else error, file=sys.stderr)
-    return BAD_INPUT
+    return workdir.BAD_INPUT
   return 0
 
 

@@ -9,24 +9,19 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from autoresearch_jax.history import History
+from autoresearch_jax import workdir
 from autoresearch_jax.knowledge import calibration
 from autoresearch_jax.knowledge.findings import Findings
 from autoresearch_jax.knowledge.memory import Memory
-from autoresearch_jax.ledger import Ledger, LedgerError
+from autoresearch_jax.ledger import LedgerError
 
-BAD_INPUT = 2
 WIDTH = 110  # where there is no terminal that has one
 
 
-def read(workdir: pathlib.Path) -> tuple[Memory, str]:
-  """The memory of the run in `workdir`, and what it is called. Raises LedgerError."""
-  with Ledger.read(workdir / 'ledger.db') as ledger:
-    history = History.of(ledger.records())
-  if history.started is None:
-    raise LedgerError(f'The run in {workdir} has not begun: its ledger is empty.')
-  told = history.lessons
-  memory = Memory(history.trials, history.objective, history.kept_programs, told)
+def read(directory: pathlib.Path) -> tuple[Memory, str]:
+  """The memory of the run in `directory`, and what it is called. Raises LedgerError."""
+  history = workdir.history(directory)
+  memory = Memory(history.trials, history.objective, history.kept_programs, history.lessons)
   config = history.config
   return memory, f'{config.name} (proposer {config.proposer}, strategy {config.search.strategy})'
 
@@ -41,20 +36,17 @@ def plot(memory: Memory, path: pathlib.Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-  if len(arguments) != 1 or arguments[0].startswith('-'):
-    asked = list(arguments) in (['--help'], ['-h'])
-    usage = 'Usage: python -m autoresearch_jax.knowledge WORKDIR  (the --workdir of a run)'
-    print(usage, file=sys.stdout if asked else sys.stderr)
-    return 0 if asked else BAD_INPUT
-  workdir = pathlib.Path(arguments[0])
+  directory = workdir.named('knowledge', arguments)
+  if isinstance(directory, int):
+    return directory
   try:
-    memory, name = read(workdir)
+    memory, name = read(directory)
   except (LedgerError, OSError) as error:
     print(error, file=sys.stderr)
-    return BAD_INPUT
+    return workdir.BAD_INPUT
   console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
   Findings.of(memory, name).print(console)
-  print(plot(memory, workdir / 'calibration.png'))
+  print(plot(memory, directory / 'calibration.png'))
   return 0
 
 
