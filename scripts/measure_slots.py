@@ -116,5 +116,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == '__main__':
-  command.define_config('The run, e.g. configs/digits.py.')
   command.run(main)
