@@ -1,14 +1,14 @@
 """The original's setting on this machine's accelerator, against the original's figures.
 
   python scripts/measure_accelerator.py                 # on a GPU or a TPU: less than 9 minutes
-  python scripts/measure_accelerator.py --seconds=60
+  python scripts/measure_accelerator.py --seconds=0 --variants=kernel,chunk4096,micro64
   python scripts/measure_accelerator.py --smoke         # a tiny one on a CPU, in seconds
 
 The unmodified program of the variant `gpu` or `tpu` of configs/gpt_small.py is trained once for
-300 s by the real executor: sandboxed tracer, artifact, runner. Then the same program, and one
-whose attention is `ops.attention.blocked` in place of the platform's kernel, are timed step by
-step (scripts/measure_steps.py). What is printed as a table goes to a JSON file after each part, so
-that a time limit loses the rest alone; parts that no time is left for are named.
+300 s by the real executor: sandboxed tracer, artifact, runner. Then variants of the program are
+timed step by step (scripts/measure_steps.py): as it is, and with `ops.attention.blocked` in place
+of the platform's kernel; see VARIANTS for others. What is printed as a table goes to a JSON file
+after each part, so that a time limit loses the rest alone.
 
 ClimbMix is used where `python -m autoresearch_jax.data.prepare` has fetched it. Elsewhere the text
 that ships with Python stands in, with the same shapes: speed and memory are the same, and the
@@ -16,6 +16,7 @@ score means nothing beside the original's. XLA_FLAGS are passed on and recorded,
 is measured by running this with it and without.
 """
 
+import dataclasses
 import importlib.metadata
 import os
 import pathlib
@@ -35,19 +36,28 @@ from autoresearch_jax.config import Config, from_config_dict
 from autoresearch_jax.data import shards
 from autoresearch_jax.executors import probe
 from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.types import Dataset, Program, Progress, Result, Status, TrialRequest
+from autoresearch_jax.types import Dataset, Program, Result, Status, TrialRequest
 from configs import gpt_small
 
-SECONDS = flags.DEFINE_float('seconds', 300.0, 'Training time; the original has 300.', 0.5)
+SECONDS = flags.DEFINE_float('seconds', 300.0, 'Training time, 300 in the original; 0: none.', 0)
+DEVICES = flags.DEFINE_integer('devices', 1, 'That share a batch, where nothing is trained.', 1)
 MOST = flags.DEFINE_float('most_seconds', 530.0, 'For everything; parts are left out for it.')
 SMOKE = flags.DEFINE_bool('smoke', False, 'A tiny model on a CPU, for a second.')
 OUT = flags.DEFINE_string('out', 'accelerator.json', 'JSON file for everything that was found.')
+NAMES = flags.DEFINE_list('variants', ['kernel', 'blocked'], 'Whose steps are timed: VARIANTS.')
 SEED = flags.DEFINE_integer('seed', 0, 'Of the training run.', 0)
 
 TINY = {'DEPTH': 2, 'ASPECT_RATIO': 16, 'HEAD_DIM': 16, 'BATCH_SIZE': 4, 'MICRO_BATCH_SIZE': 2}
-KERNEL = 'attention(q, k, v, window=window, platform=platform)'
-# No platform of ours, so no kernel: `blocked`, which computes its weights again for the gradient.
-NO_KERNEL = "attention(q, k, v, window=window, platform='any')"
+ATTENTION = 'attention(q, k, v, window=window, platform=platform)'
+LOSS = "batch['targets'].reshape(-1), LOGIT_CAP)"
+# name -> text of the program and what to put there. `any` is no platform of ours, so there is no
+# kernel for it: `blocked` is left, which computes its weights again for the gradient.
+VARIANTS = {
+  'kernel': (),
+  'blocked': (ATTENTION, ATTENTION.replace('platform=platform', "platform='any'")),
+  **{f'chunk{n}': (LOSS, LOSS.replace('CAP', f'CAP, {n}')) for n in (2048, 4096, 8192)},
+  **{f'micro{n}': ('MICRO_BATCH_SIZE = 128', f'MICRO_BATCH_SIZE = {n}') for n in (16, 32, 64, 256)},
+}
 LIBRARIES = ('libcuda', 'libtpu', '/dev/nvidia', '/dev/accel', '/dev/vfio')
 LEAST_FOR_STEPS = 60.0  # seconds; compiling two programs and timing them
 
@@ -58,7 +68,7 @@ def setting() -> tuple[Config, Dataset, str]:
   if variant == 'cpu' and not SMOKE.value:
     sys.exit('JAX finds a CPU alone here; --smoke tries this script on one.')
   values = gpt_small.get_config(variant).unlock()
-  values.budget.amount = min(SECONDS.value, 1.0) if SMOKE.value else SECONDS.value
+  values.budget.amount = min(SECONDS.value, 1.0) if SMOKE.value else SECONDS.value or 300.0
   if SMOKE.value:
     values.constants.update(TINY)
   try:
@@ -76,19 +86,33 @@ def setting() -> tuple[Config, Dataset, str]:
   return config, assembly.dataset(config, print), said
 
 
-def trial(config: Config, dataset: Dataset, program: Program) -> tuple[Result, dict[str, Any]]:
-  """The trial's result, and what was seen of the tracer's process while it went on."""
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A trial. began: phase -> when it was first heard of. tracer: what its process may use."""
+
+  result: Result
+  began: dict[str, float]
+  ended: float
+  tracer: dict[str, Any]
+
+
+def trial(config: Config, dataset: Dataset, program: Program) -> Run:
+  """Trains and scores the program once."""
   with tempfile.TemporaryDirectory() as scratch:
     executor: Any = assembly.executor(config, dataset, pathlib.Path(scratch))
     tracer: dict[str, Any] = {}
+    began: dict[str, float] = {}
     try:
       executor.submit(TrialRequest(0, program, (SEED.value,), config.budget))
       while True:
         for news in executor.wait(1.0):
           if isinstance(news, Result):
-            return news, tracer
-          if isinstance(news, Progress) and news.phase == 'compile':
-            tracer = seen(executor.pids()['tracer'])  # traced a moment ago, in a fork of it
+            return Run(news, began, time.monotonic(), tracer)
+          if news.phase not in began:
+            began[news.phase] = time.monotonic()
+            print(f'{news.phase} ...', file=sys.stderr, flush=True)
+            if news.phase == 'compile':  # traced a moment ago, in a fork of this process
+              tracer = seen(executor.pids()['tracer'])
     finally:
       executor.close()
 
@@ -105,22 +129,29 @@ def seen(pid: int | None) -> dict[str, Any]:
   }
 
 
+def variants(program: Program) -> dict[str, Program]:
+  """The programs of --variants. Raises DoesNotTrace where the program has not the text."""
+  made = {}
+  for name in NAMES.value:
+    text, edit = program.text(), VARIANTS[name]
+    if edit and text.count(edit[0]) != 1:
+      raise gpt_setting.DoesNotTrace(f'The program has not {edit[0]!r} once; mend VARIANTS.')
+    made[name] = program.with_text(text.replace(*edit)) if edit else program
+  return made
+
+
 def steps(config: Config, program: Program, devices: int, most: float) -> list[dict[str, Any]]:
-  """Step times with the platform's attention and without. Fewer rows when the time is over."""
-  text = program.text()
-  if text.count(KERNEL) != 1:
-    raise gpt_setting.DoesNotTrace(f'The program does not call {KERNEL!r} once; mend this script.')
-  programs = {'kernel': program, 'blocked': program.with_text(text.replace(KERNEL, NO_KERNEL))}
+  """Step times of the variants. Fewer rows when the time is over."""
   with tempfile.TemporaryDirectory() as folder:
-    paths = [pathlib.Path(folder, name) for name in programs]
-    for path, made in zip(paths, programs.values(), strict=True):
-      gpt_setting.trace(config, made, devices, path)
     found = pathlib.Path(folder, 'found.json')
     command = [
       *(sys.executable, str(pathlib.Path(__file__).with_name('measure_steps.py'))),
       *(f'--platform={config.platform}', f'--out={found}'),
-      *(f'--seconds={0.2 if SMOKE.value else 4}', *map(str, paths)),
+      f'--seconds={0.2 if SMOKE.value else 4}',
     ]
+    for name, made in variants(program).items():
+      gpt_setting.trace(config, made, devices, pathlib.Path(folder, name))
+      command.append(str(pathlib.Path(folder, name)))
     try:
       done = subprocess.run(command, capture_output=True, text=True, timeout=most, check=False)
       if done.returncode:
@@ -130,115 +161,124 @@ def steps(config: Config, program: Program, devices: int, most: float) -> list[d
     return msgspec.json.decode(found.read_bytes()) if found.exists() else []
 
 
-def trained(result: Result, model: Model) -> dict[str, Any]:
-  """The figures of the trial."""
-  cost, facts = result.measurements[0].cost, result.facts
+def trained(run: Run, model: Model) -> dict[str, Any]:
+  """The figures of a trial that went well."""
+  cost, facts = run.result.measurements[0].cost, run.result.facts
   peak = facts['peak_flops'] * facts['num_devices']
   second = cost.training_seconds / cost.steps
+  seed = run.ended - run.began['train'] - cost.training_seconds
   return {
     'device': f'{facts["num_devices"]} x {facts["device"]}',
-    'peak_flops': f'{facts["peak_flops"] / 1e12:.1f} TFLOP/s a device ({facts["peak_source"]})',
+    'peak': f'{facts["peak_flops"] / 1e12:.1f} TFLOP/s each ({facts["peak_source"]})',
     'mfu_original': 100 * model.original() / second / peak,
     'mfu_needed': 100 * model.needed() / second / peak,
-    'mfu_reported': cost.mfu_percent,
     'tokens_per_second': cost.tokens / cost.training_seconds,
-    'steps': cost.steps,
     'step_seconds': second,
-    'training_seconds': cost.training_seconds,
-    'tokens': cost.tokens,
-    'metrics': result.measurements[0].metrics,
-    'analysis_bytes': cost.analysis_bytes,
-    'allocator_bytes': cost.allocator_bytes,
-    'trace_seconds': cost.trace_seconds,
-    'compile_seconds': cost.compile_seconds,
-    'evaluate_seconds': cost.evaluate_seconds,
-    'beyond_budget_new': cost.total_seconds - cost.training_seconds,
-    'beyond_budget_seed': cost.total_seconds
-    - cost.training_seconds
-    - cost.trace_seconds
-    - cost.compile_seconds,
-    'compilations_in_clock': cost.compilations_in_clock,
-    'steps_per_call': facts['steps_per_call'],
-    'parameters': cost.parameters,
+    'beyond_new_program': cost.trace_seconds + run.began['train'] - run.began['compile'] + seed,
+    'beyond_seed': seed,
+    'metrics': run.result.measurements[0].metrics,
+    'cost': cost,
   }
 
 
-def table(found: dict[str, Any]) -> list[str]:
-  """Lines: what, measured, and the original's figure or the target."""
-  t, mib = found['trained'], 2**20
+def trained_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+  """What, measured, and the original's figure or the target."""
+  cost, mib = found['cost'], 2**20
   scores = {'val_bpb': f'the original: {gpt_setting.ORIGINAL_BPB}'}
-  enough = 'reached' if t['mfu_original'] >= gpt_setting.TARGET_MFU else 'NOT reached'
-  rows = [
-    ("MFU, the original's formula", f'{t["mfu_original"]:.1f} %',
-     f'>= {gpt_setting.TARGET_MFU:g} %, {enough}; the original: {gpt_setting.ORIGINAL_MFU} %'),
-    ('MFU, keys that are seen', f'{t["mfu_needed"]:.1f} %', ''),
-    ('tokens a second', f'{t["tokens_per_second"]:,.0f}', 'the original: 1,665,000'),
-    ('steps', f'{t["steps"]} in {t["training_seconds"]:.1f} s',
-     f'the original: {gpt_setting.ORIGINAL_STEPS} in 300 s'),
-    *((name, f'{value:.4f}', scores.get(name, '')) for name, value in t['metrics'].items()),
-    ('memory by analysis', f'{t["analysis_bytes"] / mib:,.0f} MiB',
-     f'the original: {gpt_setting.ORIGINAL_PEAK_MIB:,.0f} MiB'),
-    ('memory by the allocator', f'{t["allocator_bytes"] / mib:,.0f} MiB', ''),
-    ('trace', f'{t["trace_seconds"]:.1f} s', '<= 1 s'),
-    ('compile', f'{t["compile_seconds"]:.1f} s', ''),
-    ('evaluate', f'{t["evaluate_seconds"]:.1f} s', ''),
-    ('beyond the budget, new program', f'{t["beyond_budget_new"]:.1f} s', ''),
-    ('beyond the budget, another seed', f'{t["beyond_budget_seed"]:.1f} s', ''),
-    ('compilations in the clock', str(t['compilations_in_clock']), '0'),
-  ]  # fmt: skip
-  for row in found.get('steps', ()):
-    kernels = ', '.join(f'{n} {name}' for name, n in row['kernels'].items()) or 'no kernel'
-    rows += [
-      (f'step, {row["artifact"]} attention', f'{1000 * row["looped"]:.2f} ms', kernels),
-      (
-        '  one step a call; and waited for',
-        f'{1000 * row["queued"]:.2f}; {1000 * row["waited"]:.2f} ms',
-        f'{row["steps_per_call"]} a call otherwise; compiled in {row["compile_seconds"]:.0f} s',
-      ),
-    ]
+  enough = 'reached' if found['mfu_original'] >= gpt_setting.TARGET_MFU else 'not reached'
+  original = gpt_setting.ORIGINAL_STEPS * gpt_setting.ORIGINAL_BATCH_TOKENS / 300
+  return [
+    (
+      "MFU by the original's formula",
+      f'{found["mfu_original"]:.1f} %',
+      f'{enough}: >= {gpt_setting.TARGET_MFU:g} %; the original: {gpt_setting.ORIGINAL_MFU} %',
+    ),
+    ('MFU by the keys that are seen', f'{found["mfu_needed"]:.1f} %', ''),
+    ('MFU as trials report it', f'{cost.mfu_percent:.1f} %', 'without what Pallas kernels do'),
+    ('tokens a second', f'{found["tokens_per_second"]:,.0f}', f'the original: {original:,.0f}'),
+    ('training', f'{cost.training_seconds:.1f} s', ''),
+    ('steps', f'{cost.steps:,}', f'the original: {gpt_setting.ORIGINAL_STEPS} in 300 s'),
+    *((name, f'{value:.4f}', scores.get(name, '')) for name, value in found['metrics'].items()),
+    (
+      'memory by analysis',
+      f'{cost.analysis_bytes / mib:,.0f} MiB',
+      f'the original: {gpt_setting.ORIGINAL_PEAK_MIB:,.0f} MiB',
+    ),
+    ('memory by the allocator', f'{cost.allocator_bytes / mib:,.0f} MiB', ''),
+    ('trace', f'{cost.trace_seconds:.1f} s', '<= 1 s'),
+    ('compile', f'{cost.compile_seconds:.1f} s', ''),
+    ('evaluate', f'{cost.evaluate_seconds:.1f} s', ''),
+    ('beyond the budget, new program', f'{found["beyond_new_program"]:.1f} s', ''),
+    ('beyond the budget, another seed', f'{found["beyond_seed"]:.1f} s', ''),
+    ('compilations in the clock', str(cost.compilations_in_clock), '0'),
+  ]
+
+
+def step_rows(row: dict[str, Any], model: Model) -> list[tuple[str, str, str]]:
+  """Of one variant."""
+  kernels = ', '.join(f'{n} {name}' for name, n in row['kernels'].items()) or 'no kernel'
+  mfu = 100 * model.original() / row['looped'] / (row['peak_flops'] * row['num_devices'])
+  return [
+    (
+      f'step, {row["variant"]}',
+      f'{1000 * row["looped"]:.2f} ms',
+      f'{mfu:.1f} % MFU; {kernels}; {row["analysis_bytes"] / 2**20:,.0f} MiB; compiled in '
+      f'{row["compile_seconds"]:.0f} s',
+    ),
+    ('  one step a call', f'{1000 * row["queued"]:.2f} ms', f'else {row["steps_per_call"]} a call'),
+    ('  and waited for', f'{1000 * row["waited"]:.2f} ms', ''),
+  ]
+
+
+def lines(rows: list[tuple[str, str, str]]) -> str:
   wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
-  return [f'{a:<{wide[0]}}  {b:>{wide[1]}}  {c}'.rstrip() for a, b, c in rows]
+  return '\n'.join(f'{a:<{wide[0]}}  {b:>{wide[1]}}  {c}'.rstrip() for a, b, c in rows)
 
 
 def main(arguments: list[str]) -> int:
-  if len(arguments) > 1:
-    raise app.UsageError(f'{arguments[1]!r} is not understood; there are flags alone.')
+  if len(arguments) > 1 or set(NAMES.value) - set(VARIANTS):
+    raise app.UsageError(f'There are flags alone, and the variants {", ".join(VARIANTS)}.')
   began = time.monotonic()
   config, dataset, data = setting()
   program = starting_program(config)
   model = Model.of(program, assembly.spec(config))
   found: dict[str, Any] = {
     'data': data,
-    'xla_flags': os.environ.get('XLA_FLAGS', ''),
     'jax': importlib.metadata.version('jax'),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
     'budget_seconds': config.budget.amount,
   }
 
-  def write() -> None:
+  def write(**more: Any) -> None:
+    found.update(more)
     pathlib.Path(OUT.value).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
 
   print(f'Data: {data}.', flush=True)
-  result, found['tracer'] = trial(config, dataset, program)
-  found['result'] = result
-  if result.status is not Status.OK:
-    write()
-    print(f'The trial ended as {result.status}: {result.reason}')
-    return 1
-  found['trained'] = trained(result, model)
-  write()
+  devices = DEVICES.value
+  if SECONDS.value:
+    run = trial(config, dataset, program)
+    write(result=run.result, tracer=run.tracer)
+    if run.result.status is not Status.OK:
+      print(f'The trial ended as {run.result.status}: {run.result.reason}')
+      return 1
+    figures = trained(run, model)
+    write(trained=figures)
+    devices = run.result.facts['num_devices']
+    libraries = ', '.join(run.tracer['accelerator_libraries']) or 'nothing'
+    print(f'{figures["device"]}, peak {figures["peak"]}')
+    print(
+      f'The tracer had JAX_PLATFORMS={run.tracer["jax_platforms"]} and had mapped of accelerators: '
+      f'{libraries}; what held it in: {run.result.isolation}'
+    )
+    print(lines(trained_rows(figures)), flush=True)
   left = MOST.value - (time.monotonic() - began)
-  if SMOKE.value or left > LEAST_FOR_STEPS:
-    found['steps'] = steps(config, program, result.facts['num_devices'], left)
-    write()
+  if left > LEAST_FOR_STEPS:
+    write(steps=steps(config, program, devices, left))
+    print(
+      lines([line for row in found['steps'] for line in step_rows(row, model)] or [('', '', '')])
+    )
   else:
-    print(f'{left:.0f} s are left of --most_seconds, so the steps are not timed.')
-  print(f'{found["trained"]["device"]}, peak {found["trained"]["peak_flops"]}')
-  tracer = found['tracer']
-  print(
-    f'The tracer ran with JAX_PLATFORMS={tracer["jax_platforms"]} and has mapped of accelerators: '
-    f'{", ".join(tracer["accelerator_libraries"]) or "nothing"}; {result.isolation}'
-  )
-  print('\n'.join(table(found)))
+    print(f'{left:.0f} s are left of --most_seconds, so no steps are timed.')
   print(f'Everything is in {OUT.value}; it took {time.monotonic() - began:.0f} s.')
   return 0
 

@@ -62,7 +62,10 @@ def measure(path: pathlib.Path, seconds: float) -> dict[str, Any]:
     if ('call_target_name', f'"{name}"') in op.attributes
   ]
   return {
-    'artifact': path.name,
+    'variant': path.name,
+    'device': found[0].device_kind,
+    'num_devices': len(found),
+    'peak_flops': devices.peak_flops(found[0], cache.directory())[0],
     'compile_seconds': compile_seconds,
     'analysis_bytes': ready.analysis_bytes,
     'steps_per_call': phase.call_steps,
