@@ -35,14 +35,14 @@ from autoresearch_jax import assembly
 from autoresearch_jax.config import Config, from_config_dict
 from autoresearch_jax.data import shards
 from autoresearch_jax.executors import probe
-from autoresearch_jax.problems.start import starting_program
+from autoresearch_jax.problems.start import starting_program, with_constants
 from autoresearch_jax.types import Dataset, Program, Result, Status, TrialRequest
 from configs import gpt_small
 
 SECONDS = flags.DEFINE_float('seconds', 300.0, 'Training time, 300 in the original; 0: none.', 0)
 DEVICES = flags.DEFINE_integer('devices', 1, 'That share a batch, where nothing is trained.', 1)
 MOST = flags.DEFINE_float('most_seconds', 530.0, 'For everything; parts are left out for it.')
-SMOKE = flags.DEFINE_bool('smoke', False, 'A tiny model on a CPU, for a second.')
+SMOKE = flags.DEFINE_bool('smoke', False, 'A tiny model on a CPU, for 20 steps.')
 OUT = flags.DEFINE_string('out', 'accelerator.json', 'JSON file for everything that was found.')
 NAMES = flags.DEFINE_list('variants', ['kernel', 'blocked'], 'Whose steps are timed: VARIANTS.')
 SEED = flags.DEFINE_integer('seed', 0, 'Of the training run.', 0)
@@ -50,13 +50,13 @@ SEED = flags.DEFINE_integer('seed', 0, 'Of the training run.', 0)
 TINY = {'DEPTH': 2, 'ASPECT_RATIO': 16, 'HEAD_DIM': 16, 'BATCH_SIZE': 4, 'MICRO_BATCH_SIZE': 2}
 ATTENTION = 'attention(q, k, v, window=window, platform=platform)'
 LOSS = "batch['targets'].reshape(-1), LOGIT_CAP)"
-# name -> text of the program and what to put there. `any` is no platform of ours, so there is no
-# kernel for it: `blocked` is left, which computes its weights again for the gradient.
-VARIANTS = {
-  'kernel': (),
+# name -> text of the program and what to put there, or constants. `any` is no platform of ours, so
+# there is no kernel for it: `blocked` is left, which computes its weights again for the gradient.
+VARIANTS: dict[str, tuple[str, str] | dict[str, int]] = {
+  'kernel': {},
   'blocked': (ATTENTION, ATTENTION.replace('platform=platform', "platform='any'")),
   **{f'chunk{n}': (LOSS, LOSS.replace('CAP', f'CAP, {n}')) for n in (2048, 4096, 8192)},
-  **{f'micro{n}': ('MICRO_BATCH_SIZE = 128', f'MICRO_BATCH_SIZE = {n}') for n in (16, 32, 64, 256)},
+  **{f'micro{n}': {'MICRO_BATCH_SIZE': n} for n in (8, 16, 32, 64, 128, 256)},
 }
 LIBRARIES = ('libcuda', 'libtpu', '/dev/nvidia', '/dev/accel', '/dev/vfio')
 LEAST_FOR_STEPS = 60.0  # seconds; compiling two programs and timing them
@@ -68,9 +68,10 @@ def setting() -> tuple[Config, Dataset, str]:
   if variant == 'cpu' and not SMOKE.value:
     sys.exit('JAX finds a CPU alone here; --smoke tries this script on one.')
   values = gpt_small.get_config(variant).unlock()
-  values.budget.amount = min(SECONDS.value, 1.0) if SMOKE.value else SECONDS.value or 300.0
-  if SMOKE.value:
+  values.budget.amount = SECONDS.value or 300.0
+  if SMOKE.value:  # steps: on a busy machine a second may not hold one
     values.constants.update(TINY)
+    values.budget.update(amount=20.0, unit='steps')
   try:
     config = from_config_dict(values)
     return config, assembly.dataset(config, print), f'{config.data["corpus"]}, as the config has it'
@@ -129,15 +130,14 @@ def seen(pid: int | None) -> dict[str, Any]:
   }
 
 
-def variants(program: Program) -> dict[str, Program]:
-  """The programs of --variants. Raises DoesNotTrace where the program has not the text."""
-  made = {}
-  for name in NAMES.value:
-    text, edit = program.text(), VARIANTS[name]
-    if edit and text.count(edit[0]) != 1:
-      raise gpt_setting.DoesNotTrace(f'The program has not {edit[0]!r} once; mend VARIANTS.')
-    made[name] = program.with_text(text.replace(*edit)) if edit else program
-  return made
+def varied(program: Program, name: str) -> Program:
+  """The variant of that name. Raises DoesNotTrace where the program has not the text."""
+  edit = VARIANTS[name]
+  if isinstance(edit, dict):
+    return with_constants(program, edit)
+  if program.text().count(edit[0]) != 1:
+    raise gpt_setting.DoesNotTrace(f'The program has not {edit[0]!r} once; mend VARIANTS.')
+  return program.with_text(program.text().replace(*edit))
 
 
 def steps(config: Config, program: Program, devices: int, most: float) -> list[dict[str, Any]]:
@@ -149,8 +149,8 @@ def steps(config: Config, program: Program, devices: int, most: float) -> list[d
       *(f'--platform={config.platform}', f'--out={found}'),
       f'--seconds={0.2 if SMOKE.value else 4}',
     ]
-    for name, made in variants(program).items():
-      gpt_setting.trace(config, made, devices, pathlib.Path(folder, name))
+    for name in NAMES.value:
+      gpt_setting.trace(config, varied(program, name), devices, pathlib.Path(folder, name))
       command.append(str(pathlib.Path(folder, name)))
     try:
       done = subprocess.run(command, capture_output=True, text=True, timeout=most, check=False)
@@ -246,7 +246,7 @@ def main(arguments: list[str]) -> int:
     'data': data,
     'jax': importlib.metadata.version('jax'),
     'xla_flags': os.environ.get('XLA_FLAGS', ''),
-    'budget_seconds': config.budget.amount,
+    'budget': config.budget,
   }
 
   def write(**more: Any) -> None:
