@@ -1,7 +1,7 @@
 """The gpu and tpu variants traced and compiled here, for chips that are not here.
 
   pip install '.[tpu]' '.[cuda]'     # the compilers for --chips; neither needs a device
-  python scripts/lower_variants.py [--chips=h100,v5e] [--micro=32,128] [--devices=1] [--out=FILE]
+  python scripts/lower_variants.py [--chips=h100,v5e] [--micro=32,128] [--devices=4] [--out=FILE]
 
 Each variant goes through the real sandboxed tracer, and then, for each chip and micro-batch size,
 through the runner's own `compile_artifact`, on devices that are only described
@@ -12,7 +12,8 @@ runner gets 92 % of a GPU's memory for that. The compiler can not time kernels w
 its choice among them, and with it the memory, may differ a little there. Without a chip's compiler
 the trace alone is shown, with a sentence that says what to install.
 
-Times are not measured: `at 45 % MFU` is arithmetic.
+A compilation takes one to three minutes on two cores. Times of steps are not measured: `at 45 %
+MFU` is arithmetic.
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ from gpt_setting import TARGET_MFU, Model, trace
 from jax.experimental import topologies
 
 from autoresearch_jax.config import from_config_dict
-from autoresearch_jax.problems.start import starting_program, with_constants
+from autoresearch_jax.problems.start import constants_of, starting_program, with_constants
 from autoresearch_jax.trial import artifact as artifacts
 from autoresearch_jax.trial import compiled, devices
 from autoresearch_jax.trial.artifact import Artifact
@@ -43,6 +44,8 @@ from configs import gpt_small
 
 GB = 10**9
 KERNELS = re.compile(r'custom_call_target="(__cudnn\$fmha\w+|tpu_custom_call)"')
+
+COLLECTIVES = re.compile(r' (all-(?:gather|reduce|to-all)|reduce-scatter)(?:-start)?\(')
 
 # What XLA needs to know of an H100 SXM (NVIDIA H100 white paper and CUDA programming guide, 9.0).
 H100 = """
@@ -67,40 +70,39 @@ gpu_device_info {
 class Chip:
   """A device that is described and not there. memory: bytes, of which `share` are a program's.
 
-  topology: the name libtpu has for one host; for GPUs there is none.
+  topology, dimensions: libtpu's name for the kind, and of its mesh of chips. A TPU v4 is absent:
+  described ones are the two cores of a chip, which a program sees as one device.
   """
 
   platform: Platform
   memory: int
   topology: str = ''
+  dimensions: int = 2
   share: float = 1.0
 
   def described(self, count: int) -> list[Any]:
-    """`count` of them on one host. Raises what jax raises when the compiler is not installed."""
+    """`count` of them on one host, 1 or 4. Raises what jax does where the compiler is absent."""
     if self.platform == 'gpu':
       return topologies.get_topology_desc(
         '', 'cuda', topology=f'1x1x{count}', target_config=H100
       ).devices
-    bounds = {1: '1x1', 4: '2x2', 8: '2x4'}[count]
-    dimensions = tuple(
-      int(n) for n in (bounds + ('x1' if '3d' in self.topology else '')).split('x')
-    )
-    name = f'{self.topology.removesuffix("3d")}:{"x".join(map(str, dimensions))}'
-    hosts = (*dimensions, 1)[:3]
-    return topologies.get_topology_desc(name, 'tpu', chips_per_host_bounds=hosts).devices
+    host = {1: (1, 1, 1), 4: (2, 2, 1)}[count]
+    shape = 'x'.join(map(str, host[: self.dimensions]))
+    name = f'{self.topology}:{shape}'
+    return topologies.get_topology_desc(name, 'tpu', chips_per_host_bounds=host).devices
 
 
 CHIPS = {
   'h100': Chip('gpu', 80 * GB, share=0.92),
   'v5e': Chip('tpu', 16 * GB, 'v5e'),
   'v6e': Chip('tpu', 32 * GB, 'v6e'),
-  'v5p': Chip('tpu', 95 * GB, 'v5p3d'),
+  'v5p': Chip('tpu', 95 * GB, 'v5p', dimensions=3),
 }
 EXTRAS = {'gpu': 'cuda', 'tpu': 'tpu'}
 
 WANTED = flags.DEFINE_list('chips', list(CHIPS), f'Of {", ".join(CHIPS)}.')
-MICRO = flags.DEFINE_list('micro', ['32', '64', '128'], "Sequences of one device's pass.")
-DEVICES = flags.DEFINE_integer('devices', 1, 'Chips that share a batch.', 1)
+MICRO = flags.DEFINE_list('micro', [], "Values of MICRO_BATCH_SIZE; the config's unless given.")
+DEVICES = flags.DEFINE_enum('devices', '1', ['1', '4'], 'Chips that share a batch.')
 SET = flags.DEFINE_multi_string('set', [], 'Other constants of the program, NAME=NUMBER.')
 OUT = flags.DEFINE_string('out', '', 'Also write what was found to this JSON file.')
 HLO = flags.DEFINE_string('hlo', '', 'Folder for the compiled modules as text.')
@@ -110,8 +112,8 @@ HLO = flags.DEFINE_string('hlo', '', 'Folder for the compiled modules as text.')
 class Row:
   """A variant compiled for a chip. Bytes of one device; error: the sentence if it did not compile.
 
-  kernels: attention kernels in the compiled step, by name. donated: of the state, bytes whose
-  buffers are used again. flops: of the step's products by XLA and by our reader, the larger.
+  kernels: attention kernels in the compiled step, by name. collectives: what the devices exchange.
+  donated: of the state, bytes whose buffers are used again.
   """
 
   chip: str
@@ -124,7 +126,7 @@ class Row:
   temporary: int = 0
   donated: int = 0
   steps_per_call: int = 0
-  flops: float = 0.0
+  collectives: dict[str, int] = dataclasses.field(default_factory=dict)
   kernels: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -158,7 +160,7 @@ def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
     return Row(name, micro, count, error=' '.join(str(error).split())[:300])
   step = made.phases[0]
   memory, text = step.run.memory_analysis(), step.run.as_text()
-  kernels = KERNELS.findall(text)
+  kernels, collectives = KERNELS.findall(text), COLLECTIVES.findall(text)
   if HLO.value:
     pathlib.Path(HLO.value, f'{name}_{micro}_{count}.hlo').write_text(text)
   return Row(
@@ -171,8 +173,8 @@ def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
     temporary=memory.temp_size_in_bytes,
     donated=memory.alias_size_in_bytes,
     steps_per_call=step.call_steps,
-    flops=step.flops,
-    kernels={kernel: kernels.count(kernel) for kernel in sorted(set(kernels))},
+    collectives={name: collectives.count(name) for name in sorted(set(collectives))},
+    kernels={name: kernels.count(name) for name in sorted(set(kernels))},
   )
 
 
@@ -194,6 +196,8 @@ def show_row(row: Row) -> None:
     f'{row.seconds:.0f} s to compile here',
     flush=True,
   )
+  if row.devices > 1:
+    print(f'    exchanged between devices: {row.collectives}')
 
 
 def main(arguments: list[str]) -> None:
@@ -206,17 +210,18 @@ def main(arguments: list[str]) -> None:
   for platform in dict.fromkeys(CHIPS[name].platform for name in WANTED.value):
     config = from_config_dict(gpt_small.get_config(platform))
     start = with_constants(starting_program(config), constants)
-    for micro in map(int, MICRO.value):
+    count = int(DEVICES.value)
+    for micro in map(int, MICRO.value or [constants_of(start)['MICRO_BATCH_SIZE']]):
       program = with_constants(start, {'MICRO_BATCH_SIZE': micro})
       with tempfile.TemporaryDirectory() as scratch:
         out = pathlib.Path(scratch, 'artifact')
-        trace(config, program, DEVICES.value, out)
+        trace(config, program, count, out)
         artifact = artifacts.read(out, config.limits)
       print(f'{platform}, micro-batch {micro}, traced by the sandboxed tracer:')
       facts = show_trace(artifact, Model.of(program, artifact.spec), platform)
       for name in WANTED.value:
         if CHIPS[name].platform == platform:
-          row = compiled_for(artifact, name, micro, DEVICES.value)
+          row = compiled_for(artifact, name, micro, count)
           show_row(row)
           found.append({**dataclasses.asdict(row), 'facts': facts})
   if OUT.value:

@@ -253,6 +253,8 @@ def main(arguments: list[str]) -> int:
     found.update(more)
     pathlib.Path(OUT.value).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
 
+  if SMOKE.value:
+    print("A tiny model on a CPU: its figures only show that this script works, beside no one's.")
   print(f'Data: {data}.', flush=True)
   devices = DEVICES.value
   if SECONDS.value:
