@@ -12,8 +12,13 @@ after each part, so that a time limit loses the rest alone.
 
 ClimbMix is used where `python -m autoresearch_jax.data.prepare` has fetched it. Elsewhere the text
 that ships with Python stands in, with the same shapes: speed and memory are the same, and the
-score means nothing beside the original's. XLA_FLAGS are passed on and recorded, so that a flag
-is measured by running this with it and without.
+score means nothing beside the original's.
+
+XLA_FLAGS are passed on and recorded, so that a flag is measured by running this with it and
+without; none is set for accelerators, since none was measured. Worth trying on one GPU, from JAX's
+and NVIDIA's pages on performance: --xla_gpu_triton_gemm_any=true (Triton for every product it can
+do), --xla_gpu_autotune_level=2 or --xla_gpu_enable_triton_gemm=false (shorter compilation). The
+latency-hiding scheduler is about exchange between devices.
 """
 
 import dataclasses
