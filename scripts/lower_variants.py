@@ -130,7 +130,7 @@ class Row:
   kernels: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-def show_trace(artifact: Artifact, model: Model, platform: Platform) -> dict[str, Any]:
+def show_trace(artifact: Artifact, model: Model, platform: str) -> dict[str, Any]:
   facts = artifact.facts()
   flops, needed = model.original(), model.needed()
   print(f'  modules: {facts["artifact_bytes"]:,} bytes, operations {facts["operations"]}')
@@ -159,7 +159,8 @@ def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
   except Exception as error:
     return Row(name, micro, count, error=' '.join(str(error).split())[:300])
   step = made.phases[0]
-  memory, text = step.run.memory_analysis(), step.run.as_text()
+  executable: Any = step.run
+  memory, text = executable.memory_analysis(), executable.as_text()
   kernels, collectives = KERNELS.findall(text), COLLECTIVES.findall(text)
   if HLO.value:
     pathlib.Path(HLO.value, f'{name}_{micro}_{count}.hlo').write_text(text)

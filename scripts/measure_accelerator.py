@@ -72,7 +72,7 @@ def setting() -> tuple[Config, Dataset, str]:
   variant = 'cpu' if SMOKE.value else probe.platform()
   if variant == 'cpu' and not SMOKE.value:
     sys.exit('JAX finds a CPU alone here; --smoke tries this script on one.')
-  values = gpt_small.get_config(variant).unlock()
+  values: Any = gpt_small.get_config(variant).unlock()
   values.budget.amount = SECONDS.value or 300.0
   if SMOKE.value:  # steps: on a busy machine a second may not hold one
     values.constants.update(TINY)

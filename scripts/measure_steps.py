@@ -104,10 +104,11 @@ def queued(call: Callable[[], Any], seconds: float) -> float:
 def main(arguments: list[str]) -> int:
   if len(arguments) < 2:
     raise app.UsageError('Name the artifacts to measure.')
-  os.environ['JAX_PLATFORMS'] = JAX_PLATFORMS[PLATFORM.value]
+  platform: Any = PLATFORM.value
+  os.environ['JAX_PLATFORMS'] = JAX_PLATFORMS[platform]
   if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in os.environ:
     os.environ.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')  # as a runner has it
-  if PLATFORM.value == 'cpu':
+  if platform == 'cpu':
     os.environ['XLA_FLAGS'] = f'{CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
   import jax  # noqa: PLC0415 - after the environment is set
 
