@@ -24,10 +24,9 @@ import tempfile
 import time
 from typing import Any
 
-os.environ['JAX_PLATFORMS'] = 'cpu'  # before jax: no device is looked for
-os.environ.setdefault(
-  'TPU_SKIP_MDS_QUERY', '1'
-)  # libtpu would ask a metadata server that is absent
+# Before jax: no device is looked for, and libtpu asks no metadata server.
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
 
 import msgspec
 from absl import app, flags
@@ -44,7 +43,6 @@ from configs import gpt_small
 
 GB = 10**9
 KERNELS = re.compile(r'custom_call_target="(__cudnn\$fmha\w+|tpu_custom_call)"')
-
 COLLECTIVES = re.compile(r' (all-(?:gather|reduce|to-all)|reduce-scatter)(?:-start)?\(')
 
 # What XLA needs to know of an H100 SXM (NVIDIA H100 white paper and CUDA programming guide, 9.0).
@@ -99,6 +97,7 @@ CHIPS = {
   'v5p': Chip('tpu', 95 * GB, 'v5p', dimensions=3),
 }
 EXTRAS = {'gpu': 'cuda', 'tpu': 'tpu'}
+KINDS = {'gpu': ('NVIDIA H100',), 'tpu': ('TPU v5 lite', 'TPU v6 lite', 'TPU v5p')}
 
 WANTED = flags.DEFINE_list('chips', list(CHIPS), f'Of {", ".join(CHIPS)}.')
 MICRO = flags.DEFINE_list('micro', [], "Values of MICRO_BATCH_SIZE; the config's unless given.")
@@ -139,9 +138,7 @@ def show_trace(artifact: Artifact, model: Model, platform: str) -> dict[str, Any
   print(f'  TFLOP a step of {model.step_tokens:,} tokens: {needed / 1e12:.1f} needed, of them')
   print(f'    {model.attention() / 1e12:.1f} in attention; products in the module: {products}')
   print(f"    {flops / 1e12:.1f} by the original's formula")
-  for prefix in (
-    ('NVIDIA H100',) if platform == 'gpu' else ('TPU v5 lite', 'TPU v6 lite', 'TPU v5p')
-  ):
+  for prefix in KINDS[platform]:
     seconds = flops / (TARGET_MFU / 100 * devices.PEAK_FLOPS[prefix][0])
     tokens = 300 / seconds * model.step_tokens
     print(

@@ -36,11 +36,12 @@ import msgspec
 from absl import app, flags
 from gpt_setting import Model
 
-from autoresearch_jax import assembly
-from autoresearch_jax.config import Config, from_config_dict
+from autoresearch_jax import assembly, command
+from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.data import shards
 from autoresearch_jax.executors import probe
 from autoresearch_jax.problems.start import starting_program, with_constants
+from autoresearch_jax.trial.sandbox import SandboxError
 from autoresearch_jax.types import Dataset, Program, Result, Status, TrialRequest
 from configs import gpt_small
 
@@ -149,16 +150,16 @@ def steps(config: Config, program: Program, devices: int, most: float) -> list[d
   """Step times of the variants. Fewer rows when the time is over."""
   with tempfile.TemporaryDirectory() as folder:
     found = pathlib.Path(folder, 'found.json')
-    command = [
+    arguments = [
       *(sys.executable, str(pathlib.Path(__file__).with_name('measure_steps.py'))),
       *(f'--platform={config.platform}', f'--out={found}'),
       f'--seconds={0.2 if SMOKE.value else 4}',
     ]
     for name in NAMES.value:
       gpt_setting.trace(config, varied(program, name), devices, pathlib.Path(folder, name))
-      command.append(str(pathlib.Path(folder, name)))
+      arguments.append(str(pathlib.Path(folder, name)))
     try:
-      done = subprocess.run(command, capture_output=True, text=True, timeout=most, check=False)
+      done = subprocess.run(arguments, capture_output=True, text=True, timeout=most, check=False)
       if done.returncode:
         print(done.stderr[-2000:], file=sys.stderr)
     except subprocess.TimeoutExpired:
@@ -243,6 +244,15 @@ def lines(rows: list[tuple[str, str, str]]) -> str:
 def main(arguments: list[str]) -> int:
   if len(arguments) > 1 or set(NAMES.value) - set(VARIANTS):
     raise app.UsageError(f'There are flags alone, and the variants {", ".join(VARIANTS)}.')
+  try:
+    return measure()
+  except (ConfigError, OSError, RuntimeError, SandboxError, gpt_setting.DoesNotTrace) as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
+
+
+def measure() -> int:
+  """Everything, in the order in which it is worth most; the exit status."""
   began = time.monotonic()
   config, dataset, data = setting()
   program = starting_program(config)
@@ -274,8 +284,8 @@ def main(arguments: list[str]) -> int:
     libraries = ', '.join(run.tracer['accelerator_libraries']) or 'nothing'
     print(f'{figures["device"]}, peak {figures["peak"]}')
     print(
-      f'The tracer had JAX_PLATFORMS={run.tracer["jax_platforms"]} and had mapped of accelerators: '
-      f'{libraries}; what held it in: {run.result.isolation}'
+      f'The server that tracers fork from has JAX_PLATFORMS={run.tracer["jax_platforms"]} and maps '
+      f'of accelerators: {libraries}; what held its child in: {run.result.isolation}'
     )
     print(lines(trained_rows(figures)), flush=True)
   left = MOST.value - (time.monotonic() - began)
