@@ -12,7 +12,11 @@ runner gets 92 % of a GPU's memory for that. The compiler can not time kernels w
 its choice among them, and with it the memory, may differ a little there. Without a chip's compiler
 the trace alone is shown, with a sentence that says what to install.
 
-A compilation takes one to three minutes on two cores. Times of steps are not measured: `at 45 %
+XLA can not split the attention kernels: with --devices=4 the queries, keys and values of the whole
+batch are gathered, and each device attends to all of it (see what they exchange). A trial for each
+device, `executor_options.slots`, makes more of several devices than one trial on all of them.
+
+A compilation takes one to two minutes on two idle cores. Times of steps are not measured: `at 45 %
 MFU` is arithmetic.
 """
 
