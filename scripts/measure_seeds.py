@@ -14,6 +14,11 @@ itself exports for K seeds; the functions of the program are used directly here.
 steps are not the whole story: where the budget is in seconds, K seeds at once share the device, so
 each would make other steps than a seed that trains alone, and their scores would answer another
 question than the trial's first look did. Only budgets in steps, tokens or FLOPs allow it.
+
+On two AVX-512 cores, 2, 4 and 8 digits seeds at once take 0.84, 0.82 and 0.58 of the time, and GPT
+seeds 1.02, 1.17 and 1.24. A seed of digits trains for 0.02 s and takes 0.1 s besides, so neither
+pays: replicates are queued. On accelerators nothing was measured. `attention` by cuDNN would go
+through the seeds one by one.
 """
 
 import dataclasses
