@@ -203,7 +203,8 @@ class RunnerProcess:
 def _environment(platform: Platform) -> dict[str, str]:
   """What must be set before the runner imports jax; the user's own settings win."""
   environment = {**os.environ, 'JAX_PLATFORMS': JAX_PLATFORMS[platform]}
-  environment.setdefault('XLA_PYTHON_CLIENT_MEM_FRACTION', '0.92')
+  if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in environment:  # its old name; jax refuses to have both
+    environment.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')
   if platform == 'cpu':
     environment.setdefault('GLIBC_TUNABLES', HUGE_PAGES)
     environment['XLA_FLAGS'] = f'{CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()

@@ -277,6 +277,19 @@ def test_a_step_without_end_ends_the_runner_and_the_next_one_works(process, tmp_
   assert ask_run(process, export(program(), tmp_path))['val_bpb'] > 0
 
 
+@pytest.mark.parametrize('name', ['XLA_CLIENT_MEM_FRACTION', 'XLA_PYTHON_CLIENT_MEM_FRACTION'])
+def test_a_share_of_memory_that_the_user_set_is_the_only_one(setup, tmp_path, monkeypatch, name):
+  """JAX does not start on a GPU when both the new name and the old one are set."""
+  monkeypatch.setenv(name, '0.5')
+  process = RunnerProcess(setup, tmp_path / 'log')
+  process.start()
+  try:
+    variables = pathlib.Path(f'/proc/{process.pid}/environ').read_text().split('\0')
+  finally:
+    process.close()
+  assert [v for v in variables if 'CLIENT_MEM_FRACTION' in v] == [f'{name}=0.5']
+
+
 def test_the_wrong_platform_is_a_sentence(setup, tmp_path):
   wrong = RunnerProcess(dataclasses.replace(setup, platform='tpu'), tmp_path / 'log')
   wrong.start()
