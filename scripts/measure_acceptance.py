@@ -45,6 +45,7 @@ OUT = flags.DEFINE_string('out', '', 'Also write the tables to this file.')
 SCORES = flags.DEFINE_multi_string(
   'scores', [], 'Recorded scores of one program as the noise instead: NAME=FILE; repeatable.'
 )
+SMOOTH = flags.DEFINE_boolean('smooth', False, 'Draw from a smooth density around --scores.')
 
 RULES = [
   ('strict', 'strict', {}),
@@ -71,8 +72,22 @@ def noises() -> dict[str, Noise]:
 
 def recorded(name: str, file: str) -> tuple[str, Noise]:
   scores = np.loadtxt(file)
-  scaled = (scores - scores.mean()) / scores.std(ddof=1)
-  return f'{name}, {len(scores)} seeds', lambda rng: float(rng.choice(scaled))
+  scaled = (scores - scores.mean()) / scores.std()
+  width = bandwidth(scaled) if SMOOTH.value else 0.0
+  shrunk = scaled / math.sqrt(1 + width**2)  # so that the deviation stays 1
+
+  def drawn(rng: np.random.Generator) -> float:
+    moved = width * rng.normal() / math.sqrt(1 + width**2) if width else 0.0
+    return float(rng.choice(shrunk)) + moved
+
+  how = f' smoothed by {width:.2f} deviations' if width else ''
+  return f'{name}, {len(scores)} seeds{how}', drawn
+
+
+def bandwidth(scaled: np.ndarray) -> float:
+  """Silverman's rule of thumb, in deviations (Density Estimation, 1986, equation 3.31)."""
+  low, high = np.quantile(scaled, [0.25, 0.75])
+  return 0.9 * min(1.0, (high - low) / 1.34) * len(scaled) ** -0.2
 
 
 @dataclasses.dataclass
