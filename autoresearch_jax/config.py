@@ -100,7 +100,7 @@ class Config:
   search: Search = dataclasses.field(default_factory=Search)
   proposer: str = 'mutate'
   proposer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-  acceptance: str = 'noise'
+  acceptance: str = 'sequential'
   acceptance_options: dict[str, Any] = dataclasses.field(default_factory=dict)
   executor: str = 'local'
   executor_options: dict[str, Any] = dataclasses.field(default_factory=dict)
