@@ -5,12 +5,13 @@ r"""A/A nights through the real engine: whole runs whose edits do nothing. What 
 
 Each night is a run as `main` makes it, with its tracer, runner, ledger, strategy and acceptance
 rule, in a folder of its own below --workdir. Its proposer is `placebo`, and programs that compute
-what an earlier one did are trained all the same. A night's start is numbered as the edits are, so
-that nights share no training run. The same command goes on where it was stopped, also with more
-nights. Printed at the end, as Markdown:
+what an earlier one did are trained all the same. A night's start is numbered by its config.seed,
+which counts up from night to night, so that no two share a training run. The same command goes on
+where it was stopped, also with more nights. Printed at the end, as Markdown:
 
-- a row a night: training runs, false keeps, programs that were replicated, the deviation of scores
-  between programs, and what the locked data say of best and baseline;
+- a row a night: training runs, false keeps, programs that were replicated, what strict would have
+  kept of the same scores (those better than all before; a placebo's score does not hang on its
+  parent), the deviation of scores between programs, and what the locked data say of the best;
 - of all nights: the share with a false keep with its exact interval (Clopper & Pearson, Biometrika
   1934), and what `measure_acceptance.py` simulates as well.
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
       where = directory / f'night{number}'
       history = recorded(where)
       if history is None or len(history.trials) < TRIALS.value:
-        if code := research(of_night(config, number, where / 'start'), where):
+        if code := research(of_night(config, config.seed + number, where / 'start'), where):
           return code
         history = recorded(where)
       assert history is not None
@@ -64,10 +65,10 @@ def main(arguments: Sequence[str]) -> int:
   return 0
 
 
-def of_night(config: Config, number: int, start: pathlib.Path) -> Config:
+def of_night(config: Config, seed: int, start: pathlib.Path) -> Config:
   """The config with edits that do nothing, from a start that no other night has."""
   if not start.exists():
-    write_program(numbered(starting_program(config), number), start)
+    write_program(numbered(starting_program(config), seed), start)
   search = dataclasses.replace(config.search, max_trials=TRIALS.value, duplicates=True)
   return dataclasses.replace(
     config,
@@ -76,7 +77,7 @@ def of_night(config: Config, number: int, start: pathlib.Path) -> Config:
     search=search,
     proposer='placebo',
     proposer_options={'redraw': REDRAW.value},
-    seed=config.seed + number,
+    seed=seed,
   )
 
 
@@ -93,8 +94,9 @@ class Night:
   """runs: of training, the baseline's included. keeps: false ones, by their trials.
 
   edits: programs other than the baseline. replicated: how many of them were trained again.
-  failed: trials without a score. deviation: of the edits' first scores. covers: whether the locked
-  interval holds 0; None where best and baseline were not compared.
+  records: how many first scores were better than all before. failed: trials without a score.
+  deviation: of the edits' first scores. covers: whether the locked interval holds 0; None where
+  best and baseline were not compared.
   """
 
   runs: int
@@ -102,6 +104,7 @@ class Night:
   keeps: tuple[int, ...]
   edits: int
   replicated: int
+  records: int
   failed: int
   deviation: float
   covers: bool | None
@@ -114,6 +117,8 @@ class Night:
     edits = [t for t in others if t.proposal.operation not in REPEATS]
     repeats = {t.proposal.parents[0] for t in others if t.proposal.operation in REPEATS}
     scores = [s for t in edits if (s := t.metric(metric)) is not None]
+    sign = -1 if history.objective.direction == 'minimize' else 1
+    ranked = [sign * s for s in (baseline.result.measurements[0].metrics[metric], *scores)]
     found = confirmation(history)
     return cls(
       runs=sum(len(t.result.measurements) for t in (baseline, *others)),
@@ -121,6 +126,7 @@ class Night:
       keeps=tuple(t.id for t in others if t.verdict and t.verdict.decision is Decision.KEEP),
       edits=len(edits),
       replicated=len(repeats & {t.id for t in edits}),
+      records=sum(max(ranked[:at]) < ranked[at] for at in range(1, len(ranked))),
       failed=sum(not t.result.measurements for t in others),
       deviation=statistics.stdev(scores),
       covers=None if found.half_width is None else abs(found.gain) <= found.half_width,
@@ -130,20 +136,23 @@ class Night:
 
 def report(config: Config, nights: Sequence[Night]) -> Iterator[str]:
   yield f'\n### {config.name}, {config.acceptance}: {len(nights)} nights of {TRIALS.value} trials\n'
-  yield '| night | runs | false keeps, by trial | replicated | failed | deviation | locked data |'
-  yield '|---|---|---|---|---|---|---|'
+  yield (
+    '| night | runs | false keeps, by trial | replicated | strict '
+    '| failed | deviation | locked data |'
+  )
+  yield '|---|---|---|---|---|---|---|---|'
   for number, night in enumerate(nights):
     keeps = ', '.join(map(str, night.keeps)) or 'none'
     yield (
       f'| {number} | {night.runs} | {keeps} | {night.replicated} of {night.edits} '
-      f'| {night.failed} | {night.deviation:.6f} | {night.locked} |'
+      f'| {night.records} | {night.failed} | {night.deviation:.6f} | {night.locked} |'
     )
   yield ''
   yield (
-    '| rule | nights with a false keep | false keeps a night | runs | replicated '
-    '| extra runs a challenger | deviation | locked intervals that hold 0 |'
+    '| rule | nights with a false keep | strict: nights with one | false keeps a night | runs '
+    '| replicated | extra runs a challenger | deviation | locked intervals that hold 0 |'
   )
-  yield '|---|---|---|---|---|---|---|---|'
+  yield '|---|---|---|---|---|---|---|---|---|'
   yield row(config.acceptance, nights)
 
 
@@ -155,6 +164,7 @@ def row(rule: str, nights: Sequence[Night]) -> str:
   cells = (
     rule,
     shared(sum(bool(night.keeps) for night in nights), count),
+    shared(sum(bool(night.records) for night in nights), count),
     f'{sum(len(night.keeps) for night in nights) / count:.3f}',
     f'{sum(night.runs for night in nights) / count:.0f}',
     shared(sum(night.replicated for night in nights), edits),

@@ -40,7 +40,7 @@ def test_a_night_is_a_run_in_which_every_keep_is_false(tmp_path):
   assert {trial.result.status for trial in found.trials.values()} == {Status.OK}
   assert len({trial.metric('val_loss') for trial in found.trials.values()}) == 5
   false = [trial for trial in found.kept if trial]
-  assert f'| 0 | 5 | {", ".join(map(str, false)) or "none"} | 0 of 4 | 0 |' in table
+  assert f'| 0 | 5 | {", ".join(map(str, false)) or "none"} | 0 of 4 | {len(false)} | 0 |' in table
   assert f'{int(bool(false))} of 1, ' in table
   again = nights(tmp_path, *flags)
   assert again == table
@@ -54,4 +54,4 @@ def test_comments_repeat_every_score_of_a_budget_in_steps(tmp_path):
   found = history(tmp_path / 'night0')
   assert {trial.result.status for trial in found.trials.values()} == {Status.OK}
   assert len({trial.metric('val_loss') for trial in found.trials.values()}) == 1
-  assert '| 0 | 4 | none | 0 of 3 | 0 | 0.000000 |' in table
+  assert '| 0 | 4 | none | 0 of 3 | 0 | 0 | 0.000000 |' in table
