@@ -2,7 +2,7 @@
 
 KILLS=100 python -m pytest -n 0 -s tests/faults/test_kills.py
 
-The bar is 100 kills, which take 5 to 8 minutes; by default there are a dozen, three of each role.
+The bar is 100 kills, which take 5 to 8 minutes; by default there are eight, two of each role.
 """
 
 import os
@@ -17,7 +17,7 @@ from test_kill import outcomes, require_consistent
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger, LedgerError
 
-KILLS = int(os.environ.get('KILLS', '12'))
+KILLS = int(os.environ.get('KILLS', '8'))
 ROLES = ('controller', 'runner', 'tracer', 'child')
 LONGEST = 3.0  # seconds between two kills, but for those that wait for a result
 MOST_IN_A_TRIAL = 2  # kills of a trial's processes; of more of them it is a `crash`
