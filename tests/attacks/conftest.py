@@ -1,8 +1,8 @@
 """The place that is attacked: a tracer and a runner that all attacks share, and a run's folder.
 
 After each attack nothing in the house may have changed, and no process may be left. After every few
-the innocent program runs again and must give the bits it gave at first: what an attack did to tracer
-or runner is still done to them then, or has ended with them. Attacks are bounded, so that where a
+the innocent program runs again and must give the bits it gave at first: what an attack did to the
+tracer or the runner still holds then, or has ended with them. Attacks are bounded, so that where a
 defence fails its test fails and the machine lives.
 """
 
