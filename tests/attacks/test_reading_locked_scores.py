@@ -18,12 +18,12 @@ import errno, json, pathlib, sys
 came = {}
 for name in ('ledger.db', 'ledger.db-wal', 'ledger.head', 'results.tsv', 'damaged.1/ledger.db'):
   try:
-    came[name] = pathlib.Path(sys.argv[1], name).read_bytes()[:9].decode()
+    came[name] = pathlib.Path(sys.argv[1], name).read_bytes()[:9].decode('latin-1')
   except OSError as error:
     came[name] = errno.errorcode[error.errno]
 for way in ('../../../../ledger.db', '/proc/self/cwd/../../../../ledger.db'):
   try:
-    came[way] = open(way, 'rb').read(9).decode()
+    came[way] = open(way, 'rb').read(9).decode('latin-1')
   except OSError as error:
     came[way] = errno.errorcode[error.errno]
 print(json.dumps(came))
