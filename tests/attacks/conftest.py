@@ -25,7 +25,7 @@ from autoresearch_jax.types import Dataset, Program, Result, Status, TrialReques
 
 SECRET = 'key-' + '7f3a' * 6
 LIMITS = Limits(
-  trace_seconds=8, trace_cpu_seconds=3, trace_bytes=6 * 2**30, step_seconds=4, compile_seconds=60
+  trace_seconds=8, trace_cpu_seconds=4, trace_bytes=6 * 2**30, step_seconds=4, compile_seconds=60
 )
 PROVED_EACH = 4  # attacks until the innocent program runs again
 

@@ -17,6 +17,8 @@ from autoresearch_jax.executors import local as local_executor
 from autoresearch_jax.trial.running import RunnerFailed
 from autoresearch_jax.types import Status, TrialRequest
 
+pytestmark = pytest.mark.slow
+
 
 class TestContract(ExecutorContract):
   """The battery."""

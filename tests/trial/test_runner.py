@@ -17,6 +17,8 @@ from autoresearch_jax.trial.runner import Failed, Runner
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
 from autoresearch_jax.types import Budget, Dataset, Measurement, Status
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory) -> Dataset:
