@@ -5,7 +5,6 @@ import threading
 
 import numpy as np
 import pytest
-import synthetic_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import START, Arithmetic, Nudge, run
@@ -571,4 +570,3 @@ def test_a_proposer_that_gives_up_waits_for_the_result_before_it_is_asked_again(
   kinds = [type(event) for event in events(tmp_path)]
   assert kinds.count(Declined) == 1
   assert order(tmp_path)[5:9] == ['Proposed 2', 'Finished 1', 'Proposed 2', 'Edited 2']
-  assert synthetic_run.START.text()
