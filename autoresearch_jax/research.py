@@ -389,7 +389,7 @@ class Research:
       questions=self._questions(proposal),
       trial=history.next_trial,
       scratch=self.workspace.scratch / 'proposer',
-      hidden=self.hidden,
+      hidden=(*self.hidden, self.workspace.directory.resolve()),
       refuse=refuse,
       check=lambda program: refuse(program) or self.executor.check(program, budget),
       spend=lambda: history.spend,
