@@ -10,7 +10,7 @@ from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.types import Status
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def nights(workdir, *flags):
