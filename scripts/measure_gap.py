@@ -66,7 +66,7 @@ class Calls:
     return noting
 
 
-def main(_: Sequence[str]) -> int:
+def main(_argv: Sequence[str]) -> int:
   config = command.config_of(_CONFIG)
   if STARTED not in os.environ:  # what a runner starts with is read once, when a process starts
     environment = running._environment(config.platform) | {STARTED: '1'}
