@@ -205,17 +205,16 @@ class _Slot:
     underway.result.facts.update(compiled)
     compile_seconds = compiled['seconds']
     for seed in request.seeds[len(underway.measurements) :]:
-      measurement, curve = self._run(request, seed)
-      underway.measured(measurement, curve, compile_seconds)
+      underway.measured(self._run(request, seed), compile_seconds)
       compile_seconds = 0.0
 
-  def _run(self, request: TrialRequest, seed: int) -> tuple[Measurement, list[Any]]:
+  def _run(self, request: TrialRequest, seed: int) -> dict[str, Any]:
     def on_progress(news: dict[str, Any]) -> None:
       self._news.put(Progress(request.trial, seed=seed, **news))
 
     self._say(request, 'train', seed)
     limits = self.owner.limits
-    done = self.runner.ask(
+    return self.runner.ask(
       'run',
       limits.step_seconds,
       on_progress,
@@ -223,8 +222,8 @@ class _Slot:
       seed=seed,
       budget=request.budget,
       locked=request.locked,
+      checkpoints=request.checkpoints,
     )
-    return from_builtins(done['measurement'], Measurement), done['curve']
 
   def check(self, program: Program, budget: Budget) -> str:
     """The tracer's sentence on a program that may be run later; '' when it traced."""
@@ -317,8 +316,11 @@ class _Underway:
       self.result, status=Status.OK, reason='', fingerprint=fingerprint, facts=facts
     )
 
-  def measured(self, measurement: Measurement, curve: list[Any], compile_seconds: float) -> None:
-    self.result.facts.setdefault('curves', {})[str(measurement.seed)] = curve
+  def measured(self, done: dict[str, Any], compile_seconds: float) -> None:
+    measurement = from_builtins(done['measurement'], Measurement)
+    for name in ('curve', 'looks'):
+      seeds = self.result.facts.setdefault('curves' if name == 'curve' else name, {})
+      seeds[str(measurement.seed)] = done[name]
     now = time.monotonic()
     cost = dataclasses.replace(
       measurement.cost,

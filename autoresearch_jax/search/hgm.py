@@ -23,7 +23,7 @@ import dataclasses
 import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.search.archive import Archive, Ints, is_buggy, score_of
+from autoresearch_jax.search.archive import Archive, Ints, is_lost, score_of
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
@@ -117,7 +117,7 @@ def _sampled(rows: np.ndarray, wins: Ints, losses: Ints, rng: np.random.Generato
 def _succeeded(archive: Archive, trial: Trial, score: float | None) -> bool | None:
   """Whether the evaluation succeeded; None when it was none (see the module)."""
   if score is None:
-    return False if is_buggy(trial) and len(archive) else None
+    return False if is_lost(trial) and len(archive) else None
   known = archive.scores.array[archive.scored]
   return score > float(np.median(known)) if len(known) else None
 
