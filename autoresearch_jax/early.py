@@ -1,39 +1,58 @@
-"""When to end a trial early: limits on its losses, from what trials of the run looked like before.
+"""When to end a trial early: limits on its losses, from how programs of the run looked before.
 
-A trial is compared with others at equal progress, since schedules depend on progress. The limit at
-a checkpoint is the worst look of any run whose program ended among the best, and a margin more: so
-far behind was nobody who came out well. The run itself says what can still be made up, by a high
-learning rate that cools down in the end, say; nothing is assumed of the shape of a curve.
+Trials are compared at equal progress, since schedules depend on progress. Of the better half of the
+programs on record it is known how they looked at a checkpoint and what they came to in the end. A
+straight line through that says how a program looks there that will end as well as the incumbent,
+and how far such programs lie around the line; who is farther behind than but for a chance of ERROR
+is ended. So what can still be made up, by a learning rate that cools down in the end, say, is read
+off the run itself, and while it has few programs, or they scatter widely, nearly nothing is ended.
 
-Two looks must be past their limits: the training loss that the program reports, and the nats that
-the runner measures on a fixed batch. Only what trains the whole budget for the first time, on one
-seed, is ever ended; the baseline, replicates and promotions are looked at and always finish.
+Two looks must be past their limits. One is the nats a target that the runner measures on a fixed
+batch of the validation slice: it means the same for every program, and on the slice that decides.
+Training data would hold it against an edit that it regularises. The other is the training loss that
+the program reports, and it must only be worse than expected: a program whose `predict` averages
+its weights looks bad to the runner for a while, and one that reports another loss than most looks
+bad in this one, but not in both.
 
-The median stopping rule (Golovin and others, Google Vizier, KDD 2017) ends what is below the median
-of all at that point, Hyperband and ASHA (Li and others, 2018 and 2020) all but a fraction: both may
-end what would have won. `scripts/measure_early_stop.py` measures how often that happens here.
+Only what trains the whole budget for the first time, on one seed, is ever ended; the baseline,
+replicates and promotions are looked at and always finish.
+
+The line is a calibration, its limit a prediction interval (Draper and Smith, Applied Regression
+Analysis, 1998, chapters 1 and 3). The median stopping rule (Golovin and others, Google Vizier, KDD
+2017) ends what is below the median of all, Hyperband and ASHA (Li and others, 2018 and 2020) all
+but a fraction, whoever would have won. `scripts/measure_early_stop.py` measures what is missed.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import scipy.special
 
 from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.types import REPEATS, Checkpoint, Spec, Status
+from autoresearch_jax.types import (
+  REPEATS,
+  Checkpoint,
+  Decision,
+  Objective,
+  Spec,
+  Status,
+  Trial,
+)
 
-PROGRESS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # where the runner looks
-LEAST = 12  # runs on record before any trial is ended
-SHARE = 0.25  # of the runs on record, those that ended best
-MARGIN = 1.0  # times the distance from their median look to their worst one
+PROGRESS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # where the runner looks
+LEAST = 12  # programs on record before any trial is ended
+SHARE = 0.5  # of the programs on record, the best ones, through which the lines go
+ERROR = 0.003  # of programs that will end like the incumbent, those that a checkpoint would end
+TINY = 1e-12  # instead of 0, where all scores agree
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-  """A training run that was not ended. score: larger is better.
+  """A program that was trained to the end. score: larger is better.
 
-  looks: progress -> (training loss, nats on the fixed batch).
+  looks: progress -> (training loss, nats on the fixed batch). Both are means over its seeds.
   """
 
   score: float
@@ -50,22 +69,25 @@ def checkpoints(history: History, trial: int, spec: Spec) -> tuple[Checkpoint, .
   if not history.config.early_stop or proposal.fidelity < 1 or spec.kind == 'construction':
     return ()
   may_end = trial != BASELINE and proposal.operation not in REPEATS and len(proposal.seeds) == 1
-  known = list(history.trials)[: history.begun_after[trial]]  # the same after a stop and a start
-  curves = list(recorded(history, known)) if may_end else []
-  return tuple(checkpoint(curves, progress) for progress in PROGRESS)
+  if not may_end:
+    return tuple(map(Checkpoint, PROGRESS))
+  known = list(history.trials.values())[: history.begun_after[trial]]  # also after a restart
+  curves = [curve for other in known if (curve := _curve(other, history.objective))]
+  kept = [other for other in known if other.verdict and other.verdict.decision == Decision.KEEP]
+  goal = history.objective.score(kept[-1]) if kept else None
+  return tuple(limited(curves, progress, goal) for progress in PROGRESS)
 
 
-def recorded(history: History, trials: Sequence[int]) -> Iterator[Curve]:
-  """Those of the trials' runs on the whole budget that have a score."""
-  sign = -1.0 if history.objective.direction == 'minimize' else 1.0
-  for trial in map(history.trials.__getitem__, trials):
-    if trial.result.status is not Status.OK or trial.proposal.fidelity < 1:
-      continue
-    looks = trial.result.facts.get('looks', {})
-    for run in trial.result.measurements:
-      score = run.metrics.get(history.objective.metric, math.nan)
-      if math.isfinite(score):
-        yield Curve(sign * score, _by_progress(looks.get(str(run.seed), ())))
+def _curve(trial: Trial, objective: Objective) -> Curve | None:
+  """What a program's first trial shows; None where it did not come to a score, or repeats one."""
+  score = objective.score(trial)
+  whole = trial.proposal.fidelity == 1 and trial.result.status is Status.OK
+  if not whole or trial.proposal.operation in REPEATS or score is None or not math.isfinite(score):
+    return None
+  seeds = [_by_progress(looks) for looks in trial.result.facts.get('looks', {}).values()]
+  shared = set[float]().union(*seeds).intersection(*seeds)
+  looks = {at: np.mean([seed[at] for seed in seeds], axis=0) for at in shared}
+  return Curve(score, {at: (float(loss), float(nats)) for at, (loss, nats) in looks.items()})
 
 
 def _by_progress(looks: Sequence[Sequence[float]]) -> dict[float, tuple[float, float]]:
@@ -73,13 +95,24 @@ def _by_progress(looks: Sequence[Sequence[float]]) -> dict[float, tuple[float, f
   return {progress: (loss, nats) for progress, loss, nats in looks if None not in (loss, nats)}
 
 
-def checkpoint(curves: Sequence[Curve], progress: float) -> Checkpoint:
-  """The limits at a progress, by the runs that were looked at there; none while they are few."""
-  seen = [curve for curve in curves if progress in curve.looks]
-  if len(seen) < LEAST:
+def limited(curves: Sequence[Curve], progress: float, goal: float | None) -> Checkpoint:
+  """The limits at a progress for a program that has to end with more than the score `goal`.
+
+  curves: of programs that were trained before. No limits while they are too few.
+  """
+  seen = sorted((c for c in curves if progress in c.looks), key=lambda curve: -curve.score)
+  if goal is None or len(seen) < LEAST:
     return Checkpoint(progress)
-  seen.sort(key=lambda curve: -curve.score)
-  best = np.array([curve.looks[progress] for curve in seen[: math.ceil(SHARE * len(seen))]])
-  worst = best.max(axis=0)
-  most = worst + MARGIN * (worst - np.median(best, axis=0))
-  return Checkpoint(progress, *most.tolist())
+  best = seen[: math.ceil(SHARE * len(seen))]
+  scores = np.array([curve.score for curve in best])
+  looks = np.array([curve.looks[progress] for curve in best])  # [programs, 2]
+  freedom, ahead = len(best) - 2, goal - scores.mean()
+  away = scores - scores.mean()
+  squares = max(float(away @ away), TINY)
+  slope = np.minimum(away @ (looks - looks.mean(axis=0)) / squares, 0.0)  # [2]
+  expected = looks.mean(axis=0) + slope * ahead
+  around = looks - looks.mean(axis=0) - np.outer(away, slope)
+  spread = np.sqrt((around**2).sum(axis=0) / freedom)
+  wide = math.sqrt(1 + 1 / len(best) + ahead**2 / squares)
+  farthest = scipy.special.stdtrit(freedom, 1 - ERROR) * spread * wide
+  return Checkpoint(progress, float(expected[0]), float(expected[1] + farthest[1]))
