@@ -1,4 +1,4 @@
-"""Early stop: whom the limits can end, whom they never end, and that the ledger decides it alone."""
+"""Early stop: whom the limits end, whom they never end, and that the ledger alone decides it."""
 
 import dataclasses
 
@@ -23,7 +23,9 @@ def curves(count=40, seed=0, scatter=0.1):
   rng = np.random.default_rng(seed)
   ends = 1 + rng.exponential(size=count)
   looks = ends[:, None] + 1 + scatter * rng.normal(size=(count, 2))
-  return [Curve(-float(end), {AT: tuple(look.tolist())}) for end, look in zip(ends, looks)]
+  return [
+    Curve(-float(end), {AT: tuple(look.tolist())}) for end, look in zip(ends, looks, strict=True)
+  ]
 
 
 def best(programs):
@@ -121,16 +123,13 @@ def test_what_is_ended_is_discarded_tried_and_told_of(night):
 
 def test_baseline_and_repeats_are_looked_at_and_never_ended(night):
   requests = night.executor.submitted
-  assert len(requests) == 100
   for request in requests:
     assert [at.progress for at in request.checkpoints] == list(PROGRESS)
     operation = night.history.proposals[request.trial].operation
     limits = {at.most_nats for at in request.checkpoints} - {None}
     if request.trial == BASELINE or operation in types.REPEATS or request.trial < LEAST:
       assert not limits
-  assert any(at.most_nats is not None for at in requests[-1].checkpoints) or any(
-    at.most_nats is not None for at in requests[-2].checkpoints
-  )
+  assert sum(request.checkpoints[0].most_nats is not None for request in requests) > 30
 
 
 @pytest.mark.parametrize(
