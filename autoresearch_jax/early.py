@@ -41,7 +41,7 @@ from autoresearch_jax.types import (
   Trial,
 )
 
-PROGRESS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # where the runner looks
+PROGRESS = (0.2, 0.3, 0.5, 0.7)  # where the runner looks; each look costs a batch of `predict`
 LEAST = 12  # programs on record before any trial is ended
 SHARE = 0.5  # of the programs on record, the best ones, through which the lines go
 ERROR = 0.003  # of programs that will end like the incumbent, those that a checkpoint would end

@@ -12,10 +12,10 @@ chosen in the same way by its own counts.
 
 There an evaluation is one task, solved or not. Here it is one trial, which succeeds when its score
 is above the median over all programs known then: a task that half of them can solve, and that
-becomes harder as the search gets better. A program that fails counts against the clade it was born
-in. Duplicates and cancelled trials are no evaluations, nor is the first trial, which has nothing
-to be compared with. The paper's schedule that sharpens the draws towards the end of the run is
-left out: the end is not known here.
+becomes harder as the search gets better. A program that fails, or is pruned, counts against the
+clade it was born in. Duplicates and cancelled trials are no evaluations, nor is the first trial,
+which has nothing to be compared with. The paper's schedule that sharpens the draws towards the end
+of the run is left out: the end is not known here.
 """
 
 import dataclasses
