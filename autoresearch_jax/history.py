@@ -327,7 +327,8 @@ def rows(history: History) -> list[Row]:
   """A row for each decided trial, in the order of decisions.
 
   What has no number is a `crash`, whose zeros nobody takes for a score: also a trial that was
-  cancelled or pruned, and the duplicate of one without a number. A duplicate has the numbers of the trial it repeats.
+  cancelled or pruned, and the duplicate of one without a number. A duplicate has the numbers of
+  the trial it repeats.
   """
   return [row(history, trial) for trial in history.trials.values()]
 
