@@ -39,7 +39,6 @@ def config(**changed):
     budget=SPEC.budget,
     platform='cpu',
     search=Search(max_trials=10),
-    early_stop=True,
   )
   return dataclasses.replace(made, **changed)
 
@@ -168,7 +167,15 @@ def ticking(start=1.7e9):
   return clock
 
 
-def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, ahead=1, **changed):
+def run(
+  directory,
+  max_trials=10,
+  clock=time.time,
+  workspace_kind=Workspace,
+  ahead=1,
+  early_stop=False,
+  **changed,
+):
   """Starts or resumes the run in `directory`; returns the Research when it has stopped."""
   collaborators = {
     'strategy': Greedy(),
@@ -185,7 +192,7 @@ def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, ahe
   ):
     history, states = begin(
       ledger,
-      _ahead(config(), ahead),
+      _ahead(config(early_stop=early_stop), ahead),
       collaborators['strategy'],
       collaborators['acceptance'],
       'digest of data',

@@ -100,7 +100,7 @@ def test_programs_that_all_agree_have_finite_limits(seed):
 @pytest.fixture(scope='module')
 def night(tmp_path_factory):
   """A run in which trials were ended early."""
-  return run(tmp_path_factory.mktemp('night'), 100, acceptance=Sequential())
+  return run(tmp_path_factory.mktemp('night'), 100, acceptance=Sequential(), early_stop=True)
 
 
 def ended(history):
@@ -161,15 +161,7 @@ def test_limits_are_the_ledgers_alone(night):
     assert early.checkpoints(history, request.trial, SPEC) == request.checkpoints
 
 
-def test_a_run_that_does_not_want_it_is_not_looked_at(tmp_path, monkeypatch):
-  monkeypatch.setattr('synthetic_run.config', _without(early_stop=False))
+def test_a_run_that_does_not_want_it_is_not_looked_at(tmp_path):
   executor = Arithmetic()
   run(tmp_path, 5, executor=executor)
   assert {request.checkpoints for request in executor.submitted} == {()}
-
-
-def _without(**changed):
-  import synthetic_run  # noqa: PLC0415 - as it was before it is patched
-
-  made = synthetic_run.config(**changed)
-  return lambda: made
