@@ -6,9 +6,11 @@ The files are `record_curves.py`'s: programs that were all trained to the end. A
 come one after the other, has an acceptance rule decide, and asks `early.py` at each look whether
 the training would have been ended there. What was ended is not on record for those after it, and
 not kept; when the rule would have kept it, that is a missed keep. Saved is the share of the budgets
-of all trials but the baseline. Replayed are the searches as they were recorded, and for each of
---halves random halves of all programs of a file --orders random orders; the interval holds 95 % of
-the halves, which scatter as wide as what other programs would have given (a jackknife).
+of all trials but the baseline. Replayed are the searches as they were recorded, all programs of a
+file in --orders random orders, and as many random halves of them: the interval holds 95 % of these,
+which scatter as wide as what other programs would have given (a jackknife). A few programs make
+nearly all keeps, so the last column counts each of them once, with Wilson's interval (JASA 1927):
+missed in any of the replays, of those kept in any.
 """
 
 import collections
@@ -18,6 +20,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import scipy.stats
 from absl import app, flags
 
 from autoresearch_jax import early
@@ -26,8 +29,7 @@ from autoresearch_jax.testing.acceptance import Stream
 from autoresearch_jax.types import Decision
 
 PUBLISHED = pathlib.Path(__file__).parents[1] / 'autoresearch_jax/benchmark/published/curves'
-HALVES = flags.DEFINE_integer('halves', 40, 'Random halves of the programs.', 2)
-ORDERS = flags.DEFINE_integer('orders', 5, 'Random orders of each half.', 1)
+ORDERS = flags.DEFINE_integer('orders', 100, 'Random orders, of all programs and of halves.', 2)
 RULES = ('noise', 'strict')
 
 
@@ -46,12 +48,14 @@ class Recording:
 
 @dataclasses.dataclass
 class Count:
-  """Over replays. saved: in budgets. lost: programs that were ended and would have been kept."""
+  """Over replays. saved: in budgets. kept: scores of the programs that were kept, or would have
+  been; lost: of those of them that were ended.
+  """
 
   trials: int = 0
   ended: int = 0
   saved: float = 0.0
-  keeps: int = 0
+  kept: list[float] = dataclasses.field(default_factory=list)
   lost: list[float] = dataclasses.field(default_factory=list)
 
   def __add__(self, other: 'Count') -> 'Count':
@@ -64,7 +68,7 @@ class Count:
 
   @property
   def missing(self) -> float:
-    return len(self.lost) / self.keeps if self.keeps else 0.0
+    return len(self.lost) / len(self.kept) if self.kept else 0.0
 
 
 def read(path: pathlib.Path) -> Recording:
@@ -104,7 +108,7 @@ def replay(
     after = stream.step(measure)
     verdict = after.trials[-1].verdict
     kept = verdict is not None and verdict.decision is Decision.KEEP
-    count.keeps += kept
+    count.kept += [curve.score] * kept
     if (progress := ended_at(curve, programs, goal)) is None:
       programs.append(curve)
       stream = after
@@ -133,7 +137,7 @@ def ended_at(curve: early.Curve, programs: Sequence[early.Curve], goal: float) -
 def report(recording: Recording) -> Iterator[str]:
   programs = recording.programs
   yield f'### {recording.name}: {len(programs)} programs\n'
-  yield '| searches | acceptance | saved | ended | missed keeps | distinct programs among them |'
+  yield '| searches | acceptance | saved | ended | missed keeps | programs |'
   yield '|---|---|---|---|---|---|'
   for name in RULES:
     rule = ACCEPTANCE.make(
@@ -142,25 +146,32 @@ def report(recording: Recording) -> Iterator[str]:
     for search, order in recording.searches.items():
       yield line(f'{search}, as recorded', name, [replay(rule, recording.baseline, order)])
     rng = np.random.default_rng(0)
-    halves = []
-    for _ in range(HALVES.value):
-      half = rng.permutation(len(programs))[: len(programs) // 2]
-      orders = [rng.permutation(half) for _ in range(ORDERS.value)]
+    for said, size in (('all', len(programs)), ('half of them', len(programs) // 2)):
+      orders = [rng.permutation(len(programs))[:size] for _ in range(ORDERS.value)]
       runs = [replay(rule, recording.baseline, [programs[i] for i in order]) for order in orders]
-      halves.append(sum(runs, Count()))
-    yield line(f'{HALVES.value} halves in {ORDERS.value} orders', name, halves)
+      yield line(f'{said} in {ORDERS.value} random orders', name, runs, size < len(programs))
 
 
-def line(searches: str, rule: str, counts: Sequence[Count]) -> str:
+def line(searches: str, rule: str, counts: Sequence[Count], scatter: bool = False) -> str:
   total = sum(counts, Count())
-  saved, missed = f'{total.saving:.1%}', f'{len(total.lost)} of {total.keeps}'
-  if len(counts) > 1:
+  saved, missed = (
+    f'{total.saving:.1%}',
+    f'{len(total.lost)} of {len(total.kept)}, {total.missing:.1%}',
+  )
+  if scatter:
     saved += f' ({interval([count.saving for count in counts])})'
-    missed += f', {total.missing:.2%} ({interval([count.missing for count in counts])})'
-  distinct = len(set(total.lost))
+  distinct = share(len(set(total.lost)), len(set(total.kept)))
   return (
     f'| {searches} | {rule} | {saved} | {total.ended / total.trials:.0%} | {missed} | {distinct} |'
   )
+
+
+def share(count: int, of: int) -> str:
+  """'1 of 40, 2.5% (0.4% to 12.9%)'."""
+  if not of:
+    return '0 of 0'
+  found = scipy.stats.binomtest(count, of).proportion_ci(method='wilson')
+  return f'{count} of {of}, {count / of:.1%} ({found.low:.1%} to {found.high:.1%})'
 
 
 def interval(values: Sequence[float]) -> str:
