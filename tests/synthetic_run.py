@@ -192,7 +192,7 @@ def run(
   ):
     history, states = begin(
       ledger,
-      _ahead(config(early_stop=early_stop), ahead),
+      dataclasses.replace(_ahead(config(), ahead), early_stop=early_stop),
       collaborators['strategy'],
       collaborators['acceptance'],
       'digest of data',
