@@ -9,7 +9,8 @@ off the run itself, and while it has few programs, or they scatter widely, nearl
 
 Two looks must be past their limits. One is the nats a target that the runner measures on a fixed
 batch of the validation slice: it means the same for every program, and on the slice that decides.
-Training data would hold it against an edit that it regularises. The other is the training loss that
+Training data would hold it against an edit that it regularises. Its lowest value so far counts, for
+at a high learning rate it goes up and down before it settles. The other is the training loss that
 the program reports, and it must only be worse than expected: a program whose `predict` averages
 its weights looks bad to the runner for a while, and one that reports another loss than most looks
 bad in this one, but not in both.
@@ -25,7 +26,7 @@ but a fraction, whoever would have won. `scripts/measure_early_stop.py` measures
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import scipy.special
@@ -44,7 +45,7 @@ from autoresearch_jax.types import (
 PROGRESS = (0.2, 0.3, 0.5, 0.7)  # where the runner looks; each look costs a batch of `predict`
 LEAST = 12  # programs on record before any trial is ended
 SHARE = 0.5  # of the programs on record, the best ones, through which the lines go
-ERROR = 0.003  # of programs that will end like the incumbent, those that a checkpoint would end
+ERROR = 0.001  # of programs that will end like the incumbent, those that a checkpoint would end
 TINY = 1e-12  # instead of 0, where all scores agree
 
 
@@ -52,7 +53,7 @@ TINY = 1e-12  # instead of 0, where all scores agree
 class Curve:
   """A program that was trained to the end. score: larger is better.
 
-  looks: progress -> (training loss, nats on the fixed batch). Both are means over its seeds.
+  looks: progress -> (training loss, lowest nats so far). Both are means over its seeds.
   """
 
   score: float
@@ -84,15 +85,23 @@ def _curve(trial: Trial, objective: Objective) -> Curve | None:
   whole = trial.proposal.fidelity == 1 and trial.result.status is Status.OK
   if not whole or trial.proposal.operation in REPEATS or score is None or not math.isfinite(score):
     return None
-  seeds = [_by_progress(looks) for looks in trial.result.facts.get('looks', {}).values()]
+  seeds = [by_progress(looks) for looks in trial.result.facts.get('looks', {}).values()]
   shared = set[float]().union(*seeds).intersection(*seeds)
   looks = {at: np.mean([seed[at] for seed in seeds], axis=0) for at in shared}
   return Curve(score, {at: (float(loss), float(nats)) for at, (loss, nats) in looks.items()})
 
 
-def _by_progress(looks: Sequence[Sequence[float]]) -> dict[float, tuple[float, float]]:
-  """Without the looks at what was no number, which JSON has as None."""
-  return {progress: (loss, nats) for progress, loss, nats in looks if None not in (loss, nats)}
+def by_progress(looks: Iterable[Sequence[float]]) -> dict[float, tuple[float, float]]:
+  """Looks at one run, with the lowest nats up to each, as a `Checkpoint` counts them.
+
+  looks: (progress, training loss, nats) in order; what was no number, None in JSON, is left out.
+  """
+  found, lowest = {}, math.inf
+  for progress, loss, nats in looks:
+    if loss is not None and nats is not None:
+      lowest = min(lowest, nats)
+      found[progress] = (loss, lowest)
+  return found
 
 
 def limited(curves: Sequence[Curve], progress: float, goal: float | None) -> Checkpoint:

@@ -337,7 +337,8 @@ class Checkpoint:
 
   Training ends there, and the trial is `pruned`, when the training loss (the program's own, a mean
   since the checkpoint before) is above `most_loss` and the nats that the runner measures on a
-  fixed batch are above `most_nats`. None: there is no such limit, and nothing is ended.
+  fixed batch, there and at all checkpoints before, are above `most_nats`. None: there is no such
+  limit, and nothing is ended.
   """
 
   progress: float
@@ -345,7 +346,7 @@ class Checkpoint:
   most_nats: float | None = None
 
   def passed(self, loss: float, nats: float) -> bool:
-    """Whether both limits are there and passed."""
+    """Whether both limits are there and passed. nats: the lowest so far."""
     if self.most_loss is None or self.most_nats is None:
       return False
     return loss > self.most_loss and nats > self.most_nats

@@ -76,15 +76,11 @@ def read(path: pathlib.Path) -> Recording:
   searches: dict[str, list[early.Curve]] = collections.defaultdict(list)
   with path.open(newline='') as file:
     for row in csv.DictReader(file):
-      looks = {
-        int(name.removeprefix('nats_')) / 10: (
-          float(row[name.replace('nats', 'loss')]),
-          float(nats),
-        )
-        for name, nats in row.items()
-        if name.startswith('nats_')
-      }
-      curve = early.Curve(float(row['score']), looks)
+      looks = [
+        (at, float(row[f'loss_{round(10 * at)}']), float(row[f'nats_{round(10 * at)}']))
+        for at in early.PROGRESS
+      ]
+      curve = early.Curve(float(row['score']), early.by_progress(looks))
       if row['trial'] == '0':
         baseline.setdefault(row['seed'], curve)  # every search has it
       else:

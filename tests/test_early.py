@@ -165,3 +165,8 @@ def test_a_run_that_does_not_want_it_is_not_looked_at(tmp_path):
   executor = Arithmetic()
   run(tmp_path, 5, executor=executor)
   assert {request.checkpoints for request in executor.submitted} == {()}
+
+
+def test_the_lowest_nats_so_far_count_and_what_is_no_number_does_not():
+  looks = [(0.2, 1.0, 3.0), (0.3, 2.0, 2.0), (0.5, None, 1.0), (0.7, 4.0, 2.5)]
+  assert early.by_progress(looks) == {0.2: (1.0, 3.0), 0.3: (2.0, 2.0), 0.7: (4.0, 2.0)}

@@ -7,6 +7,7 @@ other is measured by the runner itself, so that a program which reports another 
 whose `predict` averages its weights and lags behind, is not ended for that.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,17 +28,19 @@ class Watch:
   def __init__(self, measure: Callable[[Any], float]):
     self.looks: list[tuple[float, float, float]] = []
     self.ended: dict[str, float] = {}
+    self._lowest = math.inf
     self._measure = measure
 
   def look(self, at: Checkpoint, loss: float, leaves: Any, seconds: float) -> None:
     """Raises Hopeless. loss: mean since the checkpoint before. seconds: of training so far."""
     nats = self._measure(leaves)
     self.looks.append((at.progress, loss, nats))
-    if at.passed(loss, nats):
+    self._lowest = min(self._lowest, nats)
+    if at.passed(loss, self._lowest):
       saved = seconds * (1 - at.progress) / at.progress
       self.ended = {'progress': at.progress, 'seconds': seconds, 'saved_seconds': saved}
       raise Hopeless(
         f'Ended at {at.progress:.0%} of the budget, too far behind to be kept: its training loss '
-        f'was {loss:.4f} and the limit {at.most_loss:.4f}, and a fixed batch took {nats:.4f} nats '
-        f'a target, against {at.most_nats:.4f}. {saved:.1f} s of training were saved.'
+        f'was {loss:.4f} and the limit {at.most_loss:.4f}, and a fixed batch took {self._lowest:.4f} '
+        f'nats a target at best, against {at.most_nats:.4f}. {saved:.1f} s of training were saved.'
       )

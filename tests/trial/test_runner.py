@@ -143,6 +143,17 @@ def test_one_limit_alone_ends_nothing(runner, tmp_path, limits):
   assert done['measurement'].cost.steps == 20
 
 
+def test_the_best_look_so_far_is_what_is_held_against_a_limit(runner, tmp_path, monkeypatch):
+  run(runner, program(), tmp_path)
+  seen = iter((1.0, 5.0, 5.0, 5.0))
+  monkeypatch.setattr(runner, '_glance', lambda compiled, leaves: next(seen))
+  limited = [Checkpoint(at, 0.1, 2.0) for at in (0.3, 0.55)]
+  done = runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
+  assert [nats for *_, nats in done['looks']] == [1.0, 5.0]
+  with pytest.raises(Failed, match='took 5.0000 nats a target at best, against 2.0000'):
+    runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
+
+
 def test_looking_is_outside_of_the_budget(runner, tmp_path, monkeypatch):
   run(runner, program(), tmp_path)
   monkeypatch.setattr(runner, '_glance', lambda compiled, leaves: time.sleep(0.4) or 1.0)
