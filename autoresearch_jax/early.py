@@ -43,7 +43,7 @@ from autoresearch_jax.types import (
 )
 
 PROGRESS = (0.2, 0.3, 0.5, 0.7)  # where the runner looks; each look costs a batch of `predict`
-LEAST = 12  # programs on record before any trial is ended
+LEAST = 16  # programs on record before any trial is ended
 SHARE = 0.5  # of the programs on record, the best ones, through which the lines go
 ERROR = 0.001  # of programs that will end like the incumbent, those that a checkpoint would end
 TINY = 1e-12  # instead of 0, where all scores agree

@@ -41,6 +41,7 @@ class Watch:
       self.ended = {'progress': at.progress, 'seconds': seconds, 'saved_seconds': saved}
       raise Hopeless(
         f'Ended at {at.progress:.0%} of the budget, too far behind to be kept: its training loss '
-        f'was {loss:.4f} and the limit {at.most_loss:.4f}, and a fixed batch took {self._lowest:.4f} '
-        f'nats a target at best, against {at.most_nats:.4f}. {saved:.1f} s of training were saved.'
+        f'was {loss:.4f} and the limit {at.most_loss:.4f}, and a fixed batch took '
+        f'{self._lowest:.4f} nats a target at best, against {at.most_nats:.4f}. {saved:.1f} s of '
+        'training were saved.'
       )
