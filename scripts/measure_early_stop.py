@@ -29,7 +29,7 @@ from autoresearch_jax.testing.acceptance import Stream
 from autoresearch_jax.types import Decision
 
 PUBLISHED = pathlib.Path(__file__).parents[1] / 'autoresearch_jax/benchmark/published/curves'
-ORDERS = flags.DEFINE_integer('orders', 100, 'Random orders, of all programs and of halves.', 2)
+ORDERS = flags.DEFINE_integer('orders', 20, 'Random orders, of all programs and of halves.', 2)
 RULES = ('noise', 'strict')
 
 

@@ -150,7 +150,7 @@ def test_the_best_look_so_far_is_what_is_held_against_a_limit(runner, tmp_path, 
   limited = [Checkpoint(at, 0.1, 2.0) for at in (0.3, 0.55)]
   done = runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
   assert [nats for *_, nats in done['looks']] == [1.0, 5.0]
-  with pytest.raises(Failed, match='took 5[.]0000 nats a target at best, against 2[.]0000'):
+  with pytest.raises(Failed, match=r'took 5[.]0000 nats a target at best, against 2[.]0000'):
     runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
 
 
