@@ -538,12 +538,12 @@ def test_a_part_that_raises_is_a_sentence_and_goes_on_when_it_is_mended(
 ):
   parts = {'strategy': Greedy(), 'acceptance': Sequential()}
   faulty = {**parts, role: Faulty(parts[role], method, KeyError('no such thing'))}
-  live = run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), **faulty)
+  live = run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), early_stop=True, **faulty)
   assert live.broken
   reason = events(tmp_path)[-1].reason
   assert re.match(sentence, reason) and 'no such thing' in reason
   assert 'give the same command' in reason
-  run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), **parts)
+  run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), early_stop=True, **parts)
   assert of(Edited, events(tmp_path)) == sorted(of(Decided, events(tmp_path))) == [*range(TRIALS)]
   if slots == 1:
     assert decisions(tmp_path) == undisturbed[1]
