@@ -90,6 +90,15 @@ def evaluate(
   return {locked_name(name): value for name, value in metrics.items()} if locked else metrics
 
 
+def glance(compiled: Compiled, leaves: Any, dataset: Dataset) -> float:
+  """Nats a target of a state in training, on the first batch of the validation slice alone.
+
+  For whoever decides whether to go on with it; no score, since nothing is proved here.
+  """
+  batch = _score(compiled, leaves, next(loader.validation(dataset)))
+  return float(batch.nats.astype(np.float64).mean())
+
+
 def _metrics(batches: list[Scored], dataset: Dataset) -> dict[str, float]:
   if dataset.kind == 'language_model':
     return bits_per_byte(batches, np.load(dataset.token_bytes))

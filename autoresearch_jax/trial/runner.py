@@ -8,7 +8,7 @@ controller.
     {"do": "start", "setup": Setup}                 -> devices, peak FLOP/s, memory
     {"do": "load", "artifact": path}                -> fingerprint and facts of the artifact
     {"do": "compile"}                               -> seconds, FLOPs, bytes
-    {"do": "run", "seed": 0, "budget": Budget, "locked": false}
+    {"do": "run", "seed": 0, "budget": Budget, "locked": false, "checkpoints": [Checkpoint]}
                                                     -> progress lines, then a measurement
 
 Each answer is a line {"progress": ...}, {"done": ...} or {"failed": status, "reason": sentence}.
@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import grain  # noqa: F401 - the loader imports it when first used, which a trial would pay for
@@ -43,11 +43,12 @@ from autoresearch_jax.trial.compiled import (
   DoesNotFit,
   compile_artifact,
 )
-from autoresearch_jax.trial.evaluator import NotAllowed, evaluate
+from autoresearch_jax.trial.evaluator import NotAllowed, evaluate, glance
 from autoresearch_jax.trial.fingerprint import fingerprint
 from autoresearch_jax.trial.running import Setup
 from autoresearch_jax.trial.training import Diverged, TooSlow, Trained, train
-from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, Status
+from autoresearch_jax.trial.watching import Hopeless, Watch
+from autoresearch_jax.types import Budget, Checkpoint, Cost, Dataset, Measurement, Status
 
 KEPT_EXECUTABLES = 4  # programs that stay compiled: the incumbent and what was tried last
 CURVE_POINTS = 64
@@ -133,7 +134,14 @@ class Runner:
       'steps_per_call': [phase.call_steps for phase in found.phases],
     }
 
-  def run(self, seed: int, budget: Budget, say: Any, locked: bool = False) -> dict[str, Any]:
+  def run(
+    self,
+    seed: int,
+    budget: Budget,
+    say: Any,
+    locked: bool = False,
+    checkpoints: Sequence[Checkpoint] = (),
+  ) -> dict[str, Any]:
     """Trains and evaluates one seed of the compiled program; locked: on the locked data."""
     compiled = self._compiled[self._key]
     # Each phase draws in an order of its own: one order would show the second the same rows again.
@@ -144,9 +152,13 @@ class Runner:
       for index, phase in enumerate(compiled.phases)
     ]
     allocated = devices.allocator_peak(self.devices[0])
+    watch = Watch(lambda leaves: self._glance(compiled, leaves))
     began = time.monotonic()
     try:
-      trained = train(compiled, seed, budget, feeds, self.limits.loss, say)
+      trained = train(compiled, seed, budget, feeds, self.limits.loss, say, checkpoints, watch.look)
+    except Hopeless as error:
+      facts = {'looks': {str(seed): watch.looks}, 'pruned': watch.ended}
+      raise Failed(Status.PRUNED, str(error), facts) from None
     except Diverged as error:
       raise Failed(Status.DIVERGED, str(error)) from None
     except TooSlow as error:
@@ -176,7 +188,11 @@ class Runner:
     cost = self._cost(compiled, trained, time.monotonic() - start, allocated)
     train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
     curve = trained.curve[:: max(1, len(trained.curve) // CURVE_POINTS)]
-    return {'measurement': Measurement(seed, {**metrics, **train_metrics}, cost), 'curve': curve}
+    measurement = Measurement(seed, {**metrics, **train_metrics}, cost)
+    return {'measurement': measurement, 'curve': curve, 'looks': watch.looks}
+
+  def _glance(self, compiled: Compiled, leaves: Any) -> float:
+    return glance(compiled, leaves, self.dataset)
 
   def _require_awake(self, began: float, budget: Budget) -> None:
     stopped = self._heartbeat.stopped(began)
@@ -239,7 +255,9 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
         return {'done': runner.compile()}
       case 'run':
         budget = msgspec.convert(request['budget'], Budget)
-        return {'done': runner.run(request['seed'], budget, say, request.get('locked', False))}
+        checkpoints = msgspec.convert(request.get('checkpoints', ()), tuple[Checkpoint, ...])
+        locked = request.get('locked', False)
+        return {'done': runner.run(request['seed'], budget, say, locked, checkpoints)}
       case other:
         raise ValueError(f'The runner does not know the request {other!r}.')
   except Failed as failed:
