@@ -21,7 +21,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import mlir
-from jaxlib.mlir import ir
+from jaxlib.mlir import ir, passmanager
 from jaxlib.mlir.dialects import func
 from jaxlib.mlir.dialects import stablehlo as hlo
 
@@ -50,6 +50,8 @@ def lift(exported: jax.export.Exported) -> Lifted:
     module = exported.mlir_module(serialized=False)
     lifting = _Lifting(module.operation)
     lifting.rewrite()
+    # With the places of the source, each edit would make another module.
+    passmanager.PassManager.parse('builtin.module(strip-debuginfo)').run(module.operation)
     module.operation.verify()
     code = hlo.serialize_portable_artifact(module, hlo.get_current_version())
   values = np.array([use.value for use in lifting.uses], np.float32)
