@@ -36,6 +36,9 @@ from autoresearch_jax.types import Program, Progress, Result, Status, TrialReque
 
 _CONFIG = command.define_config('The run whose trials are measured.')
 _ROUNDS = flags.DEFINE_integer('rounds', 9, 'Trials of each kind.', lower_bound=1)
+_AHEAD = flags.DEFINE_bool(
+  'ahead', False, 'Programs are traced before they are submitted, as a run does with what is next.'
+)
 _DRAW = flags.DEFINE_integer('draw', 0, 'Seed of what is drawn.')
 
 FLOAT = re.compile(r'^([A-Z][A-Z0-9_]*) = (\d+\.\d+(?:e-?\d+)?)(?=\s)', re.M)
@@ -99,6 +102,8 @@ class Trials:
 
   def _trial(self, program: Program, seed: int, what: str = '') -> Beyond | None:
     self._number += 1
+    if _AHEAD.value:
+      self._executor.check(program, self._config.budget)
     began = time.monotonic()
     self._executor.submit(TrialRequest(self._number, program, (seed,), self._config.budget))
     phases, result = _followed(self._executor)

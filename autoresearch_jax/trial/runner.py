@@ -50,8 +50,7 @@ from autoresearch_jax.trial.running import Setup
 from autoresearch_jax.trial.training import Diverged, TooSlow, Trained, train
 from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, Status
 
-KEPT_EXECUTABLES = 4  # frames that stay compiled: the incumbent's and what was tried last
-KEPT_FRAMES = 16  # artifacts whose numbers are known, for further seeds
+KEPT = 4  # frames that stay compiled: the incumbent's and what was tried last; and so many artifacts
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
 MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
@@ -124,7 +123,7 @@ class Runner:
     found = self._compiled.get(frame.key)
     if found is None:
       found = self._compile_new(frame)
-    _keep(self._compiled, frame.key, found, KEPT_EXECUTABLES)
+    _keep(self._compiled, frame.key, found)
     self._current = found.given(frame)
     return {
       'seconds': time.monotonic() - start,
@@ -192,7 +191,7 @@ class Runner:
   def _frame(self, artifact: artifacts.Artifact) -> Frame:
     # Not by the fingerprint: programs that only report other metrics share that.
     frame = self._frames.get(artifact.digest) or Frame.of(artifact)
-    _keep(self._frames, artifact.digest, frame, KEPT_FRAMES)
+    _keep(self._frames, artifact.digest, frame)
     return frame
 
   def _compile_new(self, frame: Frame) -> Compiled:
@@ -232,11 +231,11 @@ class Runner:
     )
 
 
-def _keep(kept: collections.OrderedDict[str, Any], key: str, value: Any, most: int) -> None:
+def _keep(kept: collections.OrderedDict[str, Any], key: str, value: Any) -> None:
   """Puts `value` last, and lets go of what was not used longest."""
   kept[key] = value
   kept.move_to_end(key)
-  while len(kept) > most:
+  while len(kept) > KEPT:
     kept.popitem(last=False)
 
 
