@@ -23,7 +23,7 @@ from autoresearch_jax.report.summary import duration
 from autoresearch_jax.types import Budget, Dataset, Result, Status, TrialRequest, locked_name
 
 FIRST_SEED = 2**40  # the fresh seeds begin here, far from those that strategies and rules choose
-REQUEST = -1  # the id of its requests: they are no trials
+REQUEST = -1  # the id of a request, and down from there where there are several: no trials
 WAIT_SECONDS = 0.5
 UNTOLD = (Status.CANCELLED, Status.CRASH)  # say nothing of a program: the next start tries again
 
@@ -78,26 +78,26 @@ class Closing:
     )
     for trial in self.history.running:  # a stop came while they trained
       self.executor.cancel(trial)  # without a result, so the next start runs it again
-    for seed, trial in due:
-      result = self._trained(trial, seed)
-      if result is None:
-        return
-      self.say(f'{"baseline" if trial == BASELINE else "best"}, {self._outcome(result)}')
-      if result.status not in UNTOLD:
-        self.history.apply(self.ledger.append(Confirmed(trial, seed, result)))
+    left = due[::-1]
+    underway: dict[int, tuple[int, int]] = {}  # of requests, the pair that each is about
+    while (left or underway) and not self.stop():
+      while left and len(underway) < self.executor.slots:
+        request = next(i for i in itertools.count(REQUEST, -1) if i not in underway)
+        underway[request] = seed, trial = left.pop()
+        program = self.history.edits[trial].program
+        self.executor.submit(TrialRequest(request, program, (seed,), self.budget, locked=True))
+      for news in self.executor.wait(WAIT_SECONDS):
+        if isinstance(news, Result) and news.trial in underway:
+          self._record(*underway.pop(news.trial), news)
+
+  def _record(self, seed: int, trial: int, result: Result) -> None:
+    result = self._required(dataclasses.replace(result, trial=trial))
+    self.say(f'{"baseline" if trial == BASELINE else "best"}, {self._outcome(result)}')
+    if result.status not in UNTOLD:
+      self.history.apply(self.ledger.append(Confirmed(trial, seed, result)))
 
   def _missing(self, seed: int, trial: int) -> bool:
     return seed not in self.history.confirmed.get(trial, {})
-
-  def _trained(self, trial: int, seed: int) -> Result | None:
-    """The result of one run on the locked data; None when there is a reason to stop."""
-    program = self.history.edits[trial].program
-    self.executor.submit(TrialRequest(REQUEST, program, (seed,), self.budget, locked=True))
-    while not self.stop():
-      for news in self.executor.wait(WAIT_SECONDS):
-        if isinstance(news, Result) and news.trial == REQUEST:
-          return self._required(dataclasses.replace(news, trial=trial))
-    return None
 
   def _required(self, result: Result) -> Result:
     """The result, or a crash in its place where an executor measured something else."""
@@ -117,7 +117,7 @@ class Closing:
     """By what a seed of the baseline took."""
     seconds = [m.cost.total_seconds for m in self.history.results[BASELINE].measurements]
     each = statistics.fmean(seconds) if seconds else 0.0
-    return f', about {duration(runs * each)}' if each else ''
+    return f', about {duration(runs * each / self.executor.slots)}' if each else ''
 
 
 def fresh_seeds(history: History, count: int) -> list[int]:

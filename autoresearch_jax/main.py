@@ -58,6 +58,8 @@ def research(config: Config, directory: pathlib.Path) -> int:
     if history.trials:
       _say(f'resuming after {len(history.trials)} trials')
     executor = assembly.executor(config, dataset, workspace.scratch)
+    if executor.slots > 1:
+      _say(f'{"slots":<11}{executor.slots} trials at once')
     try:
       with StopSignals() as stop:
         with live.view(history) as view:

@@ -62,8 +62,9 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.acceptance_options = ConfigDict()
   c.acceptance_options.baseline_seeds = 8  # cheap here; few can look far quieter than they are
 
-  c.executor = 'local'  # all devices of this machine, one trial at a time
+  c.executor = 'local'  # on this machine
   c.executor_options = ConfigDict()
+  c.executor_options.slots = 1  # trials at once, which share the cores; 1: each has all of them
 
   # At the end best and baseline are trained again, on so many seeds each that no trial had, and
   # scored on the locked examples: 16 runs, a fraction of a second each; 0: none.

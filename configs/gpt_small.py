@@ -99,8 +99,11 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   c.acceptance_options = ConfigDict()  # of the rule; sequential: alpha, horizon, looks, ...
   c.acceptance_options.baseline_seeds = 5  # training runs of the unmodified program at the start
 
-  c.executor = 'local'  # all devices of this machine, one trial at a time
-  c.executor_options = ConfigDict()  # local has none
+  c.executor = 'local'  # on this machine
+  c.executor_options = ConfigDict()
+  # Trials at once. 1: each has all devices; 0: each has one device; else so many share the devices,
+  # on a CPU the cores. A trial then trains on less, so a run keeps the number it began with.
+  c.executor_options.slots = 1
 
   # At the end (a Ctrl-C is one) best and baseline are trained again, on so many seeds each that no
   # trial had, and scored on text that the search never saw: 2 minutes on cpu, 30 elsewhere. The

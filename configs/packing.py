@@ -63,8 +63,9 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.acceptance_options = ConfigDict()
   c.acceptance_options.baseline_seeds = 8  # cheap here; few can look far quieter than they are
 
-  c.executor = 'local'  # all devices of this machine, one trial at a time
+  c.executor = 'local'  # on this machine
   c.executor_options = ConfigDict()
+  c.executor_options.slots = 1  # trials at once, which share the cores; 1: each has all of them
 
   c.final_seeds = 0  # a construction is judged by proof: there are no data to hold back
 

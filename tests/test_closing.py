@@ -69,6 +69,26 @@ def test_both_programs_train_on_the_same_seeds_that_no_trial_had(directory):
   assert programs == [found.edits[BASELINE].program, found.edits[best].program] * 3
 
 
+def test_each_slot_trains_one_and_all_are_told_apart(directory):
+  class Watching(Arithmetic):
+    most = 0
+
+    def wait(self, timeout):
+      trials = [request.trial for request in self.queue]
+      assert len(set(trials)) == len(trials)
+      self.most = max(self.most, len(trials))
+      return super().wait(timeout)
+
+  found, executor, _, ended = close(directory, pairs=4, executor=Watching(slots=3))
+  alone = close(directory, pairs=0)[0].confirmed
+  assert ended and executor.most == 3
+  assert found.confirmed == alone
+  for trial, by_seed in found.confirmed.items():
+    assert sorted(by_seed) == fresh_seeds(found, 4)
+    for seed, result in by_seed.items():
+      assert (result.trial, [m.seed for m in result.measurements]) == (trial, [seed])
+
+
 def test_seeds_that_a_strategy_chose_are_passed_over(directory):
   found = close(directory, pairs=0)[0]
   first, second, third = fresh_seeds(found, 3)

@@ -1,46 +1,40 @@
-"""Trials on this machine: one slot with a tracer and a warm runner, both disposable.
+"""Trials on this machine, one in each slot: each has its own devices, runner and tracer.
 
-A trial goes tracer -> artifact -> runner -> measurement. Whatever the candidate does ends in a
-Result; a runner that died or was late is replaced, and the next trial never notices.
+Requests wait in one line, and all news go out by one door. A slot that fails leaves the others
+alone: a dead or late runner is replaced, and one that cannot be is given up for this session, which
+is said; its trial goes to another slot. When none is left the executor is unavailable.
 """
 
-import contextlib
 import dataclasses
 import pathlib
 import queue
-import shutil
+import sys
 import threading
-import time
-from typing import Any
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors import EXECUTORS, Unavailable
-from autoresearch_jax.failures import of_machine, require_room
-from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
-from autoresearch_jax.trial.tracing import Tracer, TraceResult
+from autoresearch_jax.executors import EXECUTORS, Unavailable, sharing
+from autoresearch_jax.executors.artifacts import Artifacts
+from autoresearch_jax.executors.slot import Site, Slot
+from autoresearch_jax.failures import of_machine
 from autoresearch_jax.types import (
   Budget,
   Dataset,
-  Measurement,
   Program,
   Progress,
   Result,
   Spec,
   Status,
   TrialRequest,
-  from_builtins,
 )
-
-ARTIFACTS_KEPT = 64  # traced programs whose artifact stays on disk, for replicates
-ATTEMPTS = 3  # runners that may fail to come up, or be killed in a trial, one after the other
-PAUSE_SECONDS = 2.0  # between two such attempts
 
 
 @EXECUTORS.register('local')
 @dataclasses.dataclass
 class Local:
-  """One trial at a time on all devices of this machine.
+  """As many trials at once as there are slots, which share the devices of this machine alike.
 
+  slots: 1: one trial has all devices; 0: each device is a slot; else so many, which share the
+  devices, on a CPU the cores (see `sharing`). Afterwards how many there are.
   spec: of the problem at full budget. hidden: what a tracer must never read. scratch: folder for
   traces, artifacts and logs. cache: folder for compiled programs, shared between runs.
   """
@@ -51,24 +45,44 @@ class Local:
   limits: Limits
   scratch: pathlib.Path
   cache: pathlib.Path
-  slots: int = dataclasses.field(default=1, init=False)
+  slots: int = 1
 
   def __post_init__(self) -> None:
+    shares = sharing.shares(self.spec.platform, self.slots)
+    self.slots = len(shares)
     self.scratch.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(self.scratch / 'artifacts', ignore_errors=True)  # an earlier process's
-    self._requests: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
     self._news: queue.SimpleQueue[Progress | Result | Unavailable] = queue.SimpleQueue()
-    self._cancelled: set[int] = set()
-    self._slot = _Slot(self, self._news)
-    self._slot.tracer.check()
-    self._thread = threading.Thread(target=self._work, name='slot', daemon=True)
-    self._thread.start()
+    site = Site(
+      self.spec, self.dataset, self.hidden, self.limits, self.scratch, self.cache,
+      Artifacts(self.scratch / 'artifacts'), self._news,
+    )  # fmt: skip
+    self._all = [
+      Slot(site, share, i, {'slot': i, 'slot_has': share.name} if len(shares) > 1 else {})
+      for i, share in enumerate(shares)
+    ]
+    self._all[0].tracer.check()
+    self._changed = threading.Condition()  # over all that follows, and what trial each slot has
+    self._waiting: list[TrialRequest] = []
+    self._living = list(self._all)
+    self._idle: list[Slot] = []
+    self._returned: set[int] = set()  # trials whose slot failed
+    self._closing = False
+    self._threads = [
+      threading.Thread(target=self._work, args=(slot,), name=f'slot {i}', daemon=True)
+      for i, slot in enumerate(self._all)
+    ]
+    for thread in self._threads:
+      thread.start()
 
   def submit(self, request: TrialRequest) -> None:
-    self._requests.put(request)
+    with self._changed:
+      self._waiting.append(request)
+      self._changed.notify_all()
 
   def check(self, program: Program, budget: Budget) -> str:
-    return self._slot.check(program, budget)
+    slots = list(self._living)
+    free = [slot for slot in slots if not slot.tracing] or slots
+    return free[0].check(program, budget) if free else ''
 
   def wait(self, timeout: float) -> list[Progress | Result]:
     news: list[Progress | Result] = []
@@ -85,265 +99,95 @@ class Local:
     raise item
 
   def cancel(self, trial: int) -> None:
-    self._cancelled.add(trial)
-    if self._slot.running == trial:
-      self._slot.kill()
+    with self._changed:  # no slot goes on to another trial meanwhile
+      for request in [r for r in self._waiting if r.trial == trial]:
+        self._waiting.remove(request)
+        reason = 'The trial was cancelled before it began.'
+        self._news.put(Result(trial, Status.CANCELLED, reason))
+      for slot in self._living:
+        if slot.request is not None and slot.request.trial == trial:
+          slot.cancel()
 
   def pids(self) -> dict[str, int | None]:
-    """Process ids of the slot's runner and tracer, for whoever watches them."""
-    return {'runner': self._slot.runner.pid, 'tracer': self._slot.tracer.pid}
+    """Process ids of each slot's runner and tracer, for whoever watches them."""
+    return {
+      f'{name} {i}' if i else name: part.pid
+      for i, slot in enumerate(self._all)
+      for name, part in (('runner', slot.runner), ('tracer', slot.tracer))
+    }
 
   def close(self) -> None:
-    self._requests.put(None)
-    self._slot.closing = True
-    self._slot.kill()
-    self._thread.join(timeout=30)
+    with self._changed:
+      self._closing = True
+      self._changed.notify_all()
+    for slot in self._all:
+      slot.end()
+    for thread in self._threads:
+      thread.join(timeout=30)
 
-  def _work(self) -> None:
+  def _work(self, slot: Slot) -> None:
     try:
-      self._serve()
+      slot.start()
+      while self._take(slot):
+        self._finish(slot, slot.trial())
     except Unavailable as error:
-      self._news.put(error)
+      self._give_up(slot, str(error))
     except OSError as error:
-      self._news.put(Unavailable(f'No trial can be run here. {of_machine(error)}'))
+      self._give_up(slot, f'No trial can be run here. {of_machine(error)}')
     except Exception as error:  # else the caller would wait for ever
-      reason = f'The executor failed: {type(error).__name__}: {error}'
-      self._news.put(Unavailable(reason))
-
-  def _serve(self) -> None:
-    try:
-      self._slot.start()
-      while (request := self._requests.get()) is not None and not self._slot.closing:
-        if request.trial in self._cancelled:
-          self._news.put(_cancelled(request.trial))
-          continue
-        result = self._slot.trial(request)
-        if not self._slot.closing:
-          self._news.put(result)
+      self._give_up(slot, f'The executor failed: {type(error).__name__}: {error}')
     finally:
-      self._slot.close()
+      slot.close()
 
+  def _take(self, slot: Slot) -> bool:
+    """Waits until the slot has a trial; False when there will be none."""
+    with self._changed:
+      self._idle.append(slot)
+      while not self._closing and self._next(slot) is None:
+        self._changed.wait()
+      self._idle.remove(slot)
+      request = None if self._closing else self._next(slot)
+      if request is not None:
+        slot.take(request)
+        self._waiting.remove(request)
+        self._changed.notify_all()  # what was left to this slot is for others now
+      return request is not None
 
-class _Slot:
-  """A tracer and a runner, and the way of one trial through them."""
+  def _next(self, slot: Slot) -> TrialRequest | None:
+    """The first trial that waits, but for those whose program another idle slot has compiled."""
+    others = [other for other in self._idle if other is not slot]
+    for request in self._waiting:
+      if slot.is_warm(request.program) or not any(o.is_warm(request.program) for o in others):
+        return request
+    return None
 
-  def __init__(self, owner: Local, news: queue.SimpleQueue[Any]):
-    self.owner = owner
-    self.closing = False
-    self.running: int | None = None
-    self.tracer = Tracer(owner.limits, owner.hidden, owner.scratch / 'traces')
-    self.runner = RunnerProcess(
-      Setup(owner.spec.platform, owner.dataset, owner.limits, str(owner.cache)),
-      owner.scratch / 'runner.log',
-    )
-    self._device: dict[str, Any] = {}
-    self._devices = 0  # how many, once that is known; the same for every runner
-    self._news = news
-    self._traced: dict[tuple[str, Budget], TraceResult] = {}
-    self._trace_lock = threading.Lock()  # over the tracer and what it made
-    self._needs_tracer = False  # a trial waits for its trace, which `kill` shall end
+  def _finish(self, slot: Slot, result: Result) -> None:
+    with self._changed:
+      slot.request = None
+      if not self._closing:
+        self._news.put(result)
 
-  def start(self) -> None:
-    with contextlib.suppress(RunnerFailed):  # `ready` says it of the first trial
-      self.runner.start()
-    self.tracer.start()
+  def _give_up(self, slot: Slot, reason: str) -> None:
+    with self._changed:
+      self._living.remove(slot)
+      self.slots = len(self._living)
+      request, slot.request = slot.request, None
+      if self._closing:
+        return
+      if not self._living:
+        self._news.put(Unavailable(reason))
+      elif request is not None:
+        self._return(request, reason)
+      self._changed.notify_all()
+    if self._living:
+      left = 'One slot goes on' if self.slots == 1 else f'{self.slots} slots go on'
+      text = f'The slot with {slot.share.name} is given up: {reason} {left}.'
+      print(text, file=sys.stderr, flush=True)
 
-  def trial(self, request: TrialRequest) -> Result:
-    """Runs one trial to its Result; never raises for what a candidate did."""
-    self.running = request.trial
-    try:
-      return self._trial(request)
-    except RunnerFailed as failed:
-      return Result(request.trial, failed.status, str(failed))
-    finally:
-      self.running = None
-
-  def kill(self) -> None:
-    """Ends the trial that is going on; what is traced for another one goes on."""
-    if self._needs_tracer or self.closing:
-      self.tracer.kill()
-    self.runner.kill()
-
-  def close(self) -> None:
-    self.tracer.close()
-    self.runner.close()
-
-  def _trial(self, request: TrialRequest) -> Result:
-    began = time.monotonic()
-    self._say(request, 'trace')
-    self._warm_runner()
-    path, traced, trace_seconds = self._traced_for(request)
-    result = Result(request.trial, traced.status, traced.reason, isolation=traced.isolation)
-    if traced.status != Status.OK:
-      return result
-    underway = _Underway(request, path, result, began, trace_seconds)
-    for attempt in range(ATTEMPTS):
-      try:
-        self._measure(underway)
-        break
-      except RunnerFailed as failed:
-        underway.failed(failed)
-        ended = self.closing or request.trial in self.owner._cancelled
-        if not failed.passing or ended or attempt == ATTEMPTS - 1:
-          break
-        self._warm_runner()
-    if underway.result.status == Status.CRASH:
-      require_room(self.owner.scratch)
-      require_room(self.owner.cache)
-    return dataclasses.replace(underway.result, measurements=tuple(underway.measurements))
-
-  def _measure(self, underway: '_Underway') -> None:
-    """Has the runner train the seeds that have no measurement yet. Raises RunnerFailed."""
-    request, most = underway.request, self.owner.limits.compile_seconds
-    loaded = self.runner.ask('load', most, artifact=str(underway.artifact))
-    underway.loaded(loaded['fingerprint'], {**loaded['facts'], **self._device})
-    if underway.result.fingerprint in request.known:
-      underway.result = _duplicate(underway.result, request)
-      return
-    self._say(request, 'compile')
-    compiled = self.runner.ask('compile', most)
-    underway.result.facts.update(compiled)
-    compile_seconds = compiled['seconds']
-    for seed in request.seeds[len(underway.measurements) :]:
-      measurement, curve = self._run(request, seed)
-      underway.measured(measurement, curve, compile_seconds)
-      compile_seconds = 0.0
-
-  def _run(self, request: TrialRequest, seed: int) -> tuple[Measurement, list[Any]]:
-    def on_progress(news: dict[str, Any]) -> None:
-      self._news.put(Progress(request.trial, seed=seed, **news))
-
-    self._say(request, 'train', seed)
-    limits = self.owner.limits
-    done = self.runner.ask(
-      'run',
-      limits.step_seconds,
-      on_progress,
-      limits.whole_run(request.budget),
-      seed=seed,
-      budget=request.budget,
-      locked=request.locked,
-    )
-    return from_builtins(done['measurement'], Measurement), done['curve']
-
-  def check(self, program: Program, budget: Budget) -> str:
-    """The tracer's sentence on a program that may be run later; '' when it traced."""
-    if not self._devices:
-      return ''  # before the first trial nobody knows what to trace it for
-    traced = self._trace(program, budget, aside=True)[1]
-    return traced.reason if traced.status == Status.INVALID else ''
-
-  def _traced_for(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
-    self._needs_tracer = True
-    try:
-      return self._trace(request.program, request.budget)
-    finally:
-      self._needs_tracer = False
-
-  def _trace(
-    self, program: Program, budget: Budget, aside: bool = False
-  ) -> tuple[pathlib.Path, TraceResult, float]:
-    """The program's artifact, and the seconds it took, 0 when it was there already."""
-    key = (program.digest, budget)
-    path = self._artifact_path(*key)
-    with self._trace_lock:
-      known = self._traced.get(key)
-      if known and (known.status == Status.INVALID or path.exists()):
-        return path, known, 0.0
-      path.parent.mkdir(parents=True, exist_ok=True)
-      spec = dataclasses.replace(self.owner.spec, budget=budget, num_devices=self._devices)
-      batch = self.owner.dataset.evaluation_batch
-      traced = self.tracer.trace(program, spec, batch, path, aside)
-      for _ in range(ATTEMPTS - 1):
-        if traced.killed and not self.closing:
-          traced = self.tracer.trace(program, spec, batch, path, aside)
-      if traced.status != Status.OK:
-        require_room(self.owner.scratch)
-      if traced.status in (Status.OK, Status.INVALID):
-        self._traced[key] = traced
-      while len(self._traced) > ARTIFACTS_KEPT:
-        oldest = next(iter(self._traced))
-        del self._traced[oldest]
-        self._artifact_path(*oldest).unlink(missing_ok=True)
-    return path, traced, traced.seconds
-
-  def _artifact_path(self, digest: str, budget: Budget) -> pathlib.Path:
-    name = f'{digest[:32]}-{budget.amount!r}-{budget.unit}.artifact'
-    return self.owner.scratch / 'artifacts' / name
-
-  def _warm_runner(self) -> None:
-    """A runner that holds its devices; started anew when the last one died. Raises Unavailable."""
-    for attempt in range(ATTEMPTS):
-      try:
-        return self._require_runner()
-      except RunnerFailed as failed:
-        if failed.status == Status.CANCELLED or self.closing:
-          raise
-        self.runner.close()
-        self._device = {}
-        if failed.status == Status.TIMEOUT or attempt == ATTEMPTS - 1:
-          raise Unavailable(
-            f'No trial can be run here: {failed} Mend it and start the same command again.'
-          ) from failed
-        time.sleep(PAUSE_SECONDS)
-
-  def _require_runner(self) -> None:
-    if not self.runner.alive:
-      self.runner.close()
-      self._device = {}
-      self.runner.start()
-    if not self._device:
-      self._device = self.runner.ready()
-      self._devices = self._device['num_devices']
-
-  def _say(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
-    self._news.put(Progress(request.trial, phase, seed))
-
-
-@dataclasses.dataclass
-class _Underway:
-  """A traced trial and what its runners made of it so far; one that is killed has a successor."""
-
-  request: TrialRequest
-  artifact: pathlib.Path
-  result: Result
-  began: float
-  trace_seconds: float
-  measurements: list[Measurement] = dataclasses.field(default_factory=list)
-
-  def loaded(self, fingerprint: str, facts: dict[str, Any]) -> None:
-    facts = {**self.result.facts, **facts}
-    self.result = dataclasses.replace(
-      self.result, status=Status.OK, reason='', fingerprint=fingerprint, facts=facts
-    )
-
-  def measured(self, measurement: Measurement, curve: list[Any], compile_seconds: float) -> None:
-    self.result.facts.setdefault('curves', {})[str(measurement.seed)] = curve
-    now = time.monotonic()
-    cost = dataclasses.replace(
-      measurement.cost,
-      trace_seconds=self.trace_seconds,
-      compile_seconds=compile_seconds,
-      total_seconds=now - self.began,
-    )
-    self.measurements.append(dataclasses.replace(measurement, cost=cost))
-    self.began, self.trace_seconds = now, 0.0  # another seed of the program traces nothing
-
-  def failed(self, failed: RunnerFailed) -> None:
-    facts = {**self.result.facts, **failed.facts}
-    self.result = dataclasses.replace(
-      self.result, status=failed.status, reason=str(failed), facts=facts
-    )
-
-
-def _duplicate(result: Result, request: TrialRequest) -> Result:
-  earlier = request.known[result.fingerprint]
-  if earlier in request.parents:
-    reason = f'This change has no effect on the program: it traces to what trial {earlier} ran.'
-  else:
-    reason = f'Trial {earlier} already ran a program that traces to the same operations.'
-  return dataclasses.replace(result, status=Status.DUPLICATE, reason=reason, duplicate_of=earlier)
-
-
-def _cancelled(trial: int) -> Result:
-  return Result(trial, Status.CANCELLED, 'The trial was cancelled before it began.')
+  def _return(self, request: TrialRequest, reason: str) -> None:
+    """Has another slot run the trial, once: a program that ends slots shall not end them all."""
+    if request.trial in self._returned:
+      self._news.put(Result(request.trial, Status.CRASH, f'Two slots failed with it: {reason}'))
+    else:
+      self._returned.add(request.trial)
+      self._waiting.insert(0, request)

@@ -17,7 +17,7 @@ from rich.text import Text
 from autoresearch_jax.awake import steady
 from autoresearch_jax.history import BASELINE, History
 from autoresearch_jax.ledger import Decided, Declined, Edited, Finished, Proposed, Record, Resumed
-from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs, spending
+from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs, slots, spending
 from autoresearch_jax.types import Decision, Progress, Status, Trial
 from autoresearch_jax.wording import one_line
 
@@ -121,7 +121,8 @@ class Terminal:
     since = max(0.0, self._clock() - self._history.last_time)
     training = sum(self._trained(p) for p in self._progress.values())
     f = figures(self._history, since)
-    busy = f.busy + (training / f.wall_seconds if f.wall_seconds else 0.0)
+    wall = f.wall_seconds * slots(self._history)
+    busy = f.busy + (training / wall if wall else 0.0)
     spent = f'   {spending(self._history)}' if self._history.spend.calls else ''
     return Text(
       f'{f.kept} kept of {f.trials}   {f.an_hour:.0f} trials an hour   device busy '

@@ -59,7 +59,7 @@ def figures(history: History, running_seconds: float = 0.0) -> Figures:
     kept=len(history.kept),
     crashed=sum(verdict.decision == Decision.CRASH for verdict in verdicts),
     an_hour=len(history.trials) / wall * 3600 if wall else 0.0,
-    busy=min(1.0, history.training_seconds / wall) if wall else 0.0,
+    busy=min(1.0, history.training_seconds / (wall * slots(history))) if wall else 0.0,
     wall_seconds=wall,
     best=best,
     value=value,
@@ -69,6 +69,12 @@ def figures(history: History, running_seconds: float = 0.0) -> Figures:
     gain=gain,
     deviations=deviations,
   )
+
+
+def slots(history: History) -> int:
+  """How many trials there were at once, by the slots that their executor put on record."""
+  numbers = (result.facts.get('slot') for result in history.results.values())
+  return 1 + max((number for number in numbers if isinstance(number, int)), default=0)
 
 
 def measured(history: History, trials: Iterable[int]) -> dict[int, list[float]]:

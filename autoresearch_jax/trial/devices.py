@@ -5,10 +5,12 @@ table, and every CPU, is measured once instead of being taken for another device
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -66,16 +68,27 @@ def peak_flops(device: Device, cache: pathlib.Path) -> tuple[float, str]:
       return known
   kept = cache / 'peak_flops.json'
   key = f'{device.platform} {kind} x{_cores()}'
-  values = _figures(kept)
-  measured = measure_matmul()
-  if measured > values.get(key, 0.0):
-    values[key] = measured
-    with contextlib.suppress(OSError):  # a full disk costs the next runner a better figure
-      cache.mkdir(parents=True, exist_ok=True)
-      part = kept.with_name(f'{kept.name}.{os.getpid()}')
-      part.write_text(json.dumps(values))
-      part.replace(kept)
+  with _alone(cache):
+    values = _figures(kept)
+    measured = measure_matmul()
+    if measured > values.get(key, 0.0):
+      values[key] = measured
+      with contextlib.suppress(OSError):  # a full disk costs the next runner a better figure
+        part = kept.with_name(f'{kept.name}.{os.getpid()}')
+        part.write_text(json.dumps(values))
+        part.replace(kept)
   return values[key], 'measured: best of 5 square float32 products of 1536'
+
+
+@contextlib.contextmanager
+def _alone(cache: pathlib.Path) -> Iterator[None]:
+  """Measures one runner after the other, where several start at once; the kernel ends the lock."""
+  with contextlib.ExitStack() as stack:
+    with contextlib.suppress(OSError):
+      cache.mkdir(parents=True, exist_ok=True)
+      lock = stack.enter_context((cache / 'peak_flops.lock').open('ab'))
+      fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
 
 
 def _figures(kept: pathlib.Path) -> dict[str, float]:

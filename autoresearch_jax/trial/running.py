@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -56,11 +56,15 @@ class RunnerFailed(Exception):
 
 
 class RunnerProcess:
-  """One runner process. Not thread-safe except `kill`."""
+  """One runner process. Not thread-safe except `kill`.
 
-  def __init__(self, setup: Setup, log: pathlib.Path):
+  environment: what it finds set besides, such as which devices are its own.
+  """
+
+  def __init__(self, setup: Setup, log: pathlib.Path, environment: Mapping[str, str] | None = None):
     self.setup = setup
     self.log = log
+    self._environment = environment or {}
     self._process: subprocess.Popen[bytes] | None = None
     self._buffer = b''
     self._lock = threading.Lock()
@@ -76,7 +80,7 @@ class RunnerProcess:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env=_environment(self.setup.platform),
+        env={**_environment(self.setup.platform), **self._environment},
         start_new_session=True,  # Ctrl-C is the controller's to handle
       )
     self._send({'do': 'start', 'setup': self.setup})

@@ -1,9 +1,10 @@
 """What every executor does. A new one is one line in EXECUTOR_CASES."""
 
 import dataclasses
+import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from tiny_language import SPEC, STEPS, make_dataset, program
@@ -12,19 +13,22 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Executor
 from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest
 
-EXECUTOR_CASES = {'local': {}}
+EXECUTOR_CASES = {'local': ('local', {}), 'local_slots': ('local', {'slots': 2})}
 
 
 def as_program(text: str) -> Program:
   return Program((('model.py', text),), 'model.py')
 
 
-def make(name: str, folder: pathlib.Path, **limits) -> Executor:
+def make(case: str, folder: pathlib.Path, **limits) -> Executor:
+  if case == 'local_slots' and len(os.sched_getaffinity(0)) < 2:
+    pytest.skip('two slots want two cores')
   (folder / 'data').mkdir()
   dataset = make_dataset(folder / 'data')
+  name, options = EXECUTOR_CASES[case]
   return EXECUTORS.make(
     name,
-    EXECUTOR_CASES[name],
+    options,
     spec=SPEC,
     dataset=dataset,
     hidden=(pathlib.Path(dataset.validation), pathlib.Path(dataset.locked)),
@@ -38,14 +42,35 @@ def result_of(
   executor: Executor, request: TrialRequest, each: Callable[[Progress], None] = lambda _: None
 ) -> Result:
   """Submits and waits; fails the test rather than waiting for ever."""
-  executor.submit(request)
+  return results_of(executor, [request], each)[0]
+
+
+def results_of(
+  executor: Executor,
+  requests: Sequence[TrialRequest],
+  each: Callable[[Progress], None] = lambda _: None,
+) -> list[Result]:
+  """Submits all and waits for all; their results in the order in which they came."""
+  for request in requests:
+    executor.submit(request)
+  return heard(executor, len(requests), each)
+
+
+def heard(
+  executor: Executor, count: int, each: Callable[[Progress], None] = lambda _: None
+) -> list[Result]:
+  """Waits for so many results."""
+  results: list[Result] = []
   deadline = time.monotonic() + 120
   while time.monotonic() < deadline:
     for news in executor.wait(1.0):
       if isinstance(news, Result):
-        return news
-      each(news)
-  raise AssertionError(f'trial {request.trial} gave no result')
+        results.append(news)
+      else:
+        each(news)
+    if len(results) == count:
+      return results
+  raise AssertionError(f'{len(results)} results came of {count} trials')
 
 
 @pytest.fixture(scope='module', params=sorted(EXECUTOR_CASES))
@@ -119,3 +144,24 @@ class ExecutorContract:
     other = make(next(iter(EXECUTOR_CASES)), tmp_path)
     other.close()
     other.close()
+
+  def test_as_many_trials_as_it_has_slots_give_each_its_own_numbers(self, executor):
+    seeds = range(executor.slots + 1)
+    requests = [TrialRequest(seed, as_program(program()), (seed,), STEPS) for seed in seeds]
+    together = {result.trial: result for result in results_of(executor, requests)}
+    for request in requests:
+      alone = result_of(executor, request)
+      found = together[request.trial].measurements
+      assert [(m.seed, m.metrics) for m in found] == [
+        (m.seed, m.metrics) for m in alone.measurements
+      ]
+
+  def test_a_trial_that_waits_is_cancelled_and_the_others_are_not(self, executor):
+    trials = range(20, 20 + executor.slots + 2)
+    requests = [TrialRequest(i, as_program(program()), (i,), STEPS) for i in trials]
+    for request in requests:
+      executor.submit(request)
+    executor.cancel(trials[-1])
+    results = {result.trial: result.status for result in heard(executor, len(requests))}
+    assert results.pop(trials[-1]) == Status.CANCELLED
+    assert set(results.values()) == {Status.OK}

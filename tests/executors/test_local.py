@@ -12,8 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from contract import ExecutorContract, as_program, executor, make, result_of  # noqa: F401
 
-from autoresearch_jax.executors import Unavailable
-from autoresearch_jax.executors import local as local_executor
+from autoresearch_jax.executors import Unavailable, slot
 from autoresearch_jax.trial.running import RunnerFailed
 from autoresearch_jax.types import Status, TrialRequest
 
@@ -119,18 +118,18 @@ def test_closing_ends_every_process(tmp_path):
 
 
 def test_a_runner_that_never_comes_up_is_no_result(tmp_path, monkeypatch):
-  monkeypatch.setattr(local_executor, 'PAUSE_SECONDS', 0.0)
+  monkeypatch.setattr(slot, 'PAUSE_SECONDS', 0.0)
   tries = []
 
   def ready(self, seconds=300.0):
     tries.append(1)
     raise RunnerFailed(Status.CRASH, 'The devices are busy.')
 
-  monkeypatch.setattr(local_executor.RunnerProcess, 'ready', ready)
+  monkeypatch.setattr(slot.RunnerProcess, 'ready', ready)
   made = make('local', tmp_path)
   try:
     with pytest.raises(Unavailable, match=r'devices are busy\. Mend it and start the same command'):
       result_of(made, TrialRequest(0, as_program(program()), (0,), STEPS))
   finally:
     made.close()
-  assert len(tries) == local_executor.ATTEMPTS
+  assert len(tries) == slot.ATTEMPTS

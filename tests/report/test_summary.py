@@ -26,6 +26,18 @@ def test_figures_add_up(tmp_path):
   assert figures(history, history.wall_seconds).an_hour == pytest.approx(f.an_hour / 2)
 
 
+def test_busy_is_the_mean_of_all_slots(tmp_path):
+  class Slots(Arithmetic):
+    """Puts on record which of its slots had a trial, as the local executor does."""
+
+    def result(self, request):
+      result = super().result(request)
+      return dataclasses.replace(result, facts={**result.facts, 'slot': request.trial % 4})
+
+  history = run(tmp_path, 20, clock=ticking(), executor=Slots(slots=4)).history
+  assert figures(history).busy == pytest.approx(history.training_seconds / history.wall_seconds / 4)
+
+
 def test_the_summary_names_the_best_and_its_gain(tmp_path):
   text = summary(run(tmp_path, 20, clock=ticking()).history)
   assert text.startswith('20 trials in 0:0')
