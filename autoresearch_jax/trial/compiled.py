@@ -41,6 +41,11 @@ CPU_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# Where numbers are arguments: where that was measured not to slow a step down. On a GPU, XLA can no
+# longer put a scale into a product when it does not know it.
+SHARING: frozenset[Platform] = frozenset(('cpu',))
+
+
 class DoesNotFit(Exception):
   """The program needs more memory than the device has; the sentence says how much.
 
@@ -130,7 +135,8 @@ class Frame:
 
   @classmethod
   def of(cls, artifact: Artifact) -> 'Frame':
-    return cls(artifact, tuple(lift(exported) for exported in artifact.exported))
+    wanted = artifact.spec.platform in SHARING
+    return cls(artifact, tuple(lift(exported, wanted) for exported in artifact.exported))
 
   @functools.cached_property
   def key(self) -> str:

@@ -50,7 +50,7 @@ from autoresearch_jax.trial.running import Setup
 from autoresearch_jax.trial.training import Diverged, TooSlow, Trained, train
 from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, Status
 
-KEPT = 4  # frames that stay compiled: the incumbent's and what was tried last; and so many artifacts
+KEPT = 4  # frames that stay compiled, and artifacts of them: the incumbent's, what was tried last
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
 MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still

@@ -44,11 +44,11 @@ class Lifted:
   values: np.ndarray
 
 
-def lift(exported: jax.export.Exported) -> Lifted:
-  """Takes the numbers out of a module that `artifact.read` has checked."""
+def lift(exported: jax.export.Exported, wanted: bool = True) -> Lifted:
+  """Takes the numbers, if wanted, out of a module that `artifact.read` has checked."""
   with mlir.make_ir_context() as context, ir.Location.unknown(context):
     module = exported.mlir_module(serialized=False)
-    lifting = _Lifting(module.operation)
+    lifting = _Lifting(module.operation, wanted)
     lifting.rewrite()
     # With the places of the source, each edit would make another module.
     passmanager.PassManager.parse('builtin.module(strip-debuginfo)').run(module.operation)
@@ -85,7 +85,7 @@ class _Use:
 class _Lifting:
   """Finds the numbers of a module, and puts elements of an argument in their places."""
 
-  def __init__(self, module: Any):
+  def __init__(self, module: Any, wanted: bool):
     self._functions = {
       ir.StringAttr(op.attributes['sym_name']).value: op.operation
       for op in module.regions[0].blocks[0].operations
@@ -97,7 +97,8 @@ class _Lifting:
     for name, function in self._functions.items():
       self._walk(name, function.regions[0].blocks[0])
     self._shut_below()
-    self.uses = sorted(self._found(), key=lambda use: (use.order, use.operand))
+    found = self._found() if wanted else ()
+    self.uses = sorted(found, key=lambda use: (use.order, use.operand))
 
   def rewrite(self) -> None:
     size = len(self.uses)
