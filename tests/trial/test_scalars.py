@@ -55,10 +55,9 @@ def test_what_is_lifted_for_one_computes_the_other(numbers):
   shared, given_ = lift(one), lift(other)
   assert shared.exported.mlir_module_serialized == given_.exported.mlir_module_serialized
   x = np.linspace(-1, 1, 5, dtype=np.float32)
-  for found, wanted in zip(shared.exported.call(x, given_.values), other.call(x), strict=True):
-    np.testing.assert_allclose(
-      np.asarray(found, np.float32), np.asarray(wanted, np.float32), rtol=2e-6, atol=1e-6
-    )
+  found, wanted = shared.exported.call(x, given_.values), other.call(x)
+  np.testing.assert_allclose(found[0], wanted[0], rtol=2e-6, atol=1e-6)
+  np.testing.assert_allclose(float(found[1]), float(wanted[1]), rtol=2e-2, atol=2e-2)  # bfloat16
 
 
 @pytest.mark.parametrize(
