@@ -7,8 +7,9 @@ compiled, another value of one constant, another structure. Compiled programs go
 script's own, so that none is there from an earlier time. Printed are medians (in brackets the
 least and the most) of the seconds between the submission and the result that the budget does not
 explain, and of their parts: trace; load (artifact checked, fingerprint); compile; warm-up (before
-the clock: first batches, a step of each phase); evaluate. A duplicate, if a drawn constant turns
-out to have no effect, is left out.
+the clock: first batches, a step of each phase); evaluate. A trial that does not end well (a drawn
+constant may diverge) is left out. With --ahead, programs are traced before they are submitted, as
+a run does while it trains.
 
 First come the seconds from a tracer's start to its first artifact, and the memory of a waiting
 tracer and of a waiting runner before and after the trials: proportional set size (PSS), what the
