@@ -22,12 +22,16 @@ class Search:
   ahead: how many trials are prepared while others run; 0: none is proposed before the last result
   is in, as in the original, and the device waits for the proposer. Several keep it busy where a
   proposer sometimes takes longer than a trial, and were written knowing less.
+
+  duplicates: whether programs are trained that compute what an earlier one did. Only to measure
+  noise with edits that do nothing (see `proposers/placebo.py`); else they are turned away.
   """
 
   strategy: str = 'greedy'
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
   max_trials: int = 0
   ahead: int = 1
+  duplicates: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Config:
   search: Search = dataclasses.field(default_factory=Search)
   proposer: str = 'mutate'
   proposer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-  acceptance: str = 'noise'
+  acceptance: str = 'sequential'
   acceptance_options: dict[str, Any] = dataclasses.field(default_factory=dict)
   executor: str = 'local'
   executor_options: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -389,7 +389,7 @@ class Research:
       questions=self._questions(proposal),
       trial=history.next_trial,
       scratch=self.workspace.scratch / 'proposer',
-      hidden=self.hidden,
+      hidden=(*self.hidden, self.workspace.directory.resolve()),
       refuse=refuse,
       check=lambda program: refuse(program) or self.executor.check(program, budget),
       spend=lambda: history.spend,
@@ -417,12 +417,13 @@ class Research:
         self._settle()
       return
     self._remember(trial)
+    anew = repeats or self.history.config.search.duplicates
     request = TrialRequest(
       trial=trial,
       program=self.history.edits[trial].program,
       seeds=proposal.seeds,
       budget=self.spec.budget.scaled(proposal.fidelity),
-      known={} if repeats else self.history.known(proposal.fidelity),
+      known={} if anew else self.history.known(proposal.fidelity),
       parents=proposal.parents,
     )
     self.executor.submit(request)
@@ -458,6 +459,8 @@ class Research:
 
     A strategy that sets constants itself may take small steps; proposers may not.
     """
+    if self.history.config.search.duplicates:
+      return None
     found = self._programs(proposal).find(program)
     if found is None:
       return None

@@ -13,7 +13,11 @@ through `ask` and `decide` as the research loop drives them. Printed as Markdown
   the night's first edit and after 50 trials without effect, and the runs that one such edit takes
   in all, those that measure the incumbent again included;
 - the same with Student's t noise of 5 degrees of freedom, scaled to deviation 1, or with scores
-  that `record_seed_scores.py` recorded (--scores=digits=FILE), drawn again and scaled likewise.
+  that `record_seed_scores.py` recorded (--scores=digits=FILE), drawn again and scaled likewise;
+  with --smooth each draw is moved a little, since few scores have gaps between them and nothing
+  beyond their extremes (smoothed bootstrap: Silverman and Young, Biometrika 1987);
+- with --shared=0.28: that part of the noise's variance belongs to the seed, whatever the program,
+  as real trials share the order of the data, and each edit's first run has seed 0.
 
 Edits come at equal program size, except in the last table, which is for `simplicity`: how often it
 keeps a smaller program that is as good, or truly worse by half a deviation or one. About two
@@ -45,6 +49,8 @@ OUT = flags.DEFINE_string('out', '', 'Also write the tables to this file.')
 SCORES = flags.DEFINE_multi_string(
   'scores', [], 'Recorded scores of one program as the noise instead: NAME=FILE; repeatable.'
 )
+SMOOTH = flags.DEFINE_boolean('smooth', False, 'Draw from a smooth density around --scores.')
+SHARED = flags.DEFINE_float('shared', 0.0, 'Part of the variance that a seed gives to all.', 0, 1)
 
 RULES = [
   ('strict', 'strict', {}),
@@ -71,8 +77,42 @@ def noises() -> dict[str, Noise]:
 
 def recorded(name: str, file: str) -> tuple[str, Noise]:
   scores = np.loadtxt(file)
-  scaled = (scores - scores.mean()) / scores.std(ddof=1)
-  return f'{name}, {len(scores)} seeds', lambda rng: float(rng.choice(scaled))
+  scaled = (scores - scores.mean()) / scores.std()
+  if not SMOOTH.value:
+    return f'{name}, {len(scores)} seeds', lambda rng: float(rng.choice(scaled))
+  width = bandwidth(scaled)
+  deviation = math.sqrt(1 + width**2)
+  return (
+    f'{name}, {len(scores)} seeds smoothed by {width:.2f} deviations',
+    lambda rng: float(rng.choice(scaled) + width * rng.normal()) / deviation,
+  )
+
+
+def bandwidth(scaled: np.ndarray) -> float:
+  """Silverman's rule of thumb, in deviations (Density Estimation, 1986, equation 3.31)."""
+  low, high = np.quantile(scaled, [0.25, 0.75])
+  return 0.9 * min(1.0, (high - low) / 1.34) * len(scaled) ** -0.2
+
+
+@dataclasses.dataclass
+class Luck:
+  """What the training runs of one night draw, each of deviation 1.
+
+  shared: part of the variance that is the same for all programs on the same seed.
+  """
+
+  noise: Noise
+  rng: np.random.Generator
+  shared: float = 0.0
+  seeds: dict[int, float] = dataclasses.field(default_factory=dict)
+
+  def __call__(self, seed: int) -> float:
+    if not self.shared:
+      return self.noise(self.rng)
+    if seed not in self.seeds:
+      self.seeds[seed] = self.noise(self.rng)
+    own = math.sqrt(1 - self.shared) * self.noise(self.rng)
+    return own + math.sqrt(self.shared) * self.seeds[seed]
 
 
 @dataclasses.dataclass
@@ -146,21 +186,18 @@ class Row:
 def measured(name: str, rule, noise: Noise, nights: int, rng: np.random.Generator) -> Row:
   row = Row(name, rule.baseline_seeds)
   for _ in range(nights):
-    night = list(aa_night(rule, noise, rng))
+    luck = Luck(noise, rng, SHARED.value)
+    night = list(aa_night(rule, luck))
     for past, table in ((night[0], row.first), (night[LATE - 1], row.late)):
       for effect in effects():
-        add_improvement(table.setdefault(effect, Power()), past, effect, noise, rng)
+        add_improvement(table.setdefault(effect, Power()), past, effect, luck)
     row.night.add(night[-1].trials)
   return row
 
 
-def aa_night(rule, noise: Noise, rng: np.random.Generator) -> Iterator[Stream]:
+def aa_night(rule, luck: Luck) -> Iterator[Stream]:
   """A night without effects, after each of its 100 trials; every program is worth 0."""
-
-  def measure(program: int, seed: int) -> float:
-    del program, seed
-    return noise(rng)
-
+  measure = luck_alone(luck)
   stream = Stream.start(rule, measure)
   yield stream
   for _ in range(NIGHT - 1):
@@ -168,33 +205,28 @@ def aa_night(rule, noise: Noise, rng: np.random.Generator) -> Iterator[Stream]:
     yield stream
 
 
-def add_improvement(
-  power: Power, past: Stream, effect: float, noise: Noise, rng: np.random.Generator
-) -> None:
+def add_improvement(power: Power, past: Stream, effect: float, luck: Luck) -> None:
   """One edit with a true gain on top of a stream whose open questions were settled first."""
-  stream = past.settled(noise_alone(noise, rng))
+  stream = past.settled(luck_alone(luck))
   first = len(stream.trials)
-  stream = tried(stream, effect, noise, rng)
+  stream = tried(stream, effect, luck)
   new = stream.trials[first:]
   power.kept.add(any(t.verdict.decision is types.Decision.KEEP for t in new if t.verdict))
   power.runs += sum(len(t.result.measurements) for t in new)
 
 
-def tried(
-  stream: Stream, effect: float, noise: Noise, rng: np.random.Generator, edit: types.Edit = EDIT
-) -> Stream:
+def tried(stream: Stream, effect: float, luck: Luck, edit: types.Edit = EDIT) -> Stream:
   """One edit with this gain, replicated until it is settled."""
   new = len(stream.edits)
 
   def measure(program: int, seed: int) -> float:
-    del seed
-    return noise(rng) - effect * (program == new)
+    return luck(seed) - effect * (program == new)
 
   return stream.step(measure, edit).settled(measure)
 
 
-def noise_alone(noise: Noise, rng: np.random.Generator) -> Measure:
-  return lambda program, seed: noise(rng)
+def luck_alone(luck: Luck) -> Measure:
+  return lambda program, seed: luck(seed)
 
 
 def night_table(rows: list[Row]) -> Iterator[str]:
@@ -230,9 +262,10 @@ def simplification_table(nights: int, rng: np.random.Generator) -> Iterator[str]
     rule = ACCEPTANCE.make('simplicity', {'inner': inner})
     shares = [Share() for _ in losses]
     for _ in range(nights):
-      start = Stream.start(rule, noise_alone(NOISES['normal'], rng), LARGE)
+      luck = Luck(NOISES['normal'], rng)
+      start = Stream.start(rule, luck_alone(luck), LARGE)
       for loss, share in zip(losses, shares, strict=True):
-        end = tried(start, -loss, NOISES['normal'], rng, SMALL)
+        end = tried(start, -loss, luck, SMALL)
         share.add(end.incumbent is not None and end.incumbent.id != 0)
     yield f'| {name} | ' + ' | '.join(map(str, shares)) + ' |'
 
@@ -245,7 +278,8 @@ def report(nights: int, seed: int) -> Iterator[str]:
       began, rng = time.monotonic(), np.random.default_rng([seed, kind, number])
       rows.append(measured(name, ACCEPTANCE.make(rule, options), noise, nights, rng))
       print(f'{said}, {name}: {time.monotonic() - began:.0f} s', file=sys.stderr, flush=True)
-    yield f'### {said[0].upper()}{said[1:]} noise, {nights} nights\n'
+    shared = f", {SHARED.value:.0%} of its variance the seed's" if SHARED.value else ''
+    yield f'### {said[0].upper()}{said[1:]} noise{shared}, {nights} nights\n'
     yield from night_table(rows)
     yield ''
     yield from power_table(rows)

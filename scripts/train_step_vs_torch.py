@@ -11,61 +11,37 @@ losses must agree to 1e-3; else the script ends with an AssertionError.
 """
 
 import functools
-import importlib
 import math
 import os
 import statistics
-import sys
 import time
-from collections.abc import Callable
 from typing import cast
 
-import jax
+import gpt_step
 import jax.numpy as jnp
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports] - the extra `bench`, which CI does not install
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from absl import app, flags
-from jax import export
 
-from autoresearch_jax import types
 from autoresearch_jax.programs.gpt import model as program
 
-# As the runner has it: XLA options that compile in 0.4 of the time for steps 0 to 5 % slower, and,
-# for both sides, large pages for large buffers (first touches of small pages can cost more than
-# the arithmetic). They are read when a process starts, hence the second start in `main`.
-ENVIRONMENT = {
-  'JAX_PLATFORMS': 'cpu',
-  'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1',
-  'XLA_FLAGS': '--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters,'
-  'xla_cpu_disable_loop_unrolling,xla_cpu_optimize_for_size',
-}
 ROUNDS = flags.DEFINE_integer('rounds', 12, 'Calls that are timed, on each side.')
 STEPS = flags.DEFINE_integer('steps', 4, 'Training steps in one call.')
-SIZES = {
-  'cpu variant': {'DEPTH': 2, 'ASPECT_RATIO': 64, 'HEAD_DIM': 64, 'BATCH_SIZE': 8},
-  'PERFORMANCE.md': {'DEPTH': 4, 'ASPECT_RATIO': 64, 'HEAD_DIM': 64, 'BATCH_SIZE': 16},
-}
-VOCAB, TIME = 1024, 256
-PROGRESS = 0.25
 
 
 def main(_) -> None:
-  if not ENVIRONMENT.items() <= os.environ.items():
-    os.environ |= ENVIRONMENT
-    os.execv(sys.executable, [sys.executable, *sys.argv])
+  gpt_step.start_again_with(gpt_step.ENVIRONMENT)  # huge pages are for both sides
   torch.set_num_threads(os.cpu_count() or 1)
-  for name, constants in SIZES.items():
-    compare(name, constants)
+  for size in gpt_step.SIZES:
+    compare(size)
 
 
-def compare(name: str, constants: dict[str, int]) -> None:
-  importlib.reload(program)
-  for constant, value in constants.items():
-    setattr(program, constant, value)
-  inputs, targets = random_batches(constants['BATCH_SIZE'])
-  ours, leaves = our_steps(inputs, targets)
-  theirs = TorchProgram(leaves, inputs, targets)
+def compare(name: str) -> None:
+  gpt_step.resize(name)
+  inputs, targets = gpt_step.random_batches(STEPS.value)
+  steps = gpt_step.train_steps(inputs, targets)
+  ours, theirs = steps.run, TorchProgram(steps.weights, inputs, targets)
   check_agreement(ours(), theirs())
   ours()
   theirs()  # torch.compile may compile once more when it sees the updated parameters
@@ -86,62 +62,10 @@ def compare(name: str, constants: dict[str, int]) -> None:
   )
 
 
-def random_batches(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """Inputs and targets, int32 [steps, batch, time]."""
-  rng = np.random.default_rng(0)
-  rows = rng.integers(0, VOCAB, (STEPS.value, batch_size, TIME + 1)).astype(np.int32)
-  return rows[..., :-1].copy(), rows[..., 1:].copy()
-
-
 def check_agreement(ours: np.ndarray, theirs: np.ndarray) -> None:
   difference = np.abs(ours - theirs).max()
   print(f'losses of the first {len(ours)} steps differ by at most {difference:.1e}')
   assert difference < 1e-3, f'The two sides train differently: {ours} against {theirs}.'
-
-
-# Ours.
-
-
-def our_steps(inputs: np.ndarray, targets: np.ndarray) -> tuple[Callable[[], np.ndarray], dict]:
-  """A function that trains on all batches in one call, and the weights it starts from."""
-  budget = types.Budget(60)
-  spec = types.Spec('language_model', 'cpu', 1, budget, vocab_size=VOCAB, sequence_length=TIME)
-  state = jax.jit(lambda key: program.init(key, spec))(jax.random.key(0))
-  # Output projections and gates start at zero; moved, so that they take part in the comparison.
-  state = jax.tree.map(lambda x: x if jnp.any(x) or x.ndim < 3 else jnp.full_like(x, 0.01), state)
-  state = state._replace(optimizer=program.make_optimizer().init(state.model))
-  leaves, structure = jax.tree.flatten(state)
-
-  def step(leaves, inputs, targets, progress):
-    state = jax.tree.unflatten(structure, leaves)
-    batch = {'inputs': inputs, 'targets': targets}
-    state, metrics = program.train_step(state, batch, progress)
-    return jax.tree.leaves(state), metrics['loss']
-
-  shapes = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (leaves, inputs[0], targets[0])
-  )
-  exported = export.export(jax.jit(step))(*shapes, jax.ShapeDtypeStruct((), jnp.float32))
-
-  @functools.partial(jax.jit, donate_argnums=0)
-  def steps(leaves, inputs, targets, progress):
-    def one(leaves, batch):
-      leaves, loss = exported.call(leaves, *batch, progress)
-      return leaves, loss
-
-    return jax.lax.scan(one, leaves, (inputs, targets))
-
-  named = jax.tree_util.tree_leaves_with_path(state.model)
-  weights = {jax.tree_util.keystr(path[:-1]): np.array(leaf) for path, leaf in named}
-  arguments = (inputs, targets, np.float32(PROGRESS))
-  compiled = steps.lower(leaves, *arguments).compile()
-
-  def run() -> np.ndarray:
-    nonlocal leaves
-    leaves, losses = compiled(leaves, *arguments)
-    return np.array(losses)
-
-  return run, weights
 
 
 # Theirs.
@@ -187,7 +111,7 @@ class TorchProgram:
     return float(loss.detach())
 
   def update(self) -> None:
-    progress = jnp.float32(PROGRESS)
+    progress = jnp.float32(gpt_step.PROGRESS)
     rates = program.learning_rates(self.width, progress)
     beta = torch.tensor(float(program.momentum(jnp.int32(self.step))))
     decay = torch.tensor(float(program.weight_decay(progress)))
@@ -215,7 +139,7 @@ class TorchProgram:
 
 
 def torch_rotary() -> tuple[torch.Tensor, torch.Tensor]:
-  cos, sin = program.rotary_angles(TIME)
+  cos, sin = program.rotary_angles(gpt_step.TIME)
   return torch.tensor(np.array(cos)), torch.tensor(np.array(sin))
 
 
@@ -231,12 +155,12 @@ def torch_loss(params, inputs, targets, rotary) -> torch.Tensor:
       gate = 2 * torch.sigmoid(y[..., : program.VALUE_GATE_CHANNELS] @ params['value_gates'][j])
       v = v + gate[..., None] * torch_heads(F.embedding(inputs, params['value_embeddings'][j]))
     q, k = torch_norm(torch_rotate(q, rotary)), torch_norm(torch_rotate(k, rotary))
-    y = torch_attention(q, k, v, program.window_of(i, TIME))
+    y = torch_attention(q, k, v, program.window_of(i, gpt_step.TIME))
     x = x + y.reshape(x.shape) @ params['out'][i]
     x = x + F.relu(torch_norm(x) @ params['up'][i]).square() @ params['down'][i]
   cap = program.LOGIT_CAP
   logits = cap * torch.tanh(torch_norm(x) @ params['head'] / cap)
-  return F.cross_entropy(logits.reshape(-1, VOCAB), targets.reshape(-1))
+  return F.cross_entropy(logits.reshape(-1, gpt_step.VOCAB), targets.reshape(-1))
 
 
 def torch_norm(x: torch.Tensor) -> torch.Tensor:
@@ -255,10 +179,10 @@ def torch_rotate(x: torch.Tensor, rotary) -> torch.Tensor:
 
 def torch_attention(q, k, v, window: int) -> torch.Tensor:
   q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-  if window >= TIME - 1:
+  if window >= gpt_step.TIME - 1:
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
   else:
-    back = torch.arange(TIME)[:, None] - torch.arange(TIME)
+    back = torch.arange(gpt_step.TIME)[:, None] - torch.arange(gpt_step.TIME)
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=(back >= 0) & (back <= window))
   return y.transpose(1, 2)
 

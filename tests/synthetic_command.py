@@ -30,6 +30,7 @@ def get_config():
     'budget': {'amount': 2.0, 'unit': 'steps'},
     'platform': 'cpu',
     'proposer': 'nudge',
+    'acceptance': 'noise',
     'executor': 'arithmetic',
     'executor_options': {'slots': 1, 'delay': 0.0},
     'search': {'strategy': 'greedy', 'max_trials': 5},

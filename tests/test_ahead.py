@@ -5,7 +5,6 @@ import threading
 
 import numpy as np
 import pytest
-import synthetic_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import START, Arithmetic, Nudge, run
@@ -43,6 +42,35 @@ def order(directory):
     for event in events(directory)
     if isinstance(event, Proposed | Edited | Released | Finished)
   ]
+
+
+class Landing(Arithmetic):
+  """Says when the result of a trial has landed."""
+
+  def __init__(self, trial):
+    super().__init__()
+    self.trial, self.landed = trial, threading.Event()
+
+  def wait(self, timeout):
+    news = super().wait(timeout)
+    if any(isinstance(item, types.Result) and item.trial == self.trial for item in news):
+      self.landed.set()
+    return news
+
+
+class Pensive(Nudge):
+  """Takes its time over one trial, until it is closed."""
+
+  def __init__(self, trial):
+    self.trial, self.closed = trial, threading.Event()
+
+  def propose(self, proposal, context, rng):
+    if context.trial == self.trial:
+      self.closed.wait(20)
+    return super().propose(proposal, context, rng)
+
+  def close(self):
+    self.closed.set()
 
 
 class Slow(Arithmetic):
@@ -106,21 +134,16 @@ def test_prepared_trials_train_on_while_a_proposer_takes_long(tmp_path, strategy
       edit = START.with_text(text)
       return types.Edit(edit, 'another', types.Hypothesis('It helps.'))
 
-  class Watched(Arithmetic):
-    landed = threading.Event()
-
+  class Watched(Landing):
     def wait(self, timeout):
       if self.queue and self.queue[0].trial and len(self.checked) < 2:
         return []  # until trials 2 and 3 are prepared
-      news = super().wait(timeout)
-      if any(isinstance(item, types.Result) and item.trial == 3 for item in news):
-        self.landed.set()
-      return news
+      return super().wait(timeout)
 
     def result(self, request):
       return dataclasses.replace(super().result(request), status=types.Status.OK)
 
-  executor = Watched()
+  executor = Watched(3)
   live = run(tmp_path, 8, strategy=strategy, proposer=Long(), executor=executor, ahead=2)
   assert (4, 1) in seen
   found = order(tmp_path)
@@ -333,21 +356,18 @@ def test_what_cannot_be_recorded_is_the_proposers_error(tmp_path):
 
 
 def test_a_stop_does_not_wait_for_a_proposer_and_the_next_start_asks_it_again(tmp_path):
-  thinks, goes_on, closed = threading.Event(), threading.Event(), []
+  thinks = threading.Event()
 
-  class Pensive(Nudge):
+  class Late(Pensive):
     def propose(self, proposal, context, rng):
       thinks.set()
-      goes_on.wait(20)
+      self.closed.wait(20)
       context.record(EXCHANGE)
       return super().propose(proposal, context, rng)
 
-    def close(self):
-      closed.append(True)
-      goes_on.set()
-
-  live = run(tmp_path, 5, proposer=Pensive(), stop=lambda: 'Enough.' if thinks.is_set() else '')
-  assert closed == [True]
+  proposer = Late(1)
+  live = run(tmp_path, 5, proposer=proposer, stop=lambda: 'Enough.' if thinks.is_set() else '')
+  assert proposer.closed.is_set()
   assert live.history.open is not None
   assert not any(isinstance(event, Consulted) for event in events(tmp_path))
   assert run(tmp_path, 5).history.edits == run(tmp_path / 'other', 5).history.edits
@@ -357,61 +377,33 @@ def test_a_stop_does_not_wait_for_a_proposer_and_the_next_start_asks_it_again(tm
 @pytest.mark.parametrize('cut', ['stop', 'machine'])
 def test_a_result_that_came_while_a_proposer_thought_outlives_a_stop(tmp_path, strategy, cut):
   """Its trial is not run again, and the run goes on as if there had been no stop."""
-  landed, ends = threading.Event(), threading.Event()
 
-  class Pensive(Nudge):
-    def propose(self, proposal, context, rng):
-      if context.trial == 4:
-        ends.wait(20)
-      return super().propose(proposal, context, rng)
-
-    def close(self):
-      ends.set()
-
-  class Watched(Arithmetic):
+  class Cut(Landing):
     def wait(self, timeout):
-      if landed.is_set() and cut == 'machine':
+      if self.landed.is_set() and cut == 'machine':
         raise Unavailable('The disk is full.')
-      news = super().wait(timeout)
-      if any(isinstance(item, types.Result) and item.trial == 3 for item in news):
-        landed.set()
-      return news
+      return super().wait(timeout)
+
+  executor = Cut(3)
 
   def stop():
-    return 'Enough.' if landed.is_set() and cut == 'stop' else ''
+    return 'Enough.' if executor.landed.is_set() and cut == 'stop' else ''
 
-  run(tmp_path / 'cut', 8, strategy=strategy, proposer=Pensive(), executor=Watched(), stop=stop)
+  run(tmp_path / 'cut', 8, strategy=strategy, proposer=Pensive(4), executor=executor, stop=stop)
   assert order(tmp_path / 'cut')[-2:] == ['Proposed 4', 'Finished 3']
-  executor = Arithmetic()
-  live = run(tmp_path / 'cut', 8, strategy=strategy, executor=executor)
+  again = Arithmetic()
+  live = run(tmp_path / 'cut', 8, strategy=strategy, executor=again)
   whole = run(tmp_path / 'whole', 8, strategy=strategy)
-  assert 3 not in [request.trial for request in executor.submitted]
+  assert 3 not in [request.trial for request in again.submitted]
   assert live.history.edits == whole.history.edits
   assert live.history.proposals == whole.history.proposals
   assert live.states == whole.states
 
 
 def test_a_result_from_before_a_stop_is_judged_where_no_more_trials_are_wanted(tmp_path):
-  landed, ends = threading.Event(), threading.Event()
-
-  class Pensive(Nudge):
-    def propose(self, proposal, context, rng):
-      if context.trial == 2:
-        ends.wait(20)
-      return super().propose(proposal, context, rng)
-
-    def close(self):
-      ends.set()
-
-  class Watched(Arithmetic):
-    def wait(self, timeout):
-      news = super().wait(timeout)
-      if any(isinstance(item, types.Result) and item.trial == 1 for item in news):
-        landed.set()
-      return news
-
-  stop = lambda: 'Enough.' if landed.is_set() else ''  # noqa: E731
-  run(tmp_path, 8, proposer=Pensive(), executor=Watched(), stop=stop)
+  executor = Landing(1)
+  stop = lambda: 'Enough.' if executor.landed.is_set() else ''  # noqa: E731
+  run(tmp_path, 8, proposer=Pensive(2), executor=executor, stop=stop)
   assert list(run(tmp_path, 2).history.trials) == [0, 1]
 
 
@@ -578,4 +570,3 @@ def test_a_proposer_that_gives_up_waits_for_the_result_before_it_is_asked_again(
   kinds = [type(event) for event in events(tmp_path)]
   assert kinds.count(Declined) == 1
   assert order(tmp_path)[5:9] == ['Proposed 2', 'Finished 1', 'Proposed 2', 'Edited 2']
-  assert synthetic_run.START.text()

@@ -60,6 +60,7 @@ def test_targets_form_no_cycle():
 def test_pypi_dependencies_are_declared_by_the_project():
   declared = (ROOT / 'pyproject.toml').read_text().lower().replace('-', '_')
   labels = {label for rule in _rules().values() for label in rule['deps'] if label[0] == '@'}
+  assert labels
   for label in labels:
     name = re.escape(label.removeprefix('@pypi//'))
     assert re.search(rf'"{name}[>\[]', declared), f'{label} is not in pyproject.toml'

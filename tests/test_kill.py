@@ -1,4 +1,7 @@
-"""kill -9 of the controller at random moments, then the same command: none lost, none doubled."""
+"""kill -9 of the controller at random moments, then the same command: none lost, none doubled.
+
+On a run whose trials take no time; `faults/test_kills.py` kills all processes of a real one.
+"""
 
 import contextlib
 import ctypes
@@ -116,35 +119,26 @@ def outcomes(history):
   ]  # fmt: skip
 
 
-DIGITS = ['-m', 'autoresearch_jax.main', '--config=configs/digits.py', '--config.budget.amount=30']
-RUNS = {  # command, trials, seconds until the latest kill
-  'synthetic': (
-    [str(SYNTHETIC), f'--config={SYNTHETIC}', '--config.executor_options.delay=0.03'],
-    60,
-    2.0,
-  ),
-  'digits': (DIGITS, 8, 7.0),
-}
+COMMAND = [str(SYNTHETIC), f'--config={SYNTHETIC}', '--config.executor_options.delay=0.03']
+LONGEST = 2.0  # seconds until the latest kill
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', RUNS)
-def test_killed_twenty_times_a_run_ends_as_if_undisturbed(tmp_path, orphans, name):
-  command, trials, longest = RUNS[name]
-  command = [*command, f'--config.search.max_trials={trials}']
-  kill_again_and_again(command, tmp_path / 'killed', 20, longest, orphans)
+def test_killed_again_and_again_a_run_ends_as_if_undisturbed(tmp_path, orphans):
+  command = [*COMMAND, '--config.search.max_trials=60']
+  kill_again_and_again(command, tmp_path / 'killed', 12, LONGEST, orphans)
   last_start(command, tmp_path / 'killed', orphans)
   last_start(command, tmp_path / 'whole', orphans)
-  killed = require_consistent(tmp_path / 'killed', trials)
-  whole = require_consistent(tmp_path / 'whole', trials)
+  killed = require_consistent(tmp_path / 'killed', 60)
+  whole = require_consistent(tmp_path / 'whole', 60)
   assert outcomes(killed) == outcomes(whole)
 
 
 @pytest.mark.slow
 def test_killed_side_by_side_trials_are_neither_lost_nor_doubled(tmp_path, orphans):
-  command = [*RUNS['synthetic'][0], '--config.executor_options.slots=3']
+  command = [*COMMAND, '--config.executor_options.slots=3']
   command += ['--config.search.max_trials=40']
-  kill_again_and_again(command, tmp_path / 'run', 5, 2.0, orphans)
+  kill_again_and_again(command, tmp_path / 'run', 5, LONGEST, orphans)
   last_start(command, tmp_path / 'run', orphans)
   with Ledger.read(tmp_path / 'run' / 'ledger.db') as ledger:
     records = list(ledger.records())

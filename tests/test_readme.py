@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 README = pathlib.Path(__file__).parent.parent / 'README.md'
 LINES = 60  # that adding a strategy may take
 
@@ -26,6 +28,7 @@ def run(arguments, folder):
   return ended.stdout
 
 
+@pytest.mark.slow
 def test_a_strategy_is_one_short_file_that_can_be_compared_and_checked(tmp_path):
   strategy = block('class EpsilonGreedy')
   assert len(strategy.splitlines()) < LINES

@@ -14,7 +14,7 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
-from autoresearch_jax.config import ConfigError
+from autoresearch_jax.config import ConfigError, Search
 from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.failures import PartError
 from autoresearch_jax.history import REPEATS, replay
@@ -294,6 +294,27 @@ def test_the_same_program_again_needs_no_proposer_and_is_no_duplicate(tmp_path, 
   assert (request.program, request.seeds, request.known) == (START, (7, 8), {})
   assert request.budget == types.Budget(1.0, 'steps')
   assert live.history.trials[1].result.status == types.Status.OK
+
+
+class Remark:
+  """Adds a comment, so that the program computes the same."""
+
+  def propose(self, proposal, context, rng):
+    text = f'{context.parents[0].text()}# {rng.integers(10**9)}\n'
+    return types.Edit(context.parents[0].with_text(text), 'remark', CLAIM)
+
+
+@pytest.mark.parametrize('again', [False, True])
+def test_programs_that_were_tried_are_trained_where_duplicates_are_allowed(
+  tmp_path, monkeypatch, again
+):
+  made = synthetic_run.config(search=Search(duplicates=again))
+  monkeypatch.setattr(synthetic_run, 'config', lambda: made)
+  executor = Arithmetic()
+  live = run(tmp_path, 5, proposer=Remark(), executor=executor)
+  wanted = types.Status.OK if again else types.Status.DUPLICATE
+  assert [live.history.results[trial].status for trial in range(1, 5)] == [wanted] * 4
+  assert len(executor.submitted) == (5 if again else 1)
 
 
 def test_an_edit_that_the_strategy_brings_is_taken(tmp_path):

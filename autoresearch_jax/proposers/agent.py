@@ -301,7 +301,6 @@ class Agent:
         word = word.replace(placeholder, path)
       words.append(word)
     words[0] = installed.find(words[0]) or words[0]
-    run = () if context.scratch is None else (str(_run_folder(context.scratch)),)
     return Plan(
       command=tuple(words),
       folder=str(tree.program),
@@ -322,7 +321,6 @@ class Agent:
         *map(os.path.expanduser, self.hidden),
         *map(str, context.hidden),
         str(cache.directory()),
-        *run,
       ),
       seconds=self.seconds,
       memory_bytes=self.memory_bytes,
@@ -381,12 +379,6 @@ class Agent:
     if reason := context.check(program):
       raise Refused(reason)
     return _told(tree, parent, program, context, redaction, self.name)
-
-
-def _run_folder(scratch: pathlib.Path) -> pathlib.Path:
-  """The folder of the run whose scratch this is, by the repository in it; else the scratch."""
-  path = scratch.resolve()
-  return next((folder for folder in path.parents if (folder / 'repo').is_dir()), path)
 
 
 def _task(proposal: Proposal, context: Context, refusal: str, tokens: int) -> str:

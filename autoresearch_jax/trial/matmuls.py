@@ -1,7 +1,9 @@
 """FLOPs of a module's matrix products and convolutions, by the dtype they are computed in.
 
 Counted from the graph before anything is compiled: it sizes the runner's calls, and it shows a
-program that is bfloat16 in name only. Custom calls (fused kernels) count as nothing here.
+program that is bfloat16 in name only. Of custom calls, cuDNN's attention counts by the keys that
+its mask and window show, without what it computes again for the gradient; other kernels, those of
+Pallas among them, say nothing of their work and count as nothing.
 """
 
 import collections
@@ -11,6 +13,10 @@ import re
 from autoresearch_jax.trial.graph import Block, Graph, Op
 
 _TENSOR = re.compile(r'tensor<(?:([0-9x]+)x)?([a-zA-Z][a-zA-Z0-9]*)>')
+_WINDOW = re.compile(r'sliding_window_length(?:\\22|")\s*:\s*(\d+)')
+# cuDNN's attention -> FLOPs of each (query, key) pair and feature: two products, and their four
+# gradients.
+_CUDNN = {'"__cudnn$fmhaSoftmax"': 4.0, '"__cudnn$fmhaSoftmaxBackward"': 8.0}
 _NAMES = {
   'i1': 'bool',
   'f16': 'float16',
@@ -64,6 +70,9 @@ class _Count:
         _add(total, *_dot(op))
       elif op.name == 'stablehlo.convolution':
         _add(total, *_convolution(op))
+      elif op.name == 'stablehlo.custom_call':
+        if flops := _attention(op):
+          _add(total, *flops)
       elif op.name == 'stablehlo.while':
         trips = trip_count(op, made)
         for dtype, flops in self._block(op.blocks[1]).items():
@@ -116,6 +125,20 @@ def _convolution(op: Op) -> tuple[str, float]:
   features = kernel[0][[axis.strip() for axis in found[1].split(',')].index('o')]
   depth = math.prod(kernel[0]) / max(1, features)
   return _wider(left[1], kernel[1]), 2.0 * math.prod(out[0]) * depth
+
+
+def _attention(op: Op) -> tuple[str, float] | None:
+  """Of cuDNN's causal attention, whose operands are [batch, time, heads, head_dim]; else None."""
+  attributes = dict(op.attributes)
+  q = tensor(op.types[0]) if op.types else None
+  each = _CUDNN.get(attributes.get('call_target_name', ''), 0.0)
+  if not each or q is None or len(q[0]) != 4:
+    return None
+  batch, time, heads, head_dim = q[0]
+  found = _WINDOW.search(attributes.get('backend_config', ''))
+  seen = min(int(found[1]) if found else 0, time) or time  # keys, the own position included
+  pairs = seen * time - seen * (seen - 1) // 2
+  return q[1], each * batch * heads * head_dim * pairs
 
 
 def _wider(left: str, right: str) -> str:

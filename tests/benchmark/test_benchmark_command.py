@@ -45,6 +45,7 @@ def finished(tmp_path_factory):
   return done(out), out
 
 
+@pytest.mark.slow
 def test_it_writes_results_and_pages(finished):
   result, out = finished
   assert result.returncode == 0, result.stderr
@@ -55,12 +56,14 @@ def test_it_writes_results_and_pages(finished):
   assert (out / 'leaderboard.html').exists()
 
 
+@pytest.mark.slow
 def test_one_worker_gives_the_same_file(finished, tmp_path):
   result = done(tmp_path, '--config.workers=1')
   assert result.returncode == 0, result.stderr
   assert (tmp_path / 'results.csv').read_text() == (finished[1] / 'results.csv').read_text()
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_leaves_no_process(finished, tmp_path):
   """With runs long enough to be killed in the middle of."""
   process = subprocess.Popen(
@@ -85,6 +88,7 @@ def test_killed_it_goes_on_and_leaves_no_process(finished, tmp_path):
     time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_it_stops_in_good_order(tmp_path, number, code):
   process = subprocess.Popen(
@@ -138,12 +142,14 @@ def test_any_field_can_be_set():
   assert {c.label: c.options for c in strategies.contestants}['greedy'] == {'shown': 3}
 
 
+@pytest.mark.slow
 def test_another_budget_in_the_same_folder_is_refused(finished):
   result = done(finished[1], '--config.trials=31')
   assert result.returncode == 2
   assert 'budget (trials) 30.0; now it is 31.0' in result.stderr
 
 
+@pytest.mark.slow
 def test_a_config_that_is_not_there(tmp_path):
   result = done(tmp_path, config='nowhere.py')
   assert result.returncode == 2 and 'nowhere.py' in result.stderr

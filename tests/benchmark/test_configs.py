@@ -32,6 +32,7 @@ def test_the_whole_benchmark_has_every_strategy():
   assert {row.strategy for row in full.strategies.values()} >= ours(STRATEGIES) - NOT_PLAYED
 
 
+@pytest.mark.slow
 def test_the_smoke_run(tmp_path):
   line = [sys.executable, '-m', 'autoresearch_jax.benchmark', '--config=configs/benchmark.py:smoke',
           f'--out={tmp_path}']  # fmt: skip

@@ -163,9 +163,9 @@ def test_batches_come_much_faster_than_a_small_model_takes_them(tmp_path):
   np.save(tmp_path / 'train' / 'rows.npy', np.zeros((10_000, 257), np.uint16))
   batches = loader.batches(types.Dataset('language_model', str(tmp_path / 'train')), 16, 256, 0)
   next(batches)
-  start = time.perf_counter()
+  start = time.process_time()
   take(200, batches)
-  assert time.perf_counter() - start < 1  # 0.07 s where it was written
+  assert time.process_time() - start < 1  # 0.07 s where it was written
 
 
 def test_constructions_are_fed_empty_batches_without_grain():

@@ -14,6 +14,8 @@ import pytest
 from autoresearch_jax.data import packing, shards
 from autoresearch_jax.problems.language_model import LanguageModel
 
+pytestmark = pytest.mark.slow
+
 SMALL = ['--vocab_size=280', '--sequence_length=32', '--validation_tokens=256', '--shards=2']
 SMALL += ['--locked_tokens=128']
 

@@ -16,6 +16,8 @@ from autoresearch_jax.executors import Unavailable, slot
 from autoresearch_jax.trial.running import RunnerFailed
 from autoresearch_jax.types import Status, TrialRequest
 
+pytestmark = pytest.mark.slow
+
 
 class TestContract(ExecutorContract):
   """The battery."""

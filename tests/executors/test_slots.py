@@ -20,6 +20,7 @@ from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.trial.running import RunnerFailed
 from autoresearch_jax.types import Budget, Status, TrialRequest
 
+pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[2]
 ENDLESS = 'gradient = jax.lax.while_loop(lambda g: g[0, 0] < 9e9, jnp.sin, gradient)'
 LONG = Budget(1000, 'steps')
@@ -178,7 +179,6 @@ def test_when_no_slot_comes_up_there_is_no_result(tmp_path, monkeypatch, capfd):
   assert capfd.readouterr().err.count('is given up') == 1
 
 
-@pytest.mark.slow
 def test_a_program_that_ends_slots_does_not_end_them_all(tmp_path, monkeypatch, capfd):
   monkeypatch.setattr(sharing, 'shares', lambda *_: [sharing.Share(f'GPU {i}') for i in range(3)])
   failing(monkeypatch, lambda _, start: start > 1)  # after the kill no other one comes up
@@ -199,7 +199,6 @@ def test_a_program_that_ends_slots_does_not_end_them_all(tmp_path, monkeypatch, 
   assert capfd.readouterr().err.count('is given up') == 2
 
 
-@pytest.mark.slow
 def test_a_whole_run_in_two_slots_measures_what_each_trial_measures_alone(tmp_path):
   if len(os.sched_getaffinity(0)) < 2:
     pytest.skip('two slots want two cores')

@@ -136,9 +136,9 @@ def test_ten_thousand_with_one_shape_are_searched_in_milliseconds():
     known.add(
       number, tried.program(f'A = {1.1 ** (number % 3000 / 10)!r}\nB = {number / 7 + 0.1!r}\n')
     )
-  start = time.perf_counter()
+  start = time.process_time()
   assert known.find(tried.program('A = 1e200\nB = 0.5\n')) is None
-  assert time.perf_counter() - start < 0.05
+  assert time.process_time() - start < 0.05
 
 
 def test_the_sentence_names_the_trial_and_what_became_of_it():

@@ -121,7 +121,9 @@ def test_a_replicate_is_planned_for_as_its_original():
 
 def test_text_of_candidates_stays_on_one_line():
   bad = tried.trial(7, (3.0,), tags=('a\nb\x1b[2J' + 'x' * 300,), description='line\nbreak')
-  for question in planner.rank(memory(*HELPED, *HARMED, bad), 0, 20):
+  ranked = planner.rank(memory(*HELPED, *HARMED, bad), 0, 20)
+  assert ranked
+  for question in ranked:
     assert question.text.isprintable() and len(question.text) < 500
     assert all(tag.isprintable() and len(tag) <= planner.LONGEST for tag in question.tags)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from autoresearch_jax.ops.linear import linear
+from autoresearch_jax.ops.linear import linear, over_rows
 
 
 @pytest.mark.parametrize('shape', [(5,), (3, 5), (2, 3, 5), (2, 1, 3, 5)])
@@ -39,3 +39,39 @@ def test_large_matrix_products_are_narrow_on_accelerators():
   products = [line for line in module.splitlines() if 'stablehlo.dot_general ' in line]
   assert products
   assert all(line.split(': (')[1].split('->')[0].count('bf16') == 2 for line in products)
+
+
+@pytest.mark.parametrize(('inputs', 'outputs'), [(3, 5), (5, 3), (4, 4), (1, 6), (6, 1)])
+@pytest.mark.parametrize('rows', [(7,), (2, 4), (1,)])
+def test_over_rows_is_the_sum_of_outer_products(rows, inputs, outputs):
+  rng = np.random.default_rng(0)
+  x, y = (rng.normal(size=(*rows, n)).astype(np.float32) for n in (inputs, outputs))
+  expected = x.reshape(-1, inputs).T @ y.reshape(-1, outputs)
+  np.testing.assert_allclose(over_rows(x, y), expected, rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(jax.jit(over_rows)(x, y), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_over_rows_sums_narrow_numbers_in_float32():
+  x = jnp.full((4096, 2), 1.0, jnp.bfloat16)  # in bfloat16, 256 + 1 is 256
+  total = jax.jit(over_rows)(x, x)
+  assert total.dtype == jnp.float32
+  np.testing.assert_array_equal(total, np.full((2, 2), 4096))
+
+
+def test_models_in_parallel_have_the_gradients_of_each():
+  rng = np.random.default_rng(0)
+  x, w = (rng.normal(size=size).astype(np.float32) for size in ((3, 6, 4), (3, 4, 2)))
+  gradient = jax.grad(lambda x, w: jnp.sum(linear(x, w) ** 2), (0, 1))
+  together = jax.vmap(gradient)(x, w)
+  for i in range(3):
+    for whole, one in zip(together, gradient(x[i], w[i]), strict=True):
+      np.testing.assert_allclose(whole[i], one, rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_is_transposed_on_accelerators():
+  x, w = jax.ShapeDtypeStruct((64, 32), jnp.bfloat16), jax.ShapeDtypeStruct((32, 16), jnp.float32)
+  function = jax.jit(jax.grad(lambda x, w: linear(x, w).astype(jnp.float32).sum(), (0, 1)))
+  for platform in ('cuda', 'tpu'):
+    module = export.export(function, platforms=[platform])(x, w).mlir_module()
+    assert 'stablehlo.dot_general' in module
+    assert 'stablehlo.transpose' not in module

@@ -115,6 +115,13 @@ def test_sees_no_later_token_and_no_other_row(gpt, state):
   assert np.abs(before).max() <= gpt.LOGIT_CAP
 
 
+def test_gradients_of_a_frequent_token_are_all_counted(gpt):
+  table, tokens = jnp.zeros((2, 1), jnp.bfloat16), jnp.zeros(1000, jnp.int32)
+  gradient = jax.grad(lambda table: gpt.look_up(table, tokens).astype(table.dtype).sum())(table)
+  assert gradient.dtype == table.dtype
+  assert gradient[0, 0] == 1000
+
+
 def test_windows_follow_the_pattern_and_the_last_layer_sees_all(gpt):
   gpt.DEPTH = 6
   assert [gpt.window_of(i, 100) for i in range(6)] == [50, 50, 50, 100, 50, 100]

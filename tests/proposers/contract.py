@@ -26,6 +26,8 @@ PROPOSER_CASES = [
   ('gemini', {'pause': 0.0}),
   ('auto', {}),
   ('replay', {'source': str(PATCHES)}),
+  ('placebo', {}),
+  ('placebo', {'redraw': False}),
   ('agent', {'command': (sys.executable, str(SCRIPTED_AGENT)), 'isolation': SHUT_IN}),
 ]
 UNWAVERING = ('replay',)  # proposers that draw nothing at random

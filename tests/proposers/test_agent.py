@@ -64,6 +64,7 @@ def propose(run):
       'objective': OBJECTIVE,
       'spec': SPEC,
       'scratch': run / 'scratch',
+      'hidden': (run,),
       'record': records.append,
       **context,
     }

@@ -32,22 +32,7 @@ PRICE = (PROMPT_TOKENS * 1.0 + (ANSWER_TOKENS + THOUGHT_TOKENS) * 10.0) / 1e6
 SAID = Said(MODEL, 'propose', 'Be brief.', ('What now?',), {'type': 'object'}, seed=7)
 RNG = np.random.default_rng(0)
 
-
-@pytest.fixture(autouse=True)
-def secret(monkeypatch):
-  monkeypatch.setenv('GEMINI_API_KEY', KEY)
-  monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-
-
-@pytest.fixture
-def server():
-  with loopback.serving() as server:
-    yield server
-
-
-@pytest.fixture
-def book():
-  return loopback.Book()
+pytestmark = pytest.mark.usefixtures('secret')
 
 
 def caller(server, **changes):

@@ -20,6 +20,8 @@ from autoresearch_jax.testing.loopback_model import KEY, answer, edit
 TEXT = """WIDTH = 64
 RATE = 0.1
 
+pytestmark = pytest.mark.usefixtures('secret')
+
 
 def init(key, spec):
   return WIDTH
@@ -39,23 +41,6 @@ IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
 WIDER = edit('WIDTH = 64', 'WIDTH = 96')
 MODEL = 'gemini-3.8-flash'
 LITE = 'gemini-3.5-flash-lite'
-
-
-@pytest.fixture(autouse=True)
-def secret(monkeypatch):
-  monkeypatch.setenv('GEMINI_API_KEY', KEY)
-  monkeypatch.setenv('NO_PROXY', '127.0.0.1')
-
-
-@pytest.fixture
-def server():
-  with loopback.serving() as server:
-    yield server
-
-
-@pytest.fixture
-def book():
-  return loopback.Book()
 
 
 def gemini(server, **options):

@@ -43,9 +43,7 @@ def widen(draws):
 
 
 @pytest.fixture
-def server(monkeypatch):
-  monkeypatch.setenv('GEMINI_API_KEY', loopback.KEY)
-  monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+def server(monkeypatch, secret):
   monkeypatch.setattr(synthetic_run, 'START', START)
   draws = random.Random(5)
   faults = [fault for fault in test_gemini.FAULTS if fault is not test_gemini.FAULTS[0]]

@@ -50,6 +50,7 @@ POPULATIONS = [
   ('asha', {}),
   ('asha', {'brackets': 3, 'base': 'root'}),
 ]
+SLOW = ('gp',)
 HAS_TORCH = importlib.util.find_spec('torch') is not None  # without it, gp refuses to be made
 SAMPLERS = [
   ('tpe', {'startup': 3}),
@@ -89,6 +90,7 @@ for name, options in STRATEGY_CASES:  # a class each, so that a failure names it
     {
       'strategy': lambda self, case=(name, options): STRATEGIES.make(*case),
       'test_another_process_answers_the_same': None,  # all in one process, below
+      'pytestmark': [pytest.mark.slow] if name in SLOW else [],
     },
   )
 

@@ -29,7 +29,8 @@ SPACE = {
   'DEPTH': optuna.distributions.IntDistribution(1, 16, log=True),
   'RATE': optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
 }
-NAMES = ['tpe', 'cma_es', *(['gp'] if importlib.util.find_spec('torch') else [])]
+GP = [pytest.param('gp', marks=pytest.mark.slow)] if importlib.util.find_spec('torch') else []
+NAMES = ['tpe', 'cma_es', *GP]
 OPTIONS = {
   'tpe': {'startup': 4},
   'cma_es': {'population': 4},

@@ -13,6 +13,8 @@ from autoresearch_jax.trial.runner import Failed, Runner
 from autoresearch_jax.trial.running import RunnerProcess, Setup
 from autoresearch_jax.types import Budget, Measurement, Spec, Status
 
+pytestmark = pytest.mark.slow
+
 STEPS = Budget(10, 'steps')
 SPEC = Spec('construction', 'cpu', 1, STEPS, output_shape=(2, 3))
 # Two circles side by side whose radii grow by a hundredth each step, until they touch and beyond.
@@ -122,7 +124,6 @@ def test_an_unknown_verifier_is_named(setup, tmp_path):
     run(Runner(dataclasses.replace(setup, dataset=dataset)), GROWING, tmp_path)
 
 
-@pytest.mark.slow
 def test_two_devices_need_no_batch_that_divides(setup, runner, tmp_path, monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=2')
   both = RunnerProcess(setup, tmp_path / 'log')

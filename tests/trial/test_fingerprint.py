@@ -227,6 +227,6 @@ def predict(state, inputs):
 """
   (tmp_path / 'model.py').write_text(text)
   artifact = exporting.export_program(tmp_path, 'model.py', spec, 5)
-  began = time.monotonic()
+  began = time.process_time()
   assert len(fingerprint(artifact)) == 32
-  assert time.monotonic() - began < 10
+  assert time.process_time() - began < 10

@@ -18,9 +18,12 @@ from autoresearch_jax.data import corpus
 from autoresearch_jax.trial import sandbox
 from autoresearch_jax.types import Isolation
 
-pytestmark = pytest.mark.skipif(
-  not sandbox.achievable().files, reason='this kernel has no Landlock or no seccomp'
-)
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.skipif(
+    not sandbox.achievable().files, reason='this kernel has no Landlock or no seccomp'
+  ),
+]
 
 CALL = """
 import ctypes, errno

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START = (ROOT / 'autoresearch_jax/programs/mlp/model.py').read_text()
 

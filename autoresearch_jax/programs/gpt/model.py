@@ -275,6 +275,8 @@ def window_of(layer: int, sequence_length: int) -> int:
 
 
 def look_up(table_VxD: jax.Array, tokens: jax.Array) -> jax.Array:
+  """float32, so that gradients of a frequent token are summed in it: bfloat16 ends at 256 ones."""
+  table_VxD = table_VxD.astype(jnp.float32)
   return table_VxD.at[tokens].get(mode='promise_in_bounds', wrap_negative_indices=False)
 
 

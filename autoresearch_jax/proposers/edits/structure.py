@@ -194,14 +194,15 @@ class Toggle:
     return found if len(places) == len(set(places)) else None
 
   def _with_values(self, text: str, on: bool) -> str | None:
-    source = Source(text)
-    values = {}
+    if not self.values:
+      return text
+    source, values = Source(text), {}
     for name, factor in self.values:
       old = source.constants.get(name)
       if not isinstance(old, int):
         return None
       values[name] = max(1, round(old * (factor if on else 1 / factor)))
-    return source.with_constants(values) if values else text
+    return source.with_constants(values)
 
 
 def moves(source: Source, catalogue: Sequence[Alternatives | Toggle]) -> list[Move]:

@@ -49,7 +49,9 @@ def test_batches_go_by_powers_of_two_and_the_line_says_how():
 
 @pytest.mark.parametrize(('key', 'factor'), [('up', 2), ('down', 0.5)])
 def test_batch_and_rates_move_together(key, factor):
-  for c in results(f'BATCH_SIZE and rates {key}'):
+  found = results(f'BATCH_SIZE and rates {key}')
+  assert found
+  for c in found:
     assert c['BATCH_SIZE'] == 16 * factor
     assert c['MATRIX_LR'] == pytest.approx(0.04 * factor**0.5, rel=0.01)
     assert c['SCALAR_LR'] == pytest.approx(0.5 * factor**0.5, rel=0.01)
@@ -57,7 +59,9 @@ def test_batch_and_rates_move_together(key, factor):
 
 @pytest.mark.parametrize('way', ['up', 'down'])
 def test_depth_changes_at_one_width(way):
-  for c in results(f'DEPTH {way} at one width'):
+  found = results(f'DEPTH {way} at one width')
+  assert found
+  for c in found:
     assert c['DEPTH'] != 4
     assert width(c) == 128
 
@@ -71,7 +75,9 @@ def test_width_moves_by_whole_heads_so_that_there_is_an_effect(way, sign):
 
 
 def test_windows_that_are_the_same_in_all_layers_are_not_proposed():
-  for c in [*results('WINDOW_PATTERN up', draws=60), *results('WINDOW_PATTERN down', draws=60)]:
+  found = [c for way in ('up', 'down') for c in results(f'WINDOW_PATTERN {way}', draws=60)]
+  assert found
+  for c in found:
     layers = ''.join(c['WINDOW_PATTERN'][i % len(c['WINDOW_PATTERN'])] for i in range(3))
     assert layers != 'SSS'
 

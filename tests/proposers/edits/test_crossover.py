@@ -54,8 +54,9 @@ def test_differences_are_found_in_editable_files_that_parse():
 
 
 def test_a_merge_takes_values_of_the_second_parent_and_nothing_else():
-  other = OTHER + 'x = 1\n'
-  for edit in edits(MERGE, program(TEXT), program(other)):
+  merged = edits(MERGE, program(TEXT), program(OTHER + 'x = 1\n'))
+  assert merged
+  for edit in merged:
     mine, theirs = Source(TEXT).constants, Source(OTHER).constants
     taken = {name for name, value in values(edit).items() if value == theirs[name]}
     assert taken
@@ -136,7 +137,9 @@ def test_other_proposals_borrow_nothing():
 def test_what_is_borrowed_parses_and_says_so_in_one_line(proposal):
   text = OTHER.replace("'b'", "'two\\nlines'")
   history = (trial(0, program(text)), trial(3, program(TEXT)))
-  for edit in edits(proposal, program(TEXT), program(text), history=history):
+  made = edits(proposal, program(TEXT), program(text), history=history)
+  assert made
+  for edit in made:
     ast.parse(edit.program.text())
     assert '\n' not in edit.description
     assert edit.hypothesis.claim.endswith('.')

@@ -1,0 +1,116 @@
+"""The original's setting, as the scripts for accelerators share it: figures, FLOPs, traces.
+
+Without jax, so that a script can leave the accelerator to a runner. FLOPs are read from the
+program's constants. karpathy/autoresearch (March 2026) counts, for a token of a training step,
+
+    6 N + Σ over layers 12 · heads · head_dim · min(window, time)
+
+where N are the parameters in matrix products (blocks, value gates and head; not the embeddings).
+That takes attention as if each query saw a whole window, which the first ones do not, and its
+share of the chip's peak is the 39.8 % that we compare with. `needed` counts the keys that are seen.
+"""
+
+import dataclasses
+import pathlib
+
+from autoresearch_jax import assembly
+from autoresearch_jax.config import Config
+from autoresearch_jax.problems.start import constants_of
+from autoresearch_jax.trial.tracing import Tracer
+from autoresearch_jax.types import Isolation, Program, Spec, Status
+
+ORIGINAL_MFU = 39.8  # percent, of an H100's 989.5 TFLOP/s: README of the original
+ORIGINAL_STEPS = 953  # in 300 s
+ORIGINAL_BATCH_TOKENS = 2**19
+ORIGINAL_PEAK_MIB = 45060.2
+ORIGINAL_BPB = 0.9979
+TARGET_MFU = 45.0  # percent
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """The GPT's sizes. windows: how many positions each layer looks back."""
+
+  width: int
+  heads: int
+  mlp_ratio: float
+  gate_channels: int
+  valued_layers: int
+  windows: tuple[int, ...]
+  vocab: int
+  time: int
+  batch_size: int
+
+  @classmethod
+  def of(cls, program: Program, spec: Spec) -> 'Model':
+    """Of programs with the constants of `programs/gpt`. Raises KeyError where one is absent."""
+    c = constants_of(program)
+    depth, head, time = c['DEPTH'], c['HEAD_DIM'], spec.sequence_length or 0
+    width = -(-depth * c['ASPECT_RATIO'] // head) * head
+    pattern = [c['WINDOW_PATTERN'][i % len(c['WINDOW_PATTERN'])] for i in range(depth - 1)]
+    return cls(
+      width=width,
+      heads=width // head,
+      mlp_ratio=c['MLP_RATIO'],
+      gate_channels=c['VALUE_GATE_CHANNELS'],
+      valued_layers=(depth + 1) // 2,
+      windows=(*(time // 2 if letter == 'S' else time for letter in pattern), time),
+      vocab=spec.vocab_size or 0,
+      time=time,
+      batch_size=c['BATCH_SIZE'],
+    )
+
+  @property
+  def step_tokens(self) -> int:
+    return self.batch_size * self.time
+
+  @property
+  def in_products(self) -> float:
+    """N: parameters of the blocks, the value gates and the head."""
+    blocks = len(self.windows) * (4 + 2 * self.mlp_ratio) * self.width**2
+    gates = self.valued_layers * self.gate_channels * self.heads
+    return blocks + gates + self.width * self.vocab
+
+  @property
+  def parameters(self) -> float:
+    """All of them: with the embeddings, and the two scalars of each layer."""
+    embeddings = (1 + self.valued_layers) * self.vocab * self.width
+    return self.in_products + embeddings + 2 * len(self.windows)
+
+  def original(self) -> float:
+    """FLOPs of one training step by the original's formula."""
+    seen = sum(min(window, self.time) for window in self.windows)
+    return self.step_tokens * (6 * self.in_products + 12 * self.width * seen)
+
+  def needed(self) -> float:
+    """FLOPs of one training step with the keys that each query sees."""
+    return 6 * self.in_products * self.step_tokens + self.attention()
+
+  def attention(self) -> float:
+    """The part of `needed` inside attention: two products forward, four backward."""
+    return 12 * self.width * self.batch_size * sum(self._pairs(w) for w in self.windows)
+
+  def _pairs(self, window: int) -> int:
+    """(query, key) pairs of one sequence: position i sees min(i, window) + 1 keys."""
+    back = min(window, self.time - 1)
+    return (back + 1) * self.time - back * (back + 1) // 2
+
+
+class DoesNotTrace(Exception):
+  """The sentence of the tracer."""
+
+
+def trace(config: Config, program: Program, num_devices: int, out: pathlib.Path) -> Isolation:
+  """Writes the program's artifact to `out`, by the tracer that trials have; what held it in.
+
+  Raises DoesNotTrace.
+  """
+  tracer = Tracer(config.limits, assembly.problem(config).hidden(), out.parent / 'traces')
+  spec = dataclasses.replace(assembly.spec(config), num_devices=num_devices)
+  try:
+    result = tracer.trace(program, spec, config.data['evaluation_batch'], out)
+  finally:
+    tracer.close()
+  if result.status is not Status.OK:
+    raise DoesNotTrace(f'The {config.platform} variant does not trace: {result.reason}')
+  return result.isolation
