@@ -20,6 +20,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
 from jax.interpreters import mlir
 from jaxlib.mlir import ir, passmanager
 from jaxlib.mlir.dialects import func
@@ -59,7 +60,7 @@ def lift(exported: jax.export.Exported, wanted: bool = True) -> Lifted:
 
 
 def _with_argument(exported: jax.export.Exported, code: bytes, size: int) -> jax.export.Exported:
-  avals = (*exported.in_avals, jax.core.ShapedArray((size,), jnp.float32))
+  avals = (*exported.in_avals, ShapedArray((size,), jnp.float32))
   return dataclasses.replace(
     exported,
     mlir_module_serialized=code,

@@ -20,7 +20,7 @@ from autoresearch_jax.trial.running import Setup
 from autoresearch_jax.trial.scalars import lift
 
 X = jax.ShapeDtypeStruct((5,), jnp.float32)
-NUMBERS = st.floats(0.03, 0.97, width=32).filter(lambda x: x != 0.5)
+NUMBERS = st.floats(1 / 32, 31 / 32, width=32).filter(lambda x: x != 0.5)
 
 
 def exported(function, *shapes):
