@@ -158,10 +158,10 @@ class _Lifting:
 
 def _number(constant: Any) -> float | None:
   """The one number of a float constant, if it is to be taken out."""
+  if str(ir.ShapedType(constant.results[0].type).element_type) not in _FLOATS:
+    return None  # of complex ones, MLIR's Python can not even read the attribute
   attribute = constant.attributes['value']
   if not isinstance(attribute, ir.DenseElementsAttr) or not attribute.is_splat:
-    return None
-  if str(ir.ShapedType(attribute.type).element_type) not in _FLOATS:
     return None
   value = ir.FloatAttr(attribute.get_splat_value()).value
   plain = value == 0 or not math.isfinite(value)

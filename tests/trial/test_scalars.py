@@ -92,6 +92,15 @@ def test_no_argument_is_sought_where_none_reaches():
   np.testing.assert_allclose(lifted.exported.call(x, lifted.values), function(x), rtol=1e-6)
 
 
+def test_complex_numbers_stay():
+  def function(x):
+    return jnp.abs(jnp.fft.fft(x) * (0.3 + 0.7j)) * 0.9
+
+  lifted = lift(exported(function))
+  x = np.arange(5, dtype=np.float32)
+  np.testing.assert_allclose(lifted.exported.call(x, lifted.values), function(x), rtol=1e-5)
+
+
 def artifact_of(text: str, folder: pathlib.Path) -> Artifact:
   folder.mkdir()
   (folder / 'model.py').write_text(text)
