@@ -41,7 +41,8 @@ from autoresearch_jax.trial.compiled import (
   Compiled,
   DoesNotDivide,
   DoesNotFit,
-  compile_artifact,
+  Frame,
+  compile_frame,
 )
 from autoresearch_jax.trial.evaluator import NotAllowed, evaluate, glance
 from autoresearch_jax.trial.fingerprint import fingerprint
@@ -50,7 +51,7 @@ from autoresearch_jax.trial.training import Diverged, TooSlow, Trained, train
 from autoresearch_jax.trial.watching import Hopeless, Watch
 from autoresearch_jax.types import Budget, Checkpoint, Cost, Dataset, Measurement, Status
 
-KEPT_EXECUTABLES = 4  # programs that stay compiled: the incumbent and what was tried last
+KEPT = 4  # frames that stay compiled, and artifacts of them: the incumbent's, what was tried last
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
 MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
@@ -85,8 +86,9 @@ class Runner:
     self.devices = devices.require_platform(setup.platform)
     self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
     self._compiled: collections.OrderedDict[str, Compiled] = collections.OrderedDict()
+    self._frames: collections.OrderedDict[str, Frame] = collections.OrderedDict()
     self._artifact: artifacts.Artifact | None = None
-    self._key = ''
+    self._current: Compiled | None = None
     self._heartbeat = Heartbeat()
 
   def describe(self) -> dict[str, Any]:
@@ -111,22 +113,19 @@ class Runner:
         Status.INVALID,
         f'The artifact is for {platform}, and this runner has {self.devices[0].platform}.',
       )
-    self._artifact = artifact
-    # Not the fingerprint: programs that only report other metrics share that.
-    self._key = artifact.digest
+    self._artifact, self._current = artifact, None
     return {'fingerprint': fingerprint(artifact), 'facts': artifact.facts()}
 
   def compile(self) -> dict[str, Any]:
     """Compiles the loaded artifact, or finds it compiled. Refuses what does not fit."""
     assert self._artifact is not None
-    found = self._compiled.get(self._key)
     start = time.monotonic()
+    frame = self._frame(self._artifact)
+    found = self._compiled.get(frame.key)
     if found is None:
-      found = self._compile_new(self._artifact)
-      self._compiled[self._key] = found
-    self._compiled.move_to_end(self._key)
-    while len(self._compiled) > KEPT_EXECUTABLES:
-      self._compiled.popitem(last=False)
+      found = self._compile_new(frame)
+    _keep(self._compiled, frame.key, found)
+    self._current = found.given(frame)
     return {
       'seconds': time.monotonic() - start,
       'flops_per_step': found.flops_per_step,
@@ -143,7 +142,8 @@ class Runner:
     checkpoints: Sequence[Checkpoint] = (),
   ) -> dict[str, Any]:
     """Trains and evaluates one seed of the compiled program; locked: on the locked data."""
-    compiled = self._compiled[self._key]
+    assert self._current is not None
+    compiled = self._current
     # Each phase draws in an order of its own: one order would show the second the same rows again.
     feeds = [
       loader.batches(
@@ -204,12 +204,18 @@ class Runner:
         passing=True,
       )
 
-  def _compile_new(self, artifact: artifacts.Artifact) -> Compiled:
+  def _frame(self, artifact: artifacts.Artifact) -> Frame:
+    # Not by the fingerprint: programs that only report other metrics share that.
+    frame = self._frames.get(artifact.digest) or Frame.of(artifact)
+    _keep(self._frames, artifact.digest, frame)
+    return frame
+
+  def _compile_new(self, frame: Frame) -> Compiled:
     # What only older programs hold must not count as the new one's memory.
     gc.collect()
     limit = self._memory_limit()
     try:
-      return compile_artifact(artifact, self.devices, limit)
+      return compile_frame(frame, self.devices, limit)
     except DoesNotFit as error:
       facts = {'needed_bytes': error.needed, 'device_bytes': error.limit}
       raise Failed(Status.OOM, str(error), facts) from None
@@ -239,6 +245,14 @@ class Runner:
       parameters=compiled.artifact.parameters,
       compilations_in_clock=trained.compilations,
     )
+
+
+def _keep(kept: collections.OrderedDict[str, Any], key: str, value: Any) -> None:
+  """Puts `value` last, and lets go of what was not used longest."""
+  kept[key] = value
+  kept.move_to_end(key)
+  while len(kept) > KEPT:
+    kept.popitem(last=False)
 
 
 def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def train(
   checkpoints: in the order of their progress; `look` is called at the first step past each.
   Raises Diverged, TooSlow, and ValueError when a step costs nothing of the budget's unit.
   """
-  meter = _Meter(compiled.phases, budget, _warm_up(compiled, seed, feeds), checkpoints)
+  meter = _Meter(compiled.phases, budget, _pace(compiled, seed, feeds), checkpoints)
   compiled_before = compilations()
   # The clock runs while `init` does: what a program computes there is not free either.
   clock = Clock()
@@ -110,6 +110,7 @@ def train(
         look(meter.looked(seconds), loss, trained.leaves, seconds)
       since.clear()
   trained.seconds = clock.seconds()
+  compiled.pace[:] = meter.step_seconds
   trained.compilations = compilations() - compiled_before
   return trained
 
@@ -224,6 +225,15 @@ def _stacked(
       array[i] = batch[name]
     placed.append(compiled.place(array, 1))
   return placed[0], placed[1]
+
+
+def _pace(compiled: Compiled, seed: int, feeds: Sequence[Batches]) -> list[float]:
+  """Seconds of one step of each phase: known, or found out. Takes a batch of each either way."""
+  if not compiled.pace:
+    return _warm_up(compiled, seed, feeds)
+  for feed in feeds:
+    next(feed)  # so that what is trained on does not depend on what ran before
+  return list(compiled.pace)
 
 
 def _warm_up(compiled: Compiled, seed: int, feeds: Sequence[Batches]) -> list[float]:
