@@ -83,7 +83,8 @@ class Config:
   """A whole run. Field by field comments are in configs/gpt_small.py.
 
   final_seeds: training runs, at the end, of the baseline and of the best each, on seeds that no
-  trial had and scored on data that no trial was (see `closing`); 0: none.
+  trial had and scored on data that no trial was (see `closing`); 0: none. early_stop: whether
+  trials end as soon as they are too far behind to be kept (see `early`).
   """
 
   name: str
@@ -107,6 +108,7 @@ class Config:
   limits: Limits = dataclasses.field(default_factory=Limits)
   knowledge: Knowledge = dataclasses.field(default_factory=Knowledge)
   final_seeds: int = 0
+  early_stop: bool = False
   seed: int = 0
 
   @property

@@ -101,7 +101,9 @@ class History:
   program. turn: how many events were decisions; what random numbers are drawn from, so that a
   stop and a start in between (session events) and calls of models change none of them. asked_at:
   the turn in which `open` was asked for.
-  training_seconds: of all runs. prepared: trials that have a program and wait for their release.
+  training_seconds: of all runs. pruned: trials that were ended early; saved_seconds: of training,
+  by that. prepared: trials that have a program and wait for their release. begun_after:
+  for each trial, how many had a verdict when it began.
   discouraged: a proposal came to nothing and no result came in since. spent: by the calls' ids.
   lessons: those that a language model drew last. confirmed: what the closing act measured, by trial
   and seed; it stands apart from `trials` and `results`, since nobody who decides may see it.
@@ -118,6 +120,7 @@ class History:
     self.proposals: dict[int, Proposal] = {}
     self.edits: dict[int, Edit] = {}
     self.edited_at: dict[int, float] = {}
+    self.begun_after: dict[int, int] = {}
     self.results: dict[int, Result] = {}
     self.trials: dict[int, Trial] = {}
     self.kept: list[int] = []
@@ -134,6 +137,8 @@ class History:
     self.confirmed: dict[int, dict[int, Result]] = {}
     self._known: dict[float, dict[str, int]] = collections.defaultdict(dict)
     self.training_seconds = 0.0
+    self.pruned = 0
+    self.saved_seconds = 0.0
     self.wall_seconds = 0.0
     self.last_time = 0.0
 
@@ -186,6 +191,7 @@ class History:
     self.open, self.declined_in_a_row = None, 0
     self._write(event.trial, event.edit, when)
     (self._prepared if event.ahead else self._running)[event.trial] = None
+    self.begun_after[event.trial] = len(self.trials)
 
   def _write(self, trial: int, edit: Edit, when: float) -> None:
     self.edits[trial], self.edited_at[trial] = edit, when
@@ -194,6 +200,7 @@ class History:
   def _take_release(self, event: Released, when: float) -> None:
     self._prepared.pop(event.trial)
     self._running[event.trial] = None
+    self.begun_after[event.trial] = len(self.trials)
     if event.proposal is not None:
       self.proposals[event.trial] = event.proposal
     if event.edit is not None:
@@ -213,6 +220,10 @@ class History:
     repeats = result.status == Status.DUPLICATE
     self.twins_in_a_row = self.twins_in_a_row + 1 if repeats else 0
     self.training_seconds += sum(m.cost.training_seconds for m in result.measurements)
+    if result.status == Status.PRUNED:
+      self.pruned += 1
+      self.training_seconds += result.facts.get('pruned', {}).get('seconds', 0.0)
+      self.saved_seconds += result.facts.get('pruned', {}).get('saved_seconds', 0.0)
     if result.fingerprint and result.status not in FORGIVEN:
       self._known[self.proposals[trial].fidelity].setdefault(result.fingerprint, trial)
 
@@ -315,8 +326,9 @@ class Row:
 def rows(history: History) -> list[Row]:
   """A row for each decided trial, in the order of decisions.
 
-  What has no number is a `crash`, whose zeros nobody takes for a score: also a cancelled trial,
-  and the duplicate of one without a number. A duplicate has the numbers of the trial it repeats.
+  What has no number is a `crash`, whose zeros nobody takes for a score: also a trial that was
+  cancelled or pruned, and the duplicate of one without a number. A duplicate has the numbers of
+  the trial it repeats.
   """
   return [row(history, trial) for trial in history.trials.values()]
 
@@ -471,7 +483,7 @@ def _failure(trial: Trial, objective: Objective) -> Verdict | None:
     return None
   if status == Status.OK:
     reason = f'The executor measured no finite {objective.metric}.'
-  if status in (Status.DUPLICATE, Status.CANCELLED):
+  if status in (Status.DUPLICATE, Status.CANCELLED, Status.PRUNED):
     return Verdict(Decision.DISCARD, reason or f'The trial is {status}.')
   return Verdict(Decision.CRASH, reason or f'The trial ended as {status}.')
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from autoresearch_jax import rebase
+from autoresearch_jax import early, rebase
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.executors import Executor, Unavailable
 from autoresearch_jax.failures import ADVICE, STRATEGY, PartError, blaming
@@ -425,6 +425,7 @@ class Research:
       budget=self.spec.budget.scaled(proposal.fidelity),
       known={} if anew else self.history.known(proposal.fidelity),
       parents=proposal.parents,
+      checkpoints=early.checkpoints(self.history, trial, self.spec),
     )
     self.executor.submit(request)
 

@@ -30,7 +30,8 @@ class Status(enum.StrEnum):
   DIVERGED = 'diverged'  # loss became NaN or passed the limit
   CRASH = 'crash'  # the runner died or raised
   TIMEOUT = 'timeout'  # a deadline passed: trace, compile, train or evaluate
-  CANCELLED = 'cancelled'  # stopped early by the strategy
+  CANCELLED = 'cancelled'  # ended from outside: says nothing of the program
+  PRUNED = 'pruned'  # ended early: too far behind to be kept
 
 
 class Decision(enum.StrEnum):
@@ -331,11 +332,33 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
+class Checkpoint:
+  """A share of the budget at which the runner looks at a state in training.
+
+  Training ends there, and the trial is `pruned`, when the training loss (the program's own, a mean
+  since the checkpoint before) is above `most_loss` and the nats that the runner measures on a
+  fixed batch, there and at all checkpoints before, are above `most_nats`. None: there is no such
+  limit, and nothing is ended.
+  """
+
+  progress: float
+  most_loss: float | None = None
+  most_nats: float | None = None
+
+  def passed(self, loss: float, nats: float) -> bool:
+    """Whether both limits are there and passed. nats: the lowest so far."""
+    if self.most_loss is None or self.most_nats is None:
+      return False
+    return loss > self.most_loss and nats > self.most_nats
+
+
+@dataclasses.dataclass(frozen=True)
 class TrialRequest:
   """What an executor is asked to run.
 
   known: fingerprint -> trial id that already has it. parents: the proposal's. locked: score on the
   locked data instead of the validation data; the closing act asks for that, and nobody else may.
+  checkpoints: see there, in the order of their progress.
   """
 
   trial: int
@@ -345,6 +368,7 @@ class TrialRequest:
   known: dict[str, int] = dataclasses.field(default_factory=dict)
   parents: tuple[int, ...] = ()
   locked: bool = False
+  checkpoints: tuple[Checkpoint, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

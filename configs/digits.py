@@ -67,6 +67,11 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.acceptance_options = ConfigDict()
   c.acceptance_options.baseline_seeds = 8  # cheap here; few can look far quieter than they are
 
+  # Ends a training that is too far behind to be kept, once 16 programs are known. Where edits are
+  # random that saves 40 % of the training and missed 2 of 266 keeps, on a greedy climb it saves 5 %
+  # and missed none (autoresearch_jax/benchmark/published/early_stop.md).
+  c.early_stop = True
+
   c.executor = 'local'  # on this machine
   c.executor_options = ConfigDict()
   c.executor_options.slots = 1  # trials at once, which share the cores; 1: each has all of them

@@ -4,7 +4,7 @@
   python scripts/lower_variants.py [--chips=h100,v5e] [--micro=32,128] [--devices=4] [--out=FILE]
 
 Each variant goes through the real sandboxed tracer, and then, for each chip and micro-batch size,
-through the runner's own `compile_artifact`, on devices that are only described
+through the runner's own `compile_frame`, on devices that are only described
 (`jax.experimental.topologies`). So the memory is what XLA's buffer assignment says for that chip,
 the very number by which a runner refuses a program, and no estimate of ours. What it leaves out:
 workspaces that cuDNN and cuBLAS ask for when they run, and fragmentation of the allocator; the
@@ -156,7 +156,8 @@ def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
   """What the runner's compilation gives for described devices."""
   start = time.monotonic()
   try:
-    made = compiled.compile_artifact(artifact, CHIPS[name].described(count), 0)
+    frame = compiled.Frame.of(artifact)
+    made = compiled.compile_frame(frame, CHIPS[name].described(count), 0)
   except Exception as error:
     return Row(name, micro, count, error=' '.join(str(error).split())[:300])
   step = made.phases[0]

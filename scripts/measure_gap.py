@@ -29,7 +29,7 @@ from autoresearch_jax.config import Config
 from autoresearch_jax.data import loader
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.trial import exporting, running
-from autoresearch_jax.trial.compiled import Compiled, compile_artifact, seed_key
+from autoresearch_jax.trial.compiled import Compiled, Frame, compile_frame, seed_key
 from autoresearch_jax.trial.training import train
 from autoresearch_jax.types import Budget, Dataset
 
@@ -66,7 +66,7 @@ class Calls:
     return noting
 
 
-def main(_: Sequence[str]) -> int:
+def main(_argv: Sequence[str]) -> int:
   config = command.config_of(_CONFIG)
   if STARTED not in os.environ:  # what a runner starts with is read once, when a process starts
     environment = running._environment(config.platform) | {STARTED: '1'}
@@ -98,7 +98,8 @@ def compiled_start(config: Config, dataset: Dataset, folder: pathlib.Path) -> Co
   artifact = exporting.export_program(
     folder, config.entry, assembly.spec(config), dataset.evaluation_batch
   )
-  return compile_artifact(artifact, jax.devices(), 0)
+  frame = Frame.of(artifact)
+  return compile_frame(frame, jax.devices(), 0).given(frame)
 
 
 def steps_of(compiled: Compiled, dataset: Dataset, seconds: float) -> int:

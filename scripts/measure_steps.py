@@ -6,7 +6,7 @@
   queued  one step a call, calls queued
   waited  one step a call, and the host waits for each: what queueing saves
 
-Compiled by the runner's `compile_artifact`, with its cache. Batches are random tokens, sent to the
+Compiled by the runner's `compile_frame`, with its cache. Batches are random tokens, sent to the
 device within the time, as in a trial. Called by measure_accelerator.py in a process of its own.
 """
 
@@ -41,7 +41,9 @@ def measure(path: pathlib.Path, seconds: float) -> dict[str, Any]:
   made = artifacts.read(path, Limits())
   found = devices.require_platform(PLATFORM.value)
   start = time.monotonic()
-  ready = compiled.compile_artifact(made, found, devices.memory_limit(found[0]))
+  frame = compiled.Frame.of(made)
+  room = devices.memory_limit(found[0])
+  ready = compiled.compile_frame(frame, found, room).given(frame)
   compile_seconds = time.monotonic() - start
   phase = ready.phases[0]
   rng = np.random.default_rng(0)

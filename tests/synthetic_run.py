@@ -107,13 +107,27 @@ class Arithmetic:
       status = ENDINGS[luck % len(ENDINGS)]
       return types.Result(request.trial, status, f'It went {status}.', fingerprint)
     x, y = (float(re.search(rf'{n} = (\S+)', code)[1]) for n in 'XY')
+    looks, ended = [], None
+    for at in request.checkpoints:  # far from the end all losses are higher
+      look = x * x + y * y + 1 - at.progress
+      looks.append((at.progress, look, look))
+      if at.passed(look, look):
+        ended = {'progress': at.progress, 'seconds': at.progress, 'saved_seconds': 1 - at.progress}
+        break
+    facts = {'device': 'an abacus', 'sizes': (1, 2)}
+    facts['looks'] = {str(seed): looks for seed in request.seeds}
+    if ended:
+      return types.Result(
+        request.trial, types.Status.PRUNED, f'Too far behind at {at.progress}.', fingerprint,
+        facts={**facts, 'pruned': ended},
+      )  # fmt: skip
     return types.Result(
       request.trial,
       types.Status.OK,
       '',
       fingerprint,
       measurements=tuple(self.measured(x, y, luck, seed, request) for seed in request.seeds),
-      facts={'device': 'an abacus', 'sizes': (1, 2)},
+      facts=facts,
     )
 
   def measured(self, x, y, luck, seed, request):
@@ -153,7 +167,15 @@ def ticking(start=1.7e9):
   return clock
 
 
-def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, ahead=1, **changed):
+def run(
+  directory,
+  max_trials=10,
+  clock=time.time,
+  workspace_kind=Workspace,
+  ahead=1,
+  early_stop=False,
+  **changed,
+):
   """Starts or resumes the run in `directory`; returns the Research when it has stopped."""
   collaborators = {
     'strategy': Greedy(),
@@ -170,7 +192,7 @@ def run(directory, max_trials=10, clock=time.time, workspace_kind=Workspace, ahe
   ):
     history, states = begin(
       ledger,
-      _ahead(config(), ahead),
+      dataclasses.replace(_ahead(config(), ahead), early_stop=early_stop),
       collaborators['strategy'],
       collaborators['acceptance'],
       'digest of data',

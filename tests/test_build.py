@@ -5,6 +5,8 @@ import pathlib
 import re
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / 'scripts'))
 
@@ -23,6 +25,7 @@ def _rules() -> dict[str, dict]:
   return rules
 
 
+@pytest.mark.slow
 def test_build_is_up_to_date():
   assert (ROOT / 'BUILD').read_text() == build_targets.build_file(ROOT), (
     'run: python scripts/build_targets.py'

@@ -22,6 +22,8 @@ from autoresearch_jax.report.__main__ import report
 from autoresearch_jax.report.confirmed import candidate, confirmation, confirmed_line
 from autoresearch_jax.search.greedy import Greedy
 
+pytestmark = pytest.mark.slow
+
 TRIALS = 20
 COMPARED = ('--config.data.locked=held back', '--config.final_seeds=3')
 
@@ -369,7 +371,6 @@ def test_a_run_from_before_there_was_such_an_end_goes_on(tmp_path):
   assert len(confirmation(close(tmp_path)[0]).gains) == 3
 
 
-@pytest.mark.slow
 def test_a_first_stop_ends_the_search_and_a_second_one_the_comparison(tmp_path):
   with start(*SLOW, '--config.search.max_trials=0', workdir=tmp_path) as process:
     wait_for('keep: val_loss', process)
@@ -388,7 +389,6 @@ def test_a_first_stop_ends_the_search_and_a_second_one_the_comparison(tmp_path):
   assert '3 pairs of fresh seeds' in out.splitlines()[-1]
 
 
-@pytest.mark.slow
 def test_sigterm_leaves_no_time_for_it(tmp_path):
   with start(*SLOW, '--config.search.max_trials=0', workdir=tmp_path) as process:
     wait_for('keep: val_loss', process)
@@ -398,7 +398,6 @@ def test_sigterm_leaves_no_time_for_it(tmp_path):
   assert not confirmed(tmp_path)
 
 
-@pytest.mark.slow
 def test_a_real_run_ends_with_a_comparison_on_locked_digits(tmp_path):
   """Between killed and started again in the middle of it, through the real engine."""
   command = ('-m', 'autoresearch_jax.main', '--config=configs/digits.py')

@@ -58,9 +58,10 @@ def replayed(directory, strategy=None, acceptance=None):
   sessions=st.lists(st.integers(1, 12), min_size=1, max_size=3),
   strategy=st.sampled_from([Greedy(), Wandering()]),
   acceptance=st.sampled_from([Noise(), Sequential(), Simplicity(), Simplicity('sequential')]),
+  early_stop=st.booleans(),
 )
 def test_replay_equals_the_live_state_byte_for_byte(
-  tmp_path_factory, slots, sessions, strategy, acceptance
+  tmp_path_factory, slots, sessions, strategy, acceptance, early_stop
 ):
   directory = tmp_path_factory.mktemp('run')
   for number in range(len(sessions)):
@@ -70,6 +71,7 @@ def test_replay_equals_the_live_state_byte_for_byte(
       strategy=strategy,
       acceptance=acceptance,
       executor=Arithmetic(slots=slots),
+      early_stop=early_stop,
     )
   history, states = replayed(directory, strategy, acceptance)
   assert states.encoded() == live.states.encoded()

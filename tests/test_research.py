@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import START, Arithmetic, Nudge, run, ticking
 
-from autoresearch_jax import types
+from autoresearch_jax import early, types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
@@ -84,7 +84,8 @@ def run_until_killed(monkeypatch, directory, dying, slots, acceptance):
                  '_set_head', '_show_incumbent'):  # fmt: skip
       patch.setattr(Workspace, name, _method(dying, getattr(Workspace, name)))
     patch.setattr(Arithmetic, 'submit', _method(dying, Arithmetic.submit))
-    run(directory, TRIALS, executor=Arithmetic(slots=slots), acceptance=acceptance)
+    executor = Arithmetic(slots=slots)
+    run(directory, TRIALS, executor=executor, acceptance=acceptance, early_stop=True)
 
 
 def _method(dying, function):
@@ -95,13 +96,24 @@ RULES = [Noise(), Sequential(), Simplicity('sequential')]
 
 
 @pytest.fixture(scope='module')
-def undisturbed(tmp_path_factory):
-  """What each rule's run decides when nobody kills it."""
+def hasty():
+  """Trials are ended early after a few of them."""
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    monkeypatch.setattr(early, 'LEAST', 5)
+    monkeypatch.setattr(early, 'ERROR', 0.1)
+    yield
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory, hasty):
+  """What each rule's run decides when nobody kills it; some of it ends early."""
   found = []
   for rule in RULES:
     directory = tmp_path_factory.mktemp('undisturbed')
-    run(directory, TRIALS, acceptance=rule)
+    run(directory, TRIALS, acceptance=rule, early_stop=True)
     found.append(decisions(directory))
+  finished = [event for decided in found for event in decided if isinstance(event, Finished)]
+  assert any(event.result.status is types.Status.PRUNED for event in finished)
   return found
 
 
@@ -120,7 +132,7 @@ def test_killed_at_any_step_it_goes_on_as_if_nothing_had_happened(
         run_until_killed(monkeypatch, directory, Dying(step, late), 1, RULES[rule])
       except Killed:
         continue
-  live = run(directory, TRIALS, acceptance=RULES[rule])
+  live = run(directory, TRIALS, acceptance=RULES[rule], early_stop=True)
   assert decisions(directory) == undisturbed[rule]
   with Ledger.read(directory / 'ledger.db') as ledger:
     assert replay(ledger.records(), Greedy(), live.acceptance)[1] == live.states
@@ -131,7 +143,7 @@ def test_killed_at_any_step_it_goes_on_as_if_nothing_had_happened(
   steps=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=3),
   rule=st.sampled_from(RULES),
 )
-def test_with_trials_side_by_side_none_is_lost_or_doubled(tmp_path_factory, steps, rule):
+def test_with_trials_side_by_side_none_is_lost_or_doubled(tmp_path_factory, hasty, steps, rule):
   directory = tmp_path_factory.mktemp('killed')
   with pytest.MonkeyPatch.context() as monkeypatch:
     for step, late in steps:
@@ -139,7 +151,7 @@ def test_with_trials_side_by_side_none_is_lost_or_doubled(tmp_path_factory, step
         run_until_killed(monkeypatch, directory, Dying(step, late), 3, rule)
       except Killed:
         continue
-  run(directory, TRIALS, executor=Arithmetic(slots=3), acceptance=rule)
+  run(directory, TRIALS, executor=Arithmetic(slots=3), acceptance=rule, early_stop=True)
   found = events(directory)
   assert of(Edited, found) == list(range(TRIALS))
   for kind in (Finished, Decided):
@@ -547,12 +559,12 @@ def test_a_part_that_raises_is_a_sentence_and_goes_on_when_it_is_mended(
 ):
   parts = {'strategy': Greedy(), 'acceptance': Sequential()}
   faulty = {**parts, role: Faulty(parts[role], method, KeyError('no such thing'))}
-  live = run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), **faulty)
+  live = run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), early_stop=True, **faulty)
   assert live.broken
   reason = events(tmp_path)[-1].reason
   assert re.match(sentence, reason) and 'no such thing' in reason
   assert 'give the same command' in reason
-  run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), **parts)
+  run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), early_stop=True, **parts)
   assert of(Edited, events(tmp_path)) == sorted(of(Decided, events(tmp_path))) == [*range(TRIALS)]
   if slots == 1:
     assert decisions(tmp_path) == undisturbed[1]

@@ -85,6 +85,8 @@ def shares(platform: Platform, slots: int) -> list[Share]:
       f'{len(devices)} {what} cannot be shared by {slots} slots alike; make slots a divisor of '
       f'{len(devices)}, or 0 for one slot each.'
     )
+  if slots == 1:
+    return [Share()]
   split = _split(devices, slots, what)
   return [_gpus(part) if platform == 'gpu' else _chips(i, part) for i, part in enumerate(split)]
 

@@ -166,17 +166,16 @@ class Slot:
     self._remember(request.program)
     compile_seconds = compiled['seconds']
     for seed in request.seeds[len(underway.measurements) :]:
-      measurement, curve = self._run(request, seed)
-      underway.measured(measurement, curve, compile_seconds)
+      underway.measured(self._run(request, seed), compile_seconds)
       compile_seconds = 0.0
 
-  def _run(self, request: TrialRequest, seed: int) -> tuple[Measurement, list[Any]]:
+  def _run(self, request: TrialRequest, seed: int) -> dict[str, Any]:
     def on_progress(news: dict[str, Any]) -> None:
       self.site.news.put(Progress(request.trial, seed=seed, **news))
 
     self._say(request, 'train', seed)
     limits = self.site.limits
-    done = self.runner.ask(
+    return self.runner.ask(
       'run',
       limits.step_seconds,
       on_progress,
@@ -184,8 +183,8 @@ class Slot:
       seed=seed,
       budget=request.budget,
       locked=request.locked,
+      checkpoints=request.checkpoints,
     )
-    return from_builtins(done['measurement'], Measurement), done['curve']
 
   def check(self, program: Program, budget: Budget) -> str:
     """The tracer's sentence on a program that may be run later; '' when it traced."""
@@ -279,8 +278,10 @@ class _Underway:
       self.result, status=Status.OK, reason='', fingerprint=fingerprint, facts=facts
     )
 
-  def measured(self, measurement: Measurement, curve: list[Any], compile_seconds: float) -> None:
-    self.result.facts.setdefault('curves', {})[str(measurement.seed)] = curve
+  def measured(self, done: dict[str, Any], compile_seconds: float) -> None:
+    measurement = from_builtins(done['measurement'], Measurement)
+    for fact, found in (('curves', done['curve']), ('looks', done['looks'])):
+      self.result.facts.setdefault(fact, {})[str(measurement.seed)] = found
     now = time.monotonic()
     cost = dataclasses.replace(
       measurement.cost,

@@ -34,6 +34,7 @@ ENDINGS = {
   Status.OOM: 'ran out of memory',
   Status.DIVERGED: 'diverged',
   Status.TIMEOUT: 'ran out of time',
+  Status.PRUNED: 'fell too far behind to be trained to the end',
 }
 VERBS = {'up': 'raising {}', 'down': 'lowering {}', 'on': 'switching {} on',
          'off': 'switching {} off'}  # fmt: skip
@@ -204,7 +205,7 @@ def _limits(entries: Sequence[Tried], constants: Constants) -> Iterator[Ranked]:
 
 def _got_past(entry: Tried, status: Status) -> bool:
   """Whether the program shows that it does not end so: what diverged did fit into the memory."""
-  later = (Status.DIVERGED, Status.TIMEOUT) if status is Status.OOM else ()
+  later = (Status.DIVERGED, Status.TIMEOUT, Status.PRUNED) if status is Status.OOM else ()
   return entry.effect is not None or entry.status in (Status.OK, *later)
 
 

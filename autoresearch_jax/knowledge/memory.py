@@ -24,7 +24,7 @@ from autoresearch_jax.knowledge.retrieval import Index
 from autoresearch_jax.types import Decision, Hypothesis, Lesson, Objective, Status, Trial
 
 # What says that the program is at fault: a crash may be the machine's, the others are no trials.
-FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.TIMEOUT)
+FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.TIMEOUT, Status.PRUNED)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,8 +40,8 @@ def over_rows(x: jax.Array, y: jax.Array) -> jax.Array:
   """xᵀ · y, summed over all rows, as in the gradient of a weight.
 
   XLA's CPU compiler has fast kernels for products that contract the last axis of the left factor,
-  and turns a transposed factor back. So the narrower one is transposed behind a barrier there:
-  1.1 to 2.4 times the speed for the shapes of a small GPT.
+  and turns a transposed factor back. So the narrower one is transposed behind a barrier there,
+  which saves 5 % of a small GPT's step at width 128 and 8 % at 256.
 
   Args:
     x: `[..., inputs]`.

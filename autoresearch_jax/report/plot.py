@@ -64,7 +64,7 @@ def _dots(history: History) -> Dots:
     assert trial.verdict is not None
     value = trial.metric(history.objective.metric)
     if trial.verdict.decision == Decision.CRASH or value is None:
-      if trial.result.status not in (Status.DUPLICATE, Status.CANCELLED):
+      if trial.result.status not in (Status.DUPLICATE, Status.CANCELLED, Status.PRUNED):
         dots.failed.append(trial.id)
     elif trial.verdict.decision == Decision.KEEP:
       dots.kept.append((trial.id, statistics.fmean(known[trial.id] or [value])))

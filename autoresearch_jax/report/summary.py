@@ -115,6 +115,11 @@ def summary(history: History) -> str:
     f'({f.an_hour:.0f} an hour): {f.kept} kept, {f.crashed} without a score. '
     f'A device trained {f.busy:.0%} of the time.'
   )
+  if history.pruned:
+    tried += (
+      f' {history.pruned} {"trial was" if history.pruned == 1 else "trials were"} ended early, '
+      f'which saved {duration(history.saved_seconds)} of training.'
+    )
   if spent := spending(history):
     tried += f' Proposing took {spent}.'
   if f.best is None or f.value is None:

@@ -146,4 +146,11 @@ def score_of(objective: Objective, trial: Trial) -> float | None:
 
 def is_buggy(trial: Trial) -> bool:
   """Whether the program itself failed, so that mending it may pay: no duplicate, not stopped."""
-  return trial.result.status not in (Status.OK, Status.DUPLICATE, Status.CANCELLED)
+  return trial.result.status not in (
+    Status.OK, Status.DUPLICATE, Status.CANCELLED, Status.PRUNED
+  )  # fmt: skip
+
+
+def is_lost(trial: Trial) -> bool:
+  """Whether the edit is known to be no improvement though it has no score: buggy, or pruned."""
+  return is_buggy(trial) or trial.result.status is Status.PRUNED

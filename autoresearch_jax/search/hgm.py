@@ -12,10 +12,10 @@ chosen in the same way by its own counts.
 
 There an evaluation is one task, solved or not. Here it is one trial, which succeeds when its score
 is above the median over all programs known then: a task that half of them can solve, and that
-becomes harder as the search gets better. A program that fails counts against the clade it was born
-in. Duplicates and cancelled trials are no evaluations, nor is the first trial, which has nothing
-to be compared with. The paper's schedule that sharpens the draws towards the end of the run is
-left out: the end is not known here.
+becomes harder as the search gets better. A program that fails, or is pruned, counts against the
+clade it was born in. Duplicates and cancelled trials are no evaluations, nor is the first trial,
+which has nothing to be compared with. The paper's schedule that sharpens the draws towards the end
+of the run is left out: the end is not known here.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ import dataclasses
 import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.search.archive import Archive, Ints, is_buggy, score_of
+from autoresearch_jax.search.archive import Archive, Ints, is_lost, score_of
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
@@ -117,7 +117,7 @@ def _sampled(rows: np.ndarray, wins: Ints, losses: Ints, rng: np.random.Generato
 def _succeeded(archive: Archive, trial: Trial, score: float | None) -> bool | None:
   """Whether the evaluation succeeded; None when it was none (see the module)."""
   if score is None:
-    return False if is_buggy(trial) and len(archive) else None
+    return False if is_lost(trial) and len(archive) else None
   known = archive.scores.array[archive.scored]
   return score > float(np.median(known)) if len(known) else None
 

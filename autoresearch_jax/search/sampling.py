@@ -10,9 +10,10 @@ What is told of which trial:
 - Trial 0 is the first completed trial of the study, with the program's own constants, and so is
   every trial that nobody asked here for (replications, edits of others), if its program differs
   from the start in constants of the space alone and it had the whole budget.
-- A failure counts as the worst score so far. A trial marked as failed would be forgotten, and
-  these samplers would ask again for what does not fit in memory. TPE and CMA-ES go by ranks, for
-  which any worst value is the same, and a Gaussian process bears it better than an invented one.
+- A failure, or a pruned trial, counts as the worst score so far. A trial marked as failed would be
+  forgotten, and these samplers would ask again for what does not fit in memory. TPE and CMA-ES go
+  by ranks, for which any worst value is the same, and a Gaussian process bears it better than an
+  invented one.
 - A duplicate has the score of the trial that it repeats; what was cancelled has none.
 
 From the first trial that ran out of memory on, what would probably not fit is not tried (see

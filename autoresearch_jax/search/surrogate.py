@@ -20,7 +20,7 @@ import dataclasses
 import numpy as np
 
 from autoresearch_jax.search import STRATEGIES, beliefs
-from autoresearch_jax.search.archive import NONE, Archive, Ints, is_buggy, score_of
+from autoresearch_jax.search.archive import NONE, Archive, Ints, is_lost, score_of
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Trial
 from autoresearch_jax.wording import one_line
@@ -116,7 +116,7 @@ class Surrogate:
     archive = archive.added(trial, score)
     if len(archive) == known:
       return dataclasses.replace(state, archive=archive)  # a replicate
-    failed = state.failed.appended(int(is_buggy(trial)))
+    failed = state.failed.appended(int(is_lost(trial)))
     state = dataclasses.replace(state, archive=archive, failed=failed)
     if archive.above.array[known] == NONE or trial.proposal.operation in REPEATS:
       return state  # nothing was edited, or not a program that is known

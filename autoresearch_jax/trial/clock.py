@@ -9,10 +9,12 @@ program would lose steps for nothing. A `Heartbeat` finds that; where seconds ar
 a training does not count and is done again, since no number is better than the seconds behind it.
 """
 
+import contextlib
 import dataclasses
 import math
 import threading
 import time
+from collections.abc import Iterator
 
 from autoresearch_jax.types import Budget
 
@@ -29,6 +31,13 @@ class Clock:
 
   def seconds(self) -> float:
     return time.monotonic() - self._start
+
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """What the runner does inside is not the program's to pay for. The device must be idle."""
+    began = time.monotonic()
+    yield
+    self._start += time.monotonic() - began
 
 
 class Heartbeat:

@@ -1,11 +1,14 @@
 """From an artifact to executables: compiled ahead of time, measured, refused if they do not fit.
 
-The runner calls `compile_artifact` before any clock starts. Steps run inside one call (a loop on
+The runner calls `compile_frame` before any clock starts. Steps run inside one call (a loop on
 the device over stacked batches), so that the host does not have to keep up with short steps.
+Artifacts that differ in scalar constants alone have one `Frame`: what is compiled for one of them
+is given the other's numbers (`scalars.py`).
 """
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autoresearch_jax.trial.artifact import Artifact
 from autoresearch_jax.trial.devices import Device
+from autoresearch_jax.trial.scalars import Lifted, lift
 from autoresearch_jax.types import Platform
 
 # A call should last about this long, and hold at most so many steps and bytes of batches.
@@ -35,6 +39,11 @@ CPU_OPTIONS: dict[str, dict[str, Any]] = {
   'score': {'xla_backend_optimization_level': 1},
   'train': {'xla_backend_optimization_level': 1},
 }
+
+
+# Where numbers are arguments: where that was measured not to slow a step down. On a GPU, XLA can no
+# longer put a scale into a product when it does not know it.
+SHARING: frozenset[Platform] = frozenset(('cpu',))
 
 
 class DoesNotFit(Exception):
@@ -80,6 +89,8 @@ class Compiled:
   target, [batch, time] for language models and [batch] for supervised problems.
     For supervised problems it also gives whether the target was the likeliest class, bool [batch].
     For constructions it is (leaves, inputs) -> what `predict` returns, float32.
+  pace: seconds of a step of each phase when it last ran, empty before; shared by all artifacts of
+  the frame.
   """
 
   artifact: Artifact
@@ -88,6 +99,7 @@ class Compiled:
   phases: tuple[Phase, ...]
   score: Callable[..., Any]
   analysis_bytes: int
+  pace: list[float] = dataclasses.field(default_factory=list)
 
   @property
   def flops_per_step(self) -> float:
@@ -97,9 +109,50 @@ class Compiled:
     """Puts a host array on the devices, split along `axis` where it divides."""
     return jax.device_put(batch, _split(self.mesh, batch.shape, axis))
 
+  def given(self, frame: 'Frame') -> 'Compiled':
+    """The same executables with the numbers of an artifact of this frame. Here none are given."""
+    whole = NamedSharding(self.mesh, PartitionSpec())
+    numbers = [jax.device_put(module.values, whole) for module in frame.modules]
+    phases = tuple(
+      dataclasses.replace(phase, run=functools.partial(phase.run, given))
+      for phase, given in zip(self.phases, numbers[1:-1], strict=True)
+    )
+    return dataclasses.replace(
+      self,
+      artifact=frame.artifact,
+      init=functools.partial(self.init, numbers[0]),
+      phases=phases,
+      score=functools.partial(self.score, numbers[-1]),
+    )
 
-def compile_artifact(artifact: Artifact, devices: Sequence[Device], memory_limit: int) -> Compiled:
-  """Compiles init, every phase and the scorer side by side. Raises DoesNotFit, DoesNotDivide."""
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+  """An artifact without its numbers, and these. modules: init, every train step, predict."""
+
+  artifact: Artifact
+  modules: tuple[Lifted, ...]
+
+  @classmethod
+  def of(cls, artifact: Artifact) -> 'Frame':
+    wanted = artifact.spec.platform in SHARING
+    return cls(artifact, tuple(lift(exported, wanted) for exported in artifact.exported))
+
+  @functools.cached_property
+  def key(self) -> str:
+    """Equal for artifacts that can share executables: all in them but the numbers, as SHA-256."""
+    init, *steps, predict = (module.exported.mlir_module_serialized for module in self.modules)
+    return dataclasses.replace(
+      self.artifact, init=init, train_steps=tuple(steps), predict=predict
+    ).digest
+
+
+def compile_frame(frame: Frame, devices: Sequence[Device], memory_limit: int) -> Compiled:
+  """Compiles init, every phase and the scorer side by side, without numbers: see `given`.
+
+  Raises DoesNotFit, DoesNotDivide.
+  """
+  artifact = frame.artifact
   for phase in artifact.phases:
     # A construction has no batch to share: each device does all of the work.
     if artifact.spec.kind != 'construction' and phase.batch_size % len(devices):
@@ -112,17 +165,14 @@ def compile_artifact(artifact: Artifact, devices: Sequence[Device], memory_limit
   leaves = tuple(
     jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole) for leaf in artifact.leaves
   )
-  key = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=whole)
   options = CPU_OPTIONS if artifact.spec.platform == 'cpu' else {}
   jobs: list[Callable[[], Any]] = [
-    _compiling(
-      jax.jit(artifact.exported[0].call, out_shardings=whole), key, options=options.get('init')
-    ),
-    _compiling(*_scorer(artifact, mesh, leaves), options=options.get('score')),
+    _compiling(*_init(frame.modules[0], mesh), options=options.get('init')),
+    _compiling(*_scorer(frame, mesh, leaves), options=options.get('score')),
   ]
   calls = [_call_steps(artifact, index) for index in range(len(artifact.phases))]
   for index, steps in enumerate(calls):
-    call = _train_call(artifact, index, steps, mesh, leaves)
+    call = _train_call(frame, index, steps, mesh, leaves)
     jobs.append(_compiling(*call, options=options.get('train')))
   # XLA lets go of the interpreter while it compiles, so this uses all cores.
   with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
@@ -174,17 +224,33 @@ def _compiling(
   return lambda: function.lower(*arguments).compile(compiler_options=options)
 
 
+def _init(module: Lifted, mesh: Mesh) -> tuple[Any, ...]:
+  """The jitted `init`, and its argument shapes."""
+  whole = NamedSharding(mesh, PartitionSpec())
+
+  def init(numbers, key):
+    return module.exported.call(key, numbers)
+
+  key = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=whole)
+  return jax.jit(init, out_shardings=whole), _numbers(module, mesh), key
+
+
+def _numbers(module: Lifted, mesh: Mesh) -> jax.ShapeDtypeStruct:
+  whole = NamedSharding(mesh, PartitionSpec())
+  return jax.ShapeDtypeStruct(module.values.shape, module.values.dtype, sharding=whole)
+
+
 def _train_call(
-  artifact: Artifact, index: int, steps: int, mesh: Mesh, leaves: tuple[Any, ...]
+  frame: Frame, index: int, steps: int, mesh: Mesh, leaves: tuple[Any, ...]
 ) -> tuple[Any, ...]:
   """The jitted loop over up to `steps` train steps of one phase, and its argument shapes."""
-  exported = artifact.exported[1 + index]
-  size = len(leaves)
+  artifact, module = frame.artifact, frame.modules[1 + index]
+  exported, size = module.exported, len(leaves)
 
-  def run(leaves, inputs, targets, progress, count):
+  def run(numbers, leaves, inputs, targets, progress, count):
     def step(i, carry):
       leaves, metrics = carry
-      out = exported.call(*leaves, inputs[i], targets[i], progress[i])
+      out = exported.call(*leaves, inputs[i], targets[i], progress[i], numbers)
       return out[:size], tuple(m.at[i].set(new) for m, new in zip(metrics, out[size:], strict=True))
 
     empty = tuple(jnp.zeros((steps,), jnp.float32) for _ in artifact.metric_names)
@@ -199,23 +265,25 @@ def _train_call(
     )
     for aval in (inputs, targets)
   ]
-  function = jax.jit(run, donate_argnums=0, out_shardings=whole)
+  function = jax.jit(run, donate_argnums=1, out_shardings=whole)
   progress = jax.ShapeDtypeStruct((steps,), jnp.float32, sharding=whole)
-  return function, leaves, *stacked, progress, jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+  count = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+  return function, _numbers(module, mesh), leaves, *stacked, progress, count
 
 
-def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...]) -> tuple[Any, ...]:
+def _scorer(frame: Frame, mesh: Mesh, leaves: tuple[Any, ...]) -> tuple[Any, ...]:
   """The jitted nats of each target under the program's logits, and its argument shapes.
 
   For constructions there is nothing to compare with: it gives what `predict` returns.
   """
-  exported = artifact.exported[-1]
+  artifact, module = frame.artifact, frame.modules[-1]
+  exported, numbers = module.exported, _numbers(module, mesh)
 
-  def construction(leaves, inputs):
-    return exported.call(*leaves, inputs).astype(jnp.float32)
+  def construction(numbers, leaves, inputs):
+    return exported.call(*leaves, inputs, numbers).astype(jnp.float32)
 
-  def nats(leaves, inputs, targets):
-    logits = exported.call(*leaves, inputs).astype(jnp.float32)
+  def nats(numbers, leaves, inputs, targets):
+    logits = exported.call(*leaves, inputs, numbers).astype(jnp.float32)
     # Shifted by the largest logit before anything else: an offset large enough to swallow the
     # logarithm of the sum would otherwise make every target cost nothing.
     top = jnp.max(logits, axis=-1)
@@ -229,13 +297,13 @@ def _scorer(artifact: Artifact, mesh: Mesh, leaves: tuple[Any, ...]) -> tuple[An
   inputs = exported.in_avals[len(leaves)]
   if artifact.spec.kind == 'construction':
     empty = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=_split(mesh, inputs.shape, 0))
-    return jax.jit(construction), leaves, empty
+    return jax.jit(construction), numbers, leaves, empty
   shape = inputs.shape if artifact.spec.kind == 'language_model' else inputs.shape[:1]
   arguments = [
     jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=_split(mesh, inputs.shape, 0)),
     jax.ShapeDtypeStruct(shape, jnp.int32, sharding=_split(mesh, shape, 0)),
   ]
-  return jax.jit(nats), leaves, *arguments
+  return jax.jit(nats), numbers, leaves, *arguments
 
 
 def _split(mesh: Mesh, shape: tuple[int, ...], axis: int) -> NamedSharding:

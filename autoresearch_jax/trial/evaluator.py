@@ -2,10 +2,10 @@
 
 Bits per byte is the original's: the nats of all targets over ln 2 times their UTF-8 bytes, with
 targets that are special tokens (zero bytes) left out of both sums. The proof runs the very
-executable that scores, on inputs whose later positions and other rows were exchanged for other
-validation text: what was scored before must come out the same. A construction has no inputs to
-cheat with: a verifier of the problem's, in float64 and without jax, scores what was built.
-`predict` runs after the clock, so what it may take there is bounded.
+executable that scores once more for each batch: every row again, in other company, and with other
+validation text after a cut. What was scored before must come out the same. A construction has no
+inputs to cheat with: a verifier of the problem's, in float64 and without jax, scores what was
+built. `predict` runs after the clock, so what it may take there is bounded.
 """
 
 import dataclasses
@@ -24,12 +24,25 @@ from autoresearch_jax.types import Dataset, locked_name
 # Nats by which a target's score may move when what must not matter is changed: XLA gives equal
 # bits for equal inputs to one executable, so this only forgives a -0.0 or a reordered reduction.
 TOLERANCE = 1e-4
+WHOLE = 4  # one row is proved to its end for so many that are up to a cut
+ENOUGH = 3  # batches, so that most rows have other company when they are dealt anew
 # What `predict` may take to show a construction: this share of the training time, or so many
 # seconds, by the fastest of some calls, so that a busy machine is not held against a program.
 SHOW_SHARE, SHOW_SECONDS, SHOW_CALLS = 0.05, 0.005, 5
 # Elsewhere `predict` may take this many times what training took for as many tokens (examples); a
 # forward pass takes a third of it. Else a program could keep its batches and train in `predict`.
 PREDICT_STEPS = 8.0
+
+
+_MIXES = (
+  'The output of one row depends on the other rows of its batch. In `predict`, normalise '
+  'and mix over the features or the time of a row, never over the batch.'
+)
+_AHEAD = (
+  'The output at a position depends on inputs after it: the model looks ahead. Mask '
+  'attention, convolutions and normalisations over time so that each position sees itself '
+  'and the past alone.'
+)
 
 
 class NotAllowed(Exception):
@@ -83,11 +96,18 @@ def evaluate(
     alive()
   share = batches[0].targets.size / max(1, training_tokens)
   _check_time(min(seconds), max(SHOW_SECONDS, PREDICT_STEPS * share * training_seconds))
-  for index, batch in enumerate(batches):
-    _prove(compiled, leaves, batch, batches[(index + 1) % len(batches)], rng)
-    alive()
+  _prove(compiled, leaves, batches, rng, alive)
   metrics = _metrics(batches, dataset)
   return {locked_name(name): value for name, value in metrics.items()} if locked else metrics
+
+
+def glance(compiled: Compiled, leaves: Any, dataset: Dataset) -> float:
+  """Nats a target of a state in training, on the first batch of the validation slice alone.
+
+  For whoever decides whether to go on with it; no score, since nothing is proved here.
+  """
+  batch = _score(compiled, leaves, next(loader.validation(dataset)))
+  return float(batch.nats.astype(np.float64).mean())
 
 
 def _metrics(batches: list[Scored], dataset: Dataset) -> dict[str, float]:
@@ -159,45 +179,56 @@ def _score(compiled: Compiled, leaves: Any, batch: dict[str, np.ndarray]) -> Sco
 
 
 def _prove(
-  compiled: Compiled, leaves: Any, batch: Scored, other: Scored, rng: np.random.Generator
+  compiled: Compiled,
+  leaves: Any,
+  batches: list[Scored],
+  rng: np.random.Generator,
+  alive: Callable[[], None],
 ) -> None:
-  """Exchanges rows, and in language models what comes after a cut; what is left must not move.
+  """Scores every row again among rows of other batches, its future exchanged; nothing may move.
 
-  Which rows and where the cuts are is drawn, so that no program can mix what is kept together.
+  A row stays at its place in the batch, where XLA gives it the same bits. From which batches the
+  others come and where the cuts are is drawn, so that no program can mix what is kept together.
   """
-  strange = np.roll(other.inputs, 1, axis=0)
-  timed = batch.targets.ndim > 1
-  first, second = _halves(batch.targets, rng)
+  if len(batches) < ENOUGH:  # for company, the same rows at other places
+    turned = [
+      {n: np.roll(getattr(b, n), 1, axis=0) for n in ('inputs', 'targets')} for b in batches
+    ]
+    batches = [*batches, *(_score(compiled, leaves, batch) for batch in turned)]
+  order = rng.permutation(len(batches[0].targets))
+  for first in range(len(batches)):
+    places = first + order  # so that each row comes once
+    mixed = _dealt(batches, places)
+    strange = _dealt(batches, places + 1, turn=2).inputs
+    kept = _pasts(mixed.targets, rng)
+    if _moves(compiled, leaves, mixed, strange, kept):
+      whole = np.ones_like(kept)
+      raise NotAllowed(_MIXES if _moves(compiled, leaves, mixed, strange, whole) else _AHEAD)
+    alive()
 
-  def moves(kept: np.ndarray) -> bool:
-    return _moves(compiled, leaves, batch, strange, kept)
 
-  mixes = moves(first) or (not timed and moves(second))
-  ahead = timed and not mixes and moves(_pasts(batch.targets, rng))
-  if mixes or (ahead and moves(second)):
-    raise NotAllowed(
-      'The output of one row depends on the other rows of its batch. In `predict`, normalise '
-      'and mix over the features or the time of a row, never over the batch.'
-    )
-  if ahead:
-    raise NotAllowed(
-      'The output at a position depends on inputs after it: the model looks ahead. Mask '
-      'attention, convolutions and normalisations over time so that each position sees itself '
-      'and the past alone.'
-    )
+def _dealt(batches: list[Scored], places: np.ndarray, turn: int = 0) -> Scored:
+  """A batch whose row i is that of the batch at places[i], or `turn` rows before it there."""
+
+  def deal(name: str) -> np.ndarray:
+    of_batches = [getattr(batches[place % len(batches)], name) for place in places]
+    return np.stack([rows[(i - turn) % len(places)] for i, rows in enumerate(of_batches)])
+
+  dealt = {name: deal(name) for name in ('inputs', 'targets', 'nats')}
+  return dataclasses.replace(batches[0], **dealt)
 
 
 def _pasts(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """A mask of each row up to a random cut of its own, the cuts spread over all time."""
+  """What of each row is kept: all up to a cut of its own, the cuts spread over all time.
+
+  Some rows are kept to their ends, so that what only the last positions mix is seen too. Where
+  there is no time, all are.
+  """
+  if targets.ndim == 1:
+    return np.ones(targets.shape, bool)
   rows, time = targets.shape
-  cuts = np.floor((rng.permutation(rows) + rng.random(rows)) * time / rows)
+  cuts = np.floor((rng.permutation(rows) + rng.random(rows)) / rows * time * (1 + 1 / WHOLE))
   return np.arange(time) <= cuts[:, None]
-
-
-def _halves(targets: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-  """Masks of a random half of the rows, and of the others."""
-  half = (rng.permutation(len(targets)) % 2 == 0).reshape(-1, *[1] * (targets.ndim - 1))
-  return [np.broadcast_to(mask, targets.shape) for mask in (half, ~half)]
 
 
 def _moves(

@@ -22,9 +22,10 @@ from autoresearch_jax.trial import contract
 from autoresearch_jax.trial.artifact import CUSTOM_CALLS, CUSTOM_KERNELS, Artifact
 from autoresearch_jax.trial.contract import ContractError, Phase, Shape
 from autoresearch_jax.trial.header import Leaf
-from autoresearch_jax.types import Spec
+from autoresearch_jax.types import Budget, Spec
 
 _CALLBACKS = ('callback', 'debug_print', 'infeed', 'outfeed')
+REHEARSED = pathlib.Path(__file__).resolve().parents[1] / 'programs' / 'gpt' / 'model.py'
 _KEY_DTYPE = 'key'  # of leaves that are typed PRNG keys inside the program
 
 
@@ -71,6 +72,28 @@ def export_program(
     train_steps=tuple(bytes(step.serialize()) for step in steps),
     predict=bytes(predict.serialize()),
   )
+
+
+def rehearse() -> None:
+  """Traces the library's own GPT, small, so that jax knows its own functions when programs come.
+
+  It takes the time of one trace, and the later ones take three quarters of theirs. Starts no
+  backend and no thread: the caller may be forked.
+  """
+  spec = Spec('language_model', 'cpu', 1, Budget(1), vocab_size=1024, sequence_length=256)
+  found = importlib.util.spec_from_file_location('rehearsed', REHEARSED)
+  assert found and found.loader
+  module = importlib.util.module_from_spec(found)
+  found.loader.exec_module(module)
+  vars(module).update(DEPTH=2, HEAD_DIM=64, BATCH_SIZE=8)
+  program = _Program(module, REHEARSED.name, spec)
+  made = jax.jit(program.init).trace(_struct(contract.KEY)).out_info
+  state = [Shape(tuple(a.shape), str(a.dtype)) for a in made]
+  batch = contract.batch_shapes(spec, program.phases()[0])
+  inputs = contract.predict_inputs(spec, 16)
+  program.predict_shape = contract.predict_outputs(spec, 16)
+  jax.jit(program.train_step).trace(*map(_struct, (*state, *batch, contract.PROGRESS)))
+  jax.jit(program.predict).trace(*map(_struct, (*state, inputs)))
 
 
 def import_entry(directory: pathlib.Path, entry: str) -> ModuleType:
@@ -245,7 +268,7 @@ class _Exporter:
     ]
 
   def __call__(self, name: str, function: Callable[..., Any], *shapes: Shape) -> Any:
-    arguments = [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in shapes]
+    arguments = [_struct(shape) for shape in shapes]
     jitted = jax.jit(function)
     traced = jitted.trace(*arguments)
     self._refuse_callbacks(name, traced.jaxpr)
@@ -269,6 +292,10 @@ class _Exporter:
       if path.is_relative_to(self._directory):
         return f'{path.relative_to(self._directory)}:{frame.line_num}'
     return 'the program'
+
+
+def _struct(shape: Shape) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(shape.shape, shape.dtype)
 
 
 def where(function: Any, entry: str) -> str:

@@ -4,7 +4,7 @@ Computed by the runner from the modules alone. Programs that differ in comments,
 the file, dead code, an unread constant, unread state, or in which order the state is flattened
 have equal fingerprints; any other number, operation, shape, batch size or phase that the loss or
 the prediction depends on changes it. Metrics besides the loss do not: they are only watched, so
-whoever keeps what is compiled should use `Artifact.digest` for it.
+whoever keeps what is compiled goes by `compiled.Frame.key`.
 
 How: each value is named by a hash of the operation that makes it and of its operands' names
 (Merkle, 1979), functions inlined and dead values left out. Loop-carried values and the leaves of

@@ -8,7 +8,7 @@ controller.
     {"do": "start", "setup": Setup}                 -> devices, peak FLOP/s, memory
     {"do": "load", "artifact": path}                -> fingerprint and facts of the artifact
     {"do": "compile"}                               -> seconds, FLOPs, bytes
-    {"do": "run", "seed": 0, "budget": Budget, "locked": false}
+    {"do": "run", "seed": 0, "budget": Budget, "locked": false, "checkpoints": [Checkpoint]}
                                                     -> progress lines, then a measurement
 
 Each answer is a line {"progress": ...}, {"done": ...} or {"failed": status, "reason": sentence}.
@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import grain  # noqa: F401 - the loader imports it when first used, which a trial would pay for
@@ -41,15 +41,17 @@ from autoresearch_jax.trial.compiled import (
   Compiled,
   DoesNotDivide,
   DoesNotFit,
-  compile_artifact,
+  Frame,
+  compile_frame,
 )
-from autoresearch_jax.trial.evaluator import NotAllowed, evaluate
+from autoresearch_jax.trial.evaluator import NotAllowed, evaluate, glance
 from autoresearch_jax.trial.fingerprint import fingerprint
 from autoresearch_jax.trial.running import Setup
 from autoresearch_jax.trial.training import Diverged, TooSlow, Trained, train
-from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, Status
+from autoresearch_jax.trial.watching import Hopeless, Watch
+from autoresearch_jax.types import Budget, Checkpoint, Cost, Dataset, Measurement, Status
 
-KEPT_EXECUTABLES = 4  # programs that stay compiled: the incumbent and what was tried last
+KEPT = 4  # frames that stay compiled, and artifacts of them: the incumbent's, what was tried last
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
 MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
@@ -84,8 +86,9 @@ class Runner:
     self.devices = devices.require_platform(setup.platform)
     self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
     self._compiled: collections.OrderedDict[str, Compiled] = collections.OrderedDict()
+    self._frames: collections.OrderedDict[str, Frame] = collections.OrderedDict()
     self._artifact: artifacts.Artifact | None = None
-    self._key = ''
+    self._current: Compiled | None = None
     self._heartbeat = Heartbeat()
 
   def describe(self) -> dict[str, Any]:
@@ -110,22 +113,19 @@ class Runner:
         Status.INVALID,
         f'The artifact is for {platform}, and this runner has {self.devices[0].platform}.',
       )
-    self._artifact = artifact
-    # Not the fingerprint: programs that only report other metrics share that.
-    self._key = artifact.digest
+    self._artifact, self._current = artifact, None
     return {'fingerprint': fingerprint(artifact), 'facts': artifact.facts()}
 
   def compile(self) -> dict[str, Any]:
     """Compiles the loaded artifact, or finds it compiled. Refuses what does not fit."""
     assert self._artifact is not None
-    found = self._compiled.get(self._key)
     start = time.monotonic()
+    frame = self._frame(self._artifact)
+    found = self._compiled.get(frame.key)
     if found is None:
-      found = self._compile_new(self._artifact)
-      self._compiled[self._key] = found
-    self._compiled.move_to_end(self._key)
-    while len(self._compiled) > KEPT_EXECUTABLES:
-      self._compiled.popitem(last=False)
+      found = self._compile_new(frame)
+    _keep(self._compiled, frame.key, found)
+    self._current = found.given(frame)
     return {
       'seconds': time.monotonic() - start,
       'flops_per_step': found.flops_per_step,
@@ -133,9 +133,17 @@ class Runner:
       'steps_per_call': [phase.call_steps for phase in found.phases],
     }
 
-  def run(self, seed: int, budget: Budget, say: Any, locked: bool = False) -> dict[str, Any]:
+  def run(
+    self,
+    seed: int,
+    budget: Budget,
+    say: Any,
+    locked: bool = False,
+    checkpoints: Sequence[Checkpoint] = (),
+  ) -> dict[str, Any]:
     """Trains and evaluates one seed of the compiled program; locked: on the locked data."""
-    compiled = self._compiled[self._key]
+    assert self._current is not None
+    compiled = self._current
     # Each phase draws in an order of its own: one order would show the second the same rows again.
     feeds = [
       loader.batches(
@@ -144,9 +152,13 @@ class Runner:
       for index, phase in enumerate(compiled.phases)
     ]
     allocated = devices.allocator_peak(self.devices[0])
+    watch = Watch(lambda leaves: self._glance(compiled, leaves))
     began = time.monotonic()
     try:
-      trained = train(compiled, seed, budget, feeds, self.limits.loss, say)
+      trained = train(compiled, seed, budget, feeds, self.limits.loss, say, checkpoints, watch.look)
+    except Hopeless as error:
+      facts = {'looks': {str(seed): watch.looks}, 'pruned': watch.ended}
+      raise Failed(Status.PRUNED, str(error), facts) from None
     except Diverged as error:
       raise Failed(Status.DIVERGED, str(error)) from None
     except TooSlow as error:
@@ -176,7 +188,11 @@ class Runner:
     cost = self._cost(compiled, trained, time.monotonic() - start, allocated)
     train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
     curve = trained.curve[:: max(1, len(trained.curve) // CURVE_POINTS)]
-    return {'measurement': Measurement(seed, {**metrics, **train_metrics}, cost), 'curve': curve}
+    measurement = Measurement(seed, {**metrics, **train_metrics}, cost)
+    return {'measurement': measurement, 'curve': curve, 'looks': watch.looks}
+
+  def _glance(self, compiled: Compiled, leaves: Any) -> float:
+    return glance(compiled, leaves, self.dataset)
 
   def _require_awake(self, began: float, budget: Budget) -> None:
     stopped = self._heartbeat.stopped(began)
@@ -188,12 +204,18 @@ class Runner:
         passing=True,
       )
 
-  def _compile_new(self, artifact: artifacts.Artifact) -> Compiled:
+  def _frame(self, artifact: artifacts.Artifact) -> Frame:
+    # Not by the fingerprint: programs that only report other metrics share that.
+    frame = self._frames.get(artifact.digest) or Frame.of(artifact)
+    _keep(self._frames, artifact.digest, frame)
+    return frame
+
+  def _compile_new(self, frame: Frame) -> Compiled:
     # What only older programs hold must not count as the new one's memory.
     gc.collect()
     limit = self._memory_limit()
     try:
-      return compile_artifact(artifact, self.devices, limit)
+      return compile_frame(frame, self.devices, limit)
     except DoesNotFit as error:
       facts = {'needed_bytes': error.needed, 'device_bytes': error.limit}
       raise Failed(Status.OOM, str(error), facts) from None
@@ -225,6 +247,14 @@ class Runner:
     )
 
 
+def _keep(kept: collections.OrderedDict[str, Any], key: str, value: Any) -> None:
+  """Puts `value` last, and lets go of what was not used longest."""
+  kept[key] = value
+  kept.move_to_end(key)
+  while len(kept) > KEPT:
+    kept.popitem(last=False)
+
+
 def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any]:
   """Does one request; what the program is to blame for becomes {"failed": ...}."""
 
@@ -239,7 +269,9 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
         return {'done': runner.compile()}
       case 'run':
         budget = msgspec.convert(request['budget'], Budget)
-        return {'done': runner.run(request['seed'], budget, say, request.get('locked', False))}
+        checkpoints = msgspec.convert(request.get('checkpoints', ()), tuple[Checkpoint, ...])
+        locked = request.get('locked', False)
+        return {'done': runner.run(request['seed'], budget, say, locked, checkpoints)}
       case other:
         raise ValueError(f'The runner does not know the request {other!r}.')
   except Failed as failed:

@@ -10,8 +10,12 @@ Requests: {"trace": Request} and {"cancel": true}; answers: {"ready": true}, the
 {"status", "reason", "isolation", "killed"} a trace. The server ends when its input closes.
 """
 
-import contextlib
 import gc
+
+if __name__ == '__main__':
+  gc.disable()  # an import makes next to no garbage, and looking for it takes a fifth of the time
+
+import contextlib
 import importlib
 import os
 import pathlib
@@ -33,6 +37,7 @@ from autoresearch_jax.trial import blame, exporting, sandbox
 from autoresearch_jax.trial.contract import ContractError
 from autoresearch_jax.types import Isolation, Spec, Status
 
+REHEARSAL_SECONDS = 0.1  # without a request after the start: then there is time for a rehearsal
 MOST_ANSWER_BYTES = 64 * 1024
 # Not for programs that are traced: what has a screen or a terminal, acts when it is imported, or
 # is (or imports) text that the `python` corpus holds out and that should not be in memory.
@@ -89,10 +94,12 @@ def main() -> None:
     importlib.import_module(f'autoresearch_jax.ops.{module.name}')
   _import_library()
   sandbox.shared_libraries()  # found here once, not in every child
-  gc.collect()
-  gc.freeze()
   lines = _Lines(0)
   _say(answers, {'ready': True})
+  if not lines.waiting(REHEARSAL_SECONDS):
+    exporting.rehearse()
+  gc.freeze()  # what lives now is never looked at again, and so not copied in a child
+  gc.enable()
   while (line := lines.next()) is not None:
     message = msgspec.json.decode(line)
     if 'trace' in message:  # a `cancel` that comes late is for a trace that has ended
@@ -317,6 +324,10 @@ class _Lines:
   def __init__(self, descriptor: int):
     self.descriptor = descriptor
     self._buffer = b''
+
+  def waiting(self, seconds: float) -> bool:
+    """Whether something can be read, now or within so many seconds."""
+    return bool(self._buffer or select.select([self.descriptor], [], [], seconds)[0])
 
   def next(self) -> bytes | None:
     """The next line, None at the end."""

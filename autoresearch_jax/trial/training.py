@@ -2,7 +2,8 @@
 
 One call holds several steps. The next call is dispatched before the last one's losses are read,
 so the device never waits for the host; near the end calls shrink until the budget is met to the
-step.
+step. At checkpoints, and there alone, the queue runs dry and the clock stands still, so that the
+runner can look at the state; with a budget that is not in seconds, not a bit of it is changed.
 """
 
 import dataclasses
@@ -16,11 +17,14 @@ import numpy as np
 
 from autoresearch_jax.trial.clock import Clock, Rate, steps_that_fit
 from autoresearch_jax.trial.compiled import Compiled, Phase, compilations, seed_key
-from autoresearch_jax.types import Budget
+from autoresearch_jax.types import Budget, Checkpoint
 
 Batches = Iterator[dict[str, np.ndarray]]
 # After each call: (fraction of the budget, step, loss).
 Say = Callable[[float, int, float], None]
+# At each checkpoint: (checkpoint, mean loss since the one before, the state's leaves, seconds so
+# far). What it raises ends the training.
+Look = Callable[[Checkpoint, float, Any, float], None]
 
 CALL_SECONDS = 0.25  # of a call once a step's seconds are known: short enough to stop on time
 IN_FLIGHT = 2  # calls on the device's queue: one runs while the host reads the one before
@@ -67,33 +71,46 @@ def train(
   feeds: Sequence[Batches],
   loss_limit: float,
   say: Say,
+  checkpoints: Sequence[Checkpoint] = (),
+  look: Look | None = None,
 ) -> Trained:
   """Trains from `init(key(seed))` until the budget is spent; `feeds` has batches for each phase.
 
+  checkpoints: in the order of their progress; `look` is called at the first step past each.
   Raises Diverged, TooSlow, and ValueError when a step costs nothing of the budget's unit.
   """
-  meter = _Meter(compiled.phases, budget, _warm_up(compiled, seed, feeds))
+  meter = _Meter(compiled.phases, budget, _pace(compiled, seed, feeds), checkpoints)
   compiled_before = compilations()
   # The clock runs while `init` does: what a program computes there is not free either.
   clock = Clock()
   trained = Trained(jax.block_until_ready(compiled.init(seed_key(seed))))
   meter.started(clock.seconds())
   queue: list[_Call] = []
+  since: list[np.ndarray] = []  # losses since the last checkpoint
   while True:
     index, fractions = meter.next_steps(queue, clock.seconds())
     if len(fractions):
       queue.append(_dispatch(compiled, index, fractions, feeds[index], trained))
     if not queue:
       break
-    if len(queue) >= IN_FLIGHT or not len(fractions):
+    due = meter.due(queue, clock.seconds())
+    full = len(queue) >= IN_FLIGHT or not len(fractions)
+    for _ in range(len(queue) if due else int(full)):
       call = queue.pop(0)
       losses = np.asarray(call.metrics['loss'])[: call.count]
       meter.finished(call, clock.seconds())
       _check(losses, meter.steps - call.count, call.progress, loss_limit)
+      since.append(losses)
       trained.curve.append((call.progress, float(losses[-1])))
       trained.metrics = {k: float(np.asarray(v)[call.count - 1]) for k, v in call.metrics.items()}
       say(call.progress, meter.steps, float(losses[-1]))
+    if due and look:
+      seconds, loss = clock.seconds(), float(np.concatenate(since).mean())
+      with clock.paused():
+        look(meter.looked(seconds), loss, trained.leaves, seconds)
+      since.clear()
   trained.seconds = clock.seconds()
+  compiled.pace[:] = meter.step_seconds
   trained.compilations = compilations() - compiled_before
   return trained
 
@@ -101,7 +118,14 @@ def train(
 class _Meter:
   """How much of the budget is used, steps on the queue included, and what comes next."""
 
-  def __init__(self, phases: Sequence[Phase], budget: Budget, step_seconds: list[float]):
+  def __init__(
+    self,
+    phases: Sequence[Phase],
+    budget: Budget,
+    step_seconds: list[float],
+    checkpoints: Sequence[Checkpoint],
+  ):
+    self.checkpoints = list(checkpoints)  # that were not reached yet
     self.phases = phases
     self.budget = budget
     self.step_seconds = step_seconds  # estimate for each phase
@@ -120,10 +144,7 @@ class _Meter:
 
   def next_steps(self, queue: Sequence[_Call], now: float) -> tuple[int, np.ndarray]:
     """The phase of the next call and the progress at each of its steps; none when used up."""
-    spent = self.counted
-    if self.budget.unit == 'seconds':
-      expected = sum(call.count * self.step_seconds[call.phase] for call in queue)
-      spent = max(now, self.read_at + expected)
+    spent = self.spent(queue, now)
     index = next(
       i
       for i, p in enumerate(self.phases)
@@ -132,8 +153,11 @@ class _Meter:
     phase, seconds = self.phases[index], max(self.step_seconds[index], 1e-9)
     per_step = Rate(phase.tokens, phase.flops, seconds).per_step(self.budget)
     most = min(phase.call_steps, max(1, int(CALL_SECONDS / seconds)))
+    ends = [checkpoint.progress for checkpoint in self.checkpoints[:1]]
     if index < len(self.phases) - 1:
-      most = min(most, max(1, math.ceil((phase.until * self.budget.amount - spent) / per_step)))
+      ends.append(phase.until)
+    for end in ends:
+      most = min(most, max(1, math.ceil((end * self.budget.amount - spent) / per_step)))
     count = steps_that_fit(self.budget, spent, per_step, most)
     if not count and not self.counted:
       raise TooSlow(
@@ -143,6 +167,27 @@ class _Meter:
     self.counted += count * per_step
     fractions = (spent + per_step * np.arange(count)) / self.budget.amount
     return index, np.minimum(fractions.astype(np.float32), LAST_PROGRESS)
+
+  def spent(self, queue: Sequence[_Call], now: float) -> float:
+    """What is used of the budget once the queue has run, in the budget's unit."""
+    if self.budget.unit != 'seconds':
+      return self.counted
+    expected = sum(call.count * self.step_seconds[call.phase] for call in queue)
+    return max(now, self.read_at + expected)
+
+  def due(self, queue: Sequence[_Call], now: float) -> bool:
+    """Whether the next checkpoint is reached once the queue has run, and the budget is not."""
+    spent = self.spent(queue, now)
+    return bool(self._passed(spent)) and spent < self.budget.amount
+
+  def looked(self, now: float) -> Checkpoint:
+    """The last checkpoint that is passed now that the queue has run; it does not come again."""
+    passed = self._passed(self.spent((), now)) or self.checkpoints[:1]
+    del self.checkpoints[: len(passed)]
+    return passed[-1]
+
+  def _passed(self, spent: float) -> list[Checkpoint]:
+    return [c for c in self.checkpoints if c.progress * self.budget.amount <= spent]
 
   def finished(self, call: _Call, now: float) -> None:
     """Takes in when a call ended. The queue was never empty, so it ran since the one before."""
@@ -180,6 +225,15 @@ def _stacked(
       array[i] = batch[name]
     placed.append(compiled.place(array, 1))
   return placed[0], placed[1]
+
+
+def _pace(compiled: Compiled, seed: int, feeds: Sequence[Batches]) -> list[float]:
+  """Seconds of one step of each phase: known, or found out. Takes a batch of each either way."""
+  if not compiled.pace:
+    return _warm_up(compiled, seed, feeds)
+  for feed in feeds:
+    next(feed)  # so that what is trained on does not depend on what ran before
+  return list(compiled.pace)
 
 
 def _warm_up(compiled: Compiled, seed: int, feeds: Sequence[Batches]) -> list[float]:

@@ -15,6 +15,8 @@ from autoresearch_jax.benchmark.comparison import Comparison, Study
 from autoresearch_jax.benchmark.curves import Curve
 from autoresearch_jax.benchmark.statistics import Estimate
 
+pytestmark = pytest.mark.slow
+
 SEEDS = tuple(range(1000, 1012))
 STUDY = Study(
   'Strategies',

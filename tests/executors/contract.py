@@ -11,7 +11,7 @@ from tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Executor
-from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest
+from autoresearch_jax.types import Checkpoint, Program, Progress, Result, Status, TrialRequest
 
 EXECUTOR_CASES = {'local': ('local', {}), 'local_slots': ('local', {'slots': 2})}
 
@@ -107,6 +107,23 @@ class ExecutorContract:
     assert set(final.metrics) == {'locked_bpb', 'locked_loss', 'train_loss'}
     assert final.metrics['train_loss'] == usual.metrics['train_loss']
     assert final.metrics['locked_bpb'] != usual.metrics['val_bpb']
+
+  def test_a_trial_is_looked_at_where_it_is_asked_for_and_ends_where_it_is_past_the_limits(
+    self, executor
+  ):
+    at = (Checkpoint(0.25), Checkpoint(0.5))
+    request = TrialRequest(1, as_program(program()), (0, 1), STEPS, checkpoints=at)
+    looks = result_of(executor, request).facts['looks']
+    assert {seed: [look[0] for look in seen] for seed, seen in looks.items()} == {
+      '0': [0.25, 0.5],
+      '1': [0.25, 0.5],
+    }
+    limited = dataclasses.replace(request, checkpoints=(at[0], Checkpoint(0.5, 0.1, 0.1)))
+    result = result_of(executor, limited)
+    assert (result.status, result.measurements) == (Status.PRUNED, ())
+    assert result.reason.startswith('Ended at 50% of the budget')
+    assert result.fingerprint and result.facts['looks'] == {'0': looks['0']}
+    assert result.facts['pruned']['saved_seconds'] > 0
 
   def test_an_edit_without_effect_is_a_duplicate_of_its_parent(self, executor):
     first = result_of(executor, TrialRequest(1, as_program(program()), (0,), STEPS))

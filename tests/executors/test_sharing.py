@@ -36,6 +36,12 @@ def test_one_slot_has_the_machine_as_it_is(machine, platform):
   assert sharing.shares(platform, 1) == [sharing.Share()]
 
 
+@pytest.mark.parametrize('platform', ['gpu', 'tpu'])
+def test_a_slot_for_each_device_of_one_has_the_machine_as_it_is(machine, platform):
+  machine(devices=1)
+  assert sharing.shares(platform, 0) == [sharing.Share()]
+
+
 @given(cores=st.sets(st.integers(0, 200), min_size=2), slots=st.integers(2, 20))
 def test_cores_are_shared_alike_or_the_slots_are_too_many(cores, slots):
   with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +80,7 @@ def test_gpus_are_counted_where_no_list_names_them(machine):
     ('2,0', 0, ['2', '0']),
     ('GPU-a1, GPU-b2', 2, ['GPU-a1', 'GPU-b2']),
     ('MIG-1,MIG-2,MIG-3,MIG-4', 2, ['MIG-1,MIG-2', 'MIG-3,MIG-4']),
-    ('3,-1,1', 0, ['3']),  # CUDA reads no further than that
+    ('3,2,-1,1', 0, ['3', '2']),  # CUDA reads no further than that
   ],
 )
 def test_a_list_of_gpus_is_split_and_not_left(machine, monkeypatch, listed, slots, split):

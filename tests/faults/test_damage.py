@@ -15,6 +15,8 @@ from autoresearch_jax.ledger import Ledger, LedgerError
 from autoresearch_jax.repair import repair
 from autoresearch_jax.workspace import Workspace, WorkspaceError
 
+pytestmark = pytest.mark.slow
+
 FUZZED = 300
 TRIALS = 12
 

@@ -14,6 +14,8 @@ from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.types import Status
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [str(SYNTHETIC), f'--config={SYNTHETIC}', '--config.search.max_trials=12']
 
 
@@ -53,7 +55,6 @@ def history(workdir):
     return History.of(ledger.records())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('leave', [0, 8_000, 60_000, 150_000, 250_000])
 def test_a_disk_that_fills_up_ends_the_run_in_a_sentence(disk, tmp_path, leave):
   workdir = tmp_path / 'run'
@@ -73,7 +74,6 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_sentence(disk, tmp_path, leave):
   assert sorted(history(workdir).trials) == list(range(most))
 
 
-@pytest.mark.slow
 def test_a_full_disk_is_no_fault_of_a_real_program(disk, tmp_path):
   workdir = tmp_path / 'run'
   command = [*DIGITS, '--config.acceptance_options.baseline_seeds=2']
@@ -90,7 +90,6 @@ def test_a_full_disk_is_no_fault_of_a_real_program(disk, tmp_path):
   assert statuses <= {Status.OK, Status.DUPLICATE}
 
 
-@pytest.mark.slow
 def test_a_full_cache_of_compiled_programs_costs_time_and_nothing_else(disk, tmp_path):
   command = [*DIGITS, '--config.acceptance_options.baseline_seeds=2']
   cache = {'AUTORESEARCH_JAX_CACHE': str(disk / 'cache')}
@@ -112,7 +111,6 @@ def test_a_full_cache_of_compiled_programs_costs_time_and_nothing_else(disk, tmp
   assert scores[0] == scores[1] == scores[2]
 
 
-@pytest.mark.slow
 def test_a_folder_that_can_not_be_written_is_a_sentence(disk, tmp_path):
   workdir = tmp_path / 'run'
   assert finish([*COMMAND, '--config.search.max_trials=2'], workdir)[0] == 0

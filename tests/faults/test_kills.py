@@ -17,6 +17,8 @@ from test_kill import outcomes, require_consistent
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger, LedgerError
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get('KILLS', '8'))
 ROLES = ('controller', 'runner', 'tracer', 'child')
 LONGEST = 3.0  # seconds between two kills, but for those that wait for a result
@@ -56,7 +58,6 @@ def strike(drawn, process, role):
   return role, with_it
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_kills_lose_double_and_orphan_nothing(tmp_path):
   drawn = random.Random(6)

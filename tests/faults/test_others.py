@@ -12,10 +12,11 @@ from test_kill import SYNTHETIC, require_consistent
 from autoresearch_jax import workspace as workspaces
 from autoresearch_jax.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [str(SYNTHETIC), f'--config={SYNTHETIC}', '--config.search.max_trials=12']
 
 
-@pytest.mark.slow
 def test_of_five_controllers_that_start_at_once_one_runs_and_four_say_so(tmp_path):
   workdir = tmp_path / 'run'
   command = [*COMMAND, '--config.executor_options.delay=0.3']

@@ -21,6 +21,8 @@ from autoresearch_jax.ledger import Ledger
 from autoresearch_jax.trial import clock
 from autoresearch_jax.types import Budget, Program, Result, Status, TrialRequest
 
+pytestmark = pytest.mark.slow
+
 STEPS = Budget(20, 'steps')
 SECOND = Budget(1.0, 'seconds')
 
@@ -47,7 +49,6 @@ def wait_for(workdir, count, process):
     time.sleep(0.05)
 
 
-@pytest.mark.slow
 def test_a_laptop_that_sleeps_costs_no_trial_its_result(tmp_path):
   limits = ['--config.limits.step_seconds=3', '--config.limits.trace_seconds=8']
   limits += ['--config.limits.compile_seconds=20', '--config.limits.run_seconds=12']
@@ -119,7 +120,6 @@ def training(news):
   return news.phase == 'train' and 0.05 < news.fraction < 0.5
 
 
-@pytest.mark.slow
 def test_a_training_that_was_stopped_does_not_count_and_is_done_again(local):
   undisturbed = result_of(local, program(), SECOND).measurements[0].cost
 
@@ -140,7 +140,6 @@ def test_a_training_that_was_stopped_does_not_count_and_is_done_again(local):
   assert result.measurements[0].cost.steps == cost.steps
 
 
-@pytest.mark.slow
 def test_a_runner_that_is_stopped_each_time_is_a_crash_with_a_sentence(local):
   def stop(news):
     if training(news):
@@ -155,7 +154,6 @@ def test_a_runner_that_is_stopped_each_time_is_a_crash_with_a_sentence(local):
   assert result_of(local, program(), STEPS).status == Status.OK
 
 
-@pytest.mark.slow
 def test_a_runner_that_hangs_in_compile_is_late_and_the_next_one_works(local):
   text = program(scale=0.5)
   hang = once(
@@ -167,7 +165,6 @@ def test_a_runner_that_hangs_in_compile_is_late_and_the_next_one_works(local):
   assert result_of(local, text, STEPS).status == Status.OK
 
 
-@pytest.mark.slow
 def test_a_runner_that_the_kernel_kills_has_its_seeds_finished_by_the_next(local):
   text = program(scale=0.6)
   whole = result_of(local, text, STEPS, seeds=(0, 1, 2))
@@ -180,7 +177,6 @@ def test_a_runner_that_the_kernel_kills_has_its_seeds_finished_by_the_next(local
   assert [m.metrics for m in result.measurements] == [m.metrics for m in whole.measurements]
 
 
-@pytest.mark.slow
 def test_a_program_for_which_every_runner_is_killed_is_given_up(local):
   killed = []
 
@@ -196,7 +192,6 @@ def test_a_program_for_which_every_runner_is_killed_is_given_up(local):
   assert result_of(local, program(), STEPS).status == Status.OK
 
 
-@pytest.mark.slow
 def test_a_tracer_that_is_killed_traces_again(local):
   kill = once(
     lambda: os.kill(local.pids()['tracer'], signal.SIGKILL), lambda news: news.phase == 'trace'

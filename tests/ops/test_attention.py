@@ -9,6 +9,8 @@ from jax import export
 from autoresearch_jax.ops import attention as ops
 from autoresearch_jax.ops.attention import attention
 
+pytestmark = pytest.mark.slow
+
 CUDNN = [export.DisabledSafetyCheck.custom_call(target) for target in ops.CUDNN_TARGETS]
 
 

@@ -8,6 +8,8 @@ from jax import export
 
 from autoresearch_jax.ops.cross_entropy import softcap, softcap_cross_entropy
 
+pytestmark = pytest.mark.slow
+
 
 def plain(x, head, targets, cap):
   logits = softcap(x @ head, cap)

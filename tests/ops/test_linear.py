@@ -8,6 +8,8 @@ from jax import export
 
 from autoresearch_jax.ops.linear import linear, over_rows
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize('shape', [(5,), (3, 5), (2, 3, 5), (2, 1, 3, 5)])
 def test_equals_the_matrix_product(shape):

@@ -10,6 +10,8 @@ import pytest
 from autoresearch_jax.data import corpus, loader, shards
 from autoresearch_jax.problems.language_model import LanguageModel
 
+pytestmark = pytest.mark.slow
+
 SMALL = {'vocab_size': 270, 'sequence_length': 64, 'validation_tokens': 1024, 'evaluation_batch': 4}
 
 
@@ -71,7 +73,6 @@ def test_token_bytes_are_stored_for_the_metric(default):
   assert 2 < table[targets].mean() < 4
 
 
-@pytest.mark.slow
 def test_another_option_is_another_dataset(tmp_path):
   prints = set()
   for options in ({}, {'vocab_size': 271}, {'validation_tokens': 768}, {'locked_tokens': 256}):

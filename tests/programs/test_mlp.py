@@ -10,6 +10,8 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.programs.mlp import model
 
+pytestmark = pytest.mark.slow
+
 SPEC = types.Spec(
   'supervised', 'cpu', 1, types.Budget(30, 'steps'), input_shape=(64,), num_classes=10
 )

@@ -17,6 +17,8 @@ from autoresearch_jax import types
 from autoresearch_jax.confined import kernel, linux
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 
+pytestmark = pytest.mark.slow
+
 NAME = pathlib.PurePath(sys.executable).name
 HERE = pathlib.Path(__file__).parent
 PROGRAM = types.Program(

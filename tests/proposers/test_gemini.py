@@ -20,8 +20,6 @@ from autoresearch_jax.testing.loopback_model import KEY, answer, edit
 TEXT = """WIDTH = 64
 RATE = 0.1
 
-pytestmark = pytest.mark.usefixtures('secret')
-
 
 def init(key, spec):
   return WIDTH
@@ -41,6 +39,8 @@ IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
 WIDER = edit('WIDTH = 64', 'WIDTH = 96')
 MODEL = 'gemini-3.8-flash'
 LITE = 'gemini-3.5-flash-lite'
+
+pytestmark = pytest.mark.usefixtures('secret')
 
 
 def gemini(server, **options):

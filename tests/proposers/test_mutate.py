@@ -23,6 +23,8 @@ from autoresearch_jax.proposers.edits.catalogue import CATALOGUE
 from autoresearch_jax.proposers.edits.source import Source
 from autoresearch_jax.proposers.mutate import Mutate
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVE = types.Objective('val_bpb', 'minimize')
 MLP_SPEC = types.Spec(
   'supervised', 'cpu', 1, types.Budget(300, 'steps'), input_shape=(64,), num_classes=10
@@ -75,7 +77,6 @@ def test_chains_of_edits_parse_and_leave_other_lines_alone(seed):
   check_chain('mlp', seed)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', ['mlp', 'gpt'])
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**32))
@@ -93,7 +94,6 @@ def trace(texts, spec):
   return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(SPECS))
 def test_nine_of_ten_random_edits_trace(name):
   program = start(name)
@@ -105,7 +105,6 @@ def test_nine_of_ten_random_edits_trace(name):
   assert len(failed) <= 4, failed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(SPECS))
 def test_lineages_of_edits_trace(name):
   texts = [chain(name, seed, 12)[-1].text() for seed in range(4)]

@@ -14,6 +14,8 @@ from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.report import live
 from autoresearch_jax.report.summary import figures
 
+pytestmark = pytest.mark.slow
+
 
 class Evil:
   """Writes markup and escape sequences where a description goes."""

@@ -50,7 +50,7 @@ POPULATIONS = [
   ('asha', {}),
   ('asha', {'brackets': 3, 'base': 'root'}),
 ]
-SLOW = ('gp',)
+SLOW = ('gp', 'centaur')
 HAS_TORCH = importlib.util.find_spec('torch') is not None  # without it, gp refuses to be made
 SAMPLERS = [
   ('tpe', {'startup': 3}),
@@ -95,6 +95,7 @@ for name, options in STRATEGY_CASES:  # a class each, so that a failure names it
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('hash_seed', HASH_SEEDS)
 def test_another_process_answers_the_same(hash_seed):
   there = elsewhere.answers([STRATEGIES.make(*case) for case in STRATEGY_CASES], hash_seed)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
-from autoresearch_jax.search.archive import NONE, Archive, Floats, Ints, is_buggy, score_of
+from autoresearch_jax.search.archive import NONE, Archive, Floats, Ints, is_buggy, is_lost, score_of
 from autoresearch_jax.testing.strategies import OBJECTIVE, finished
 
 OK, CRASH, IMPROVE = types.Status.OK, types.Status.CRASH, types.Operation.IMPROVE
@@ -124,6 +124,8 @@ def test_only_a_finite_metric_of_a_trial_that_ended_well_is_a_score():
 
 
 @pytest.mark.parametrize('status', list(types.Status))
-def test_a_duplicate_or_cancelled_program_is_not_buggy(status):
-  healthy = {types.Status.OK, types.Status.DUPLICATE, types.Status.CANCELLED}
-  assert is_buggy(trial(1, status=status)) == (status not in healthy)
+def test_a_duplicate_or_a_program_that_was_stopped_is_not_buggy(status):
+  healthy = {types.Status.OK, types.Status.DUPLICATE, types.Status.CANCELLED, types.Status.PRUNED}
+  made = trial(1, status=status)
+  assert is_buggy(made) == (status not in healthy)
+  assert is_lost(made) == (is_buggy(made) or status is types.Status.PRUNED)

@@ -22,6 +22,8 @@ from autoresearch_jax.search.sampling import SamplingState
 from autoresearch_jax.search.space import Range
 from autoresearch_jax.search.study import Add, Ask, Drop, Tell
 
+pytestmark = pytest.mark.slow
+
 TEXT = 'DEPTH = 4\nRATE = 0.01  # in [0.0001, 1.0], log\nNAME = "x"\nBETAS = (0.9, 0.99)\n'
 START = types.Program((('model.py', TEXT), ('notes.py', 'SIZE = 3\n')), 'model.py')
 OBJECTIVE = types.Objective('loss', 'minimize')
@@ -29,8 +31,7 @@ SPACE = {
   'DEPTH': optuna.distributions.IntDistribution(1, 16, log=True),
   'RATE': optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
 }
-GP = [pytest.param('gp', marks=pytest.mark.slow)] if importlib.util.find_spec('torch') else []
-NAMES = ['tpe', 'cma_es', *GP]
+NAMES = ['tpe', 'cma_es', *(['gp'] if importlib.util.find_spec('torch') else [])]
 OPTIONS = {
   'tpe': {'startup': 4},
   'cma_es': {'population': 4},

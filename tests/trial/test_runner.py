@@ -15,7 +15,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import exporting
 from autoresearch_jax.trial.runner import Failed, Runner
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
-from autoresearch_jax.types import Budget, Dataset, Measurement, Status
+from autoresearch_jax.types import Budget, Checkpoint, Dataset, Measurement, Status
 
 pytestmark = pytest.mark.slow
 
@@ -103,6 +103,71 @@ def test_budget_in_flops(runner, tmp_path):
   per_step = run(runner, text, tmp_path).cost.flops / 20
   again = runner.run(0, Budget(5 * per_step, 'flops'), lambda *news: None)['measurement']
   assert again.cost.steps == 5
+
+
+LOOKS = (Checkpoint(0.05), Checkpoint(0.3), Checkpoint(0.55))
+
+
+@pytest.mark.parametrize('budget', [STEPS, Budget(5120, 'tokens')])
+def test_looking_changes_no_bit_of_the_result(runner, tmp_path, budget):
+  blind = run(runner, program(), tmp_path, budget)
+  done = runner.run(0, budget, lambda *news: None, checkpoints=LOOKS)
+  assert done['measurement'].metrics == blind.metrics
+  assert done['measurement'].cost.steps == blind.cost.steps
+  assert [look[0] for look in done['looks']] == [0.05, 0.3, 0.55]
+  for numbers in zip(*(look[1:] for look in done['looks']), strict=True):
+    assert list(numbers) == sorted(numbers, reverse=True)  # this program learns
+
+
+def test_a_look_is_at_the_state_and_at_all_losses_since_the_one_before(runner, tmp_path):
+  """The loss is the number of the step, and so is what `predict` makes each target cost."""
+  text = program(scale=0.0, step='gradient = 0 * gradient')
+  text = text.replace("{'loss': value}", "{'loss': 20 * progress}")
+  run(runner, text, tmp_path)
+  looks = runner.run(0, STEPS, lambda *news: None, checkpoints=LOOKS)['looks']
+  losses = [np.mean(steps) for steps in ([0], range(1, 6), range(6, 11))]
+  assert [loss for _, loss, _ in looks] == pytest.approx(losses, rel=1e-5)
+  assert [nats for *_, nats in looks] == pytest.approx([math.log(VOCAB)] * 3, rel=1e-6)
+
+
+def test_what_is_past_both_limits_ends_there(runner, tmp_path):
+  run(runner, program(), tmp_path)
+  with pytest.raises(Failed, match=r'Ended at 30% .* were saved\.$') as failed:
+    runner.run(0, STEPS, lambda *news: None, checkpoints=(Checkpoint(0.3, 0.1, 0.1), *LOOKS[2:]))
+  assert failed.value.status == Status.PRUNED
+  facts = failed.value.facts
+  assert [look[0] for look in facts['looks']['0']] == [0.3]
+  assert facts['pruned']['progress'] == 0.3
+  rest = facts['pruned']['saved_seconds'] / facts['pruned']['seconds']
+  assert rest == pytest.approx(0.7 / 0.3)
+
+
+@pytest.mark.parametrize('limits', [(0.1, None), (None, 0.1), (0.1, 99.0), (99.0, 0.1)])
+def test_one_limit_alone_ends_nothing(runner, tmp_path, limits):
+  run(runner, program(), tmp_path)
+  done = runner.run(0, STEPS, lambda *news: None, checkpoints=(Checkpoint(0.3, *limits),))
+  assert done['measurement'].cost.steps == 20
+
+
+def test_the_best_look_so_far_is_what_is_held_against_a_limit(runner, tmp_path, monkeypatch):
+  run(runner, program(), tmp_path)
+  seen = iter((1.0, 5.0, 5.0, 5.0))
+  monkeypatch.setattr(runner, '_glance', lambda compiled, leaves: next(seen))
+  limited = [Checkpoint(at, 0.1, 2.0) for at in (0.3, 0.55)]
+  done = runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
+  assert [nats for *_, nats in done['looks']] == [1.0, 5.0]
+  with pytest.raises(Failed, match=r'took 5[.]0000 nats a target at best, against 2[.]0000'):
+    runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
+
+
+def test_looking_is_outside_of_the_budget(runner, tmp_path, monkeypatch):
+  run(runner, program(), tmp_path)
+  monkeypatch.setattr(runner, '_glance', lambda compiled, leaves: time.sleep(0.4) or 1.0)
+  began = time.monotonic()
+  done = runner.run(0, Budget(0.5, 'seconds'), lambda *news: None, checkpoints=LOOKS)
+  assert [look[0] for look in done['looks']] == [0.05, 0.3, 0.55]
+  assert time.monotonic() - began > 1.7
+  assert done['measurement'].cost.training_seconds < 0.9
 
 
 def test_progress_is_the_share_of_the_budget(runner, tmp_path):
@@ -299,7 +364,7 @@ def test_a_share_of_memory_that_the_user_set_is_the_only_one(setup, tmp_path, mo
     variables = pathlib.Path(f'/proc/{process.pid}/environ').read_text().split('\0')
   finally:
     process.close()
-  assert [v for v in variables if 'CLIENT_MEM_FRACTION' in v] == [f'{name}=0.5']
+  assert [v for v in variables if 'CLIENT_MEM_FRACTION' in v.partition('=')[0]] == [f'{name}=0.5']
 
 
 def test_the_wrong_platform_is_a_sentence(setup, tmp_path):

@@ -13,6 +13,8 @@ import pytest
 from autoresearch_jax.trial import tracing
 from autoresearch_jax.types import Budget, Spec
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = 'while True:\n  pass\n'
 
 
