@@ -141,7 +141,7 @@ class Frame:
   @functools.cached_property
   def key(self) -> str:
     """Equal for artifacts that can share executables: all in them but the numbers, as SHA-256."""
-    init, *steps, predict = (module.exported.mlir_module_serialized for module in self.modules)
+    init, *steps, predict = (module.code for module in self.modules)
     return dataclasses.replace(
       self.artifact, init=init, train_steps=tuple(steps), predict=predict
     ).digest

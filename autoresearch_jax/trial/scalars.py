@@ -44,6 +44,12 @@ class Lifted:
   exported: jax.export.Exported
   values: np.ndarray
 
+  @property
+  def code(self) -> bytes:
+    """All that is compiled of it. Which arguments the module takes is not said in the module."""
+    kept = self.exported.module_kept_var_idx
+    return repr(kept).encode() + self.exported.mlir_module_serialized
+
 
 def lift(exported: jax.export.Exported, wanted: bool = True) -> Lifted:
   """Takes the numbers, if wanted, out of a module that `artifact.read` has checked."""

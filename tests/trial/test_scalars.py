@@ -119,6 +119,24 @@ def test_frames_know_structure_from_numbers(tmp_path):
   assert first.key != Frame.of(artifact_of(program(batch=4), tmp_path / 'd')).key
 
 
+def test_a_prediction_from_another_leaf_is_another_frame(tmp_path):
+  """The weights or their moving average: the module is the same, and takes another argument."""
+  averaged = (
+    tuned(5.3)
+    .replace("return {'table': 0.1", "return {'average': jnp.zeros((16, 16)), 'table': 0.1")
+    .replace("return {'table': state", "return {'average': state['table'], 'table': state")
+  )
+  other = averaged.replace("logits(state['table'], inputs)", "logits(state['average'], inputs)")
+  assert 'average' in averaged and other != averaged
+  first, second = (
+    Frame.of(artifact_of(text, tmp_path / name)) for name, text in (('a', averaged), ('b', other))
+  )
+  assert first.modules[-1].exported.mlir_module_serialized == (
+    second.modules[-1].exported.mlir_module_serialized
+  )
+  assert first.key != second.key
+
+
 def test_another_number_compiles_nothing_and_measures_the_same(tmp_path):
   """To the bit what a runner measures that never saw the first program."""
   paths = []
