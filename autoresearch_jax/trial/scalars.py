@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
 from jax.interpreters import mlir
+from jaxlib import _jax  # pyright: ignore[reportAttributeAccessIssue] - it has no stubs
 from jaxlib.mlir import ir, passmanager
 from jaxlib.mlir.dialects import func
 from jaxlib.mlir.dialects import stablehlo as hlo
@@ -60,7 +61,8 @@ def lift(exported: jax.export.Exported, wanted: bool = True) -> Lifted:
     # With the places of the source, each edit would make another module.
     passmanager.PassManager.parse('builtin.module(strip-debuginfo)').run(module.operation)
     module.operation.verify()
-    code = hlo.serialize_portable_artifact(module, hlo.get_current_version())
+    # As jax does it: StableHLO's own can not write the rules for sharding that LAPACK's calls have.
+    code = _jax.mlir.serialize_portable_artifact(module, hlo.get_current_version(), True)
   values = np.array([use.value for use in lifting.uses], np.float32)
   return Lifted(_with_argument(exported, code, len(values)), values)
 
@@ -177,10 +179,15 @@ def _number(constant: Any) -> float | None:
 
 def _is_exponent(operation: Any, operand: int) -> bool:
   """Whether this operand, as it is or spread out, is what something is raised to."""
-  if operation.name in _SPREADS:
-    uses = operation.results[0].uses
-    return any(_is_exponent(use.owner.operation, use.operand_number) for use in uses)
-  return operation.name == 'stablehlo.power' and operand == 1
+  waiting = [(operation, operand)]  # a forged module may spread a number out a thousand times
+  while waiting:
+    operation, operand = waiting.pop()
+    if operation.name == 'stablehlo.power' and operand == 1:
+      return True
+    if operation.name in _SPREADS:
+      uses = operation.results[0].uses
+      waiting.extend((use.owner.operation, use.operand_number) for use in uses)
+  return False
 
 
 def _called(region: Any) -> Iterator[str]:

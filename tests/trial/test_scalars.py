@@ -92,6 +92,31 @@ def test_no_argument_is_sought_where_none_reaches():
   np.testing.assert_allclose(lifted.exported.call(x, lifted.values), function(x), rtol=1e-6)
 
 
+def test_which_arguments_are_taken_is_part_of_the_code():
+  one, other = (lift(exported(f, X, X)) for f in (lambda a, b: a * 0.3, lambda a, b: b * 0.3))
+  assert one.exported.mlir_module_serialized == other.exported.mlir_module_serialized
+  assert one.code != other.code
+
+
+def test_calls_of_a_library_can_be_written_again():
+  def function(x):
+    return jnp.linalg.cholesky(jnp.eye(3) * 0.7 + 0.1) * x[0] * 0.3
+
+  lifted = lift(exported(function))
+  x = np.ones(5, np.float32)
+  np.testing.assert_allclose(lifted.exported.call(x, lifted.values), function(x), rtol=1e-5)
+
+
+def test_an_exponent_is_known_however_often_it_was_spread_out():
+  def function(x):
+    exponent = jnp.full((1, 5), 0.7)
+    for turn in range(1200):
+      exponent = exponent.reshape((5, 1) if turn % 2 == 0 else (1, 5))
+    return x ** exponent[0]
+
+  assert not lift(exported(function)).values.size
+
+
 def test_complex_numbers_stay():
   def function(x):
     return jnp.abs(jnp.fft.fft(x) * (0.3 + 0.7j)) * 0.9
