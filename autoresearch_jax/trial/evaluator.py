@@ -195,11 +195,10 @@ def _prove(
       {n: np.roll(getattr(b, n), 1, axis=0) for n in ('inputs', 'targets')} for b in batches
     ]
     batches = [*batches, *(_score(compiled, leaves, batch) for batch in turned)]
-  order = rng.permutation(len(batches[0].targets))
-  for first in range(len(batches)):
-    places = first + order  # so that each row comes once
-    mixed = _dealt(batches, places)
-    strange = _dealt(batches, places + 1, turn=2).inputs
+  places = _places(len(batches), len(batches[0].targets), rng)
+  for here, there in zip(places, np.roll(places, 1, axis=0), strict=True):
+    mixed = _dealt(batches, here)
+    strange = _moved_in_time(_dealt(batches, there), rng)
     kept = _pasts(mixed.targets, rng)
     if _moves(compiled, leaves, mixed, strange, kept):
       whole = np.ones_like(kept)
@@ -207,15 +206,30 @@ def _prove(
     alive()
 
 
-def _dealt(batches: list[Scored], places: np.ndarray, turn: int = 0) -> Scored:
-  """A batch whose row i is that of the batch at places[i], or `turn` rows before it there."""
+def _places(batches: int, rows: int, rng: np.random.Generator) -> np.ndarray:
+  """From which batch each row is dealt, [times, rows]: from each once, in an order of its own.
+
+  The first time at least, rows come from all batches equally, so that even two are told apart.
+  """
+  turns = np.zeros((rows, batches), np.int64)
+  turns[:, 1:] = rng.permuted(np.tile(np.arange(1, batches), (rows, 1)), axis=1)
+  return (rng.permutation(rows) + turns.T) % batches
+
+
+def _dealt(batches: list[Scored], places: np.ndarray) -> Scored:
+  """A batch whose row i is that of the batch at places[i]."""
 
   def deal(name: str) -> np.ndarray:
-    of_batches = [getattr(batches[place % len(batches)], name) for place in places]
-    return np.stack([rows[(i - turn) % len(places)] for i, rows in enumerate(of_batches)])
+    return np.stack([getattr(batches[place], name)[row] for row, place in enumerate(places)])
 
-  dealt = {name: deal(name) for name in ('inputs', 'targets', 'nats')}
-  return dataclasses.replace(batches[0], **dealt)
+  return dataclasses.replace(batches[0], **{n: deal(n) for n in ('inputs', 'targets', 'nats')})
+
+
+def _moved_in_time(batch: Scored, rng: np.random.Generator) -> np.ndarray:
+  """The inputs, each row begun elsewhere: text of its own even where all rows are the same."""
+  if batch.targets.ndim == 1:
+    return batch.inputs
+  return np.roll(batch.inputs, rng.integers(1, max(2, batch.targets.shape[1])), axis=1)
 
 
 def _pasts(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,12 +1,14 @@
 """The proof that a score was earned, where validation has few batches to deal rows between."""
 
 import dataclasses
+import types
 
+import numpy as np
 import pytest
 from tiny_language import ROWS, SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import exporting
+from autoresearch_jax.trial import evaluator, exporting
 from autoresearch_jax.trial.runner import Failed, Runner
 from autoresearch_jax.trial.running import Setup
 
@@ -38,3 +40,46 @@ def test_the_proof_needs_no_more_than_one_batch(tmp_path, batches):
       continue  # there are none
     with pytest.raises(Failed, match=sentence):
       run(sentence, mix)
+
+
+def prove(score, tokens, seed=0):
+  """Proves a model that gives `score(inputs)` as nats, on int tokens [batches, rows, time]."""
+  compiled = types.SimpleNamespace(
+    place=lambda array: array, score=lambda leaves, inputs, targets: (score(inputs), targets)
+  )
+  batches = [evaluator.Scored(batch, batch, score(batch), batch) for batch in tokens]
+  rng = np.random.default_rng(seed)
+  evaluator._prove(compiled, None, batches, rng, lambda: None)
+
+
+def ahead(inputs):
+  return np.roll(inputs, -1, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(('batches', 'rows'), [(1, 1), (2, 1), (1, 2), (1, 3), (2, 2), (4, 5)])
+@pytest.mark.parametrize('same', [False, True])
+def test_looking_ahead_is_found_in_one_row_and_where_all_are_the_same(batches, rows, same):
+  tokens = np.random.default_rng(1).integers(1, 99, (batches, rows, 64))
+  if same:
+    tokens[:] = tokens[0, 0]
+  prove(lambda inputs: inputs.astype(np.float32), tokens)
+  with pytest.raises(evaluator.NotAllowed, match='looks ahead'):
+    prove(ahead, tokens)
+
+
+@pytest.mark.parametrize(('batches', 'rows'), [(1, 2), (8, 16)])
+def test_one_row_that_sees_one_other_is_found(batches, rows):
+  def score(inputs):
+    nats = inputs.astype(np.float32)
+    nats[0, 0] += inputs[1, 0]
+    return nats
+
+  tokens = np.random.default_rng(1).integers(1, 10**6, (batches, rows, 4))
+  for seed in range(50):
+    with pytest.raises(evaluator.NotAllowed, match='other rows'):
+      prove(score, tokens, seed)
+
+
+def test_each_row_is_scored_again_once():
+  places = evaluator._places(5, 7, np.random.default_rng(0))
+  assert (np.sort(places, axis=0) == np.arange(5)[:, None]).all()
