@@ -105,6 +105,7 @@ KINDS = {'gpu': ('NVIDIA H100',), 'tpu': ('TPU v5 lite', 'TPU v6 lite', 'TPU v5p
 
 WANTED = flags.DEFINE_list('chips', list(CHIPS), f'Of {", ".join(CHIPS)}.')
 MICRO = flags.DEFINE_list('micro', [], "Values of MICRO_BATCH_SIZE; the config's unless given.")
+flags.register_validator(MICRO, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
 DEVICES = flags.DEFINE_enum('devices', '1', ['1', '4'], 'Chips that share a batch.')
 SET = flags.DEFINE_multi_string('set', [], 'Other constants of the program, NAME=NUMBER.')
 OUT = flags.DEFINE_string('out', '', 'Also write what was found to this JSON file.')

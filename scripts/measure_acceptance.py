@@ -306,6 +306,13 @@ def rules() -> list[tuple[str, str, dict[str, object]]]:
 def main(arguments: list[str]) -> None:
   if len(arguments) > 1:
     raise app.UsageError(f'{arguments[1]!r} is not understood; there are flags alone.')
+  try:
+    noises()
+    effects()
+    for _, name, options in rules():
+      ACCEPTANCE.make(name, options)
+  except (OSError, SyntaxError, TypeError, ValueError) as error:
+    raise app.UsageError(f'--scores, --effects or --rule can not be read: {error}') from None
   lines = []
   for line in report(NIGHTS.value, SEED.value):
     print(line, flush=True)

@@ -180,6 +180,8 @@ def main(arguments: Sequence[str]) -> None:
   if not paths:
     raise app.UsageError('There are no recorded curves; name a file of scripts/record_curves.py.')
   for path in paths:
+    if not path.is_file():
+      raise app.UsageError(f'There is no file {path}.')
     for text in report(read(path)):
       print(text, flush=True)
     print(flush=True)

@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags
 
 from autoresearch_jax import assembly, command
-from autoresearch_jax.config import Config
+from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.data import loader
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.trial import exporting, running
@@ -67,7 +67,11 @@ class Calls:
 
 
 def main(_argv: Sequence[str]) -> int:
-  config = command.config_of(_CONFIG)
+  try:
+    config = command.config_of(_CONFIG)
+  except ConfigError as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
   if STARTED not in os.environ:  # what a runner starts with is read once, when a process starts
     environment = running._environment(config.platform) | {STARTED: '1'}
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)

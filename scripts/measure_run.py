@@ -12,7 +12,7 @@ import statistics
 import sys
 
 from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Decided, Ledger, Record, Started
+from autoresearch_jax.ledger import Decided, Ledger, LedgerError, Record, Started
 from autoresearch_jax.types import Cost
 
 
@@ -22,8 +22,12 @@ def main() -> int:
   )
   parser.add_argument('workdir', type=pathlib.Path)
   arguments = parser.parse_args()
-  with Ledger.read(arguments.workdir / 'ledger.db') as ledger:
-    records = list(ledger.records())
+  try:
+    with Ledger.read(arguments.workdir / 'ledger.db') as ledger:
+      records = list(ledger.records())
+  except LedgerError as error:
+    print(error, file=sys.stderr)
+    return 2
   history = History.of(records)
   print_pace(records, history)
   print_beyond_budget(history)

@@ -52,6 +52,8 @@ from configs import digits, gpt_small
 
 ONLY = flags.DEFINE_list('only', ['digits', 'gpt'], 'Problems.')
 SEEDS = flags.DEFINE_list('seeds', ['2', '4', '8'], 'How many seeds at once.')
+flags.register_validator(ONLY, {'digits', 'gpt'}.issuperset, 'There are digits and gpt.')
+flags.register_validator(SEEDS, lambda words: all(map(str.isdecimal, words)), 'Numbers are wanted.')
 PAIRS = flags.DEFINE_integer('pairs', 5, 'Times that both ways are timed.', 1)
 OUT = flags.DEFINE_string('out', '', 'Also write the figures to this JSON file.')
 

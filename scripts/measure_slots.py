@@ -30,6 +30,7 @@ from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.types import Progress, Result, TrialRequest
 
 _SLOTS = flags.DEFINE_list('slots', ['1', '2'], 'Values of config.executor_options.slots.')
+flags.register_validator(_SLOTS, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
 _TRIALS = flags.DEFINE_integer('trials', 24, 'Trials of a run, the baseline included.', 3)
 _RUNS = flags.DEFINE_integer('runs', 2, 'Runs with each number of slots.', 1)
 

@@ -106,6 +106,8 @@ def queued(call: Callable[[], Any], seconds: float) -> float:
 def main(arguments: list[str]) -> int:
   if len(arguments) < 2:
     raise app.UsageError('Name the artifacts to measure.')
+  if missing := [name for name in arguments[1:] if not pathlib.Path(name).is_file()]:
+    raise app.UsageError(f'There is no artifact {missing[0]}.')
   platform: Any = PLATFORM.value
   os.environ['JAX_PLATFORMS'] = JAX_PLATFORMS[platform]
   if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in os.environ:

@@ -13,7 +13,7 @@ import re
 from autoresearch_jax.trial.graph import Block, Graph, Op
 
 _TENSOR = re.compile(r'tensor<(?:([0-9x]+)x)?([a-zA-Z][a-zA-Z0-9]*)>')
-_WINDOW = re.compile(r'sliding_window_length(?:\\22|")\s*:\s*(\d+)')
+_WINDOW = re.compile(r'sliding_window_length(?:\\22|")\s*:\s*(\d{1,9})')
 # cuDNN's attention -> FLOPs of each (query, key) pair and feature: two products, and their four
 # gradients.
 _CUDNN = {'"__cudnn$fmhaSoftmax"': 4.0, '"__cudnn$fmhaSoftmaxBackward"': 8.0}

@@ -97,7 +97,7 @@ def main() -> None:
   lines = _Lines(0)
   _say(answers, {'ready': True})
   if not lines.waiting(REHEARSAL_SECONDS):
-    exporting.rehearse()
+    _rehearse()
   gc.freeze()  # what lives now is never looked at again, and so not copied in a child
   gc.enable()
   while (line := lines.next()) is not None:
@@ -105,6 +105,14 @@ def main() -> None:
     if 'trace' in message:  # a `cancel` that comes late is for a trace that has ended
       request = msgspec.convert(message['trace'], Request)
       _say(answers, msgspec.to_builtins(_trace(request, lines)))
+
+
+def _rehearse() -> None:
+  """Programs are traced without it too, and the GPT may be what is being worked on."""
+  try:
+    exporting.rehearse()
+  except Exception:
+    _complain()
 
 
 def _import_library() -> None:

@@ -27,3 +27,11 @@ def test_cudnn_attention_counts_the_keys_that_queries_see(window):
   pairs = sum(min(i, window) + 1 for i in range(time))
   found = flops(jax.grad(loss, argnums=(0, 1, 2)), 'cuda', shape, shape, shape)
   assert found == {'bfloat16': 12 * batch * heads * head_dim * pairs}
+
+
+def test_a_forged_window_of_thousands_of_digits_is_read():
+  config = f'{{"sliding_window_length": {"9" * 5000}}}'
+  attributes = (('backend_config', config), ('call_target_name', '"__cudnn$fmhaSoftmax"'))
+  op = graph.Op('stablehlo.custom_call', (), (), attributes, (), ('tensor<1x4x1x8xbf16>',), ())
+  block = graph.Block((), (), (op,))
+  assert matmul_flops(graph.Graph({'main': block}, 1)) == {'bfloat16': 4 * 8 * 10}

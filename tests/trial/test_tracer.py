@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from autoresearch_jax.trial import tracing
+from autoresearch_jax.trial import exporting, tracer, tracing
 from autoresearch_jax.types import Budget, Spec
 
 pytestmark = pytest.mark.slow
@@ -37,6 +37,13 @@ def test_the_same_program_gives_the_same_bytes_and_no_path_of_this_machine(trace
   first, second = trace.artifact().to_bytes(), trace.artifact().to_bytes()
   assert first == second
   assert str(trace.folder).encode() not in first
+
+
+def test_a_rehearsal_traces_and_is_not_needed(monkeypatch, capsys):
+  exporting.rehearse()
+  monkeypatch.setattr(exporting, 'REHEARSED', pathlib.Path('/nowhere/model.py'))
+  tracer._rehearse()
+  assert 'FileNotFoundError' in capsys.readouterr().err
 
 
 def test_full_isolation_is_recorded(trace):
