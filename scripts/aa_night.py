@@ -39,7 +39,7 @@ from autoresearch_jax.types import REPEATS, Decision
 
 # --config and --workdir are the command's own.
 NIGHTS = flags.DEFINE_integer('nights', 1, 'How many.', 1)
-TRIALS = flags.DEFINE_integer('trials', 100, 'Of a night, the baseline included.', 2)
+TRIALS = flags.DEFINE_integer('trials', 100, 'Of a night, the baseline included.', 3)
 REDRAW = flags.DEFINE_boolean('redraw', True, 'Edits draw initial values anew; else comments.')
 
 
