@@ -164,7 +164,7 @@ class Runner:
     except TooSlow as error:
       raise Failed(Status.TIMEOUT, str(error)) from None
     if budget.unit == 'seconds':
-      self._require_awake(began, budget)
+      self._require_awake(began, budget, compiled)
     if trained.compilations:
       raise Failed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
     start = time.monotonic()
@@ -194,9 +194,10 @@ class Runner:
   def _glance(self, compiled: Compiled, leaves: Any) -> float:
     return glance(compiled, leaves, self.dataset)
 
-  def _require_awake(self, began: float, budget: Budget) -> None:
+  def _require_awake(self, began: float, budget: Budget, compiled: Compiled) -> None:
     stopped = self._heartbeat.stopped(began)
     if stopped > MOST_STOPPED * budget.amount:
+      compiled.pace.clear()  # or the next attempt would think that no step fits
       raise Failed(
         Status.CRASH,
         f'The runner stood still for {stopped:.1f} s while it trained (a stopped process or a '

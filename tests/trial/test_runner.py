@@ -282,6 +282,34 @@ def test_a_step_longer_than_the_budget_is_refused(runner, tmp_path):
   assert failed.value.status == Status.TIMEOUT
 
 
+LOOP = """gradient = jax.lax.while_loop(
+    lambda c: c[0] < BOUND, lambda c: (c[0] + 1.1, c[1] + 1e-9 * jnp.sin(c[1] @ c[1])),
+    (0.0, gradient))[1]"""
+
+
+def test_a_number_that_makes_steps_longer_wins_no_time(runner, tmp_path):
+  """Both share an executable, and how long a step of the one takes says nothing of the other's."""
+  short, long = (program(step=LOOP.replace('BOUND', bound)) for bound in ('33.3', '33333.3'))
+  paths = export(short, tmp_path, 'short'), export(long, tmp_path, 'long')
+  budget = Budget(0.5, 'seconds')
+  quick, slow = (trained(runner, path, budget).cost for path in paths)
+  assert len({frame.key for frame in [*runner._frames.values()][-2:]}) == 1
+  assert quick.steps > 10 * slow.steps
+  assert slow.training_seconds < 1.0  # 128 steps of a call took four times as long
+
+
+def test_a_stop_says_nothing_of_how_long_a_step_takes(runner, tmp_path, monkeypatch):
+  """Else the next attempt could find that no step fits into the budget."""
+  run(runner, program(), tmp_path, Budget(0.2, 'seconds'))
+  assert runner._current.pace
+  with monkeypatch.context() as patch:
+    patch.setattr(runner._heartbeat, 'stopped', lambda since: 5.0)
+    with pytest.raises(Failed, match=r'stood still for 5\.0 s') as failed:
+      runner.run(0, Budget(0.2, 'seconds'), lambda *news: None)
+  assert failed.value.passing
+  assert not runner._current.pace
+
+
 def test_too_large_is_refused_before_it_runs(setup, tmp_path):
   small = dataclasses.replace(setup, limits=Limits(device_bytes=4096))
   tight = Runner(small)
