@@ -12,7 +12,7 @@ import pytest
 from tiny_language import SPEC, STEPS, TIME, VOCAB, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import exporting
+from autoresearch_jax.trial import devices, exporting
 from autoresearch_jax.trial.runner import Failed, Runner
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
 from autoresearch_jax.types import Budget, Checkpoint, Dataset, Measurement, Status
@@ -403,6 +403,15 @@ def test_the_wrong_platform_is_a_sentence(setup, tmp_path):
       wrong.ready(60)
   finally:
     wrong.close()
+
+
+def test_devices_that_are_hidden_are_a_sentence(monkeypatch):
+  def none():
+    raise AssertionError  # as JAX does where it sees no device file
+
+  monkeypatch.setattr(jax, 'local_devices', none)
+  with pytest.raises(devices.WrongPlatform, match='its gpu devices: none is visible; see CUDA_'):
+    devices.require_platform('gpu')
 
 
 def test_two_devices_share_a_batch(setup, tmp_path, monkeypatch):
