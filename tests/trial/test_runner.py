@@ -298,6 +298,13 @@ def test_a_number_that_makes_steps_longer_wins_no_time(runner, tmp_path):
   assert slow.training_seconds < 1.0  # 128 steps of a call took four times as long
 
 
+def test_steps_that_get_longer_near_the_end_win_no_time(runner, tmp_path):
+  text = program(step=LOOP.replace('BOUND', 'jnp.where(progress > 0.95, 33333.3, 33.3)'))
+  with pytest.raises(Failed, match=r'Training took .* its budget is 1 s') as failed:
+    run(runner, text, tmp_path, Budget(1.0, 'seconds'))  # the last calls take four seconds
+  assert failed.value.status == Status.TIMEOUT and failed.value.passing
+
+
 def test_a_stop_says_nothing_of_how_long_a_step_takes(runner, tmp_path, monkeypatch):
   """Else the next attempt could find that no step fits into the budget."""
   run(runner, program(), tmp_path, Budget(0.2, 'seconds'))
