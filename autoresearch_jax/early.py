@@ -16,7 +16,10 @@ its weights looks bad to the runner for a while, and one that reports another lo
 bad in this one, but not in both.
 
 Only what trains the whole budget for the first time, on one seed, is ever ended; the baseline,
-replicates and promotions are looked at and always finish.
+replicates and promotions are looked at and always finish. What can be kept is measured against the
+run's incumbent: a strategy that climbs from below it (`restarts`), or collects what differs
+(`map_elites`, `pareto`), and a rule that keeps what is worse (`simplicity` with a tolerance) lose
+trials that they would have used. With those a config should not want it.
 
 The line is a calibration, its limit a prediction interval (Draper and Smith, Applied Regression
 Analysis, 1998, chapters 1 and 3). The median stopping rule (Golovin and others, Google Vizier, KDD
