@@ -15,6 +15,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import devices, exporting
 from autoresearch_jax.trial.runner import Failed, Runner
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.trial.watching import Watch
 from autoresearch_jax.types import Budget, Checkpoint, Dataset, Measurement, Status
 
 pytestmark = pytest.mark.slow
@@ -168,6 +169,23 @@ def test_looking_is_outside_of_the_budget(runner, tmp_path, monkeypatch):
   assert [look[0] for look in done['looks']] == [0.05, 0.3, 0.55]
   assert time.monotonic() - began > 1.7
   assert done['measurement'].cost.training_seconds < 0.9
+
+
+def test_looks_are_never_early(runner, tmp_path, monkeypatch):
+  """At first a step takes a fraction of what the warm-up said, so less is done than expected."""
+  seen = []
+
+  def look(self, at, loss, leaves, seconds):
+    seen.append((at.progress, seconds))
+
+  monkeypatch.setattr(Watch, 'look', look)
+  runner.load(export(program(), tmp_path))
+  runner.compile()
+  runner._current.pace.clear()
+  budget, at = Budget(1.0, 'seconds'), (0.2, 0.3, 0.5, 0.7)
+  runner.run(0, budget, lambda *news: None, checkpoints=tuple(map(Checkpoint, at)))
+  assert seen and seen[-1][0] == 0.7
+  assert all(seconds >= progress for progress, seconds in seen)
 
 
 def test_progress_is_the_share_of_the_budget(runner, tmp_path):
