@@ -117,7 +117,8 @@ class Closing:
     """By what a seed of the baseline took."""
     seconds = [m.cost.total_seconds for m in self.history.results[BASELINE].measurements]
     each = statistics.fmean(seconds) if seconds else 0.0
-    return f', about {duration(runs * each / self.executor.slots)}' if each else ''
+    rounds = math.ceil(runs / max(1, self.executor.slots))  # slots may all be given up by now
+    return f', about {duration(rounds * each)}' if each else ''
 
 
 def fresh_seeds(history: History, count: int) -> list[int]:

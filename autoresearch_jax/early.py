@@ -16,7 +16,10 @@ its weights looks bad to the runner for a while, and one that reports another lo
 bad in this one, but not in both.
 
 Only what trains the whole budget for the first time, on one seed, is ever ended; the baseline,
-replicates and promotions are looked at and always finish.
+replicates and promotions are looked at and always finish. What can be kept is measured against the
+run's incumbent: a strategy that climbs from below it (`restarts`), or collects what differs
+(`map_elites`, `pareto`), and a rule that keeps what is worse (`simplicity` with a tolerance) lose
+trials that they would have used. With those a config should not want it.
 
 The line is a calibration, its limit a prediction interval (Draper and Smith, Applied Regression
 Analysis, 1998, chapters 1 and 3). The median stopping rule (Golovin and others, Google Vizier, KDD
@@ -26,6 +29,7 @@ but a fraction, whoever would have won. `scripts/measure_early_stop.py` measures
 
 import dataclasses
 import math
+import weakref
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -47,6 +51,8 @@ LEAST = 16  # programs on record before any trial is ended
 SHARE = 0.5  # of the programs on record, the best ones, through which the lines go
 ERROR = 0.001  # of programs that will end like the incumbent, those that a checkpoint would end
 TINY = 1e-12  # instead of 0, where all scores agree
+# A memo, since each trial asks for the curves of all before it: what has a verdict changes no more.
+_curves: 'weakref.WeakKeyDictionary[History, dict[int, Curve | None]]' = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +79,11 @@ def checkpoints(history: History, trial: int, spec: Spec) -> tuple[Checkpoint, .
   if not may_end:
     return tuple(map(Checkpoint, PROGRESS))
   known = list(history.trials.values())[: history.begun_after[trial]]  # also after a restart
-  curves = [curve for other in known if (curve := _curve(other, history.objective))]
+  memo = _curves.setdefault(history, {})
+  for other in known:
+    if other.id not in memo:
+      memo[other.id] = _curve(other, history.objective)
+  curves = [curve for other in known if (curve := memo[other.id])]
   kept = [other for other in known if other.verdict and other.verdict.decision == Decision.KEEP]
   goal = history.objective.score(kept[-1]) if kept else None
   return tuple(limited(curves, progress, goal) for progress in PROGRESS)

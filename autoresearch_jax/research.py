@@ -410,7 +410,8 @@ class Research:
   def _submit(self, trial: int) -> None:
     proposal = self.history.proposals[trial]
     repeats = proposal.operation in REPEATS or trial == BASELINE
-    if not repeats and (twin := self._twin(self.history.edits[trial].program, proposal)):
+    twin = None if repeats else self._twin(self.history.edits[trial].program, proposal)
+    if twin and twin[0] < trial:  # one that began later may have ended before a restart
       first, reason = twin
       self._landed.append(Result(trial, Status.DUPLICATE, reason, duplicate_of=first))
       if self._thinking is None:

@@ -93,6 +93,6 @@ def _plain(config: Config) -> dict[str, Any]:
 
 
 def _flat(path: str, value: Any) -> dict[str, Any]:
-  if isinstance(value, dict) and value:
+  if isinstance(value, dict):
     return {p: v for key in value for p, v in _flat(f'{path}.{key}', value[key]).items()}
   return {path: value}

@@ -110,7 +110,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   # training of random edits and missed none of 189 keeps (of 14 programs); where most edits
   # change little it saves little (autoresearch_jax/benchmark/published/early_stop.md). Each
   # training to the end pays for it with 4 batches of predict, outside of its budget.
-  c.early_stop = True
+  c.early_stop = True  # False for strategies that climb from below the best, such as restarts
 
   c.executor = 'local'  # on this machine
   c.executor_options = ConfigDict()

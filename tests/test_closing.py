@@ -91,6 +91,18 @@ def test_each_slot_trains_one_and_all_are_told_apart(directory):
       assert (result.trial, [m.seed for m in result.measurements]) == (trial, [seed])
 
 
+@pytest.mark.parametrize(
+  ('slots', 'took'), [(1, '0:06:00'), (4, '0:02:00'), (8, '0:01:00'), (0, '0:06:00')]
+)
+def test_the_estimate_is_of_as_many_rounds_as_the_slots_need(directory, slots, took):
+  found, *_ = close(directory, pairs=0)
+  baseline = found.results[BASELINE]
+  minute = dataclasses.replace(baseline.measurements[0], cost=types.Cost(total_seconds=60.0))
+  found.results[BASELINE] = dataclasses.replace(baseline, measurements=(minute,))
+  closing = Closing(None, found, Arithmetic(slots=slots), SPEC.budget, 3, lambda: '', print)
+  assert closing._estimate(6).startswith(f', about {took}')
+
+
 def test_seeds_that_a_strategy_chose_are_passed_over(directory):
   found = close(directory, pairs=0)[0]
   first, second, third = fresh_seeds(found, 3)

@@ -161,6 +161,17 @@ def test_limits_are_the_ledgers_alone(night):
     assert early.checkpoints(history, request.trial, SPEC) == request.checkpoints
 
 
+def test_a_programs_curve_is_read_once(night, monkeypatch):
+  """Else a trial would cost the more, the more there were."""
+  with Ledger.read(night.workspace.ledger_path) as ledger:
+    history = History.of(ledger.records())
+  read, real = [], early._curve
+  monkeypatch.setattr(early, '_curve', lambda trial, of: read.append(trial.id) or real(trial, of))
+  for request in night.executor.submitted:
+    assert early.checkpoints(history, request.trial, SPEC) == request.checkpoints
+  assert len(read) == len(set(read)) > 50
+
+
 def test_a_run_that_does_not_want_it_is_not_looked_at(tmp_path):
   executor = Arithmetic()
   run(tmp_path, 5, executor=executor)

@@ -336,6 +336,42 @@ def test_an_edit_that_the_strategy_brings_is_taken(tmp_path):
   assert live.history.edits[1] == edit
 
 
+class Mixed(Fixed):
+  """Asks the proposer first, then brings an edit of its own."""
+
+  def init(self, objective):
+    return 0
+
+  def ask(self, state, rng):
+    asked = self.proposal if state else dataclasses.replace(self.proposal, edit=None)
+    return asked, state + 1
+
+
+def test_a_trial_is_never_called_a_twin_of_one_that_began_later(tmp_path):
+  class Second(Arithmetic):
+    """Fails once trial 2 is done, while trial 1 runs."""
+
+    def wait(self, timeout):
+      if self.queue and len(self.submitted) == 2:
+        return []  # until trial 2 is there as well
+      self.queue.sort(key=lambda request: -request.trial)
+      if len(self.submitted) == 3 and len(self.queue) < 2:
+        raise Unavailable('The device is lost.')
+      return [self.result(self.queue.pop(0))] if self.queue else []
+
+  def near(value):
+    return types.Edit(START.with_text(f'X = {value}\nY = -2.0\n'), f'set X to {value}', CLAIM)
+
+  parts = {
+    'strategy': Mixed(types.Proposal(types.Operation.IMPROVE, (0,), edit=near(2.01))),
+    'proposer': Writing(near(2.0)),
+  }
+  live = run(tmp_path, 3, executor=Second(slots=2), ahead=0, **parts)
+  assert live.history.running == [1] and 2 in live.history.results
+  live = run(tmp_path, 3, executor=Arithmetic(slots=2), ahead=0, **parts)
+  assert live.history.results[1].status is not types.Status.DUPLICATE
+
+
 def test_parents_that_do_not_exist_are_the_strategys_mistake(tmp_path):
   run(tmp_path, strategy=Fixed(types.Proposal(types.Operation.IMPROVE, (9,))))
   assert 'The strategy named parents (9,)' in events(tmp_path)[-2].reason

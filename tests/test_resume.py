@@ -24,6 +24,9 @@ def test_fields_that_a_ledger_lacks_have_their_defaults():
   recorded = from_builtins(OLD, Config)
   now = {**OLD, **PARTS, 'editable': ('model.py',)}
   assert differences(recorded, converted(now, Config)) == ''
+  named = converted({**now, 'executor_options': {'slots': 2}}, Config)
+  slots = "config.executor_options.slots is 2 here and was 'absent'"
+  assert differences(recorded, named) == slots
   now['knowledge'] = {'near': 0.5}
   changed = differences(recorded, converted(now, Config))
   assert changed == 'config.knowledge.near is 0.5 here and was 0.02'

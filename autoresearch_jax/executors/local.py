@@ -2,7 +2,8 @@
 
 Requests wait in one line, and all news go out by one door. A slot that fails leaves the others
 alone: a dead or late runner is replaced, and one that cannot be is given up for this session, which
-is said; its trial goes to another slot. When none is left the executor is unavailable.
+is said; its trial goes to another slot. When none is left the executor is unavailable, and at once
+where the operating system fails, as with a full disk: no other slot would do better.
 """
 
 import dataclasses
@@ -94,7 +95,7 @@ class Local:
     except queue.Empty:
       return news
     if news:
-      self._news.put(item)  # what came before it is told first; nothing comes after it
+      self._news.put(item)  # what came before it is told first
       return news
     raise item
 
@@ -133,7 +134,7 @@ class Local:
     except Unavailable as error:
       self._give_up(slot, str(error))
     except OSError as error:
-      self._give_up(slot, f'No trial can be run here. {of_machine(error)}')
+      self._give_up(slot, f'No trial can be run here. {of_machine(error)}', others=False)
     except Exception as error:  # else the caller would wait for ever
       self._give_up(slot, f'The executor failed: {type(error).__name__}: {error}')
     finally:
@@ -167,19 +168,22 @@ class Local:
       if not self._closing:
         self._news.put(result)
 
-  def _give_up(self, slot: Slot, reason: str) -> None:
+  def _give_up(self, slot: Slot, reason: str, others: bool = True) -> None:
+    """others: whether they may go on."""
     with self._changed:
       self._living.remove(slot)
       self.slots = len(self._living)
       request, slot.request = slot.request, None
       if self._closing:
         return
-      if not self._living:
+      if not (others and self._living):
         self._news.put(Unavailable(reason))
+      elif request is not None and slot.cancelled:
+        self._news.put(Result(request.trial, Status.CANCELLED, 'The trial was cancelled.'))
       elif request is not None:
         self._return(request, reason)
       self._changed.notify_all()
-    if self._living:
+    if others and self._living:
       left = 'One slot goes on' if self.slots == 1 else f'{self.slots} slots go on'
       text = f'The slot with {slot.share.name} is given up: {reason} {left}.'
       print(text, file=sys.stderr, flush=True)

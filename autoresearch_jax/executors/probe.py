@@ -11,10 +11,15 @@ from autoresearch_jax.types import Platform
 ACCELERATORS = ('/dev/nvidia0', '/dev/accel0', '/dev/vfio/0')  # device files of GPUs and TPUs
 _ASK = 'import jax; print("platform:" + jax.default_backend())'
 # Of a TPU v2 or v3 JAX shows two devices a chip, with the same coordinates.
-_COUNT = (
-  'import jax; '
-  'print("devices:", len({str(getattr(d, "coords", d.id)) for d in jax.local_devices()}))'
-)
+# Where no device file is visible JAX fails an assertion, without a word.
+_COUNT = """
+import jax
+try:
+  found = jax.local_devices()
+except AssertionError:
+  found = []
+print("devices:", len({str(getattr(d, "coords", d.id)) for d in found}))
+"""
 _ADVICE = 'Name one: --config=FILE:cpu, :gpu or :tpu.'
 
 

@@ -28,6 +28,11 @@ T = TypeVar('T')
 
 # How chips of one process lie on a host's board: those that libtpu takes for a rectangle.
 CHIP_BOUNDS = {1: '1,1,1', 2: '1,2,1', 4: '2,2,1'}
+# Where the environment lists devices; '' hides all GPUs from CUDA.
+VISIBLE = {
+  'gpu': ('CUDA_VISIBLE_DEVICES',),
+  'tpu': ('TPU_VISIBLE_CHIPS', 'TPU_VISIBLE_DEVICES'),
+}
 FIRST_PORT = 8476  # of libtpu's processes, one each
 CPUS = pathlib.Path('/sys/devices/system/cpu')
 
@@ -77,8 +82,13 @@ def shares(platform: Platform, slots: int) -> list[Share]:
     ]
   devices = _devices(platform)
   what = 'GPUs' if platform == 'gpu' else 'chips'
+  names = ' or '.join(VISIBLE[platform])
   if not devices:
-    raise ValueError(f'JAX finds no {what} for slots to share; see what CUDA or libtpu reports.')
+    raise ValueError(
+      f'There are no {what} for slots to share; see {names}, and what CUDA or libtpu reports.'
+    )
+  if len(set(devices)) < len(devices):
+    raise ValueError(f'{names} names one of the {what} twice: {_listed(devices)}.')
   slots = slots or len(devices)
   if len(devices) % slots:
     raise ValueError(
@@ -131,10 +141,9 @@ def _chips(index: int, chips: tuple[str, ...]) -> Share:
 
 def _devices(platform: Platform) -> list[str]:
   """Names of the GPUs or chips, as the environment lists them, or counted by JAX."""
-  names = ('CUDA_VISIBLE_DEVICES',) if platform == 'gpu' else (
-    'TPU_VISIBLE_CHIPS', 'TPU_VISIBLE_DEVICES')  # fmt: skip
-  for name in names:
-    if listed := os.environ.get(name, '').strip():
+  for name in VISIBLE[platform]:
+    listed = os.environ.get(name)
+    if listed or (listed is not None and platform == 'gpu'):
       entries = (entry.strip() for entry in listed.split(','))
       return list(itertools.takewhile(lambda entry: entry not in ('', '-1'), entries))
   try:

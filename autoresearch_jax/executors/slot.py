@@ -56,7 +56,8 @@ class Site:
 class Slot:
   """One trial at a time, in one thread; `kill` and `check` may be called from others.
 
-  request: the trial that it has. facts: what its trials have on record of it.
+  request: the trial that it has; cancelled: whether that was. facts: what its trials have on record
+  of it.
   """
 
   def __init__(self, site: Site, share: Share, index: int = 0, facts: dict[str, Any] | None = None):
@@ -64,7 +65,7 @@ class Slot:
     self.request: TrialRequest | None = None
     self.closing = False
     self._facts = facts or {}
-    self._cancelled = False
+    self.cancelled = False
     suffix = f'-{index}' if index else ''
     self.tracer = Tracer(site.limits, site.hidden, site.scratch / f'traces{suffix}')
     self.runner = RunnerProcess(
@@ -89,7 +90,7 @@ class Slot:
 
   def take(self, request: TrialRequest) -> None:
     """Has this trial from now on, which `cancel` means."""
-    self.request, self._cancelled = request, False
+    self.request, self.cancelled = request, False
 
   def trial(self) -> Result:
     """Runs the trial that it has to its Result; never raises for what a candidate did."""
@@ -101,7 +102,7 @@ class Slot:
 
   def cancel(self) -> None:
     """Ends the trial that it has; what is traced for another one goes on."""
-    self._cancelled = True
+    self.cancelled = True
     self._kill()
 
   def end(self) -> None:
@@ -131,7 +132,7 @@ class Slot:
     self._say(request, 'trace')
     self._warm_runner()
     path, traced, trace_seconds = self._traced_for(request)
-    if self._cancelled:
+    if self.cancelled:
       return Result(request.trial, Status.CANCELLED, 'The trial was cancelled.')
     result = Result(request.trial, traced.status, traced.reason, isolation=traced.isolation)
     if traced.status != Status.OK:
@@ -143,7 +144,7 @@ class Slot:
         break
       except RunnerFailed as failed:
         underway.failed(failed)
-        ended = self.closing or self._cancelled
+        ended = self.closing or self.cancelled
         if not failed.passing or ended or attempt == ATTEMPTS - 1:
           break
         self._warm_runner()

@@ -89,8 +89,8 @@ class Compiled:
   target, [batch, time] for language models and [batch] for supervised problems.
     For supervised problems it also gives whether the target was the likeliest class, bool [batch].
     For constructions it is (leaves, inputs) -> what `predict` returns, float32.
-  pace: seconds of a step of each phase when it last ran, empty before; shared by all artifacts of
-  the frame.
+  pace: seconds of a step of each phase when this artifact last ran, empty before. paces: those of
+  all artifacts of the frame: a number may be how often a step loops, so each has its own.
   """
 
   artifact: Artifact
@@ -100,6 +100,7 @@ class Compiled:
   score: Callable[..., Any]
   analysis_bytes: int
   pace: list[float] = dataclasses.field(default_factory=list)
+  paces: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
   @property
   def flops_per_step(self) -> float:
@@ -123,6 +124,7 @@ class Compiled:
       init=functools.partial(self.init, numbers[0]),
       phases=phases,
       score=functools.partial(self.score, numbers[-1]),
+      pace=self.paces.setdefault(frame.artifact.digest, []),
     )
 
 

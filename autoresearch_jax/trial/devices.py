@@ -45,8 +45,9 @@ def require_platform(platform: str) -> list[Device]:
   """The local devices, all of `platform` (`cpu`, `gpu`, `tpu`). Raises WrongPlatform."""
   try:
     found = jax.local_devices()
-  except RuntimeError as error:
-    raise WrongPlatform(f'JAX could not start its {platform} devices: {error}') from None
+  except (RuntimeError, AssertionError) as error:  # the latter, without a word: there are none
+    why = str(error) or 'none is visible; see CUDA_VISIBLE_DEVICES, or the driver'
+    raise WrongPlatform(f'JAX could not start its {platform} devices: {why}') from None
   kinds = sorted({device.platform for device in found})
   if kinds != [platform]:
     raise WrongPlatform(

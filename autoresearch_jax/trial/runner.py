@@ -55,13 +55,16 @@ KEPT = 4  # frames that stay compiled, and artifacts of them: the incumbent's, w
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
 MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
+# How late training may be where seconds are its budget: this share of it, or so many seconds, and
+# the time of a step. The last calls are on the queue by then, and a busy machine slows them down.
+LATE_SHARE, LATE_SECONDS = 0.02, 0.5
 CACHE_BYTES = 4 * 2**30  # compiled programs on disk; those not used longest make room
 
 
 class Failed(Exception):
   """A request that ends the trial: status and sentence, and what is known of the artifact.
 
-  passing: the program is not the cause, so another attempt may go well.
+  passing: the program need not be the cause, so another attempt may go well.
   """
 
   def __init__(
@@ -164,7 +167,8 @@ class Runner:
     except TooSlow as error:
       raise Failed(Status.TIMEOUT, str(error)) from None
     if budget.unit == 'seconds':
-      self._require_awake(began, budget)
+      self._require_awake(began, budget, compiled)
+      self._require_on_time(trained, budget, compiled)
     if trained.compilations:
       raise Failed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
     start = time.monotonic()
@@ -194,13 +198,26 @@ class Runner:
   def _glance(self, compiled: Compiled, leaves: Any) -> float:
     return glance(compiled, leaves, self.dataset)
 
-  def _require_awake(self, began: float, budget: Budget) -> None:
+  def _require_awake(self, began: float, budget: Budget, compiled: Compiled) -> None:
     stopped = self._heartbeat.stopped(began)
     if stopped > MOST_STOPPED * budget.amount:
+      compiled.pace.clear()  # or the next attempt would think that no step fits
       raise Failed(
         Status.CRASH,
         f'The runner stood still for {stopped:.1f} s while it trained (a stopped process or a '
         f'paused machine), which is too much of {budget.amount:g} s to count.',
+        passing=True,
+      )
+
+  def _require_on_time(self, trained: Trained, budget: Budget, compiled: Compiled) -> None:
+    """Else a program whose steps get long near the end would train for as long as it likes."""
+    may_take = budget.amount + max(LATE_SHARE * budget.amount, LATE_SECONDS)
+    if trained.seconds > may_take + trained.seconds / trained.steps:
+      compiled.pace.clear()  # as above
+      raise Failed(
+        Status.TIMEOUT,
+        f'Training took {trained.seconds:.1f} s, and its budget is {budget.amount:g} s: the last '
+        'steps took far longer than those before. Make all steps alike.',
         passing=True,
       )
 

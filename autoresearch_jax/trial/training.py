@@ -104,10 +104,11 @@ def train(
       trained.curve.append((call.progress, float(losses[-1])))
       trained.metrics = {k: float(np.asarray(v)[call.count - 1]) for k, v in call.metrics.items()}
       say(call.progress, meter.steps, float(losses[-1]))
-    if due and look:
-      seconds, loss = clock.seconds(), float(np.concatenate(since).mean())
+    seconds = clock.seconds()
+    if due and look and (checkpoint := meter.looked(seconds)):
+      loss = float(np.concatenate(since).mean())
       with clock.paused():
-        look(meter.looked(seconds), loss, trained.leaves, seconds)
+        look(checkpoint, loss, trained.leaves, seconds)
       since.clear()
   trained.seconds = clock.seconds()
   compiled.pace[:] = meter.step_seconds
@@ -180,11 +181,14 @@ class _Meter:
     spent = self.spent(queue, now)
     return bool(self._passed(spent)) and spent < self.budget.amount
 
-  def looked(self, now: float) -> Checkpoint:
-    """The last checkpoint that is passed now that the queue has run; it does not come again."""
-    passed = self._passed(self.spent((), now)) or self.checkpoints[:1]
+  def looked(self, now: float) -> Checkpoint | None:
+    """The last checkpoint that is passed now that the queue has run; it does not come again.
+
+    None where the steps took less than was expected: at first they take a fraction of it.
+    """
+    passed = self._passed(self.spent((), now))
     del self.checkpoints[: len(passed)]
-    return passed[-1]
+    return passed[-1] if passed else None
 
   def _passed(self, spent: float) -> list[Checkpoint]:
     return [c for c in self.checkpoints if c.progress * self.budget.amount <= spent]

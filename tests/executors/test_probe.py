@@ -35,6 +35,12 @@ def test_a_cpu_beside_an_accelerator_is_refused_unless_meant(jax_says, monkeypat
   assert probe.platform() == 'cpu'
 
 
+def test_no_device_is_a_count_too(monkeypatch, tmp_path):
+  (tmp_path / 'jax.py').write_text('def local_devices(): assert None')
+  monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+  assert probe.devices('gpu') == 0
+
+
 def test_silence_and_failure_are_sentences(jax_says, monkeypatch):
   jax_says('', 'Traceback\nRuntimeError: no plugin')
   with pytest.raises(RuntimeError, match='RuntimeError: no plugin'):

@@ -89,6 +89,19 @@ def test_a_list_of_gpus_is_split_and_not_left(machine, monkeypatch, listed, slot
   assert gpus(slots) == split
 
 
+@pytest.mark.parametrize(
+  ('listed', 'words'), [('', 'There are no GPUs'), ('-1', 'There are no GPUs'), ('0,1,0', 'twice')]
+)
+def test_a_list_that_hides_all_gpus_or_names_one_twice_is_a_sentence(
+  machine, monkeypatch, listed, words
+):
+  machine(devices=8)
+  monkeypatch.setenv('CUDA_VISIBLE_DEVICES', listed)
+  with pytest.raises(ValueError, match=f'{words}.*') as error:
+    gpus(0)
+  assert 'CUDA_VISIBLE_DEVICES' in str(error.value)
+
+
 def test_chips_are_worlds_of_their_own(machine):
   machine(devices=4)
   shares = sharing.shares('tpu', 0)
@@ -110,7 +123,8 @@ def test_chips_are_worlds_of_their_own(machine):
     ('gpu', 3, 2, '3 GPUs cannot be shared by 2 slots alike'),
     ('gpu', 2, 4, '2 GPUs cannot be shared by 4 slots alike'),
     ('tpu', 24, 4, 'A slot cannot have 6 chips, only 1, 2, 4'),
-    ('gpu', 0, 0, 'JAX finds no GPUs'),
+    ('gpu', 0, 0, 'There are no GPUs .* see CUDA_VISIBLE_DEVICES'),
+    ('tpu', 0, 0, 'There are no chips .* see TPU_VISIBLE_CHIPS'),
     ('cpu', 0, -1, 'slots is -1'),
   ],
 )

@@ -1,10 +1,13 @@
 """Several slots of the local executor: what befalls one of them leaves the others alone."""
 
+import errno
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from tiny_language import STEPS, program
@@ -197,6 +200,51 @@ def test_a_program_that_ends_slots_does_not_end_them_all(tmp_path, monkeypatch, 
   finally:
     made.close()
   assert capfd.readouterr().err.count('is given up') == 2
+
+
+def idle_slots(monkeypatch, count, trial):
+  """So many slots without processes, in which `trial` stands for a trial."""
+  shares = [sharing.Share(f'GPU {i}') for i in range(count)]
+  monkeypatch.setattr(sharing, 'shares', lambda *_: shares)
+  monkeypatch.setattr(slot.Slot, 'start', lambda self: None)
+  monkeypatch.setattr(slot.Slot, 'trial', trial)
+
+
+def test_a_full_disk_is_no_trials_fault_however_many_slots_there_are(tmp_path, monkeypatch, capfd):
+  def full(self):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  idle_slots(monkeypatch, 4, full)
+  made = make('local_slots', tmp_path)
+  try:
+    made.submit(request(1))
+    with pytest.raises(Unavailable, match='The disk is full'):
+      heard(made, 1)
+  finally:
+    made.close()
+  assert 'is given up' not in capfd.readouterr().err
+
+
+def test_a_cancelled_trial_whose_slot_fails_goes_to_no_other(tmp_path, monkeypatch):
+  begun, runs = threading.Event(), []
+
+  def fail(self):
+    runs.append(self.request.trial)
+    begun.set()
+    while not self.cancelled:
+      time.sleep(0.01)
+    raise Unavailable('The device is lost.')
+
+  idle_slots(monkeypatch, 2, fail)
+  made = make('local_slots', tmp_path)
+  try:
+    made.submit(request(1))
+    assert begun.wait(10)
+    made.cancel(1)
+    assert [(r.trial, r.status) for r in heard(made, 1)] == [(1, Status.CANCELLED)]
+    assert runs == [1]
+  finally:
+    made.close()
 
 
 def test_a_whole_run_in_two_slots_measures_what_each_trial_measures_alone(tmp_path):

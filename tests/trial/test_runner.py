@@ -12,9 +12,10 @@ import pytest
 from tiny_language import SPEC, STEPS, TIME, VOCAB, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import exporting
+from autoresearch_jax.trial import devices, exporting
 from autoresearch_jax.trial.runner import Failed, Runner
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.trial.watching import Watch
 from autoresearch_jax.types import Budget, Checkpoint, Dataset, Measurement, Status
 
 pytestmark = pytest.mark.slow
@@ -170,6 +171,23 @@ def test_looking_is_outside_of_the_budget(runner, tmp_path, monkeypatch):
   assert done['measurement'].cost.training_seconds < 0.9
 
 
+def test_looks_are_never_early(runner, tmp_path, monkeypatch):
+  """At first a step takes a fraction of what the warm-up said, so less is done than expected."""
+  seen = []
+
+  def look(self, at, loss, leaves, seconds):
+    seen.append((at.progress, seconds))
+
+  monkeypatch.setattr(Watch, 'look', look)
+  runner.load(export(program(), tmp_path))
+  runner.compile()
+  runner._current.pace.clear()
+  budget, at = Budget(1.0, 'seconds'), (0.2, 0.3, 0.5, 0.7)
+  runner.run(0, budget, lambda *news: None, checkpoints=tuple(map(Checkpoint, at)))
+  assert seen and seen[-1][0] == 0.7
+  assert all(seconds >= progress for progress, seconds in seen)
+
+
 def test_progress_is_the_share_of_the_budget(runner, tmp_path):
   """Seen through the state: the mean of progress over 20 steps in [0, 1) is 0.475."""
   text = program().replace("{'loss': value}", "{'loss': value, 'seen': progress}")
@@ -282,6 +300,41 @@ def test_a_step_longer_than_the_budget_is_refused(runner, tmp_path):
   assert failed.value.status == Status.TIMEOUT
 
 
+LOOP = """gradient = jax.lax.while_loop(
+    lambda c: c[0] < BOUND, lambda c: (c[0] + 1.1, c[1] + 1e-9 * jnp.sin(c[1] @ c[1])),
+    (0.0, gradient))[1]"""
+
+
+def test_a_number_that_makes_steps_longer_wins_no_time(runner, tmp_path):
+  """Both share an executable, and how long a step of the one takes says nothing of the other's."""
+  short, long = (program(step=LOOP.replace('BOUND', bound)) for bound in ('33.3', '33333.3'))
+  paths = export(short, tmp_path, 'short'), export(long, tmp_path, 'long')
+  budget = Budget(0.5, 'seconds')
+  quick, slow = (trained(runner, path, budget).cost for path in paths)
+  assert len({frame.key for frame in [*runner._frames.values()][-2:]}) == 1
+  assert quick.steps > 10 * slow.steps
+  assert slow.training_seconds < 1.0  # 128 steps of a call took four times as long
+
+
+def test_steps_that_get_longer_near_the_end_win_no_time(runner, tmp_path):
+  text = program(step=LOOP.replace('BOUND', 'jnp.where(progress > 0.95, 33333.3, 33.3)'))
+  with pytest.raises(Failed, match=r'Training took .* its budget is 1 s') as failed:
+    run(runner, text, tmp_path, Budget(1.0, 'seconds'))  # the last calls take four seconds
+  assert failed.value.status == Status.TIMEOUT and failed.value.passing
+
+
+def test_a_stop_says_nothing_of_how_long_a_step_takes(runner, tmp_path, monkeypatch):
+  """Else the next attempt could find that no step fits into the budget."""
+  run(runner, program(), tmp_path, Budget(0.2, 'seconds'))
+  assert runner._current.pace
+  with monkeypatch.context() as patch:
+    patch.setattr(runner._heartbeat, 'stopped', lambda since: 5.0)
+    with pytest.raises(Failed, match=r'stood still for 5\.0 s') as failed:
+      runner.run(0, Budget(0.2, 'seconds'), lambda *news: None)
+  assert failed.value.passing
+  assert not runner._current.pace
+
+
 def test_too_large_is_refused_before_it_runs(setup, tmp_path):
   small = dataclasses.replace(setup, limits=Limits(device_bytes=4096))
   tight = Runner(small)
@@ -375,6 +428,15 @@ def test_the_wrong_platform_is_a_sentence(setup, tmp_path):
       wrong.ready(60)
   finally:
     wrong.close()
+
+
+def test_devices_that_are_hidden_are_a_sentence(monkeypatch):
+  def none():
+    raise AssertionError  # as JAX does where it sees no device file
+
+  monkeypatch.setattr(jax, 'local_devices', none)
+  with pytest.raises(devices.WrongPlatform, match='its gpu devices: none is visible; see CUDA_'):
+    devices.require_platform('gpu')
 
 
 def test_two_devices_share_a_batch(setup, tmp_path, monkeypatch):
