@@ -30,6 +30,7 @@ def test_training_in_predict(arena):
 
 
 def test_training_in_init(arena):
+  """It ends by its time, or by its silence where the machine is slow."""
   text = (
     program()
     + """
@@ -40,7 +41,8 @@ def init(key, spec):
   return {'table': state['table'] + 0 * wide[:16, :16]}
 """
   )
-  arena.refused(text, 'make a state and not train it', status=Status.TIMEOUT)
+  reason = arena.refused(text, status=Status.TIMEOUT)
+  assert 'make a state and not train it' in reason or 'no sign for' in reason
 
 
 def test_training_at_import_has_no_data(arena):
