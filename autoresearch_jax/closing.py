@@ -20,12 +20,19 @@ from autoresearch_jax.history import BASELINE, History
 from autoresearch_jax.ledger import Confirmed, Ledger
 from autoresearch_jax.report.confirmed import candidate
 from autoresearch_jax.report.summary import duration
-from autoresearch_jax.types import Budget, Dataset, Result, Status, TrialRequest, locked_name
+from autoresearch_jax.types import (
+  SILENT,
+  Budget,
+  Dataset,
+  Result,
+  Status,
+  TrialRequest,
+  locked_name,
+)
 
 FIRST_SEED = 2**40  # the fresh seeds begin here, far from those that strategies and rules choose
 REQUEST = -1  # the id of a request, and down from there where there are several: no trials
 WAIT_SECONDS = 0.5
-UNTOLD = (Status.CANCELLED, Status.CRASH)  # say nothing of a program: the next start tries again
 
 
 def announcement(config: Config, dataset: Dataset) -> str:
@@ -93,7 +100,7 @@ class Closing:
   def _record(self, seed: int, trial: int, result: Result) -> None:
     result = self._required(dataclasses.replace(result, trial=trial))
     self.say(f'{"baseline" if trial == BASELINE else "best"}, {self._outcome(result)}')
-    if result.status not in UNTOLD:
+    if result.status not in SILENT:  # else the next start tries again
       self.history.apply(self.ledger.append(Confirmed(trial, seed, result)))
 
   def _missing(self, seed: int, trial: int) -> bool:

@@ -53,6 +53,7 @@ from autoresearch_jax.search import Strategy
 from autoresearch_jax.thinking import Thinking
 from autoresearch_jax.types import (
   REPEATS,
+  SILENT,
   Decision,
   Edit,
   Hypothesis,
@@ -73,7 +74,6 @@ PATIENCE = 5  # proposals in a row without a program before the run stops
 MOST_TWINS = 100  # trials in a row that repeat others before the run stops
 WAIT_SECONDS = 0.5  # longest sleep between looks at the clock and at the stop signal
 HEAR_SECONDS = 0.1  # the same, while a proposer thinks
-UNTRIED = (Status.CANCELLED, Status.CRASH)  # say nothing of a program
 
 
 @dataclasses.dataclass
@@ -468,7 +468,7 @@ class Research:
       return None
     first, exact = found
     result = self.history.results.get(first)
-    if (result and result.status in UNTRIED) or not (exact or proposal.edit is None):
+    if (result and result.status in SILENT) or not (exact or proposal.edit is None):
       return None
     return first, duplicates.sentence(first, exact, self._memory.entries.get(first))
 

@@ -34,6 +34,12 @@ class Status(enum.StrEnum):
   PRUNED = 'pruned'  # ended early: too far behind to be kept
 
 
+SILENT = (
+  Status.CANCELLED,
+  Status.CRASH,
+)  # say nothing of a program: it was stopped, or the machine
+
+
 class Decision(enum.StrEnum):
   """What acceptance made of a trial; the words the original writes in results.tsv."""
 

@@ -73,7 +73,7 @@ def main(_argv: Sequence[str]) -> int:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   if STARTED not in os.environ:  # what a runner starts with is read once, when a process starts
-    environment = running._environment(config.platform) | {STARTED: '1'}
+    environment = running.environment(config.platform) | {STARTED: '1'}
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)
   dataset = assembly.dataset(config, print)
   with tempfile.TemporaryDirectory() as scratch:

@@ -23,7 +23,7 @@ from absl import app, flags
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import cache
-from autoresearch_jax.trial.running import CPU_FLAGS, JAX_PLATFORMS
+from autoresearch_jax.trial.running import JAX_PLATFORMS, environment
 
 PLATFORM = flags.DEFINE_enum('platform', None, list(JAX_PLATFORMS), 'Where to run.', required=True)
 SECONDS = flags.DEFINE_float('seconds', 4.0, 'Of each way; it takes at least three calls.')
@@ -109,11 +109,7 @@ def main(arguments: list[str]) -> int:
   if missing := [name for name in arguments[1:] if not pathlib.Path(name).is_file()]:
     raise app.UsageError(f'There is no artifact {missing[0]}.')
   platform: Any = PLATFORM.value
-  os.environ['JAX_PLATFORMS'] = JAX_PLATFORMS[platform]
-  if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in os.environ:
-    os.environ.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')  # as a runner has it
-  if platform == 'cpu':
-    os.environ['XLA_FLAGS'] = f'{CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
+  os.environ.update(environment(platform))
   import jax  # noqa: PLC0415 - after the environment is set
 
   jax.config.update('jax_compilation_cache_dir', str(cache.directory() / 'xla'))

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from autoresearch_jax.executors import probe
+from autoresearch_jax.trial.memory import available_memory
 from autoresearch_jax.types import Platform
 
 T = TypeVar('T')
@@ -75,7 +76,7 @@ def shares(platform: Platform, slots: int) -> list[Share]:
   if slots == 1 or (platform == 'cpu' and not slots):  # to JAX a CPU is one device
     return [Share()]
   if platform == 'cpu':
-    memory = _memory() // slots
+    memory = available_memory() // slots
     return [
       Share(f'cores {_listed(cores)}', cores=cores, memory_bytes=memory)
       for cores in _split(_cores(), slots, 'cores')
@@ -166,14 +167,6 @@ def _physical(cpu: int) -> tuple[int, ...]:
     except (OSError, ValueError):
       found.append(0)
   return tuple(found)
-
-
-def _memory() -> int:
-  """Bytes that the machine has available now."""
-  for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
-    if line.startswith('MemAvailable:'):
-      return int(line.split()[1]) * 1024
-  return 0
 
 
 def _listed(parts: Sequence[object]) -> str:

@@ -19,7 +19,7 @@ from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.executors.artifacts import Artifacts
 from autoresearch_jax.executors.sharing import Share
 from autoresearch_jax.failures import require_room
-from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.trial.running import KEPT_COMPILED, RunnerFailed, RunnerProcess, Setup
 from autoresearch_jax.trial.tracing import Tracer, TraceResult
 from autoresearch_jax.types import (
   Budget,
@@ -36,7 +36,6 @@ from autoresearch_jax.types import (
 
 ATTEMPTS = 3  # runners that may fail to come up, or be killed in a trial, one after the other
 PAUSE_SECONDS = 2.0  # between two such attempts
-WARM = 4  # programs that a runner keeps compiled: runner.KEPT_EXECUTABLES, not imported for jax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Slot:
     )
     self._device: dict[str, Any] = {}
     self._devices = 0  # how many, once that is known; the same for every runner
-    self._warm: collections.deque[str] = collections.deque(maxlen=WARM)
+    self._warm: collections.deque[str] = collections.deque(maxlen=KEPT_COMPILED)
     self._tracing = threading.Lock()  # over the tracer
     self._needs_tracer = False  # a trial waits for its trace, which `kill` shall end
 

@@ -11,11 +11,9 @@ from collections.abc import Callable
 
 from autoresearch_jax.knowledge.measured import Measured, Programs
 from autoresearch_jax.proposers import Context
-from autoresearch_jax.types import REPEATS, Edit, Status, Trial
+from autoresearch_jax.types import REPEATS, SILENT, Edit, Status, Trial
 
 BASELINE = 0  # the trial of the unmodified program
-# They say nothing of the edit: the trial was stopped, or the machine failed.
-SILENT = (Status.CANCELLED, Status.CRASH)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from autoresearch_jax.trial.memory import available_memory
+
 Device = Any  # jax.Device, which type checkers take for a variable
 
 # device_kind prefix -> (FLOP/s of one jax device, source). TPU v2 and v3 show one device a core.
@@ -121,10 +123,7 @@ def memory_limit(device: Device) -> int:
   stats = device.memory_stats() or {}
   if 'bytes_limit' in stats:
     return stats['bytes_limit']
-  for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
-    if line.startswith('MemAvailable:'):
-      return int(line.split()[1]) * 1024
-  return 0
+  return available_memory()
 
 
 def allocator_peak(device: Device) -> int:

@@ -46,12 +46,11 @@ from autoresearch_jax.trial.compiled import (
 )
 from autoresearch_jax.trial.evaluator import NotAllowed, evaluate, glance
 from autoresearch_jax.trial.fingerprint import fingerprint
-from autoresearch_jax.trial.running import Setup
+from autoresearch_jax.trial.running import KEPT_COMPILED, RunnerFailed, Setup
 from autoresearch_jax.trial.training import Diverged, TooSlow, Trained, train
 from autoresearch_jax.trial.watching import Hopeless, Watch
 from autoresearch_jax.types import Budget, Checkpoint, Cost, Dataset, Measurement, Status
 
-KEPT = 4  # frames that stay compiled, and artifacts of them: the incumbent's, what was tried last
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
 MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
@@ -59,19 +58,6 @@ MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have st
 # the time of a step. The last calls are on the queue by then, and a busy machine slows them down.
 LATE_SHARE, LATE_SECONDS = 0.02, 0.5
 CACHE_BYTES = 4 * 2**30  # compiled programs on disk; those not used longest make room
-
-
-class Failed(Exception):
-  """A request that ends the trial: status and sentence, and what is known of the artifact.
-
-  passing: the program need not be the cause, so another attempt may go well.
-  """
-
-  def __init__(
-    self, status: Status, reason: str, facts: dict[str, Any] | None = None, passing: bool = False
-  ):
-    super().__init__(reason)
-    self.status, self.facts, self.passing = status, facts or {}, passing
 
 
 class Runner:
@@ -109,10 +95,10 @@ class Runner:
     try:
       artifact = artifacts.read(pathlib.Path(path), self.limits)
     except artifacts.ArtifactError as error:
-      raise Failed(Status.INVALID, str(error)) from None
+      raise RunnerFailed(Status.INVALID, str(error)) from None
     platform = 'gpu' if artifact.platform == 'cuda' else artifact.platform
     if platform != self.devices[0].platform:
-      raise Failed(
+      raise RunnerFailed(
         Status.INVALID,
         f'The artifact is for {platform}, and this runner has {self.devices[0].platform}.',
       )
@@ -161,16 +147,16 @@ class Runner:
       trained = train(compiled, seed, budget, feeds, self.limits.loss, say, checkpoints, watch.look)
     except Hopeless as error:
       facts = {'looks': {str(seed): watch.looks}, 'pruned': watch.ended}
-      raise Failed(Status.PRUNED, str(error), facts) from None
+      raise RunnerFailed(Status.PRUNED, str(error), facts) from None
     except Diverged as error:
-      raise Failed(Status.DIVERGED, str(error)) from None
+      raise RunnerFailed(Status.DIVERGED, str(error)) from None
     except TooSlow as error:
-      raise Failed(Status.TIMEOUT, str(error)) from None
+      raise RunnerFailed(Status.TIMEOUT, str(error)) from None
     if budget.unit == 'seconds':
       self._require_awake(began, budget, compiled)
       self._require_on_time(trained, budget, compiled)
     if trained.compilations:
-      raise Failed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
+      raise RunnerFailed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
     start = time.monotonic()
     try:
       metrics = evaluate(
@@ -184,9 +170,9 @@ class Runner:
         locked=locked,
       )
     except NotAllowed as error:
-      raise Failed(Status.INVALID, str(error)) from None
+      raise RunnerFailed(Status.INVALID, str(error)) from None
     if not all(math.isfinite(value) for value in metrics.values()):
-      raise Failed(
+      raise RunnerFailed(
         Status.DIVERGED, f'The validation score is not a finite number after training: {metrics}.'
       )
     cost = self._cost(compiled, trained, time.monotonic() - start, allocated)
@@ -202,7 +188,7 @@ class Runner:
     stopped = self._heartbeat.stopped(began)
     if stopped > MOST_STOPPED * budget.amount:
       compiled.pace.clear()  # or the next attempt would think that no step fits
-      raise Failed(
+      raise RunnerFailed(
         Status.CRASH,
         f'The runner stood still for {stopped:.1f} s while it trained (a stopped process or a '
         f'paused machine), which is too much of {budget.amount:g} s to count.',
@@ -214,7 +200,7 @@ class Runner:
     may_take = budget.amount + max(LATE_SHARE * budget.amount, LATE_SECONDS)
     if trained.seconds > may_take + trained.seconds / trained.steps:
       compiled.pace.clear()  # as above
-      raise Failed(
+      raise RunnerFailed(
         Status.TIMEOUT,
         f'Training took {trained.seconds:.1f} s, and its budget is {budget.amount:g} s: the last '
         'steps took far longer than those before. Make all steps alike.',
@@ -235,9 +221,9 @@ class Runner:
       return compile_frame(frame, self.devices, limit)
     except DoesNotFit as error:
       facts = {'needed_bytes': error.needed, 'device_bytes': error.limit}
-      raise Failed(Status.OOM, str(error), facts) from None
+      raise RunnerFailed(Status.OOM, str(error), facts) from None
     except DoesNotDivide as error:
-      raise Failed(Status.INVALID, str(error)) from None
+      raise RunnerFailed(Status.INVALID, str(error)) from None
 
   def _memory_limit(self) -> int:
     return self.limits.device_bytes or devices.memory_limit(self.devices[0])
@@ -268,7 +254,7 @@ def _keep(kept: collections.OrderedDict[str, Any], key: str, value: Any) -> None
   """Puts `value` last, and lets go of what was not used longest."""
   kept[key] = value
   kept.move_to_end(key)
-  while len(kept) > KEPT:
+  while len(kept) > KEPT_COMPILED:
     kept.popitem(last=False)
 
 
@@ -291,7 +277,7 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
         return {'done': runner.run(request['seed'], budget, say, locked, checkpoints)}
       case other:
         raise ValueError(f'The runner does not know the request {other!r}.')
-  except Failed as failed:
+  except RunnerFailed as failed:
     return {
       'failed': failed.status,
       'reason': str(failed),

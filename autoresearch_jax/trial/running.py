@@ -43,10 +43,13 @@ class Setup:
   cache: str
 
 
+KEPT_COMPILED = 4  # frames, and artifacts of them: the incumbent's, and what was tried last
+
+
 class RunnerFailed(Exception):
   """The runner did not do what was asked; status, sentence and facts belong on the trial.
 
-  passing: something outside was the cause, so the same may be asked of the next runner.
+  passing: the program need not be the cause, so another attempt may go well.
   """
 
   def __init__(
@@ -81,7 +84,7 @@ class RunnerProcess:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env={**_environment(self.setup.platform), **self._environment},
+        env={**environment(self.setup.platform), **self._environment},
         start_new_session=True,  # Ctrl-C is the controller's to handle
       )
     self._send({'do': 'start', 'setup': self.setup})
@@ -200,15 +203,15 @@ class RunnerProcess:
     )
 
 
-def _environment(platform: Platform) -> dict[str, str]:
+def environment(platform: Platform) -> dict[str, str]:
   """What must be set before the runner imports jax; the user's own settings win."""
-  environment = {**os.environ, 'JAX_PLATFORMS': JAX_PLATFORMS[platform]}
-  if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in environment:  # its old name; jax refuses to have both
-    environment.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')
+  found = {**os.environ, 'JAX_PLATFORMS': JAX_PLATFORMS[platform]}
+  if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in found:  # its old name; jax refuses to have both
+    found.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')
   if platform == 'cpu':
-    environment.setdefault('GLIBC_TUNABLES', HUGE_PAGES)
-    environment['XLA_FLAGS'] = f'{CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
-  return environment
+    found.setdefault('GLIBC_TUNABLES', HUGE_PAGES)
+    found['XLA_FLAGS'] = f'{CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
+  return found
 
 
 def _late(do: str, seconds: float, in_all: bool) -> str:

@@ -6,8 +6,8 @@ from tiny_language import program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import exporting
-from autoresearch_jax.trial.runner import Failed, Runner
-from autoresearch_jax.trial.running import Setup
+from autoresearch_jax.trial.runner import Runner
+from autoresearch_jax.trial.running import RunnerFailed, Setup
 from autoresearch_jax.types import Budget, Dataset, Spec
 
 WAYS = {
@@ -59,5 +59,5 @@ def predict(state, inputs):
   runner = Runner(Setup('cpu', dataset, Limits(), str(tmp_path / 'cache')))
   runner.load(str(tmp_path / 'artifact'))
   runner.compile()
-  with pytest.raises(Failed, match='depends on the other rows of its batch'):
+  with pytest.raises(RunnerFailed, match='depends on the other rows of its batch'):
     runner.run(0, spec.budget, lambda *news: None)

@@ -9,8 +9,8 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.problems.packing import Packing
 from autoresearch_jax.trial import exporting
 from autoresearch_jax.trial.contract import ContractError
-from autoresearch_jax.trial.runner import Failed, Runner
-from autoresearch_jax.trial.running import RunnerProcess, Setup
+from autoresearch_jax.trial.runner import Runner
+from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
 from autoresearch_jax.types import Budget, Measurement, Spec, Status
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def phases(spec):
 )
 def test_what_is_no_packing_is_invalid(runner, tmp_path, edit, sentence):
   start, end = GROWING.split('  x = jnp.array')
-  with pytest.raises(Failed, match=sentence) as failed:
+  with pytest.raises(RunnerFailed, match=sentence) as failed:
     run(runner, f'{start}{edit}  x = jnp.array{end}', tmp_path)
   assert failed.value.status == Status.INVALID
 
@@ -102,7 +102,7 @@ def test_predict_shows_the_construction_and_does_not_go_on_with_it(runner, tmp_p
   more = "  state = {'radius': jax.lax.fori_loop(0, 3_000_000, grown, state['radius'])}\n"
   start, end = GROWING.split('  x = jnp.array')
   grown = 'jnp.minimum(radius + 1e-6 * jnp.sin(radius), 0.25)'
-  with pytest.raises(Failed, match=r'`predict` takes .* s are allowed.*train_step') as failed:
+  with pytest.raises(RunnerFailed, match=r'`predict` takes .* s are allowed.*train_step') as failed:
     run(
       runner,
       f'{start}{more}  x = jnp.array{end}\nimport jax\ngrown = lambda i, radius: {grown}',

@@ -9,8 +9,8 @@ from tiny_language import ROWS, SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import evaluator, exporting
-from autoresearch_jax.trial.runner import Failed, Runner
-from autoresearch_jax.trial.running import Setup
+from autoresearch_jax.trial.runner import Runner
+from autoresearch_jax.trial.running import RunnerFailed, Setup
 
 CHEATS = {
   'looks ahead': 'x = x + 9 * jax.nn.one_hot(jnp.roll(inputs, -1, 1), x.shape[2])',
@@ -38,7 +38,7 @@ def test_the_proof_needs_no_more_than_one_batch(tmp_path, batches):
   for sentence, mix in CHEATS.items():
     if size == 1 and 'rows' in sentence:
       continue  # there are none
-    with pytest.raises(Failed, match=sentence):
+    with pytest.raises(RunnerFailed, match=sentence):
       run(sentence, mix)
 
 

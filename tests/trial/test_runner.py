@@ -13,7 +13,7 @@ from tiny_language import SPEC, STEPS, TIME, VOCAB, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.trial import devices, exporting
-from autoresearch_jax.trial.runner import Failed, Runner
+from autoresearch_jax.trial.runner import Runner
 from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
 from autoresearch_jax.trial.watching import Watch
 from autoresearch_jax.types import Budget, Checkpoint, Dataset, Measurement, Status
@@ -133,7 +133,7 @@ def test_a_look_is_at_the_state_and_at_all_losses_since_the_one_before(runner, t
 
 def test_what_is_past_both_limits_ends_there(runner, tmp_path):
   run(runner, program(), tmp_path)
-  with pytest.raises(Failed, match=r'Ended at 30% .* were saved\.$') as failed:
+  with pytest.raises(RunnerFailed, match=r'Ended at 30% .* were saved\.$') as failed:
     runner.run(0, STEPS, lambda *news: None, checkpoints=(Checkpoint(0.3, 0.1, 0.1), *LOOKS[2:]))
   assert failed.value.status == Status.PRUNED
   facts = failed.value.facts
@@ -157,7 +157,7 @@ def test_the_best_look_so_far_is_what_is_held_against_a_limit(runner, tmp_path, 
   limited = [Checkpoint(at, 0.1, 2.0) for at in (0.3, 0.55)]
   done = runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
   assert [nats for *_, nats in done['looks']] == [1.0, 5.0]
-  with pytest.raises(Failed, match=r'took 5[.]0000 nats a target at best, against 2[.]0000'):
+  with pytest.raises(RunnerFailed, match=r'took 5[.]0000 nats a target at best, against 2[.]0000'):
     runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
 
 
@@ -206,7 +206,7 @@ def test_progress_is_the_share_of_the_budget(runner, tmp_path):
   ],
 )
 def test_forbidden_dependence_is_found(runner, tmp_path, mix, sentence):
-  with pytest.raises(Failed, match=sentence) as failed:
+  with pytest.raises(RunnerFailed, match=sentence) as failed:
     run(runner, program(mix=mix), tmp_path)
   assert failed.value.status == Status.INVALID
 
@@ -219,7 +219,7 @@ def test_forbidden_dependence_is_found(runner, tmp_path, mix, sentence):
   ],
 )
 def test_divergence_fails_fast(runner, tmp_path, step, sentence):
-  with pytest.raises(Failed, match=sentence) as failed:
+  with pytest.raises(RunnerFailed, match=sentence) as failed:
     run(runner, program(step=step), tmp_path)
   assert failed.value.status == Status.DIVERGED
 
@@ -228,7 +228,7 @@ def test_nan_in_the_score_is_divergence(runner, tmp_path):
   text = program().replace(
     "  return logits(state['table'], inputs)", "  return jnp.nan * logits(state['table'], inputs)"
   )
-  with pytest.raises(Failed, match='not a finite number') as failed:
+  with pytest.raises(RunnerFailed, match='not a finite number') as failed:
     run(runner, text, tmp_path)
   assert failed.value.status == Status.DIVERGED
 
@@ -246,7 +246,7 @@ def test_an_offset_of_all_logits_gains_nothing(runner, tmp_path, offset):
 def test_a_rare_look_ahead_is_found_too(runner, tmp_path):
   """Only a quarter of the positions peek; where the cuts fall is not known to the program."""
   peek = 'x = x + jnp.where((jnp.arange(inputs.shape[1]) % 4 == 1)[:, None], jnp.roll(x, -1, 1), 0)'
-  with pytest.raises(Failed, match='looks ahead'):
+  with pytest.raises(RunnerFailed, match='looks ahead'):
     run(runner, program(mix=peek), tmp_path)
 
 
@@ -287,15 +287,15 @@ def init(key, spec):
     shares.append(cost.steps / lazy.steps)
   assert min(shares) < 0.9, shares
   (tmp_path / 'c').mkdir()
-  with pytest.raises(Failed, match='Not one train step fits'):
+  with pytest.raises(RunnerFailed, match='Not one train step fits'):
     run(runner, busy.replace(str(loops), str(4 * loops)), tmp_path / 'c', Budget(0.3, 'seconds'))
-  with pytest.raises(Failed, match='make a state and not train it'):
+  with pytest.raises(RunnerFailed, match='make a state and not train it'):
     runner.run(0, STEPS, lambda *news: None)
 
 
 def test_a_step_longer_than_the_budget_is_refused(runner, tmp_path):
   slow = 'for _ in range(30): gradient = gradient + 1e-9 * jnp.sin(gradient @ gradient)'
-  with pytest.raises(Failed, match='Not one train step fits') as failed:
+  with pytest.raises(RunnerFailed, match='Not one train step fits') as failed:
     run(runner, program(step=slow), tmp_path, Budget(1e-5, 'seconds'))
   assert failed.value.status == Status.TIMEOUT
 
@@ -318,7 +318,7 @@ def test_a_number_that_makes_steps_longer_wins_no_time(runner, tmp_path):
 
 def test_steps_that_get_longer_near_the_end_win_no_time(runner, tmp_path):
   text = program(step=LOOP.replace('BOUND', 'jnp.where(progress > 0.95, 33333.3, 33.3)'))
-  with pytest.raises(Failed, match=r'Training took .* its budget is 1 s') as failed:
+  with pytest.raises(RunnerFailed, match=r'Training took .* its budget is 1 s') as failed:
     run(runner, text, tmp_path, Budget(1.0, 'seconds'))  # the last calls take four seconds
   assert failed.value.status == Status.TIMEOUT and failed.value.passing
 
@@ -329,7 +329,7 @@ def test_a_stop_says_nothing_of_how_long_a_step_takes(runner, tmp_path, monkeypa
   assert runner._current.pace
   with monkeypatch.context() as patch:
     patch.setattr(runner._heartbeat, 'stopped', lambda since: 5.0)
-    with pytest.raises(Failed, match=r'stood still for 5\.0 s') as failed:
+    with pytest.raises(RunnerFailed, match=r'stood still for 5\.0 s') as failed:
       runner.run(0, Budget(0.2, 'seconds'), lambda *news: None)
   assert failed.value.passing
   assert not runner._current.pace
@@ -339,7 +339,7 @@ def test_too_large_is_refused_before_it_runs(setup, tmp_path):
   small = dataclasses.replace(setup, limits=Limits(device_bytes=4096))
   tight = Runner(small)
   tight.load(export(program(), tmp_path))
-  with pytest.raises(Failed, match='MiB are available') as failed:
+  with pytest.raises(RunnerFailed, match='MiB are available') as failed:
     tight.compile()
   assert failed.value.status == Status.OOM
 
