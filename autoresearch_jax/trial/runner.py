@@ -151,9 +151,10 @@ class Runner:
     except Diverged as error:
       raise RunnerFailed(Status.DIVERGED, str(error)) from None
     except TooSlow as error:
+      self._require_awake(began, compiled, 0.0)
       raise RunnerFailed(Status.TIMEOUT, str(error)) from None
     if budget.unit == 'seconds':
-      self._require_awake(began, budget, compiled)
+      self._require_awake(began, compiled, MOST_STOPPED * budget.amount)
       self._require_on_time(trained, budget, compiled)
     if trained.compilations:
       raise RunnerFailed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
@@ -184,14 +185,14 @@ class Runner:
   def _glance(self, compiled: Compiled, leaves: Any) -> float:
     return glance(compiled, leaves, self.dataset)
 
-  def _require_awake(self, began: float, budget: Budget, compiled: Compiled) -> None:
+  def _require_awake(self, began: float, compiled: Compiled, most: float) -> None:
     stopped = self._heartbeat.stopped(began)
-    if stopped > MOST_STOPPED * budget.amount:
+    if stopped > most:
       compiled.pace.clear()  # or the next attempt would think that no step fits
       raise RunnerFailed(
         Status.CRASH,
         f'The runner stood still for {stopped:.1f} s while it trained (a stopped process or a '
-        f'paused machine), which is too much of {budget.amount:g} s to count.',
+        'paused machine), which is too long for its seconds to count.',
         passing=True,
       )
 

@@ -335,6 +335,20 @@ def test_a_stop_says_nothing_of_how_long_a_step_takes(runner, tmp_path, monkeypa
   assert not runner._current.pace
 
 
+def test_a_stop_in_the_warm_up_step_is_no_slow_step(runner, tmp_path, monkeypatch):
+  """A laptop that sleeps during it would seem to have a program of which no step fits."""
+  runner.load(export(program(step=LOOP.replace('BOUND', '33333.3')), tmp_path))
+  runner.compile()
+  short = Budget(0.001, 'seconds')
+  with pytest.raises(RunnerFailed, match='Not one train step fits') as failed:
+    runner.run(0, short, lambda *news: None)
+  assert failed.value.status == Status.TIMEOUT and not failed.value.passing
+  monkeypatch.setattr(runner._heartbeat, 'stopped', lambda since: 5.0)
+  with pytest.raises(RunnerFailed, match=r'stood still for 5\.0 s') as failed:
+    runner.run(0, short, lambda *news: None)
+  assert failed.value.passing
+
+
 def test_too_large_is_refused_before_it_runs(setup, tmp_path):
   small = dataclasses.replace(setup, limits=Limits(device_bytes=4096))
   tight = Runner(small)
