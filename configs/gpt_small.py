@@ -118,6 +118,9 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   # on a CPU the cores. A trial then trains on less, so a run keeps the number it began with. GPUs
   # have a trial each: in one that has several, each of them would compute all of cuDNN's attention.
   c.executor_options.slots = 0 if variant == 'gpu' else 1
+  # Whether the next program is compiled while one trains. On a TPU the host does that; on a CPU it
+  # takes the training's cores; on a GPU the compiler tries kernels out on the device.
+  c.executor_options.compile_ahead = variant == 'tpu'
 
   # At the end (a Ctrl-C is one) best and baseline are trained again, on so many seeds each that no
   # trial had, and scored on text that the search never saw: 2 minutes on cpu, 30 elsewhere. The

@@ -15,9 +15,13 @@ KEPT = 64  # traced programs whose artifact stays on disk, for replicates
 
 @dataclasses.dataclass
 class Artifacts:
-  """The artifacts of one executor, in a folder that is its own. Thread-safe."""
+  """The artifacts of one executor, in a folder that is its own. Thread-safe.
+
+  suspects: those that a runner prepared when it failed with another trial.
+  """
 
   folder: pathlib.Path
+  suspects: set[pathlib.Path] = dataclasses.field(default_factory=set)
 
   def __post_init__(self) -> None:
     shutil.rmtree(self.folder, ignore_errors=True)  # an earlier process's

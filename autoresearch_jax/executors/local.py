@@ -11,6 +11,7 @@ import pathlib
 import queue
 import sys
 import threading
+from collections.abc import Sequence
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Unavailable, sharing
@@ -38,6 +39,11 @@ class Local:
   devices, on a CPU the cores (see `sharing`). Afterwards how many there are.
   spec: of the problem at full budget. hidden: what a tracer must never read. scratch: folder for
   traces, artifacts and logs. cache: folder for compiled programs, shared between runs.
+  compile_ahead: whether what `check` has traced is compiled while another trial trains. None: on a
+  TPU, where the host compiles and the chip trains. Not on a CPU, whose cores the training wants
+  (set it where there are cores to spare), nor on a GPU, where XLA tries kernels out on the device
+  to choose among them: that takes time from the training, which in turn is in the way of a good
+  choice. Neither was measured on an accelerator yet.
   """
 
   spec: Spec
@@ -47,6 +53,7 @@ class Local:
   scratch: pathlib.Path
   cache: pathlib.Path
   slots: int = 1
+  compile_ahead: bool | None = None
 
   def __post_init__(self) -> None:
     shares = sharing.shares(self.spec.platform, self.slots)
@@ -82,8 +89,29 @@ class Local:
 
   def check(self, program: Program, budget: Budget) -> str:
     slots = list(self._living)
+    if not slots:
+      return ''
     free = [slot for slot in slots if not slot.tracing] or slots
-    return free[0].check(program, budget) if free else ''
+    traced = free[0].check(program, budget)
+    if traced is None:
+      return ''
+    if traced.status == Status.OK and self._compiles_ahead:
+      self._prepare(program, budget, slots)
+    return traced.reason if traced.status == Status.INVALID else ''
+
+  @property
+  def _compiles_ahead(self) -> bool:
+    return self.spec.platform == 'tpu' if self.compile_ahead is None else self.compile_ahead
+
+  def _prepare(self, program: Program, budget: Budget, slots: Sequence[Slot]) -> None:
+    """Where it will run, as it seems: in the slot that had its trial for the longest time.
+
+    Not in one that has prepared more than others. Where another slot takes it after all, that finds
+    it in the cache on disk.
+    """
+    if not any(slot.is_warm(program) for slot in slots):
+      idle_first = min(slots, key=lambda s: (s.prepared, s.request is not None, s.began))
+      idle_first.prepare(program, budget)
 
   def wait(self, timeout: float) -> list[Progress | Result]:
     news: list[Progress | Result] = []

@@ -3,6 +3,10 @@
 A trial goes tracer -> artifact -> runner -> measurement. Whatever the candidate does ends in a
 Result; a runner that died or was late is replaced, and the next trial never notices. Nothing of one
 slot waits for another's, but for the trace of the same program.
+
+What is to be tried next may be compiled beside a trial (`prepare`), in the same runner. Where that
+fails meanwhile, the trial is tried again with nothing beside it, so that whatever a program does to
+its compiler is on its own record.
 """
 
 import collections
@@ -36,6 +40,9 @@ from autoresearch_jax.types import (
 
 ATTEMPTS = 3  # runners that may fail to come up, or be killed in a trial, one after the other
 PAUSE_SECONDS = 2.0  # between two such attempts
+MOST_AHEAD = KEPT_COMPILED - 2  # prepared beside a trial; its own and the incumbent's stay compiled
+# What may be the work of a program that is prepared: a crash, a hang, memory. Others are sentences.
+DISTURBED = (Status.CRASH, Status.TIMEOUT, Status.OOM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +60,19 @@ class Site:
 
 
 class Slot:
-  """One trial at a time, in one thread; `kill` and `check` may be called from others.
+  """One trial at a time, in one thread; `kill`, `check` and `prepare` may be called from others.
 
-  request: the trial that it has; cancelled: whether that was. facts: what its trials have on record
-  of it.
+  request: the trial that it has; cancelled: whether that was; began: when it was taken; prepared:
+  how many programs it was given to prepare since. facts: what its trials have on record of it.
   """
 
   def __init__(self, site: Site, share: Share, index: int = 0, facts: dict[str, Any] | None = None):
     self.site, self.share = site, share
     self.request: TrialRequest | None = None
     self.closing = False
+    self.began, self.prepared = 0.0, 0
+    self._alone = False  # a trial is tried again, with nothing beside it
+    self._beside = threading.Lock()  # over these two and what its runner prepares
     self._facts = facts or {}
     self.cancelled = False
     suffix = f'-{index}' if index else ''
@@ -89,7 +99,9 @@ class Slot:
 
   def take(self, request: TrialRequest) -> None:
     """Has this trial from now on, which `cancel` means."""
-    self.request, self.cancelled = request, False
+    with self._beside:
+      self.request, self.cancelled = request, False
+      self.began, self.prepared, self._alone = time.monotonic(), 0, False
 
   def trial(self) -> Result:
     """Runs the trial that it has to its Result; never raises for what a candidate did."""
@@ -143,9 +155,11 @@ class Slot:
         break
       except RunnerFailed as failed:
         underway.failed(failed)
+        passing = failed.passing or self._was_disturbed(failed, path)
         ended = self.closing or self.cancelled
-        if not failed.passing or ended or attempt == ATTEMPTS - 1:
+        if not passing or ended or attempt == ATTEMPTS - 1:
           break
+        self._be_alone()
         self._warm_runner()
     if underway.result.status == Status.CRASH:
       require_room(self.site.scratch)
@@ -186,12 +200,36 @@ class Slot:
       checkpoints=request.checkpoints,
     )
 
-  def check(self, program: Program, budget: Budget) -> str:
-    """The tracer's sentence on a program that may be run later; '' when it traced."""
+  def check(self, program: Program, budget: Budget) -> TraceResult | None:
+    """How the trace of a program ends that may be run later; None when nobody can know yet."""
     if not self._devices:
-      return ''  # before the first trial nobody knows what to trace it for
-    traced = self._trace(program, budget, aside=True)[1]
-    return traced.reason if traced.status == Status.INVALID else ''
+      return None  # before the first trial nobody knows what to trace it for
+    return self._trace(program, budget, aside=True)[1]
+
+  def prepare(self, program: Program, budget: Budget) -> None:
+    """Has its runner compile a traced program meanwhile, unless that was of harm before."""
+    path = self.site.artifacts.path(program, budget)
+    with self._beside:
+      if self._alone or self.prepared >= MOST_AHEAD or path in self.site.artifacts.suspects:
+        return
+      self.prepared += 1
+      self.runner.prepare(path)
+      self._remember(program)
+
+  def _was_disturbed(self, failed: RunnerFailed, artifact: pathlib.Path) -> bool:
+    """Whether something was prepared beside a trial that failed; nothing of that is again."""
+    beside = self.runner.preparing - {artifact}
+    if failed.status not in DISTURBED or not beside:
+      return False
+    self.site.artifacts.suspects |= beside
+    return True
+
+  def _be_alone(self) -> None:
+    """Nothing is prepared from now on until the next trial, and what is underway ends."""
+    with self._beside:
+      self._alone = True
+      if self.runner.preparing:
+        self.runner.close()
 
   def _traced_for(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
     self._needs_tracer = True

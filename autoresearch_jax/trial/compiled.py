@@ -9,6 +9,7 @@ is given the other's numbers (`scalars.py`).
 import concurrent.futures
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -177,7 +178,9 @@ def compile_frame(frame: Frame, devices: Sequence[Device], memory_limit: int) ->
     call = _train_call(frame, index, steps, mesh, leaves)
     jobs.append(_compiling(*call, options=options.get('train')))
   # XLA lets go of the interpreter while it compiles, so this uses all cores.
-  with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
+  with concurrent.futures.ThreadPoolExecutor(
+    len(jobs), initializer=_count_for, initargs=(_thread.compilations,)
+  ) as pool:
     done = [job.result() for job in [pool.submit(job) for job in jobs]]
   needed = max(_bytes(executable) for executable in done)
   if memory_limit and needed > memory_limit:
@@ -205,16 +208,30 @@ def seed_key(seed: int) -> np.ndarray:
 
 
 def compilations() -> int:
-  """How many times XLA has compiled something in this process."""
-  return _compilations
+  """How many times XLA has compiled something in this thread, or for it in `compile_frame`.
+
+  What another thread compiles meanwhile, for a trial to come, is none of a training's.
+  """
+  return len(_thread.compilations)
 
 
-_compilations = 0
+class _Thread(threading.local):
+  """What is known of the thread that asks. compilations: the seconds of each."""
+
+  def __init__(self) -> None:
+    self.compilations: list[float] = []
+
+
+_thread = _Thread()
+
+
+def _count_for(compilations: list[float]) -> None:
+  _thread.compilations = compilations
 
 
 def _count_compilations(event: str, duration_secs: float, **kwargs: Any) -> None:
-  global _compilations  # noqa: PLW0603 - jax keeps its listeners for the life of the process
-  _compilations += event == '/jax/core/compile/backend_compile_duration'
+  if event == '/jax/core/compile/backend_compile_duration':
+    _thread.compilations.append(duration_secs)  # of several threads at once, which that bears
 
 
 jax.monitoring.register_event_duration_secs_listener(_count_compilations)

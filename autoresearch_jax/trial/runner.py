@@ -10,11 +10,19 @@ controller.
     {"do": "compile"}                               -> seconds, FLOPs, bytes
     {"do": "run", "seed": 0, "budget": Budget, "locked": false, "checkpoints": [Checkpoint]}
                                                     -> progress lines, then a measurement
+    {"do": "prepare", "artifact": path}             no answer
 
 Each answer is a line {"progress": ...}, {"done": ...} or {"failed": status, "reason": sentence}.
+What is to be prepared is loaded and compiled in a thread of its own, beside any training, for when
+its turn comes. Nothing comes of it until then, what is wrong with it included, but for a line
+{"prepared": path} among the others when that is over.
 """
 
 import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
 import gc
 import math
 import os
@@ -24,8 +32,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, TextIO, TypeVar
 
 import grain  # noqa: F401 - the loader imports it when first used, which a trial would pay for
 import jax
@@ -51,6 +60,8 @@ from autoresearch_jax.trial.training import Diverged, TooSlow, Trained, train
 from autoresearch_jax.trial.watching import Hopeless, Watch
 from autoresearch_jax.types import Budget, Checkpoint, Cost, Dataset, Measurement, Status
 
+T = TypeVar('T')
+
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
 MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
@@ -60,8 +71,27 @@ LATE_SHARE, LATE_SECONDS = 0.02, 0.5
 CACHE_BYTES = 4 * 2**30  # compiled programs on disk; those not used longest make room
 
 
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+  """An artifact that was read and checked. about: its fingerprint and facts."""
+
+  artifact: artifacts.Artifact
+  about: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ahead:
+  """An artifact that another thread prepares, in two steps."""
+
+  loading: Future[Loaded]
+  compiling: Future[Compiled]
+
+
 class Runner:
-  """Holds devices and compiled programs; one method a request."""
+  """Holds devices and compiled programs; one method a request.
+
+  One thread calls it, but for `prepare`, which any may call.
+  """
 
   def __init__(self, setup: Setup):
     self.dataset: Dataset = setup.dataset
@@ -76,9 +106,15 @@ class Runner:
     self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
     self._compiled: collections.OrderedDict[str, Compiled] = collections.OrderedDict()
     self._frames: collections.OrderedDict[str, Frame] = collections.OrderedDict()
-    self._artifact: artifacts.Artifact | None = None
+    self._loaded: Loaded | None = None
+    self._coming: Future[Compiled] | None = None  # of what is loaded, where that was prepared
+    self._turn: Frame | None = None  # what has its turn, and stays
     self._current: Compiled | None = None
     self._heartbeat = Heartbeat()
+    self._lock = threading.Lock()  # over what is kept
+    self._ahead: collections.OrderedDict[str, Ahead] = collections.OrderedDict()
+    self._preparing = concurrent.futures.ThreadPoolExecutor(1, 'prepare')
+    self._compiling = threading.Lock()  # what is prepared waits for what has its turn
 
   def describe(self) -> dict[str, Any]:
     return {
@@ -92,28 +128,25 @@ class Runner:
 
   def load(self, path: str) -> dict[str, Any]:
     """Reads an artifact defensively and takes its fingerprint."""
-    try:
-      artifact = artifacts.read(pathlib.Path(path), self.limits)
-    except artifacts.ArtifactError as error:
-      raise RunnerFailed(Status.INVALID, str(error)) from None
-    platform = 'gpu' if artifact.platform == 'cuda' else artifact.platform
-    if platform != self.devices[0].platform:
-      raise RunnerFailed(
-        Status.INVALID,
-        f'The artifact is for {platform}, and this runner has {self.devices[0].platform}.',
-      )
-    self._artifact, self._current = artifact, None
-    return {'fingerprint': fingerprint(artifact), 'facts': artifact.facts()}
+    with self._lock:
+      ahead = self._ahead.pop(path, None)
+    self._loaded = self._current = self._coming = None
+    if ahead:
+      self._loaded, self._coming = _finished(ahead.loading), ahead.compiling
+    self._loaded = self._loaded or self._load(path)
+    return self._loaded.about
 
   def compile(self) -> dict[str, Any]:
     """Compiles the loaded artifact, or finds it compiled. Refuses what does not fit."""
-    assert self._artifact is not None
+    assert self._loaded is not None
     start = time.monotonic()
-    frame = self._frame(self._artifact)
-    found = self._compiled.get(frame.key)
-    if found is None:
-      found = self._compile_new(frame)
-    _keep(self._compiled, frame.key, found)
+    if self._coming:
+      _finished(self._coming)
+    frame = self._turn = self._frame(self._loaded.artifact)
+    # What only older programs hold must not count as the new one's memory.
+    gc.collect()
+    with self._going_first():
+      found = self._compiled_of(frame)
     self._current = found.given(frame)
     return {
       'seconds': time.monotonic() - start,
@@ -121,6 +154,24 @@ class Runner:
       'analysis_bytes': found.analysis_bytes,
       'steps_per_call': [phase.call_steps for phase in found.phases],
     }
+
+  def prepare(self, path: str, done: Callable[[], None]) -> None:
+    """Has an artifact loaded and compiled beside whatever runs; `done` is called afterwards.
+
+    What fails or has not begun when its turn comes is left to `load` and `compile`, and so are the
+    sentences.
+    """
+
+    def compiling() -> Compiled:
+      frame = self._frame(loading.result().artifact)
+      with self._compiling:
+        return self._compiled_of(frame)
+
+    loading = self._preparing.submit(self._load, path)
+    ahead = Ahead(loading, self._preparing.submit(compiling))
+    ahead.compiling.add_done_callback(lambda _: done())
+    with self._lock:
+      _keep(self._ahead, path, ahead)
 
   def run(
     self,
@@ -208,15 +259,44 @@ class Runner:
         passing=True,
       )
 
+  def _load(self, path: str) -> Loaded:
+    try:
+      artifact = artifacts.read(pathlib.Path(path), self.limits)
+    except artifacts.ArtifactError as error:
+      raise RunnerFailed(Status.INVALID, str(error)) from None
+    platform = 'gpu' if artifact.platform == 'cuda' else artifact.platform
+    if platform != self.devices[0].platform:
+      raise RunnerFailed(
+        Status.INVALID,
+        f'The artifact is for {platform}, and this runner has {self.devices[0].platform}.',
+      )
+    about = {'fingerprint': fingerprint(artifact), 'facts': artifact.facts()}
+    return Loaded(artifact, about)
+
   def _frame(self, artifact: artifacts.Artifact) -> Frame:
     # Not by the fingerprint: programs that only report other metrics share that.
     frame = self._frames.get(artifact.digest) or Frame.of(artifact)
-    _keep(self._frames, artifact.digest, frame)
+    with self._lock:
+      _keep(self._frames, artifact.digest, frame, self._turn and self._turn.artifact.digest)
     return frame
 
+  @contextlib.contextmanager
+  def _going_first(self) -> Iterator[None]:
+    """Nothing that is prepared begins to compile meanwhile; what has begun is not waited for."""
+    held = self._compiling.acquire(blocking=False)
+    try:
+      yield
+    finally:
+      if held:
+        self._compiling.release()
+
+  def _compiled_of(self, frame: Frame) -> Compiled:
+    found = self._compiled.get(frame.key) or self._compile_new(frame)
+    with self._lock:
+      _keep(self._compiled, frame.key, found, self._turn and self._turn.key)
+    return found
+
   def _compile_new(self, frame: Frame) -> Compiled:
-    # What only older programs hold must not count as the new one's memory.
-    gc.collect()
     limit = self._memory_limit()
     try:
       return compile_frame(frame, self.devices, limit)
@@ -251,12 +331,26 @@ class Runner:
     )
 
 
-def _keep(kept: collections.OrderedDict[str, Any], key: str, value: Any) -> None:
-  """Puts `value` last, and lets go of what was not used longest."""
+def _keep(
+  kept: collections.OrderedDict[str, Any], key: str, value: Any, current: str | None = None
+) -> None:
+  """Puts `value` last, but before what is current, and lets go of what was not used longest."""
   kept[key] = value
   kept.move_to_end(key)
+  if current in kept:
+    kept.move_to_end(current)
   while len(kept) > KEPT_COMPILED:
     kept.popitem(last=False)
+
+
+def _finished(future: Future[T]) -> T | None:
+  """What another thread makes, waited for; None where it has not begun, and does not, or failed."""
+  if future.cancel():
+    return None
+  try:
+    return future.result()
+  except Exception:
+    return None
 
 
 def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any]:
@@ -294,16 +388,44 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
     return {'failed': Status.CRASH, 'reason': reason}
 
 
-def serve(requests: Iterator[str], answers: TextIO) -> None:
-  """Answers requests until there are no more."""
+class Inbox:
+  """What `source` asks for; its end means that the controller is gone, and ends this process.
+
+  A thread reads, so that the end is seen in the middle of a trial too, and what is to be prepared.
+  requests: each wants an answer. ahead: paths of artifacts to prepare.
+  """
+
+  def __init__(self, source: TextIO):
+    self.requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    self.ahead: queue.SimpleQueue[str] = queue.SimpleQueue()
+    self._source = source
+    threading.Thread(target=self._read, name='inbox', daemon=True).start()
+
+  def _read(self) -> None:
+    for line in self._source:
+      message = msgspec.json.decode(line)
+      if message['do'] == 'prepare':
+        self.ahead.put(message['artifact'])
+      else:
+        self.requests.put(message)
+    os._exit(0)
+
+
+def serve(inbox: Inbox, answers: TextIO) -> None:
+  """Answers requests for ever, unless this process cannot be a runner."""
+  writing = threading.Lock()
 
   def write(message: dict[str, Any]) -> None:
-    answers.write(msgspec.json.encode(message).decode() + '\n')
-    answers.flush()
+    with writing:
+      answers.write(msgspec.json.encode(message).decode() + '\n')
+      answers.flush()
 
-  first = msgspec.json.decode(next(requests))
+  def prepare(runner: Runner) -> None:
+    while path := inbox.ahead.get():
+      runner.prepare(path, functools.partial(write, {'prepared': path}))
+
   try:
-    runner = Runner(msgspec.convert(first['setup'], Setup))
+    runner = Runner(msgspec.convert(inbox.requests.get()['setup'], Setup))
   except Exception as error:
     write({'failed': Status.CRASH, 'reason': str(error)})
     return
@@ -311,32 +433,16 @@ def serve(requests: Iterator[str], answers: TextIO) -> None:
   gc.collect()
   gc.freeze()
   write({'done': runner.describe()})
-  for line in requests:
-    write(answer(runner, msgspec.json.decode(line), write))
-
-
-def _lines_until_orphaned(source: TextIO) -> Iterator[str]:
-  """Lines of `source`; its end means that the controller is gone, and ends this process at once.
-
-  A thread reads, so that the end is seen in the middle of a trial too.
-  """
-  lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-  def read() -> None:
-    for line in source:
-      lines.put(line)
-    os._exit(0)
-
-  threading.Thread(target=read, daemon=True).start()
+  threading.Thread(target=prepare, args=(runner,), name='ahead', daemon=True).start()
   while True:
-    yield lines.get()
+    write(answer(runner, inbox.requests.get(), write))
 
 
 def main() -> None:
   # Libraries print to standard output; the channel to the controller is kept for answers.
   answers = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)
-  serve(_lines_until_orphaned(sys.stdin), answers)
+  serve(Inbox(sys.stdin), answers)
 
 
 if __name__ == '__main__':

@@ -60,9 +60,10 @@ class RunnerFailed(Exception):
 
 
 class RunnerProcess:
-  """One runner process. Not thread-safe except `kill`.
+  """One runner process. Not thread-safe except `kill` and `prepare`.
 
-  environment: what it finds set besides, such as which devices are its own.
+  environment: what it finds set besides, such as which devices are its own. preparing: artifacts
+  that it loads and compiles beside what it is asked, until it says that this is over.
   """
 
   def __init__(self, setup: Setup, log: pathlib.Path, environment: Mapping[str, str] | None = None):
@@ -72,13 +73,15 @@ class RunnerProcess:
     self._process: subprocess.Popen[bytes] | None = None
     self._buffer = b''
     self._lock = threading.Lock()
+    self._writing = threading.Lock()
     self._killed = False
+    self.preparing: set[pathlib.Path] = set()
 
   def start(self) -> None:
     """Starts the process; `ready` waits for it, so that it can warm up meanwhile."""
     self.log.parent.mkdir(parents=True, exist_ok=True)
     with self.log.open('ab') as log, self._lock:
-      self._buffer, self._killed = b'', False
+      self._buffer, self._killed, self.preparing = b'', False, set()
       self._process = subprocess.Popen(
         [sys.executable, '-m', 'autoresearch_jax.trial.runner'],
         stdin=subprocess.PIPE,
@@ -107,6 +110,12 @@ class RunnerProcess:
     """
     self._send({'do': do, **fields})
     return self._receive(do, seconds, on_progress, most_seconds)
+
+  def prepare(self, artifact: pathlib.Path) -> None:
+    """Has it load and compile this beside what it is asked, for when that is loaded; no answer."""
+    with self._lock, contextlib.suppress(OSError, ValueError):  # `ask` meets a dead one too
+      self.preparing.add(artifact)
+      self._write({'do': 'prepare', 'artifact': str(artifact)})
 
   @property
   def alive(self) -> bool:
@@ -137,12 +146,16 @@ class RunnerProcess:
         self._process.wait()
 
   def _send(self, message: dict[str, Any]) -> None:
-    assert self._process and self._process.stdin
     try:
-      self._process.stdin.write(msgspec.json.encode(message) + b'\n')
-      self._process.stdin.flush()
+      self._write(message)
     except (BrokenPipeError, ValueError):
       raise self._gone(message['do']) from None
+
+  def _write(self, message: dict[str, Any]) -> None:
+    assert self._process and self._process.stdin
+    with self._writing:
+      self._process.stdin.write(msgspec.json.encode(message) + b'\n')
+      self._process.stdin.flush()
 
   def _receive(
     self,
@@ -158,6 +171,8 @@ class RunnerProcess:
       if 'progress' in message:
         if on_progress:
           on_progress(message['progress'])
+      elif 'prepared' in message:
+        self.preparing.discard(pathlib.Path(message['prepared']))
       elif 'failed' in message:
         raise RunnerFailed(
           Status(message['failed']),
