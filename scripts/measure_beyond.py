@@ -9,7 +9,11 @@ least and the most) of the seconds between the submission and the result that th
 explain, and of their parts: trace; load (artifact checked, fingerprint); compile; warm-up (before
 the clock: first batches, a step of each phase); evaluate. A trial that does not end well (a drawn
 constant may diverge) is left out. With --ahead, programs are traced before they are submitted, as
-a run does while it trains.
+a run does while it trains. With --compile_ahead, after these trials others follow in pairs: a new
+structure whose trace and compilation went on beside the training of the starting program
+(executor_options.compile_ahead), and one that was only traced there. Then the seconds beyond the
+budget are printed of both, and what the compilation cost the training beside it, in steps of that
+one without. The budget must be long enough to hide it.
 
 First come the seconds from a tracer's start to its first artifact, and the memory of a waiting
 tracer and of a waiting runner before and after the trials: proportional set size (PSS), what the
@@ -24,7 +28,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
@@ -39,6 +43,9 @@ _CONFIG = command.define_config('The run whose trials are measured.')
 _ROUNDS = flags.DEFINE_integer('rounds', 9, 'Trials of each kind.', lower_bound=1)
 _AHEAD = flags.DEFINE_bool(
   'ahead', False, 'Programs are traced before they are submitted, as a run does with what is next.'
+)
+_COMPILE_AHEAD = flags.DEFINE_bool(
+  'compile_ahead', False, 'Also measures structures that are compiled while another program trains.'
 )
 _DRAW = flags.DEFINE_integer('draw', 0, 'Seed of what is drawn.')
 
@@ -98,6 +105,25 @@ class Trials:
     text = self._start.text().replace(before, after)
     return self._trial(self._start.with_text(text), 0, after)
 
+  def beside(self, compiled: bool) -> tuple[int, Beyond | None]:
+    """Steps of a training beside which a new structure is traced and perhaps compiled, and that."""
+    before, after = self._structures.pop()
+    program = self._start.with_text(self._start.text().replace(before, after))
+    self._executor.compile_ahead = compiled
+    self._number += 1
+    self._executor.submit(TrialRequest(self._number, self._start, (0,), self._config.budget))
+    reason = ''
+
+    def check(news: Progress) -> None:
+      nonlocal reason
+      if news.phase == 'train' and not news.step:
+        reason = self._executor.check(program, self._config.budget)
+
+    result = _followed(self._executor, check)[1]
+    if reason or result.status != Status.OK:
+      raise ConfigError(reason or result.reason)
+    return result.measurements[0].cost.steps, self._trial(program, 0, after)
+
   def _possible(self) -> list[tuple[str, str]]:
     return [pair for pair in STRUCTURES if self._start.text().count(pair[0]) == 1]
 
@@ -126,7 +152,9 @@ class Trials:
     return Beyond(seconds, parts)
 
 
-def _followed(executor: Local) -> tuple[dict[str, float], Result]:
+def _followed(
+  executor: Local, each: Callable[[Progress], None] = lambda news: None
+) -> tuple[dict[str, float], Result]:
   """When each phase of a trial began, and its result."""
   phases: dict[str, float] = {}
   while True:
@@ -135,6 +163,7 @@ def _followed(executor: Local) -> tuple[dict[str, float], Result]:
         return phases, news
       assert isinstance(news, Progress)
       phases.setdefault(news.phase, time.monotonic())
+      each(news)
 
 
 def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
@@ -144,24 +173,55 @@ def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
   yield f'tracer start to artifact: {tracer_start(config, folder):.2f} s'
   executor = Local(spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'cache')
   try:
-    trials = Trials(config, executor)
-    for trial in (trials.seed, trials.constant, trials.structure):
-      trial()  # loads what is loaded once
-    yield f'waiting: {memory(executor)}'
-    found: dict[str, list[Beyond]] = {'seed': [], 'constant': [], 'structure': []}
-    rounds = min(_ROUNDS.value, len(trials._structures))
-    for _ in range(rounds):
-      for kind, measured in found.items():
-        if (beyond := getattr(trials, kind)()) is not None:
-          measured.append(beyond)
-    yield f'after {3 * rounds + 3} trials: {memory(executor)}'
+    yield from in_turn(config, executor)
   finally:
     executor.close()
+  if _COMPILE_AHEAD.value:
+    executor = Local(spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'other')
+    try:
+      yield from in_pairs(config, executor)
+    finally:
+      executor.close()
+
+
+def in_turn(config: Config, executor: Local) -> Iterator[str]:
+  trials = Trials(config, executor)
+  for trial in (trials.seed, trials.constant, trials.structure):
+    trial()  # loads what is loaded once
+  yield f'waiting: {memory(executor)}'
+  found: dict[str, list[Beyond]] = {'seed': [], 'constant': [], 'structure': []}
+  rounds = min(_ROUNDS.value, len(trials._structures))
+  for _ in range(rounds):
+    for kind, measured in found.items():
+      if (beyond := getattr(trials, kind)()) is not None:
+        measured.append(beyond)
+  yield f'after {3 * rounds + 3} trials: {memory(executor)}'
   yield f'beyond the budget of {config.budget.amount:g} s, another'
   for kind, measured in found.items():
-    yield f'  {kind}: {_spread([b.seconds for b in measured])} s, {len(measured)} trials'
-    parts = (f'{name} {_spread([b.parts[name] for b in measured])}' for name in PARTS)
-    yield f'    {", ".join(parts)}'
+    yield from _described(kind, measured)
+
+
+def in_pairs(config: Config, executor: Local) -> Iterator[str]:
+  trials = Trials(config, executor)
+  trials.seed()  # loads what is loaded once
+  shares: list[float] = []
+  found: dict[bool, list[Beyond]] = {True: [], False: []}
+  for pair in range(len(trials._structures) // 2):
+    steps = {}
+    for compiled in (True, False) if pair % 2 else (False, True):
+      steps[compiled], beyond = trials.beside(compiled)
+      found[compiled] += [beyond] if beyond else []
+    shares.append(steps[True] / steps[False])
+  yield f'beyond the budget of {config.budget.amount:g} s, another'
+  yield from _described('structure, compiled while the start trained', found[True])
+  yield from _described('structure, traced while the start trained', found[False])
+  yield f'steps beside a compilation / beside a trace alone: {_spread(shares)}, {len(shares)} pairs'
+
+
+def _described(kind: str, measured: Sequence[Beyond]) -> Iterator[str]:
+  yield f'  {kind}: {_spread([b.seconds for b in measured])} s, {len(measured)} trials'
+  parts = (f'{name} {_spread([b.parts[name] for b in measured])}' for name in PARTS)
+  yield f'    {", ".join(parts)}'
 
 
 def tracer_start(config: Config, folder: pathlib.Path) -> float:

@@ -143,8 +143,9 @@ class Runner:
     if self._coming:
       _finished(self._coming)
     frame = self._turn = self._frame(self._loaded.artifact)
-    # What only older programs hold must not count as the new one's memory.
-    gc.collect()
+    if self._coming or frame.key not in self._compiled:
+      # What only older programs hold must not count as the new one's memory.
+      gc.collect()
     with self._going_first():
       found = self._compiled_of(frame)
     self._current = found.given(frame)
