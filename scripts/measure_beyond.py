@@ -13,7 +13,7 @@ a run does while it trains. With --compile_ahead, after these trials others foll
 structure whose trace and compilation went on beside the training of the starting program
 (executor_options.compile_ahead), and one that was only traced there. Then the seconds beyond the
 budget are printed of both, and what the compilation cost the training beside it, in steps of that
-one without. The budget must be long enough to hide it.
+one without. The budget must be long enough to hide it: --config.budget.amount=5 --rounds=1.
 
 First come the seconds from a tracer's start to its first artifact, and the memory of a waiting
 tracer and of a waiting runner before and after the trials: proportional set size (PSS), what the

@@ -32,7 +32,8 @@ class Executor(Protocol):
     """Traces a program for a trial to come, whose own trace is saved by that; blocks.
 
     Returns what is wrong with it, in a sentence; '' when nothing is, or when that is not known.
-    May be called from any thread while trials run, which it must not slow down.
+    May be called from any thread while trials run, which it must not slow down; what it does to
+    have the program ready must not change what they come to, nor be blamed on them.
     """
     ...
 

@@ -170,6 +170,7 @@ class Slot:
     """Has the runner train the seeds that have no measurement yet. Raises RunnerFailed."""
     request, most = underway.request, self.site.limits.compile_seconds
     loaded = self.runner.ask('load', most, artifact=str(underway.artifact))
+    self._require_room_beside(underway.artifact)
     underway.loaded(loaded['fingerprint'], {**loaded['facts'], **self._device, **self._facts})
     if underway.result.fingerprint in request.known:
       underway.result = _duplicate(underway.result, request)
@@ -216,9 +217,19 @@ class Slot:
       self.runner.prepare(path)
       self._remember(program)
 
+  def _require_room_beside(self, artifact: pathlib.Path) -> None:
+    """Else what never compiles to the end would have a core for the rest of the night."""
+    sent = [at for path, at in [*self.runner.preparing.items()] if path != artifact]
+    most = self.site.limits.compile_seconds * len(sent)  # one is compiled after the other
+    if sent and time.monotonic() - min(sent) > most:
+      raise RunnerFailed(
+        Status.TIMEOUT,
+        f'What was compiled beside trials took longer than {most:g} s (limits.compile_seconds).',
+      )
+
   def _was_disturbed(self, failed: RunnerFailed, artifact: pathlib.Path) -> bool:
-    """Whether something was prepared beside a trial that failed; nothing of that is again."""
-    beside = self.runner.preparing - {artifact}
+    """Whether something was prepared beside a trial that failed; none of that ever is again."""
+    beside = {*self.runner.preparing} - {artifact}
     if failed.status not in DISTURBED or not beside:
       return False
     self.site.artifacts.suspects |= beside

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,7 +64,8 @@ class RunnerProcess:
   """One runner process. Not thread-safe except `kill` and `prepare`.
 
   environment: what it finds set besides, such as which devices are its own. preparing: artifacts
-  that it loads and compiles beside what it is asked, until it says that this is over.
+  that it loads and compiles beside what it is asked, until it says that this is over, each with the
+  monotonic second when that was sent.
   """
 
   def __init__(self, setup: Setup, log: pathlib.Path, environment: Mapping[str, str] | None = None):
@@ -75,13 +77,13 @@ class RunnerProcess:
     self._lock = threading.Lock()
     self._writing = threading.Lock()
     self._killed = False
-    self.preparing: set[pathlib.Path] = set()
+    self.preparing: dict[pathlib.Path, float] = {}
 
   def start(self) -> None:
     """Starts the process; `ready` waits for it, so that it can warm up meanwhile."""
     self.log.parent.mkdir(parents=True, exist_ok=True)
     with self.log.open('ab') as log, self._lock:
-      self._buffer, self._killed, self.preparing = b'', False, set()
+      self._buffer, self._killed, self.preparing = b'', False, {}
       self._process = subprocess.Popen(
         [sys.executable, '-m', 'autoresearch_jax.trial.runner'],
         stdin=subprocess.PIPE,
@@ -114,7 +116,7 @@ class RunnerProcess:
   def prepare(self, artifact: pathlib.Path) -> None:
     """Has it load and compile this beside what it is asked, for when that is loaded; no answer."""
     with self._lock, contextlib.suppress(OSError, ValueError):  # `ask` meets a dead one too
-      self.preparing.add(artifact)
+      self.preparing[artifact] = time.monotonic()
       self._write({'do': 'prepare', 'artifact': str(artifact)})
 
   @property
@@ -172,7 +174,7 @@ class RunnerProcess:
         if on_progress:
           on_progress(message['progress'])
       elif 'prepared' in message:
-        self.preparing.discard(pathlib.Path(message['prepared']))
+        self.preparing.pop(pathlib.Path(message['prepared']), None)
       elif 'failed' in message:
         raise RunnerFailed(
           Status(message['failed']),

@@ -127,6 +127,33 @@ def test_a_crash_of_what_is_prepared_costs_a_retry_and_is_its_own(local, monkeyp
   assert (result.status, begun) == (Status.OK, 1)
 
 
+def never_read(path: pathlib.Path) -> None:
+  """Puts a pipe in the artifact's place, at which a reader waits for ever."""
+  path.unlink()
+  os.mkfifo(path)
+
+
+def test_a_hang_of_what_is_prepared_ends_with_the_runner_between_trials(tmp_path, monkeypatch):
+  local = make('local', tmp_path, compile_seconds=4.0)
+  local.compile_ahead = True
+  try:
+    before_preparing(monkeypatch, never_read)
+    hung = as_program(program(batch=4))
+    runner = local.pids()['runner']
+    result, begun = checked_beside(local, hung)
+    assert (result.status, begun, local.pids()['runner']) == (Status.OK, 1, runner)
+    time.sleep(4.0)
+    again = result_of(local, TrialRequest(2, TRAINS, (0,), LONG))
+    assert again.status == Status.OK
+    assert again.measurements[0].metrics == result.measurements[0].metrics
+    assert local.pids()['runner'] != runner
+    own = result_of(local, TrialRequest(3, hung, (0,), LONG))
+    assert own.status == Status.TIMEOUT
+    assert 'no sign for 4 s in load (limits.compile_seconds)' in own.reason
+  finally:
+    local.close()
+
+
 def test_a_crash_with_nothing_beside_it_is_no_retry(local):
   def kill(news):
     if news.phase == 'train' and news.step:
