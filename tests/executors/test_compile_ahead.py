@@ -13,7 +13,7 @@ from tiny_language import program
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from contract import as_program, make, result_of
+from contract import as_program, make, result_of, results_of
 
 from autoresearch_jax.executors import slot
 from autoresearch_jax.trial import header as headers
@@ -139,6 +139,7 @@ def test_a_hang_of_what_is_prepared_ends_with_the_runner_between_trials(tmp_path
   try:
     before_preparing(monkeypatch, never_read)
     hung = as_program(program(batch=4))
+    result_of(local, TrialRequest(0, TRAINS, (0,), LONG))
     runner = local.pids()['runner']
     result, begun = checked_beside(local, hung)
     assert (result.status, begun, local.pids()['runner']) == (Status.OK, 1, runner)
@@ -175,6 +176,26 @@ def test_a_run_that_is_closed_while_it_prepares_leaves_no_process(local, monkeyp
   for pid in filter(None, pids.values()):
     with pytest.raises(ProcessLookupError):
       os.kill(pid, 0)
+
+
+def test_of_several_slots_that_prepares_which_will_be_free_first(tmp_path, monkeypatch):
+  prepared = []
+  monkeypatch.setattr(slot.Slot, 'prepare', lambda self, *_: prepared.append(self))
+  local = make('local_slots', tmp_path)
+  local.compile_ahead = True
+  requests = [TrialRequest(trial, TRAINS, (0,), LONG) for trial in (1, 2)]
+
+  def each(news):
+    if news.phase == 'train' and news.step and not prepared:
+      assert local.check(as_program(program(batch=4)), LONG) == ''
+      busy = [each for each in local._all if each.request is not None]
+      assert len(busy) < 2 or prepared == [min(busy, key=lambda each: each.began)]
+
+  try:
+    assert {result.status for result in results_of(local, requests, each)} == {Status.OK}
+    assert len(prepared) == 1
+  finally:
+    local.close()
 
 
 def test_off_where_it_would_take_from_the_training(local, monkeypatch):
