@@ -5,14 +5,16 @@ are made of them stands where they are made: `trial/sandbox.py` and `kernel.py` 
 """
 
 import ctypes
+import functools
 import os
 import pathlib
 import platform
 import resource
 import signal
+import stat
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 ARCHITECTURES = {'x86_64': 0xC000003E, 'aarch64': 0xC00000B7}  # as seccomp calls them
 PR_SET_NAME, PR_GET_NAME, PR_SET_VMA = 15, 16, 0x53564D41
@@ -112,7 +114,7 @@ def readable(roots: Sequence[str], hidden: set[str]) -> dict[str, int]:
 
   A folder that holds something hidden is opened entry by entry.
   """
-  holders = {str(folder) for path in hidden for folder in pathlib.PurePath(path).parents}
+  holders = {folder for path in hidden for folder in _above(path)}
   rules: dict[str, int] = {}
   waiting = [path for path in map(os.path.realpath, roots) if not inside(path, hidden)]
   while waiting:
@@ -128,7 +130,14 @@ def readable(roots: Sequence[str], hidden: set[str]) -> dict[str, int]:
 
 def inside(path: str, folders: set[str]) -> bool:
   """Whether an absolute path lies below any of the folders."""
-  return any(path.startswith(f'{folder}{os.sep}') for folder in folders)
+  return any(folder in folders for folder in _above(path))
+
+
+def _above(path: str) -> Iterator[str]:
+  """The folders that an absolute path lies in; with a separator at its end, itself too."""
+  while path := path.rpartition(os.sep)[0]:
+    yield path
+  yield os.sep
 
 
 def filter_calls(program: Sequence[tuple[int, int, int, int]]) -> None:
@@ -146,7 +155,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
   except OSError:
     return  # not on this machine
   try:
-    if not pathlib.Path(path).is_dir():
+    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
       rights &= _OF_FILES
     if rights:
       rule = struct.pack('<Qi', rights, descriptor)
@@ -155,6 +164,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     os.close(descriptor)
 
 
+@functools.cache
 def _libc() -> ctypes.CDLL:
   return ctypes.CDLL(None, use_errno=True)
 

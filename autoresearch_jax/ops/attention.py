@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.pallas.ops.tpu import splash_attention
 
 BLOCK = 128  # query rows at a time in `blocked`; with 64 or 256 a step is no faster
 SPLASH_BLOCK = 512  # query and key rows of one TPU tile, or less where the sequence is shorter
@@ -148,6 +147,9 @@ def _lying(x: jax.Array, heads: int) -> jax.Array:
 
 def splash(q: jax.Array, k: jax.Array, v: jax.Array, window: int) -> jax.Array:
   """JAX's block-sparse TPU kernel; time a multiple of 128."""
+  # Here, as it takes a tenth of a second to import, and only TPUs need it.
+  from jax.experimental.pallas.ops.tpu import splash_attention  # noqa: PLC0415
+
   time, heads, head_dim = q.shape[1:]
   mask = splash_attention.LocalMask((time, time), (window, 0), offset=0)
   block = math.gcd(time, SPLASH_BLOCK)

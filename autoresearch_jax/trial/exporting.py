@@ -74,11 +74,11 @@ def export_program(
   )
 
 
-def rehearse() -> None:
+def rehearse() -> Iterator[None]:
   """Traces the library's own GPT, small, so that jax knows its own functions when programs come.
 
-  It takes the time of one trace, and the later ones take three quarters of theirs. Starts no
-  backend and no thread: the caller may be forked.
+  It takes the time of one trace, a function a step, and the later ones take three quarters of
+  theirs. Starts no backend and no thread: the caller may be forked.
   """
   spec = Spec('language_model', 'cpu', 1, Budget(1), vocab_size=1024, sequence_length=256)
   found = importlib.util.spec_from_file_location('rehearsed', REHEARSED)
@@ -88,11 +88,13 @@ def rehearse() -> None:
   vars(module).update(DEPTH=2, HEAD_DIM=64, BATCH_SIZE=8)
   program = _Program(module, REHEARSED.name, spec)
   made = jax.jit(program.init).trace(_struct(contract.KEY)).out_info
+  yield
   state = [Shape(tuple(a.shape), str(a.dtype)) for a in made]
   batch = contract.batch_shapes(spec, program.phases()[0])
   inputs = contract.predict_inputs(spec, 16)
   program.predict_shape = contract.predict_outputs(spec, 16)
   jax.jit(program.train_step).trace(*map(_struct, (*state, *batch, contract.PROGRESS)))
+  yield
   jax.jit(program.predict).trace(*map(_struct, (*state, inputs)))
 
 

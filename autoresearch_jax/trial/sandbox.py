@@ -255,8 +255,8 @@ def _packages() -> set[str]:
     file = getattr(module, '__file__', None)
     if '.' in name or name == '__main__' or not file:
       continue
-    path = pathlib.Path(file)
-    found.add(str(path.parent if path.stem == '__init__' else path))
+    folder, _, last = file.rpartition(os.sep)
+    found.add(folder if last.startswith('__init__.') else file)
   return found
 
 

@@ -6,14 +6,26 @@ served by a child that shuts itself in (`sandbox.enter`), and only then runs the
 The server itself never does. It believes nothing that the child says after that: answers are
 bounded and typed, and the child's end is what the kernel reports.
 
+It is ready when it has imported what most programs need. While nobody asks, it goes on, in pieces:
+the rest of Python's own library, which a child may not be allowed to read, and a rehearsal. A child
+that wants the library before that ends with an exit code of its own; the server then imports all
+of it and traces again, so that a program never sees how far the server has come.
+
 Requests: {"trace": Request} and {"cancel": true}; answers: {"ready": true}, then one
 {"status", "reason", "isolation", "killed"} a trace. The server ends when its input closes.
 """
 
 import gc
+import importlib.metadata
 
 if __name__ == '__main__':
   gc.disable()  # an import makes next to no garbage, and looking for it takes a fifth of the time
+  # jax reads about each installed distribution whether it is an accelerator's plugin. None is used.
+  _distributions = importlib.metadata.distributions
+  importlib.metadata.distributions = lambda **_: iter(())
+  import jax  # noqa: F401
+
+  importlib.metadata.distributions = _distributions
 
 import contextlib
 import importlib
@@ -25,7 +37,8 @@ import signal
 import sys
 import traceback
 import warnings
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
 
 import msgspec
 from flax import nnx  # noqa: F401
@@ -37,7 +50,7 @@ from autoresearch_jax.trial import blame, exporting, sandbox
 from autoresearch_jax.trial.contract import ContractError
 from autoresearch_jax.types import Isolation, Spec, Status
 
-REHEARSAL_SECONDS = 0.1  # without a request after the start: then there is time for a rehearsal
+IDLE_SECONDS = 0.1  # without a request: then there is time for what was put off
 MOST_ANSWER_BYTES = 64 * 1024
 # Not for programs that are traced: what has a screen or a terminal, acts when it is imported, or
 # is (or imports) text that the `python` corpus holds out and that should not be in memory.
@@ -48,7 +61,10 @@ _NOT_IMPORTED = frozenset(
   compileall filecmp ftplib imaplib mailbox modulefinder netrc pickletools poplib sched shelve
   smtplib trace wave xmlrpc""".split()
 )
+_LIBRARY = sys.stdlib_module_names - _NOT_IMPORTED
+_ON_TPUS = 'jax.experimental.pallas.ops.tpu.splash_attention'  # what `ops` import late
 _TRACER_FAILED = 70  # exit code of a child whose sandbox could not be closed
+_WANTS_LIBRARY = 71  # exit code of a child that wants more of the library than was imported
 _MEMORY_WORDS = (b'bad_alloc', b'RESOURCE_EXHAUSTED', b'Cannot allocate memory', b'MemoryError')
 
 
@@ -85,6 +101,15 @@ class _Said(msgspec.Struct, frozen=True):
   reason: str = ''
 
 
+class _Attempt(NamedTuple):
+  """What a child said, what ended it ('deadline', 'cancel' or ''), its exit code, CPU seconds."""
+
+  said: bytes
+  ended_by: str
+  code: int
+  usage: float
+
+
 def main() -> None:
   """Serves until standard input closes."""
   answers = os.dup(1)
@@ -92,39 +117,76 @@ def main() -> None:
   linux.adopt_orphans()
   for module in pkgutil.iter_modules(autoresearch_jax.ops.__path__):
     importlib.import_module(f'autoresearch_jax.ops.{module.name}')
-  _import_library()
   sandbox.shared_libraries()  # found here once, not in every child
-  lines = _Lines(0)
+  lines, library = _Lines(0), _Library()
+  put_off = _put_off(library)
   _say(answers, {'ready': True})
-  if not lines.waiting(REHEARSAL_SECONDS):
-    _rehearse()
-  gc.freeze()  # what lives now is never looked at again, and so not copied in a child
-  gc.enable()
-  while (line := lines.next()) is not None:
+  while (line := _next_line(lines, put_off)) is not None:
     message = msgspec.json.decode(line)
     if 'trace' in message:  # a `cancel` that comes late is for a trace that has ended
       request = msgspec.convert(message['trace'], Request)
-      _say(answers, msgspec.to_builtins(_trace(request, lines)))
+      _say(answers, msgspec.to_builtins(_trace(request, lines, library)))
 
 
-def _rehearse() -> None:
+def _next_line(lines: '_Lines', put_off: Iterator[None]) -> bytes | None:
+  """The next request, None at the end. Goes on with what was put off until there is one."""
+  if not lines.waiting(IDLE_SECONDS):
+    for _ in put_off:
+      if lines.waiting(0):
+        break
+  return lines.next()
+
+
+def _put_off(library: '_Library') -> Iterator[None]:
+  """Makes later traces cheaper, one piece a step."""
+  while library.left:
+    library.import_one()
+    yield
+  _try_to_import(_ON_TPUS)
+  yield
+  yield from _rehearse()
+  gc.freeze()  # what lives now is never looked at again, and so not copied in a child
+  gc.enable()
+
+
+def _rehearse() -> Iterator[None]:
   """Programs are traced without it too, and the GPT may be what is being worked on."""
   try:
-    exporting.rehearse()
+    yield from exporting.rehearse()
   except Exception:
     _complain()
 
 
-def _import_library() -> None:
-  """Imports Python's own library, whose files a problem may hide: they may be its data."""
-  for name in sorted(sys.stdlib_module_names - _NOT_IMPORTED):
-    if name.startswith('_'):
-      continue
+class _Library:
+  """Python's own library, whose files a problem may hide: they may be its data.
+
+  left: names of modules that are still to be imported.
+  """
+
+  def __init__(self):
+    self.left = sorted((name for name in _LIBRARY if not name.startswith('_')), reverse=True)
+
+  def import_one(self) -> None:
+    """Imports the next module, with all that is inside of it."""
+    name = self.left.pop()
     _try_to_import(name)
     folders = getattr(sys.modules.get(name), '__path__', ())
     for module in pkgutil.walk_packages(folders, f'{name}.', onerror=lambda _: None):
       if module.name.rpartition('.')[2] not in ('__main__', 'test', 'tests'):
         _try_to_import(module.name)
+
+  def import_all(self) -> None:
+    while self.left:
+      self.import_one()
+
+
+class _Unread:
+  """Among the finders of `sys.meta_path`: ends a child that wants what the server put off."""
+
+  @staticmethod
+  def find_spec(name: str, *_: object) -> None:
+    if name.partition('.')[0] in _LIBRARY:
+      os._exit(_WANTS_LIBRARY)
 
 
 def _try_to_import(name: str) -> None:
@@ -132,8 +194,23 @@ def _try_to_import(name: str) -> None:
     importlib.import_module(name)  # some are for other systems, or were not built
 
 
-def _trace(request: Request, lines: '_Lines') -> Answer:
-  """Forks a child for the request and waits until nothing of it is left."""
+def _trace(request: Request, lines: '_Lines', library: '_Library') -> Answer:
+  """Traces what is asked for; once more if the program wanted what was not imported yet."""
+  awake = Awake()
+  made = _attempt(request, request.seconds, lines, whole=not library.left)
+  if made.code == _WANTS_LIBRARY and library.left:
+    library.import_all()
+    for path in (request.artifact, request.log):
+      os.unlink(path)  # noqa: PTH108
+    made = _attempt(request, request.seconds - awake.seconds(), lines, whole=True)
+  return _judge(request, made)
+
+
+def _attempt(request: Request, seconds: float, lines: '_Lines', whole: bool) -> _Attempt:
+  """Forks a child for the request and waits until nothing of it is left.
+
+  whole: whether all of Python's library is imported.
+  """
   reader, writer = os.pipe()
   parent = os.getpid()
   # Made here and not by the child, which may not make files.
@@ -143,18 +220,20 @@ def _trace(request: Request, lines: '_Lines') -> Answer:
   sys.stderr.flush()
   child = os.fork()
   if child == 0:
-    _child(request, writer, artifact, log, parent)
+    _child(request, whole, writer, artifact, log, parent)
   for descriptor in (writer, artifact, log):
     os.close(descriptor)
   try:
-    said, ended_by = _watch(child, reader, request.seconds, lines)
+    said, ended_by = _watch(child, reader, seconds, lines)
   finally:
     os.close(reader)
     code, usage = _end(child)
-  return _judge(request, said, ended_by, code, usage)
+  return _Attempt(said, ended_by, code, usage)
 
 
-def _child(request: Request, writer: int, artifact: int, log: int, parent: int) -> NoReturn:
+def _child(
+  request: Request, whole: bool, writer: int, artifact: int, log: int, parent: int
+) -> NoReturn:
   """Shuts itself in, traces, says how it went. Never returns to the server's code."""
   code = 1
   try:
@@ -169,6 +248,8 @@ def _child(request: Request, writer: int, artifact: int, log: int, parent: int) 
     except Exception:
       _complain()
       os._exit(_TRACER_FAILED)
+    if not whole:
+      sys.meta_path.insert(0, _Unread)
     # From here on, nothing that this process says can be believed.
     os.write(writer, msgspec.json.encode(isolation) + b'\n')
     said = _export(request, artifact)
@@ -254,8 +335,9 @@ def _end(child: int) -> tuple[int, float]:
   return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
 
-def _judge(request: Request, said: bytes, ended_by: str, code: int, usage: float) -> Answer:
+def _judge(request: Request, made: _Attempt) -> Answer:
   """Status and sentence, from what the child said and how it ended."""
+  said, ended_by, code, usage = made
   first, _, rest = said.partition(b'\n')
   killed = not ended_by and code == -signal.SIGKILL
   try:

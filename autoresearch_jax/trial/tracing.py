@@ -322,7 +322,6 @@ def _environment() -> dict[str, str]:
     'PYTHONPATH': os.pathsep.join([*inherited, str(package)]),
     'PYTHONUSERBASE': site.getuserbase(),
     'PYTHONSAFEPATH': '1',
-    'PYTHONDONTWRITEBYTECODE': '1',
     'PYTHONHASHSEED': '0',
     'JAX_TRACEBACK_IN_LOCATIONS_LIMIT': '0',  # no path of this machine in an artifact
     'TF_CPP_MIN_LOG_LEVEL': '2',

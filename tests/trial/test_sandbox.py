@@ -15,7 +15,7 @@ import pytest
 import sklearn
 
 from autoresearch_jax.data import corpus
-from autoresearch_jax.trial import sandbox
+from autoresearch_jax.trial import sandbox, tracer
 from autoresearch_jax.types import Isolation
 
 pytestmark = [
@@ -130,6 +130,33 @@ raise ValueError(opened[:9], held_out)
 """
   told = trace.refused(edit(('RATE = 0.1', f'{code}\nRATE = 0.1')))
   assert 'ValueError: ([], [])' in told, told
+
+
+def test_the_library_is_there_from_the_first_trace_on(tracing_of, edit):
+  modules = 'colorsys, statistics, xml.dom.minidom, wsgiref.headers'
+  program = edit(('RATE = 0.1', f'import {modules}\nRATE = 0.1'))
+  trace = tracing_of(hidden=corpus.PythonLibrary().hidden())
+  first = trace.artifact(program)
+  time.sleep(1)  # the server has imported what it had put off
+  assert trace.artifact(program).to_bytes() == first.to_bytes()
+
+
+def test_a_program_that_asks_for_the_library_and_needs_it_not_is_traced_twice_at_most(tracing_of):
+  trace = tracing_of()
+  for _ in range(2):
+    text = f'import os\nos._exit({tracer._WANTS_LIBRARY})\n'
+    assert f'exit code {tracer._WANTS_LIBRARY}; remove the exit' in trace.refused(text)
+  assert trace().status == 'ok'
+
+
+def test_what_was_put_off_does_not_hold_up_the_first_trace(tracing_of, edit):
+  seen = edit(
+    (
+      'RATE = 0.1',
+      'import sys\nraise ValueError("xmlrpc" in sys.modules or "wsgiref" in sys.modules)',
+    )
+  )
+  assert 'ValueError: False' in tracing_of().refused(seen)
 
 
 def test_no_other_python_is_readable(attack):

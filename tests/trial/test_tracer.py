@@ -40,9 +40,9 @@ def test_the_same_program_gives_the_same_bytes_and_no_path_of_this_machine(trace
 
 
 def test_a_rehearsal_traces_and_is_not_needed(monkeypatch, capsys):
-  exporting.rehearse()
+  list(exporting.rehearse())
   monkeypatch.setattr(exporting, 'REHEARSED', pathlib.Path('/nowhere/model.py'))
-  tracer._rehearse()
+  list(tracer._rehearse())
   assert 'FileNotFoundError' in capsys.readouterr().err
 
 
