@@ -25,7 +25,7 @@ def start(*flags, workdir=None, command=(str(SYNTHETIC), f'--config={SYNTHETIC}'
 
 def finish(*flags, **options):
   with start(*flags, **options) as process:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
   return process.returncode, out, err
 
 
@@ -39,6 +39,22 @@ def wait_for(line, process):
     if line in found:
       return
   raise AssertionError(f'{line!r} was never printed; the last words: {process.stderr.read()}')
+
+
+def wait_until_idle(pid):
+  """Until the process has slept at each of many looks, as one does that waits for a trial."""
+  slept = 0
+  while slept < 10:
+    state = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
+    slept = slept + 1 if state == 'S' else 0
+    time.sleep(0.02)
+
+
+def catches(pid, number):
+  """Whether the process has a handler for the signal."""
+  lines = pathlib.Path(f'/proc/{pid}/status').read_text().splitlines()
+  caught = next(line.split()[1] for line in lines if line.startswith('SigCgt'))
+  return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_the_controller_never_imports_jax():
@@ -128,7 +144,7 @@ def test_a_stop_signal_ends_in_good_order(tmp_path, number):
   ) as process:
     wait_for('trial 2: ', process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
   assert (process.returncode, err) == (128 + number, '')
   assert f'{number.name} was received' in out
   assert (tmp_path / 'progress.png').exists()
@@ -141,11 +157,12 @@ def test_a_stop_signal_ends_in_good_order(tmp_path, number):
 def test_a_second_ctrl_c_does_not_wait(tmp_path):
   with start('--config.executor_options.delay=60.0', workdir=tmp_path) as process:
     wait_for('trial 0: baseline', process)
-    time.sleep(0.2)
+    wait_until_idle(process.pid)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    while catches(process.pid, signal.SIGINT):
+      time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == -signal.SIGINT
+    assert process.wait(timeout=50) == -signal.SIGINT
   assert history(tmp_path).running == [0]
 
 

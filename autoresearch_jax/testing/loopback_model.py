@@ -56,6 +56,19 @@ class Server:
   def models(self) -> list[str]:
     return [request['model'] for request in self.requests]
 
+  def once_asked(self, act: Callable[[], object]) -> threading.Thread:
+    """Calls `act` a moment after the first request came, in the thread that is returned."""
+
+    def wait() -> None:
+      while not self.requests:
+        time.sleep(0.01)
+      time.sleep(0.3)  # the client has what was sent at once, and waits for more
+      act()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
   def close(self) -> None:
     self._http.shutdown()
     self._http.server_close()

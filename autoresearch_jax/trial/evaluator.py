@@ -31,6 +31,7 @@ ENOUGH = 3  # batches, so that most rows have other company when they are dealt 
 SHOW_SHARE, SHOW_SECONDS, SHOW_CALLS = 0.05, 0.005, 5
 # Elsewhere `predict` may take this many times what training took for as many tokens (examples); a
 # forward pass takes a third of it. Else a program could keep its batches and train in `predict`.
+# Here too the fastest counts: of the validation slice's batches, or of SHOW_CALLS calls.
 PREDICT_STEPS = 8.0
 
 
@@ -88,14 +89,21 @@ def evaluate(
   if dataset.kind == 'construction':
     built = _shown(compiled, leaves, max(SHOW_SECONDS, SHOW_SHARE * training_seconds))
     return _verified(built, dataset)
-  batches, seconds = [], []
-  for batch in loader.validation(dataset, locked):
+  seconds: list[float] = []
+
+  def score(batch: dict[str, np.ndarray]) -> Scored:
     start = time.monotonic()
-    batches.append(_score(compiled, leaves, batch))
+    scored = _score(compiled, leaves, batch)
     seconds.append(time.monotonic() - start)
     alive()
+    return scored
+
+  batches = [score(batch) for batch in loader.validation(dataset, locked)]
   share = batches[0].targets.size / max(1, training_tokens)
-  _check_time(min(seconds), max(SHOW_SECONDS, PREDICT_STEPS * share * training_seconds))
+  most = max(SHOW_SECONDS, PREDICT_STEPS * share * training_seconds)
+  while min(seconds) > most and len(seconds) < SHOW_CALLS:
+    score({'inputs': batches[0].inputs, 'targets': batches[0].targets})
+  _check_time(min(seconds), most)
   _prove(compiled, leaves, batches, rng, alive)
   metrics = _metrics(batches, dataset)
   return {locked_name(name): value for name, value in metrics.items()} if locked else metrics

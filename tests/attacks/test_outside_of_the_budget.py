@@ -20,7 +20,7 @@ def predict(state, inputs):
   def step(i, table):
     batch = {n: state[n][i % 20] for n in ('inputs', 'targets')}
     return table - jax.grad(loss)(table, batch)
-  return logits(jax.lax.fori_loop(0, 20000, step, state['table']), inputs)
+  return logits(jax.lax.fori_loop(0, 60000, step, state['table']), inputs)
 """
 
 

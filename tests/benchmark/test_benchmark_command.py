@@ -99,7 +99,7 @@ def test_it_stops_in_good_order(tmp_path, number, code):
   while not _rows(tmp_path) and time.monotonic() < deadline:
     time.sleep(0.02)
   process.send_signal(number)
-  out, err = process.communicate(timeout=30)
+  out, err = process.communicate(timeout=120)
   assert process.returncode == code, err
   assert 'the same command goes on from here' in out
   assert 'Traceback' not in err

@@ -106,7 +106,7 @@ def test_a_failure_leaves_nothing_that_looks_ready(tmp_path):
 def test_two_processes_at_once_make_one_folder(tmp_path):
   command = [sys.executable, '-c', MAKE_SLOWLY, str(tmp_path)]
   started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-  outputs = {process.communicate(timeout=60)[0] for process in started}
+  outputs = {process.communicate(timeout=120)[0] for process in started}
   assert len(outputs) == 1 and outputs != {''}
   assert (tmp_path / 'made').read_text() == 'x'
 

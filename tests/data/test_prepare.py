@@ -33,7 +33,7 @@ def start(server, cache, *flags):
 
 def run(server, cache, *flags):
   process = start(server, cache, *flags)
-  output, _ = process.communicate(timeout=60)
+  output, _ = process.communicate(timeout=120)
   return process.returncode, output
 
 
@@ -103,7 +103,7 @@ def test_control_c_keeps_what_was_fetched_and_the_same_command_goes_on(server, t
     assert time.monotonic() < deadline
     time.sleep(0.01)
   process.send_signal(signal.SIGINT)
-  output, _ = process.communicate(timeout=30)
+  output, _ = process.communicate(timeout=120)
   assert process.returncode == 130, output
   assert 'Interrupted' in output and 'Traceback' not in output
   assert (tmp_path / 'climbmix' / shards.name(6542)).exists()
@@ -149,5 +149,5 @@ def test_bars_on_a_terminal(server, tmp_path):
   except OSError:  # the other end was closed
     pass
   os.close(leader)
-  assert process.wait(timeout=30) == 0
+  assert process.wait(timeout=120) == 0
   assert shards.name(6542).encode() in output and b'\x1b[' in output

@@ -32,7 +32,7 @@ def make(case: str, folder: pathlib.Path, **limits) -> Executor:
     spec=SPEC,
     dataset=dataset,
     hidden=(pathlib.Path(dataset.validation), pathlib.Path(dataset.locked)),
-    limits=Limits(**{'trace_seconds': 5.0, 'step_seconds': 5.0, **limits}),
+    limits=Limits(**{'trace_seconds': 20.0, 'step_seconds': 20.0, **limits}),
     scratch=folder / 'scratch',
     cache=folder / 'cache',
   )
@@ -61,7 +61,7 @@ def heard(
 ) -> list[Result]:
   """Waits for so many results."""
   results: list[Result] = []
-  deadline = time.monotonic() + 120
+  deadline = time.monotonic() + 240
   while time.monotonic() < deadline:
     for news in executor.wait(1.0):
       if isinstance(news, Result):

@@ -218,7 +218,7 @@ def test_an_access_takes_in_only_what_is_new():
   took = []
   for number in range(10_001, 10_021):
     trials[number] = dataclasses.replace(tried.trial(number, (2.5,)), id=number)
-    start = time.perf_counter()
+    start = time.process_time()
     assert found.entries[number].effect == pytest.approx(1.6)
-    took.append(time.perf_counter() - start)
-  assert min(took) < 0.005
+    took.append(time.process_time() - start)
+  assert min(took) < 0.01  # all over again takes 0.25 s where it was written

@@ -94,7 +94,7 @@ def alive(pid):
   return state != 'Z'
 
 
-def gone_soon(pid, seconds=10):
+def gone_soon(pid, seconds=60):
   deadline = time.monotonic() + seconds
   while alive(pid) and time.monotonic() < deadline:
     time.sleep(0.02)
@@ -232,29 +232,34 @@ def test_a_deadline_ends_it_with_all_it_started(propose, refusal):
     print(os.getpid(), flush=True)
     time.sleep(60)
   """
-  began = time.monotonic()
-  assert 'did not end within the 1 s of option seconds' in refusal(agent(code, seconds=1.0))
-  assert time.monotonic() - began < 15
-  pids = propose.records[-1].response.split()
-  assert len(pids) == 2 and not any(map(alive, pids))
+  for seconds in (1, 4, 16):  # a busy machine takes more than the first to start it
+    said = refusal(agent(code, seconds=float(seconds)))
+    assert f'did not end within the {seconds} s of option seconds' in said
+    pids = propose.records[-1].response.split()
+    assert not any(map(alive, pids))
+    if len(pids) == 2:
+      break
+  assert len(pids) == 2
 
 
 def test_a_process_that_was_left_behind_is_ended(propose):
   code = """
     import os, time
+    ours, theirs = os.pipe()
     if os.fork() == 0:
       os.setsid()
       if os.fork() == 0:
         print(os.getpid(), flush=True)
         os.close(0); os.close(1); os.close(2)
+        os.write(theirs, b'x')
         time.sleep(60)
       os._exit(0)
     os.wait()
-    while not pathlib.Path('/proc/self/stat').exists(): pass
-    time.sleep(0.2)
+    os.read(ours, 1)
   """
   propose(agent(EDIT + textwrap.dedent(code)))
-  assert not alive(propose.records[-1].response.strip())
+  pid = propose.records[-1].response.strip()
+  assert pid.isdigit() and not alive(pid)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +476,7 @@ def test_close_ends_it_from_another_thread(propose, refusal):
   while not propose.records:
     time.sleep(0.01)
   proposer.close()
-  thread.join(20)
+  thread.join(50)
   assert said == [f'The agent {NAME} was ended, for the run is being stopped.']
   assert refusal(proposer) == 'The run is being stopped, so no agent was started.'
   assert len(propose.records) == 2
@@ -490,7 +495,7 @@ def test_it_ends_with_a_controller_that_is_killed(tmp_path):
   """
   controller = subprocess.Popen([sys.executable, '-c', textwrap.dedent(code)])
   try:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not list(tmp_path.glob('agent-*/program/.x')) and time.monotonic() < deadline:
       time.sleep(0.02)
     (launcher,) = children(controller.pid)

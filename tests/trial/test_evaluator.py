@@ -1,6 +1,8 @@
 """The proof that a score was earned, where validation has few batches to deal rows between."""
 
 import dataclasses
+import itertools
+import time
 import types
 
 import numpy as np
@@ -83,3 +85,23 @@ def test_one_row_that_sees_one_other_is_found(batches, rows):
 def test_each_row_is_scored_again_once():
   places = evaluator._places(5, 7, np.random.default_rng(0))
   assert (np.sort(places, axis=0) == np.arange(5)[:, None]).all()
+
+
+@pytest.mark.parametrize('naps', [1, 3, 99])
+def test_one_slow_call_of_predict_is_the_machines_and_only_slow_calls_are_the_programs(
+  tmp_path, naps
+):
+  dataset = dataclasses.replace(make_dataset(tmp_path), evaluation_batch=ROWS)
+  calls = itertools.count()
+
+  def score(leaves, inputs, targets):
+    time.sleep(0.05 * (next(calls) < naps))
+    return np.ones(targets.shape, np.float32), targets
+
+  compiled = types.SimpleNamespace(place=lambda array: array, score=score)
+  evaluated = (compiled, None, dataset, np.random.default_rng(0), lambda: None, 0.001, 10**6)
+  if naps == 99:
+    with pytest.raises(evaluator.NotAllowed, match='`predict` takes'):
+      evaluator.evaluate(*evaluated)
+  else:
+    assert evaluator.evaluate(*evaluated)['val_loss'] == 1.0
