@@ -34,8 +34,8 @@ ROUGH_FLOPS: dict[Platform, float] = {'cpu': 1e11, 'gpu': 4e14, 'tpu': 1e14}
 
 
 # On a CPU, LLVM's first level compiles the small GPT in two thirds of the time and its step runs
-# as fast; `init`, which runs once, needs none. Each part that LLVM gets has a price of its own: in 4
-# instead of 32, the same code takes a tenth less of the processor.
+# as fast; `init`, which runs once, needs none. Each part that LLVM gets has a price of its own: in
+# 4 instead of 32, the same code takes a tenth less of the processor.
 _PARTS = {'xla_cpu_parallel_codegen_split_count': 4}
 CPU_OPTIONS: dict[str, dict[str, Any]] = {
   'init': {'xla_backend_optimization_level': 0, **_PARTS},

@@ -8,6 +8,7 @@ import ast
 import os
 import pathlib
 import platform
+import time
 
 import numpy
 import pytest
