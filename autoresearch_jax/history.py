@@ -38,6 +38,7 @@ from autoresearch_jax.ledger import (
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
   REPEATS,
+  UNTRIED,
   Decision,
   Edit,
   Exchange,
@@ -56,8 +57,6 @@ from autoresearch_jax.types import (
 )
 
 BASELINE = 0  # the trial id of the unmodified program
-# A cancelled trial or a crash of the runner says nothing of its program, so it may come again.
-FORGIVEN = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +223,7 @@ class History:
       self.pruned += 1
       self.training_seconds += result.facts.get('pruned', {}).get('seconds', 0.0)
       self.saved_seconds += result.facts.get('pruned', {}).get('saved_seconds', 0.0)
-    if result.fingerprint and result.status not in FORGIVEN:
+    if result.fingerprint and result.status not in UNTRIED:
       self._known[self.proposals[trial].fidelity].setdefault(result.fingerprint, trial)
 
   def _take_verdict(self, event: Decided) -> None:

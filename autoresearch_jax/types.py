@@ -34,10 +34,9 @@ class Status(enum.StrEnum):
   PRUNED = 'pruned'  # ended early: too far behind to be kept
 
 
-SILENT = (
-  Status.CANCELLED,
-  Status.CRASH,
-)  # say nothing of a program: it was stopped, or the machine
+# They say nothing of a program: its trial was stopped, or the machine or the runner failed.
+SILENT = (Status.CANCELLED, Status.CRASH)
+UNTRIED = (*SILENT, Status.DUPLICATE)  # the trial tried no program of its own, which may come again
 
 
 class Decision(enum.StrEnum):

@@ -18,7 +18,6 @@ from autoresearch_jax.benchmark.curves import Curve
 from autoresearch_jax.failures import PartError
 from autoresearch_jax.history import (
   BASELINE,
-  FORGIVEN,
   States,
   generator,
   judge,
@@ -33,6 +32,7 @@ from autoresearch_jax.research import PATIENCE
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
   REPEATS,
+  UNTRIED,
   Budget,
   Decision,
   Edit,
@@ -249,7 +249,7 @@ class _Run:
     )
     finished = dataclasses.replace(finished, verdict=verdict)
     self.trials[trial] = finished
-    if result.status not in FORGIVEN:
+    if result.status not in UNTRIED:
       self.known[proposal.fidelity].setdefault(result.fingerprint, trial)
       self.known[proposal.fidelity].setdefault(finished.edit.program.digest, trial)
     if verdict.decision is Decision.KEEP:

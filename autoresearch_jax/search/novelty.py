@@ -21,9 +21,7 @@ from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.sketch import Sketch, cosines, direction
 from autoresearch_jax.search.wrapper import Wrapper, is_kept, stopped
-from autoresearch_jax.types import REPEATS, Objective, Program, Proposal, Status, Trial
-
-UNTRIED = (Status.CANCELLED, Status.CRASH, Status.DUPLICATE)
+from autoresearch_jax.types import REPEATS, UNTRIED, Objective, Program, Proposal, Status, Trial
 
 
 @dataclasses.dataclass(frozen=True)
