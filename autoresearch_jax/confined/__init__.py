@@ -25,7 +25,8 @@ Covered at level `full`, on Linux for x86_64 and aarch64:
 Covered at every level: the deadline, the bounds below, a clean environment, and that nothing the
 command started outlives it, whichever session it moved to.
 - memory and processes: counted over the whole tree, ten times a second; RLIMIT_NPROC too, which
-  the kernel does not apply to root. Pages that processes share count for each of them.
+  the kernel does not apply to root; there the one who counts has a real-time priority, so that
+  the counted can not keep it from it. Pages that processes share count for each of them.
 - the size of any one file (RLIMIT_FSIZE), and what the folder holds, looked at once a second: it
   may be over its bound for that long. Space of removed files that are still open is not counted.
 
