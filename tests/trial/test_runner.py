@@ -465,6 +465,7 @@ def test_a_share_of_memory_that_the_user_set_is_the_only_one(setup, tmp_path, mo
   process = RunnerProcess(setup, tmp_path / 'log')
   process.start()
   try:
+    process.ready()  # right after its start it has no variables yet
     variables = pathlib.Path(f'/proc/{process.pid}/environ').read_text().split('\0')
   finally:
     process.close()
