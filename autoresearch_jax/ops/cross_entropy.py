@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,10 @@ from jax import lax
 
 from autoresearch_jax.ops.linear import over_rows
 
-CHUNK = 1024  # rows whose logits exist at one time (at 1024 x 8192 float32: 32 MiB)
+# Rows whose logits exist at one time. On a CPU, what stays in its caches; an H100's step of the gpu
+# variant is 4 % longer with 1024 (1 % with 4096), and the same with 65536.
+CHUNK = 1024
+CHUNK_CUDA = 16384  # at a vocabulary of 8192: 512 MiB
 
 
 def softcap(logits: jax.Array, cap: float) -> jax.Array:
@@ -19,7 +24,7 @@ def softcap(logits: jax.Array, cap: float) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def softcap_cross_entropy(
-  x: jax.Array, head: jax.Array, targets: jax.Array, cap: float, chunk: int = CHUNK
+  x: jax.Array, head: jax.Array, targets: jax.Array, cap: float, chunk: int = 0
 ) -> jax.Array:
   """Mean over rows of -log softmax(softcap(x · head))[target], in nats, float32.
 
@@ -31,7 +36,7 @@ def softcap_cross_entropy(
     head: `[width, vocab]`.
     targets: `[rows]`, integers below vocab.
     cap: bound of the logits.
-    chunk: rows at a time; the largest divisor of rows up to this is used.
+    chunk: rows at a time, 0: what suits the platform; the largest divisor of rows up to it is used.
   """
   return _chunked(x, head, targets, cap, chunk, want_gradient=False)[0]
 
@@ -53,6 +58,16 @@ def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
   """Loss, and the gradients of x and head (zeros unless wanted)."""
   if not 0 < cap < 80:
     raise ValueError(f'softcap_cross_entropy has cap {cap}; it must be between 0 and 80.')
+
+  def by(chunk: int) -> Callable[..., Any]:
+    return functools.partial(_by_chunks, cap=cap, chunk=chunk, want_gradient=want_gradient)
+
+  if chunk:
+    return by(chunk)(x, head, targets)
+  return lax.platform_dependent(x, head, targets, cuda=by(CHUNK_CUDA), default=by(CHUNK))
+
+
+def _by_chunks(x, head, targets, cap: float, chunk: int, want_gradient: bool):
   rows, width = x.shape
   count = math.ceil(rows / chunk)
   while rows % count:
@@ -62,7 +77,7 @@ def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
   def step(carry, part):
     loss, d_head = carry
     x, targets = part
-    squashed = jnp.tanh(_dot(x, weight, 1, 0) / cap)
+    squashed = jnp.tanh(_dot(x, weight, 1, 0, jnp.float32) / cap)
     exponentials = jnp.exp(cap * squashed)
     sums = jnp.sum(exponentials, axis=1, keepdims=True)
     hit = targets[:, None] == jnp.arange(head.shape[1])
@@ -72,7 +87,7 @@ def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
       return (loss, d_head), jnp.zeros((), x.dtype)
     d_logits = (exponentials / sums - hit) * (1 - squashed * squashed) / rows
     d_logits = d_logits.astype(x.dtype)
-    dx = _dot(d_logits, weight, 1, 1).astype(x.dtype)
+    dx = _dot(d_logits, weight, 1, 1, x.dtype)
     return (loss, d_head + over_rows(x, d_logits)), dx
 
   parts = (x.reshape(count, -1, width), targets.reshape(count, -1))
@@ -81,5 +96,5 @@ def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
   return loss, dx.reshape(x.shape) if want_gradient else dx, d_head
 
 
-def _dot(x: jax.Array, y: jax.Array, i: int, j: int) -> jax.Array:
-  return lax.dot_general(x, y, (((i,), (j,)), ((), ())), preferred_element_type=jnp.float32)
+def _dot(x: jax.Array, y: jax.Array, i: int, j: int, dtype: Any) -> jax.Array:
+  return lax.dot_general(x, y, (((i,), (j,)), ((), ())), preferred_element_type=dtype)

@@ -35,3 +35,15 @@ def test_a_forged_window_of_thousands_of_digits_is_read():
   op = graph.Op('stablehlo.custom_call', (), (), attributes, (), ('tensor<1x4x1x8xbf16>',), ())
   block = graph.Block((), (), (op,))
   assert matmul_flops(graph.Graph({'main': block}, 1)) == {'bfloat16': 4 * 8 * 10}
+
+
+def test_a_loop_inside_a_branch_counts_as_often_as_it_runs():
+  """Its limit is a constant outside of the branch."""
+
+  def often(x):
+    return jax.lax.scan(lambda y, _: (y @ x, None), x, length=7)[0]
+
+  def function(x):
+    return jax.lax.cond(x[0, 0] > 0, often, lambda x: x, x)
+
+  assert flops(function, 'cpu', ((4, 4), jnp.float32)) == {'float32': 7 * 2 * 4**3}

@@ -201,7 +201,10 @@ class Block(nnx.Module):
 
 
 class Attention(nnx.Module):
-  """Causal multi-head attention: rotary, then norm of queries and keys; gated value embedding."""
+  """Causal multi-head attention: norm of queries and keys, then rotary; gated value embedding.
+
+  The original has rotary first: the same, since turning keeps lengths, for one pass more.
+  """
 
   def __init__(self, qkv: jax.Array):
     self.q, self.k, self.v = (nnx.Param(w) for w in qkv)
@@ -211,7 +214,7 @@ class Attention(nnx.Module):
     q, k, v = (split_heads(linear(x, w[...])) for w in (self.q, self.k, self.v))
     if value is not None:
       v = v + gated(x, *value)
-    q, k = norm(rotate(q, rotary)), norm(rotate(k, rotary))
+    q, k = rotate(norm(q), rotary), rotate(norm(k), rotary)
     y = attention(q, k, v, window=window, platform=platform)
     return linear(y.reshape(x.shape), self.out[...])
 

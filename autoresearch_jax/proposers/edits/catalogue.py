@@ -68,7 +68,7 @@ SCHEDULES = (
   ),
 )
 
-NORMALISED = 'norm(rotate(q, rotary)), norm(rotate(k, rotary))'
+NORMALISED = 'rotate(norm(q), rotary), rotate(norm(k), rotary)'
 
 GENERAL = (
   ACTIVATION,
@@ -337,13 +337,13 @@ GPT_ATTENTION = (
     (
       Alternative(NORMALISED, 'on', 'Scores of bounded size bear high rates.'),
       Alternative(
-        '1.2 * norm(rotate(q, rotary)), 1.2 * norm(rotate(k, rotary))',
+        '1.2 * rotate(norm(q), rotary), 1.2 * rotate(norm(k), rotary)',
         'times 1.2',
         'Normed queries and keys make attention too flat; a factor sharpens it.',
         2.0,
       ),
       Alternative(
-        '1.5 * norm(rotate(q, rotary)), norm(rotate(k, rotary))',
+        '1.5 * rotate(norm(q), rotary), rotate(norm(k), rotary)',
         'queries times 1.5',
         'Normed queries and keys make attention too flat; a factor sharpens it.',
       ),

@@ -1,0 +1,122 @@
+"""Where the time of a train step goes on an accelerator: its kernels, by name, longest first.
+
+  python scripts/profile_steps.py --config=configs/gpt_small.py:gpu
+  python scripts/profile_steps.py --artifact=FILE --platform=gpu --out=FILE.json
+
+Kernels that differ in a trailing number alone are one row, unless --each is given. Milliseconds are
+of one step, from XLA's own profiler, which costs little on an accelerator; what is left of the
+wall clock is the row `(gaps)`.
+"""
+
+import collections
+import os
+import pathlib
+import re
+import tempfile
+import time
+from typing import Any
+
+import gpt_setting
+import msgspec
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from autoresearch_jax.config import Limits, from_config_dict
+from autoresearch_jax.data import cache
+from autoresearch_jax.problems.start import starting_program
+from autoresearch_jax.trial.running import JAX_PLATFORMS, environment
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Whose starting program is profiled.')
+ARTIFACT = flags.DEFINE_string('artifact', '', 'An artifact, instead of a config.')
+PLATFORM = flags.DEFINE_enum('platform', None, list(JAX_PLATFORMS), "The artifact's platform.")
+EACH = flags.DEFINE_bool('each', False, 'A row a kernel, also where a number is the difference.')
+ROWS = flags.DEFINE_integer('rows', 40, 'How many kernels are printed.', 1)
+OUT = flags.DEFINE_string('out', '', 'JSON file: milliseconds and calls of each kernel in a step.')
+
+
+def profile(path: pathlib.Path, platform: str) -> dict[str, tuple[float, float]]:
+  """Kernel -> milliseconds and calls in one step of the artifact's last phase."""
+  import jax  # noqa: PLC0415 - after the environment is set
+
+  from autoresearch_jax.trial import artifact as artifacts  # noqa: PLC0415
+  from autoresearch_jax.trial import compiled, devices  # noqa: PLC0415
+
+  made = artifacts.read(path, Limits())
+  found = devices.require_platform(platform)
+  frame = compiled.Frame.of(made)
+  ready = compiled.compile_frame(frame, found, devices.memory_limit(found[0])).given(frame)
+  phase = ready.phases[0]
+  shape = (phase.call_steps, phase.batch_size, phase.sequence_length)
+  tokens = np.random.default_rng(0).integers(0, made.spec.vocab_size, shape, np.int32)
+  placed = ready.place(tokens, 1), ready.place(np.roll(tokens, -1, axis=2), 1)
+  progress = np.zeros(phase.call_steps, np.float32)
+  state: Any = ready.init(compiled.seed_key(0))
+
+  def steps(calls: int) -> float:
+    nonlocal state
+    start = time.perf_counter()
+    for _ in range(calls):
+      state, _ = phase.run(state, *placed, progress, np.int32(phase.call_steps))
+    jax.block_until_ready(state)
+    return 1000 * (time.perf_counter() - start) / calls / phase.call_steps
+
+  steps(2)
+  calls = 3
+  with tempfile.TemporaryDirectory() as folder:
+    with jax.profiler.trace(folder):
+      whole = steps(calls)
+    (found_trace,) = pathlib.Path(folder).rglob('*.xplane.pb')
+    sums = kernels(found_trace.read_bytes(), platform)
+  many = calls * phase.call_steps
+  rows = {name: (ms / many, n / many) for name, (ms, n) in sums.items()}
+  rows['(gaps)'] = (whole - sum(ms for ms, _ in rows.values()), 0.0)
+  return rows
+
+
+def kernels(trace: bytes, platform: str) -> dict[str, tuple[float, float]]:
+  """Kernel -> milliseconds and calls in the whole trace."""
+  from jax.profiler import ProfileData  # noqa: PLC0415 - after the environment is set
+
+  sums: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0.0])
+  for plane in ProfileData.from_serialized_xspace(trace).planes:
+    if not plane.name.startswith('/device:' if platform != 'cpu' else '/host:CPU'):
+      continue
+    for line in plane.lines:
+      if platform == 'gpu' and not line.name.startswith('Stream'):
+        continue  # the same kernels again, by module and by operation
+      if platform == 'tpu' and line.name != 'XLA Ops':
+        continue
+      for event in line.events:
+        name = event.name if EACH.value else re.sub(r'([._]\d+)+$', '', event.name)
+        sums[name][0] += event.duration_ns / 1e6
+        sums[name][1] += 1
+  return {name: (ms, n) for name, (ms, n) in sums.items()}
+
+
+def main(arguments: list[str]) -> int:
+  if len(arguments) > 1 or bool(ARTIFACT.value) == bool(_CONFIG.value):
+    raise app.UsageError('Name --config, or --artifact and --platform.')
+  with tempfile.TemporaryDirectory() as folder:
+    path, platform = pathlib.Path(ARTIFACT.value), PLATFORM.value
+    if _CONFIG.value:
+      config = from_config_dict(_CONFIG.value)
+      path, platform = pathlib.Path(folder, 'artifact'), config.platform
+      gpt_setting.trace(config, starting_program(config), 1, path)
+    elif platform is None:
+      raise app.UsageError('Name the platform of the artifact with --platform.')
+    os.environ.update(environment(platform))
+    import jax  # noqa: PLC0415 - after the environment is set
+
+    jax.config.update('jax_compilation_cache_dir', str(cache.directory() / 'xla'))
+    rows = sorted(profile(path, platform).items(), key=lambda item: -item[1][0])
+  for name, (ms, calls) in rows[: ROWS.value]:
+    print(f'{ms:9.3f} ms  {calls:7.1f} x  {name}')
+  print(f'{sum(ms for _, (ms, _) in rows):9.3f} ms  a step, {len(rows)} kinds of kernels')
+  if OUT.value:
+    pathlib.Path(OUT.value).write_bytes(msgspec.json.encode(dict(rows)))
+  return 0
+
+
+if __name__ == '__main__':
+  app.run(main)
