@@ -98,7 +98,8 @@ def main(arguments: list[str]) -> int:
   if len(arguments) > 1 or bool(ARTIFACT.value) == bool(_CONFIG.value):
     raise app.UsageError('Name --config, or --artifact and --platform.')
   with tempfile.TemporaryDirectory() as folder:
-    path, platform = pathlib.Path(ARTIFACT.value), PLATFORM.value
+    path = pathlib.Path(ARTIFACT.value)
+    platform: Any = PLATFORM.value
     if _CONFIG.value:
       config = from_config_dict(_CONFIG.value)
       path, platform = pathlib.Path(folder, 'artifact'), config.platform
