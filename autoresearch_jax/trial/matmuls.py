@@ -58,13 +58,14 @@ class _Count:
       return collections.Counter()  # a recursion, which no compiler accepts either
     if name not in self._known:
       self._open.add(name)
-      self._known[name] = self._block(self.graph.functions[name])
+      self._known[name] = self._block(self.graph.functions[name], {})
       self._open.discard(name)
     return self._known[name]
 
-  def _block(self, block: Block) -> collections.Counter[str]:
+  def _block(self, block: Block, made: dict[int, Op]) -> collections.Counter[str]:
+    """made: what makes each value of the function, as far as it was read; it is added to."""
     total: collections.Counter[str] = collections.Counter()
-    made = {result: op for op in block.ops for result in op.results}
+    made.update((result, op) for op in block.ops for result in op.results)
     for op in block.ops:
       if op.name == 'stablehlo.dot_general':
         _add(total, *_dot(op))
@@ -75,11 +76,11 @@ class _Count:
           _add(total, *flops)
       elif op.name == 'stablehlo.while':
         trips = trip_count(op, made)
-        for dtype, flops in self._block(op.blocks[1]).items():
+        for dtype, flops in self._block(op.blocks[1], made).items():
           _add(total, dtype, flops * trips)
       elif op.name in {'stablehlo.case', 'stablehlo.if'}:
         total.update(
-          max((self._block(b) for b in op.blocks), key=lambda c: sum(c.values()))  # the dearest
+          max((self._block(b, made) for b in op.blocks), key=lambda c: sum(c.values()))  # dearest
         )
       elif op.name == 'func.call':
         total.update(self.function(op.symbols[0]))
