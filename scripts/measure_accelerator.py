@@ -64,7 +64,7 @@ VARIANTS: dict[str, tuple[str, str] | dict[str, int]] = {
   **{f'chunk{n}': (LOSS, LOSS.replace('CAP', f'CAP, {n}')) for n in (2048, 4096, 8192)},
   **{f'micro{n}': {'MICRO_BATCH_SIZE': n} for n in (8, 16, 32, 64, 128, 256)},
 }
-LIBRARIES = ('libcuda', 'libtpu', '/dev/nvidia', '/dev/accel', '/dev/vfio')
+LIBRARIES = ('libcuda.so', 'libtpu', '/dev/nvidia', '/dev/accel', '/dev/vfio')
 LEAST_FOR_STEPS = 60.0  # seconds; compiling two programs and timing them
 
 
