@@ -242,16 +242,20 @@ class Ledger:
       raise _gone(path, 0, head[0])
     with _sentences(path):
       connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-      connection.execute('PRAGMA journal_mode = WAL')
-      connection.execute('PRAGMA synchronous = FULL')
-      if not _version(connection):
-        connection.executescript(f'BEGIN IMMEDIATE;{_SCHEMA}COMMIT;')
-      ledger = cls(connection, path, clock)
-      ledger._require_known_schema()
-    for _ in ledger.records():
-      pass
-    ledger._require_witnessed(head)
-    ledger._witness = _open_witness(path)
+    ledger = cls(connection, path, clock)
+    with contextlib.ExitStack() as failing:
+      failing.enter_context(ledger)
+      with _sentences(path):
+        connection.execute('PRAGMA journal_mode = WAL')
+        connection.execute('PRAGMA synchronous = FULL')
+        if not _version(connection):
+          connection.executescript(f'BEGIN IMMEDIATE;{_SCHEMA}COMMIT;')
+        ledger._require_known_schema()
+      for _ in ledger.records():
+        pass
+      ledger._require_witnessed(head)
+      ledger._witness = _open_witness(path)
+      failing.pop_all()
     return ledger
 
   @classmethod
@@ -261,8 +265,11 @@ class Ledger:
       raise LedgerError(f'There is no ledger at {path}; name the --workdir of a run.')
     with _sentences(path):
       connection = sqlite3.connect(f'{path.absolute().as_uri()}?mode=ro', uri=True)
-      ledger = cls(connection, path, steady)
+    ledger = cls(connection, path, steady)
+    with contextlib.ExitStack() as failing, _sentences(path):
+      failing.enter_context(ledger)
       ledger._require_known_schema()
+      failing.pop_all()
     return ledger
 
   def close(self) -> None:

@@ -6,9 +6,10 @@
 Variants: `steps` (default; repeatable bit for bit on one machine) and `seconds` (1 s of training,
 in which larger programs take fewer steps). For tests and for a first look: CPU, no download.
 
-The unmodified program scores a val_loss of 0.21 with a deviation of 0.013 between 8 seeds; a
-learning rate, batch size and normalisation that fit reach 0.07 (0.06 has been reached by training
-on the locked examples as well).
+The unmodified program scores a val_loss of 0.216 with a deviation of 0.015 between 40 seeds
+(`python scripts/record_seed_scores.py --config=configs/digits.py --seeds=40`); a learning rate,
+batch size and normalisation that fit reach 0.07 (0.06 has been reached by training on the locked
+examples as well).
 """
 
 from ml_collections import ConfigDict

@@ -39,10 +39,10 @@ from gpt_setting import Model
 from autoresearch_jax import assembly, command
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.data import shards
-from autoresearch_jax.executors import probe
+from autoresearch_jax.executors import finished, probe
 from autoresearch_jax.problems.start import starting_program, with_constants
 from autoresearch_jax.trial.sandbox import SandboxError
-from autoresearch_jax.types import Dataset, Program, Result, Status, TrialRequest
+from autoresearch_jax.types import Dataset, Program, Progress, Result, Status, TrialRequest
 from configs import gpt_small
 
 SECONDS = flags.DEFINE_float('seconds', 300.0, 'Training time, 300 in the original; 0: none.', 0)
@@ -109,17 +109,18 @@ def trial(config: Config, dataset: Dataset, program: Program) -> Run:
     executor: Any = assembly.executor(config, dataset, pathlib.Path(scratch))
     tracer: dict[str, Any] = {}
     began: dict[str, float] = {}
+
+    def each(news: Progress) -> None:
+      if news.phase not in began:
+        began[news.phase] = time.monotonic()
+        print(f'{news.phase} ...', file=sys.stderr, flush=True)
+        if news.phase == 'compile':  # traced a moment ago, in a fork of this process
+          tracer.update(seen(executor.pids()['tracer']))
+
     try:
-      executor.submit(TrialRequest(0, program, (SEED.value,), config.budget))
-      while True:
-        for news in executor.wait(1.0):
-          if isinstance(news, Result):
-            return Run(news, began, time.monotonic(), tracer)
-          if news.phase not in began:
-            began[news.phase] = time.monotonic()
-            print(f'{news.phase} ...', file=sys.stderr, flush=True)
-            if news.phase == 'compile':  # traced a moment ago, in a fork of this process
-              tracer = seen(executor.pids()['tracer'])
+      request = TrialRequest(0, program, (SEED.value,), config.budget)
+      (result,) = finished(executor, request, each=each)
+      return Run(result, began, time.monotonic(), tracer)
     finally:
       executor.close()
 

@@ -28,16 +28,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
 from autoresearch_jax import assembly, command
 from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.executors import finished
 from autoresearch_jax.executors.local import Local
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.trial.tracing import Tracer
-from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest
+from autoresearch_jax.types import Program, Progress, Status, TrialRequest
 
 _CONFIG = command.define_config('The run whose trials are measured.')
 _ROUNDS = flags.DEFINE_integer('rounds', 9, 'Trials of each kind.', lower_bound=1)
@@ -111,7 +112,6 @@ class Trials:
     program = self._start.with_text(self._start.text().replace(before, after))
     self._executor.compile_ahead = compiled
     self._number += 1
-    self._executor.submit(TrialRequest(self._number, self._start, (0,), self._config.budget))
     reason = ''
 
     def check(news: Progress) -> None:
@@ -119,7 +119,8 @@ class Trials:
       if news.phase == 'train' and not news.step:
         reason = self._executor.check(program, self._config.budget)
 
-    result = _followed(self._executor, check)[1]
+    request = TrialRequest(self._number, self._start, (0,), self._config.budget)
+    (result,) = finished(self._executor, request, each=check)
     if reason or result.status != Status.OK:
       raise ConfigError(reason or result.reason)
     return result.measurements[0].cost.steps, self._trial(program, 0, after)
@@ -131,9 +132,13 @@ class Trials:
     self._number += 1
     if _AHEAD.value:
       self._executor.check(program, self._config.budget)
+    phases: dict[str, float] = {}  # when each began
     began = time.monotonic()
-    self._executor.submit(TrialRequest(self._number, program, (seed,), self._config.budget))
-    phases, result = _followed(self._executor)
+    (result,) = finished(
+      self._executor,
+      TrialRequest(self._number, program, (seed,), self._config.budget),
+      each=lambda news: phases.setdefault(news.phase, time.monotonic()),
+    )
     ended = time.monotonic()
     if result.status != Status.OK:
       print(f'{what}: {result.status}: {result.reason}', file=sys.stderr)
@@ -150,20 +155,6 @@ class Trials:
     said = ', '.join(f'{name} {parts[name]:.3f}' for name in PARTS)
     print(f'  {what or "seed"}: {seconds:.3f} s: {said}; {cost.steps} steps', flush=True)
     return Beyond(seconds, parts)
-
-
-def _followed(
-  executor: Local, each: Callable[[Progress], None] = lambda news: None
-) -> tuple[dict[str, float], Result]:
-  """When each phase of a trial began, and its result."""
-  phases: dict[str, float] = {}
-  while True:
-    for news in executor.wait(1.0):
-      if isinstance(news, Result):
-        return phases, news
-      assert isinstance(news, Progress)
-      phases.setdefault(news.phase, time.monotonic())
-      each(news)
 
 
 def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:

@@ -22,12 +22,13 @@ from absl import flags
 
 from autoresearch_jax import assembly, command
 from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.executors import finished
 from autoresearch_jax.executors.local import Local
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Decided, Ledger
 from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.types import Progress, Result, TrialRequest
+from autoresearch_jax.types import Progress, TrialRequest
 
 _SLOTS = flags.DEFINE_list('slots', ['1', '2'], 'Values of config.executor_options.slots.')
 flags.register_validator(_SLOTS, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
@@ -71,26 +72,25 @@ def survived(config: Config) -> str:
   with tempfile.TemporaryDirectory() as folder:
     executor = assembly.executor(config, dataset, pathlib.Path(folder))
     assert isinstance(executor, Local)
+    program, killed, training = starting_program(config), 0, set[int]()
+
+    def kill(news: Progress) -> None:
+      nonlocal killed
+      if news.phase == 'train' and news.fraction > 0.1:
+        training.add(news.trial)
+      if len(training) == 2 and not killed:
+        killed = executor.pids()['runner'] or 0
+        os.kill(killed, signal.SIGKILL)
+
     try:
-      program = starting_program(config)
-      for trial in (0, 1):
-        executor.submit(TrialRequest(trial, program, (0,), budget))
-      killed, results, seconds = 0, {}, {}
-      while len(results) < 2:
-        for news in executor.wait(1.0):
-          if isinstance(news, Result):
-            results[news.trial] = news
-          elif isinstance(news, Progress) and news.phase == 'train' and news.fraction > 0.1:
-            seconds[news.trial] = news.fraction
-        if len(seconds) == 2 and not killed:
-          killed = executor.pids()['runner'] or 0
-          os.kill(killed, signal.SIGKILL)
+      both = (TrialRequest(trial, program, (0,), budget) for trial in (0, 1))
+      results = finished(executor, *both, each=kill)
     finally:
       executor.close()
   scores = [
-    f'trial {trial}, in the slot with {r.facts["slot_has"]}: {r.status}, {config.metric} '
+    f'trial {r.trial}, in the slot with {r.facts["slot_has"]}: {r.status}, {config.metric} '
     f'{r.measurements[0].metrics[config.metric]!r}, {r.measurements[0].cost.total_seconds:.1f} s'
-    for trial, r in sorted(results.items())
+    for r in results
   ]
   return '\n'.join([f'Killed the runner of one slot (process {killed}) in training:', *scores])
 

@@ -24,9 +24,9 @@ from scipy.stats import qmc
 
 from autoresearch_jax import assembly
 from autoresearch_jax.config import Config, from_config_dict
-from autoresearch_jax.executors import Executor
+from autoresearch_jax.executors import Executor, finished
 from autoresearch_jax.problems.start import starting_program, with_constants
-from autoresearch_jax.types import Result, TrialRequest
+from autoresearch_jax.types import TrialRequest
 from configs import digits
 
 TABLE = 'autoresearch_jax/problems/simulated/tables/digits.csv'
@@ -114,7 +114,7 @@ def rows(
   """Trains one program; a row a seed, or one row when it failed."""
   program = with_constants(starting_program(config), constants)
   began = time.monotonic()
-  result = finished(executor, TrialRequest(number, program, seeds, config.budget))
+  (result,) = finished(executor, TrialRequest(number, program, seeds, config.budget))
   print(f'{number}: {result.status} {result.reason}', flush=True)
   for seed in seeds:
     measured = [m for m in result.measurements if m.seed == seed]
@@ -125,14 +125,6 @@ def rows(
       seconds = f'{time.monotonic() - began:.3f}'
       yield [*constants.values(), seed, '', 0, result.status.value, seconds]
       return
-
-
-def finished(executor: Executor, request: TrialRequest) -> Result:
-  executor.submit(request)
-  while True:
-    for news in executor.wait(1.0):
-      if isinstance(news, Result):
-        return news
 
 
 if __name__ == '__main__':

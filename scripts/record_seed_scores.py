@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from absl import flags
 
 from autoresearch_jax import assembly, command
+from autoresearch_jax.executors import finished
 from autoresearch_jax.main import SENTENCES
 from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.types import Result, Status, TrialRequest
+from autoresearch_jax.types import Status, TrialRequest
 
 SEEDS = flags.DEFINE_integer('seeds', 200, 'How many, from 1000 on, which no run uses.', 2)
 OUT = flags.DEFINE_string('out', 'scores.txt', 'File for the scores.')
@@ -39,8 +40,8 @@ def main(arguments: Sequence[str]) -> int:
       try:
         for begin in range(0, SEEDS.value, AT_ONCE):
           seeds = range(FIRST + begin, FIRST + min(begin + AT_ONCE, SEEDS.value))
-          executor.submit(TrialRequest(begin, program, tuple(seeds), config.budget))
-          result = next(n for n in iter_news(executor) if isinstance(n, Result))
+          request = TrialRequest(begin, program, tuple(seeds), config.budget)
+          (result,) = finished(executor, request)
           if result.status is not Status.OK:
             raise OSError(f'The program did not train: {result.reason}')
           scores += (found := [m.metrics[config.metric] for m in result.measurements])
@@ -53,11 +54,6 @@ def main(arguments: Sequence[str]) -> int:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   return 0
-
-
-def iter_news(executor):
-  while True:
-    yield from executor.wait(1.0)
 
 
 def described(scores: list[float]) -> str:

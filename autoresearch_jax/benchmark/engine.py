@@ -19,7 +19,7 @@ import numpy as np
 
 from autoresearch_jax import assembly
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
-from autoresearch_jax.executors import Executor
+from autoresearch_jax.executors import Executor, finished
 from autoresearch_jax.problems.simulated import SIMULATIONS
 from autoresearch_jax.problems.start import starting_program
 from autoresearch_jax.proposers import Context
@@ -161,12 +161,8 @@ class EngineInstance:
     self._executor = self._scratch = None
 
   def _trained(self, request: TrialRequest) -> Result:
-    executor = self._running()
-    executor.submit(request)
-    while True:
-      for news in executor.wait(timeout=60.0):
-        if isinstance(news, Result):
-          return news
+    (result,) = finished(self._running(), request)
+    return result
 
   def _running(self) -> Executor:
     if self._executor is None:

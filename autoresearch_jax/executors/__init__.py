@@ -4,12 +4,14 @@ An executor is registered by name in `EXECUTORS`; it is made with its options an
 collaborators `spec`, `dataset`, `limits`, `cache_directory` (see `executors/local.py`).
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import Budget, Program, Progress, Result, TrialRequest
 
 EXECUTORS = Registry('executor', __name__)
+PATIENCE_SECONDS = 60.0  # of one wait; what happens meanwhile ends it at once
 
 
 class Unavailable(RuntimeError):
@@ -52,3 +54,24 @@ class Executor(Protocol):
   def close(self) -> None:
     """Ends all processes the executor started. Idempotent."""
     ...
+
+
+def finished(
+  executor: Executor,
+  *requests: TrialRequest,
+  each: Callable[[Progress], object] = lambda news: None,
+) -> tuple[Result, ...]:
+  """Runs trials where no others are under way, and waits; results in the order of the requests.
+
+  each: is told of their progress. Raises Unavailable.
+  """
+  for request in requests:
+    executor.submit(request)
+  results: dict[int, Result] = {}
+  while len(results) < len(requests):
+    for news in executor.wait(PATIENCE_SECONDS):
+      if isinstance(news, Result):
+        results[news.trial] = news
+      else:
+        each(news)
+  return tuple(results[request.trial] for request in requests)

@@ -14,6 +14,9 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from autoresearch_jax.search.archive import NONE, Floats, Ints
+from autoresearch_jax.types import Status
+
+UNCOUNTED = (Status.CANCELLED, Status.DUPLICATE)  # no measurement of a new program
 
 
 class Promotion(NamedTuple):

@@ -26,13 +26,12 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import score_of
-from autoresearch_jax.search.promotion import Ladder, Promotion, Rungs
+from autoresearch_jax.search.promotion import UNCOUNTED, Ladder, Promotion, Rungs
 from autoresearch_jax.search.underway import Underway
 from autoresearch_jax.search.wrapper import Wrapper, stopped
 from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Status, Trial
 
 LOWEST = 0
-UNCOUNTED = (Status.CANCELLED, Status.DUPLICATE)  # no measurement of a new program
 
 
 @dataclasses.dataclass(frozen=True)

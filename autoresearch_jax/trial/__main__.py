@@ -9,14 +9,14 @@ the trial to FILE.json, and exits with 0 only when the status is `ok`.
 import pathlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from absl import flags
 
 from autoresearch_jax import assembly, command
 from autoresearch_jax.config import Config, ConfigError
-from autoresearch_jax.executors import Executor, Unavailable
+from autoresearch_jax.executors import Unavailable, finished
 from autoresearch_jax.problems.start import constants_of, read_program, starting_program
 from autoresearch_jax.trial.sandbox import SandboxError
 from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest, to_builtins
@@ -37,8 +37,9 @@ def run_trial(config: Config, program: Program, seed: int) -> Result:
     dataset = assembly.dataset(config, _say)
     executor = assembly.executor(config, dataset, pathlib.Path(scratch))
     try:
-      executor.submit(TrialRequest(0, program, (seed,), config.budget))
-      return _result(executor)
+      request = TrialRequest(0, program, (seed,), config.budget)
+      (result,) = finished(executor, request, each=_teller())
+      return result
     finally:
       executor.close()
 
@@ -87,17 +88,19 @@ def record(result: Result) -> dict[str, object]:
   return {**values, 'metrics': first['metrics'], 'cost': first['cost']}
 
 
-def _result(executor: Executor) -> Result:
+def _teller() -> Callable[[Progress], None]:
+  """What says each phase as it begins, and in a terminal how far training is."""
   phase = ''
-  while True:
-    for news in executor.wait(timeout=1.0):
-      if isinstance(news, Result):
-        return news
-      if news.phase != phase:
-        phase = news.phase
-        _say(f'{phase} ...')
-      elif phase == 'train' and sys.stderr.isatty():
-        _say(_training(news), end='\r')
+
+  def tell(news: Progress) -> None:
+    nonlocal phase
+    if news.phase != phase:
+      phase = news.phase
+      _say(f'{phase} ...')
+    elif phase == 'train' and sys.stderr.isatty():
+      _say(_training(news), end='\r')
+
+  return tell
 
 
 def _training(news: Progress) -> str:

@@ -10,7 +10,7 @@ import pytest
 from tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors import EXECUTORS, Executor
+from autoresearch_jax.executors import EXECUTORS, Executor, finished
 from autoresearch_jax.types import Checkpoint, Program, Progress, Result, Status, TrialRequest
 
 EXECUTOR_CASES = {'local': ('local', {}), 'local_slots': ('local', {'slots': 2})}
@@ -165,11 +165,10 @@ class ExecutorContract:
   def test_as_many_trials_as_it_has_slots_give_each_its_own_numbers(self, executor):
     seeds = range(executor.slots + 1)
     requests = [TrialRequest(seed, as_program(program()), (seed,), STEPS) for seed in seeds]
-    together = {result.trial: result for result in results_of(executor, requests)}
-    for request in requests:
+    for request, together in zip(requests, finished(executor, *requests), strict=True):
       alone = result_of(executor, request)
-      found = together[request.trial].measurements
-      assert [(m.seed, m.metrics) for m in found] == [
+      assert together.trial == request.trial
+      assert [(m.seed, m.metrics) for m in together.measurements] == [
         (m.seed, m.metrics) for m in alone.measurements
       ]
 

@@ -2,7 +2,8 @@
 
 KILLS=100 python -m pytest -n 0 -s tests/faults/test_kills.py
 
-The bar is 100 kills, which take 5 to 8 minutes; by default there are eight, two of each role.
+The bar is 100 kills, which take 5 to 8 minutes; by default there are eight, two of each role. Where
+two trials run at once there is one of each role.
 """
 
 import os
@@ -16,6 +17,7 @@ from test_kill import outcomes, require_consistent
 
 from autoresearch_jax.history import History
 from autoresearch_jax.ledger import Ledger, LedgerError
+from autoresearch_jax.types import Status
 
 pytestmark = pytest.mark.slow
 
@@ -58,15 +60,9 @@ def strike(drawn, process, role):
   return role, with_it
 
 
-@pytest.mark.timeout(900)
-def test_kills_lose_double_and_orphan_nothing(tmp_path):
-  drawn = random.Random(6)
-  workdir = tmp_path / 'killed'
-  digits = [*DIGITS, '--config.acceptance_options.baseline_seeds=2']
-  command = [*digits, '--config.search.max_trials=0']
+def strike_all(drawn, command, workdir, dealt):
+  """Starts the run, kills one process of each role in `dealt`, then all. What it took, in words."""
   counts = dict.fromkeys(ROLES, 0)
-  dealt = [ROLES[number % len(ROLES)] for number in range(KILLS)]
-  drawn.shuffle(dealt)
   began, seen, recent = time.monotonic(), 0, 0
   with adopting():
     process = start(command, workdir)
@@ -90,10 +86,24 @@ def test_kills_lose_double_and_orphan_nothing(tmp_path):
     process.kill()
     process.wait()
     require_ended(relatives)
-    seconds = time.monotonic() - began
+  return f'{len(dealt)} kills in {time.monotonic() - began:.0f} s: {counts}'
+
+
+def next_trial(workdir):
   with Ledger.read(workdir / 'ledger.db') as ledger:
-    trials = History.of(ledger.records()).next_trial + 2
-  print(f'{KILLS} kills in {seconds:.0f} s over {trials - 2} trials: {counts}')
+    return History.of(ledger.records()).next_trial
+
+
+@pytest.mark.timeout(900)
+def test_kills_lose_double_and_orphan_nothing(tmp_path):
+  drawn = random.Random(6)
+  workdir = tmp_path / 'killed'
+  digits = [*DIGITS, '--config.acceptance_options.baseline_seeds=2']
+  dealt = [ROLES[number % len(ROLES)] for number in range(KILLS)]
+  drawn.shuffle(dealt)
+  took = strike_all(drawn, [*digits, '--config.search.max_trials=0'], workdir, dealt)
+  trials = next_trial(workdir) + 2
+  print(f'{took}, over {trials - 2} trials')
   last = [*digits, f'--config.search.max_trials={trials}']
   for name in ('killed', 'whole'):
     code, text = finish(last, tmp_path / name, timeout=300)
@@ -101,3 +111,17 @@ def test_kills_lose_double_and_orphan_nothing(tmp_path):
   killed = require_consistent(workdir, trials)
   whole = require_consistent(tmp_path / 'whole', trials)
   assert outcomes(killed) == outcomes(whole)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason='two slots want two cores')
+def test_kills_while_two_trials_run_lose_double_and_orphan_nothing(tmp_path):
+  drawn = random.Random(3)
+  digits = [*DIGITS, '--config.acceptance_options.baseline_seeds=2']
+  digits += ['--config.executor_options.slots=2']
+  dealt = ['runner', 'tracer', 'child', 'controller']
+  strike_all(drawn, [*digits, '--config.search.max_trials=0'], tmp_path / 'run', dealt)
+  trials = next_trial(tmp_path / 'run') + 2
+  code, text = finish([*digits, f'--config.search.max_trials={trials}'], tmp_path / 'run')
+  assert code == 0, text
+  history = require_consistent(tmp_path / 'run', trials)
+  assert Status.CRASH not in {result.status for result in history.results.values()}

@@ -82,6 +82,35 @@ def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
   assert max(len(line) for line in executor.seen.splitlines()) <= width
 
 
+class SideBySide(Arithmetic):
+  """Three trials at once, each with a loss of its own; keeps the panel from while they run."""
+
+  seen, running = '', ()
+
+  def wait(self, timeout):
+    if len(self.queue) == 3 and not self.seen:
+      self.running = tuple(request.trial for request in self.queue)
+      for trial in self.running:
+        news = types.Progress(trial, 'train', 0, 0.1 * trial, 100 + trial, 2.0 + trial)
+        self.panel.progress(news)
+      self.seen = shown(self.panel)
+    return super().wait(timeout)
+
+
+def test_the_panel_shows_each_of_several_trials_with_its_own_news(tmp_path):
+  executor = SideBySide(slots=3)
+  executor.panel = live.Terminal(None, terminal(), ticking())
+  history = run(tmp_path, 12, view=executor.panel, executor=executor, ahead=0).history
+  lines = executor.seen.splitlines()
+  assert len(executor.running) == 3
+  for trial in executor.running:
+    (place,) = (i for i, line in enumerate(lines) if line.startswith(f'trial {trial} '))
+    assert history.edits[trial].description in lines[place]
+    assert f'train  loss {2 + trial:.4f}  step {100 + trial}' in lines[place + 1]
+  after = shown(executor.panel)
+  assert 'train  loss' not in after and 'best val_loss' in after
+
+
 class Glimpsed:
   """Looks at the panel while it writes the third edit."""
 

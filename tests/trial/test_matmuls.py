@@ -29,6 +29,19 @@ def test_cudnn_attention_counts_the_keys_that_queries_see(window):
   assert found == {'bfloat16': 12 * batch * heads * head_dim * pairs}
 
 
+def test_loops_in_loops_count_as_often_as_they_run():
+  """The limit of the inner one may be a constant outside of the outer one."""
+
+  def inner(x):
+    return jax.lax.scan(lambda c, _: (c @ c, None), x, length=3)[0]
+
+  def both(x):
+    every = jax.lax.scan(lambda c, _: (inner(c), None), x, length=5)[0]
+    return jax.lax.cond(x[0, 0] > 0, inner, jnp.sin, every)
+
+  assert flops(both, 'cpu', ((8, 8), jnp.float32)) == {'float32': (5 * 3 + 3) * 2 * 8**3}
+
+
 def test_a_forged_window_of_thousands_of_digits_is_read():
   config = f'{{"sliding_window_length": {"9" * 5000}}}'
   attributes = (('backend_config', config), ('call_target_name', '"__cudnn$fmhaSoftmax"'))

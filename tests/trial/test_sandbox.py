@@ -59,7 +59,8 @@ def told(trace, edit):
     ('import socket; socket.socketpair()', 6, 'a network socket'),
     ('import socket; socket.socket(socket.AF_UNIX)', 6, 'a network socket'),
     ('import os\nos.fork()', 7, 'a system call'),
-    ('import subprocess\nsubprocess.run(["/bin/true"])', 7, 'a system call'),
+    ('import subprocess as s\ns.run(["/bin/true"], start_new_session=True)', 7, 'a system call'),
+    ('import subprocess as s\ns.run(["/bin/true"], close_fds=False)', 7, "access to '/bin/true'"),
     ('import os\nos.execv("/bin/true", ["true"])', 7, 'a system call'),
     ('import os\nos.kill(os.getppid(), 0)', 7, 'a system call'),
     ('import os\nos.killpg(0, 0)', 7, 'a system call'),
@@ -124,7 +125,8 @@ for folder, folders, files in os.walk({str(library.root)!r}):
       open(os.path.join(folder, name)).close()
       opened.append(name)
     except OSError: pass
-opened = [n for n in opened if n.endswith(('.py', '.pyc')) and not n.startswith({generated!r})]
+opened = [n for n in opened if n.endswith(('.py', '.pyc')) and n not in {left_out!r}]
+opened = [n for n in opened if not n.startswith({generated!r})]
 held_out = sorted(m for m in sys.modules if m.partition('.')[0] in {held_out!r})
 raise ValueError(opened[:9], held_out)
 """
