@@ -8,12 +8,13 @@ script's own, so that none is there from an earlier time. Printed are medians (i
 least and the most) of the seconds between the submission and the result that the budget does not
 explain, and of their parts: trace; load (artifact checked, fingerprint); compile; warm-up (before
 the clock: first batches, a step of each phase); evaluate. A trial that does not end well (a drawn
-constant may diverge) is left out. With --ahead, programs are traced before they are submitted, as
-a run does while it trains. With --compile_ahead, after these trials others follow in pairs: a new
-structure whose trace and compilation went on beside the training of the starting program
-(executor_options.compile_ahead), and one that was only traced there. Then the seconds beyond the
-budget are printed of both, and what the compilation cost the training beside it, in steps of that
-one without. The budget must be long enough to hide it: --config.budget.amount=5 --rounds=1.
+constant may diverge) is left out. With --ahead, each is traced and read while the starting program
+trains, and submitted then, as in a run. With --compile_ahead, after these trials others follow in
+pairs: a new structure whose trace and compilation went on beside the training of the starting
+program (executor_options.compile_ahead), and one that was only traced there. Then the seconds
+beyond the budget are printed of both, and what the compilation cost the training beside it, in
+steps of that one without. The budget must be long enough to hide it: --config.budget.amount=5
+--rounds=1.
 
 First come the seconds from a tracer's start to its first artifact, and the memory of a waiting
 tracer and of a waiting runner before and after the trials: proportional set size (PSS), what the
@@ -43,7 +44,7 @@ from autoresearch_jax.types import Program, Progress, Status, TrialRequest
 _CONFIG = command.define_config('The run whose trials are measured.')
 _ROUNDS = flags.DEFINE_integer('rounds', 9, 'Trials of each kind.', lower_bound=1)
 _AHEAD = flags.DEFINE_bool(
-  'ahead', False, 'Programs are traced before they are submitted, as a run does with what is next.'
+  'ahead', False, 'Programs are traced and read while another trains, as in a run.'
 )
 _COMPILE_AHEAD = flags.DEFINE_bool(
   'compile_ahead', False, 'Also measures structures that are compiled while another program trains.'
@@ -111,6 +112,10 @@ class Trials:
     before, after = self._structures.pop()
     program = self._start.with_text(self._start.text().replace(before, after))
     self._executor.compile_ahead = compiled
+    return self._trained_beside(program), self._measured(program, 0, after)
+
+  def _trained_beside(self, program: Program) -> int:
+    """Steps of a training of the start, beside which `program` is prepared as in a run."""
     self._number += 1
     reason = ''
 
@@ -123,15 +128,18 @@ class Trials:
     (result,) = finished(self._executor, request, each=check)
     if reason or result.status != Status.OK:
       raise ConfigError(reason or result.reason)
-    return result.measurements[0].cost.steps, self._trial(program, 0, after)
+    return result.measurements[0].cost.steps
 
   def _possible(self) -> list[tuple[str, str]]:
     return [pair for pair in STRUCTURES if self._start.text().count(pair[0]) == 1]
 
   def _trial(self, program: Program, seed: int, what: str = '') -> Beyond | None:
-    self._number += 1
     if _AHEAD.value:
-      self._executor.check(program, self._config.budget)
+      self._trained_beside(program)
+    return self._measured(program, seed, what)
+
+  def _measured(self, program: Program, seed: int, what: str) -> Beyond | None:
+    self._number += 1
     phases: dict[str, float] = {}  # when each began
     began = time.monotonic()
     (result,) = finished(

@@ -4,9 +4,9 @@ A trial goes tracer -> artifact -> runner -> measurement. Whatever the candidate
 Result; a runner that died or was late is replaced, and the next trial never notices. Nothing of one
 slot waits for another's, but for the trace of the same program.
 
-What is to be tried next may be compiled beside a trial (`prepare`), in the same runner. Where that
-fails meanwhile, the trial is tried again with nothing beside it, so that whatever a program does to
-its compiler is on its own record.
+What is to be tried next is read beside a trial, and may be compiled there (`prepare`), in the same
+runner. Where that fails meanwhile, the trial is tried again with nothing beside it: whatever a
+program does to its reader and its compiler is on its own record.
 """
 
 import collections
@@ -207,15 +207,16 @@ class Slot:
       return None  # before the first trial nobody knows what to trace it for
     return self._trace(program, budget, aside=True)[1]
 
-  def prepare(self, program: Program, budget: Budget) -> None:
-    """Has its runner compile a traced program meanwhile, unless that was of harm before."""
+  def prepare(self, program: Program, budget: Budget, compiled: bool) -> None:
+    """Has its runner read or compile a traced program meanwhile, unless that was of harm before."""
     path = self.site.artifacts.path(program, budget)
     with self._beside:
       if self._alone or self.prepared >= MOST_AHEAD or path in self.site.artifacts.suspects:
         return
       self.prepared += 1
-      self.runner.prepare(path)
-      self._remember(program)
+      self.runner.prepare(path, compiled)
+      if compiled:
+        self._remember(program)
 
   def _require_room_beside(self, artifact: pathlib.Path) -> None:
     """Else what never compiles to the end would have a core for the rest of the night."""

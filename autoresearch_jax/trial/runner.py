@@ -10,12 +10,12 @@ controller.
     {"do": "compile"}                               -> seconds, FLOPs, bytes
     {"do": "run", "seed": 0, "budget": Budget, "locked": false, "checkpoints": [Checkpoint]}
                                                     -> progress lines, then a measurement
-    {"do": "prepare", "artifact": path}             no answer
+    {"do": "prepare", "artifact": path, "compiled": true}   no answer
 
 Each answer is a line {"progress": ...}, {"done": ...} or {"failed": status, "reason": sentence}.
-What is to be prepared is loaded and compiled in a thread of its own, beside any training, for when
-its turn comes. Nothing comes of it until then, what is wrong with it included, but for a line
-{"prepared": path} among the others when that is over.
+What is to be prepared is loaded, and compiled where that is asked for, in a thread of its own,
+beside any training, for when its turn comes. Nothing comes of it until then, what is wrong with it
+included, but for a line {"prepared": path} among the others when that is over.
 """
 
 import collections
@@ -81,10 +81,10 @@ class Loaded:
 
 @dataclasses.dataclass(frozen=True)
 class Ahead:
-  """An artifact that another thread prepares, in two steps."""
+  """An artifact that another thread prepares, in one step or two."""
 
   loading: Future[Loaded]
-  compiling: Future[Compiled]
+  compiling: Future[Compiled] | None
 
 
 class Runner:
@@ -156,21 +156,26 @@ class Runner:
       'steps_per_call': [phase.call_steps for phase in found.phases],
     }
 
-  def prepare(self, path: str, done: Callable[[], None]) -> None:
-    """Has an artifact loaded and compiled beside whatever runs; `done` is called afterwards.
+  def prepare(self, path: str, compiled: bool, done: Callable[[], None]) -> None:
+    """Has an artifact loaded, or compiled too, beside whatever runs; `done` is called afterwards.
 
     What fails or has not begun when its turn comes is left to `load` and `compile`, and so are the
     sentences.
     """
+
+    def reading() -> Loaded:
+      loaded = self._load(path)
+      self._frame(loaded.artifact)
+      return loaded
 
     def compiling() -> Compiled:
       frame = self._frame(loading.result().artifact)
       with self._compiling:
         return self._compiled_of(frame)
 
-    loading = self._preparing.submit(self._load, path)
-    ahead = Ahead(loading, self._preparing.submit(compiling))
-    ahead.compiling.add_done_callback(lambda _: done())
+    loading = self._preparing.submit(reading)
+    ahead = Ahead(loading, self._preparing.submit(compiling) if compiled else None)
+    (ahead.compiling or loading).add_done_callback(lambda _: done())
     with self._lock:
       _keep(self._ahead, path, ahead)
 
@@ -393,12 +398,12 @@ class Inbox:
   """What `source` asks for; its end means that the controller is gone, and ends this process.
 
   A thread reads, so that the end is seen in the middle of a trial too, and what is to be prepared.
-  requests: each wants an answer. ahead: paths of artifacts to prepare.
+  requests: each wants an answer. ahead: artifacts to prepare.
   """
 
   def __init__(self, source: TextIO):
     self.requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    self.ahead: queue.SimpleQueue[str] = queue.SimpleQueue()
+    self.ahead: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     self._source = source
     threading.Thread(target=self._read, name='inbox', daemon=True).start()
 
@@ -406,7 +411,7 @@ class Inbox:
     for line in self._source:
       message = msgspec.json.decode(line)
       if message['do'] == 'prepare':
-        self.ahead.put(message['artifact'])
+        self.ahead.put(message)
       else:
         self.requests.put(message)
     os._exit(0)
@@ -422,8 +427,9 @@ def serve(inbox: Inbox, answers: TextIO) -> None:
       answers.flush()
 
   def prepare(runner: Runner) -> None:
-    while path := inbox.ahead.get():
-      runner.prepare(path, functools.partial(write, {'prepared': path}))
+    while message := inbox.ahead.get():
+      path = message['artifact']
+      runner.prepare(path, message['compiled'], functools.partial(write, {'prepared': path}))
 
   try:
     runner = Runner(msgspec.convert(inbox.requests.get()['setup'], Setup))

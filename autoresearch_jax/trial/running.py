@@ -113,11 +113,11 @@ class RunnerProcess:
     self._send({'do': do, **fields})
     return self._receive(do, seconds, on_progress, most_seconds)
 
-  def prepare(self, artifact: pathlib.Path) -> None:
-    """Has it load and compile this beside what it is asked, for when that is loaded; no answer."""
+  def prepare(self, artifact: pathlib.Path, compiled: bool) -> None:
+    """Has it load this, or compile it too, beside what it is asked, for its turn; no answer."""
     with self._lock, contextlib.suppress(OSError, ValueError):  # `ask` meets a dead one too
       self.preparing[artifact] = time.monotonic()
-      self._write({'do': 'prepare', 'artifact': str(artifact)})
+      self._write({'do': 'prepare', 'artifact': str(artifact), 'compiled': compiled})
 
   @property
   def alive(self) -> bool:

@@ -77,13 +77,14 @@ def crashing(path: pathlib.Path) -> None:
 
 
 def before_preparing(monkeypatch, act):
-  """Has `act` happen to the artifact of what is prepared, just before."""
+  """Has `act` happen to the artifact of what is to be compiled ahead, just before."""
   real, paths = slot.RunnerProcess.prepare, []
 
-  def prepare(self, artifact):
-    act(artifact)
-    paths.append(artifact)
-    real(self, artifact)
+  def prepare(self, artifact, compiled):
+    if compiled:
+      act(artifact)
+      paths.append(artifact)
+    real(self, artifact, compiled)
 
   monkeypatch.setattr(slot.RunnerProcess, 'prepare', prepare)
   return paths

@@ -40,7 +40,7 @@ def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
 
 def prepared(runner: Runner, path: str) -> None:
   done = threading.Event()
-  runner.prepare(path, done.set)
+  runner.prepare(path, True, done.set)
   assert done.wait(60)
 
 
@@ -78,10 +78,21 @@ def test_what_was_prepared_is_not_compiled_again_and_measures_the_same(setup, tm
   assert {**facts, 'seconds': 0} == {**other_facts, 'seconds': 0}
 
 
+def test_what_was_read_ahead_alone_is_not_read_again(runner, tmp_path, compiled, monkeypatch):
+  real, read = runners.artifacts.read, []
+  monkeypatch.setattr(runners.artifacts, 'read', lambda *args: read.append(args) or real(*args))
+  path, done = export(program(), tmp_path), threading.Event()
+  runner.prepare(path, False, done.set)
+  assert done.wait(60)
+  assert (len(read), len(compiled)) == (1, 0)
+  turn(runner, path)
+  assert (len(read), len(compiled)) == (1, 1)
+
+
 def test_a_turn_that_comes_early_waits_for_the_rest(runner, tmp_path, compiled):
   path = export(program(), tmp_path)
   done = threading.Event()
-  runner.prepare(path, done.set)
+  runner.prepare(path, True, done.set)
   while not compiled:
     done.wait(0.01)
   turn(runner, path)
@@ -101,9 +112,9 @@ def test_what_has_not_begun_is_done_in_its_turn(runner, tmp_path, monkeypatch):
 
   monkeypatch.setattr(runners, 'compile_frame', compile_frame)
   over = [threading.Event(), threading.Event()]
-  runner.prepare(export(program(), tmp_path, 'first'), over[0].set)
+  runner.prepare(export(program(), tmp_path, 'first'), True, over[0].set)
   second = export(program(batch=4), tmp_path, 'second')
-  runner.prepare(second, over[1].set)
+  runner.prepare(second, True, over[1].set)
   assert hung.wait(60)
   assert turn(runner, second)[2].cost.steps == 20
   assert over[1].is_set() and not over[0].is_set()
@@ -183,8 +194,8 @@ def test_a_process_trains_and_answers_as_ever_while_it_prepares(setup, tmp_path)
     process.ready()
     process.ask('load', 60, artifact=first)
     process.ask('compile', 60)
-    process.prepare(pathlib.Path(second))
-    process.prepare(tmp_path / 'none.artifact')
+    process.prepare(pathlib.Path(second), compiled=True)
+    process.prepare(tmp_path / 'none.artifact', compiled=False)
     measured = []
     while process.preparing:  # it is said between two answers, or while it trains
       measured.append(process.ask('run', 60, seed=3, budget=STEPS)['measurement']['metrics'])
