@@ -296,10 +296,18 @@ def test_training_inside_init_is_charged(runner, tmp_path):
   """
   budget, shares = Budget(1.0, 'seconds'), []
   plain = export(program(), tmp_path, 'plain')
+
+  def steps(path):
+    try:
+      return trained(runner, path, budget).cost.steps
+    except RunnerFailed as failed:  # on a slow machine the loop takes all of the budget
+      assert 'Not one train step fits' in str(failed)
+      return 0
+
   while len(shares) < 5 and min(shares, default=1.0) >= 0.9:  # about half
     path = export(busy(loops_of(0.5)), tmp_path, f'busy{len(shares)}')
-    lazy, cost = (trained(runner, path, budget).cost for path in (plain, path))
-    shares.append(cost.steps / lazy.steps)
+    lazy, charged = steps(plain), steps(path)
+    shares.append(charged / lazy)
   assert min(shares) < 0.9, shares
 
 
