@@ -220,7 +220,7 @@ class Slot:
 
   def _require_room_beside(self, artifact: pathlib.Path) -> None:
     """Else what never compiles to the end would have a core for the rest of the night."""
-    sent = [at for path, at in [*self.runner.preparing.items()] if path != artifact]
+    sent = [at for path, at in [*self.runner.preparing.values()] if path != artifact]
     most = self.site.limits.compile_seconds * len(sent)  # one is compiled after the other
     if sent and time.monotonic() - min(sent) > most:
       raise RunnerFailed(
@@ -230,7 +230,7 @@ class Slot:
 
   def _was_disturbed(self, failed: RunnerFailed, artifact: pathlib.Path) -> bool:
     """Whether something was prepared beside a trial that failed; none of that ever is again."""
-    beside = {*self.runner.preparing} - {artifact}
+    beside = {path for path, _ in [*self.runner.preparing.values()]} - {artifact}
     if failed.status not in DISTURBED or not beside:
       return False
     self.site.artifacts.suspects |= beside

@@ -10,12 +10,13 @@ controller.
     {"do": "compile"}                               -> seconds, FLOPs, bytes
     {"do": "run", "seed": 0, "budget": Budget, "locked": false, "checkpoints": [Checkpoint]}
                                                     -> progress lines, then a measurement
-    {"do": "prepare", "artifact": path, "compiled": true}   no answer
+    {"do": "prepare", "number": 1, "artifact": path, "compiled": true}
+                                                    no answer
 
 Each answer is a line {"progress": ...}, {"done": ...} or {"failed": status, "reason": sentence}.
 What is to be prepared is loaded, and compiled where that is asked for, in a thread of its own,
 beside any training, for when its turn comes. Nothing comes of it until then, what is wrong with it
-included, but for a line {"prepared": path} among the others when that is over.
+included, but for a line {"prepared": number} among the others when that is over.
 """
 
 import collections
@@ -428,8 +429,8 @@ def serve(inbox: Inbox, answers: TextIO) -> None:
 
   def prepare(runner: Runner) -> None:
     while message := inbox.ahead.get():
-      path = message['artifact']
-      runner.prepare(path, message['compiled'], functools.partial(write, {'prepared': path}))
+      done = functools.partial(write, {'prepared': message['number']})
+      runner.prepare(message['artifact'], message['compiled'], done)
 
   try:
     runner = Runner(msgspec.convert(inbox.requests.get()['setup'], Setup))

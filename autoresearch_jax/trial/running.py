@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import os
 import pathlib
@@ -63,9 +64,9 @@ class RunnerFailed(Exception):
 class RunnerProcess:
   """One runner process. Not thread-safe except `kill` and `prepare`.
 
-  environment: what it finds set besides, such as which devices are its own. preparing: artifacts
-  that it loads and compiles beside what it is asked, until it says that this is over, each with the
-  monotonic second when that was sent.
+  environment: what it finds set besides, such as which devices are its own. preparing: what it
+  loads and compiles beside what it is asked, until it says that this is over: by number (one may be
+  sent twice), each artifact with the monotonic second when it was sent.
   """
 
   def __init__(self, setup: Setup, log: pathlib.Path, environment: Mapping[str, str] | None = None):
@@ -77,7 +78,8 @@ class RunnerProcess:
     self._lock = threading.Lock()
     self._writing = threading.Lock()
     self._killed = False
-    self.preparing: dict[pathlib.Path, float] = {}
+    self._numbers = itertools.count()
+    self.preparing: dict[int, tuple[pathlib.Path, float]] = {}
 
   def start(self) -> None:
     """Starts the process; `ready` waits for it, so that it can warm up meanwhile."""
@@ -116,8 +118,11 @@ class RunnerProcess:
   def prepare(self, artifact: pathlib.Path, compiled: bool) -> None:
     """Has it load this, or compile it too, beside what it is asked, for its turn; no answer."""
     with self._lock, contextlib.suppress(OSError, ValueError):  # `ask` meets a dead one too
-      self.preparing[artifact] = time.monotonic()
-      self._write({'do': 'prepare', 'artifact': str(artifact), 'compiled': compiled})
+      number = next(self._numbers)
+      self.preparing[number] = artifact, time.monotonic()
+      self._write(
+        {'do': 'prepare', 'number': number, 'artifact': str(artifact), 'compiled': compiled}
+      )
 
   @property
   def alive(self) -> bool:
@@ -174,7 +179,7 @@ class RunnerProcess:
         if on_progress:
           on_progress(message['progress'])
       elif 'prepared' in message:
-        self.preparing.pop(pathlib.Path(message['prepared']), None)
+        self.preparing.pop(message['prepared'], None)
       elif 'failed' in message:
         raise RunnerFailed(
           Status(message['failed']),
