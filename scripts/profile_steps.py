@@ -9,7 +9,6 @@ wall clock is the row `(gaps)`.
 """
 
 import collections
-import os
 import pathlib
 import re
 import tempfile
@@ -18,14 +17,14 @@ from typing import Any
 
 import gpt_setting
 import msgspec
-import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
+from stepping import Stepping, begin
 
-from autoresearch_jax.config import Limits, from_config_dict
-from autoresearch_jax.data import cache
+from autoresearch_jax.config import from_config_dict
 from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.trial.running import JAX_PLATFORMS, environment
+from autoresearch_jax.trial.running import JAX_PLATFORMS
+from autoresearch_jax.types import Platform
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Whose starting program is profiled.')
 ARTIFACT = flags.DEFINE_string('artifact', '', 'An artifact, instead of a config.')
@@ -35,31 +34,18 @@ ROWS = flags.DEFINE_integer('rows', 40, 'How many kernels are printed.', 1)
 OUT = flags.DEFINE_string('out', '', 'JSON file: milliseconds and calls of each kernel in a step.')
 
 
-def profile(path: pathlib.Path, platform: str) -> dict[str, tuple[float, float]]:
-  """Kernel -> milliseconds and calls in one step of the artifact's last phase."""
+def profile(path: pathlib.Path, platform: Platform) -> dict[str, tuple[float, float]]:
+  """Kernel -> milliseconds and calls in one step of the artifact's first phase."""
   import jax  # noqa: PLC0415 - after the environment is set
 
-  from autoresearch_jax.trial import artifact as artifacts  # noqa: PLC0415
-  from autoresearch_jax.trial import compiled, devices  # noqa: PLC0415
-
-  made = artifacts.read(path, Limits())
-  found = devices.require_platform(platform)
-  frame = compiled.Frame.of(made)
-  ready = compiled.compile_frame(frame, found, devices.memory_limit(found[0])).given(frame)
-  phase = ready.phases[0]
-  shape = (phase.call_steps, phase.batch_size, phase.sequence_length)
-  tokens = np.random.default_rng(0).integers(0, made.spec.vocab_size, shape, np.int32)
-  placed = ready.place(tokens, 1), ready.place(np.roll(tokens, -1, axis=2), 1)
-  progress = np.zeros(phase.call_steps, np.float32)
-  state: Any = ready.init(compiled.seed_key(0))
+  stepping = Stepping(path, platform)
+  a_call = stepping.phase.call_steps
 
   def steps(calls: int) -> float:
-    nonlocal state
     start = time.perf_counter()
-    for _ in range(calls):
-      state, _ = phase.run(state, *placed, progress, np.int32(phase.call_steps))
-    jax.block_until_ready(state)
-    return 1000 * (time.perf_counter() - start) / calls / phase.call_steps
+    losses = [stepping.call(a_call) for _ in range(calls)]
+    jax.block_until_ready(losses)
+    return 1000 * (time.perf_counter() - start) / calls / a_call
 
   steps(2)
   calls = 3
@@ -68,7 +54,7 @@ def profile(path: pathlib.Path, platform: str) -> dict[str, tuple[float, float]]
       whole = steps(calls)
     (found_trace,) = pathlib.Path(folder).rglob('*.xplane.pb')
     sums = kernels(found_trace.read_bytes(), platform)
-  many = calls * phase.call_steps
+  many = calls * a_call
   rows = {name: (ms / many, n / many) for name, (ms, n) in sums.items()}
   rows['(gaps)'] = (whole - sum(ms for ms, _ in rows.values()), 0.0)
   return rows
@@ -106,10 +92,7 @@ def main(arguments: list[str]) -> int:
       gpt_setting.trace(config, starting_program(config), 1, path)
     elif platform is None:
       raise app.UsageError('Name the platform of the artifact with --platform.')
-    os.environ.update(environment(platform))
-    import jax  # noqa: PLC0415 - after the environment is set
-
-    jax.config.update('jax_compilation_cache_dir', str(cache.directory() / 'xla'))
+    begin(platform)
     rows = sorted(profile(path, platform).items(), key=lambda item: -item[1][0])
   for name, (ms, calls) in rows[: ROWS.value]:
     print(f'{ms:9.3f} ms  {calls:7.1f} x  {name}')

@@ -43,7 +43,7 @@ class Local:
   TPU, where the host compiles and the chip trains. Not on a CPU, whose cores the training wants
   (set it where there are cores to spare), nor on a GPU, where XLA tries kernels out on the device
   to choose among them: that takes time from the training, which in turn is in the way of a good
-  choice. It is read there in any case, which takes a tenth of a second of one core.
+  choice. Read it is beside a training in any case: a tenth of a second of one core.
   """
 
   spec: Spec
@@ -106,8 +106,8 @@ class Local:
   def _prepare(self, program: Program, budget: Budget, slots: Sequence[Slot]) -> None:
     """Where it will run, as it seems: in the slot that had its trial for the longest time.
 
-    Not in one that has prepared more than others. Where another slot takes it after all, that finds
-    it in the cache on disk.
+    Not in one that has prepared more than others. Where another slot takes it after all, that reads
+    it anew, and finds in the cache on disk what was compiled.
     """
     if not any(slot.is_warm(program) for slot in slots):
       idle_first = min(slots, key=lambda s: (s.prepared, s.request is not None, s.began))

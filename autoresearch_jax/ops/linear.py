@@ -22,7 +22,7 @@ def linear(x: jax.Array, weight: jax.Array) -> jax.Array:
   Returns:
     `[..., outputs]`, dtype of x.
   """
-  return _product(x, weight, 1, 0, x.dtype).reshape(*x.shape[:-1], weight.shape[-1])
+  return product(x, weight, 1, 0, x.dtype).reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def _forward(x: jax.Array, weight: jax.Array):
@@ -31,7 +31,7 @@ def _forward(x: jax.Array, weight: jax.Array):
 
 def _backward(residuals, g: jax.Array):
   x, weight = residuals
-  dx = _product(g, weight, 1, 1, x.dtype).reshape(x.shape)
+  dx = product(g, weight, 1, 1, x.dtype).reshape(x.shape)
   return dx, over_rows(x, g.astype(x.dtype)).astype(weight.dtype)
 
 
@@ -57,16 +57,16 @@ def over_rows(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _over_rows(x: jax.Array, y: jax.Array) -> jax.Array:
-  return _product(x, y, 0, 0, _wide(x))
+  return product(x, y, 0, 0, _wide(x))
 
 
 def _over_rows_on_cpu(x: jax.Array, y: jax.Array) -> jax.Array:
   if x.shape[1] <= y.shape[1]:
-    return _product(lax.optimization_barrier(x.T), y, 1, 0, _wide(x))
-  return lax.optimization_barrier(_product(lax.optimization_barrier(y.T), x, 1, 0, _wide(x))).T
+    return product(lax.optimization_barrier(x.T), y, 1, 0, _wide(x))
+  return lax.optimization_barrier(product(lax.optimization_barrier(y.T), x, 1, 0, _wide(x))).T
 
 
-def _product(x: jax.Array, y: jax.Array, i: int, j: int, dtype: Any) -> jax.Array:
+def product(x: jax.Array, y: jax.Array, i: int, j: int, dtype: Any) -> jax.Array:
   """Contracts axis i of x with axis j of y, as matrices, to `dtype`.
 
   Accelerators sum in float32 whatever it is. Asked for float32 and a conversion after it, XLA does
