@@ -15,19 +15,22 @@ from collections.abc import Sequence
 import pygit2
 from absl import flags
 
-from autoresearch_jax import assembly, command, wording
-from autoresearch_jax.closing import Closing, announcement
+from autoresearch_jax import messages
+from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli.signals import StopSignals
 from autoresearch_jax.config import Config, ConfigError
-from autoresearch_jax.failures import PartError, of_machine
-from autoresearch_jax.ledger import Ledger, LedgerError
-from autoresearch_jax.problems.start import starting_program
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError, branch_name, tag_of
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.messages import PartError, of_machine
+from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.report import live
 from autoresearch_jax.report.__main__ import report
-from autoresearch_jax.research import Research
-from autoresearch_jax.resume import begin
-from autoresearch_jax.stopping import StopSignals
-from autoresearch_jax.trial.sandbox import SandboxError
-from autoresearch_jax.workspace import Workspace, WorkspaceError, branch_name, tag_of
+from autoresearch_jax.research import build
+from autoresearch_jax.research.final_evaluation import Closing, announcement
+from autoresearch_jax.research.loop import Research
+from autoresearch_jax.research.session import begin
+from autoresearch_jax.sandbox.tracer import SandboxError
 
 _CONFIG = command.define_config('The run, e.g. configs/gpt_small.py:cpu.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run. [runs/NAME of the config]')
@@ -47,17 +50,17 @@ SENTENCES = (
 def research(config: Config, directory: pathlib.Path) -> int:
   """One session of a run: from where the ledger ends until there is a reason to stop."""
   with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
-    start, minds = starting_program(config), assembly.minds(config)
+    start, minds = starting_program(config), build.minds(config)
     for word, value in _opening(config, directory, minds):
-      _say(f'{word:<11}{wording.one_line(value)}')
-    for line in assembly.space(minds.strategy, start).splitlines():
+      _say(f'{word:<11}{messages.one_line(value)}')
+    for line in build.space(minds.strategy, start).splitlines():
       _say(f'{"samples":<11}{line}')
-    dataset = assembly.dataset(config, _say)
+    dataset = build.dataset(config, _say)
     _say(f'{"locked":<11}{announcement(config, dataset)}')
     history, states = begin(ledger, config, minds.strategy, minds.acceptance, dataset.fingerprint)
     if history.trials:
       _say(f'resuming after {len(history.trials)} trials')
-    executor = assembly.executor(config, dataset, workspace.scratch)
+    executor = build.executor(config, dataset, workspace.scratch)
     if executor.slots > 1:
       _say(f'{"slots":<11}{executor.slots} trials at once')
     try:
@@ -65,8 +68,8 @@ def research(config: Config, directory: pathlib.Path) -> int:
         with live.view(history) as view:
           loop = Research(
             ledger, history, states, workspace, minds.strategy, minds.proposer, minds.acceptance,
-            executor, assembly.spec(config), start, config.search.max_trials, view, stop,
-            assembly.hidden(config, dataset),
+            executor, build.spec(config), start, config.search.max_trials, view, stop,
+            build.hidden(config, dataset),
           )  # fmt: skip
           reason = loop.run()
         _say(reason)
@@ -82,9 +85,7 @@ def research(config: Config, directory: pathlib.Path) -> int:
   return stop.exit_code or (FAILED if failed else 0)
 
 
-def _opening(
-  config: Config, directory: pathlib.Path, minds: assembly.Minds
-) -> list[tuple[str, str]]:
+def _opening(config: Config, directory: pathlib.Path, minds: build.Minds) -> list[tuple[str, str]]:
   budget = f'{config.budget.amount:g} {config.budget.unit} a trial'
   return [
     ('proposer', getattr(minds.proposer, 'title', config.proposer)),

@@ -14,9 +14,10 @@ without a line changed here.
 """
 
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
-import pkgutil
+import pathlib
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -81,12 +82,10 @@ class Registry:
     """
     if not self.room:
       return
-    modules = {
-      info.name for info in pkgutil.iter_modules(importlib.import_module(self.room).__path__)
-    }
-    for module in [name] if name in modules else sorted(modules):
-      if module != '__main__':
-        importlib.import_module(f'{self.room}.{module}')
+    modules = sorted(_modules(self.room))
+    named = [module for module in modules if name in module.split('.')] if name else []
+    for module in named or modules:
+      importlib.import_module(f'{self.room}.{module}')
 
   def _loaded(self, point: importlib.metadata.EntryPoint) -> type:
     try:
@@ -99,6 +98,14 @@ class Registry:
 
   def _entry_points(self) -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=f'autoresearch_jax.{self.kind}')
+
+
+@functools.cache
+def _modules(package: str) -> tuple[str, ...]:
+  """Dotted names of the modules below a package, packages inside it included; imports none."""
+  root = pathlib.Path(*importlib.import_module(package).__path__)
+  files = (file.relative_to(root).with_suffix('') for file in root.rglob('*.py'))
+  return tuple('.'.join(file.parts) for file in files if file.name not in ('__init__', '__main__'))
 
 
 def _converted(value: Any, kind: Any) -> Any:

@@ -27,12 +27,12 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 from scipy import stats
 
-from autoresearch_jax import command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.main import SENTENCES, research
-from autoresearch_jax.problems.start import starting_program, write_program
+from autoresearch_jax.programs.start import starting_program, write_program
 from autoresearch_jax.proposers.placebo import numbered
 from autoresearch_jax.report.confirmed import confirmation, confirmed_line
 from autoresearch_jax.types import REPEATS, Decision

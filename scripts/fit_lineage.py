@@ -4,7 +4,7 @@
 
 Reads the ledgers of the runs (of the same config, with a baseline on two seeds or more, so that
 noise is known) and prints the share kept, the share without a score, the quantiles of effects in
-noise deviations, the seconds, and the fields of `problems/simulated/profiles.py` that follow.
+noise deviations, the seconds, and the fields of `benchmark/simulations/profiles.py` that follow.
 
 An effect is the gain of a trial over its parent; it counts as help or harm when it exceeds two
 deviations of the difference, so small effects are not seen, and the medians that it prints are
@@ -22,8 +22,8 @@ import sys
 
 import numpy as np
 
-from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.types import REPEATS, Cost, Decision, Status, Trial
 
 CLEAR = 2.0  # deviations of the difference of two trials

@@ -13,10 +13,10 @@ share of the chip's peak is the 39.8 % that we compare with. `needed` counts the
 import dataclasses
 import pathlib
 
-from autoresearch_jax import assembly
 from autoresearch_jax.config import Config
-from autoresearch_jax.problems.start import constants_of
-from autoresearch_jax.trial.tracing import Tracer
+from autoresearch_jax.programs.start import constants_of
+from autoresearch_jax.research import build
+from autoresearch_jax.tracer.client import Tracer
 from autoresearch_jax.types import Isolation, Program, Spec, Status
 
 ORIGINAL_MFU = 39.8  # percent, of an H100's 989.5 TFLOP/s: README of the original
@@ -105,8 +105,8 @@ def trace(config: Config, program: Program, num_devices: int, out: pathlib.Path)
 
   Raises DoesNotTrace.
   """
-  tracer = Tracer(config.limits, assembly.problem(config).hidden(), out.parent / 'traces')
-  spec = dataclasses.replace(assembly.spec(config), num_devices=num_devices)
+  tracer = Tracer(config.limits, build.problem(config).hidden(), out.parent / 'traces')
+  spec = dataclasses.replace(build.spec(config), num_devices=num_devices)
   try:
     result = tracer.trace(program, spec, config.data['evaluation_batch'], out)
   finally:

@@ -18,13 +18,14 @@ from jax import export
 
 from autoresearch_jax import types
 from autoresearch_jax.programs.gpt import model as program
-from autoresearch_jax.trial import compiled, running
+from autoresearch_jax.runner import client
+from autoresearch_jax.runner import compile as compiled
 
 # As a runner is started: XLA's flags, and large pages for large buffers.
 ENVIRONMENT = {
   'JAX_PLATFORMS': 'cpu',
-  'GLIBC_TUNABLES': running.HUGE_PAGES,
-  'XLA_FLAGS': running.CPU_FLAGS,
+  'GLIBC_TUNABLES': client.HUGE_PAGES,
+  'XLA_FLAGS': client.CPU_FLAGS,
 }
 SIZES = {
   'cpu variant': {'DEPTH': 2, 'ASPECT_RATIO': 64, 'HEAD_DIM': 64, 'BATCH_SIZE': 8},

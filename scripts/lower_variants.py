@@ -37,11 +37,12 @@ from absl import app, flags
 from gpt_setting import TARGET_MFU, Model, trace
 from jax.experimental import topologies
 
+from autoresearch_jax.artifact import reader as artifacts
+from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.config import from_config_dict
-from autoresearch_jax.problems.start import constants_of, starting_program, with_constants
-from autoresearch_jax.trial import artifact as artifacts
-from autoresearch_jax.trial import compiled, devices
-from autoresearch_jax.trial.artifact import Artifact
+from autoresearch_jax.programs.start import constants_of, starting_program, with_constants
+from autoresearch_jax.runner import compile as compiled
+from autoresearch_jax.runner import devices
 from autoresearch_jax.types import Platform
 from configs import gpt_small
 

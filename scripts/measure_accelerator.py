@@ -36,12 +36,13 @@ import msgspec
 from absl import app, flags
 from gpt_setting import Model
 
-from autoresearch_jax import assembly, command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.data import shards
 from autoresearch_jax.executors import finished, probe
-from autoresearch_jax.problems.start import starting_program, with_constants
-from autoresearch_jax.trial.sandbox import SandboxError
+from autoresearch_jax.programs.start import starting_program, with_constants
+from autoresearch_jax.research import build
+from autoresearch_jax.sandbox.tracer import SandboxError
 from autoresearch_jax.types import Dataset, Program, Progress, Result, Status, TrialRequest
 from configs import gpt_small
 
@@ -80,7 +81,7 @@ def setting() -> tuple[Config, Dataset, str]:
     values.budget.update(amount=20.0, unit='steps')
   try:
     config = from_config_dict(values)
-    return config, assembly.dataset(config, print), f'{config.data["corpus"]}, as the config has it'
+    return config, build.dataset(config, print), f'{config.data["corpus"]}, as the config has it'
   except shards.Missing as missing:
     said = (
       'the text that ships with Python, which is small: the model sees it again and again, so '
@@ -90,7 +91,7 @@ def setting() -> tuple[Config, Dataset, str]:
   values.data.validation_tokens = values.data.evaluation_batch * values.data.sequence_length
   values.data.locked_tokens = 0
   config = from_config_dict(values)
-  return config, assembly.dataset(config, print), said
+  return config, build.dataset(config, print), said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Run:
 def trial(config: Config, dataset: Dataset, program: Program) -> Run:
   """Trains and scores the program once."""
   with tempfile.TemporaryDirectory() as scratch:
-    executor: Any = assembly.executor(config, dataset, pathlib.Path(scratch))
+    executor: Any = build.executor(config, dataset, pathlib.Path(scratch))
     tracer: dict[str, Any] = {}
     began: dict[str, float] = {}
 
@@ -257,7 +258,7 @@ def measure() -> int:
   began = time.monotonic()
   config, dataset, data = setting()
   program = starting_program(config)
-  model = Model.of(program, assembly.spec(config))
+  model = Model.of(program, build.spec(config))
   found: dict[str, Any] = {
     'data': data,
     'jax': importlib.metadata.version('jax'),

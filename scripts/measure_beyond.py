@@ -33,12 +33,13 @@ from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from autoresearch_jax import assembly, command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import finished
 from autoresearch_jax.executors.local import Local
-from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.trial.tracing import Tracer
+from autoresearch_jax.programs.start import starting_program
+from autoresearch_jax.research import build
+from autoresearch_jax.tracer.client import Tracer
 from autoresearch_jax.types import Program, Progress, Status, TrialRequest
 
 _CONFIG = command.define_config('The run whose trials are measured.')
@@ -166,9 +167,9 @@ class Trials:
 
 
 def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
-  dataset = assembly.dataset(config, lambda line: None)
-  hidden = assembly.hidden(config, dataset)
-  spec = assembly.spec(config)
+  dataset = build.dataset(config, lambda line: None)
+  hidden = build.hidden(config, dataset)
+  spec = build.spec(config)
   yield f'tracer start to artifact: {tracer_start(config, folder):.2f} s'
   executor = Local(spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'cache')
   try:
@@ -225,15 +226,15 @@ def _described(kind: str, measured: Sequence[Beyond]) -> Iterator[str]:
 
 def tracer_start(config: Config, folder: pathlib.Path) -> float:
   """Seconds from a tracer's start to the first artifact; the median of three."""
-  dataset = assembly.dataset(config, lambda line: None)
+  dataset = build.dataset(config, lambda line: None)
   seconds = []
   for _ in range(3):
     began = time.monotonic()
-    tracer = Tracer(config.limits, assembly.hidden(config, dataset), folder / 'traces')
+    tracer = Tracer(config.limits, build.hidden(config, dataset), folder / 'traces')
     tracer.start()
     traced = tracer.trace(
       starting_program(config),
-      assembly.spec(config),
+      build.spec(config),
       dataset.evaluation_batch,
       folder / 'artifact',
     )

@@ -27,10 +27,11 @@ from typing import Any
 
 from absl import flags
 
-from autoresearch_jax import command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
-from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.ledger import Edited, Finished, Ledger, Record, Released
+from autoresearch_jax.ledger.events import Edited, Finished, Record, Released
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.testing import loopback_model
 

@@ -3,9 +3,9 @@
   python scripts/measure_early_stop.py [FILE.csv ...]
 
 The files are `record_curves.py`'s: programs that were all trained to the end. A replay lets them
-come one after the other, has an acceptance rule decide, and asks `early.py` at each look whether
-the training would have been ended there. What was ended is not on record for those after it, and
-not kept; when the rule would have kept it, that is a missed keep. Saved is the share of the budgets
+come one after the other, has an acceptance rule decide, and asks `research/pruning.py` at each look
+whether the training would have been ended there. What was ended is not on record for those after
+it, and not kept; when the rule would have kept it, that is a missed keep. Saved is the share of the budgets
 of all trials but the baseline. Replayed are the searches as they were recorded, all programs of a
 file in --orders random orders, and as many random halves of them: the interval holds 95 % of these,
 which scatter as wide as what other programs would have given (a jackknife). A few programs make
@@ -23,8 +23,8 @@ import numpy as np
 import scipy.stats
 from absl import app, flags
 
-from autoresearch_jax import early
 from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
+from autoresearch_jax.research import pruning
 from autoresearch_jax.testing.acceptance import Stream
 from autoresearch_jax.types import Decision
 
@@ -38,11 +38,11 @@ class Recording:
   """baseline: a curve for each of its seeds. searches: by name, a curve a program, in order."""
 
   name: str
-  baseline: list[early.Curve]
-  searches: dict[str, list[early.Curve]]
+  baseline: list[pruning.Curve]
+  searches: dict[str, list[pruning.Curve]]
 
   @property
-  def programs(self) -> list[early.Curve]:
+  def programs(self) -> list[pruning.Curve]:
     return [curve for search in self.searches.values() for curve in search]
 
 
@@ -72,15 +72,15 @@ class Count:
 
 
 def read(path: pathlib.Path) -> Recording:
-  baseline: dict[str, early.Curve] = {}
-  searches: dict[str, list[early.Curve]] = collections.defaultdict(list)
+  baseline: dict[str, pruning.Curve] = {}
+  searches: dict[str, list[pruning.Curve]] = collections.defaultdict(list)
   with path.open(newline='') as file:
     for row in csv.DictReader(file):
       looks = [
         (at, float(row[f'loss_{round(10 * at)}']), float(row[f'nats_{round(10 * at)}']))
-        for at in early.PROGRESS
+        for at in pruning.PROGRESS
       ]
-      curve = early.Curve(float(row['score']), early.by_progress(looks))
+      curve = pruning.Curve(float(row['score']), pruning.by_progress(looks))
       if row['trial'] == '0':
         baseline.setdefault(row['seed'], curve)  # every search has it
       else:
@@ -89,7 +89,7 @@ def read(path: pathlib.Path) -> Recording:
 
 
 def replay(
-  rule: Acceptance, baseline: Sequence[early.Curve], order: Sequence[early.Curve]
+  rule: Acceptance, baseline: Sequence[pruning.Curve], order: Sequence[pruning.Curve]
 ) -> Count:
   """One search; its proposals are the curves of `order`."""
   count, programs = Count(trials=len(order)), [mean(baseline[: rule.baseline_seeds])]
@@ -116,16 +116,16 @@ def replay(
   return count
 
 
-def mean(curves: Sequence[early.Curve]) -> early.Curve:
+def mean(curves: Sequence[pruning.Curve]) -> pruning.Curve:
   """One program on several seeds."""
   looks = {at: np.mean([curve.looks[at] for curve in curves], axis=0) for at in curves[0].looks}
   score = float(np.mean([curve.score for curve in curves]))
-  return early.Curve(score, {at: (float(a), float(b)) for at, (a, b) in looks.items()})
+  return pruning.Curve(score, {at: (float(a), float(b)) for at, (a, b) in looks.items()})
 
 
-def ended_at(curve: early.Curve, programs: Sequence[early.Curve], goal: float) -> float | None:
-  for progress in early.PROGRESS:
-    if early.limited(programs, progress, goal).passed(*curve.looks[progress]):
+def ended_at(curve: pruning.Curve, programs: Sequence[pruning.Curve], goal: float) -> float | None:
+  for progress in pruning.PROGRESS:
+    if pruning.limited(programs, progress, goal).passed(*curve.looks[progress]):
       return progress
   return None
 

@@ -3,7 +3,7 @@
   python scripts/measure_gap.py --config=configs/gpt_small.py:cpu
   python scripts/measure_gap.py --config=configs/digits.py
 
-One side trains the config's starting program as the runner does (`trial/training.py`: batches from
+One side trains the config's starting program as the runner does (`runner/train.py`: batches from
 the loader, progress, losses read after each call). The other makes the same calls of the same
 executables, with batches that lie on the device already, and reads nothing until the end. The two
 take turns in one process; printed are the medians of a step and the median ratio of the pairs: 1
@@ -24,13 +24,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from autoresearch_jax import assembly, command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.data import loader
-from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.trial import exporting, running
-from autoresearch_jax.trial.compiled import Compiled, Frame, compile_frame, seed_key
-from autoresearch_jax.trial.training import train
+from autoresearch_jax.programs.start import starting_program
+from autoresearch_jax.research import build
+from autoresearch_jax.runner import client
+from autoresearch_jax.runner.compile import Compiled, Frame, compile_frame, seed_key
+from autoresearch_jax.runner.train import train
+from autoresearch_jax.tracer import export
 from autoresearch_jax.types import Budget, Dataset
 
 _CONFIG = command.define_config('The run whose starting program is trained.')
@@ -73,9 +75,9 @@ def main(_argv: Sequence[str]) -> int:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   if STARTED not in os.environ:  # what a runner starts with is read once, when a process starts
-    environment = running.environment(config.platform) | {STARTED: '1'}
+    environment = client.environment(config.platform) | {STARTED: '1'}
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)
-  dataset = assembly.dataset(config, print)
+  dataset = build.dataset(config, print)
   with tempfile.TemporaryDirectory() as scratch:
     compiled = compiled_start(config, dataset, pathlib.Path(scratch))
   budget = Budget(steps_of(compiled, dataset, _SECONDS.value), 'steps')
@@ -99,8 +101,8 @@ def main(_argv: Sequence[str]) -> int:
 def compiled_start(config: Config, dataset: Dataset, folder: pathlib.Path) -> Compiled:
   for name, text in starting_program(config).files:
     (folder / name).write_text(text)
-  artifact = exporting.export_program(
-    folder, config.entry, assembly.spec(config), dataset.evaluation_batch
+  artifact = export.export_program(
+    folder, config.entry, build.spec(config), dataset.evaluation_batch
   )
   frame = Frame.of(artifact)
   return compile_frame(frame, jax.devices(), 0).given(frame)

@@ -33,14 +33,14 @@ import numpy as np
 from absl import app, flags
 
 from autoresearch_jax.acceptance import ACCEPTANCE
-from autoresearch_jax.benchmark.curves import areas
-from autoresearch_jax.benchmark.playing import play
-from autoresearch_jax.benchmark.statistics import holm, wilcoxon
+from autoresearch_jax.benchmark.analysis.curves import areas
+from autoresearch_jax.benchmark.analysis.statistics import holm, wilcoxon
+from autoresearch_jax.benchmark.runners.simulate import play
+from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance
+from autoresearch_jax.benchmark.simulations.effects import AREAS, SITES, VARIANTS
+from autoresearch_jax.benchmark.simulations.lineage import Root, edits_of
 from autoresearch_jax.knowledge import Memory, changes, planner
 from autoresearch_jax.knowledge.prospects import Prospects
-from autoresearch_jax.problems.simulated import SIMULATIONS, Instance
-from autoresearch_jax.problems.simulated.effects import AREAS, SITES, VARIANTS
-from autoresearch_jax.problems.simulated.lineage import Root, edits_of
 from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Edit, Program, Proposal

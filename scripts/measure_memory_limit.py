@@ -14,7 +14,7 @@ from absl import app, flags
 
 from autoresearch_jax import types
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.search.study import Drop
+from autoresearch_jax.search.samplers.study import Drop
 
 START = types.Program(
   (

@@ -11,8 +11,9 @@ import pathlib
 import statistics
 import sys
 
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Decided, Ledger, LedgerError, Record, Started
+from autoresearch_jax.ledger.events import Decided, LedgerError, Record, Started
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.types import Cost
 
 

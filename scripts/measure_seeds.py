@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from autoresearch_jax.trial.running import CPU_FLAGS
+from autoresearch_jax.runner.client import CPU_FLAGS
 
 os.environ['XLA_FLAGS'] = f'{CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
 
@@ -41,12 +41,12 @@ import msgspec
 import numpy as np
 from absl import app, flags
 
-from autoresearch_jax import assembly
 from autoresearch_jax.config import from_config_dict
 from autoresearch_jax.data import loader
-from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.trial.compiled import CPU_OPTIONS, seed_key
-from autoresearch_jax.trial.exporting import import_entry
+from autoresearch_jax.programs.start import starting_program
+from autoresearch_jax.research import build
+from autoresearch_jax.runner.compile import CPU_OPTIONS, seed_key
+from autoresearch_jax.tracer.export import import_entry
 from autoresearch_jax.types import Dataset, Spec
 from configs import digits, gpt_small
 
@@ -85,9 +85,9 @@ def case(name: str, config: Any, folder: pathlib.Path, steps: int, calls: int) -
   home = folder / name
   program = starting_program(config)
   program.write(home)
-  spec = dataclasses.replace(assembly.spec(config), platform=jax.default_backend())
+  spec = dataclasses.replace(build.spec(config), platform=jax.default_backend())
   return Case(
-    name, import_entry(home, config.entry), spec, assembly.dataset(config, print), steps, calls
+    name, import_entry(home, config.entry), spec, build.dataset(config, print), steps, calls
   )
 
 

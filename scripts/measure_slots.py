@@ -20,14 +20,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from autoresearch_jax import assembly, command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import finished
 from autoresearch_jax.executors.local import Local
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Decided, Ledger
+from autoresearch_jax.ledger.events import Decided
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.main import SENTENCES, research
-from autoresearch_jax.problems.start import starting_program
+from autoresearch_jax.programs.start import starting_program
+from autoresearch_jax.research import build
 from autoresearch_jax.types import Progress, TrialRequest
 
 _SLOTS = flags.DEFINE_list('slots', ['1', '2'], 'Values of config.executor_options.slots.')
@@ -67,10 +69,10 @@ def measured(config: Config, slots: int, trials: int) -> Pace:
 def survived(config: Config) -> str:
   """What became of two trials, side by side, after the runner of one was killed."""
   config = dataclasses.replace(config, executor_options={'slots': 2})
-  dataset = assembly.dataset(config, lambda _: None)
+  dataset = build.dataset(config, lambda _: None)
   budget = config.budget.scaled(10)
   with tempfile.TemporaryDirectory() as folder:
-    executor = assembly.executor(config, dataset, pathlib.Path(folder))
+    executor = build.executor(config, dataset, pathlib.Path(folder))
     assert isinstance(executor, Local)
     program, killed, training = starting_program(config), 0, set[int]()
 

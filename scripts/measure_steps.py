@@ -22,7 +22,7 @@ from absl import app, flags
 from stepping import Stepping, begin
 
 from autoresearch_jax.data import cache
-from autoresearch_jax.trial.running import JAX_PLATFORMS
+from autoresearch_jax.runner.client import JAX_PLATFORMS
 
 PLATFORM = flags.DEFINE_enum('platform', None, list(JAX_PLATFORMS), 'Where to run.', required=True)
 SECONDS = flags.DEFINE_float('seconds', 4.0, 'Of each way; it takes at least three calls.')
@@ -32,7 +32,7 @@ KERNELS = ('__cudnn$fmhaSoftmax', '__cudnn$fmhaSoftmaxBackward', 'tpu_custom_cal
 
 def measure(path: pathlib.Path, seconds: float) -> dict[str, Any]:
   """Of one artifact: seconds of a step in each way, of compiling, bytes, and its kernels."""
-  from autoresearch_jax.trial import devices  # noqa: PLC0415 - after the environment is set
+  from autoresearch_jax.runner import devices  # noqa: PLC0415 - after the environment is set
 
   stepping = Stepping(path, PLATFORM.value)
   device, steps = stepping.devices[0], stepping.phase.call_steps

@@ -20,7 +20,8 @@ import numpy as np
 from absl import app, flags
 
 from autoresearch_jax import types
-from autoresearch_jax.ledger import Decided, Ledger
+from autoresearch_jax.ledger.events import Decided
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 

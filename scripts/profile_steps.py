@@ -22,8 +22,8 @@ from ml_collections import config_flags
 from stepping import Stepping, begin
 
 from autoresearch_jax.config import from_config_dict
-from autoresearch_jax.problems.start import starting_program
-from autoresearch_jax.trial.running import JAX_PLATFORMS
+from autoresearch_jax.programs.start import starting_program
+from autoresearch_jax.runner.client import JAX_PLATFORMS
 from autoresearch_jax.types import Platform
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Whose starting program is profiled.')

@@ -20,12 +20,12 @@ from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from autoresearch_jax import command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config
 from autoresearch_jax.executors import EXECUTORS
 from autoresearch_jax.executors.local import Local
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.types import Checkpoint, TrialRequest
 

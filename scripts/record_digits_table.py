@@ -1,4 +1,4 @@
-"""Records a table of real trials for `problems/simulated/recorded.py`: constants -> val_loss.
+"""Records a table of real trials for `benchmark/simulations/recorded.py`: constants -> val_loss.
 
   python scripts/record_digits_table.py [--out=FILE] [--programs=150] [--minutes=6]
 
@@ -22,10 +22,10 @@ from typing import Any
 
 from scipy.stats import qmc
 
-from autoresearch_jax import assembly
 from autoresearch_jax.config import Config, from_config_dict
 from autoresearch_jax.executors import Executor, finished
-from autoresearch_jax.problems.start import starting_program, with_constants
+from autoresearch_jax.programs.start import starting_program, with_constants
+from autoresearch_jax.research import build
 from autoresearch_jax.types import TrialRequest
 from configs import digits
 
@@ -59,7 +59,7 @@ def main() -> int:
     table = csv.writer(file, lineterminator='\n')
     if not done:
       table.writerow([*RANGES, 'seed', 'val_loss', 'ok', 'status', 'seconds'])
-    executor = assembly.executor(config, assembly.dataset(config, print), pathlib.Path(scratch))
+    executor = build.executor(config, build.dataset(config, print), pathlib.Path(scratch))
     try:
       for number, constants in enumerate(samples(arguments.programs)):
         if time.monotonic() > deadline:

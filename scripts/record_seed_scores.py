@@ -16,10 +16,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from autoresearch_jax import assembly, command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.executors import finished
 from autoresearch_jax.main import SENTENCES
-from autoresearch_jax.problems.start import starting_program
+from autoresearch_jax.programs.start import starting_program
+from autoresearch_jax.research import build
 from autoresearch_jax.types import Status, TrialRequest
 
 SEEDS = flags.DEFINE_integer('seeds', 200, 'How many, from 1000 on, which no run uses.', 2)
@@ -32,11 +33,11 @@ def main(arguments: Sequence[str]) -> int:
   del arguments
   try:
     config = command.config_of(flags.FLAGS['config'])  # the real command's flag
-    dataset = assembly.dataset(config, print)
+    dataset = build.dataset(config, print)
     program = starting_program(config)
     scores: list[float] = []
     with tempfile.TemporaryDirectory() as scratch, pathlib.Path(OUT.value).open('w') as out:
-      executor = assembly.executor(config, dataset, pathlib.Path(scratch))
+      executor = build.executor(config, dataset, pathlib.Path(scratch))
       try:
         for begin in range(0, SEEDS.value, AT_ONCE):
           seeds = range(FIRST + begin, FIRST + min(begin + AT_ONCE, SEEDS.value))

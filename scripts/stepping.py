@@ -14,7 +14,7 @@ import numpy as np
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import cache
-from autoresearch_jax.trial.running import environment
+from autoresearch_jax.runner.client import environment
 from autoresearch_jax.types import Platform
 
 
@@ -35,8 +35,9 @@ class Stepping:
   def __init__(self, path: pathlib.Path, platform: Platform):
     import jax  # noqa: PLC0415 - after the environment is set
 
-    from autoresearch_jax.trial import artifact as artifacts  # noqa: PLC0415
-    from autoresearch_jax.trial import compiled, devices  # noqa: PLC0415
+    from autoresearch_jax.artifact import reader as artifacts  # noqa: PLC0415
+    from autoresearch_jax.runner import compile as compiled  # noqa: PLC0415
+    from autoresearch_jax.runner import devices  # noqa: PLC0415
 
     self.made = artifacts.read(path, Limits())
     self.devices = devices.require_platform(platform)

@@ -2,7 +2,7 @@
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Memory, Question
-from autoresearch_jax.problems.start import PROGRAMS
+from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import Decision, Operation, Status
 

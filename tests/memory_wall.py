@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from autoresearch_jax import types
-from autoresearch_jax.search import study
-from autoresearch_jax.search.sampling import SamplingState
+from autoresearch_jax.search.samplers import study
+from autoresearch_jax.search.samplers.base import SamplingState
 
 TEXT = (
   'WIDTH = 256  # in [64, 2048], log\nBATCH = 64  # in [8, 512], log\nRATE = 0.1\nDECAY = 0.01\n'

@@ -9,7 +9,8 @@ import pathlib
 import ml_collections
 import synthetic_run
 
-from autoresearch_jax import command, main
+from autoresearch_jax import main
+from autoresearch_jax.cli import flags
 from autoresearch_jax.executors import EXECUTORS
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.proposers import PROPOSERS
@@ -77,4 +78,4 @@ if __name__ == '__main__':
   PROBLEMS.register('synthetic')(Synthetic)
   PROPOSERS.register('nudge')(synthetic_run.Nudge)
   EXECUTORS.register('arithmetic')(Arithmetic)
-  command.run(main.main)
+  flags.run(main.main)

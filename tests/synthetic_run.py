@@ -15,12 +15,12 @@ import numpy as np
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.config import Config, Search
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose
-from autoresearch_jax.research import Research
-from autoresearch_jax.resume import begin
+from autoresearch_jax.research.loop import Research
+from autoresearch_jax.research.session import begin
 from autoresearch_jax.search.greedy import Greedy
-from autoresearch_jax.workspace import Workspace
 
 START = types.Program((('model.py', 'X = 3.0\nY = -2.0\n'), ('notes.py', '')), 'model.py')
 SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(2.0, 'steps'))

@@ -12,20 +12,20 @@ from synthetic_run import START, Arithmetic, Nudge, run
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.strict import Strict
 from autoresearch_jax.executors import Unavailable
-from autoresearch_jax.history import replay
-from autoresearch_jax.ledger import (
+from autoresearch_jax.ledger.events import (
   Consulted,
   Declined,
   Edited,
   Finished,
   Learned,
-  Ledger,
   Proposed,
   Released,
 )
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.search.greedy import Greedy
-from autoresearch_jax.search.speculative import Speculative
+from autoresearch_jax.search.wrappers.speculative import Speculative
 
 EXCHANGE = types.Exchange('1', 'a model', 'propose', 'sent', request='What?', dollars=0.5)
 ANSWERED = dataclasses.replace(EXCHANGE, state='answered', response='That.', dollars=0.1)

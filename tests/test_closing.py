@@ -13,12 +13,15 @@ from test_main import HERE, finish, history, start, wait_for
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
-from autoresearch_jax.closing import REQUEST, Closing, fresh_seeds
 from autoresearch_jax.executors import Unavailable
-from autoresearch_jax.history import BASELINE, History, replay, rows
-from autoresearch_jax.ledger import Confirmed, Ledger, Proposed, Started
+from autoresearch_jax.ledger.events import Confirmed, Proposed, Started
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.results import rows
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.__main__ import report
 from autoresearch_jax.report.confirmed import candidate, confirmation, confirmed_line
+from autoresearch_jax.research.decisions import replay
+from autoresearch_jax.research.final_evaluation import REQUEST, Closing, fresh_seeds
 from autoresearch_jax.search.greedy import Greedy
 
 pytestmark = pytest.mark.slow

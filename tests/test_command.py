@@ -8,7 +8,7 @@ import sys
 import pytest
 from absl import flags
 
-from autoresearch_jax import command
+from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import ConfigError
 
 # ml_collections loads config files the old way; outside tests Python does not show this warning.

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_run import SPEC, Arithmetic, run
 
-from autoresearch_jax import early, types
+from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential
-from autoresearch_jax.early import LEAST, PROGRESS, Curve, limited
-from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.summary import summary
+from autoresearch_jax.research import pruning
+from autoresearch_jax.research.pruning import LEAST, PROGRESS, Curve, limited
 
 AT = PROGRESS[0]
 
@@ -143,10 +144,10 @@ def test_who_cannot_be_compared_is_not_ended(night, change):
   history = night.history
   trial = ended(history)[-1].id
   before = history.proposals[trial]
-  assert early.checkpoints(history, trial, SPEC)[0].most_nats is not None
+  assert pruning.checkpoints(history, trial, SPEC)[0].most_nats is not None
   try:
     history.proposals[trial] = dataclasses.replace(before, **change.get('proposal', {}))
-    found = early.checkpoints(history, trial, dataclasses.replace(SPEC, **change.get('spec', {})))
+    found = pruning.checkpoints(history, trial, dataclasses.replace(SPEC, **change.get('spec', {})))
   finally:
     history.proposals[trial] = before
   assert found == (tuple(map(types.Checkpoint, PROGRESS)) if change.get('looked') else ())
@@ -157,17 +158,17 @@ def test_limits_are_the_ledgers_alone(night):
   with Ledger.read(night.workspace.ledger_path) as ledger:
     history = History.of(ledger.records())
   for request in night.executor.submitted:
-    assert early.checkpoints(history, request.trial, SPEC) == request.checkpoints
+    assert pruning.checkpoints(history, request.trial, SPEC) == request.checkpoints
 
 
 def test_a_programs_curve_is_read_once(night, monkeypatch):
   """Else a trial would cost the more, the more there were."""
   with Ledger.read(night.workspace.ledger_path) as ledger:
     history = History.of(ledger.records())
-  read, real = [], early._curve
-  monkeypatch.setattr(early, '_curve', lambda trial, of: read.append(trial.id) or real(trial, of))
+  read, real = [], pruning._curve
+  monkeypatch.setattr(pruning, '_curve', lambda trial, of: read.append(trial.id) or real(trial, of))
   for request in night.executor.submitted:
-    assert early.checkpoints(history, request.trial, SPEC) == request.checkpoints
+    assert pruning.checkpoints(history, request.trial, SPEC) == request.checkpoints
   assert len(read) == len(set(read)) > 50
 
 
@@ -179,4 +180,4 @@ def test_a_run_that_does_not_want_it_is_not_looked_at(tmp_path):
 
 def test_the_lowest_nats_so_far_count_and_what_is_no_number_does_not():
   looks = [(0.2, 1.0, 3.0), (0.3, 2.0, 2.0), (0.5, None, 1.0), (0.7, 4.0, 2.5)]
-  assert early.by_progress(looks) == {0.2: (1.0, 3.0), 0.3: (2.0, 2.0), 0.7: (4.0, 2.0)}
+  assert pruning.by_progress(looks) == {0.2: (1.0, 3.0), 0.3: (2.0, 2.0), 0.7: (4.0, 2.0)}

@@ -8,8 +8,8 @@ from registered import ours
 from synthetic_run import Arithmetic, run
 
 from autoresearch_jax.acceptance import ACCEPTANCE
-from autoresearch_jax.history import replay
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.search import STRATEGIES
 
 NEEDS_MORE = {'gp': 'torch'}  # what is not installed with the tests

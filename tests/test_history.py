@@ -13,17 +13,12 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
-from autoresearch_jax.history import (
-  REPEATS,
-  History,
-  generator,
-  repeated,
-  replay,
-  require_runnable,
-  rows,
-)
-from autoresearch_jax.ledger import Declined, Ledger, LedgerError, Proposed
+from autoresearch_jax.ledger.events import Declined, LedgerError, Proposed
+from autoresearch_jax.ledger.history import REPEATS, History, repeated
+from autoresearch_jax.ledger.results import rows
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.research.decisions import generator, replay, require_runnable
 from autoresearch_jax.search.archive import Archive
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.testing.acceptance import Stream

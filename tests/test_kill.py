@@ -16,8 +16,10 @@ import time
 import pygit2
 import pytest
 
-from autoresearch_jax.history import History, rows
-from autoresearch_jax.ledger import Decided, Edited, Finished, Ledger
+from autoresearch_jax.ledger.events import Decided, Edited, Finished
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.results import rows
+from autoresearch_jax.ledger.store import Ledger
 
 HERE = pathlib.Path(__file__).parent
 SYNTHETIC = HERE / 'synthetic_command.py'

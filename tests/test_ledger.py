@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from synthetic_run import START, ticking
 
 from autoresearch_jax import types
-from autoresearch_jax.ledger import (
+from autoresearch_jax.ledger.events import (
   Decided,
   Declined,
   Edited,
   Finished,
-  Ledger,
   LedgerError,
   Proposed,
   Resumed,
   Started,
   Stopped,
 )
+from autoresearch_jax.ledger.store import Ledger
 
 EDIT = types.Edit(START, 'raise X\tby 1', types.Hypothesis('X is low', ('constants',), 0.5))
 MEASUREMENT = types.Measurement(3, {'val_loss': 0.25}, types.Cost(training_seconds=1.5))

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger, Stopped
+from autoresearch_jax.ledger.events import Stopped
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 
 HERE = pathlib.Path(__file__).parent
 SYNTHETIC = HERE / 'synthetic_command.py'

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from autoresearch_jax import patches
+from autoresearch_jax.programs import patches
 from autoresearch_jax.types import Hypothesis, Program
 
 LINES = st.lists(st.sampled_from(['A = 1', 'B = 2', '', '-- ', '--- x', '+++ y', '@@ z']))

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from autoresearch_jax.rebase import rebased
+from autoresearch_jax.programs.rebase import rebased
 from autoresearch_jax.types import Program
 
 NAMES = ('helper.py', 'model.py', 'notes.txt')

@@ -10,30 +10,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_run import START, Arithmetic, Nudge, run, ticking
 
-from autoresearch_jax import early, types
+from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.config import ConfigError, Search
 from autoresearch_jax.executors import Unavailable
-from autoresearch_jax.failures import PartError
-from autoresearch_jax.history import REPEATS, replay
-from autoresearch_jax.ledger import (
+from autoresearch_jax.ledger.events import (
   Decided,
   Declined,
   Edited,
   Finished,
-  Ledger,
   LedgerError,
   Proposed,
   Resumed,
   Started,
   Stopped,
 )
+from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.history import REPEATS
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.messages import PartError
 from autoresearch_jax.proposers import NothingToPropose
-from autoresearch_jax.research import PATIENCE
+from autoresearch_jax.research import pruning
+from autoresearch_jax.research.decisions import replay
+from autoresearch_jax.research.loop import PATIENCE
 from autoresearch_jax.search.greedy import Greedy
-from autoresearch_jax.workspace import Workspace
 
 TRIALS = 12
 
@@ -99,8 +101,8 @@ RULES = [Noise(), Sequential(), Simplicity('sequential')]
 def hasty():
   """Trials are ended early after a few of them."""
   with pytest.MonkeyPatch.context() as monkeypatch:
-    monkeypatch.setattr(early, 'LEAST', 5)
-    monkeypatch.setattr(early, 'ERROR', 0.1)
+    monkeypatch.setattr(pruning, 'LEAST', 5)
+    monkeypatch.setattr(pruning, 'ERROR', 0.1)
     yield
 
 

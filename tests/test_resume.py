@@ -6,9 +6,10 @@ import synthetic_run
 from synthetic_run import run
 
 from autoresearch_jax.config import Config, converted
-from autoresearch_jax.history import replay
-from autoresearch_jax.ledger import Ledger, Proposed, Started
-from autoresearch_jax.resume import differences
+from autoresearch_jax.ledger.events import Proposed, Started
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.research.decisions import replay
+from autoresearch_jax.research.session import differences
 from autoresearch_jax.types import from_builtins, to_builtins
 
 OLD = {

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.wording import one_line
+from autoresearch_jax.messages import one_line
 
 
 @given(st.text(), st.integers(0, 40))

@@ -12,7 +12,7 @@ import pytest
 from synthetic_run import START, Arithmetic, Nudge, run, ticking
 
 from autoresearch_jax import types
-from autoresearch_jax.workspace import Workspace, WorkspaceError, tag_of
+from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError, tag_of
 
 BRANCH = 'refs/heads/autoresearch/synthetic'
 
@@ -291,7 +291,7 @@ def run_history(directory, program):
 
 def test_a_second_start_is_refused_and_names_the_first(tmp_path):
   code = (
-    'import sys; from pathlib import Path; from autoresearch_jax.workspace import Workspace\n'
+    'import sys; from pathlib import Path; from autoresearch_jax.ledger.git_repo import Workspace\n'
     'with Workspace.open(Path(sys.argv[1])): print("open", flush=True); input()'
   )
   process = subprocess.Popen(

@@ -6,9 +6,9 @@ by the first trial that had them (`acceptance/runs.py`).
 
 import dataclasses
 
+from autoresearch_jax.acceptance.group_sequential import Look
 from autoresearch_jax.acceptance.noise import NoiseState
 from autoresearch_jax.acceptance.runs import Runs, counted, original
-from autoresearch_jax.acceptance.spending import Look
 from autoresearch_jax.types import Trial
 
 MOST_OPEN = 16  # challengers under test at once; the oldest is given up for another one

@@ -7,7 +7,7 @@ trained on more seeds, the incumbent on the same ones where it lacks them, and a
 The night's error: the chance of keeping any edit without effect in a night of `horizon` trials
 is at most `alpha`. Each trial may begin one test, so each test gets alpha / horizon. A longer night
 goes on at the same rate, one more alpha for each horizon. Inside a test this error is spent over
-the looks by a spending function (Lan & DeMets 1983, see `acceptance/spending.py`).
+the looks by a spending function (Lan & DeMets 1983, see `acceptance/group_sequential.py`).
 A program that is replicated after its test ended (a strategy may ask for it) is tested again, from
 all runs that it has; that test belongs to the trial that brought the new runs.
 The union bound holds whatever the tests share, and they share the incumbent's runs: a night has
@@ -41,10 +41,10 @@ from typing import Literal
 
 from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.acceptance.challengers import Challenger, SequentialState
-from autoresearch_jax.acceptance.look import Evidence, Outcome, Plan, taken
+from autoresearch_jax.acceptance.group_sequential import SPENDING
+from autoresearch_jax.acceptance.group_sequential_look import Evidence, Outcome, Plan, taken
 from autoresearch_jax.acceptance.noise import NoiseState
 from autoresearch_jax.acceptance.runs import counted, original
-from autoresearch_jax.acceptance.spending import SPENDING
 from autoresearch_jax.acceptance.strict import without_comparison
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
 
@@ -55,7 +55,7 @@ class Sequential:
   """alpha: the chance of any false keep in a night of `horizon` trials.
 
   looks: runs of a challenger at each look, the first being its own trial; the last number is the
-  most it gets. spending: how early the error is spent (acceptance/spending.py). least_gain:
+  most it gets. spending: how early the error is spent (acceptance/group_sequential.py). least_gain:
   seed deviations below which a gain is not pursued. baseline_seeds: runs of the baseline, which
   also tell the noise; few make each bound of the first hours a wide one.
   """

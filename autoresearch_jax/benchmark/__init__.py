@@ -7,10 +7,10 @@
 `python -m autoresearch_jax.benchmark --config=configs/benchmark.py` does it for a whole config.
 """
 
-from autoresearch_jax.benchmark.cells import Contestant, Problem, Rule
 from autoresearch_jax.benchmark.comparison import BenchmarkError, Comparison, Study, compare
-from autoresearch_jax.benchmark.playing import PlayingError
 from autoresearch_jax.benchmark.results import ResultsError
+from autoresearch_jax.benchmark.runners.simulate import PlayingError
+from autoresearch_jax.benchmark.runners.specs import Contestant, Problem, Rule
 
 __all__ = [
   'BenchmarkError', 'Comparison', 'Contestant', 'PlayingError', 'Problem', 'ResultsError', 'Rule',

@@ -14,15 +14,15 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from autoresearch_jax import command
-from autoresearch_jax.benchmark import leaderboard
+from autoresearch_jax.benchmark.analysis import leaderboard
 from autoresearch_jax.benchmark.comparison import BenchmarkError, Comparison, run
 from autoresearch_jax.benchmark.config import PARTS, Benchmark, benchmark_of
-from autoresearch_jax.benchmark.playing import PlayingError
 from autoresearch_jax.benchmark.progress import shown
 from autoresearch_jax.benchmark.results import Results, ResultsError
+from autoresearch_jax.benchmark.runners.simulate import PlayingError
+from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli.signals import StopSignals
 from autoresearch_jax.config import ConfigError
-from autoresearch_jax.stopping import StopSignals
 
 _CONFIG = command.define_config('The benchmark, configs/benchmark.py[:VARIANT].', parts=PARTS)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the results. [runs/benchmark_NAME]')

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_jax.benchmark.cells import Cell, Contestant, Options, Problem, Rule
-from autoresearch_jax.benchmark.playing import PlayingError
 from autoresearch_jax.benchmark.progress import Progress, shown
 from autoresearch_jax.benchmark.results import Results, Run
-from autoresearch_jax.benchmark.running import play_cells
-from autoresearch_jax.problems.simulated import HELD_OUT
+from autoresearch_jax.benchmark.runners.pool import play_cells
+from autoresearch_jax.benchmark.runners.simulate import PlayingError
+from autoresearch_jax.benchmark.runners.specs import Cell, Contestant, Options, Problem, Rule
+from autoresearch_jax.benchmark.simulations import HELD_OUT
 
 Named = str | tuple[str, Options]
 SEEDS = range(HELD_OUT, HELD_OUT + 20)
@@ -195,13 +195,13 @@ class Comparison:
 
   def table(self, group: str = '') -> str:
     """The standings as Markdown: over all problems, or over those of one group."""
-    from autoresearch_jax.benchmark import leaderboard  # noqa: PLC0415 - workers draw nothing
+    from autoresearch_jax.benchmark.analysis import leaderboard  # noqa: PLC0415 - workers draw nothing
 
     return leaderboard.tables(self, group)
 
   def leaderboard(self, path: str | pathlib.Path, command: str = '') -> pathlib.Path:
     """Writes a page to `path` (.md or .html, plots with it). command: what made it."""
-    from autoresearch_jax.benchmark import leaderboard  # noqa: PLC0415 - workers draw nothing
+    from autoresearch_jax.benchmark.analysis import leaderboard  # noqa: PLC0415 - workers draw nothing
 
     return leaderboard.write([self], pathlib.Path(path), command)
 

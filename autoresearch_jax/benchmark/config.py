@@ -9,10 +9,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from autoresearch_jax.benchmark.cells import Contestant, Problem, Rule
 from autoresearch_jax.benchmark.comparison import Study
+from autoresearch_jax.benchmark.runners.specs import Contestant, Problem, Rule
+from autoresearch_jax.benchmark.simulations import HELD_OUT
 from autoresearch_jax.config import converted
-from autoresearch_jax.problems.simulated import HELD_OUT
 
 PARTS = ('problems', 'strategies', 'acceptance')  # that a config file need not list
 

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import msgspec
 
-from autoresearch_jax.benchmark.curves import Curve
-from autoresearch_jax.ledger import transaction
+from autoresearch_jax.benchmark.analysis.curves import Curve
+from autoresearch_jax.ledger.store import transaction
 
 APPLICATION_ID = 0x41524A42  # 'ARJB' in the header of the file
 SCHEMA_VERSION = 2  # 2: digests of the code

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from autoresearch_jax import history
-from autoresearch_jax.benchmark import curves, playing
+from autoresearch_jax.benchmark.analysis import curves
+from autoresearch_jax.benchmark.runners import simulate
+from autoresearch_jax.ledger import history
 from autoresearch_jax.registry import Registry
 
 LIBRARY = __name__.partition('.')[0]
@@ -47,7 +48,7 @@ def digest(kinds: Iterable[type]) -> str:
 @functools.cache
 def rules() -> str:
   """Digest of how a run is played and counted."""
-  return _of(*(_source(module) for module in (playing, curves, history)))
+  return _of(*(_source(module) for module in (simulate, curves, history)))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 
-from autoresearch_jax.trial.tracing import TraceResult
+from autoresearch_jax.tracer.client import TraceResult
 from autoresearch_jax.types import Budget, Program, Status
 
 KEPT = 64  # traced programs whose artifact stays on disk, for replicates

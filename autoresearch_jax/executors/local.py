@@ -17,7 +17,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Unavailable, sharing
 from autoresearch_jax.executors.artifacts import Artifacts
 from autoresearch_jax.executors.slot import Site, Slot
-from autoresearch_jax.failures import of_machine
+from autoresearch_jax.messages import of_machine
 from autoresearch_jax.types import (
   Budget,
   Dataset,

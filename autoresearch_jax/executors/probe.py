@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-from autoresearch_jax.trial.running import JAX_PLATFORMS
+from autoresearch_jax.runner.client import JAX_PLATFORMS
 from autoresearch_jax.types import Platform
 
 ACCELERATORS = ('/dev/nvidia0', '/dev/accel0', '/dev/vfio/0')  # device files of GPUs and TPUs

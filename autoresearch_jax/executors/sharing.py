@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from autoresearch_jax.executors import probe
-from autoresearch_jax.trial.memory import available_memory
+from autoresearch_jax.runner.memory import available_memory
 from autoresearch_jax.types import Platform
 
 T = TypeVar('T')

@@ -22,9 +22,9 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.executors.artifacts import Artifacts
 from autoresearch_jax.executors.sharing import Share
-from autoresearch_jax.failures import require_room
-from autoresearch_jax.trial.running import KEPT_COMPILED, RunnerFailed, RunnerProcess, Setup
-from autoresearch_jax.trial.tracing import Tracer, TraceResult
+from autoresearch_jax.messages import require_room
+from autoresearch_jax.runner.client import KEPT_COMPILED, RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.tracer.client import Tracer, TraceResult
 from autoresearch_jax.types import (
   Budget,
   Dataset,

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from autoresearch_jax import workdir
+from autoresearch_jax.cli import workdir
 from autoresearch_jax.knowledge import calibration
 from autoresearch_jax.knowledge.findings import Findings
 from autoresearch_jax.knowledge.memory import Memory
-from autoresearch_jax.ledger import LedgerError
+from autoresearch_jax.ledger.events import LedgerError
 
 WIDTH = 110  # where there is no terminal that has one
 

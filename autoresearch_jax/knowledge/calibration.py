@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from autoresearch_jax.knowledge.memory import Entry
-from autoresearch_jax.wording import one_line
+from autoresearch_jax.messages import one_line
 
 LEVELS = (0.5, 0.8, 0.95)
 FEWEST = 5  # predictions below which nothing is said about how good they are

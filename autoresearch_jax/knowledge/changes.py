@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from autoresearch_jax.search.space import constants, skeleton
+from autoresearch_jax.search.samplers.space import constants, skeleton
 from autoresearch_jax.types import Program
 
 Change = tuple[str, Any, Any]  # name, old value, new value; None where it was not there

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from autoresearch_jax.knowledge.memory import Entry
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import Decision, Program
-from autoresearch_jax.wording import one_line
 
 BASELINE = 0
 SHOWN = 3  # constants that a sentence names

@@ -22,8 +22,8 @@ from autoresearch_jax.knowledge.calibration import (
 )
 from autoresearch_jax.knowledge.lessons import cited
 from autoresearch_jax.knowledge.memory import Entry, Memory
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import Lesson
-from autoresearch_jax.wording import one_line
 
 SURPRISES, LESSONS = 8, 15  # shown
 _LEVELS = tuple(f'in {level:.0%}' for level in LEVELS)

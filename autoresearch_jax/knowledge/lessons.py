@@ -22,8 +22,8 @@ from typing import Any, Protocol
 
 from autoresearch_jax.knowledge.changes import Change, is_number, key
 from autoresearch_jax.knowledge.shrinkage import shrunk
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import Lesson, Status
-from autoresearch_jax.wording import one_line
 
 LEAST = 2  # trials that a lesson needs
 CLEAR = 2.0  # standard deviations from 0 at which an effect is called one

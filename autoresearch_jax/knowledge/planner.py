@@ -2,9 +2,9 @@
 
     questions = planner.rank(memory, parent)
 
-Effects are modelled as in `search/beliefs.py`: a factor is a tag of a hypothesis, or a constant and
-the way it was moved, whatever its proposer called it. For each factor that can be tried on the
-parent the model gives
+Effects are modelled as in `search/effect_model.py`: a factor is a tag of a hypothesis, or a
+constant and the way it was moved, whatever its proposer called it. For each factor that can be
+tried on the parent the model gives
 
     expected_gain = (1 - P(it fails)) · E max(0, effect of the next edit)
     teaches       = by how much that edit would reduce the deviation of the factor's mean effect
@@ -25,9 +25,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from autoresearch_jax.knowledge import changes
-from autoresearch_jax.search import beliefs
+from autoresearch_jax.messages import one_line
+from autoresearch_jax.search import effect_model as beliefs
 from autoresearch_jax.types import REPEATS, Program
-from autoresearch_jax.wording import one_line
 
 if typing.TYPE_CHECKING:
   from autoresearch_jax.knowledge.memory import Entry, Memory

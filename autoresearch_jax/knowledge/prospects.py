@@ -25,7 +25,7 @@ import numpy as np
 
 from autoresearch_jax.knowledge.memory import Entry
 from autoresearch_jax.knowledge.planner import CLIP, factors
-from autoresearch_jax.search import beliefs
+from autoresearch_jax.search import effect_model
 
 RECENT = 300  # entries that the model is made from: the last ones
 DIRECTED = (0.1, 1.0, 10.0)  # variances of directed factors, over that of e, one of which is taken
@@ -58,7 +58,7 @@ class Prospects:
     """coarse: whether tags without a direction count too, such as 'optimizer'."""
     told = [e for e in entries if e.effect is not None or e.failed][-RECENT:]
     measured = [e for e in told if e.effect is not None]
-    effects = beliefs.clipped(np.array([e.effect for e in measured], float), CLIP)
+    effects = effect_model.clipped(np.array([e.effect for e in measured], float), CLIP)
     mean = float(effects.mean()) if len(effects) else 0.0
     names = [factors(e) for e in measured]
     columns: dict[str, int] = {}
@@ -110,7 +110,7 @@ class Prospects:
     """(1 - P(it fails)) · E max(0, effect); it fails as likely as the worst of its factors."""
     mean, spread = self.expects(names)
     failing = max((self.failing.get(name, self.overall) for name in names), default=self.overall)
-    improved = beliefs.expected_improvement(np.array(mean), np.array(spread))
+    improved = effect_model.expected_improvement(np.array(mean), np.array(spread))
     return float(improved) * (1 - failing)
 
 
@@ -167,7 +167,7 @@ def _failing(told: list[Entry], coarse: bool) -> tuple[dict[str, float], float]:
       tried[name] = tried.get(name, 0) + 1
       failed[name] = failed.get(name, 0) + (entry.effect is None)
   overall = (sum(e.effect is None for e in told) + 0.5) / (len(told) + 1)
-  rates = beliefs.failure_rates(
+  rates = effect_model.failure_rates(
     np.array(list(failed.values()), float), np.array(list(tried.values()), float), overall
   )
   return dict(zip(tried, rates.tolist(), strict=True)), overall

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.proposers import PROPOSERS, Context, Proposer
-from autoresearch_jax.proposers.keys import KEYS, key
+from autoresearch_jax.proposers.llm.keys import KEYS, key
 from autoresearch_jax.types import Edit, Proposal
 
 

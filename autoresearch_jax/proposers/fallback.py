@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose, Proposer
 from autoresearch_jax.types import Edit, Proposal
-from autoresearch_jax.wording import one_line
 
 DRAWS = 5  # for an edit that does not nearly repeat a trial
 REASON = 160  # characters of the reason that is in the description

@@ -17,13 +17,14 @@ from typing import Protocol
 
 import numpy as np
 
-from autoresearch_jax import patches
-from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.ledger import Ledger, LedgerError
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.messages import one_line
+from autoresearch_jax.programs import patches
+from autoresearch_jax.programs.rebase import rebased
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
-from autoresearch_jax.rebase import rebased
 from autoresearch_jax.types import REPEATS, Edit, Hypothesis, Program, Proposal
-from autoresearch_jax.wording import one_line
 
 LEDGER = 'ledger.db'
 SUFFIXES = ('.patch', '.diff')

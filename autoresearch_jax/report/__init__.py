@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Record
+from autoresearch_jax.ledger.events import Record
+from autoresearch_jax.ledger.history import History
 from autoresearch_jax.types import Progress
 
 

@@ -7,8 +7,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from autoresearch_jax import workdir
-from autoresearch_jax.ledger import LedgerError
+from autoresearch_jax.cli import workdir
+from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.confirmed import confirmed_line
 from autoresearch_jax.report.summary import summary

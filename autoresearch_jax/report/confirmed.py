@@ -11,9 +11,9 @@ import statistics
 
 from scipy import stats
 
-from autoresearch_jax.history import BASELINE, History
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import Result, locked_name
-from autoresearch_jax.wording import one_line
 
 LEVEL = 0.95
 

@@ -14,12 +14,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_jax.awake import steady
-from autoresearch_jax.history import BASELINE, History
-from autoresearch_jax.ledger import Decided, Declined, Edited, Finished, Proposed, Record, Resumed
+from autoresearch_jax.clock import steady
+from autoresearch_jax.ledger.events import (
+  Decided,
+  Declined,
+  Edited,
+  Finished,
+  Proposed,
+  Record,
+  Resumed,
+)
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs, slots, spending
 from autoresearch_jax.types import Decision, Progress, Status, Trial
-from autoresearch_jax.wording import one_line
 
 SHOWN_TRIALS = 8
 REFRESH_SECONDS = 1.0  # a redraw takes 5 to 15 ms of the machine that trains

@@ -19,10 +19,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from autoresearch_jax.history import BASELINE, History
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.summary import figures, measured
 from autoresearch_jax.types import Decision, Status
-from autoresearch_jax.wording import one_line
 
 KEPT, TRIED, FAILED, INK, FAINT = '#1a7f4b', '#aeb4bb', '#c8553d', '#24292f', '#6e7781'
 LABEL_WIDTH = 42  # characters

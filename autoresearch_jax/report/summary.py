@@ -10,9 +10,9 @@ import statistics
 from collections.abc import Iterable
 
 from autoresearch_jax.acceptance.runs import counted
-from autoresearch_jax.history import BASELINE, History
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import Decision, Objective, Status, Trial
-from autoresearch_jax.wording import one_line
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,9 +22,9 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, score_of
-from autoresearch_jax.search.odds import draw
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.promotion import UNCOUNTED, Ladder, Rungs
+from autoresearch_jax.search.selection import draw
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial
 
 

@@ -23,11 +23,11 @@ from typing import ClassVar
 import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.search.cma_es import CmaEs
 from autoresearch_jax.search.options import require_at_least, require_share
-from autoresearch_jax.search.sampling import SamplingState, short
-from autoresearch_jax.search.space import Dimension, Value, extent
-from autoresearch_jax.search.study import Add, Ask, Space, Tell, remember, replayed
+from autoresearch_jax.search.samplers.base import SamplingState, short
+from autoresearch_jax.search.samplers.cma_es import CmaEs
+from autoresearch_jax.search.samplers.space import Dimension, Value, extent
+from autoresearch_jax.search.samplers.study import Add, Ask, Space, Tell, remember, replayed
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 DRAWS = 48  # the mean is then known to a seventh of the deviation

@@ -22,8 +22,8 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, score_of
-from autoresearch_jax.search.odds import draw, log_logistic, probabilities, unit_interval
 from autoresearch_jax.search.options import require_at_least
+from autoresearch_jax.search.selection import draw, log_logistic, probabilities, unit_interval
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 STEEPNESS, MIDPOINT = 10.0, 0.5  # of the logistic, in the paper

@@ -23,10 +23,10 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Ints, score_of
 from autoresearch_jax.search.membership import Membership
-from autoresearch_jax.search.odds import draw, probabilities, unit_interval
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.parts import parts_of
-from autoresearch_jax.search.underway import Underway
+from autoresearch_jax.search.pending import Underway
+from autoresearch_jax.search.selection import draw, probabilities, unit_interval
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, Floats, score_of
-from autoresearch_jax.search.odds import draw, log_logistic, probabilities, unit_interval
 from autoresearch_jax.search.options import require_at_least, require_share
+from autoresearch_jax.search.selection import draw, log_logistic, probabilities, unit_interval
 from autoresearch_jax.types import GUIDANCE, Objective, Operation, Proposal, Trial
 
 STEEPNESS, WIDTH = 10.0, 8.0  # λ and w of the initial procedure: the paper's

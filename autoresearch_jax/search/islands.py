@@ -17,8 +17,8 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.membership import Membership
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.search.underway import Underway
-from autoresearch_jax.search.wrapper import Wrapper, is_kept, judged_alone, own_score
+from autoresearch_jax.search.pending import Underway
+from autoresearch_jax.search.wrappers.base import Wrapper, is_kept, judged_alone, own_score
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
 
 

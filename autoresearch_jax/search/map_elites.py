@@ -27,10 +27,10 @@ import numpy as np
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, Ints, score_of
 from autoresearch_jax.search.membership import Membership
-from autoresearch_jax.search.odds import draw, unit_interval
 from autoresearch_jax.search.options import require_at_least, require_share
-from autoresearch_jax.search.sketch import Sketch, differing
-from autoresearch_jax.search.underway import Underway
+from autoresearch_jax.search.pending import Underway
+from autoresearch_jax.search.selection import draw, unit_interval
+from autoresearch_jax.search.similarity import Sketch, differing
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 LEAST_WEIGHT = 1e-3  # of the worst program in a draw by fitness, as in OpenEvolve

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from autoresearch_jax.search.space import Dimension, Value
+from autoresearch_jax.search.samplers.space import Dimension, Value
 from autoresearch_jax.types import Status, Trial
 
 FEWEST = 3  # trials whose bytes are known, before anything is predicted

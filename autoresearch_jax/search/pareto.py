@@ -23,9 +23,9 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, score_of
-from autoresearch_jax.search.odds import draw
 from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.parts import parts_of
+from autoresearch_jax.search.selection import draw
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 

@@ -24,10 +24,10 @@ import numpy as np
 
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, score_of
-from autoresearch_jax.search.odds import draw, log_logistic, probabilities
 from autoresearch_jax.search.options import require_at_least, require_share
-from autoresearch_jax.search.sketch import Sketch, cosines, direction
-from autoresearch_jax.search.underway import Underway
+from autoresearch_jax.search.pending import Underway
+from autoresearch_jax.search.selection import draw, log_logistic, probabilities
+from autoresearch_jax.search.similarity import Sketch, cosines, direction
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 STEEPNESS = 10.0  # of the parent's weight

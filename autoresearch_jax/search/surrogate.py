@@ -19,11 +19,11 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES, beliefs
+from autoresearch_jax.messages import one_line
+from autoresearch_jax.search import STRATEGIES, effect_model
 from autoresearch_jax.search.archive import NONE, Archive, Ints, is_lost, score_of
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Trial
-from autoresearch_jax.wording import one_line
 
 OTHER = ''  # the kind of edits without a tag, and of those beyond the first MOST_KINDS kinds
 MOST_KINDS = 128
@@ -54,7 +54,7 @@ class SurrogateState:
 class Model:
   """kinds: what their edits did. failing: probability by kind; failures: how many were seen."""
 
-  kinds: beliefs.Beliefs
+  kinds: effect_model.Beliefs
   failing: np.ndarray
   failures: np.ndarray
 
@@ -106,7 +106,7 @@ class Surrogate:
     """The expected improvement over the best program, see the module. [nodes, kinds]."""
     archive, kinds = state.archive, model.kinds
     ahead = archive.scores.array[nodes] - archive.scores.array[nodes].max()
-    gains = beliefs.expected_improvement(ahead[:, None] + kinds.means, kinds.spreads)
+    gains = effect_model.expected_improvement(ahead[:, None] + kinds.means, kinds.spreads)
     waiting = 1 + archive.children.array[nodes] / self.patience
     return gains * (1 - model.failing) / waiting[:, None]
 
@@ -131,14 +131,14 @@ def model_of(state: SurrogateState, clip: float) -> Model:
   edited = rows[np.append(True, rows[1:] != rows[:-1])[: len(rows)]]
   effects = archive.scores.array[edited] - archive.scores.array[archive.above.array[edited]]
   known = ~np.isnan(effects)
-  effects[known] = beliefs.clipped(effects[known], clip)
+  effects[known] = effect_model.clipped(effects[known], clip)
   failed = state.failed.array[edited]
   places = np.cumsum(np.append(0, rows[1:] != rows[:-1]))[: len(rows)]  # of each pair in `edited`
   has = known[places]
-  kinds = beliefs.believed(effects[places[has]], tags[has], count)
+  kinds = effect_model.believed(effects[places[has]], tags[has], count)
   failures = np.bincount(tags, failed[places], count)
   overall = (failed.sum() + 0.5) / (known.sum() + failed.sum() + 1)
-  failing = beliefs.failure_rates(failures, failures + kinds.counts, overall)
+  failing = effect_model.failure_rates(failures, failures + kinds.counts, overall)
   return Model(kinds, failing, failures)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from autoresearch_jax import types
 from autoresearch_jax.acceptance import Acceptance
 from autoresearch_jax.acceptance.runs import original
-from autoresearch_jax.history import judge
+from autoresearch_jax.research.decisions import judge
 
 OBJECTIVE = types.Objective('val_loss', 'minimize')
 PROGRAM = types.Program((('model.py', ''),), 'model.py')

@@ -135,7 +135,7 @@ def answer(text: str | None, finish: str = 'STOP', **more: Any) -> Step:
 
 
 def edit(search: str, replace: str, file: str = 'model.py', claim: str = 'It helps.') -> str:
-  """An answer in the form that `proposers/answers.py` asks for."""
+  """An answer in the form that `proposers/llm/answer.py` asks for."""
   block = {'file': file, 'search': search, 'replace': replace}
   guess = {'predicted_change': -0.01, 'uncertainty': 0.02}
   shown = {

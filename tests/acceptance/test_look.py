@@ -8,9 +8,9 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.acceptance.look import Evidence, Plan, critical, taken
+from autoresearch_jax.acceptance.group_sequential import FARTHEST, SPENDING
+from autoresearch_jax.acceptance.group_sequential_look import Evidence, Plan, critical, taken
 from autoresearch_jax.acceptance.noise import NoiseState
-from autoresearch_jax.acceptance.spending import FARTHEST, SPENDING
 from autoresearch_jax.testing.acceptance import OBJECTIVE
 
 DEGREES = range(1, 101)

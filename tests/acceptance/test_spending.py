@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoresearch_jax.acceptance.spending import FARTHEST, SPENDING, Look, upper_bound
+from autoresearch_jax.acceptance.group_sequential import FARTHEST, SPENDING, Look, upper_bound
 
 
 def bounds(spending, error, informations, lower=-FARTHEST):

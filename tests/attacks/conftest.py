@@ -20,7 +20,7 @@ from tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors.local import Local
-from autoresearch_jax.trial import sandbox
+from autoresearch_jax.sandbox import tracer
 from autoresearch_jax.types import Dataset, Program, Result, Status, TrialRequest
 
 SECRET = 'key-' + '7f3a' * 6
@@ -146,7 +146,7 @@ def contents(folder: pathlib.Path) -> dict[str, tuple[int, str]]:
 
 @pytest.fixture(scope='session')
 def arena(tmp_path_factory):
-  if not sandbox.achievable().files:
+  if not tracer.achievable().files:
     pytest.skip('this kernel has no Landlock or no seccomp')
   house = tmp_path_factory.mktemp('house')
   dataset = make_dataset(house)

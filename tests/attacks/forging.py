@@ -13,11 +13,11 @@ import signal
 import sys
 from typing import NoReturn
 
-from autoresearch_jax.trial import header as headers
-from autoresearch_jax.trial.artifact import from_bytes
-from autoresearch_jax.trial.compiled import Frame
-from autoresearch_jax.trial.fingerprint import fingerprint
-from autoresearch_jax.trial.header import ArtifactError
+from autoresearch_jax.artifact import header as headers
+from autoresearch_jax.artifact.fingerprint import fingerprint
+from autoresearch_jax.artifact.header import ArtifactError
+from autoresearch_jax.artifact.reader import from_bytes
+from autoresearch_jax.runner.compile import Frame
 
 MORE_BYTES, MOST_SECONDS = 4 * 2**30, 4.0
 

@@ -18,9 +18,9 @@ import time
 import pytest
 from tiny_language import SPEC, program
 
-from autoresearch_jax.trial import exporting
-from autoresearch_jax.trial import header as headers
-from autoresearch_jax.trial.header import ArtifactError
+from autoresearch_jax.artifact import header as headers
+from autoresearch_jax.artifact.header import ArtifactError
+from autoresearch_jax.tracer import export
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
@@ -35,7 +35,7 @@ MOST_BYTES = 2 * 2**30  # of the process at its peak; jax alone has a few hundre
 def honest(tmp_path_factory):
   folder = tmp_path_factory.mktemp('honest')
   (folder / 'model.py').write_text(program())
-  exporting.export_program(folder, 'model.py', SPEC, 16).write(folder / 'artifact')
+  export.export_program(folder, 'model.py', SPEC, 16).write(folder / 'artifact')
   return folder / 'artifact'
 
 

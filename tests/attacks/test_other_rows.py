@@ -5,9 +5,9 @@ import pytest
 from tiny_language import program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import exporting
-from autoresearch_jax.trial.runner import Runner
-from autoresearch_jax.trial.running import RunnerFailed, Setup
+from autoresearch_jax.runner.client import RunnerFailed, Setup
+from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.tracer import export
 from autoresearch_jax.types import Budget, Dataset, Spec
 
 WAYS = {
@@ -55,7 +55,7 @@ def train_step(state, batch, progress):
 def predict(state, inputs):
   return (inputs + {rows}) @ state
 """)
-  exporting.export_program(tmp_path, 'model.py', spec, 16).write(tmp_path / 'artifact')
+  export.export_program(tmp_path, 'model.py', spec, 16).write(tmp_path / 'artifact')
   runner = Runner(Setup('cpu', dataset, Limits(), str(tmp_path / 'cache')))
   runner.load(str(tmp_path / 'artifact'))
   runner.compile()

@@ -8,9 +8,10 @@ import pytest
 from synthetic_run import START, Arithmetic, run
 
 from autoresearch_jax import types
-from autoresearch_jax.confined import linux
-from autoresearch_jax.ledger import Consulted, Ledger
+from autoresearch_jax.ledger.events import Consulted
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import PROPOSERS
+from autoresearch_jax.sandbox import linux
 
 # Reads all it can of the run, says what came of it, and edits the program all the same.
 AGENT = """

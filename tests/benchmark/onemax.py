@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 
 from autoresearch_jax import types
-from autoresearch_jax.problems.simulated import SIMULATIONS
+from autoresearch_jax.benchmark.simulations import SIMULATIONS
 from autoresearch_jax.proposers import NothingToPropose
 
 

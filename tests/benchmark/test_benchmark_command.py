@@ -12,7 +12,7 @@ import time
 import pytest
 from absl import flags
 
-import autoresearch_jax.command
+import autoresearch_jax.cli.flags
 from autoresearch_jax.benchmark.config import PARTS, benchmark_of
 from autoresearch_jax.benchmark.results import Results
 
@@ -109,9 +109,9 @@ def test_it_stops_in_good_order(tmp_path, number, code):
 def asked(*arguments):
   """The studies that a command line asks for."""
   values, line = flags.FlagValues(), ['program', f'--config={SMALL}', *arguments]
-  flag = autoresearch_jax.command.define_config('', values, line, PARTS)
+  flag = autoresearch_jax.cli.flags.define_config('', values, line, PARTS)
   values(line)
-  config = benchmark_of(autoresearch_jax.command.values_of(flag, '', ''))
+  config = benchmark_of(autoresearch_jax.cli.flags.values_of(flag, '', ''))
   return config.studies()
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax import benchmark
-from autoresearch_jax.benchmark.cells import Cell, Contestant, Problem, Rule
-from autoresearch_jax.history import generator
+from autoresearch_jax.benchmark.runners.specs import Cell, Contestant, Problem, Rule
+from autoresearch_jax.research.decisions import generator
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
 

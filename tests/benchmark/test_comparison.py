@@ -12,11 +12,11 @@ from onemax import OneMax
 
 from autoresearch_jax import benchmark
 from autoresearch_jax.benchmark import Contestant, PlayingError, Problem
-from autoresearch_jax.benchmark.cells import Cell
 from autoresearch_jax.benchmark.comparison import run
 from autoresearch_jax.benchmark.progress import Progress
 from autoresearch_jax.benchmark.results import Results
-from autoresearch_jax.problems.simulated import HELD_OUT, SIMULATIONS
+from autoresearch_jax.benchmark.runners.specs import Cell
+from autoresearch_jax.benchmark.simulations import HELD_OUT, SIMULATIONS
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.search.random import Random

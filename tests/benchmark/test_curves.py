@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.benchmark.curves import Areas, Curve, area, areas, at
+from autoresearch_jax.benchmark.analysis.curves import Areas, Curve, area, areas, at
 
 
 def test_the_area_under_a_staircase():

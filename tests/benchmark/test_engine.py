@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.benchmark.engine import VALUE_SEED, EngineProblem, load
+from autoresearch_jax.benchmark.simulations.engine import VALUE_SEED, EngineProblem, load
 from autoresearch_jax.config import ConfigError
 from autoresearch_jax.proposers import Context
 
@@ -108,7 +108,7 @@ def test_a_file_without_get_config_is_a_sentence(tmp_path):
 
 def test_jax_is_not_imported():
   code = (
-    'import sys\nfrom autoresearch_jax.benchmark.engine import EngineProblem\n'
+    'import sys\nfrom autoresearch_jax.benchmark.simulations.engine import EngineProblem\n'
     "EngineProblem().instance(0)\nassert 'jax' not in sys.modules"
   )
   subprocess.run([sys.executable, '-c', code], check=True, timeout=120)

@@ -10,10 +10,11 @@ import pytest
 from onemax import OneMax
 
 from autoresearch_jax import benchmark
-from autoresearch_jax.benchmark import Contestant, Problem, document, leaderboard, plots, standings
+from autoresearch_jax.benchmark import Contestant, Problem
+from autoresearch_jax.benchmark.analysis import document, leaderboard, plots, standings
+from autoresearch_jax.benchmark.analysis.curves import Curve
+from autoresearch_jax.benchmark.analysis.statistics import Estimate
 from autoresearch_jax.benchmark.comparison import Comparison, Study
-from autoresearch_jax.benchmark.curves import Curve
-from autoresearch_jax.benchmark.statistics import Estimate
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.acceptance.strict import Strict
-from autoresearch_jax.benchmark.playing import PlayingError, play
-from autoresearch_jax.history import BASELINE
+from autoresearch_jax.benchmark.runners.simulate import PlayingError, play
+from autoresearch_jax.ledger.history import BASELINE
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.search.random import Random
 from autoresearch_jax.types import Operation, Proposal, Status

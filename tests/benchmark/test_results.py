@@ -8,8 +8,8 @@ import sqlite3
 import pytest
 from onemax import OneMax
 
-from autoresearch_jax.benchmark.cells import Cell, Contestant, Problem, Rule
 from autoresearch_jax.benchmark.results import FIELDS, Results, ResultsError
+from autoresearch_jax.benchmark.runners.specs import Cell, Contestant, Problem, Rule
 
 PROBLEM = Problem('bits', 'onemax', {'bits': 6})
 CELL = Cell(PROBLEM, Contestant('climber', 'greedy', {'shown': 3}), Rule('any', 'strict'), 1000, 12)

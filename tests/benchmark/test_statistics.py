@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from autoresearch_jax.benchmark import statistics
-from autoresearch_jax.benchmark.statistics import Estimate
+from autoresearch_jax.benchmark.analysis import statistics
+from autoresearch_jax.benchmark.analysis.statistics import Estimate
 
 SCORES = arrays(float, (2, 8), elements=st.integers(0, 6).map(float))
 

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from autoresearch_jax.confined import installed
+from autoresearch_jax.sandbox import installed
 
 
 @pytest.fixture

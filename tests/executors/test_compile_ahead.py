@@ -15,8 +15,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from contract import as_program, make, result_of, results_of
 
+from autoresearch_jax.artifact import header as headers
 from autoresearch_jax.executors import slot
-from autoresearch_jax.trial import header as headers
 from autoresearch_jax.types import Budget, Status, TrialRequest
 
 pytestmark = pytest.mark.slow

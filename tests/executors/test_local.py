@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from contract import ExecutorContract, as_program, executor, make, result_of  # noqa: F401
 
 from autoresearch_jax.executors import Unavailable, slot
-from autoresearch_jax.trial.running import RunnerFailed
+from autoresearch_jax.runner.client import RunnerFailed
 from autoresearch_jax.types import Status, TrialRequest
 
 pytestmark = pytest.mark.slow

@@ -16,11 +16,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from contract import as_program, heard, make, result_of, results_of
 
-from autoresearch_jax import assembly
 from autoresearch_jax.executors import Unavailable, sharing, slot
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger
-from autoresearch_jax.trial.running import RunnerFailed
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.research import build
+from autoresearch_jax.runner.client import RunnerFailed
 from autoresearch_jax.types import Budget, Status, TrialRequest
 
 pytestmark = pytest.mark.slow
@@ -260,8 +260,8 @@ def test_a_whole_run_in_two_slots_measures_what_each_trial_measures_alone(tmp_pa
     history = History.of(ledger.records())
   trials = [t for t in history.trials.values() if t.result.status == Status.OK]
   assert {trial.result.facts['slot'] for trial in trials} == {0, 1}
-  dataset = assembly.dataset(history.config, lambda _: None)
-  executor = assembly.executor(history.config, dataset, tmp_path / 'alone')
+  dataset = build.dataset(history.config, lambda _: None)
+  executor = build.executor(history.config, dataset, tmp_path / 'alone')
   try:
     for trial in trials:
       seeds = tuple(m.seed for m in trial.result.measurements)

@@ -10,10 +10,11 @@ import sys
 import pytest
 from synthetic_run import run, ticking
 
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger, LedgerError
-from autoresearch_jax.repair import repair
-from autoresearch_jax.workspace import Workspace, WorkspaceError
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.repair import repair
+from autoresearch_jax.ledger.store import Ledger
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,7 @@ def test_no_damage_is_ever_read_as_another_story(finished, tmp_path, damage):
         assert list(ledger.records()) == whole  # the damage lies where no event does
     except LedgerError as error:
       assert str(path) in str(error)
-      assert 'autoresearch_jax.repair' in str(error)
+      assert 'autoresearch_jax.ledger.repair' in str(error)
     said = repair(directory)
     if path.exists():
       left = records(directory)
@@ -171,7 +172,7 @@ def test_a_changed_first_page_costs_no_event(workdir):
 
 
 def test_the_command_says_what_it_did_and_a_run_that_goes_on_is_left_alone(workdir):
-  command = [sys.executable, '-m', 'autoresearch_jax.repair']
+  command = [sys.executable, '-m', 'autoresearch_jax.ledger.repair']
   done = subprocess.run([*command, workdir], capture_output=True, text=True, check=True)
   assert 'is sound' in done.stdout and 'Nothing was changed' in done.stdout
   with Workspace.open(workdir), pytest.raises(WorkspaceError, match='in use by the process'):

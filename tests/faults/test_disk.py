@@ -10,8 +10,8 @@ import pytest
 from faults.processes import DIGITS, finish
 from test_kill import SYNTHETIC
 
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.types import Status
 
 pytestmark = pytest.mark.slow

@@ -15,8 +15,9 @@ import pytest
 from faults.processes import DIGITS, adopting, family, finish, require_ended, roles, start
 from test_kill import outcomes, require_consistent
 
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger, LedgerError
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.types import Status
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ from faults.processes import finish, said, start
 from synthetic_run import run, ticking
 from test_kill import SYNTHETIC, require_consistent
 
-from autoresearch_jax import workspace as workspaces
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger
-from autoresearch_jax.workspace import Workspace
+from autoresearch_jax.ledger import git_repo as workspaces
+from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 
 pytestmark = pytest.mark.slow
 

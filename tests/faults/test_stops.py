@@ -13,12 +13,12 @@ from synthetic_run import run
 from test_kill import SYNTHETIC
 from tiny_language import SPEC, make_dataset, program
 
-from autoresearch_jax import awake
+from autoresearch_jax import clock as awake
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger
-from autoresearch_jax.trial import clock
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.runner import clock
 from autoresearch_jax.types import Budget, Program, Result, Status, TrialRequest
 
 pytestmark = pytest.mark.slow
@@ -205,7 +205,7 @@ def test_a_tracer_that_is_killed_traces_again(local):
 
 def test_a_heartbeat_finds_a_stop_and_nothing_else():
   code = (
-    'import sys, time; from autoresearch_jax.trial.clock import Heartbeat\n'
+    'import sys, time; from autoresearch_jax.runner.clock import Heartbeat\n'
     'beat = Heartbeat(); began = time.monotonic(); print("up", flush=True); input()\n'
     'print(beat.stopped(began)); print(beat.stopped(time.monotonic()))'
   )

@@ -9,7 +9,8 @@ from synthetic_run import Arithmetic, Nudge, config, run
 
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.knowledge.__main__ import main
-from autoresearch_jax.ledger import Learned, Ledger, Started
+from autoresearch_jax.ledger.events import Learned, Started
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report import __main__ as report
 from autoresearch_jax.types import Lesson, to_builtins
 

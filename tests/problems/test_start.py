@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax.config import ConfigError
-from autoresearch_jax.problems import start
-from autoresearch_jax.problems.start import constants_of, starting_program, with_constants
+from autoresearch_jax.programs import start
+from autoresearch_jax.programs.start import constants_of, starting_program, with_constants
 from autoresearch_jax.types import Program
 
 TEXT = '''"""A program."""
@@ -100,7 +100,7 @@ def test_the_gpt_program_is_there():
 
 
 def test_the_command_writes_it_where_nothing_is(tmp_path):
-  command = [sys.executable, '-m', 'autoresearch_jax.problems.start', '--config=configs/digits.py']
+  command = [sys.executable, '-m', 'autoresearch_jax.programs.start', '--config=configs/digits.py']
   command += [f'--out={tmp_path}/new', '--config.constants.LEARNING_RATE=0.5']
   root = start.PROGRAMS.parent.parent
 

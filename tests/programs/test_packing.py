@@ -8,9 +8,10 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.problems.packing import PackingVerifier
 from autoresearch_jax.programs.packing import model
-from autoresearch_jax.proposers.edits import Sizes, constants, structure
-from autoresearch_jax.proposers.edits.catalogue import CATALOGUE
-from autoresearch_jax.proposers.edits.source import Source
+from autoresearch_jax.programs.source import Source
+from autoresearch_jax.proposers.mutate import constants, structure
+from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
+from autoresearch_jax.proposers.mutate.moves import Sizes
 
 CIRCLES = 8
 SPEC = types.Spec('construction', 'cpu', 1, types.Budget(60, 'steps'), output_shape=(CIRCLES, 3))

@@ -6,7 +6,7 @@ goes back to the model must match. Other tests may send them through a proposer.
 
 import json
 
-from autoresearch_jax.problems.start import PROGRAMS
+from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.types import Program
 
 FILE = 'model.py'

@@ -10,9 +10,9 @@ import pytest
 from registered import ours
 
 from autoresearch_jax import types
-from autoresearch_jax.confined import linux
-from autoresearch_jax.problems.start import PROGRAMS
+from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.sandbox import linux
 from autoresearch_jax.testing import loopback_model as loopback
 
 PATCHES = pathlib.Path(__file__).parent / 'patches'  # of the program below

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.confined import kernel, linux
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.sandbox import kernel, linux
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from google.genai import types as genai
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.proposers.answers import (
+from autoresearch_jax.proposers.llm.answer import (
   MOST_CHARACTERS,
   MOST_TAGS,
   SCHEMA,

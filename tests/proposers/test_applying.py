@@ -13,9 +13,9 @@ from broken_answers import ANSWERS, APPLIED, DEPTH, FILE, GELU, PROGRAM, TEXT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.proposers.answers import Answer, AnswerError, Block, WholeFile, parse
-from autoresearch_jax.proposers.applying import MOST_FILE, NEEDED, apply, edit_of
-from autoresearch_jax.trial.contract import FUNCTIONS
+from autoresearch_jax.programs.contract import FUNCTIONS
+from autoresearch_jax.proposers.llm.answer import Answer, AnswerError, Block, WholeFile, parse
+from autoresearch_jax.proposers.llm.apply import MOST_FILE, NEEDED, apply, edit_of
 from autoresearch_jax.types import Objective, Program
 
 SMALL = Program(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.problems.start import PROGRAMS
+from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, Context
-from autoresearch_jax.proposers.keys import KEYS
-from autoresearch_jax.proposers.mutate import Mutate
+from autoresearch_jax.proposers.llm.keys import KEYS
+from autoresearch_jax.proposers.mutate.proposer import Mutate
 
 SECRET = 'not-a-key-but-secret'
 IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))

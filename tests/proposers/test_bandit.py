@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.proposers import Context, bandit
+from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.llm import bandit
 
 PROGRAM = types.Program((('model.py', 'RATE = 1\n'),), 'model.py')
 SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(1, 'steps'), input_shape=(1,), num_classes=2)

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Entry, Memory, Question
-from autoresearch_jax.proposers import NothingToPropose, briefing, roles
-from autoresearch_jax.proposers.briefing import quoting
+from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.proposers import prompt as briefing
+from autoresearch_jax.proposers.llm import roles
+from autoresearch_jax.proposers.prompt import quoting
 from autoresearch_jax.types import Operation, Proposal, Status
 
 IMPROVE = Proposal(Operation.IMPROVE, (7,))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.proposers import Context
-from autoresearch_jax.proposers.calling import MOST_BYTES, Caller, NoAnswer, Reply, Said
-from autoresearch_jax.proposers.caps import Caps
+from autoresearch_jax.proposers.llm.client import MOST_BYTES, Caller, NoAnswer, Reply, Said
+from autoresearch_jax.proposers.spend_limits import Caps
 from autoresearch_jax.testing import loopback_model as loopback
 from autoresearch_jax.testing.loopback_model import (
   ANSWER_TOKENS,

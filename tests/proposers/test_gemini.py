@@ -13,7 +13,7 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Memory
 from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
-from autoresearch_jax.proposers.gemini import PRICES, Gemini
+from autoresearch_jax.proposers.llm.gemini import PRICES, Gemini
 from autoresearch_jax.testing import loopback_model as loopback
 from autoresearch_jax.testing.loopback_model import KEY, answer, edit
 

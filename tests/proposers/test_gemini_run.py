@@ -8,8 +8,9 @@ import test_gemini
 from synthetic_run import Arithmetic, run
 
 from autoresearch_jax import types
-from autoresearch_jax.ledger import Consulted, Decided, Declined, Edited, Finished, Ledger, Released
-from autoresearch_jax.proposers.gemini import Gemini
+from autoresearch_jax.ledger.events import Consulted, Decided, Declined, Edited, Finished, Released
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.proposers.llm.gemini import Gemini
 from autoresearch_jax.testing import loopback_model as loopback
 
 START = test_gemini.PROGRAM

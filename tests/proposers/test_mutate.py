@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Question
-from autoresearch_jax.problems.start import PROGRAMS, with_constants
+from autoresearch_jax.programs.source import Source
+from autoresearch_jax.programs.start import PROGRAMS, with_constants
 from autoresearch_jax.proposers import Context, NothingToPropose
-from autoresearch_jax.proposers.edits import Sizes, constants, structure
-from autoresearch_jax.proposers.edits.catalogue import CATALOGUE
-from autoresearch_jax.proposers.edits.source import Source
-from autoresearch_jax.proposers.mutate import Mutate
+from autoresearch_jax.proposers.mutate import constants, structure
+from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
+from autoresearch_jax.proposers.mutate.moves import Sizes
+from autoresearch_jax.proposers.mutate.proposer import Mutate
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge.duplicates import Twins
-from autoresearch_jax.problems.start import PROGRAMS
+from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.proposers.placebo import numbered
 
 SPEC = types.Spec(

@@ -12,8 +12,8 @@ import pytest
 from synthetic_run import SPEC, START, Arithmetic, Nudge, run
 
 from autoresearch_jax import types
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.proposers.replay import Replay, Words
 

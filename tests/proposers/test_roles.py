@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.proposers import roles
+from autoresearch_jax.proposers.llm import roles
 from autoresearch_jax.types import Operation, Proposal, Status
 
 IMPROVE = Proposal(Operation.IMPROVE, (0,))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.proposers.transcript import Redaction
+from autoresearch_jax.proposers.agent.transcript import Redaction
 
 SECRET = 'ABCDEFGHIJKL'
 

@@ -10,7 +10,7 @@ import types as pytypes
 import jax
 
 from autoresearch_jax import types
-from autoresearch_jax.trial import contract
+from autoresearch_jax.programs import contract
 
 
 def trace(text, spec, evaluation_batch):

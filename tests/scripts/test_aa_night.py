@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from autoresearch_jax.history import History
-from autoresearch_jax.ledger import Ledger
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.types import Status
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent

@@ -10,10 +10,10 @@ sys.path.insert(0, str(ROOT / 'scripts'))
 
 import gpt_setting  # noqa: E402 - scripts/ is no package
 
-from autoresearch_jax import assembly  # noqa: E402
+from autoresearch_jax.artifact import reader as artifacts  # noqa: E402
 from autoresearch_jax.config import from_config_dict  # noqa: E402
-from autoresearch_jax.problems.start import starting_program  # noqa: E402
-from autoresearch_jax.trial import artifact as artifacts  # noqa: E402
+from autoresearch_jax.programs.start import starting_program  # noqa: E402
+from autoresearch_jax.research import build  # noqa: E402
 from configs import gpt_small  # noqa: E402
 
 
@@ -23,7 +23,7 @@ def traced(tmp_path_factory):
   program = starting_program(config)
   out = tmp_path_factory.mktemp('traced') / 'artifact'
   isolation = gpt_setting.trace(config, program, 1, out)
-  model = gpt_setting.Model.of(program, assembly.spec(config))
+  model = gpt_setting.Model.of(program, build.spec(config))
   return artifacts.read(out, config.limits), model, isolation
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.search.centaur import Centaur
-from autoresearch_jax.search.cma_es import CmaEs
-from autoresearch_jax.search.space import Range
-from autoresearch_jax.search.study import Add, Ask
+from autoresearch_jax.search.samplers.cma_es import CmaEs
+from autoresearch_jax.search.samplers.space import Range
+from autoresearch_jax.search.samplers.study import Add, Ask
 
 TEXT = (
   'A = 0.5  # in [-4, 4]\nB = 0.01  # in [0.0001, 1], log\nC = 3  # in [0, 9]\nKIND = "plain"\n'

@@ -5,7 +5,7 @@ import pytest
 import sampled
 
 from autoresearch_jax import types
-from autoresearch_jax.search.cma_es import CmaEs
+from autoresearch_jax.search.samplers.cma_es import CmaEs
 
 TEXT = 'A = 0.5  # in [-4, 4]\nB = 0.5  # in [-4, 4]\nC = 3  # in [0, 9]\n'
 START = types.Program((('model.py', TEXT),), 'model.py')

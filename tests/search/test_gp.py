@@ -7,7 +7,7 @@ import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.search.gp import Gp
+from autoresearch_jax.search.samplers.gp import Gp
 
 START = types.Program((('model.py', 'RATE = 0.1  # in [0, 1]\n'),), 'model.py')
 

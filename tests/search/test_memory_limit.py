@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.search.memory_limit import Footprint, MemoryLimit, footprint
-from autoresearch_jax.search.space import Range, space_of
+from autoresearch_jax.search.samplers.space import Range, space_of
 
 TEXT = 'WIDTH = 256\nBATCH = 64\nRATE = 0.01\nDECAY = 0.0\nSTEPS = 100\n'
 RANGES = {

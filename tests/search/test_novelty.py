@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search.novelty import Novelty
+from autoresearch_jax.search.wrappers.novelty import Novelty
 from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 
 OK, DUPLICATE = types.Status.OK, types.Status.DUPLICATE

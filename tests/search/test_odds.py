@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.search.odds import draw, log_logistic, probabilities, unit_interval
+from autoresearch_jax.search.selection import draw, log_logistic, probabilities, unit_interval
 
 SCORES = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search.restarts import Restarts
+from autoresearch_jax.search.wrappers.restarts import Restarts
 from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 
 OK = types.Status.OK

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.search.archive import score_of
-from autoresearch_jax.search.rungs import BudgetRungs
+from autoresearch_jax.search.wrappers.rungs import BudgetRungs
 from autoresearch_jax.testing.strategies import OBJECTIVE, OUTCOMES, baseline, finished, play
 
 OK, CANCELLED = types.Status.OK, types.Status.CANCELLED

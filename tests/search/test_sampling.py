@@ -15,12 +15,13 @@ from synthetic_run import Arithmetic, run
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
-from autoresearch_jax.history import replay
-from autoresearch_jax.ledger import Ledger
-from autoresearch_jax.search import STRATEGIES, space, study
-from autoresearch_jax.search.sampling import SamplingState
-from autoresearch_jax.search.space import Range
-from autoresearch_jax.search.study import Add, Ask, Drop, Tell
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.research.decisions import replay
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.samplers import space, study
+from autoresearch_jax.search.samplers.base import SamplingState
+from autoresearch_jax.search.samplers.space import Range
+from autoresearch_jax.search.samplers.study import Add, Ask, Drop, Tell
 
 pytestmark = pytest.mark.slow
 

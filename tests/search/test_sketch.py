@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoresearch_jax.search.sketch import Sketch, cosines, differing, direction
+from autoresearch_jax.search.similarity import Sketch, cosines, differing, direction
 from autoresearch_jax.testing.strategies import START
 
 BASE = Sketch.of(START)

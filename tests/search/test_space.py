@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from autoresearch_jax.problems.start import PROGRAMS
-from autoresearch_jax.search.space import (
+from autoresearch_jax.programs.start import PROGRAMS
+from autoresearch_jax.search.samplers.space import (
   Range,
   constants,
   derived,

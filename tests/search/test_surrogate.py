@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search import beliefs, surrogate
+from autoresearch_jax.search import effect_model, surrogate
 from autoresearch_jax.search.surrogate import Surrogate, model_of
 from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 
@@ -57,7 +57,7 @@ def test_its_effects_are_against_the_parent_and_failures_count_apart():
   )
   assert state.kinds == ('', 'width', 'WIDTH up', 'rate')
   model = model_of(state, clip=100.0)
-  pairs = beliefs.believed(np.array([0.5, 0.5, -0.4, 0.0]), np.array([1, 2, 1, 0]), 4)
+  pairs = effect_model.believed(np.array([0.5, 0.5, -0.4, 0.0]), np.array([1, 2, 1, 0]), 4)
   assert model.kinds.means.tolist() == pytest.approx(pairs.means.tolist())
   assert model.failures.tolist() == [0, 0, 0, 1]
   overall = 1.5 / 5
@@ -76,8 +76,8 @@ def test_what_a_pair_promises_by_hand():
   promise = strategy.promises(state, model, np.array([1, row]))[:, 1]
   mean, spread = model.kinds.means[1], math.hypot(model.kinds.deviations[1], model.kinds.scatter[1])
   works = 1 - model.failing[1]
-  best = beliefs.expected_improvement(mean, spread) * works / (1 + 1 / 2)
-  other = beliefs.expected_improvement(0.5 - 1.2 + mean, spread) * works
+  best = effect_model.expected_improvement(mean, spread) * works / (1 + 1 / 2)
+  other = effect_model.expected_improvement(0.5 - 1.2 + mean, spread) * works
   assert promise.tolist() == pytest.approx([float(best), float(other)])
 
 

@@ -5,7 +5,7 @@ import pytest
 import sampled
 
 from autoresearch_jax import types
-from autoresearch_jax.search.tpe import Tpe
+from autoresearch_jax.search.samplers.tpe import Tpe
 
 START = types.Program((('model.py', 'RATE = 0.1  # in [0, 1]\n'),), 'model.py')
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autoresearch_jax import types
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.greedy import Greedy
-from autoresearch_jax.search.wrapper import judged_alone, own_score
+from autoresearch_jax.search.wrappers.base import judged_alone, own_score
 from autoresearch_jax.testing.strategies import OBJECTIVE, finished, play
 
 WRAPPERS = ('novelty', 'restarts', 'rungs', 'islands')

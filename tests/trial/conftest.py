@@ -5,8 +5,9 @@ import dataclasses
 
 import pytest
 
+from autoresearch_jax.artifact import reader as artifact
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import artifact, tracing
+from autoresearch_jax.tracer import client
 from autoresearch_jax.types import Budget, Program, Spec
 
 SPEC = Spec('supervised', 'cpu', 1, Budget(10, 'steps'), input_shape=(6,), num_classes=3)
@@ -63,7 +64,7 @@ def program(text=TEXT, **siblings):
 class Tracing:
   """A started tracer and shorthands for the small program."""
 
-  tracer: tracing.Tracer
+  tracer: client.Tracer
   folder: object
 
   def __call__(self, text=TEXT, spec=SPEC, evaluation_batch=EVALUATION_BATCH, **siblings):
@@ -101,7 +102,7 @@ def tracing_of(tmp_path_factory):
 
   def make(limits=LIMITS, hidden=()):
     folder = tmp_path_factory.mktemp('tracing')
-    tracer = tracing.Tracer(limits, hidden, folder / 'scratch')
+    tracer = client.Tracer(limits, hidden, folder / 'scratch')
     made.append(tracer)
     tracer.start()
     return Tracing(tracer, folder)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoresearch_jax.artifact import header as headers
+from autoresearch_jax.artifact import reader as artifacts
+from autoresearch_jax.artifact.header import ArtifactError, Leaf
+from autoresearch_jax.artifact.reader import Artifact, from_bytes
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import artifact as artifacts
-from autoresearch_jax.trial import header as headers
-from autoresearch_jax.trial.artifact import Artifact, from_bytes
-from autoresearch_jax.trial.contract import Phase
-from autoresearch_jax.trial.header import ArtifactError, Leaf
+from autoresearch_jax.programs.contract import Phase
 from autoresearch_jax.types import Budget, Spec
 
 SPEC = Spec('supervised', 'cpu', 1, Budget(10, 'steps'), input_shape=(6,), num_classes=3)

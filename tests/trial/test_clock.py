@@ -4,7 +4,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from autoresearch_jax.trial.clock import Rate, steps_that_fit
+from autoresearch_jax.runner.clock import Rate, steps_that_fit
 from autoresearch_jax.types import Budget
 
 

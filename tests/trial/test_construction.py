@@ -7,10 +7,10 @@ import pytest
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.problems.packing import Packing
-from autoresearch_jax.trial import exporting
-from autoresearch_jax.trial.contract import ContractError
-from autoresearch_jax.trial.runner import Runner
-from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.programs.contract import ContractError
+from autoresearch_jax.runner.client import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.tracer import export as exporting
 from autoresearch_jax.types import Budget, Measurement, Spec, Status
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def test_what_predict_builds_is_what_is_scored(runner, tmp_path):
 
 def test_a_budget_in_seconds_and_phases_work_without_data(runner, tmp_path):
   phases = """
-from autoresearch_jax.trial.contract import Phase
+from autoresearch_jax.programs.contract import Phase
 def phases(spec):
   return [Phase(0.5, 3), Phase(1.0, 5)]
 """

@@ -10,9 +10,10 @@ import pytest
 from tiny_language import ROWS, SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import evaluator, exporting
-from autoresearch_jax.trial.runner import Runner
-from autoresearch_jax.trial.running import RunnerFailed, Setup
+from autoresearch_jax.runner import evaluate
+from autoresearch_jax.runner.client import RunnerFailed, Setup
+from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.tracer import export
 
 CHEATS = {
   'looks ahead': 'x = x + 9 * jax.nn.one_hot(jnp.roll(inputs, -1, 1), x.shape[2])',
@@ -31,7 +32,7 @@ def test_the_proof_needs_no_more_than_one_batch(tmp_path, batches):
     folder.mkdir()
     text = program(mix=mix, step='gradient = 0.01 * gradient')
     (folder / 'model.py').write_text(text)
-    exporting.export_program(folder, 'model.py', SPEC, size).write(folder / 'artifact')
+    export.export_program(folder, 'model.py', SPEC, size).write(folder / 'artifact')
     runner.load(str(folder / 'artifact'))
     runner.compile()
     return runner.run(0, STEPS, lambda *news: None)['measurement'].metrics
@@ -49,9 +50,9 @@ def prove(score, tokens, seed=0):
   compiled = types.SimpleNamespace(
     place=lambda array: array, score=lambda leaves, inputs, targets: (score(inputs), targets)
   )
-  batches = [evaluator.Scored(batch, batch, score(batch), batch) for batch in tokens]
+  batches = [evaluate.Scored(batch, batch, score(batch), batch) for batch in tokens]
   rng = np.random.default_rng(seed)
-  evaluator._prove(compiled, None, batches, rng, lambda: None)
+  evaluate._prove(compiled, None, batches, rng, lambda: None)
 
 
 def ahead(inputs):
@@ -65,7 +66,7 @@ def test_looking_ahead_is_found_in_one_row_and_where_all_are_the_same(batches, r
   if same:
     tokens[:] = tokens[0, 0]
   prove(lambda inputs: inputs.astype(np.float32), tokens)
-  with pytest.raises(evaluator.NotAllowed, match='looks ahead'):
+  with pytest.raises(evaluate.NotAllowed, match='looks ahead'):
     prove(ahead, tokens)
 
 
@@ -78,12 +79,12 @@ def test_one_row_that_sees_one_other_is_found(batches, rows):
 
   tokens = np.random.default_rng(1).integers(1, 10**6, (batches, rows, 4))
   for seed in range(50):
-    with pytest.raises(evaluator.NotAllowed, match='other rows'):
+    with pytest.raises(evaluate.NotAllowed, match='other rows'):
       prove(score, tokens, seed)
 
 
 def test_each_row_is_scored_again_once():
-  places = evaluator._places(5, 7, np.random.default_rng(0))
+  places = evaluate._places(5, 7, np.random.default_rng(0))
   assert (np.sort(places, axis=0) == np.arange(5)[:, None]).all()
 
 
@@ -101,7 +102,7 @@ def test_one_slow_call_of_predict_is_the_machines_and_only_slow_calls_are_the_pr
   compiled = types.SimpleNamespace(place=lambda array: array, score=score)
   evaluated = (compiled, None, dataset, np.random.default_rng(0), lambda: None, 0.001, 10**6)
   if naps == 99:
-    with pytest.raises(evaluator.NotAllowed, match='`predict` takes'):
-      evaluator.evaluate(*evaluated)
+    with pytest.raises(evaluate.NotAllowed, match='`predict` takes'):
+      evaluate.evaluate(*evaluated)
   else:
-    assert evaluator.evaluate(*evaluated)['val_loss'] == 1.0
+    assert evaluate.evaluate(*evaluated)['val_loss'] == 1.0

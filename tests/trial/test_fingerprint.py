@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from autoresearch_jax.trial import exporting
-from autoresearch_jax.trial.fingerprint import fingerprint
+from autoresearch_jax.artifact.fingerprint import fingerprint
+from autoresearch_jax.tracer import export
 
 SCAN = """
 import jax
@@ -51,7 +51,7 @@ def of(tmp_path_factory, spec):
       (folder / 'model.py').write_text(text)
       path = list(sys.path)
       try:
-        known[key] = fingerprint(exporting.export_program(folder, 'model.py', spec, 5))
+        known[key] = fingerprint(export.export_program(folder, 'model.py', spec, 5))
       finally:
         sys.path[:] = path
         sys.modules.pop('model', None)
@@ -111,7 +111,7 @@ OTHER = {
     ("return inputs @ state['weights']", "return inputs @ (state['weights'] + state['steps'])")
   ],
   'phases': [
-    ('import jax\n', 'import jax\nfrom autoresearch_jax.trial.contract import Phase\n'),
+    ('import jax\n', 'import jax\nfrom autoresearch_jax.programs.contract import Phase\n'),
     ('def predict', 'def phases(spec):\n  return [Phase(0.5, 4), Phase(1.0, 4)]\n\n\ndef predict'),
   ],
 }
@@ -137,13 +137,13 @@ def test_all_changes_are_told_apart(of, edit):
 @pytest.mark.slow
 def test_it_is_the_same_in_every_process(base, tmp_path, spec):
   (tmp_path / 'model.py').write_text(base)
-  artifact = exporting.export_program(tmp_path, 'model.py', spec, 5)
+  artifact = export.export_program(tmp_path, 'model.py', spec, 5)
   artifact.write(tmp_path / 'artifact')
   code = f"""
 import pathlib
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial.artifact import read
-from autoresearch_jax.trial.fingerprint import fingerprint
+from autoresearch_jax.artifact.reader import read
+from autoresearch_jax.artifact.fingerprint import fingerprint
 print(fingerprint(read(pathlib.Path({str(tmp_path / 'artifact')!r}), Limits())))
 """
   environment = {**os.environ, 'PYTHONHASHSEED': '7'}
@@ -226,7 +226,7 @@ def predict(state, inputs):
   return inputs @ state
 """
   (tmp_path / 'model.py').write_text(text)
-  artifact = exporting.export_program(tmp_path, 'model.py', spec, 5)
+  artifact = export.export_program(tmp_path, 'model.py', spec, 5)
   began = time.process_time()
   assert len(fingerprint(artifact)) == 32
   assert time.process_time() - began < 10

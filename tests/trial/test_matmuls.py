@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from autoresearch_jax.artifact import graph
+from autoresearch_jax.artifact.matmuls import matmul_flops
 from autoresearch_jax.ops import attention as ops
-from autoresearch_jax.trial import graph
-from autoresearch_jax.trial.matmuls import matmul_flops
 
 CUDNN = [jax.export.DisabledSafetyCheck.custom_call(target) for target in ops.CUDNN_TARGETS]
 

@@ -10,10 +10,10 @@ import pytest
 from tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import exporting
-from autoresearch_jax.trial import runner as runners
-from autoresearch_jax.trial.runner import Runner
-from autoresearch_jax.trial.running import KEPT_COMPILED, RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.runner import server as runners
+from autoresearch_jax.runner.client import KEPT_COMPILED, RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.tracer import export as exporting
 from autoresearch_jax.types import Budget, Status
 
 pytestmark = pytest.mark.slow

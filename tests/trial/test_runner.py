@@ -13,10 +13,11 @@ import pytest
 from tiny_language import SPEC, STEPS, TIME, VOCAB, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import devices, exporting
-from autoresearch_jax.trial.runner import Runner
-from autoresearch_jax.trial.running import RunnerFailed, RunnerProcess, Setup
-from autoresearch_jax.trial.watching import Watch
+from autoresearch_jax.runner import devices
+from autoresearch_jax.runner.client import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.runner.rungs import Watch
+from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.tracer import export as exporting
 from autoresearch_jax.types import Budget, Checkpoint, Dataset, Measurement, Status
 
 pytestmark = pytest.mark.slow
@@ -412,7 +413,7 @@ def test_another_seed_does_not_compile_again(runner, tmp_path):
 
 
 PHASES = """
-from autoresearch_jax.trial.contract import Phase
+from autoresearch_jax.programs.contract import Phase
 def phases(spec):
   return [Phase(0.5, 16, spec.sequence_length // 2), Phase(1.0, 8, spec.sequence_length)]
 """

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_language import SPEC, STEPS, make_dataset, program
 
+from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.config import Limits
-from autoresearch_jax.trial import exporting
-from autoresearch_jax.trial.artifact import Artifact
-from autoresearch_jax.trial.compiled import Frame, compilations
-from autoresearch_jax.trial.runner import Runner
-from autoresearch_jax.trial.running import Setup
-from autoresearch_jax.trial.scalars import lift
+from autoresearch_jax.runner.client import Setup
+from autoresearch_jax.runner.compile import Frame, compilations
+from autoresearch_jax.runner.hoist_constants import lift
+from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.tracer import export
 
 X = jax.ShapeDtypeStruct((5,), jnp.float32)
 NUMBERS = st.floats(1 / 32, 31 / 32, width=32).filter(lambda x: x != 0.5)
@@ -129,7 +129,7 @@ def test_complex_numbers_stay():
 def artifact_of(text: str, folder: pathlib.Path) -> Artifact:
   folder.mkdir()
   (folder / 'model.py').write_text(text)
-  return exporting.export_program(folder, 'model.py', SPEC, evaluation_batch=16)
+  return export.export_program(folder, 'model.py', SPEC, evaluation_batch=16)
 
 
 def tuned(rate: float) -> str:

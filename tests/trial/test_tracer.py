@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from autoresearch_jax.trial import exporting, tracer, tracing
+from autoresearch_jax.tracer import client, export
+from autoresearch_jax.tracer import server as tracer
 from autoresearch_jax.types import Budget, Spec
 
 pytestmark = pytest.mark.slow
@@ -40,8 +41,8 @@ def test_the_same_program_gives_the_same_bytes_and_no_path_of_this_machine(trace
 
 
 def test_a_rehearsal_traces_and_is_not_needed(monkeypatch, capsys):
-  list(exporting.rehearse())
-  monkeypatch.setattr(exporting, 'REHEARSED', pathlib.Path('/nowhere/model.py'))
+  list(export.rehearse())
+  monkeypatch.setattr(export, 'REHEARSED', pathlib.Path('/nowhere/model.py'))
   list(tracer._rehearse())
   assert 'FileNotFoundError' in capsys.readouterr().err
 
@@ -168,7 +169,7 @@ def test_phases_are_exported_one_by_one(trace, edit):
   spec = Spec('language_model', 'cpu', 1, Budget(10, 'steps'), vocab_size=8, sequence_length=6)
   text = """
 import jax.numpy as jnp
-from autoresearch_jax.trial.contract import Phase
+from autoresearch_jax.programs.contract import Phase
 BATCH_SIZE = 4
 def init(key, spec):
   return jnp.zeros((spec.vocab_size, spec.vocab_size))
@@ -285,7 +286,7 @@ def test_what_a_killed_run_left_is_cleared_and_what_goes_on_is_not(tmp_path, lim
     kept = tmp_path / 'note'
     for folder in (going_on, kept, *left):
       (folder / 'program').mkdir(parents=True)
-    tracing.Tracer(limits, (), tmp_path)
+    client.Tracer(limits, (), tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([going_on, kept])
   finally:
     other.kill()
@@ -314,5 +315,5 @@ def _runs(pid):
 
 
 def test_the_controller_side_imports_no_jax(tmp_path):
-  code = 'import sys, autoresearch_jax.trial.tracing; sys.exit("jax" in sys.modules)'
+  code = 'import sys, autoresearch_jax.tracer.client; sys.exit("jax" in sys.modules)'
   assert subprocess.run([sys.executable, '-c', code], cwd=tmp_path, check=False).returncode == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from registered import ours
 
-from autoresearch_jax.problems.simulated import ENTRY, HELD_OUT, SIMULATIONS
+from autoresearch_jax.benchmark.simulations import ENTRY, HELD_OUT, SIMULATIONS
 from autoresearch_jax.proposers import Context, NothingToPropose
 from autoresearch_jax.types import (
   GUIDANCE,

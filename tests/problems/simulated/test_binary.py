@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from autoresearch_jax.problems.simulated import SIMULATIONS, nk, ring
+from autoresearch_jax.benchmark.simulations import SIMULATIONS, nk, ring
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import Budget, Operation, Proposal, Spec, TrialRequest
 

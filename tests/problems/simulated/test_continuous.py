@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from autoresearch_jax.problems.simulated import SIMULATIONS
-from autoresearch_jax.problems.simulated.continuous import FUNCTIONS
+from autoresearch_jax.benchmark.simulations import SIMULATIONS
+from autoresearch_jax.benchmark.simulations.continuous import FUNCTIONS
 from autoresearch_jax.types import Budget, Status, TrialRequest
 
 

@@ -5,10 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autoresearch_jax.problems.simulated import SIMULATIONS
-from autoresearch_jax.problems.simulated.effects import EDITS, VARIANTS, Effects, drawn, evaluation
-from autoresearch_jax.problems.simulated.lineage import edits_of, program_of
-from autoresearch_jax.problems.simulated.profiles import PROFILES
+from autoresearch_jax.benchmark.simulations import SIMULATIONS
+from autoresearch_jax.benchmark.simulations.effects import (
+  EDITS,
+  VARIANTS,
+  Effects,
+  drawn,
+  evaluation,
+)
+from autoresearch_jax.benchmark.simulations.lineage import edits_of, program_of
+from autoresearch_jax.benchmark.simulations.profiles import PROFILES
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import Budget, Operation, Proposal, Spec, Status
 

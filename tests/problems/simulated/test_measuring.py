@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoresearch_jax.problems.simulated.measuring import (
+from autoresearch_jax.benchmark.simulations.measuring import (
   MISLED,
   SHIFT,
   Evaluation,

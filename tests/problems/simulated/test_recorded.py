@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from autoresearch_jax.problems.simulated import SIMULATIONS
-from autoresearch_jax.problems.simulated.surrogate import Scaling, fit_vote
-from autoresearch_jax.problems.simulated.table import Columns, TableError, read
+from autoresearch_jax.benchmark.simulations import SIMULATIONS
+from autoresearch_jax.benchmark.simulations.surrogate import Scaling, fit_vote
+from autoresearch_jax.benchmark.simulations.table import Columns, TableError, read
 from autoresearch_jax.proposers import Context
 from autoresearch_jax.types import Budget, Operation, Proposal, Spec, Status, TrialRequest
 
@@ -219,7 +219,7 @@ def test_a_missing_file_lists_the_shipped_tables():
 
 
 def test_the_command_prints_the_fit(table):
-  command = [sys.executable, '-m', 'autoresearch_jax.problems.simulated.recorded']
+  command = [sys.executable, '-m', 'autoresearch_jax.benchmark.simulations.recorded']
   good = subprocess.run(
     [*command, f'--table={table}', '--metric=loss', '--constants=rate,width'],
     capture_output=True,
@@ -241,7 +241,7 @@ def test_the_command_prints_the_fit(table):
   ],
 )
 def test_the_command_says_what_does_not_fit(table, flags, said):
-  command = [sys.executable, '-m', 'autoresearch_jax.problems.simulated.recorded']
+  command = [sys.executable, '-m', 'autoresearch_jax.benchmark.simulations.recorded']
   bad = subprocess.run(
     [*command, f'--table={table}', *flags], capture_output=True, text=True, check=False
   )
@@ -251,7 +251,7 @@ def test_the_command_says_what_does_not_fit(table, flags, said):
 @pytest.mark.slow
 def test_another_process_with_another_number_of_threads_fits_the_same():
   code = (
-    'from autoresearch_jax.problems.simulated import SIMULATIONS\n'
+    'from autoresearch_jax.benchmark.simulations import SIMULATIONS\n'
     'i = SIMULATIONS.make("recorded").instance(3)\n'
     'print(repr((i.start.digest, i.value(i.start), i.solution.digest, i.optimum)))'
   )

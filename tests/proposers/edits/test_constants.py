@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from autoresearch_jax.proposers.edits import Sizes, constants
-from autoresearch_jax.proposers.edits.source import Source
+from autoresearch_jax.programs.source import Source
+from autoresearch_jax.proposers.mutate import constants
+from autoresearch_jax.proposers.mutate.moves import Sizes
 
 GPT = """
 DEPTH = 4

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
+from autoresearch_jax.programs.source import Source
 from autoresearch_jax.proposers import Context
-from autoresearch_jax.proposers.edits.crossover import borrowed, crossed, differences
-from autoresearch_jax.proposers.edits.source import Source
+from autoresearch_jax.proposers.mutate.crossover import borrowed, crossed, differences
 
 TEXT = "DEPTH = 2\nRATE = 0.5  # kept\nKIND = 'a'\nPAIR = (1, 2)\nprint(DEPTH, RATE, KIND, PAIR)\n"
 OTHER = (

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.proposers.edits.source import Source, assignment, pattern, statements
+from autoresearch_jax.programs.source import Source, assignment, pattern, statements
 
 TEXT = '''"""A file."""
 import jax

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.proposers.edits import Sizes, steps
+from autoresearch_jax.proposers.mutate import steps
+from autoresearch_jax.proposers.mutate.moves import Sizes
 
 SIZES = Sizes()
 directions = st.sampled_from([-1, 1])

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from autoresearch_jax.problems.start import PROGRAMS
-from autoresearch_jax.proposers.edits import structure
-from autoresearch_jax.proposers.edits.catalogue import CATALOGUE
-from autoresearch_jax.proposers.edits.source import Source
+from autoresearch_jax.programs.source import Source
+from autoresearch_jax.programs.start import PROGRAMS
+from autoresearch_jax.proposers.mutate import structure
+from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
 
 GPT, MLP, PACKING = (
   (PROGRAMS / name / 'model.py').read_text() for name in ('gpt', 'mlp', 'packing')

@@ -1,0 +1,346 @@
+"""The trial artifact: what a traced program is once its Python is gone. Plain data.
+
+The tracer writes it from a process that ran untrusted code, so `read` believes nothing: sizes are
+checked before they are used, every shape is compared with the contract, every module is parsed,
+and only known custom calls pass. A checksum catches truncation; it proves nothing about the
+author. MLIR's parser is C++ and is crashed or hung by about one in a thousand modules with changed
+bytes (tests/attacks/test_forged_artifacts.py), which ends the runner and not the run.
+Not covered: kernels on TPUs (`tpu_custom_call`), which a program may bring along and which can read
+what is beside their buffers; on GPUs they are refused unless limits.custom_kernels allows them.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.export
+
+from autoresearch_jax.artifact import graph, lapack
+from autoresearch_jax.artifact.header import ArtifactError, Header, Leaf, pack, refuse, unpack
+from autoresearch_jax.artifact.matmuls import matmul_flops, tensor
+from autoresearch_jax.config import Limits
+from autoresearch_jax.programs import contract
+from autoresearch_jax.programs.contract import Phase, Shape
+from autoresearch_jax.types import Spec
+
+MOST_LEAVES = 20_000
+_CALLING_CONVENTIONS = (9, 10)
+
+# Built-in kernels that jax itself lowers to. Host callbacks are custom calls too, which is why
+# anything else is refused. `tpu_custom_call` may be a kernel that the program wrote: it can not be
+# told from those of jax's library, which attention on TPUs needs.
+CUSTOM_CALLS: dict[str, frozenset[str]] = {
+  platform: frozenset(names.split())
+  for platform, names in {
+    'cpu': """
+      lapack_sgeqrf_ffi lapack_sorgqr_ffi lapack_spotrf_ffi lapack_strsm_ffi lapack_sgetrf_ffi
+      lapack_ssyevd_ffi lapack_sgesdd_ffi lapack_sgeqp3_ffi lapack_sgeev_ffi""",
+    'cuda': """
+      cu_threefry2x32_ffi cublas_geqrf_batched_ffi cusolver_geqrf_ffi cusolver_orgqr_ffi
+      cusolver_potrf_ffi cusolver_getrf_ffi cusolver_syevd_ffi cusolver_gesvd_ffi
+      cusolver_gesvdj_ffi cu_lu_pivots_to_permutation __cudnn$fmhaSoftmax
+      __cudnn$fmhaSoftmaxBackward __cudnn$fmhaScaleBiasSoftmax
+      __cudnn$fmhaScaleBiasSoftmaxBackward __cudnn$fmhaSoftmaxDropout
+      __cudnn$fmhaSoftmaxDropoutBackward""",
+    'tpu': """
+      tpu_custom_call Qr Eigh Cholesky LuDecomposition ProductOfElementaryHouseholderReflectors
+      ApproxTopK""",
+  }.items()
+}
+# Kernels that a program wrote, for limits.custom_kernels: they run on the device, next to the
+# data that are there, and nothing bounds what they read.
+CUSTOM_KERNELS = {'cuda': frozenset({'__gpu$xla.gpu.triton', 'triton_kernel_call'})}
+_SHORT = 256  # characters of an attribute that are not counted as a constant
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+  """A traced program. Modules are serialized `jax.export.Exported`, all state as flat leaves:
+
+  init: (key data uint32[2]) -> leaves. train_steps, one a phase: (*leaves, inputs, targets,
+  progress float32[]) -> (*leaves, *metrics float32[] in the order of metric_names).
+  predict: (*leaves, inputs) -> outputs. platform: cpu, cuda or tpu.
+  """
+
+  platform: str
+  spec: Spec
+  evaluation_batch: int
+  batch_size: int
+  phases: tuple[Phase, ...]
+  leaves: tuple[Leaf, ...]
+  metric_names: tuple[str, ...]
+  init: bytes
+  train_steps: tuple[bytes, ...]
+  predict: bytes
+
+  def write(self, path: pathlib.Path) -> None:
+    path.write_bytes(self.to_bytes())
+
+  def to_bytes(self) -> bytes:
+    modules = (self.init, *self.train_steps, self.predict)
+    header = Header(
+      platform=self.platform,
+      spec=self.spec,
+      evaluation_batch=self.evaluation_batch,
+      batch_size=self.batch_size,
+      phases=self.phases,
+      leaves=self.leaves,
+      metric_names=self.metric_names,
+      module_bytes=tuple(len(module) for module in modules),
+    )
+    return pack(header, modules)
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """SHA-256 of everything in it, watched metrics and the order of leaves too."""
+    return hashlib.sha256(self.to_bytes()).hexdigest()
+
+  @functools.cached_property
+  def graphs(self) -> tuple[graph.Graph, ...]:
+    """The modules as plain tuples: init, every train step, predict. Raises ArtifactError."""
+    try:
+      return tuple(graph.read(exported) for exported in self.exported)
+    except graph.GraphError as error:
+      raise ArtifactError(str(error)) from None
+    except Exception as error:  # MLIR's bindings raise what they like on names that are no text
+      raise ArtifactError(
+        f'The artifact is refused: a module can not be read ({type(error).__name__}).'
+      ) from None
+
+  @functools.cached_property
+  def exported(self) -> tuple[jax.export.Exported, ...]:
+    """The modules as jax objects: init, every train step, predict. Raises ArtifactError."""
+    modules = (self.init, *self.train_steps, self.predict)
+    names = ('init', *(f'train_step {i}' for i in range(len(self.train_steps))), 'predict')
+    return tuple(_deserialize(n, m) for n, m in zip(names, modules, strict=True))
+
+  @functools.cached_property
+  def parameters(self) -> int:
+    """Number of elements of the float leaves that `predict` reads."""
+    read = [self.leaves[i] for i in self.exported[-1].module_kept_var_idx if i < len(self.leaves)]
+    return sum(math.prod(leaf.shape) for leaf in read if leaf.dtype in contract.FLOATS)
+
+  @functools.cached_property
+  def matmul_dtypes(self) -> dict[str, float]:
+    """FLOPs of the first phase's matrix products, by dtype."""
+    return matmul_flops(self.graphs[1])
+
+  @functools.cached_property
+  def flops(self) -> tuple[float, ...]:
+    """FLOPs of the matrix products of one train step of each phase, all devices together."""
+    return tuple(sum(matmul_flops(step).values()) for step in self.graphs[1:-1])
+
+  @functools.cached_property
+  def constant_bytes(self) -> int:
+    """Bytes of the constants inside the modules, splats counted as one element.
+
+    Long attributes of other operations (a kernel's code, say) count with their characters.
+    """
+    return sum(_constant_bytes(op) for each in self.graphs for op in each.ops())
+
+  def facts(self) -> dict[str, Any]:
+    """What goes on the trial's record."""
+    modules = (self.init, *self.train_steps, self.predict)
+    return {
+      'artifact_bytes': sum(map(len, modules)),
+      'batch_size': self.batch_size,
+      'phases': [dataclasses.asdict(phase) for phase in self.phases],
+      'parameters': self.parameters,
+      'state_bytes': sum(math.prod(x.shape) * _itemsize(x.dtype) for x in self.leaves),
+      'matmul_dtypes': self.matmul_dtypes,
+      'matmul_flops_per_step': list(self.flops),
+      'constant_bytes': self.constant_bytes,
+      'operations': [each.size for each in self.graphs],
+    }
+
+
+def read(path: pathlib.Path, limits: Limits) -> Artifact:
+  """Reads and checks an artifact. Raises ArtifactError for anything that is not as it must be."""
+  try:
+    size = path.stat().st_size
+    if size > limits.artifact_bytes:
+      refuse(
+        f'it has {size / 2**20:.1f} MiB and limits.artifact_bytes allows '
+        f'{limits.artifact_bytes / 2**20:g}; a program must not embed large constants'
+      )
+    with path.open('rb') as file:
+      return from_bytes(file.read(limits.artifact_bytes + 1), limits)
+  except OSError as error:
+    raise ArtifactError(f'The artifact can not be read: {error.strerror}.') from None
+
+
+def from_bytes(data: bytes, limits: Limits | None = None) -> Artifact:
+  """The artifact in `data`, checked; limits: the usual ones if none. Raises ArtifactError."""
+  header, modules = unpack(data)
+  _check_header(header)
+  artifact = Artifact(
+    platform=header.platform,
+    spec=header.spec,
+    evaluation_batch=header.evaluation_batch,
+    batch_size=header.batch_size,
+    phases=header.phases,
+    leaves=header.leaves,
+    metric_names=header.metric_names,
+    init=modules[0],
+    train_steps=tuple(modules[1:-1]),
+    predict=modules[-1],
+  )
+  _check_modules(artifact, limits or Limits())
+  return artifact
+
+
+def _check_header(header: Header) -> None:
+  spec = header.spec
+  if header.platform != contract.EXPORT_PLATFORMS[spec.platform]:
+    refuse(f'it is for {header.platform[:20]!r} and its spec is for {spec.platform!r}')
+  if not 1 <= len(header.leaves) <= MOST_LEAVES:
+    refuse(f'its state has {len(header.leaves)} leaves; 1 to {MOST_LEAVES} are allowed')
+  for leaf in header.leaves:
+    if leaf.dtype not in contract.DTYPES or not _sane(leaf.shape):
+      refuse(f'its state has an array {leaf.dtype[:20]}{list(leaf.shape)[:8]}, which can not be')
+  sizes = (header.evaluation_batch, spec.vocab_size, spec.sequence_length, spec.num_classes)
+  for shape in (sizes, spec.input_shape or (), spec.output_shape or ()):
+    if not _sane(tuple(size or 0 for size in shape), most=2**80):
+      refuse('its spec has impossible sizes')
+  try:
+    contract.check_batch_size(header.batch_size)
+    contract.check_phases(header.phases, spec)
+    contract.check_metric_names(header.metric_names)
+  except contract.ContractError as error:
+    refuse(str(error).rstrip('.'))
+  if list(header.metric_names) != sorted(set(header.metric_names)):
+    refuse('its metrics are not sorted')
+  if len(header.module_bytes) != len(header.phases) + 2:
+    refuse(f'it has {len(header.module_bytes)} modules for {len(header.phases)} phases')
+
+
+def _check_modules(artifact: Artifact, limits: Limits) -> None:
+  leaves = tuple(Shape(leaf.shape, leaf.dtype) for leaf in artifact.leaves)
+  metrics = (contract.METRIC,) * len(artifact.metric_names)
+  init, *steps, predict = artifact.exported
+  _check_exported('init', init, artifact.platform, (contract.KEY,), leaves)
+  for phase, step in zip(artifact.phases, steps, strict=True):
+    inputs = (*leaves, *contract.batch_shapes(artifact.spec, phase), contract.PROGRESS)
+    _check_exported('train_step', step, artifact.platform, inputs, (*leaves, *metrics))
+  inputs = (*leaves, contract.predict_inputs(artifact.spec, artifact.evaluation_batch))
+  _check_exported('predict', predict, artifact.platform, inputs, None)
+  out = contract.predict_outputs(artifact.spec, artifact.evaluation_batch)
+  found = [_shape_of(aval) for aval in predict.out_avals]
+  if len(found) != 1 or found[0].shape != out or found[0].dtype not in contract.FLOATS:
+    refuse(f'predict returns {", ".join(map(str, found[:4]))}, not one float array {list(out)}')
+  for exported, each in zip(artifact.exported, artifact.graphs, strict=True):
+    _check_graph(exported, each, _custom_calls(artifact.platform, limits))
+  if artifact.constant_bytes > limits.constant_bytes:
+    refuse(
+      f'it embeds constants of {artifact.constant_bytes / 2**20:.2f} MiB and limits.constant_bytes '
+      f'allows {limits.constant_bytes / 2**20:g}; compute tables inside the functions, from '
+      'jax.lax.iota or jax.random'
+    )
+
+
+def _custom_calls(platform: str, limits: Limits) -> frozenset[str]:
+  own = CUSTOM_KERNELS.get(platform, frozenset()) if limits.custom_kernels else frozenset()
+  return CUSTOM_CALLS[platform] | own
+
+
+def _check_exported(
+  name: str,
+  exported: jax.export.Exported,
+  platform: str,
+  inputs: tuple[Shape, ...],
+  outputs: tuple[Shape, ...] | None,
+) -> None:
+  """The outside of a module: what jax would believe of it when it is called."""
+  if exported.platforms != (platform,) or exported.nr_devices != 1:
+    refuse(f'{name} is not for one device of {platform}')
+  if exported.ordered_effects or exported.unordered_effects:
+    refuse(f'{name} has effects; a train step must be pure')
+  if tuple(map(_shape_of, exported.in_avals)) != inputs:
+    refuse(f'{name} takes other arrays than the contract says')
+  if outputs is not None and tuple(map(_shape_of, exported.out_avals)) != outputs:
+    refuse(f'{name} returns other arrays than the contract says')
+  if exported.in_tree != jax.tree.structure(((0,) * len(inputs), {})):
+    refuse(f'{name} does not take flat arguments')
+  single = outputs is None  # predict returns one array, and no tuple
+  if exported.out_tree != jax.tree.structure(0 if single else (0,) * len(exported.out_avals)):
+    refuse(f'{name} does not return flat results')
+  kept = exported.module_kept_var_idx
+  if list(kept) != sorted(set(kept)) or any(not 0 <= i < len(inputs) for i in kept):
+    refuse(f'{name} keeps arguments that it does not have')
+  if exported.calling_convention_version not in _CALLING_CONVENTIONS:
+    refuse(f'{name} has calling convention {exported.calling_convention_version}')
+  if exported.uses_global_constants or _has_shardings(exported):
+    refuse(f'{name} has symbolic shapes or shardings; a program is exported for one device')
+
+
+def _check_graph(exported: jax.export.Exported, each: graph.Graph, allowed: frozenset[str]) -> None:
+  """The inside of a module: the signature it really has, and what it calls."""
+  kept = [_shape_of(exported.in_avals[i]) for i in exported.module_kept_var_idx]
+  arguments = [_shape_of_text(text) for text in each.main.types]
+  if arguments != kept:
+    refuse('a module takes other arrays than it is said to')
+  returned = [_shape_of_text(text) for text in each.main.ops[-1].types]
+  if returned != [_shape_of(aval) for aval in exported.out_avals]:
+    refuse('a module returns other arrays than it is said to')
+  for op in each.ops():
+    if op.name == 'stablehlo.custom_call':
+      target = dict(op.attributes).get('call_target_name', '').strip('"')
+      if target not in allowed:
+        kernel = any(target in kernels for kernels in CUSTOM_KERNELS.values())
+        hint = '; config.limits.custom_kernels would allow it on GPUs' if kernel else ''
+        refuse(f'it calls {target[:80]!r}, which is no computation that a trial may run{hint}')
+      if not lapack.fits(target, op):
+        refuse(f'it calls {target!r} with arrays of other shapes than jax would')
+
+
+def _deserialize(name: str, module: bytes) -> jax.export.Exported:
+  try:
+    return jax.export.deserialize(bytearray(module))
+  except Exception as error:  # flatbuffers and jax raise what they like on bytes they don't like
+    raise ArtifactError(
+      f'The artifact is refused: {name} can not be deserialized ({type(error).__name__}).'
+    ) from None
+
+
+def _has_shardings(exported: jax.export.Exported) -> bool:
+  named = (*exported._in_named_shardings, *exported._out_named_shardings)
+  old = (*exported.in_shardings_hlo, *exported.out_shardings_hlo)
+  return any(sharding is not None for sharding in (*named, *old))
+
+
+def _shape_of(aval: Any) -> Shape:
+  return Shape(tuple(aval.shape), str(aval.dtype))
+
+
+def _shape_of_text(text: str) -> Shape | None:
+  found = tensor(text)
+  return Shape(*found) if found else None
+
+
+def _constant_bytes(op: graph.Op) -> int:
+  if op.name != 'stablehlo.constant':
+    return sum(len(text) for _, text in op.attributes if len(text) > _SHORT)
+  found = tensor(op.types[-1])
+  if found is None:
+    return 0
+  text = next((value for name, value in op.attributes if name == 'value'), '')
+  splat = not text.startswith(('dense<[', 'dense<"'))
+  return (1 if splat else math.prod(found[0])) * _itemsize(found[1])
+
+
+def _itemsize(dtype: str) -> int:
+  return jax.numpy.dtype(dtype).itemsize
+
+
+def _sane(shape: Iterable[int], most: int = 2**40) -> bool:
+  sizes = tuple(shape)
+  return (
+    len(sizes) <= 32
+    and all(0 <= s < 2**31 for s in sizes)
+    and math.prod(max(s, 1) for s in sizes) <= most
+  )

@@ -1,0 +1,1 @@
+"""What a comparison's results say: statistics, standings, plots, the leaderboard."""

@@ -1,0 +1,350 @@
+"""The run directory: lock, ledger, results.tsv, and a git repository that shows the research.
+
+    ledger.db      every event; the truth all else is made from
+    results.tsv    the original's log; a trial adds a line
+    progress.png   the plot of `python -m autoresearch_jax.report`
+    repo/          each trial a commit under refs/trials/<id>; the branch autoresearch/<tag> holds
+                   only successes; the work tree shows the best program
+    scratch/       traces and artifacts of the executor
+    lock           held by the process that runs here
+
+`reconcile` makes repository, branch and results.tsv what the ledger says, whatever a kill left
+behind; commits are functions of the ledger, so making one again gives the same hash. The user's
+own git configuration is not read and no hook is ever run (libgit2 has none).
+"""
+
+import fcntl
+import os
+import pathlib
+import re
+import time
+from typing import Self
+
+import pygit2
+
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.results import Row, row, rows
+from autoresearch_jax.messages import no_room, one_line
+from autoresearch_jax.types import Hypothesis, Program
+
+LOCK_SECONDS = 1.0  # that another program's git lock is left alone
+BROKEN = (pygit2.GitError, KeyError, ValueError, OSError)  # what a damaged repository comes to
+AUTHOR = ('autoresearch', 'autoresearch@localhost')
+
+
+class WorkspaceError(RuntimeError):
+  """The run directory cannot be used; the sentence says why and what to do."""
+
+
+class Workspace:
+  """One run's directory, locked for this process while open."""
+
+  def __init__(self, directory: pathlib.Path):
+    self.directory = directory
+    self.ledger_path = directory / 'ledger.db'
+    self.results_path = directory / 'results.tsv'
+    self.repository_path = directory / 'repo'
+    self.scratch = directory / 'scratch'
+    self._lock: int | None = None
+    self._repository: pygit2.Repository | None = None
+    self._commits: dict[int, pygit2.Oid] = {}
+    self._written: tuple[int, int, int] | None = None  # what results.tsv was left as
+    self._awaited: set[int] = set()  # trials whose verdicts change a row that is written
+
+  @classmethod
+  def open(cls, directory: pathlib.Path) -> Self:
+    """Makes and locks the directory. Raises WorkspaceError when another process runs in it."""
+    workspace = cls(directory)
+    try:
+      for folder in (directory, workspace.scratch):
+        folder.mkdir(parents=True, exist_ok=True)
+      workspace._lock = _locked(directory / 'lock')
+    except OSError as error:
+      raise WorkspaceError(f'{directory} cannot be the --workdir: {error.strerror}.') from None
+    return workspace
+
+  def close(self) -> None:
+    if self._lock is not None:
+      os.close(self._lock)
+      self._lock = None
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def reconcile(self, history: History) -> None:
+    """Makes repository and results.tsv agree with the ledger; a broken repository is set aside."""
+    assert history.started is not None
+    branch = branch_name(history.started.tag)
+    try:
+      self._rebuild(history, branch)
+    except BROKEN as error:
+      if no_room(error):  # then the repository is not what is broken
+        raise WorkspaceError(
+          f'{self.repository_path} cannot be written: {error}. The ledger is whole: free some '
+          'space or make it writable, and the same command goes on from there.'
+        ) from error
+      if self.repository_path.exists():
+        self.repository_path.rename(_free_name(self.directory / 'repo.broken'))
+      self._rebuild(history, branch)
+    self.write_results(history)
+
+  def record_trial(self, history: History, trial: int) -> None:
+    """Commits a trial's program under refs/trials/<id>."""
+    try:
+      self._record_trial(history, trial)
+    except BROKEN:
+      self._mend(history)
+
+  def _mend(self, history: History) -> None:
+    """Makes anew what git failed at: a lock was left behind, an object was removed."""
+    time.sleep(LOCK_SECONDS)  # a git command that somebody gave here is over by then
+    self.reconcile(history)
+
+  def _record_trial(self, history: History, trial: int) -> None:
+    parent = history.parent(trial)
+    parents = [] if parent is None else [self._commits[parent]]
+    edit = history.edits[trial]
+    message = _message(trial, edit.description, edit.hypothesis)
+    commit = self._commit(edit.program, message, parents, int(history.edited_at[trial]))
+    self._commits[trial] = commit
+    _point(self._git, f'refs/trials/{trial}', commit)
+
+  def record_verdict(self, history: History, trial: int) -> None:
+    """Moves the branch when the trial was kept, and adds its row to results.tsv."""
+    try:
+      if history.kept and history.kept[-1] == trial:
+        self._advance(history, self._head())
+        self._show_incumbent()
+    except BROKEN:
+      self._mend(history)
+    else:
+      self.append_row(history, trial)
+
+  def write_results(self, history: History) -> None:
+    """results.tsv in the original's format, replaced in one step so no reader sees half of it."""
+    lines = [f'commit\t{history.objective.metric}\tmemory_gb\tstatus\tdescription\n']
+    lines += [self._line(found) for found in rows(history)]
+    self._written = None
+    _replace(self.results_path, ''.join(lines))
+    self._written = _stamp(self.results_path.stat())
+    firsts = (trial.result.duplicate_of for trial in history.trials.values())
+    self._awaited = {first for first in firsts if first is not None} - {*history.trials}
+
+  def append_row(self, history: History, trial: int) -> None:
+    """Adds the row of the trial decided last.
+
+    Everything is written anew where that changes an earlier row, and where the file is not as this
+    process left it. What a loss of power leaves of a line is mended by the next start.
+    """
+    first = history.trials[trial].result.duplicate_of
+    if trial in self._awaited or not self._append(self._line(row(history, history.trials[trial]))):
+      self.write_results(history)
+    elif first is not None and first not in history.trials:
+      self._awaited.add(first)
+
+  def _append(self, line: str) -> bool:
+    """Adds a line durably, in one write; False where the file must be written anew."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+      descriptor = os.open(self.results_path, flags)
+    except OSError:  # gone, made read-only, or no file any more
+      return False
+    try:
+      expected, self._written = self._written, None
+      if _stamp(os.fstat(descriptor)) != expected:
+        return False
+      data = line.encode()
+      if os.write(descriptor, data) != len(data):
+        return False
+      os.fsync(descriptor)
+      self._written = _stamp(os.fstat(descriptor))
+    finally:
+      os.close(descriptor)
+    return True
+
+  def _line(self, row: Row) -> str:
+    return (
+      f'{self.short_hash(row.trial)}\t{row.value:.6f}\t{row.memory_gb:.1f}\t{row.status}\t'
+      f'{one_line(row.description)}\n'
+    )
+
+  def short_hash(self, trial: int) -> str:
+    return str(self._commits[trial])[:7]
+
+  @property
+  def _git(self) -> pygit2.Repository:
+    assert self._repository is not None, 'reconcile() comes first'
+    return self._repository
+
+  def _rebuild(self, history: History, branch: str) -> None:
+    self._repository = _open_repository(self.repository_path, branch)
+    self._commits = {}
+    for trial in history.edits:
+      self._record_trial(history, trial)
+    self._drop_unknown_trials(history)
+    head = None
+    for position in range(len(history.kept)):
+      head = self._successor(history, position, head)
+    self._set_head(head)
+    if head is not None:
+      self._show_incumbent()
+
+  def _drop_unknown_trials(self, history: History) -> None:
+    """Removes commits of trials that the ledger does not have."""
+    for name in list(self._git.references):
+      trial = name.removeprefix('refs/trials/')
+      if trial != name and not (trial.isdecimal() and int(trial) in history.edits):
+        self._git.references.delete(name)
+
+  def _successor(self, history: History, position: int, head: pygit2.Oid | None) -> pygit2.Oid:
+    """The branch's commit for the kept trial at `position`, given the one before.
+
+    The trial's own commit when it was made from the head (always so for greedy search, one trial
+    at a time); else a commit that joins it, so that the branch's first parents are successes only.
+    """
+    trial = history.kept[position]
+    commit = self._git[self._commits[trial]]
+    assert isinstance(commit, pygit2.Commit)
+    if head is None or commit.parent_ids[:1] == [head]:
+      return commit.id
+    first = history.edits[history.program(trial)]
+    message = f'{one_line(f"Keep trial {trial}: {first.description}", 200)}\n'
+    program = history.edits[trial].program
+    return self._commit(program, message, [head, commit.id], commit.commit_time)
+
+  def _advance(self, history: History, head: pygit2.Oid | None) -> None:
+    self._set_head(self._successor(history, len(history.kept) - 1, head))
+
+  def _head(self) -> pygit2.Oid | None:
+    if self._git.head_is_unborn:
+      return None
+    head = self._git.head.target
+    assert isinstance(head, pygit2.Oid)
+    return head
+
+  def _set_head(self, commit: pygit2.Oid | None) -> None:
+    branch = str(self._git.lookup_reference('HEAD').target)
+    if commit is not None:
+      _point(self._git, branch, commit)
+    elif branch in self._git.references:
+      self._git.references.delete(branch)
+
+  def _show_incumbent(self) -> None:
+    self._git.checkout_head(strategy=pygit2.enums.CheckoutStrategy.FORCE)
+
+  def _commit(
+    self, program: Program, message: str, parents: list[pygit2.Oid], when: int
+  ) -> pygit2.Oid:
+    signature = pygit2.Signature(*AUTHOR, when, 0)
+    tree = _tree(self._git, [(name.split('/'), text) for name, text in program.files])
+    return self._git.create_commit(None, signature, signature, message, tree, parents)
+
+
+def branch_name(tag: str) -> str:
+  return f'autoresearch/{tag}'
+
+
+def tag_of(name: str) -> str:
+  """A config's name as the last part of a branch name; git refuses some characters there."""
+  return re.sub(r'[^A-Za-z0-9_-]+', '-', name).strip('-') or 'run'
+
+
+def _locked(path: pathlib.Path) -> int:
+  """Takes the lock for this process's life; a kill releases it. Raises WorkspaceError."""
+  descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    holder = os.read(descriptor, 32).decode(errors='replace').strip() or 'unknown'
+    os.close(descriptor)
+    raise WorkspaceError(
+      f'{path.parent} is in use by the process with pid {holder}. Stop that one first, or name '
+      f'another --workdir.'
+    ) from None
+  os.ftruncate(descriptor, 0)
+  os.write(descriptor, f'{os.getpid()}\n'.encode())
+  return descriptor
+
+
+def _open_repository(path: pathlib.Path, branch: str) -> pygit2.Repository:
+  """The repository at `path` with HEAD on `branch`, made if need be; stale locks are removed.
+
+  Whoever calls this holds the workspace's lock, so a git lock file is a dead process's.
+  """
+  _ignore_user_configuration()
+  git = path / '.git'
+  for stale in git.rglob('*.lock') if git.is_dir() else ():
+    stale.unlink()
+  repository = pygit2.init_repository(str(path), initial_head=branch)
+  repository.config['core.autocrlf'] = 'false'
+  if not (git / 'info' / 'attributes').exists():
+    _replace(git / 'info' / 'attributes', '* -text\n')  # bytes as they are
+  if repository.lookup_reference('HEAD').target != f'refs/heads/{branch}':
+    repository.set_head(f'refs/heads/{branch}')
+  return repository
+
+
+def _ignore_user_configuration() -> None:
+  """libgit2 reads no system, global or XDG configuration, template or owner check from now on."""
+  level = pygit2.enums.ConfigLevel
+  for where in (level.PROGRAMDATA, level.SYSTEM, level.XDG, level.GLOBAL):
+    pygit2.settings.search_path[where] = ''
+  pygit2.settings.owner_validation = False
+  pygit2.settings.enable_fsync_gitdir(True)
+
+
+def _point(repository: pygit2.Repository, name: str, commit: pygit2.Oid) -> None:
+  if name not in repository.references or repository.references[name].target != commit:
+    repository.references.create(name, commit, force=True)
+
+
+def _tree(repository: pygit2.Repository, files: list[tuple[list[str], str]]) -> pygit2.Oid:
+  """A git tree of (path parts, text) pairs."""
+  builder = repository.TreeBuilder()
+  folders: dict[str, list[tuple[list[str], str]]] = {}
+  for parts, text in files:
+    if len(parts) == 1:
+      blob = repository.create_blob(text.encode())
+      builder.insert(parts[0], blob, pygit2.enums.FileMode.BLOB)
+    else:
+      folders.setdefault(parts[0], []).append((parts[1:], text))
+  for name, inside in folders.items():
+    builder.insert(name, _tree(repository, inside), pygit2.enums.FileMode.TREE)
+  return builder.write()
+
+
+def _message(trial: int, description: str, hypothesis: Hypothesis) -> str:
+  lines = [one_line(description, 200) or f'Trial {trial}', '', one_line(hypothesis.claim), '']
+  if hypothesis.mechanisms:
+    lines.append(f'Mechanisms: {one_line(", ".join(hypothesis.mechanisms))}')
+  if hypothesis.predicted_effect is not None:
+    spread = '' if hypothesis.uncertainty is None else f' ± {hypothesis.uncertainty:g}'
+    lines.append(f'Predicted-Effect: {hypothesis.predicted_effect:+g}{spread}')
+  return '\n'.join([*lines, f'Trial: {trial}', ''])
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+  """Writes the file under another name and renames it: whole or not at all, also at power loss."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  new = path.with_name(f'.{path.name}.new')
+  with new.open('w', encoding='utf-8', newline='') as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  new.replace(path)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+  """Tells a file apart from what others make of it."""
+  return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _free_name(path: pathlib.Path) -> pathlib.Path:
+  count = 0
+  while path.exists():
+    count += 1
+    path = path.with_name(f'{path.name.split(".")[0]}.broken.{count}')
+  return path

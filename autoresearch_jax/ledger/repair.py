@@ -1,0 +1,223 @@
+"""`autoresearch repair WORKDIR`: lets a run with a damaged ledger go on from before the damage.
+
+All states are folded over all events and each checksum builds on the one before, so a run can go
+on from where its events are sound and from nowhere later. The command says which events and trials
+that costs, keeps the ledger, results.tsv and the repository as they were in WORKDIR/damaged.N, and
+writes a ledger of the sound events. On a run without damage it changes nothing.
+
+A damaged first page, which hides the whole file from SQLite, is always the same in a ledger and is
+taken from a new one.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+import sqlite3
+import sys
+from collections.abc import Sequence
+
+from autoresearch_jax.cli import workdir
+from autoresearch_jax.ledger.events import Damaged, Edited, LedgerError, Record
+from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger, witnessed
+from autoresearch_jax.messages import of_machine
+
+PAGE = 4096  # bytes; SQLite's own choice for a new file
+GAP = 1000  # indices without a row after which no more are looked for
+KEPT = ('ledger.db', 'ledger.db-wal', 'ledger.head', 'results.tsv')
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """What is left of a ledger.
+
+  events: the sound ones, from the first on. problem: a sentence, '' where there is none. last:
+  index of the last event that was ever written, as far as is known. readable: rows after the
+  sound ones that can be read. trials: those which such rows speak of.
+  """
+
+  events: list[Record]
+  problem: str
+  last: int
+  readable: int
+  trials: list[int]
+
+
+def repair(directory: pathlib.Path) -> str:
+  """Repairs the run in `directory` if it must be; says what was found and done, and what is lost.
+
+  Raises WorkspaceError while the run goes on, LedgerError for what is no damage, OSError.
+  """
+  with Workspace.open(directory) as workspace:
+    work = workspace.scratch / 'repair'
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+      found = _examine(workspace.ledger_path, work)
+      if not found.problem:
+        return f'{workspace.ledger_path} is sound: {len(found.events)} events. Nothing was changed.'
+      made = _write(found.events, work / 'new.db')
+      aside = _set_aside(directory)
+      for name in ('ledger.db-wal', 'ledger.db-shm', 'ledger.head'):
+        (directory / name).unlink(missing_ok=True)
+      if made is None:
+        workspace.ledger_path.unlink(missing_ok=True)
+      else:
+        made.replace(workspace.ledger_path)
+        made.with_suffix('.head').replace(directory / 'ledger.head')
+      return _account(found, directory, aside)
+    finally:
+      shutil.rmtree(work, ignore_errors=True)
+
+
+def _examine(path: pathlib.Path, work: pathlib.Path) -> Found:
+  """Reads a copy: opening a database writes to it, and evidence should stay as it is."""
+  if not path.exists() and witnessed(path) is None:
+    raise LedgerError(f'There is no ledger at {path}; name the --workdir of a run.')
+  copy = work / 'ledger.db'
+  for name in ('ledger.db', 'ledger.db-wal', 'ledger.head'):
+    with contextlib.suppress(FileNotFoundError):
+      shutil.copy2(path.with_name(name), work / name)
+  found = _read(copy)
+  if found.problem and not found.events and copy.exists() and copy.stat().st_size > PAGE:
+    _give_first_page(copy, work)
+    again = _read(copy)
+    found = dataclasses.replace(again, problem=again.problem or found.problem)
+  problem = found.problem.replace(str(copy), str(path)).replace(str(work), str(path.parent))
+  return dataclasses.replace(found, problem=problem)
+
+
+def _read(copy: pathlib.Path) -> Found:
+  last = (witnessed(copy) or (-1, ''))[0]
+  try:
+    with Ledger.read(copy) as ledger:
+      events, problem = ledger.sound()
+      count = len(events)
+      indices, trials = _later(ledger, count, last)
+    last = max([last, count - 1, *indices])
+    problem = problem or _whole(copy)
+    if not problem and last >= count:
+      problem = f'{copy}: the events {count} to {last} were written and are gone.'
+    return Found(events, problem, last, len(indices), trials)
+  except (Damaged, FileNotFoundError) as error:
+    return Found([], str(error), last, 0, [])
+  except LedgerError as error:
+    if copy.exists():
+      raise
+    return Found([], str(error), last, 0, [])
+
+
+def _later(ledger: Ledger, first: int, last: int) -> tuple[list[int], list[int]]:
+  """Indices of the rows from `first` on that can still be read, and the trials that they name."""
+  indices: list[int] = []
+  trials: set[int] = set()
+  index = first
+  while index <= max([last, first, *indices[-1:]]) + GAP:
+    with contextlib.suppress(Damaged):
+      row = ledger.row(index)
+      if row is not None:
+        indices.append(index)
+        if isinstance(row[2], int):
+          trials.add(row[2])
+    index += 1
+  return indices, sorted(trials)
+
+
+def _whole(copy: pathlib.Path) -> str:
+  """What SQLite finds wrong with the file itself, '' when nothing."""
+  connection = sqlite3.connect(copy)
+  try:
+    answer = connection.execute('PRAGMA quick_check(1)').fetchone()[0]
+  except sqlite3.DatabaseError as error:
+    answer = str(error)
+  finally:
+    connection.close()
+  return '' if answer == 'ok' else f'{copy} is damaged where no event lies: {answer}.'
+
+
+def _give_first_page(copy: pathlib.Path, work: pathlib.Path) -> None:
+  fresh = work / 'fresh.db'
+  Ledger.open(fresh).close()
+  data = bytearray(copy.read_bytes())
+  data[:PAGE] = fresh.read_bytes()[:PAGE]
+  data[28:32] = (len(data) // PAGE).to_bytes(4, 'big')  # the header's count of pages
+  copy.write_bytes(data)
+  copy.with_name('ledger.db-shm').unlink(missing_ok=True)
+
+
+def _write(events: Sequence[Record], path: pathlib.Path) -> pathlib.Path | None:
+  """A ledger of these events, at the times they had; None when there is none."""
+  if not events:
+    return None
+  times = iter([record.time for record in events])
+  with Ledger.open(path, lambda: next(times)) as ledger:
+    for record in events:
+      ledger.append(record.event)
+  return path
+
+
+def _set_aside(directory: pathlib.Path) -> pathlib.Path:
+  """Keeps all that a repair changes, or that the next start makes anew without the lost trials."""
+  count = 1
+  while (aside := directory / f'damaged.{count}').exists():
+    count += 1
+  aside.mkdir()
+  for name in KEPT:
+    with contextlib.suppress(FileNotFoundError):
+      shutil.copy2(directory / name, aside / name)
+  with contextlib.suppress(FileNotFoundError):
+    (directory / 'repo').rename(aside / 'repo')
+  return aside
+
+
+def _account(found: Found, directory: pathlib.Path, aside: pathlib.Path) -> str:
+  count = len(found.events)
+  lines = [found.problem]
+  if found.last < count:
+    lines.append(f'All {count} events are sound and were written to a new file; nothing is lost.')
+  else:
+    lines.append(f'Lost: events {count} to {found.last}. {_trials(found)}')
+  if found.readable:
+    lines.append(
+      f'{found.readable} of these can still be read, but what they mean depends on all events '
+      'before them, so they can not be gone on from.'
+    )
+  lines.append(
+    f'The files as they were, with the git repository of all trials, are in {aside}. '
+    f'{directory / "ledger.db"} now has the sound events: the same command goes on from event '
+    f'{count}.'
+    if count
+    else f'The files as they were are in {aside}. No event is left: the same command begins anew.'
+  )
+  return '\n'.join(lines)
+
+
+def _trials(found: Found) -> str:
+  """Which trials are lost, and which have to be done again in part."""
+  sound = History.of(found.events)
+  gone = [trial for trial in found.trials if trial not in sound.trials]
+  if not gone:
+    return 'They name no trial that was not decided before.'
+  made = {record.event.trial for record in found.events if isinstance(record.event, Edited)}
+  parts = [f'{trial} (its program is kept)' if trial in made else str(trial) for trial in gone]
+  return f'With them the results of the trials {", ".join(parts)}.'
+
+
+def main(arguments: Sequence[str]) -> int:
+  directory = workdir.named('repair', arguments)
+  if isinstance(directory, int):
+    return directory
+  try:
+    if not directory.is_dir():
+      raise LedgerError(f'There is no folder {directory}; name the --workdir of a run.')
+    print(repair(directory))
+  except (LedgerError, WorkspaceError, OSError) as error:
+    print(of_machine(error) if isinstance(error, OSError) else error, file=sys.stderr)
+    return workdir.BAD_INPUT
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""The rows of results.tsv, one for each decided trial, with the original's columns."""
+
+import dataclasses
+
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.types import (
+  Decision,
+  Status,
+  Trial,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One line of results.tsv but for the commit: the original's columns."""
+
+  trial: int
+  value: float
+  memory_gb: float
+  status: Decision
+  description: str
+
+
+def rows(history: History) -> list[Row]:
+  """A row for each decided trial, in the order of decisions.
+
+  What has no number is a `crash`, whose zeros nobody takes for a score: also a trial that was
+  cancelled or pruned, and the duplicate of one without a number. A duplicate has the numbers of
+  the trial it repeats.
+  """
+  return [row(history, trial) for trial in history.trials.values()]
+
+
+def row(history: History, trial: Trial) -> Row:
+  """A decided trial's row, which is final unless it is a duplicate of one without a verdict."""
+  assert trial.verdict is not None
+  decision, status, source = trial.verdict.decision, trial.result.status, trial
+  description = trial.edit.description
+  if status == Status.DUPLICATE:
+    first = trial.result.duplicate_of
+    description += f' (duplicate of trial {first})'
+    source = history.trials.get(first, trial) if first is not None else trial
+  elif status not in (Status.OK, Status.CRASH):
+    description += f' ({status.value})'
+  value = None if decision == Decision.CRASH else source.metric(history.objective.metric)
+  if value is None:
+    return Row(trial.id, 0.0, 0.0, Decision.CRASH, description)
+  peak = max(m.cost.peak_bytes for m in source.result.measurements)
+  return Row(trial.id, value, peak / 2**30, decision, description)

@@ -1,0 +1,251 @@
+"""Unified diffs, as `diff -u` and git write them: read strictly, and applied to programs.
+
+Nothing touches the disk: a patch makes a program of a program. What a program cannot be made of
+is refused when the patch is read: binary files, links, renames, paths that lead out. Applying is
+exact too: a hunk goes where it says if its lines are there, else to the one other place that has
+them. (libgit2, which reads git's own patches, refuses those of plain `diff -u`.)
+
+The text before the diff is the patch's message: a first line that says what it does, a paragraph
+why, and trailers `Claim:`, `Mechanisms:` and `Predicted-Effect:`, all as in the commits of a run's
+repository. What `git format-patch` puts around it is understood.
+"""
+
+import dataclasses
+import email
+import email.policy
+import pathlib
+import re
+
+from autoresearch_jax.messages import one_line
+from autoresearch_jax.types import Hypothesis, Program
+
+NOWHERE = '/dev/null'
+_HUNK = re.compile(r'@@ -(\d{1,9})(?:,(\d{1,9}))? \+\d{1,9}(?:,(\d{1,9}))? @@')
+_NOT_TEXT = ('Binary files ', 'GIT binary patch')
+_MOVES = ('rename ', 'copy ')
+_MODES = ('new file mode ', 'new mode ', 'deleted file mode ', 'old mode ')
+_SAYS_NOTHING = ('diff ', 'index ', 'similarity ', 'dissimilarity ')
+_TRAILER = re.compile(r'(Claim|Mechanisms|Predicted-Effect|Trial):(.*)')
+_NUMBER = r'\d+(?:\.\d*)?(?:e[-+]?\d{1,2})?'
+_EFFECT = re.compile(rf'([-+]?{_NUMBER})(?: *± *({_NUMBER}))?')
+
+
+class PatchError(ValueError):
+  """The text is no patch of a program; the sentence names the line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hunk:
+  """Lines `old`, first seen at line `start` (from 0), become `new`; both with their newlines."""
+
+  start: int
+  old: tuple[str, ...]
+  new: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+  """What a patch does to one file; `adds` and `removes`: to the file as a whole."""
+
+  name: str
+  hunks: tuple[Hunk, ...]
+  adds: bool = False
+  removes: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Patch:
+  """description: one line, '' where the message has none."""
+
+  description: str
+  hypothesis: Hypothesis
+  changes: tuple[Change, ...]
+
+
+def parse(text: str) -> Patch:
+  """Reads a patch. Raises PatchError."""
+  lines = text.removesuffix('\n').split('\n')
+  first = next((i for i in range(len(lines)) if _begins(lines, i)), None)
+  if first is None:
+    raise PatchError('It has no unified diff: no lines that begin with --- and +++.')
+  changes = _Reader(lines, first).changes()
+  names = [change.name for change in changes]
+  if len(set(names)) < len(names):
+    raise PatchError('It changes a file in two places of the diff; put them together.')
+  return Patch(*_message(lines[:first]), changes)
+
+
+def applied(patch: Patch, program: Program) -> Program | None:
+  """The program after the patch; None where the lines it wants to change are not there."""
+  files = dict(program.files)
+  for change in patch.changes:
+    before = files.pop(change.name, None)
+    if change.adds != (before is None):
+      return None
+    after = _replaced(change.hunks, _lines(before or ''))
+    if after is None or (change.removes and after):
+      return None
+    if not change.removes:
+      files[change.name] = after
+  return Program(tuple(files.items()), program.entry) if program.entry in files else None
+
+
+def _replaced(hunks: tuple[Hunk, ...], lines: list[str]) -> str | None:
+  done, drift, parts = 0, 0, []
+  for hunk in hunks:
+    at = _place(hunk, lines, done, hunk.start + drift)
+    if at is None:
+      return None
+    parts += [*lines[done:at], *hunk.new]
+    done, drift = at + len(hunk.old), at - hunk.start
+  return ''.join([*parts, *lines[done:]])
+
+
+def _place(hunk: Hunk, lines: list[str], least: int, expected: int) -> int | None:
+  """Where the hunk's old lines are, not before `least`; None when nowhere or in several places."""
+  size = len(hunk.old)
+  found = [i for i in range(least, len(lines) - size + 1) if (*lines[i : i + size],) == hunk.old]
+  if expected in found:
+    return expected
+  return found[0] if len(found) == 1 else None
+
+
+def _lines(text: str) -> list[str]:
+  return re.findall(r'[^\n]*\n|[^\n]+', text)
+
+
+def _begins(lines: list[str], at: int) -> bool:
+  if lines[at].startswith('diff --git '):
+    return True
+  return lines[at].startswith('--- ') and lines[at + 1 : at + 2] != [] and (
+    lines[at + 1].startswith('+++ ')
+  )  # fmt: skip
+
+
+@dataclasses.dataclass
+class _Reader:
+  """Goes through the diff's lines; `at` is the next one."""
+
+  lines: list[str]
+  at: int
+
+  def changes(self) -> tuple[Change, ...]:
+    found = []
+    while self.at < len(self.lines):
+      line = self._line()
+      if line.startswith('--- ') and self._line(1).startswith('+++ '):
+        found.append(self._change())
+      elif line.startswith('-- '):  # format-patch signs with git's version
+        break
+      else:
+        self._header(line)
+        self.at += 1
+    if not found:
+      raise self._error('the diff changes no lines of any file.')
+    return tuple(found)
+
+  def _header(self, line: str) -> None:
+    """Raises PatchError for a line between files that is not understood, or not wanted."""
+    if line.startswith(_NOT_TEXT):
+      raise self._error('it changes a binary file, and programs are text.')
+    if line.startswith(_MOVES):
+      raise self._error('it renames or copies a file; remove and add it instead.')
+    if line.startswith(_MODES):
+      if not line.rsplit(maxsplit=1)[-1].startswith('100'):
+        raise self._error('it makes something that is not a plain file.')
+    elif line and not line.startswith(_SAYS_NOTHING):
+      raise self._error(f'{one_line(line, 40)!r} is no part of a unified diff.')
+
+  def _change(self) -> Change:
+    old, new = (_path(self._line(n)[4:]) for n in (0, 1))
+    name = self._name(old, new)
+    self.at += 2
+    hunks = []
+    while self._line().startswith('@@'):
+      hunks.append(self._hunk(adds=old == NOWHERE))
+    if not hunks:
+      raise self._error(f'{name} has no hunk, which begins with @@ -1,2 +1,2 @@ or the like.')
+    return Change(name, tuple(hunks), old == NOWHERE, new == NOWHERE)
+
+  def _name(self, old: str, new: str) -> str:
+    if old.startswith(('a/', NOWHERE)) and new.startswith(('b/', NOWHERE)):
+      old, new = old.removeprefix('a/'), new.removeprefix('b/')
+    name = old if new == NOWHERE else new
+    if NOWHERE not in (old, new) and old != new:
+      raise self._error(f'{one_line(old, 60)!r} becomes {one_line(new, 60)!r}: a rename.')
+    path = pathlib.PurePosixPath(name)
+    if path.is_absolute() or '..' in path.parts or name != str(path) or not name.isprintable():
+      raise self._error(f'{one_line(name, 60)!r} is not a plain path inside the program.')
+    return name
+
+  def _hunk(self, adds: bool) -> Hunk:
+    match = _HUNK.match(self._line())
+    if match is None:
+      raise self._error(f'{one_line(self._line(), 40)!r} is not the beginning of a hunk.')
+    start, *sizes = (1 if number is None else int(number) for number in match.groups())
+    sides = self._sides(*sizes)
+    if not sides[0] and not adds:
+      raise self._error('a hunk without any line of the file fits anywhere; give it some.')
+    return Hunk(max(start - 1, 0), *sides)
+
+  def _sides(self, size_before: int, size_after: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The lines before and after, as many as the hunk's first line says."""
+    self.at += 1
+    before: list[str] = []
+    after: list[str] = []
+    while len(before) < size_before or len(after) < size_after:
+      line = self._line()
+      sign, content = line[:1] or ' ', line[1:]  # editors strip the space of an empty line
+      if sign not in ' -+' or self.at >= len(self.lines):
+        raise self._error('the hunk has fewer lines than it says.')
+      without = '' if self._line(1).startswith('\\') else '\n'
+      for side in {' ': (before, after), '-': (before,), '+': (after,)}[sign]:
+        side.append(content + without)
+      self.at += 1 if without else 2
+    more = self._line().startswith((' ', '-', '+')) and not self._line().startswith(('-- ', '--- '))
+    if more or len(before) > size_before or len(after) > size_after:
+      raise self._error('the hunk has more lines than it says.')
+    return tuple(before), tuple(after)
+
+  def _line(self, further: int = 0) -> str:
+    """The line `further` on, '' after the last."""
+    return (self.lines[self.at + further : self.at + further + 1] or [''])[0]
+
+  def _error(self, what: str) -> PatchError:
+    return PatchError(f'Line {min(self.at + 1, len(self.lines))}: {what}')
+
+
+def _path(text: str) -> str:
+  """Without the time that `diff -u` puts after a tab."""
+  return text.split('\t', maxsplit=1)[0].rstrip()
+
+
+def _message(lines: list[str]) -> tuple[str, Hypothesis]:
+  """(description, hypothesis) of the text before the diff."""
+  paragraphs = [' '.join(p.split('\n')) for p in re.split(r'\n\s*\n', _body(lines))]
+  trailers = {m[1]: m[2].strip() for line in lines if (m := _TRAILER.match(line))}
+  texts = [one_line(p) for p in paragraphs if p.strip() and not _TRAILER.match(p.strip())]
+  description, claim, *_ = (*texts, '', '')
+  tags = tuple(filter(None, (one_line(t) for t in trailers.get('Mechanisms', '').split(','))))
+  claim = one_line(trailers.get('Claim', '')) or claim or description
+  return description, Hypothesis(_sentence(claim), tags, *_effect(trailers))
+
+
+def _body(lines: list[str]) -> str:
+  """The message proper: what format-patch writes is a mail with a table of changes below ---."""
+  text = '\n'.join(lines[: lines.index('---')] if '---' in lines else lines)
+  if not text.startswith('From '):
+    return text
+  mail = email.message_from_string(text, policy=email.policy.default)
+  return f'{re.sub(r"^ *.PATCH[^]]*. *", "", str(mail["Subject"] or ""))}\n\n{mail.get_payload()}'
+
+
+def _effect(trailers: dict[str, str]) -> tuple[float | None, float | None]:
+  match = _EFFECT.fullmatch(trailers.get('Predicted-Effect', ''))
+  if match is None:
+    return None, None
+  return float(match[1]), float(match[2]) if match[2] else None
+
+
+def _sentence(text: str) -> str:
+  return text if not text or text.endswith(('.', '!', '?')) else f'{text}.'

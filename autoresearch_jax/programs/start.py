@@ -1,0 +1,185 @@
+"""The program a run starts from: read as text, with the config's constants written into it.
+
+  python -m autoresearch_jax.programs.start --config=configs/gpt_small.py --out=DIR
+
+writes it into DIR, for a person or a coding agent who wants to edit it.
+
+`config.program` names a folder of `autoresearch_jax/programs`, or is a path to one. The program
+is never imported here; constants are changed in its syntax tree.
+"""
+
+import ast
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import libcst as cst
+from absl import flags
+
+from autoresearch_jax.cli import flags as command
+from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.types import Program
+
+PROGRAMS = pathlib.Path(__file__).resolve().parent
+
+
+def starting_program(config: Config) -> Program:
+  """The unmodified program, constants applied. Raises ConfigError naming what does not fit."""
+  program = read_program(config, _directory(config.program), 'config.program')
+  return with_constants(program, config.constants)
+
+
+def read_program(config: Config, directory: pathlib.Path, named_by: str) -> Program:
+  """The files of `directory` that the config names: the entry and the editable ones.
+
+  named_by: what the user set to this folder. Raises ConfigError when it does not give them.
+  """
+  names = tuple(sorted({config.entry, *config.editable}))
+  try:
+    return Program.read(directory, names, config.entry)
+  except (OSError, ValueError) as error:
+    raise ConfigError(
+      f'{named_by} is {str(directory)!r}, which does not give the files {", ".join(names)} '
+      f'that config.entry and config.editable name: {error}.'
+    ) from None
+
+
+def write_program(program: Program, directory: pathlib.Path) -> list[pathlib.Path]:
+  """Writes the program's files into a new or empty folder; returns them. Raises ConfigError."""
+  if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+    raise ConfigError(f'--out is {str(directory)!r}, which is not an empty folder; name a new one.')
+  written = []
+  for name, text in program.files:
+    path = directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding='utf-8', newline='')
+    written.append(path)
+  return written
+
+
+def with_constants(program: Program, constants: dict[str, Any]) -> Program:
+  """The program with ALL_CAPS constants of its modules set to other literals.
+
+  Raises ConfigError when no file has a constant of that name, or the value is no literal.
+  """
+  literals = {name: _literal(name, value) for name, value in constants.items()}
+  found: set[str] = set()
+  for name, text in program.files if literals else ():
+    if name.endswith('.py'):
+      rewriting = _SetConstants(literals)
+      program = program.with_text(_parsed(name, text).visit(rewriting).code, name)
+      found |= rewriting.found
+  missing = sorted(set(literals) - found)
+  if missing:
+    raise ConfigError(
+      f'config.constants.{missing[0]} is no constant of the program; it has: '
+      f'{", ".join(sorted(constants_of(program))) or "none"}.'
+    )
+  return program
+
+
+def constants_of(program: Program) -> dict[str, Any]:
+  """ALL_CAPS constants assigned at the top level of its modules; None where it is no literal."""
+  looking = _SetConstants({})
+  for name, text in program.files:
+    if name.endswith('.py'):
+      _parsed(name, text).visit(looking)
+  return looking.all
+
+
+class _SetConstants(cst.CSTTransformer):
+  """Replaces the values of top-level `NAME = value` and `NAME: type = value`."""
+
+  def __init__(self, literals: dict[str, str]):
+    super().__init__()
+    self.literals = literals
+    self.found: set[str] = set()
+    self.all: dict[str, Any] = {}
+
+  def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+    return False
+
+  def visit_ClassDef(self, node: cst.ClassDef) -> bool:
+    return False
+
+  def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> cst.Assign:
+    if len(updated_node.targets) == 1:
+      return self._changed(updated_node.targets[0].target, updated_node)
+    return updated_node
+
+  def leave_AnnAssign(
+    self, original_node: cst.AnnAssign, updated_node: cst.AnnAssign
+  ) -> cst.AnnAssign:
+    return self._changed(updated_node.target, updated_node)
+
+  def _changed(self, target: cst.CSTNode, node: Any) -> Any:
+    if not (isinstance(target, cst.Name) and target.value.isupper()):
+      return node
+    self.all[target.value] = _value(node.value)
+    if target.value not in self.literals:
+      return node
+    self.found.add(target.value)
+    return node.with_changes(value=cst.parse_expression(self.literals[target.value]))
+
+
+def _value(node: cst.BaseExpression | None) -> Any:
+  try:
+    return ast.literal_eval(cst.Module([]).code_for_node(node)) if node else None
+  except (ValueError, SyntaxError):
+    return None
+
+
+def _parsed(name: str, text: str) -> cst.Module:
+  try:
+    return cst.parse_module(text)
+  except cst.ParserSyntaxError as error:
+    line = error.raw_line
+    raise ConfigError(f'{name}, line {line}: the starting program is not valid Python.') from None
+
+
+def _literal(name: str, value: Any) -> str:
+  text = repr(value)
+  try:
+    ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    raise ConfigError(
+      f'config.constants.{name} is {text}; it must be a number, a string, a bool, None, or a '
+      f'tuple, list or dict of these.'
+    ) from None
+  return text
+
+
+def _directory(program: str) -> pathlib.Path:
+  packaged = PROGRAMS / program
+  directory = packaged if packaged.is_dir() else pathlib.Path(program)
+  if not directory.is_dir():
+    has = sorted(p.name for p in PROGRAMS.iterdir() if p.is_dir() and not p.name.startswith('_'))
+    raise ConfigError(
+      f'config.program is {program!r}; there is no such folder. Those in '
+      f'autoresearch_jax/programs: {", ".join(has)}.'
+    )
+  return directory
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Writes the starting program into --out and prints the names of its files."""
+  try:
+    if len(arguments) > 1:
+      raise ConfigError(f'{arguments[1]!r} is no flag; the flags are --config and --out.')
+    out = flags.FLAGS['out'].value
+    if not out:
+      raise ConfigError('Where to? Name a new folder, for instance --out=my_program.')
+    config = command.config_of(flags.FLAGS['config'])
+    for path in write_program(starting_program(config), pathlib.Path(out)):
+      print(path)
+  except (ConfigError, OSError) as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
+  return 0
+
+
+if __name__ == '__main__':
+  command.define_config('Whose starting program, e.g. configs/gpt_small.py.')
+  flags.DEFINE_string('out', None, 'New or empty folder to write it into.')
+  command.run(main)

@@ -1,0 +1,1 @@
+"""Proposers that call a language model: client, answers, and how an answer becomes an edit."""

@@ -1,0 +1,259 @@
+"""How a change of structure is described, found and made; the changes are in `catalogue`.
+
+An Alternatives lists expressions that may stand at one place; where one of them stands now, each
+of the others is a move. A Toggle is a set of lines and replacements that are all there or all
+absent. Both match names and expressions, layout aside, and offer nothing to a program that lacks
+them.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import libcst as cst
+import numpy as np
+
+from autoresearch_jax.programs.source import (
+  Scope,
+  Source,
+  assignment,
+  code_of,
+  expressions,
+  pattern,
+  returned,
+  statements,
+)
+from autoresearch_jax.proposers.mutate.moves import Move, Rewrite
+
+Change = tuple[cst.CSTNode, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Belief:
+  """What goes into every move's hypothesis. effect: (mean, deviation), fractions of the metric."""
+
+  mechanisms: tuple[str, ...]
+  weight: float = 1.0
+  effect: tuple[float, float] = (0.0, 0.01)
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternative:
+  """An expression, the words for it, and the claim that speaks for it."""
+
+  code: str
+  words: str
+  claim: str
+  weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Alternatives:
+  """Expressions of which one stands at a place.
+
+  scope: dotted path of the function or class. site: `return` (a whole returned value), `TARGET =`
+  (the whole value of the assignment to it) or '' (any expression in the scope, the outermost that
+  fits). needs: constants that must be above 0, or nothing changes.
+  """
+
+  key: str
+  scope: str
+  site: str
+  options: tuple[Alternative, ...]
+  belief: Belief
+  needs: tuple[str, ...] = ()
+
+  def moves(self, source: Source) -> Iterator[Move]:
+    scope = source.scope(self.scope)
+    if scope is None or not all(source.constants.get(n, 0) for n in self.needs):
+      return
+    found = self._find(scope)
+    if found is None:
+      return
+    node, now = found
+    for option in self.options:
+      if option is not now and source.knows(scope, option.code):
+        yield self._move(source, scope, node, now, option)
+
+  def _find(self, scope: Scope) -> tuple[cst.BaseExpression, Alternative] | None:
+    for node in _candidates(scope, self.site):
+      for option in self.options:
+        if pattern(option.code).fits(node):
+          return node, option
+    return None
+
+  def _move(
+    self,
+    source: Source,
+    scope: Scope,
+    node: cst.BaseExpression,
+    now: Alternative,
+    new: Alternative,
+  ) -> Move:
+    def make(rng: np.random.Generator) -> Rewrite:
+      del rng
+      changes = [(node, cst.parse_expression(new.code)), *self._docstring(scope, new)]
+      return Rewrite(source.replaced(changes), f'{self.key}: {now.words} -> {new.words}')
+
+    belief = self.belief
+    return Move(
+      f'{self.key} {new.words}',
+      'structure',
+      belief.weight * new.weight,
+      new.claim,
+      belief.mechanisms,
+      *belief.effect,
+      make,
+    )
+
+  def _docstring(self, scope: Scope, new: Alternative) -> list[Change]:
+    """The one line above a function that is nothing but this expression would now be wrong."""
+    body = scope.body.body
+    if self.site != 'return' or len(body) != 2 or not isinstance(body[0], cst.SimpleStatementLine):
+      return []
+    only = body[0].body[0]
+    if not isinstance(only, cst.Expr) or not isinstance(only.value, cst.SimpleString):
+      return []
+    words = f'{self.key[:1].upper()}{self.key[1:]}: {new.words}'
+    return [(only.value, cst.SimpleString(f'"""{words}."""'))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """A line that a toggle puts after the assignment to `after` in `scope`.
+
+  after: a target as it is written; the last assignment to it counts.
+  """
+
+  scope: str
+  after: str
+  code: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Swap:
+  """An expression of `scope` that a toggle replaces; site as in Alternatives."""
+
+  scope: str
+  off: str
+  on: str
+  site: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Toggle:
+  """Lines and swaps that are all in the program or all absent; a move puts in or takes out.
+
+  without: the claim for taking it out. values: constants set with it, to old x factor (ints).
+  """
+
+  key: str
+  parts: tuple[Line | Swap, ...]
+  claim: str
+  without: str
+  belief: Belief
+  values: tuple[tuple[str, float], ...] = ()
+
+  def moves(self, source: Source) -> Iterator[Move]:
+    for on in (True, False):
+      changes = self._changes(source, on)
+      if changes is None:
+        continue
+
+      def make(
+        rng: np.random.Generator, on: bool = on, changes: list[Change] = changes
+      ) -> Rewrite | None:
+        del rng
+        text = self._with_values(source.replaced(changes), on)
+        return Rewrite(text, f'{"add" if on else "remove"} {self.key}') if text else None
+
+      belief = self.belief
+      yield Move(
+        f'{self.key} {"up" if on else "down"}',
+        'structure',
+        belief.weight if on else belief.weight / 2,
+        self.claim if on else self.without,
+        belief.mechanisms,
+        *belief.effect,
+        make,
+      )
+
+  def _changes(self, source: Source, on: bool) -> list[Change] | None:
+    """What to replace so that the toggle is on (or off); None where a part does not fit."""
+    found: list[Change] = []
+    for part in self.parts:
+      scope = source.scope(part.scope)
+      if scope is None:
+        return None
+      change = _line(scope, part, on) if isinstance(part, Line) else _swap(scope, part, on)
+      new = part.code if isinstance(part, Line) else (part.on if on else part.off)
+      if change is None or (on and not source.knows(scope, new)):
+        return None
+      found.append(change)
+    places = [id(node) for node, _ in found]
+    return found if len(places) == len(set(places)) else None
+
+  def _with_values(self, text: str, on: bool) -> str | None:
+    if not self.values:
+      return text
+    source, values = Source(text), {}
+    for name, factor in self.values:
+      old = source.constants.get(name)
+      if not isinstance(old, int):
+        return None
+      values[name] = max(1, round(old * (factor if on else 1 / factor)))
+    return source.with_constants(values)
+
+
+def moves(source: Source, catalogue: Sequence[Alternatives | Toggle]) -> list[Move]:
+  """All changes of a catalogue that this file offers."""
+  return [move for entry in catalogue for move in entry.moves(source)]
+
+
+def _candidates(scope: Scope, site: str) -> Iterator[cst.BaseExpression]:
+  if not site:
+    yield from expressions(scope.body)
+    return
+  target = site.removesuffix('=').strip()
+  for statement in statements(scope):
+    if site == 'return':
+      value = returned(statement)
+      if value is not None:
+        yield value
+    else:
+      pair = assignment(statement)
+      if pair and pair[0] == target:
+        yield pair[1]
+
+
+def _line(scope: Scope, part: Line, on: bool) -> Change | None:
+  """Puts the line in, or takes it out, where it stands right after the assignment it belongs to."""
+  new = cst.parse_statement(part.code)
+  present = [s for s in statements(scope) if _same_assignment(s, new)]
+  if on:
+    after = [s for s in statements(scope) if (assignment(s) or ('',))[0] == part.after]
+    if present or not after:
+      return None
+    return after[-1], cst.FlattenSentinel([after[-1], new])
+  return (present[0], cst.RemoveFromParent()) if len(present) == 1 else None
+
+
+def _same_assignment(one: cst.CSTNode, other: cst.CSTNode) -> bool:
+  """Whether two lines assign the same expression to the same target."""
+  first, second = assignment(one), assignment(other)
+  if first is None or second is None or first[0] != second[0]:
+    return False
+  return pattern(code_of(second[1])).fits(first[1])
+
+
+def _swap(scope: Scope, part: Swap, on: bool) -> Change | None:
+  old, new = (part.off, part.on) if on else (part.on, part.off)
+  if on and _first(scope, part.site, part.on) is not None:
+    return None  # `off` may well be a part of `on`
+  node = _first(scope, part.site, old)
+  return None if node is None else (node, cst.parse_expression(new))
+
+
+def _first(scope: Scope, site: str, code: str) -> cst.BaseExpression | None:
+  wanted = pattern(code)
+  return next((node for node in _candidates(scope, site) if wanted.fits(node)), None)

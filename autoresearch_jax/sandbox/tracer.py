@@ -1,0 +1,342 @@
+"""What keeps a candidate in: the calling process gives up, for good, whatever a trace needs not.
+
+`enter` is called by the tracer's freshly forked child before any of the program's Python runs.
+`achievable` says what this kernel offers, without jax, so that the controller can refuse to start.
+The room `confined`, which shuts agents in by rules of its own, has the calls to the kernel.
+
+Covered, on Linux for x86_64 and aarch64:
+- network: seccomp lets no socket be made, of any family; Landlock (from its version 4) refuses TCP.
+- files: Landlock lets the program, the running Python's own folders and shared libraries (files
+  called `*.so*`, no folder of them) be read, and nothing be written, made or removed; `hidden`
+  paths stay shut inside what is readable, and other Pythons have nothing that is readable. The
+  child has two files open for writing, its answer and its log, and RLIMIT_FSIZE bounds both.
+- system calls: an allow-list by seccomp; any other call fails with EPERM. None of those that make
+  processes, run programs, signal or inspect others, change attributes of files, mount, load into
+  the kernel, or use keys, io_uring, bpf, user namespaces or shared memory is on it.
+- processes: no fork, vfork or exec; threads only. The child can signal nobody but itself, dies
+  with its parent, and is ended at its deadline with everything in its session.
+- limits: CPU seconds, address space, size of files, open files, core dumps; at level `limits`,
+  which has no seccomp, also how many processes and threads, unless the run is root's, which the
+  kernel does not count.
+- privileges: all capabilities are dropped, so a run as root is no easier to break out of; new ones
+  can not be gained. The environment is the server's, which holds no keys.
+
+Not covered:
+- bugs in the kernel and side channels, time and cache contents among them.
+- names, sizes and times of files anywhere (`stat` is outside of Landlock), and names of what is
+  beside a hidden path.
+- a hard link to a hidden file in a readable folder, or its content under another name.
+- what the fork server had in memory, such as docstrings of modules that it imported.
+- how many threads there are at level `full`, apart from the address space they take.
+- what a traced program does on the device later: that is up to the artifact's reader.
+- copies of hidden text in installed packages (site-packages is readable as a whole).
+"""
+
+import dataclasses
+import errno
+import functools
+import itertools
+import os
+import pathlib
+import platform
+import resource
+import site
+import sys
+import sysconfig
+from typing import Literal
+
+from autoresearch_jax.sandbox import linux
+from autoresearch_jax.sandbox.linux import SandboxError, landlock_version
+from autoresearch_jax.types import Isolation
+
+_MOST_FILES = 256
+_MORE_PROCESSES = 256  # of the user, threads counted, beyond all that the machine has already
+_MEMORY_SHARE = 0.75
+_LEAST_MEMORY = 2 * 2**30  # less address space than this can not even trace a small program
+
+# What Python, numpy, jax's tracing and XLA's CPU client call. On aarch64 some do not exist.
+_ALLOWED = """
+  read write readv writev pread64 pwrite64 lseek close dup dup2 dup3 pipe pipe2 open openat
+  stat lstat fstat newfstatat statx statfs fstatfs access faccessat faccessat2 readlink
+  readlinkat getcwd getdents64 ftruncate fadvise64 umask poll ppoll select pselect6
+  epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 mmap munmap mprotect mremap madvise
+  mincore brk membarrier futex rseq set_robust_list set_tid_address arch_prctl sigaltstack
+  rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending restart_syscall exit exit_group
+  clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time getpid getppid gettid
+  getuid geteuid getgid getegid getgroups getresuid getresgid getpgrp getpgid getsid uname
+  sysinfo getrandom getrusage times sched_yield sched_getaffinity sched_getparam
+  sched_getscheduler getcpu getpriority capget"""
+# name -> (index of the argument, values of its low half that pass)
+_BY_ARGUMENT: dict[str, tuple[int, tuple[int, ...]]] = {
+  'prctl': (0, (linux.PR_SET_NAME, linux.PR_GET_NAME, linux.PR_SET_VMA)),
+  'ioctl': (1, (0x5401, 0x5413, 0x5450, 0x5451)),  # TCGETS, TIOCGWINSZ, FIONCLEX, FIOCLEX
+  'fcntl': (1, (0, 1, 2, 3, 4, 1030)),  # duplicate, flags of descriptor and file
+}
+_CLONE_THREAD = 0x10000
+_CLONE_NAMESPACES = 0x7E020000
+_ERRNOS = {'clone3': errno.ENOSYS, 'socket': errno.ENETDOWN, 'socketpair': errno.ENETDOWN}
+
+_X86_64 = (
+  'read:0 write:1 open:2 close:3 stat:4 fstat:5 lstat:6 poll:7 lseek:8 mmap:9 mprotect:10 '
+  'munmap:11 brk:12 rt_sigaction:13 rt_sigprocmask:14 rt_sigreturn:15 ioctl:16 pread64:17 '
+  'pwrite64:18 readv:19 writev:20 access:21 pipe:22 select:23 sched_yield:24 mremap:25 mincore:27 '
+  'madvise:28 dup:32 dup2:33 nanosleep:35 getpid:39 socket:41 socketpair:53 clone:56 exit:60 '
+  'uname:63 fcntl:72 ftruncate:77 getcwd:79 readlink:89 umask:95 gettimeofday:96 getrusage:98 '
+  'sysinfo:99 times:100 getuid:102 getgid:104 geteuid:107 getegid:108 getppid:110 getpgrp:111 '
+  'getgroups:115 getresuid:118 getresgid:120 getpgid:121 getsid:124 capget:125 rt_sigpending:127 '
+  'sigaltstack:131 statfs:137 fstatfs:138 getpriority:140 sched_getparam:143 '
+  'sched_getscheduler:145 prctl:157 arch_prctl:158 gettid:186 time:201 futex:202 '
+  'sched_getaffinity:204 getdents64:217 set_tid_address:218 restart_syscall:219 fadvise64:221 '
+  'clock_gettime:228 clock_getres:229 clock_nanosleep:230 exit_group:231 epoll_wait:232 '
+  'epoll_ctl:233 tgkill:234 openat:257 newfstatat:262 readlinkat:267 faccessat:269 pselect6:270 '
+  'ppoll:271 set_robust_list:273 epoll_pwait:281 eventfd2:290 epoll_create1:291 dup3:292 '
+  'pipe2:293 prlimit64:302 getcpu:309 getrandom:318 membarrier:324 statx:332 rseq:334 clone3:435 '
+  'faccessat2:439'
+)
+_AARCH64 = (
+  'getcwd:17 eventfd2:19 epoll_create1:20 epoll_ctl:21 epoll_pwait:22 dup:23 dup3:24 fcntl:25 '
+  'ioctl:29 statfs:43 fstatfs:44 ftruncate:46 faccessat:48 openat:56 close:57 pipe2:59 '
+  'getdents64:61 lseek:62 read:63 write:64 readv:65 writev:66 pread64:67 pwrite64:68 pselect6:72 '
+  'ppoll:73 readlinkat:78 newfstatat:79 fstat:80 capget:90 exit:93 exit_group:94 '
+  'set_tid_address:96 futex:98 set_robust_list:99 nanosleep:101 clock_gettime:113 '
+  'clock_getres:114 clock_nanosleep:115 sched_getscheduler:120 sched_getparam:121 '
+  'sched_getaffinity:123 sched_yield:124 restart_syscall:128 tgkill:131 sigaltstack:132 '
+  'rt_sigaction:134 rt_sigprocmask:135 rt_sigpending:136 rt_sigreturn:139 getpriority:141 '
+  'getresuid:148 getresgid:150 times:153 getpgid:155 getsid:156 getgroups:158 uname:160 '
+  'getrusage:165 umask:166 prctl:167 getcpu:168 gettimeofday:169 getpid:172 getppid:173 '
+  'getuid:174 geteuid:175 getgid:176 getegid:177 gettid:178 sysinfo:179 socket:198 '
+  'socketpair:199 brk:214 munmap:215 mremap:216 clone:220 mmap:222 fadvise64:223 mprotect:226 '
+  'mincore:232 madvise:233 prlimit64:261 getrandom:278 membarrier:283 statx:291 rseq:293 '
+  'clone3:435 faccessat2:439'
+)
+_NUMBERS = {'x86_64': _X86_64, 'aarch64': _AARCH64}  # of the system calls, by machine
+
+Level = Literal['full', 'limits', 'none']
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a child is allowed.
+
+  readable: files and folders, besides the Python installation. hidden: what stays shut inside of
+  them. cpu_seconds: of the process. memory_bytes: address space. file_bytes: of any one file.
+  """
+
+  level: Level
+  readable: tuple[str, ...] = ()
+  hidden: tuple[str, ...] = ()
+  cpu_seconds: int = 60
+  memory_bytes: int = 8 * 2**30
+  file_bytes: int = 64 * 2**20
+
+
+def achievable() -> Isolation:
+  """The most that this machine offers; `detail` says what is missing."""
+  landlock, seccomp = landlock_version(), linux.has_seccomp()
+  missing = []
+  if not seccomp:
+    missing.append('seccomp filters on x86_64 or aarch64')
+  if not landlock:
+    missing.append('Landlock')
+  return Isolation(
+    network=seccomp,
+    files=landlock > 0 and seccomp,
+    system_calls=seccomp,
+    processes=seccomp,
+    limits=sys.platform == 'linux',
+    detail=f'the kernel has no {" and no ".join(missing)}' if missing else f'Landlock {landlock}',
+  )
+
+
+def check(level: Level) -> Isolation:
+  """What `level` will get here. Raises SandboxError with the sentence that says what is missing."""
+  most = achievable()
+  if level == 'none':
+    return Isolation(detail='isolation none was asked for')
+  if not most.limits:
+    raise SandboxError(
+      "The sandbox needs Linux; config.limits.isolation='none' runs candidates unprotected."
+    )
+  if level == 'limits':
+    return Isolation(limits=True, detail='isolation limits was asked for')
+  if not (most.network and most.files and most.system_calls and most.processes):
+    raise SandboxError(
+      f"config.limits.isolation='full' can not be had: {most.detail}. Use a newer kernel "
+      "(Linux 5.13 with Landlock enabled), or accept less with config.limits.isolation='limits' "
+      "(CPU, memory and file size are limited, files and network are open) or 'none'."
+    )
+  return most
+
+
+def enter(plan: Plan, keep: tuple[int, ...], parent: int) -> Isolation:
+  """Shuts the calling process in, irreversibly; it must have one thread.
+
+  keep: file descriptors that stay open. parent: process id of the server, to notice its death.
+  Raises SandboxError.
+  """
+  os.setsid()
+  _close_all_but(keep)
+  linux.die_with(parent)
+  if plan.level == 'none':
+    return check('none')
+  isolation = check(plan.level)
+  _limit(plan)
+  if plan.level == 'full':
+    if len(os.listdir('/proc/self/task')) != 1:  # noqa: PTH208 - a count of threads
+      raise SandboxError('The sandbox can only be closed around a process with one thread.')
+    linux.drop_privileges()
+    _restrict_files(plan)
+    linux.filter_calls(_program(os.getpid()))
+  return isolation
+
+
+def children() -> tuple[int, ...]:
+  """Process ids of the calling process's children, zombies too."""
+  pid = os.getpid()
+  try:
+    return tuple(map(int, pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()))
+  except OSError:
+    return ()
+
+
+def most_memory() -> int:
+  """Bytes of address space that a trace may have here: a share of what the machine has."""
+  has = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  return max(_LEAST_MEMORY, int(_MEMORY_SHARE * has))
+
+
+def installation() -> tuple[str, ...]:
+  """What Python, jax and XLA's CPU client must read, besides `shared_libraries`.
+
+  No folder of the system as a whole: below /usr/lib lie other Pythons, with the same library.
+  """
+  paths = sysconfig.get_paths()
+  roots = {paths[name] for name in ('stdlib', 'platstdlib', 'purelib', 'platlib')}
+  roots |= {*site.getsitepackages(), site.getusersitepackages(), *_packages()}
+  roots |= {
+    '/etc/ld.so.cache',
+    '/dev/null',
+    '/dev/urandom',
+    '/proc/cpuinfo',
+    '/proc/meminfo',
+    '/proc/stat',
+  }
+  roots |= {f'/proc/self/{name}' for name in ('maps', 'stat', 'status', 'statm', 'task')}
+  roots |= {'/proc/sys/vm/overcommit_memory', '/sys/devices/system/cpu', '/sys/devices/system/node'}
+  return tuple(sorted(roots))
+
+
+@functools.cache
+def shared_libraries() -> tuple[str, ...]:
+  """Files that the dynamic linker may want to open: `*.so*` right inside of its folders.
+
+  Found once a process; what is in a folder below is not among them.
+  """
+  triple = f'{platform.machine()}-linux-gnu'
+  system = ('/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib')
+  folders = {*system, *(f'{folder}/{triple}' for folder in system)}
+  folders |= {f'{prefix}/lib' for prefix in (sys.prefix, sys.base_prefix)}
+  folders |= set(filter(None, os.environ.get('LD_LIBRARY_PATH', '').split(':')))
+  found = set()
+  for folder in set(map(os.path.realpath, folders)):
+    try:
+      entries = list(os.scandir(folder))
+    except OSError:
+      continue  # not on this machine
+    # Links are judged by where they lead.
+    found |= {os.path.realpath(e.path) for e in entries if '.so' in e.name and not e.is_dir()}
+  return tuple(sorted(path for path in found if '.so' in pathlib.PurePath(path).name))
+
+
+def _packages() -> set[str]:
+  """Folders (files, for single modules) of imported top-level packages; some are not in site."""
+  found = set()
+  for name, module in list(sys.modules.items()):
+    file = getattr(module, '__file__', None)
+    if '.' in name or name == '__main__' or not file:
+      continue
+    folder, _, last = file.rpartition(os.sep)
+    found.add(folder if last.startswith('__init__.') else file)
+  return found
+
+
+def _close_all_but(keep: tuple[int, ...]) -> None:
+  edges = sorted({-1, *keep, max(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 1024)})
+  for before, after in itertools.pairwise(edges):
+    if after - before > 1:  # CPython closes everything when asked to close range(0, 0)
+      os.closerange(before + 1, after)
+
+
+def _limit(plan: Plan) -> None:
+  limits = {
+    resource.RLIMIT_CPU: (plan.cpu_seconds, plan.cpu_seconds + 1),
+    resource.RLIMIT_AS: (plan.memory_bytes, plan.memory_bytes),
+    resource.RLIMIT_FSIZE: (plan.file_bytes, plan.file_bytes),
+    resource.RLIMIT_NOFILE: (_MOST_FILES, _MOST_FILES),
+    resource.RLIMIT_CORE: (0, 0),
+  }
+  if plan.level == 'limits':
+    most = linux.threads() + _MORE_PROCESSES
+    limits[resource.RLIMIT_NPROC] = (most, most)
+  linux.set_limits(limits)
+
+
+def _restrict_files(plan: Plan) -> None:
+  """Landlock: what is readable, minus what is hidden; nothing can be written."""
+  hidden = {os.path.realpath(path) for path in plan.hidden}
+  rules = linux.readable((*installation(), *plan.readable), hidden)
+  libraries = set(shared_libraries()) - hidden
+  folders = {path: path.rpartition('/')[0] for path in libraries}  # many files in few folders
+  shut = {folder for folder in set(folders.values()) if linux.inside(f'{folder}/', hidden)}
+  rules |= {path: linux.READ_FILE for path, folder in folders.items() if folder not in shut}
+  linux.shut_files(rules)
+
+
+def _program(own: int) -> list[tuple[int, int, int, int]]:
+  """The allow-list for this machine; own: process id."""
+  machine = platform.machine()
+  numbers = {name: int(n) for name, n in (entry.split(':') for entry in _NUMBERS[machine].split())}
+  load, equal, any_bit, at_least, give = 0x20, 0x15, 0x45, 0x35, 0x06
+  allow, fail = 0x7FFF0000, 0x00050000 | errno.EPERM
+  low = [16 + 8 * index for index in range(6)]
+  program = [
+    (load, 0, 0, 4),
+    (equal, 1, 0, linux.ARCHITECTURES[machine]),
+    (give, 0, 0, 0x80000000),  # another architecture's calls: end the process
+    (load, 0, 0, 0),
+    (at_least, 0, 1, 0x40000000),  # x32
+    (give, 0, 0, fail),
+  ]
+
+  def case(name: str, *body: tuple[int, int, int, int]) -> None:
+    if name in numbers:
+      program.extend([(equal, 0, len(body), numbers[name]), *body])
+
+  for name in _ALLOWED.split():
+    case(name, (give, 0, 0, allow))
+  for name, code in _ERRNOS.items():
+    case(name, (give, 0, 0, 0x00050000 | code))
+  for name, (index, values) in _BY_ARGUMENT.items():
+    tests = [(equal, len(values) - position, 0, value) for position, value in enumerate(values)]
+    case(name, (load, 0, 0, low[index]), *tests, (give, 0, 0, fail), (give, 0, 0, allow))
+  case(
+    'clone',
+    (load, 0, 0, low[0]),
+    (any_bit, 1, 0, _CLONE_NAMESPACES),
+    (any_bit, 1, 0, _CLONE_THREAD),
+    (give, 0, 0, fail),
+    (give, 0, 0, allow),
+  )
+  case('tgkill', (load, 0, 0, low[0]), (equal, 1, 0, own), (give, 0, 0, fail), (give, 0, 0, allow))
+  # Limits may be read, not set; the new limit is a pointer, so both of its halves must be zero.
+  case(
+    'prlimit64',
+    (load, 0, 0, low[2]),
+    (equal, 0, 2, 0),
+    (load, 0, 0, low[2] + 4),
+    (equal, 1, 0, 0),
+    (give, 0, 0, fail),
+    (give, 0, 0, allow),
+  )
+  program.append((give, 0, 0, fail))
+  return program

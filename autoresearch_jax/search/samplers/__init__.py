@@ -1,0 +1,1 @@
+"""Strategies that propose constants through samplers: Optuna's, and the search space they share."""
