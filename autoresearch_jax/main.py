@@ -5,7 +5,7 @@
 The same command resumes. Exit codes: 0 done, 1 the baseline, the machine, the strategy or the
 acceptance rule failed, 2 a sentence says what does not fit, 130 or 143 stopped by Ctrl-C or
 SIGTERM (in good order; a second one ends it at once). However it ended, unless by SIGTERM, the
-best is then compared with the baseline on locked data; Ctrl-C leaves that out.
+best is then compared with the baseline on the test split; Ctrl-C leaves that out.
 """
 
 import pathlib
@@ -56,7 +56,7 @@ def research(config: Config, directory: pathlib.Path) -> int:
     for line in build.space(minds.strategy, start).splitlines():
       _say(f'{"samples":<11}{line}')
     dataset = build.dataset(config, _say)
-    _say(f'{"locked":<11}{announcement(config, dataset)}')
+    _say(f'{"test split":<11}{announcement(config, dataset)}')
     history, states = begin(ledger, config, minds.strategy, minds.acceptance, dataset.fingerprint)
     if history.trials:
       _say(f'resuming after {len(history.trials)} trials')

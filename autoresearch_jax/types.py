@@ -100,8 +100,8 @@ class Dataset:
   token_bytes: file, int32 [vocab_size], UTF-8 bytes of each token, 0 for special tokens.
   evaluation_batch: rows (examples) in one call of `predict`; divides the validation rows.
   verifier: of constructions, which have no data: the name in VERIFIERS of what scores them.
-  locked: folder like `validation`, of data that no search sees: the closing act alone scores on
-  them. '' where the problem holds none back.
+  test: folder like `validation`, the test split: no search sees it, the final evaluation alone
+  scores on it. '' where the problem holds none back.
   fingerprint: SHA-256 over everything that can change a metric: content, tokenizer, split.
   """
 
@@ -112,7 +112,7 @@ class Dataset:
   evaluation_batch: int = 0
   verifier: str = ''
   fingerprint: str = ''
-  locked: str = ''
+  test: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,33 +337,33 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class PruningRung:
   """A share of the budget at which the runner looks at a state in training.
 
   Training ends there, and the trial is `pruned`, when the training loss (the program's own, a mean
-  since the checkpoint before) is above `most_loss` and the nats that the runner measures on a
-  fixed batch, there and at all checkpoints before, are above `most_nats`. None: there is no such
+  since the rung before) is above `max_train_loss` and the nats that the runner measures on a
+  fixed batch, there and at all rungs before, are above `max_val_loss`. None: there is no such
   limit, and nothing is ended.
   """
 
   progress: float
-  most_loss: float | None = None
-  most_nats: float | None = None
+  max_train_loss: float | None = None
+  max_val_loss: float | None = None
 
   def passed(self, loss: float, nats: float) -> bool:
     """Whether both limits are there and passed. nats: the lowest so far."""
-    if self.most_loss is None or self.most_nats is None:
+    if self.max_train_loss is None or self.max_val_loss is None:
       return False
-    return loss > self.most_loss and nats > self.most_nats
+    return loss > self.max_train_loss and nats > self.max_val_loss
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialRequest:
   """What an executor is asked to run.
 
-  known: fingerprint -> trial id that already has it. parents: the proposal's. locked: score on the
-  locked data instead of the validation data; the closing act asks for that, and nobody else may.
-  checkpoints: see there, in the order of their progress.
+  known: fingerprint -> trial id that already has it. parents: the proposal's. on_test: score on the
+  test split instead of the validation split; only the final evaluation asks for that.
+  rungs: see `PruningRung`, in the order of their progress.
   """
 
   trial: int
@@ -372,8 +372,8 @@ class TrialRequest:
   budget: Budget
   known: dict[str, int] = dataclasses.field(default_factory=dict)
   parents: tuple[int, ...] = ()
-  locked: bool = False
-  checkpoints: tuple[Checkpoint, ...] = ()
+  on_test: bool = False
+  rungs: tuple[PruningRung, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -427,9 +427,9 @@ class Objective:
     return -value if self.direction == 'minimize' else value
 
 
-def locked_name(metric: str) -> str:
-  """What a metric of the validation data is called on the locked data: `locked_bpb`."""
-  return f'locked_{metric.removeprefix("val_")}'
+def test_metric(metric: str) -> str:
+  """The name on the test split of a metric of the validation split: `test_bpb` for `val_bpb`."""
+  return f'test_{metric.removeprefix("val_")}'
 
 
 def to_json(value: Any) -> bytes:

@@ -8,7 +8,7 @@ in which larger programs take fewer steps). For tests and for a first look: CPU,
 
 The unmodified program scores a val_loss of 0.216 with a deviation of 0.015 between 40 seeds
 (`python scripts/record_seed_scores.py --config=configs/digits.py --seeds=40`); a learning rate,
-batch size and normalisation that fit reach 0.07 (0.06 has been reached by training on the locked
+batch size and normalisation that fit reach 0.07 (0.06 has been reached by training on the test
 examples as well).
 """
 
@@ -46,7 +46,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.data = ConfigDict()
   c.data.validation_examples = 450  # held out of 1797, all classes in proportion
   c.data.evaluation_batch = 225  # examples in one call of predict; divides the line above
-  c.data.locked_examples = 225  # held back from the search too: scored at the end, see final_seeds
+  c.data.test_examples = 225  # held back from the search too: scored at the end, see final_seeds
   c.data.split_seed = 0  # decides which examples are held out
 
   # How the next thing to try is chosen.
@@ -78,7 +78,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.executor_options.slots = 1  # trials at once, which share the cores; 1: each has all of them
 
   # At the end best and baseline are trained again, on so many seeds each that no trial had, and
-  # scored on the locked examples: 16 runs, a fraction of a second each; 0: none.
+  # scored on the test examples: 16 runs, a fraction of a second each; 0: none.
   c.final_seeds = 8
 
   # What a candidate may use; passing one ends the trial. Each field of config.Limits

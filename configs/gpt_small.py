@@ -67,7 +67,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   c.data.vocab_size = 1024 if cpu else 8192  # byte-pair tokens, the four special ones included
   c.data.sequence_length = 256 if cpu else 2048  # tokens a row
   c.data.validation_tokens = 2**14 if cpu else 40 * 2**19  # targets scored after each training
-  c.data.locked_tokens = 2**15 if cpu else 10 * 2**19  # scored at the end alone, see final_seeds
+  c.data.test_tokens = 2**15 if cpu else 10 * 2**19  # scored at the end alone, see final_seeds
   c.data.evaluation_batch = 16 if cpu else 32  # rows in one call of predict
   c.data.shards = 10  # training shards of climbmix that are used; python has none
 
@@ -86,7 +86,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   # random edits of constants and structure without a key; the first line of the run says which.
   # Others: agent (any coding agent's command), replay (another run's edits).
   c.proposer = 'auto'
-  c.proposer_options = ConfigDict()  # gemini: models, roles, most_dollars, ...; mutate: learn, ...
+  c.proposer_options = ConfigDict()  # gemini: models, roles, max_dollars, ...; mutate: learn, ...
 
   # What proposers are told of the run so far.
   c.knowledge = ConfigDict(

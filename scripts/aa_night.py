@@ -11,7 +11,7 @@ where it was stopped, also with more nights. Printed at the end, as Markdown:
 
 - a row a night: training runs, false keeps, programs that were replicated, what strict would have
   kept of the same scores (those better than all before; a placebo's score does not hang on its
-  parent), the deviation of scores between programs, and what the locked data say of the best;
+  parent), the deviation of scores between programs, and what the test split says of the best;
 - of all nights: the share with a false keep with its exact interval (Clopper & Pearson, Biometrika
   1934), and what `measure_acceptance.py` simulates as well.
 
@@ -96,7 +96,7 @@ class Night:
 
   edits: programs other than the baseline. replicated: how many of them were trained again.
   records: how many first scores were better than all before. failed: trials without a score.
-  deviation: of the edits' first scores. covers: whether the locked interval holds 0; None where
+  deviation: of the edits' first scores. covers: whether the test interval holds 0; None where
   best and baseline were not compared.
   """
 
@@ -109,7 +109,7 @@ class Night:
   failed: int
   deviation: float
   covers: bool | None
-  locked: str
+  test: str
 
   @classmethod
   def of(cls, history: History) -> 'Night':
@@ -131,7 +131,7 @@ class Night:
       failed=sum(not t.result.measurements for t in others),
       deviation=statistics.stdev(scores),
       covers=None if found.half_width is None else abs(found.gain) <= found.half_width,
-      locked=confirmed_line(history),
+      test=confirmed_line(history),
     )
 
 
@@ -139,19 +139,19 @@ def report(config: Config, nights: Sequence[Night]) -> Iterator[str]:
   yield f'\n### {config.name}, {config.acceptance}: {len(nights)} nights of {TRIALS.value} trials\n'
   yield (
     '| night | runs | false keeps, by trial | replicated | strict '
-    '| failed | deviation | locked data |'
+    '| failed | deviation | test split |'
   )
   yield '|---|---|---|---|---|---|---|---|'
   for number, night in enumerate(nights):
     keeps = ', '.join(map(str, night.keeps)) or 'none'
     yield (
       f'| {number} | {night.runs} | {keeps} | {night.replicated} of {night.edits} '
-      f'| {night.records} | {night.failed} | {night.deviation:.6f} | {night.locked} |'
+      f'| {night.records} | {night.failed} | {night.deviation:.6f} | {night.test} |'
     )
   yield ''
   yield (
     '| rule | nights with a false keep | strict: nights with one | false keeps a night | runs '
-    '| replicated | extra runs a challenger | deviation | locked intervals that hold 0 |'
+    '| replicated | extra runs a challenger | deviation | test intervals that hold 0 |'
   )
   yield '|---|---|---|---|---|---|---|---|---|'
   yield row(config.acceptance, nights)

@@ -48,7 +48,7 @@ from configs import gpt_small
 
 SECONDS = flags.DEFINE_float('seconds', 300.0, 'Training time, 300 in the original; 0: none.', 0)
 DEVICES = flags.DEFINE_integer('devices', 1, 'That share a batch, where nothing is trained.', 1)
-MOST = flags.DEFINE_float('most_seconds', 530.0, 'For everything; parts are left out for it.')
+MOST = flags.DEFINE_float('max_seconds', 530.0, 'For everything; parts are left out for it.')
 SMOKE = flags.DEFINE_bool('smoke', False, 'A tiny model on a CPU, for 20 steps.')
 OUT = flags.DEFINE_string('out', 'accelerator.json', 'JSON file for everything that was found.')
 NAMES = flags.DEFINE_list('variants', ['kernel', 'blocked'], 'Whose steps are timed: VARIANTS.')
@@ -66,7 +66,7 @@ VARIANTS: dict[str, tuple[str, str] | dict[str, int]] = {
   **{f'micro{n}': {'MICRO_BATCH_SIZE': n} for n in (8, 16, 32, 64, 128, 256)},
 }
 LIBRARIES = ('libcuda.so', 'libtpu', '/dev/nvidia', '/dev/accel', '/dev/vfio')
-LEAST_FOR_STEPS = 60.0  # seconds; compiling two programs and timing them
+MIN_FOR_STEPS = 60.0  # seconds; compiling two programs and timing them
 
 
 def setting() -> tuple[Config, Dataset, str]:
@@ -89,7 +89,7 @@ def setting() -> tuple[Config, Dataset, str]:
     )
   values.data.corpus = 'python'
   values.data.validation_tokens = values.data.evaluation_batch * values.data.sequence_length
-  values.data.locked_tokens = 0
+  values.data.test_tokens = 0
   config = from_config_dict(values)
   return config, build.dataset(config, print), said
 
@@ -291,13 +291,13 @@ def measure() -> int:
     )
     print(lines(trained_rows(figures)), flush=True)
   left = MOST.value - (time.monotonic() - began)
-  if left > LEAST_FOR_STEPS:
+  if left > MIN_FOR_STEPS:
     write(steps=steps(config, program, devices, left))
     print(
       lines([line for row in found['steps'] for line in step_rows(row, model)] or [('', '', '')])
     )
   else:
-    print(f'{left:.0f} s are left of --most_seconds, so no steps are timed.')
+    print(f'{left:.0f} s are left of --max_seconds, so no steps are timed.')
   print(f'Everything is in {OUT.value}; it took {time.monotonic() - began:.0f} s.')
   return 0
 

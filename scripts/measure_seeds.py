@@ -160,8 +160,8 @@ def compare(case: Case, seeds: int, pairs: int) -> dict[str, Any]:
     'queued_seconds': statistics.median(queued[1:]),
     'vmapped_seconds': statistics.median(vmapped[1:]),
     'ratio': statistics.median(ratios),
-    'ratio_least': ratios[0],
-    'ratio_most': ratios[-1],
+    'ratio_min': ratios[0],
+    'ratio_max': ratios[-1],
     'queued_compile_seconds': alone.compile_seconds,
     'vmapped_compile_seconds': at_once.compile_seconds,
     'losses_apart': apart,
@@ -172,7 +172,7 @@ def show(row: dict[str, Any]) -> None:
   print(
     f'{row["problem"]:>7}, {row["seeds"]} seeds, {row["steps"]} steps: one after the other '
     f'{row["queued_seconds"]:.3f} s, at once {row["vmapped_seconds"]:.3f} s: '
-    f'{row["ratio"]:.2f} ({row["ratio_least"]:.2f} to {row["ratio_most"]:.2f}) of the time; '
+    f'{row["ratio"]:.2f} ({row["ratio_min"]:.2f} to {row["ratio_max"]:.2f}) of the time; '
     f'compiled in {row["queued_compile_seconds"]:.1f} and {row["vmapped_compile_seconds"]:.1f} s; '
     f'losses within {row["losses_apart"]:.1e}',
     flush=True,

@@ -14,7 +14,7 @@ import pathlib
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from stepping import Stepping, begin
 
 from autoresearch_jax.data import cache
 from autoresearch_jax.runner.client import JAX_PLATFORMS
+from autoresearch_jax.types import Platform
 
 PLATFORM = flags.DEFINE_enum('platform', None, list(JAX_PLATFORMS), 'Where to run.', required=True)
 SECONDS = flags.DEFINE_float('seconds', 4.0, 'Of each way; it takes at least three calls.')
@@ -34,7 +35,7 @@ def measure(path: pathlib.Path, seconds: float) -> dict[str, Any]:
   """Of one artifact: seconds of a step in each way, of compiling, bytes, and its kernels."""
   from autoresearch_jax.runner import devices  # noqa: PLC0415 - after the environment is set
 
-  stepping = Stepping(path, PLATFORM.value)
+  stepping = Stepping(path, cast(Platform, PLATFORM.value))
   device, steps = stepping.devices[0], stepping.phase.call_steps
   names = [
     name
@@ -87,7 +88,7 @@ def main(arguments: list[str]) -> int:
     raise app.UsageError('Name the artifacts to measure.')
   if missing := [name for name in arguments[1:] if not pathlib.Path(name).is_file()]:
     raise app.UsageError(f'There is no artifact {missing[0]}.')
-  begin(PLATFORM.value)
+  begin(cast(Platform, PLATFORM.value))
   rows = []
   for name in arguments[1:]:
     rows.append(measure(pathlib.Path(name), SECONDS.value))

@@ -27,7 +27,7 @@ from autoresearch_jax.executors.local import Local
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.main import SENTENCES, research
-from autoresearch_jax.types import Checkpoint, TrialRequest
+from autoresearch_jax.types import PruningRung, TrialRequest
 
 OUT = flags.DEFINE_string('out', 'runs/curves', 'Folder of the runs, and name of the table.')
 STRATEGIES = flags.DEFINE_list('strategies', ['random', 'greedy', 'tree'], 'One search with each.')
@@ -43,8 +43,8 @@ class Recording(Local):
   """The local executor, which looks and never ends anything."""
 
   def submit(self, request: TrialRequest) -> None:
-    looks = tuple(Checkpoint(number / LOOKS) for number in range(1, LOOKS))
-    super().submit(dataclasses.replace(request, checkpoints=looks))
+    looks = tuple(PruningRung(number / LOOKS) for number in range(1, LOOKS))
+    super().submit(dataclasses.replace(request, rungs=looks))
 
 
 def main(arguments: Sequence[str]) -> int:

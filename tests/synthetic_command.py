@@ -35,7 +35,7 @@ def get_config():
     'executor': 'arithmetic',
     'executor_options': {'slots': 1, 'delay': 0.0},
     'search': {'strategy': 'greedy', 'max_trials': 5},
-    'data': {'locked': ''},
+    'data': {'test': ''},
     'final_seeds': 0,
     'seed': 0,
   }).lock()  # fmt: skip
@@ -43,9 +43,9 @@ def get_config():
 
 @dataclasses.dataclass(frozen=True)
 class Synthetic:
-  """A problem without data; locked: where it pretends to hold some back."""
+  """A problem without data; test: where it pretends to hold some back."""
 
-  locked: str = ''
+  test: str = ''
 
   def shapes(self):
     return {'kind': 'supervised', 'input_shape': (2,), 'num_classes': 2}
@@ -56,7 +56,7 @@ class Synthetic:
   def prepare(self, cache, say):
     del cache
     say('data: none needed')
-    return Dataset('supervised', fingerprint='digest of data', locked=self.locked)
+    return Dataset('supervised', fingerprint='digest of data', test=self.test)
 
   def hidden(self):
     return ()

@@ -108,7 +108,7 @@ class Arithmetic:
       return types.Result(request.trial, status, f'It went {status}.', fingerprint)
     x, y = (float(re.search(rf'{n} = (\S+)', code)[1]) for n in 'XY')
     looks, ended = [], None
-    for at in request.checkpoints:  # far from the end all losses are higher
+    for at in request.rungs:  # far from the end all losses are higher
       look = x * x + y * y + 1 - at.progress
       looks.append((at.progress, look, look))
       if at.passed(look, look):
@@ -133,7 +133,7 @@ class Arithmetic:
   def measured(self, x, y, luck, seed, request):
     noise = np.random.default_rng([luck % 2**32, seed]).normal() * 0.05
     cost = types.Cost(training_seconds=request.budget.amount, peak_bytes=3 * 2**29)
-    name = 'locked_loss' if request.locked else 'val_loss'
+    name = 'test_loss' if request.on_test else 'val_loss'
     return types.Measurement(seed, {name: x * x + y * y + noise}, cost)
 
   def cancel(self, trial):

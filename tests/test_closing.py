@@ -27,7 +27,7 @@ from autoresearch_jax.search.greedy import Greedy
 pytestmark = pytest.mark.slow
 
 TRIALS = 20
-COMPARED = ('--config.data.locked=held back', '--config.final_seeds=3')
+COMPARED = ('--config.data.test=held back', '--config.final_seeds=3')
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +68,7 @@ def test_both_programs_train_on_the_same_seeds_that_no_trial_had(directory):
   used = {seed for proposal in found.proposals.values() for seed in proposal.seeds}
   assert not used & set(fresh_seeds(found, 3))
   for request in executor.submitted:
-    assert request.locked and request.trial == REQUEST and request.budget == SPEC.budget
+    assert request.on_test and request.trial == REQUEST and request.budget == SPEC.budget
   programs = [request.program for request in executor.submitted]
   assert programs == [found.edits[BASELINE].program, found.edits[best].program] * 3
 
@@ -115,7 +115,7 @@ def test_seeds_that_a_strategy_chose_are_passed_over(directory):
 def test_the_interval_is_that_of_a_paired_t_test(directory):
   found = close(directory, pairs=5)[0]
   scores = [
-    [found.confirmed[trial][seed].measurements[0].metrics['locked_loss'] for seed in seeds]
+    [found.confirmed[trial][seed].measurements[0].metrics['test_loss'] for seed in seeds]
     for seeds, trial in itertools.product([fresh_seeds(found, 5)], (BASELINE, candidate(found)))
   ]
   low, high = scipy.stats.ttest_rel(*scores).confidence_interval(0.95)
@@ -124,7 +124,7 @@ def test_the_interval_is_that_of_a_paired_t_test(directory):
     (low, high)
   )
   assert confirmed_line(found) == (
-    f'Best beats baseline by {(low + high) / 2:.6f} ± {(high - low) / 2:.6f} locked_loss on data '
+    f'Best beats baseline by {(low + high) / 2:.6f} ± {(high - low) / 2:.6f} test_loss on data '
     f'never used for selection (trial {candidate(found)}; 95% interval over 5 pairs of fresh '
     'seeds).'
   )
@@ -132,7 +132,7 @@ def test_the_interval_is_that_of_a_paired_t_test(directory):
 
 
 def measured(seed, value):
-  return types.Measurement(seed, {'locked_loss': value}, types.Cost())
+  return types.Measurement(seed, {'test_loss': value}, types.Cost())
 
 
 def scored(found, baseline, best):
@@ -202,9 +202,9 @@ def test_nobody_who_decides_ever_sees_a_locked_number(tmp_path):
   went_on = run(tmp_path / 'looked', 2 * TRIALS, **parts).history
   assert went_on.confirmed
   for part in parts.values():
-    assert part.seen and 'locked' not in repr(part.seen)
+    assert part.seen and 'test_loss' not in repr(part.seen)
   for trial in went_on.trials.values():
-    assert 'locked' not in repr(trial)
+    assert 'test_loss' not in repr(trial)
   run(tmp_path / 'blind', TRIALS)
   blind = run(tmp_path / 'blind', 2 * TRIALS).history
   assert not blind.confirmed
@@ -303,10 +303,10 @@ def test_an_executor_that_scores_on_other_data_is_not_believed(directory):
   @dataclasses.dataclass
   class Careless(Arithmetic):
     def result(self, request):
-      return super().result(dataclasses.replace(request, locked=False))
+      return super().result(dataclasses.replace(request, on_test=False))
 
   found, _, said, _ = close(directory, executor=Careless())
-  assert said[-1] == 'best, crash: The executor measured no finite locked_loss.'
+  assert said[-1] == 'best, crash: The executor measured no finite test_loss.'
   assert not found.confirmed
 
 
@@ -353,11 +353,11 @@ def test_the_commands_last_line_is_the_comparison_and_more_pairs_may_follow(tmp_
   assert (code, err) == (0, '')
   lines = out.splitlines()
   assert (
-    'locked     best and baseline are compared at the end, on data held back till then: ' in out
+    'test split best and baseline are compared at the end, on data held back till then: ' in out
   )
   assert lines[-1] == confirmed_line(history(tmp_path))
   assert lines[-1].startswith('Best beats baseline by ')
-  more = ('--config.data.locked=held back', '--config.final_seeds=4')
+  more = ('--config.data.test=held back', '--config.final_seeds=4')
   code, out, _ = finish(*more, '--config.search.max_trials=20', workdir=tmp_path)
   assert code == 0 and '4 pairs of fresh seeds' in out.splitlines()[-1]
 
@@ -365,7 +365,7 @@ def test_the_commands_last_line_is_the_comparison_and_more_pairs_may_follow(tmp_
 def test_a_comparison_without_data_for_it_is_refused(tmp_path):
   code, _, err = finish('--config.final_seeds=3', workdir=tmp_path)
   assert code == 2
-  assert "config.final_seeds is 3, but the problem 'synthetic' holds no locked data back" in err
+  assert "config.final_seeds is 3, but the problem 'synthetic' holds no test split back" in err
   code, out, _ = finish(workdir=tmp_path)
   assert code == 0
   assert 'the problem holds no data back, so best and baseline are not compared' in out
@@ -389,7 +389,7 @@ def test_a_first_stop_ends_the_search_and_a_second_one_the_comparison(tmp_path):
   with start(*SLOW, '--config.search.max_trials=0', workdir=tmp_path) as process:
     wait_for('keep: val_loss', process)
     process.send_signal(signal.SIGINT)
-    wait_for('baseline, locked_loss', process)
+    wait_for('baseline, test_loss', process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
   assert (process.returncode, err) == (128 + signal.SIGINT, '')
@@ -416,7 +416,7 @@ def test_a_real_run_ends_with_a_comparison_on_locked_digits(tmp_path):
   command = ('-m', 'autoresearch_jax.main', '--config=configs/digits.py')
   flags = ('--config.search.max_trials=10', '--config.final_seeds=4')
   with start(*flags, command=command, workdir=tmp_path, cwd=HERE.parent) as process:
-    wait_for('best, locked_loss', process)
+    wait_for('best, test_loss', process)
     process.kill()
     process.communicate()
   assert 1 <= len(confirmed(tmp_path)) < 8
@@ -432,7 +432,7 @@ def test_a_real_run_ends_with_a_comparison_on_locked_digits(tmp_path):
   assert done.stdout.splitlines()[-1] == confirmed_line(found)
   for trial in found.trials.values():
     for measurement in trial.result.measurements:
-      assert not [name for name in measurement.metrics if name.startswith('locked')]
+      assert not [name for name in measurement.metrics if name.startswith('test_')]
   for results in found.confirmed.values():
     for result in results.values():
       assert not [name for name in result.measurements[0].metrics if name.startswith('val_')]

@@ -47,8 +47,8 @@ def test_options_that_the_file_does_not_list(file):
 
 
 def test_options_of_what_auto_stands_for():
-  made = config('--config.proposer_options.gemini.most_dollars=2.0')
-  assert made.proposer_options == {'gemini': {'most_dollars': 2.0}}
+  made = config('--config.proposer_options.gemini.max_dollars=2.0')
+  assert made.proposer_options == {'gemini': {'max_dollars': 2.0}}
   assert config().proposer_options == config(file=BARE).proposer_options == {}
 
 

@@ -45,20 +45,20 @@ def moved(programs, scale, shift):
 
 @given(st.integers(0, 1000), st.integers(0, LEAST - 1))
 def test_nothing_is_ended_while_few_programs_are_known(seed, count):
-  assert limited(curves(count, seed), AT, 0.0) == types.Checkpoint(AT)
+  assert limited(curves(count, seed), AT, 0.0) == types.PruningRung(AT)
 
 
 def test_nothing_is_ended_before_anything_was_kept_or_where_nobody_looked():
-  assert limited(curves(), AT, None) == types.Checkpoint(AT)
-  assert limited(curves(), PROGRESS[-1], best(curves())) == types.Checkpoint(PROGRESS[-1])
+  assert limited(curves(), AT, None) == types.PruningRung(AT)
+  assert limited(curves(), PROGRESS[-1], best(curves())) == types.PruningRung(PROGRESS[-1])
 
 
 @given(st.integers(0, 1000), st.integers(LEAST, 60))
 def test_limits_do_not_depend_on_the_order_of_the_programs(seed, count):
   programs = curves(count, seed)
   one, other = (limited(p, AT, best(programs)) for p in (programs, programs[::-1]))
-  assert other.most_loss == pytest.approx(one.most_loss)
-  assert other.most_nats == pytest.approx(one.most_nats)
+  assert other.max_train_loss == pytest.approx(one.max_train_loss)
+  assert other.max_val_loss == pytest.approx(one.max_val_loss)
 
 
 def test_who_ends_as_well_as_the_incumbent_is_rarely_ended_and_who_is_far_behind_nearly_always():
@@ -79,13 +79,13 @@ def test_how_a_loss_is_counted_does_not_matter(seed, scale, shift):
   programs = curves(30, seed)
   goal = best(programs)
   one, other = limited(programs, AT, goal), limited(moved(programs, scale, shift), AT, goal)
-  assert other.most_loss == pytest.approx(scale * one.most_loss + shift, abs=1e-6)
-  assert other.most_nats == pytest.approx(scale * one.most_nats + shift, abs=1e-6)
+  assert other.max_train_loss == pytest.approx(scale * one.max_train_loss + shift, abs=1e-6)
+  assert other.max_val_loss == pytest.approx(scale * one.max_val_loss + shift, abs=1e-6)
 
 
 def test_where_programs_scatter_more_the_limit_is_farther():
   goal = best(curves())
-  near, far = (limited(curves(scatter=s), AT, goal).most_nats for s in (0.05, 0.3))
+  near, far = (limited(curves(scatter=s), AT, goal).max_val_loss for s in (0.05, 0.3))
   assert far > near + 0.3
 
 
@@ -94,7 +94,7 @@ def test_programs_that_all_agree_have_finite_limits(seed):
   same = [Curve(-1.0, {AT: (2.0, 2.0)})] * (LEAST + seed % 9)
   limits = limited(same, AT, -1.0)
   assert not limits.passed(2.0, 2.0)
-  assert np.isfinite([limits.most_loss, limits.most_nats]).all()
+  assert np.isfinite([limits.max_train_loss, limits.max_val_loss]).all()
 
 
 @pytest.fixture(scope='module')
@@ -124,12 +124,12 @@ def test_what_is_ended_is_discarded_tried_and_told_of(night):
 def test_baseline_and_repeats_are_looked_at_and_never_ended(night):
   requests = night.executor.submitted
   for request in requests:
-    assert [at.progress for at in request.checkpoints] == list(PROGRESS)
+    assert [at.progress for at in request.rungs] == list(PROGRESS)
     operation = night.history.proposals[request.trial].operation
-    limits = {at.most_nats for at in request.checkpoints} - {None}
+    limits = {at.max_val_loss for at in request.rungs} - {None}
     if request.trial == BASELINE or operation in types.REPEATS or request.trial < LEAST:
       assert not limits
-  assert sum(request.checkpoints[0].most_nats is not None for request in requests) > 30
+  assert sum(request.rungs[0].max_val_loss is not None for request in requests) > 30
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_who_cannot_be_compared_is_not_ended(night, change):
   history = night.history
   trial = ended(history)[-1].id
   before = history.proposals[trial]
-  assert pruning.checkpoints(history, trial, SPEC)[0].most_nats is not None
+  assert pruning.rungs(history, trial, SPEC)[0].max_val_loss is not None
   try:
     history.proposals[trial] = dataclasses.replace(before, **change.get('proposal', {}))
-    found = pruning.checkpoints(history, trial, dataclasses.replace(SPEC, **change.get('spec', {})))
+    found = pruning.rungs(history, trial, dataclasses.replace(SPEC, **change.get('spec', {})))
   finally:
     history.proposals[trial] = before
-  assert found == (tuple(map(types.Checkpoint, PROGRESS)) if change.get('looked') else ())
+  assert found == (tuple(map(types.PruningRung, PROGRESS)) if change.get('looked') else ())
 
 
 def test_limits_are_the_ledgers_alone(night):
@@ -158,7 +158,7 @@ def test_limits_are_the_ledgers_alone(night):
   with Ledger.read(night.workspace.ledger_path) as ledger:
     history = History.of(ledger.records())
   for request in night.executor.submitted:
-    assert pruning.checkpoints(history, request.trial, SPEC) == request.checkpoints
+    assert pruning.rungs(history, request.trial, SPEC) == request.rungs
 
 
 def test_a_programs_curve_is_read_once(night, monkeypatch):
@@ -168,14 +168,14 @@ def test_a_programs_curve_is_read_once(night, monkeypatch):
   read, real = [], pruning._curve
   monkeypatch.setattr(pruning, '_curve', lambda trial, of: read.append(trial.id) or real(trial, of))
   for request in night.executor.submitted:
-    assert pruning.checkpoints(history, request.trial, SPEC) == request.checkpoints
+    assert pruning.rungs(history, request.trial, SPEC) == request.rungs
   assert len(read) == len(set(read)) > 50
 
 
 def test_a_run_that_does_not_want_it_is_not_looked_at(tmp_path):
   executor = Arithmetic()
   run(tmp_path, 5, executor=executor)
-  assert {request.checkpoints for request in executor.submitted} == {()}
+  assert {request.rungs for request in executor.submitted} == {()}
 
 
 def test_the_lowest_nats_so_far_count_and_what_is_no_number_does_not():

@@ -47,7 +47,7 @@ def program(mix='', step='', scale=0.1, batch=8) -> str:
 def make_dataset(folder: pathlib.Path) -> Dataset:
   """Rows in which each token is mostly followed by its double plus one; token 0 is special."""
   rng = np.random.default_rng(0)
-  for split, count in (('train', 512), ('validation', ROWS), ('locked', ROWS // 2)):
+  for split, count in (('train', 512), ('validation', ROWS), ('test', ROWS // 2)):
     rows = np.empty((count, TIME + 1), np.uint16)
     rows[:, 0] = rng.integers(0, VOCAB, count)
     for t in range(TIME):
@@ -64,5 +64,5 @@ def make_dataset(folder: pathlib.Path) -> Dataset:
     str(folder / 'token_bytes.npy'),
     evaluation_batch=16,
     fingerprint='test',
-    locked=str(folder / 'locked'),
+    test=str(folder / 'test'),
   )

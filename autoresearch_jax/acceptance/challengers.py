@@ -11,8 +11,8 @@ from autoresearch_jax.acceptance.noise import NoiseState
 from autoresearch_jax.acceptance.runs import Runs, counted, original
 from autoresearch_jax.types import Trial
 
-MOST_OPEN = 16  # challengers under test at once; the oldest is given up for another one
-MOST_PAST = 64  # programs that are remembered after their test; the oldest is forgotten
+MAX_OPEN = 16  # challengers under test at once; the oldest is given up for another one
+MAX_PAST = 64  # programs that are remembered after their test; the oldest is forgotten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +59,12 @@ class SequentialState:
       return dataclasses.replace(self, challengers=same)
     past = _without(new.runs.trial, self.past)
     state = dataclasses.replace(self, challengers=(*self.challengers, new), past=past)
-    return state.closed(state.challengers[0].runs) if len(state.challengers) > MOST_OPEN else state
+    return state.closed(state.challengers[0].runs) if len(state.challengers) > MAX_OPEN else state
 
   def closed(self, runs: Runs) -> 'SequentialState':
     """With these runs remembered, and the program not under test any more."""
     left = tuple(c for c in self.challengers if c.runs.trial != runs.trial)
-    past = (*_without(runs.trial, self.past), runs)[-MOST_PAST:]
+    past = (*_without(runs.trial, self.past), runs)[-MAX_PAST:]
     return dataclasses.replace(self, challengers=left, past=past)
 
   def crowned(self, incumbent: Trial) -> 'SequentialState':

@@ -13,21 +13,21 @@ import scipy.special
 from autoresearch_jax.acceptance.group_sequential import SPENDING, Look, upper_bound
 from autoresearch_jax.acceptance.noise import NoiseState
 
-LEAST_TAIL = 1e-100  # smaller ones are no chance at all, and SciPy's quantile fails from 1e-238 on
+MIN_TAIL = 1e-100  # smaller ones are no chance at all, and SciPy's quantile fails from 1e-238 on
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """How one test is done. error: in all; spending: how early, a name in SPENDING.
 
-  whole: the information when both programs have all their runs. least_gain: seed deviations below
+  whole: the information when both programs have all their runs. min_gain: seed deviations below
   which a gain is not pursued.
   """
 
   error: float
   spending: str
   whole: float
-  least_gain: float
+  min_gain: float
 
   def spent(self, share: float) -> float:
     return SPENDING[self.spending](self.error, share)
@@ -67,7 +67,7 @@ def taken(plan: Plan, noise: NoiseState, seen: Evidence) -> Outcome:
   share = 1.0 if seen.last else min(1.0, information / plan.whole)
   error = max(seen.spent, plan.spent(share))
   bound = upper_bound(error - seen.spent, seen.before, information)
-  look = Look(information, plan.least_gain * math.sqrt(information), bound)
+  look = Look(information, plan.min_gain * math.sqrt(information), bound)
   if not deviation:
     said = f'a gain of {gain:+.6g}; no noise was seen (seeds agree exactly), so any gain counts'
     return Outcome(look, error, said, keeps=gain > 0, ends=True)
@@ -79,11 +79,11 @@ def taken(plan: Plan, noise: NoiseState, seen: Evidence) -> Outcome:
     f'a gain of {gain:+.6g} is {gain / spread:+.2f} deviations of the difference '
     f'({spread:.3g}, {noise.degrees} degrees of freedom); {line}'
   )
-  futile = gain < plan.least_gain * deviation
+  futile = gain < plan.min_gain * deviation
   if futile:
     said = (
       f'a gain of {gain:+.6g} is {gain / deviation:+.2f} seed deviations ({deviation:.3g}); '
-      f'less than {plan.least_gain:g} is not pursued'
+      f'less than {plan.min_gain:g} is not pursued'
     )
   keeps = not futile and gain > asked * spread
   return Outcome(look, error, said, keeps, ends=seen.last or share == 1.0 or gain <= 0 or futile)
@@ -95,5 +95,5 @@ def critical(bound: float, degrees: int) -> float:
   Infinite where no tail is left: there SciPy's quantile is infinite with the wrong sign.
   """
   tail = scipy.special.ndtr(-bound)
-  asked = -float(scipy.special.stdtrit(degrees, tail)) if tail > LEAST_TAIL else math.inf
+  asked = -float(scipy.special.stdtrit(degrees, tail)) if tail > MIN_TAIL else math.inf
   return asked if asked >= 0 else math.inf

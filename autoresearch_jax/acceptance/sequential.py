@@ -24,7 +24,7 @@ becomes the quantile of Student's t with the same tail, for s rests on few degre
 Runs on the same seeds share some luck of data order and initial values; that makes the difference
 less noisy than the formula says, so pairing errs on the safe side.
 
-Futility: a challenger whose gain is below `least_gain` seed deviations is given up, so that five of
+Futility: a challenger whose gain is below `min_gain` seed deviations is given up, so that five of
 six edits without effect cost one run. Since it is always given up, the bounds count on that
 (binding futility). One deviation finds most gains of two and three a training run: 0.75 raises the
 power at two from 0.77 to 0.85 but takes 19 % more runs for each edit that does nothing.
@@ -55,7 +55,7 @@ class Sequential:
   """alpha: the chance of any false keep in a night of `horizon` trials.
 
   looks: runs of a challenger at each look, the first being its own trial; the last number is the
-  most it gets. spending: how early the error is spent (acceptance/group_sequential.py). least_gain:
+  most it gets. spending: how early the error is spent (acceptance/group_sequential.py). min_gain:
   seed deviations below which a gain is not pursued. baseline_seeds: runs of the baseline, which
   also tell the noise; few make each bound of the first hours a wide one.
   """
@@ -65,7 +65,7 @@ class Sequential:
   baseline_seeds: int = 8
   looks: tuple[int, ...] = (1, 2, 4, 8, 16)
   spending: Literal['kim_demets', 'obrien_fleming', 'pocock'] = 'kim_demets'
-  least_gain: float = 1.0
+  min_gain: float = 1.0
 
   def __post_init__(self) -> None:
     if self.baseline_seeds < 2:
@@ -77,8 +77,8 @@ class Sequential:
       raise ValueError(f'alpha is {self.alpha}; a probability between 0 and 1 is needed.')
     if self.horizon < 1:
       raise ValueError(f'horizon is {self.horizon}; a night has at least 1 trial.')
-    if not 0 <= self.least_gain < math.inf:
-      raise ValueError(f'least_gain is {self.least_gain}; a finite number from 0 on is needed.')
+    if not 0 <= self.min_gain < math.inf:
+      raise ValueError(f'min_gain is {self.min_gain}; a finite number from 0 on is needed.')
     rising = all(a < b for a, b in zip((0, *self.looks), self.looks, strict=False))
     if not self.looks or not rising:
       raise ValueError(f'looks is {self.looks}; rising numbers of runs are needed, as (1, 3, 6).')
@@ -175,7 +175,7 @@ class Sequential:
   def _taken(self, state: SequentialState, challenger: Challenger) -> Outcome:
     most, incumbent = self.looks[-1], max(self.looks[-1], self.baseline_seeds)
     whole = most * incumbent / (most + incumbent)
-    plan = Plan(self.alpha / self.horizon, self.spending, whole, self.least_gain)
+    plan = Plan(self.alpha / self.horizon, self.spending, whole, self.min_gain)
     seen = Evidence(
       gain=state.gain(challenger.runs),
       information=state.information(challenger.runs),
@@ -187,7 +187,7 @@ class Sequential:
 
   def _pruned(self, state: SequentialState) -> SequentialState:
     """Without challengers that the incumbent, new or measured better, leaves nothing to gain."""
-    floor = self.least_gain * (state.noise.deviation or 0.0)
+    floor = self.min_gain * (state.noise.deviation or 0.0)
     for challenger in state.challengers:
       if not challenger.runs.waiting and state.gain(challenger.runs) <= floor:
         state = state.closed(challenger.runs)

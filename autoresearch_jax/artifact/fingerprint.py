@@ -23,7 +23,7 @@ from autoresearch_jax.artifact.reader import Artifact
 
 # Past so many operations in one pass, functions are hashed once and not inlined any more: helpers
 # that call each other twice each would take forever. The hash stays sound, only less tolerant.
-MOST_VISITS = 200_000
+MAX_VISITS = 200_000
 _CALL_VISITS = 4  # a call takes about as long as so many operations
 _COMMUTATIVE = frozenset(
   f'stablehlo.{name}' for name in ('add', 'multiply', 'maximum', 'minimum', 'and', 'or', 'xor')
@@ -245,7 +245,7 @@ class _Module:
     key = (id(callee), live, names)
     found = self._calls.get(key)
     if found is None:
-      if self._visits > MOST_VISITS:
+      if self._visits > MAX_VISITS:
         found = [_hash(b'call', each, *names) for each in self._summary(callee, live)]
       else:
         found = self._evaluate(callee, live, dict(given), depth)
@@ -265,7 +265,7 @@ class _Module:
     condition, body = op.blocks
     labels = [_hash(b'carried', depth, values[op.operands[i]]) for i in live]
     while True:
-      if tired := self._visits > MOST_VISITS:
+      if tired := self._visits > MAX_VISITS:
         labels = [_hash(label, i) for label, i in zip(labels, live, strict=True)]
       values.update(zip((body.arguments[i] for i in live), labels, strict=True))
       made = self._evaluate(body, live, values, depth + 1)

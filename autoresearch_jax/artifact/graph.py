@@ -22,8 +22,8 @@ _REFUSED_NAMES = """
 REFUSED = frozenset(f'stablehlo.{name}' for name in _REFUSED_NAMES.split())
 # Attributes that name things or say where they came from, and change no number.
 UNREAD = frozenset({'sym_name', 'mhlo.frontend_attributes', 'mhlo.sharding', 'jax.result_info'})
-MOST_OPERATIONS = 500_000
-MOST_DEPTH = 150  # of calls and regions together
+MAX_OPERATIONS = 500_000
+MAX_DEPTH = 150  # of calls and regions together
 
 
 class GraphError(Exception):
@@ -112,8 +112,8 @@ class _Walk:
 
   def _block(self, region: Any, values: dict[Any, int]) -> Block:
     self._depth += 1
-    if self._depth > MOST_DEPTH:
-      raise GraphError(f'A module nests its loops more than {MOST_DEPTH} deep.')
+    if self._depth > MAX_DEPTH:
+      raise GraphError(f'A module nests its loops more than {MAX_DEPTH} deep.')
     blocks = list(region.blocks)
     if len(blocks) != 1:
       raise GraphError(f'A region has {len(blocks)} blocks; StableHLO has one.')
@@ -129,8 +129,8 @@ class _Walk:
   def _op(self, op: Any, values: dict[Any, int]) -> Op:
     name = op.name
     self._size += 1
-    if self._size > MOST_OPERATIONS:
-      raise GraphError(f'A module has more than {MOST_OPERATIONS:,} operations.')
+    if self._size > MAX_OPERATIONS:
+      raise GraphError(f'A module has more than {MAX_OPERATIONS:,} operations.')
     if not name.startswith(DIALECTS) or name in REFUSED:
       raise GraphError(f'A module holds the operation {name!r:.80}, which a trial can not run.')
     operands, results = list(op.operands), list(op.results)
@@ -185,7 +185,7 @@ def _check_depth(functions: dict[str, Block]) -> None:
   open_: set[str] = set()
 
   def function(name: str, above: int) -> int:
-    if name in open_ or name not in functions or above > MOST_DEPTH:
+    if name in open_ or name not in functions or above > MAX_DEPTH:
       raise GraphError(f'A module calls {name!r:.80} without end, too deeply, or in vain.')
     if name not in depths:
       open_.add(name)
@@ -198,8 +198,8 @@ def _check_depth(functions: dict[str, Block]) -> None:
     below += [function(name, above) for op in inside.ops for name in op.symbols]
     return 1 + max(below, default=0)
 
-  if max(function(name, 0) for name in list(functions)) > MOST_DEPTH:
-    raise GraphError(f'A module nests its functions and loops more than {MOST_DEPTH} deep.')
+  if max(function(name, 0) for name in list(functions)) > MAX_DEPTH:
+    raise GraphError(f'A module nests its functions and loops more than {MAX_DEPTH} deep.')
 
 
 def _check_calls(functions: dict[str, Block]) -> None:
@@ -214,9 +214,9 @@ def _check_calls(functions: dict[str, Block]) -> None:
       sizes[name] = size(functions[name])
     return sizes[name]
 
-  if function('main') > MOST_OPERATIONS:
+  if function('main') > MAX_OPERATIONS:
     raise GraphError(
-      f'A module has more than {MOST_OPERATIONS:,} operations once its calls are written out.'
+      f'A module has more than {MAX_OPERATIONS:,} operations once its calls are written out.'
     )
 
 

@@ -16,7 +16,7 @@ from autoresearch_jax.types import Spec
 
 MAGIC = b'ARJTRIAL'
 VERSION = 1
-MOST_HEADER_BYTES = 8 * 2**20
+MAX_HEADER_BYTES = 8 * 2**20
 _PREFIX = struct.Struct('<8sII32s')  # magic, version, bytes of the header, SHA-256 of the rest
 
 
@@ -62,7 +62,7 @@ def unpack(data: bytes) -> tuple[Header, list[bytes]]:
     refuse('it does not begin as one')
   if version != VERSION:
     refuse(f'it has version {version}, and this is version {VERSION}')
-  if size > min(len(rest), MOST_HEADER_BYTES):
+  if size > min(len(rest), MAX_HEADER_BYTES):
     refuse('its header is longer than it may be')
   if hashlib.sha256(rest).digest() != digest:
     refuse('its checksum is wrong, so it was cut or changed on the way')

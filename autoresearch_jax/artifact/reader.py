@@ -28,7 +28,7 @@ from autoresearch_jax.programs import contract
 from autoresearch_jax.programs.contract import Phase, Shape
 from autoresearch_jax.types import Spec
 
-MOST_LEAVES = 20_000
+MAX_LEAVES = 20_000
 _CALLING_CONVENTIONS = (9, 10)
 
 # Built-in kernels that jax itself lowers to. Host callbacks are custom calls too, which is why
@@ -198,8 +198,8 @@ def _check_header(header: Header) -> None:
   spec = header.spec
   if header.platform != contract.EXPORT_PLATFORMS[spec.platform]:
     refuse(f'it is for {header.platform[:20]!r} and its spec is for {spec.platform!r}')
-  if not 1 <= len(header.leaves) <= MOST_LEAVES:
-    refuse(f'its state has {len(header.leaves)} leaves; 1 to {MOST_LEAVES} are allowed')
+  if not 1 <= len(header.leaves) <= MAX_LEAVES:
+    refuse(f'its state has {len(header.leaves)} leaves; 1 to {MAX_LEAVES} are allowed')
   for leaf in header.leaves:
     if leaf.dtype not in contract.DTYPES or not _sane(leaf.shape):
       refuse(f'its state has an array {leaf.dtype[:20]}{list(leaf.shape)[:8]}, which can not be')

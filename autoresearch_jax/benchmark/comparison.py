@@ -25,7 +25,7 @@ Named = str | tuple[str, Options]
 SEEDS = range(HELD_OUT, HELD_OUT + 20)
 PACKAGES = ('autoresearch_jax', 'numpy', 'scipy', 'optuna', 'cmaes', 'torch')
 REFERENCES = ('random', 'best_of_n')  # where they compete
-MOST_SEEDS = 2**32  # instance seeds are below it, see `cells.ROOTS`
+MAX_SEEDS = 2**32  # instance seeds are below it, see `cells.ROOTS`
 MEASURES = ('area_runs', 'final', 'area_seconds', 'area_calls')
 
 
@@ -67,9 +67,9 @@ class Study:
   def _require_numbers(self) -> None:
     if len(set(self.seeds)) < len(self.seeds):
       raise BenchmarkError(f'{self.title}: a seed is given twice.')
-    if wrong := [seed for seed in self.seeds if not 0 <= seed < MOST_SEEDS]:
+    if wrong := [seed for seed in self.seeds if not 0 <= seed < MAX_SEEDS]:
       raise BenchmarkError(
-        f'{self.title}: {wrong[0]} is no seed of an instance; they are 0 to {MOST_SEEDS - 1}.'
+        f'{self.title}: {wrong[0]} is no seed of an instance; they are 0 to {MAX_SEEDS - 1}.'
       )
     if self.slots < 1:
       raise BenchmarkError(f'{self.title}: slots is {self.slots}; it must be 1 or more.')

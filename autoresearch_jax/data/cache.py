@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 SEAL = 'seal.json'
+# The test split's folder. Its name is part of the content's digest, and so of a dataset's
+# fingerprint: it stays what it was when the first runs were recorded.
+TEST_FOLDER = 'locked'
 BLOCK = 1 << 20
 BLOCKS = 64  # a file of up to 64 MiB is checked whole, a larger one at this many places
 

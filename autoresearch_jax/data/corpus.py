@@ -46,7 +46,7 @@ VALIDATION = (
   'wave.py',
   'xmlrpc',
 )
-LEAST_VALIDATION_BYTES = 300_000
+MIN_VALIDATION_BYTES = 300_000
 
 # Left out: what some distributions strip (so that fewer machines differ), what is generated or
 # depends on the machine, and `encodings`, which is character tables rather than text.
@@ -188,10 +188,10 @@ def _documents(root: pathlib.Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     else:
       kept.append(path)
   size = sum(len(text.encode()) for text in validation.values())
-  if size < LEAST_VALIDATION_BYTES:
+  if size < MIN_VALIDATION_BYTES:
     raise ValueError(
       f'The Python library at {root} has {size:,} bytes of the held-out modules; at least '
-      f'{LEAST_VALIDATION_BYTES:,} are needed. It was stripped of its sources: use a complete '
+      f'{MIN_VALIDATION_BYTES:,} are needed. It was stripped of its sources: use a complete '
       "CPython, or config.data.corpus = 'climbmix'."
     )
   training: dict[bytes, str] = {}

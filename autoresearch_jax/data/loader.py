@@ -83,14 +83,14 @@ def _order(examples: int, seed: int) -> Callable[[int, int], np.ndarray]:
   return indices
 
 
-def validation(dataset: Dataset, locked: bool = False) -> Iterator[Batch]:
+def validation(dataset: Dataset, on_test: bool = False) -> Iterator[Batch]:
   """The whole validation split in its order, in batches of `dataset.evaluation_batch`.
 
-  locked: the locked split instead. Raises ValueError when the batch does not divide the split, and
+  on_test: the test split instead. Raises ValueError when the batch does not divide the split, and
   FileNotFoundError when the data are not there.
   """
-  size, name = dataset.evaluation_batch, 'locked' if locked else 'validation'
-  folder = dataset.locked if locked else dataset.validation
+  size, name = dataset.evaluation_batch, 'test' if on_test else 'validation'
+  folder = dataset.test if on_test else dataset.validation
   if not folder or not pathlib.Path(folder).exists():
     raise FileNotFoundError(f'The {name} data are missing: {folder or "none were held back"}.')
   examples, gather = _open(dataset, folder, None)

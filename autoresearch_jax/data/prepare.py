@@ -27,7 +27,7 @@ ORIGINAL = {
   'vocab_size': 8192,
   'sequence_length': 2048,
   'validation_tokens': 40 * 524_288,
-  'locked_tokens': 10 * 524_288,  # not the original's, which has none
+  'test_tokens': 10 * 524_288,  # not the original's, which has none
 }
 
 _CORPUS = flags.DEFINE_enum('corpus', 'climbmix', ['climbmix', 'python'], 'What to prepare.')
@@ -44,7 +44,7 @@ _VOCAB_SIZE = flags.DEFINE_integer('vocab_size', None, 'Tokens; 8192, or 1024 fo
 _SEQUENCE = flags.DEFINE_integer('sequence_length', None, 'Tokens a row; 2048, or 256.')
 _VALIDATION = flags.DEFINE_integer('validation_tokens', None, 'Tokens scored; 20971520, or 131072.')
 _LOCKED = flags.DEFINE_integer(
-  'locked_tokens', None, 'Tokens scored at the end of a run alone; 5242880, or 0.', 0
+  'test_tokens', None, 'Tokens scored at the end of a run alone; 5242880, or 0.', 0
 )
 
 
@@ -153,7 +153,7 @@ def _pack(cache: pathlib.Path, say: Callable[[str], None]) -> None:
     'vocab_size': _VOCAB_SIZE.value,
     'sequence_length': _SEQUENCE.value,
     'validation_tokens': _VALIDATION.value,
-    'locked_tokens': _LOCKED.value,
+    'test_tokens': _LOCKED.value,
   }
   options |= {name: value for name, value in given.items() if value is not None}
   options |= {'corpus': _CORPUS.value, 'shards': _SHARDS.value, 'evaluation_batch': 1}

@@ -40,7 +40,7 @@ from autoresearch_jax.types import (
 
 ATTEMPTS = 3  # runners that may fail to come up, or be killed in a trial, one after the other
 PAUSE_SECONDS = 2.0  # between two such attempts
-MOST_AHEAD = KEPT_COMPILED - 2  # prepared beside a trial; its own and the incumbent's stay compiled
+MAX_AHEAD = KEPT_COMPILED - 2  # prepared beside a trial; its own and the incumbent's stay compiled
 # What may be the work of a program that is prepared: a crash, a hang, memory. Others are sentences.
 DISTURBED = (Status.CRASH, Status.TIMEOUT, Status.OOM)
 
@@ -197,8 +197,8 @@ class Slot:
       limits.whole_run(request.budget),
       seed=seed,
       budget=request.budget,
-      locked=request.locked,
-      checkpoints=request.checkpoints,
+      on_test=request.on_test,
+      rungs=request.rungs,
     )
 
   def check(self, program: Program, budget: Budget) -> TraceResult | None:
@@ -211,7 +211,7 @@ class Slot:
     """Has its runner read or compile a traced program meanwhile, unless that was of harm before."""
     path = self.site.artifacts.path(program, budget)
     with self._beside:
-      if self._alone or self.prepared >= MOST_AHEAD or path in self.site.artifacts.suspects:
+      if self._alone or self.prepared >= MAX_AHEAD or path in self.site.artifacts.suspects:
         return
       self.prepared += 1
       self.runner.prepare(path, compiled)

@@ -124,7 +124,7 @@ class Decided:
 
 @dataclasses.dataclass(frozen=True)
 class Confirmed:
-  """A program was trained at the end of a run, and scored on the locked data.
+  """A program was trained at the end of a run, and scored on the test split.
 
   trial: the first one that had the program. seed: one that no trial trained on. result: with one
   measurement, or with why there is none. The search is never told of it.

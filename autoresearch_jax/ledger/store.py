@@ -36,7 +36,7 @@ from autoresearch_jax.ledger.events import (
 from autoresearch_jax.types import from_builtins, to_builtins
 
 SCHEMA_VERSION = 1
-MOST_VERSIONS = 1000  # a higher number, and none, is no schema that ever was
+MAX_VERSIONS = 1000  # a higher number, and none, is no schema that ever was
 APPLICATION_ID = 0x41524A58  # 'ARJX', shown by the `file` command
 
 _SCHEMA = f"""
@@ -263,7 +263,7 @@ class Ledger:
   def _require_known_schema(self) -> None:
     found = _version(self._connection)
     if found != SCHEMA_VERSION:
-      kind = LedgerError if 0 < found < MOST_VERSIONS else Damaged
+      kind = LedgerError if 0 < found < MAX_VERSIONS else Damaged
       raise kind(
         f'{self.path} has ledger schema {found}; this version of autoresearch_jax reads schema '
         f'{SCHEMA_VERSION}. Use the version that wrote it.'

@@ -29,27 +29,27 @@ class Digits:
   """The options of `config.data`.
 
   validation_examples: held out, all classes in proportion; whole batches of `evaluation_batch`.
-  locked_examples: the same, of those left for training: no search ever sees them; 0: none.
+  test_examples: the same, of those left for training: no search ever sees them; 0: none.
   split_seed: decides which ones.
   """
 
   validation_examples: int = 450
-  locked_examples: int = 0
+  test_examples: int = 0
   evaluation_batch: int = 225
   split_seed: int = 0
 
   def __post_init__(self) -> None:
-    if self.locked_examples and self.locked_examples < CLASSES:
+    if self.test_examples and self.test_examples < CLASSES:
       raise ValueError(
-        f'config.data.locked_examples is {self.locked_examples}; {CLASSES} are needed, or 0.'
+        f'config.data.test_examples is {self.test_examples}; {CLASSES} are needed, or 0.'
       )
-    if not CLASSES <= self.validation_examples <= EXAMPLES - CLASSES - self.locked_examples:
+    if not CLASSES <= self.validation_examples <= EXAMPLES - CLASSES - self.test_examples:
       raise ValueError(
         f'config.data.validation_examples is {self.validation_examples}; of {EXAMPLES} examples, '
-        f'{CLASSES} to {EXAMPLES - CLASSES} can be held out, less {self.locked_examples} '
-        'locked_examples.'
+        f'{CLASSES} to {EXAMPLES - CLASSES} can be held out, less {self.test_examples} '
+        'test_examples.'
       )
-    for name in ('validation_examples', 'locked_examples'):
+    for name in ('validation_examples', 'test_examples'):
       if self.evaluation_batch < 1 or getattr(self, name) % self.evaluation_batch:
         raise ValueError(
           f'config.data.evaluation_batch is {self.evaluation_batch}; it must divide the '
@@ -76,7 +76,7 @@ class Digits:
       validation=str(folder / 'validation'),
       evaluation_batch=self.evaluation_batch,
       fingerprint=hashlib.sha256(f'{key} {content}'.encode()).hexdigest(),
-      locked=str(folder / 'locked') if self.locked_examples else '',
+      test=str(folder / caching.TEST_FOLDER) if self.test_examples else '',
     )
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
@@ -86,8 +86,8 @@ class Digits:
   def _key(self) -> str:
     """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
     parts = (FORMAT, self.validation_examples, self.split_seed)
-    if self.locked_examples:  # else the data are those of runs from before there were any
-      parts = (*parts, self.locked_examples)
+    if self.test_examples:  # else the data are those of runs from before there were any
+      parts = (*parts, self.test_examples)
     content = hashlib.sha256(_packaged().read_bytes()).hexdigest()
     return hashlib.sha256(msgspec.json.encode((parts, content))).hexdigest()
 
@@ -99,7 +99,7 @@ class Digits:
     train, splits = np.arange(len(targets)), {}
     for name, size in (
       ('validation', self.validation_examples),
-      ('locked', self.locked_examples),
+      (caching.TEST_FOLDER, self.test_examples),
     ):
       if size:
         parts = train_test_split(
@@ -110,8 +110,10 @@ class Digits:
       (folder / name).mkdir()
       np.save(folder / name / 'inputs.npy', (inputs[chosen] / WHITE).astype(np.float32))
       np.save(folder / name / 'targets.npy', targets[chosen].astype(np.int32))
-    held_out = ', '.join(f'{len(chosen)} {name}' for name, chosen in splits.items())
-    say(f'Prepared {len(train)} training digits; held out: {held_out}.')
+    say(
+      f'Prepared {len(train)} training digits; held out: {self.validation_examples} for '
+      f'validation, {self.test_examples} for the test split.'
+    )
 
 
 def _packaged() -> pathlib.Path:

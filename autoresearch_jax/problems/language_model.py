@@ -24,7 +24,8 @@ from autoresearch_jax.types import Dataset
 
 FORMAT = 1  # change it with anything that changes what the same text becomes
 # Of the held-out documents, those whose digest begins with this byte or a larger one: a quarter.
-FIRST_LOCKED = 0xC0
+FIRST_TEST_BYTE = 0xC0
+STORED_NAMES = {'test_tokens': 'locked_tokens'}  # of options, in the key
 
 
 @PROBLEMS.register('language_model')
@@ -35,7 +36,7 @@ class LanguageModel:
   corpus: `python` (text that ships with Python) or `climbmix` (downloaded first).
   vocab_size: tokens, the four reserved ones included. sequence_length: tokens that a row predicts.
   validation_tokens: targets in the fixed validation slice; whole batches of
-  `evaluation_batch` rows. locked_tokens: the same, of a slice that no search ever sees, from other
+  `evaluation_batch` rows. test_tokens: the same, of a slice that no search ever sees, from other
   held-out documents; 0: none. shards: of ClimbMix, for training. tokenizer_characters: the text the
   tokenizer is trained on, at most.
   """
@@ -44,18 +45,18 @@ class LanguageModel:
   vocab_size: int = 1024
   sequence_length: int = 256
   validation_tokens: int = 131_072
-  locked_tokens: int = 0
+  test_tokens: int = 0
   evaluation_batch: int = 32
   shards: int = 10
   tokenizer_characters: int = tokenizers.TRAINING_CHARACTERS
 
   def __post_init__(self) -> None:
     for name, value in dataclasses.asdict(self).items():
-      least = 0 if name == 'locked_tokens' else 1
+      least = 0 if name == 'test_tokens' else 1
       if name != 'corpus' and value < least:
         raise ValueError(f'config.data.{name} is {value}; it must be at least {least}.')
     batch = self.evaluation_batch * self.sequence_length
-    for name in ('validation_tokens', 'locked_tokens'):
+    for name in ('validation_tokens', 'test_tokens'):
       if (tokens := getattr(self, name)) % batch:
         below = max(1, tokens // batch) * batch
         raise ValueError(
@@ -90,7 +91,7 @@ class LanguageModel:
       token_bytes=str(folder / 'token_bytes.npy'),
       evaluation_batch=self.evaluation_batch,
       fingerprint=hashlib.sha256(f'{key} {content}'.encode()).hexdigest(),
-      locked=str(folder / 'locked') if self.locked_tokens else '',
+      test=str(folder / caching.TEST_FOLDER) if self.test_tokens else '',
     )
 
   def tokenizer(self, dataset: Dataset) -> tokenizers.Tokenizer:
@@ -111,8 +112,10 @@ class LanguageModel:
   def _key(self, source: corpora.Corpus) -> str:
     """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
     options = dataclasses.asdict(self) | {'evaluation_batch': None}
-    if not self.locked_tokens:  # then the data are those of runs from before there were any
-      del options['locked_tokens']
+    if not self.test_tokens:  # then the data are those of runs from before there were any
+      del options['test_tokens']
+    # The key is stored with old runs, so it keeps the first name of the option, in its place.
+    options = {STORED_NAMES.get(name, name): value for name, value in options.items()}
     parts = (FORMAT, options, tokenizers.PATTERN, source.fingerprint())
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
@@ -122,23 +125,25 @@ class LanguageModel:
     tokens.save(folder / 'tokenizer.json')
     np.save(folder / 'token_bytes.npy', tokens.token_bytes)
     say(f'Packing rows of {self.sequence_length + 1} tokens.')
-    for name in ('validation', 'locked') if self.locked_tokens else ('validation',):
-      option = f'{name}_tokens'
-      wanted = getattr(self, option) // self.sequence_length
-      rows = self._pack(self._held_out(source, name), tokens, folder / name, wanted)
+    splits = [('validation', 'validation', self.validation_tokens)]
+    if self.test_tokens:
+      splits.append(('test', caching.TEST_FOLDER, self.test_tokens))
+    for split, name, wanted_tokens in splits:
+      wanted = wanted_tokens // self.sequence_length
+      rows = self._pack(self._held_out(source, split), tokens, folder / name, wanted)
       if rows < wanted:
         raise ValueError(
-          f'The {name} text of the {self.corpus} corpus gives {rows * self.sequence_length} '
-          f'tokens; config.data.{option} is {getattr(self, option)}. Lower it.'
+          f'The {split} text of the {self.corpus} corpus gives {rows * self.sequence_length} '
+          f'tokens; config.data.{split}_tokens is {wanted_tokens}. Lower it.'
         )
     rows = self._pack(source.train(), tokens, folder / 'train', None)
     say(f'Prepared {rows * self.sequence_length:,} training tokens in {rows:,} rows.')
 
-  def _held_out(self, source: corpora.Corpus, name: str) -> Iterator[str]:
-    """The documents of one of both slices. By digest, so that no text can be in the two."""
+  def _held_out(self, source: corpora.Corpus, split: str) -> Iterator[str]:
+    """The held-out documents of one split, assigned by digest, so that no text is in both."""
     for text in source.validation():
-      locked = bool(self.locked_tokens) and _is_locked(text)
-      if locked == (name == 'locked'):
+      in_test = bool(self.test_tokens) and _in_test_split(text)
+      if in_test == (split == 'test'):
         yield text
 
   def _pack(
@@ -157,5 +162,5 @@ class LanguageModel:
     return packing.write(rows, folder / 'rows.npy', length)
 
 
-def _is_locked(text: str) -> bool:
-  return hashlib.sha256(text.encode()).digest()[0] >= FIRST_LOCKED
+def _in_test_split(text: str) -> bool:
+  return hashlib.sha256(text.encode()).digest()[0] >= FIRST_TEST_BYTE

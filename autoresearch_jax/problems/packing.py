@@ -23,7 +23,7 @@ from autoresearch_jax.problems.verifiers import VERIFIERS, Refused
 from autoresearch_jax.types import Dataset
 
 FORMAT = 1  # change it with anything that changes what the same construction scores
-MOST_CIRCLES = 200  # the exact check looks at every pair
+MAX_CIRCLES = 200  # the exact check looks at every pair
 # Rounding may enlarge a share of a radius by 8 x 2**-53: a distance by 4, a sum, a quotient and
 # products by 1 each. Twice that is taken off, so that exact arithmetic agrees.
 SAFE = 1 - 2.0**-49
@@ -37,9 +37,9 @@ class Packing:
   circles: int = 26
 
   def __post_init__(self) -> None:
-    if not 1 <= self.circles <= MOST_CIRCLES:
+    if not 1 <= self.circles <= MAX_CIRCLES:
       raise ValueError(
-        f'config.data.circles is {self.circles}; 1 to {MOST_CIRCLES} can be verified.'
+        f'config.data.circles is {self.circles}; 1 to {MAX_CIRCLES} can be verified.'
       )
 
   def shapes(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from autoresearch_jax.types import Spec
 
 FUNCTIONS = ('init', 'train_step', 'predict')
-MOST_PHASES = 16
-MOST_METRICS = 64
+MAX_PHASES = 16
+MAX_METRICS = 64
 METRIC_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_./-]{0,63}')
 # What jax exports for; `gpu` stands for NVIDIA's.
 EXPORT_PLATFORMS = {'cpu': 'cpu', 'gpu': 'cuda', 'tpu': 'tpu'}
@@ -112,9 +112,9 @@ def check_phases(phases: object, spec: Spec) -> tuple[Phase, ...]:
       'phases(spec) must return a list of Phase(until, batch_size, sequence_length), imported '
       'from autoresearch_jax.programs.contract.'
     )
-  if not 1 <= len(phases) <= MOST_PHASES:
+  if not 1 <= len(phases) <= MAX_PHASES:
     raise ContractError(
-      f'phases(spec) returned {len(phases)} phases; return 1 to {MOST_PHASES} of them.'
+      f'phases(spec) returned {len(phases)} phases; return 1 to {MAX_PHASES} of them.'
     )
   before = 0.0
   for phase in phases:
@@ -137,9 +137,9 @@ def check_metric_names(names: Sequence[str]) -> None:
     raise ContractError(
       f"train_step's metrics hold {found}; return a dict of scalars with at least 'loss'."
     )
-  if len(names) > MOST_METRICS:
+  if len(names) > MAX_METRICS:
     raise ContractError(
-      f'train_step returns {len(names)} metrics; return at most {MOST_METRICS} scalars.'
+      f'train_step returns {len(names)} metrics; return at most {MAX_METRICS} scalars.'
     )
   for name in names:
     if not METRIC_NAME.fullmatch(name):

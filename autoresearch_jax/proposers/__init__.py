@@ -61,7 +61,7 @@ class Context:
   trial: the id that the edit's trial will have. scratch: a folder for the proposer's own use, None
   where there is none. hidden: paths that nothing which works for a proposer may read: the
   problem's validation data, and but for `scratch` the run's folder, whose ledger has what was
-  scored on locked data.
+  scored on the test split.
 
   refuse: why a program should not be tried, in a sentence, at no cost (it nearly repeats a trial);
   '' when nothing speaks against it. check: the same, and then a trace, which takes seconds; the

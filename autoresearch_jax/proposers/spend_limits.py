@@ -31,6 +31,6 @@ class Caps:
       if cap and already + further > cap:
         return (
           f'The cap of {cap:g} {word} is reached: {already:g} are spent, and one more call may '
-          f'take {further:g}; raise most_{word} to go on.'
+          f'take {further:g}; raise max_{word} to go on.'
         )
     return ''

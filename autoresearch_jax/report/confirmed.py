@@ -13,7 +13,7 @@ from scipy import stats
 
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.types import Result, locked_name
+from autoresearch_jax.types import Result, test_metric
 
 LEVEL = 0.95
 
@@ -67,7 +67,7 @@ def confirmed_line(history: History) -> str:
     return ''
   best = candidate(history)
   if best is None:
-    return 'The baseline is still the best, so there is nothing to confirm on locked data.'
+    return 'The baseline is still the best, so there is nothing to confirm on the test split.'
   found = confirmation(history)
   if not found.gains and not found.unscored:
     return 'Best and baseline were not compared on data never used for selection.'
@@ -80,10 +80,10 @@ def confirmed_line(history: History) -> str:
 
 
 def _verdict(history: History, found: Confirmation) -> str:
-  """'Best beats baseline by 0.096981 ± 0.009935 locked_loss', where the interval says so."""
+  """'Best beats baseline by 0.096981 ± 0.009935 test_loss', where the interval says so."""
   if not found.gains:
     return 'Best and baseline could not be compared'
-  metric, width = locked_name(history.objective.metric), found.half_width
+  metric, width = test_metric(history.objective.metric), found.half_width
   if width is None:
     return f'Best has a gain of {found.gain:+.6f} {metric} over baseline'
   if abs(found.gain) <= width:
@@ -102,8 +102,8 @@ def _basis(best: int, found: Confirmation) -> str:
 
 
 def _score(history: History, result: Result) -> float | None:
-  """On the locked data, turned so that larger is better."""
-  metric = locked_name(history.objective.metric)
+  """On the test split, turned so that larger is better."""
+  metric = test_metric(history.objective.metric)
   values = [m.metrics[metric] for m in result.measurements if metric in m.metrics]
   if not values:
     return None

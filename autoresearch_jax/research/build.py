@@ -122,7 +122,7 @@ def executor(config: Config, prepared: Dataset, scratch: pathlib.Path) -> Execut
 
 def hidden(config: Config, prepared: Dataset) -> tuple[pathlib.Path, ...]:
   """What tracers and agents must not read; a construction has no data."""
-  held_out = filter(None, [prepared.validation, prepared.locked])
+  held_out = filter(None, [prepared.validation, prepared.test])
   return (*problem(config).hidden(), *map(pathlib.Path, held_out))
 
 

@@ -1,7 +1,7 @@
 """The last act of a run: baseline and best, trained again and scored on data that no search saw.
 
 A search that looks at one validation slice a hundred times fits it, and the best of many noisy
-scores is a lucky one. So a problem holds back a *locked* slice, and when the run has ended both
+scores is a lucky one. So a problem holds back a *test split*, and when the run has ended both
 programs are trained on the same fresh seeds and scored there. What comes of it is on record
 (`Confirmed`) and on the last line (`report/confirmed.py`), and nowhere else: strategy, acceptance
 rule and proposer are never told, also when the run goes on later. Killed in between, the next
@@ -28,7 +28,7 @@ from autoresearch_jax.types import (
   Result,
   Status,
   TrialRequest,
-  locked_name,
+  test_metric,
 )
 
 FIRST_SEED = 2**40  # the fresh seeds begin here, far from those that strategies and rules choose
@@ -41,13 +41,13 @@ def announcement(config: Config, dataset: Dataset) -> str:
 
   Raises ConfigError when it is asked for, and the problem holds no data back.
   """
-  if config.final_seeds and not dataset.locked:
+  if config.final_seeds and not dataset.test:
     raise ConfigError(
       f'config.final_seeds is {config.final_seeds}, but the problem {config.problem!r} holds no '
-      'locked data back. Set config.final_seeds to 0, or have config.data hold some back.'
+      'test split back. Set config.final_seeds to 0, or have config.data hold some back.'
     )
   if not config.final_seeds:
-    why = 'config.final_seeds is 0' if dataset.locked else 'the problem holds no data back'
+    why = 'config.final_seeds is 0' if dataset.test else 'the problem holds no data back'
     return f'{why}, so best and baseline are not compared at the end'
   runs = f'{2 * config.final_seeds} x {config.budget.amount:g} {config.budget.unit}'
   return f'best and baseline are compared at the end, on data held back till then: {runs}'
@@ -93,7 +93,7 @@ class Closing:
         request = next(i for i in itertools.count(REQUEST, -1) if i not in underway)
         underway[request] = seed, trial = left.pop()
         program = self.history.edits[trial].program
-        self.executor.submit(TrialRequest(request, program, (seed,), self.budget, locked=True))
+        self.executor.submit(TrialRequest(request, program, (seed,), self.budget, on_test=True))
       for news in self.executor.wait(WAIT_SECONDS):
         if isinstance(news, Result) and news.trial in underway:
           self._record(*underway.pop(news.trial), news)
@@ -109,7 +109,7 @@ class Closing:
 
   def _required(self, result: Result) -> Result:
     """The result, or a crash in its place where an executor measured something else."""
-    metric = locked_name(self.history.objective.metric)
+    metric = test_metric(self.history.objective.metric)
     values = [m.metrics.get(metric, math.nan) for m in result.measurements]
     if result.status != Status.OK or (values and all(map(math.isfinite, values))):
       return result
@@ -118,7 +118,7 @@ class Closing:
   def _outcome(self, result: Result) -> str:
     if result.status != Status.OK:
       return f'{result.status}: {result.reason}'
-    metric = locked_name(self.history.objective.metric)
+    metric = test_metric(self.history.objective.metric)
     return f'{metric} {result.measurements[0].metrics[metric]:.6f}'
 
   def _estimate(self, runs: int) -> str:

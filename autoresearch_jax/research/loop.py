@@ -71,7 +71,7 @@ from autoresearch_jax.types import (
 )
 
 PATIENCE = 5  # proposals in a row without a program before the run stops
-MOST_TWINS = 100  # trials in a row that repeat others before the run stops
+MAX_TWINS = 100  # trials in a row that repeat others before the run stops
 WAIT_SECONDS = 0.5  # longest sleep between looks at the clock and at the stop signal
 HEAR_SECONDS = 0.1  # the same, while a proposer thinks
 
@@ -163,8 +163,8 @@ class Research:
       return f'All {self.max_trials} trials that config.search.max_trials allows are done.'
     if self.history.declined_in_a_row >= PATIENCE:
       return f'{PATIENCE} proposals in a row came to nothing.'
-    if self.history.twins_in_a_row >= MOST_TWINS:
-      return f'The last {MOST_TWINS} trials only repeated programs that were tried before.'
+    if self.history.twins_in_a_row >= MAX_TWINS:
+      return f'The last {MAX_TWINS} trials only repeated programs that were tried before.'
     return ''
 
   @property
@@ -236,7 +236,7 @@ class Research:
     ):
       return False
     waits_for_baseline = history.next_trial > BASELINE not in history.trials
-    tired = history.declined_in_a_row >= PATIENCE or history.twins_in_a_row >= MOST_TWINS
+    tired = history.declined_in_a_row >= PATIENCE or history.twins_in_a_row >= MAX_TWINS
     return not (waits_for_baseline or tired or self._full or self.failed or self.stop())
 
   def _ask(self) -> None:
@@ -426,7 +426,7 @@ class Research:
       budget=self.spec.budget.scaled(proposal.fidelity),
       known={} if anew else self.history.known(proposal.fidelity),
       parents=proposal.parents,
-      checkpoints=pruning.checkpoints(self.history, trial, self.spec),
+      rungs=pruning.rungs(self.history, trial, self.spec),
     )
     self.executor.submit(request)
 

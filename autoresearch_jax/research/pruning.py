@@ -1,7 +1,7 @@
 """When to end a trial early: limits on its losses, from how programs of the run looked before.
 
 Trials are compared at equal progress, since schedules depend on progress. Of the better half of the
-programs on record it is known how they looked at a checkpoint and what they came to in the end. A
+programs on record it is known how they looked at a rung and what they came to in the end. A
 straight line through that says how a program looks there that will end as well as the incumbent,
 and how far such programs lie around the line; who is farther behind than but for a chance of ERROR
 is ended. So what can still be made up, by a learning rate that cools down in the end, say, is read
@@ -38,9 +38,9 @@ import scipy.special
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.types import (
   REPEATS,
-  Checkpoint,
   Decision,
   Objective,
+  PruningRung,
   Spec,
   Status,
   Trial,
@@ -49,7 +49,7 @@ from autoresearch_jax.types import (
 PROGRESS = (0.2, 0.3, 0.5, 0.7)  # where the runner looks; each look costs a batch of `predict`
 LEAST = 16  # programs on record before any trial is ended
 SHARE = 0.5  # of the programs on record, the best ones, through which the lines go
-ERROR = 0.001  # of programs that will end like the incumbent, those that a checkpoint would end
+ERROR = 0.001  # of programs that will end like the incumbent, those that a rung would end
 TINY = 1e-12  # instead of 0, where all scores agree
 # A memo, since each trial asks for the curves of all before it: what has a verdict changes no more.
 _curves: 'weakref.WeakKeyDictionary[History, dict[int, Curve | None]]' = weakref.WeakKeyDictionary()
@@ -66,7 +66,7 @@ class Curve:
   looks: dict[float, tuple[float, float]]
 
 
-def checkpoints(history: History, trial: int, spec: Spec) -> tuple[Checkpoint, ...]:
+def rungs(history: History, trial: int, spec: Spec) -> tuple[PruningRung, ...]:
   """Where the runner looks at a trial that is about to run, with the limits for it.
 
   None where the config does not want it, on a part of the budget, and for constructions, which
@@ -77,7 +77,7 @@ def checkpoints(history: History, trial: int, spec: Spec) -> tuple[Checkpoint, .
     return ()
   may_end = trial != BASELINE and proposal.operation not in REPEATS and len(proposal.seeds) == 1
   if not may_end:
-    return tuple(map(Checkpoint, PROGRESS))
+    return tuple(map(PruningRung, PROGRESS))
   known = list(history.trials.values())[: history.begun_after[trial]]  # also after a restart
   memo = _curves.setdefault(history, {})
   for other in known:
@@ -102,7 +102,7 @@ def _curve(trial: Trial, objective: Objective) -> Curve | None:
 
 
 def by_progress(looks: Iterable[Sequence[float]]) -> dict[float, tuple[float, float]]:
-  """Looks at one run, with the lowest nats up to each, as a `Checkpoint` counts them.
+  """Looks at one run, with the lowest nats up to each, as a `PruningRung` counts them.
 
   looks: (progress, training loss, nats) in order; what was no number, None in JSON, is left out.
   """
@@ -114,14 +114,14 @@ def by_progress(looks: Iterable[Sequence[float]]) -> dict[float, tuple[float, fl
   return found
 
 
-def limited(curves: Sequence[Curve], progress: float, goal: float | None) -> Checkpoint:
+def limited(curves: Sequence[Curve], progress: float, goal: float | None) -> PruningRung:
   """The limits at a progress for a program that has to end with more than the score `goal`.
 
   curves: of programs that were trained before. No limits while they are too few.
   """
   seen = sorted((c for c in curves if progress in c.looks), key=lambda curve: -curve.score)
   if goal is None or len(seen) < LEAST:
-    return Checkpoint(progress)
+    return PruningRung(progress)
   best = seen[: math.ceil(SHARE * len(seen))]
   scores = np.array([curve.score for curve in best])
   looks = np.array([curve.looks[progress] for curve in best])  # [programs, 2]
@@ -134,4 +134,4 @@ def limited(curves: Sequence[Curve], progress: float, goal: float | None) -> Che
   spread = np.sqrt((around**2).sum(axis=0) / freedom)
   wide = math.sqrt(1 + 1 / len(best) + ahead**2 / squares)
   farthest = scipy.special.stdtrit(freedom, 1 - ERROR) * spread * wide
-  return Checkpoint(progress, float(expected[0]), float(expected[1] + farthest[1]))
+  return PruningRung(progress, float(expected[0]), float(expected[1] + farthest[1]))

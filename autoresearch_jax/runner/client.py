@@ -105,15 +105,15 @@ class RunnerProcess:
     do: str,
     seconds: float,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
-    most_seconds: float = math.inf,
+    max_seconds: float = math.inf,
     **fields: Any,
   ) -> dict[str, Any]:
-    """Asks and waits. seconds: the longest silence that is borne; most_seconds: in all.
+    """Asks and waits. seconds: the longest silence that is borne; max_seconds: in all.
 
     Raises RunnerFailed.
     """
     self._send({'do': do, **fields})
-    return self._receive(do, seconds, on_progress, most_seconds)
+    return self._receive(do, seconds, on_progress, max_seconds)
 
   def prepare(self, artifact: pathlib.Path, compiled: bool) -> None:
     """Has it load this, or compile it too, beside what it is asked, for its turn; no answer."""
@@ -169,12 +169,12 @@ class RunnerProcess:
     do: str,
     seconds: float,
     on_progress: Callable[[dict[str, Any]], None] | None,
-    most_seconds: float = math.inf,
+    max_seconds: float = math.inf,
   ) -> dict[str, Any]:
     awake = Awake()
     while True:
-      left = most_seconds - awake.seconds()
-      message = self._line(do, seconds, left, most_seconds, awake)
+      left = max_seconds - awake.seconds()
+      message = self._line(do, seconds, left, max_seconds, awake)
       if 'progress' in message:
         if on_progress:
           on_progress(message['progress'])
@@ -191,7 +191,7 @@ class RunnerProcess:
         return message['done']
 
   def _line(
-    self, do: str, seconds: float, left: float, most_seconds: float, awake: Awake
+    self, do: str, seconds: float, left: float, max_seconds: float, awake: Awake
   ) -> dict[str, Any]:
     assert self._process and self._process.stdout
     late = left < seconds
@@ -200,7 +200,7 @@ class RunnerProcess:
       left = deadline - awake.seconds()
       if left <= 0:
         self._end()
-        raise RunnerFailed(Status.TIMEOUT, _late(do, most_seconds if late else seconds, late))
+        raise RunnerFailed(Status.TIMEOUT, _late(do, max_seconds if late else seconds, late))
       readable, _, _ = select.select([self._process.stdout], [], [], min(left, STRIDE))
       if readable:
         data = os.read(self._process.stdout.fileno(), 1 << 16)

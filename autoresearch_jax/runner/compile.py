@@ -26,8 +26,8 @@ from autoresearch_jax.types import Platform
 
 # A call should last about this long, and hold at most so many steps and bytes of batches.
 CALL_SECONDS = 0.25
-MOST_STEPS_A_CALL = 64
-MOST_BATCH_BYTES = 64 * 2**20
+MAX_STEPS_A_CALL = 64
+MAX_BATCH_BYTES = 64 * 2**20
 # Rough sustained FLOP/s, only to choose the steps of one call; the same on every machine of a
 # platform, so that the executable, and with it every bit of the result, does not depend on it.
 ROUGH_FLOPS: dict[Platform, float] = {'cpu': 1e11, 'gpu': 4e14, 'tpu': 1e14}
@@ -338,8 +338,8 @@ def _call_steps(artifact: Artifact, index: int) -> int:
   phase = artifact.phases[index]
   rough = artifact.flops[index] / ROUGH_FLOPS[artifact.spec.platform]
   by_time = int(CALL_SECONDS / max(rough, 1e-9))
-  by_bytes = MOST_BATCH_BYTES // max(1, 8 * phase.batch_size * max(1, phase.sequence_length))
-  return max(1, min(MOST_STEPS_A_CALL, by_time, by_bytes))
+  by_bytes = MAX_BATCH_BYTES // max(1, 8 * phase.batch_size * max(1, phase.sequence_length))
+  return max(1, min(MAX_STEPS_A_CALL, by_time, by_bytes))
 
 
 def _tokens(artifact: Artifact, index: int) -> int:

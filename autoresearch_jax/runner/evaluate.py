@@ -19,7 +19,7 @@ import numpy as np
 from autoresearch_jax.data import loader
 from autoresearch_jax.problems.verifiers import VERIFIERS, Refused, Verifier
 from autoresearch_jax.runner.compile import Compiled
-from autoresearch_jax.types import Dataset, locked_name
+from autoresearch_jax.types import Dataset, test_metric
 
 # Nats by which a target's score may move when what must not matter is changed: XLA gives equal
 # bits for equal inputs to one executable, so this only forgives a -0.0 or a reordered reduction.
@@ -72,11 +72,11 @@ def evaluate(
   alive: Callable[[], None],
   training_seconds: float,
   training_tokens: int,
-  locked: bool = False,
+  on_test: bool = False,
 ) -> dict[str, float]:
   """The metrics of a trained state on the validation slice, or of its construction.
 
-  locked: on the locked slice instead, with the same proof, under other names (`locked_name`), so
+  on_test: on the test split instead, with the same proof, under other names (`test_metric`), so
   that no number of one is ever taken for one of the other.
 
   Language models: val_bpb (bits a byte), val_loss (nats a token). Supervised problems: val_loss
@@ -98,7 +98,7 @@ def evaluate(
     alive()
     return scored
 
-  batches = [score(batch) for batch in loader.validation(dataset, locked)]
+  batches = [score(batch) for batch in loader.validation(dataset, on_test)]
   share = batches[0].targets.size / max(1, training_tokens)
   most = max(SHOW_SECONDS, PREDICT_STEPS * share * training_seconds)
   while min(seconds) > most and len(seconds) < SHOW_CALLS:
@@ -106,7 +106,7 @@ def evaluate(
   _check_time(min(seconds), most)
   _prove(compiled, leaves, batches, rng, alive)
   metrics = _metrics(batches, dataset)
-  return {locked_name(name): value for name, value in metrics.items()} if locked else metrics
+  return {test_metric(name): value for name, value in metrics.items()} if on_test else metrics
 
 
 def glance(compiled: Compiled, leaves: Any, dataset: Dataset) -> float:
@@ -138,17 +138,17 @@ def _check_time(seconds: float, most: float) -> None:
     )
 
 
-def _shown(compiled: Compiled, leaves: Any, most_seconds: float) -> np.ndarray:
+def _shown(compiled: Compiled, leaves: Any, max_seconds: float) -> np.ndarray:
   """What `predict` builds, float32 on the host. Raises NotAllowed when it goes on training."""
   empty, fastest = compiled.place(np.zeros(0, np.float32)), math.inf
   for _ in range(SHOW_CALLS):
     start = time.monotonic()
     built = np.asarray(compiled.score(leaves, empty))
     fastest = min(fastest, time.monotonic() - start)
-    if fastest <= most_seconds:
+    if fastest <= max_seconds:
       return built
   raise NotAllowed(
-    f'`predict` takes {fastest:.3f} s to show the construction, and {most_seconds:.3f} s are '
+    f'`predict` takes {fastest:.3f} s to show the construction, and {max_seconds:.3f} s are '
     'allowed. It runs outside of the budget, so let `train_step` improve the construction.'
   )
 

@@ -1,4 +1,4 @@
-"""Looks at a state in training at checkpoints, and ends what is too far behind to be kept.
+"""Looks at a state in training at rungs, and ends what is too far behind to be kept.
 
 The runner's, called by `training` while the clock stands still. Where the limits come from is the
 controller's business (`research/pruning.py`); here they are numbers. What is looked at is
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from autoresearch_jax.types import Checkpoint
+from autoresearch_jax.types import PruningRung
 
 
 class Hopeless(Exception):
@@ -31,8 +31,8 @@ class Watch:
     self._lowest = math.inf
     self._measure = measure
 
-  def look(self, at: Checkpoint, loss: float, leaves: Any, seconds: float) -> None:
-    """Raises Hopeless. loss: mean since the checkpoint before. seconds: of training so far."""
+  def look(self, at: PruningRung, loss: float, leaves: Any, seconds: float) -> None:
+    """Raises Hopeless. loss: mean since the rung before. seconds: of training so far."""
     nats = self._measure(leaves)
     self.looks.append((at.progress, loss, nats))
     self._lowest = min(self._lowest, nats)
@@ -41,7 +41,7 @@ class Watch:
       self.ended = {'progress': at.progress, 'seconds': seconds, 'saved_seconds': saved}
       raise Hopeless(
         f'Ended at {at.progress:.0%} of the budget, too far behind to be kept: its training loss '
-        f'was {loss:.4f} and the limit {at.most_loss:.4f}, and a fixed batch took '
-        f'{self._lowest:.4f} nats a target at best, against {at.most_nats:.4f}. {saved:.1f} s of '
-        'training were saved.'
+        f'was {loss:.4f} and the limit {at.max_train_loss:.4f}, and a fixed batch took '
+        f'{self._lowest:.4f} nats a target at best, against {at.max_val_loss:.4f}. {saved:.1f} s '
+        'of training were saved.'
       )

@@ -8,7 +8,7 @@ controller.
     {"do": "start", "setup": Setup}                 -> devices, peak FLOP/s, memory
     {"do": "load", "artifact": path}                -> fingerprint and facts of the artifact
     {"do": "compile"}                               -> seconds, FLOPs, bytes
-    {"do": "run", "seed": 0, "budget": Budget, "locked": false, "checkpoints": [Checkpoint]}
+    {"do": "run", "seed": 0, "budget": Budget, "on_test": false, "rungs": [PruningRung]}
                                                     -> progress lines, then a measurement
     {"do": "prepare", "number": 1, "artifact": path, "compiled": true}
                                                     no answer
@@ -59,13 +59,13 @@ from autoresearch_jax.runner.compile import (
 from autoresearch_jax.runner.evaluate import NotAllowed, evaluate, glance
 from autoresearch_jax.runner.rungs import Hopeless, Watch
 from autoresearch_jax.runner.train import Diverged, TooSlow, Trained, train
-from autoresearch_jax.types import Budget, Checkpoint, Cost, Dataset, Measurement, Status
+from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, PruningRung, Status
 
 T = TypeVar('T')
 
 CURVE_POINTS = 64
 PHASE_SEED = 1_000_003  # between the seeds of a trial's phases
-MOST_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
+MAX_STOPPED = 0.01  # share of a budget in seconds that the process may have stood still
 # How late training may be where seconds are its budget: this share of it, or so many seconds, and
 # the time of a step. The last calls are on the queue by then, and a busy machine slows them down.
 LATE_SHARE, LATE_SECONDS = 0.02, 0.5
@@ -185,10 +185,10 @@ class Runner:
     seed: int,
     budget: Budget,
     say: Any,
-    locked: bool = False,
-    checkpoints: Sequence[Checkpoint] = (),
+    on_test: bool = False,
+    rungs: Sequence[PruningRung] = (),
   ) -> dict[str, Any]:
-    """Trains and evaluates one seed of the compiled program; locked: on the locked data."""
+    """Trains and evaluates one seed of the compiled program; on_test: on the test split."""
     assert self._current is not None
     compiled = self._current
     # Each phase draws in an order of its own: one order would show the second the same rows again.
@@ -202,7 +202,7 @@ class Runner:
     watch = Watch(lambda leaves: self._glance(compiled, leaves))
     began = time.monotonic()
     try:
-      trained = train(compiled, seed, budget, feeds, self.limits.loss, say, checkpoints, watch.look)
+      trained = train(compiled, seed, budget, feeds, self.limits.loss, say, rungs, watch.look)
     except Hopeless as error:
       facts = {'looks': {str(seed): watch.looks}, 'pruned': watch.ended}
       raise RunnerFailed(Status.PRUNED, str(error), facts) from None
@@ -212,7 +212,7 @@ class Runner:
       self._require_awake(began, compiled, 0.0)
       raise RunnerFailed(Status.TIMEOUT, str(error)) from None
     if budget.unit == 'seconds':
-      self._require_awake(began, compiled, MOST_STOPPED * budget.amount)
+      self._require_awake(began, compiled, MAX_STOPPED * budget.amount)
       self._require_on_time(trained, budget, compiled)
     if trained.compilations:
       raise RunnerFailed(Status.CRASH, f'{trained.compilations} compilations ran inside the clock.')
@@ -226,7 +226,7 @@ class Runner:
         alive=lambda: say(1.0, trained.steps, trained.curve[-1][1], 'evaluate'),
         training_seconds=trained.seconds,
         training_tokens=trained.tokens,
-        locked=locked,
+        on_test=on_test,
       )
     except NotAllowed as error:
       raise RunnerFailed(Status.INVALID, str(error)) from None
@@ -374,9 +374,9 @@ def answer(runner: Runner, request: dict[str, Any], write: Any) -> dict[str, Any
         return {'done': runner.compile()}
       case 'run':
         budget = msgspec.convert(request['budget'], Budget)
-        checkpoints = msgspec.convert(request.get('checkpoints', ()), tuple[Checkpoint, ...])
-        locked = request.get('locked', False)
-        return {'done': runner.run(request['seed'], budget, say, locked, checkpoints)}
+        rungs = msgspec.convert(request.get('rungs', ()), tuple[PruningRung, ...])
+        on_test = request.get('on_test', False)
+        return {'done': runner.run(request['seed'], budget, say, on_test, rungs)}
       case other:
         raise ValueError(f'The runner does not know the request {other!r}.')
   except RunnerFailed as failed:

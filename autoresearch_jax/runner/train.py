@@ -2,7 +2,7 @@
 
 One call holds several steps. The next call is dispatched before the last one's losses are read,
 so the device never waits for the host; near the end calls shrink until the budget is met to the
-step. At checkpoints, and there alone, the queue runs dry and the clock stands still, so that the
+step. At rungs, and there alone, the queue runs dry and the clock stands still, so that the
 runner can look at the state; with a budget that is not in seconds, not a bit of it is changed.
 """
 
@@ -17,14 +17,14 @@ import numpy as np
 
 from autoresearch_jax.runner.clock import Clock, Rate, steps_that_fit
 from autoresearch_jax.runner.compile import Compiled, Phase, compilations, seed_key
-from autoresearch_jax.types import Budget, Checkpoint
+from autoresearch_jax.types import Budget, PruningRung
 
 Batches = Iterator[dict[str, np.ndarray]]
 # After each call: (fraction of the budget, step, loss).
 Say = Callable[[float, int, float], None]
-# At each checkpoint: (checkpoint, mean loss since the one before, the state's leaves, seconds so
+# At each rung: (rung, mean loss since the one before, the state's leaves, seconds so
 # far). What it raises ends the training.
-Look = Callable[[Checkpoint, float, Any, float], None]
+Look = Callable[[PruningRung, float, Any, float], None]
 
 CALL_SECONDS = 0.25  # of a call once a step's seconds are known: short enough to stop on time
 IN_FLIGHT = 2  # calls on the device's queue: one runs while the host reads the one before
@@ -71,22 +71,22 @@ def train(
   feeds: Sequence[Batches],
   loss_limit: float,
   say: Say,
-  checkpoints: Sequence[Checkpoint] = (),
+  rungs: Sequence[PruningRung] = (),
   look: Look | None = None,
 ) -> Trained:
   """Trains from `init(key(seed))` until the budget is spent; `feeds` has batches for each phase.
 
-  checkpoints: in the order of their progress; `look` is called at the first step past each.
+  rungs: in the order of their progress; `look` is called at the first step past each.
   Raises Diverged, TooSlow, and ValueError when a step costs nothing of the budget's unit.
   """
-  meter = _Meter(compiled.phases, budget, _pace(compiled, seed, feeds), checkpoints)
+  meter = _Meter(compiled.phases, budget, _pace(compiled, seed, feeds), rungs)
   compiled_before = compilations()
   # The clock runs while `init` does: what a program computes there is not free either.
   clock = Clock()
   trained = Trained(jax.block_until_ready(compiled.init(seed_key(seed))))
   meter.started(clock.seconds())
   queue: list[_Call] = []
-  since: list[np.ndarray] = []  # losses since the last checkpoint
+  since: list[np.ndarray] = []  # losses since the last rung
   while True:
     index, fractions = meter.next_steps(queue, clock.seconds())
     if len(fractions):
@@ -105,10 +105,10 @@ def train(
       trained.metrics = {k: float(np.asarray(v)[call.count - 1]) for k, v in call.metrics.items()}
       say(call.progress, meter.steps, float(losses[-1]))
     seconds = clock.seconds()
-    if due and look and (checkpoint := meter.looked(seconds)):
+    if due and look and (rung := meter.looked(seconds)):
       loss = float(np.concatenate(since).mean())
       with clock.paused():
-        look(checkpoint, loss, trained.leaves, seconds)
+        look(rung, loss, trained.leaves, seconds)
       since.clear()
   trained.seconds = clock.seconds()
   compiled.pace[:] = meter.step_seconds
@@ -124,9 +124,9 @@ class _Meter:
     phases: Sequence[Phase],
     budget: Budget,
     step_seconds: list[float],
-    checkpoints: Sequence[Checkpoint],
+    rungs: Sequence[PruningRung],
   ):
-    self.checkpoints = list(checkpoints)  # that were not reached yet
+    self.rungs = list(rungs)  # that were not reached yet
     self.phases = phases
     self.budget = budget
     self.step_seconds = step_seconds  # estimate for each phase
@@ -154,7 +154,7 @@ class _Meter:
     phase, seconds = self.phases[index], max(self.step_seconds[index], 1e-9)
     per_step = Rate(phase.tokens, phase.flops, seconds).per_step(self.budget)
     most = min(phase.call_steps, max(1, int(CALL_SECONDS / seconds)))
-    ends = [checkpoint.progress for checkpoint in self.checkpoints[:1]]
+    ends = [rung.progress for rung in self.rungs[:1]]
     if index < len(self.phases) - 1:
       ends.append(phase.until)
     for end in ends:
@@ -177,21 +177,21 @@ class _Meter:
     return max(now, self.read_at + expected)
 
   def due(self, queue: Sequence[_Call], now: float) -> bool:
-    """Whether the next checkpoint is reached once the queue has run, and the budget is not."""
+    """Whether the next rung is reached once the queue has run, and the budget is not."""
     spent = self.spent(queue, now)
     return bool(self._passed(spent)) and spent < self.budget.amount
 
-  def looked(self, now: float) -> Checkpoint | None:
-    """The last checkpoint that is passed now that the queue has run; it does not come again.
+  def looked(self, now: float) -> PruningRung | None:
+    """The last rung that is passed now that the queue has run; it does not come again.
 
     None where the steps took less than was expected: at first they take a fraction of it.
     """
     passed = self._passed(self.spent((), now))
-    del self.checkpoints[: len(passed)]
+    del self.rungs[: len(passed)]
     return passed[-1] if passed else None
 
-  def _passed(self, spent: float) -> list[Checkpoint]:
-    return [c for c in self.checkpoints if c.progress * self.budget.amount <= spent]
+  def _passed(self, spent: float) -> list[PruningRung]:
+    return [c for c in self.rungs if c.progress * self.budget.amount <= spent]
 
   def finished(self, call: _Call, now: float) -> None:
     """Takes in when a call ended. The queue was never empty, so it ran since the one before."""

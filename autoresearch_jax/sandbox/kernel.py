@@ -37,7 +37,7 @@ DEVICES = ('/dev/full', '/dev/null', '/dev/zero')
 _OWN = ((1 << 15) - 1) & ~(1 << 6 | 1 << 9 | 1 << 11)
 _SIGNALS_SINCE, _TRUNCATE_SINCE = 6, 3  # Landlock's versions
 _NICENESS = 10  # on a machine that trains on its CPU, the trial comes first
-_MOST_DESCRIPTORS = 4096
+_MAX_DESCRIPTORS = 4096
 
 _INET, _INET6, _NETLINK, _STREAM, _SEQUENCED = 2, 10, 16, 1, 5
 _NAMESPACES = 0x7E020000  # of clone's flags
@@ -111,7 +111,7 @@ def enter(plan: Plan, launcher: int) -> None:
   linux.set_limits(
     {
       resource.RLIMIT_FSIZE: (plan.file_bytes, plan.file_bytes),
-      resource.RLIMIT_NOFILE: (_MOST_DESCRIPTORS, _MOST_DESCRIPTORS),
+      resource.RLIMIT_NOFILE: (_MAX_DESCRIPTORS, _MAX_DESCRIPTORS),
       resource.RLIMIT_NPROC: (most, most),
       resource.RLIMIT_CORE: (0, 0),
     }

@@ -27,7 +27,7 @@ from autoresearch_jax.sandbox import kernel, linux
 from autoresearch_jax.sandbox.plan import Ending, How, Plan
 
 LOOK, LOOK_AT_FOLDER = 0.1, 1.0  # seconds between counts of processes, and of what is in the folder
-MOST_FILES = 200_000  # in the folder
+MAX_FILES = 200_000  # in the folder
 _PAGE = os.sysconf('SC_PAGE_SIZE')
 
 
@@ -202,7 +202,7 @@ def holds(folder: str) -> float:
       with os.scandir(waiting.pop()) as entries:
         for entry in entries:
           files += 1
-          if files > MOST_FILES:
+          if files > MAX_FILES:
             return math.inf
           with contextlib.suppress(FileNotFoundError):
             found = entry.stat(follow_symlinks=False)

@@ -49,10 +49,10 @@ from autoresearch_jax.sandbox import linux
 from autoresearch_jax.sandbox.linux import SandboxError, landlock_version
 from autoresearch_jax.types import Isolation
 
-_MOST_FILES = 256
+_MAX_FILES = 256
 _MORE_PROCESSES = 256  # of the user, threads counted, beyond all that the machine has already
 _MEMORY_SHARE = 0.75
-_LEAST_MEMORY = 2 * 2**30  # less address space than this can not even trace a small program
+_MIN_MEMORY = 2 * 2**30  # less address space than this can not even trace a small program
 
 # What Python, numpy, jax's tracing and XLA's CPU client call. On aarch64 some do not exist.
 _ALLOWED = """
@@ -199,10 +199,10 @@ def children() -> tuple[int, ...]:
     return ()
 
 
-def most_memory() -> int:
+def max_memory() -> int:
   """Bytes of address space that a trace may have here: a share of what the machine has."""
   has = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-  return max(_LEAST_MEMORY, int(_MEMORY_SHARE * has))
+  return max(_MIN_MEMORY, int(_MEMORY_SHARE * has))
 
 
 def installation() -> tuple[str, ...]:
@@ -272,7 +272,7 @@ def _limit(plan: Plan) -> None:
     resource.RLIMIT_CPU: (plan.cpu_seconds, plan.cpu_seconds + 1),
     resource.RLIMIT_AS: (plan.memory_bytes, plan.memory_bytes),
     resource.RLIMIT_FSIZE: (plan.file_bytes, plan.file_bytes),
-    resource.RLIMIT_NOFILE: (_MOST_FILES, _MOST_FILES),
+    resource.RLIMIT_NOFILE: (_MAX_FILES, _MAX_FILES),
     resource.RLIMIT_CORE: (0, 0),
   }
   if plan.level == 'limits':

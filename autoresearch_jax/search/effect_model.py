@@ -18,7 +18,7 @@ import numpy as np
 NORMAL = 1.4826  # times the median absolute deviation: the deviation of normal numbers
 # Kinds differ by this share of the variance inside them at least: with few trials, the moments
 # often say that they do not differ, and nothing would be learnt ever.
-LEAST_BETWEEN = 0.05
+MIN_BETWEEN = 0.05
 OWN_SCATTER = 4.0  # trials whose weight the common deviation has against a kind's own
 FARTHEST = 38.0  # deviations from which on nothing is left of a normal tail
 LARGEST = 1e100  # effects are cut to it, so that their squares are numbers
@@ -95,7 +95,7 @@ def _variance(effects: np.ndarray, mean: float, around: float, groups: int) -> f
 
 def _between(counts: np.ndarray, own: np.ndarray, mean: float, within: float, groups: int) -> float:
   """The deviation between kinds, by the expected mean square between them."""
-  total, least = counts.sum(), LEAST_BETWEEN * within**2
+  total, least = counts.sum(), MIN_BETWEEN * within**2
   if groups < 2:
     return math.sqrt(least)
   size = (total - np.square(counts).sum() / total) / (groups - 1)

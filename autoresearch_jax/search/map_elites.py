@@ -33,7 +33,7 @@ from autoresearch_jax.search.selection import draw, unit_interval
 from autoresearch_jax.search.similarity import Sketch, differing
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
-LEAST_WEIGHT = 1e-3  # of the worst program in a draw by fitness, as in OpenEvolve
+MIN_WEIGHT = 1e-3  # of the worst program in a draw by fitness, as in OpenEvolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,5 +205,5 @@ def binned(feature: np.ndarray, bins: int) -> np.ndarray:
 
 def fitness_odds(scores: np.ndarray) -> np.ndarray:
   """In proportion to the score, which is brought to [0, 1] first. float64 [n]."""
-  weights = np.maximum(unit_interval(scores), LEAST_WEIGHT)
+  weights = np.maximum(unit_interval(scores), MIN_WEIGHT)
   return weights / weights.sum()

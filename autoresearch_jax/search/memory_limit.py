@@ -35,7 +35,7 @@ WIDTHS = (0.1, 3.0)  # of a weight's prior: 3 is the square of a size that spans
 # with as many weights as trials the fit is perfect, and says nothing of its errors.
 MISFIT, BELIEF = 0.2, 3
 MATTERS = 0.25  # a weight as large as this may have products
-MOST_PRODUCTS = 6  # constants that have them
+MAX_PRODUCTS = 6  # constants that have them
 IMPUTED = 4  # rounds of guessing what unknown programs above the limit take
 
 
@@ -125,7 +125,7 @@ def _fit(points: np.ndarray, logs: np.ndarray) -> Model:
   """With products where they pay. points: [n, columns]. logs: [n]."""
   plain = _regression(points, logs, ())
   weights = np.abs(plain.mean[1:])
-  strong = np.argsort(-weights, kind='stable')[:MOST_PRODUCTS]
+  strong = np.argsort(-weights, kind='stable')[:MAX_PRODUCTS]
   chosen = sorted(int(i) for i in strong if weights[i] > MATTERS)
   if not chosen:
     return plain

@@ -25,10 +25,10 @@ from autoresearch_jax.search.archive import NONE, Archive, Ints, is_lost, score_
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Trial
 
-OTHER = ''  # the kind of edits without a tag, and of those beyond the first MOST_KINDS kinds
-MOST_KINDS = 128
+OTHER = ''  # the kind of edits without a tag, and of those beyond the first MAX_KINDS kinds
+MAX_KINDS = 128
 LONGEST = 80  # characters of a tag
-MOST_NODES = 32  # the best ones, of which one is improved
+MAX_NODES = 32  # the best ones, of which one is improved
 RECENT = 2000  # pairs of an edit and a tag that the model is made from
 EVIDENCE = 5  # trials of a kind that a question names
 
@@ -146,8 +146,8 @@ def _best_nodes(archive: Archive) -> np.ndarray:
   """Rows of the best programs, the best first: where nothing tells them apart, it is taken."""
   rows = archive.scored
   behind = -archive.scores.array[rows]
-  if len(rows) > MOST_NODES:
-    few = np.argpartition(behind, MOST_NODES)[:MOST_NODES]
+  if len(rows) > MAX_NODES:
+    few = np.argpartition(behind, MAX_NODES)[:MAX_NODES]
     rows, behind = rows[few], behind[few]
   return rows[np.lexsort((rows, behind))]
 
@@ -156,7 +156,7 @@ def _tagged(state: SurrogateState, row: int, tags: tuple[str, ...]) -> Surrogate
   """With the kinds of a row's edit; pairs before the last RECENT are forgotten."""
   kinds = state.kinds
   for tag in tags:
-    if tag not in kinds and len(kinds) < MOST_KINDS:
+    if tag not in kinds and len(kinds) < MAX_KINDS:
       kinds = (*kinds, tag)
   places = {kinds.index(tag if tag in kinds else OTHER): None for tag in tags}
   edits = np.append(state.edits.array, np.full(len(places), row))

@@ -185,7 +185,7 @@ class Tracer:
       readable=(str(home),),
       hidden=self._hidden,
       cpu_seconds=max(1, round(self.limits.trace_cpu_seconds)),
-      memory_bytes=min(self.limits.trace_bytes, tracer.most_memory()),
+      memory_bytes=min(self.limits.trace_bytes, tracer.max_memory()),
       file_bytes=self.limits.artifact_bytes,
     )
 

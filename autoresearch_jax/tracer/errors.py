@@ -7,7 +7,7 @@ import traceback
 
 from autoresearch_jax.programs.contract import ContractError
 
-MOST_CHARACTERS = 500
+MAX_CHARACTERS = 500
 # What the sandbox answers: files, system calls, read-only file systems, sockets.
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENETDOWN)
 
@@ -24,8 +24,8 @@ def tidy(text: str) -> str:
   """One line of printable characters, not too long, that ends with a full stop."""
   text = ''.join(c if c.isprintable() else ' ' for c in text)
   text = re.sub(r' +', ' ', text).strip()
-  if len(text) > MOST_CHARACTERS:
-    text = text[: MOST_CHARACTERS - 4].rstrip() + ' ...'
+  if len(text) > MAX_CHARACTERS:
+    text = text[: MAX_CHARACTERS - 4].rstrip() + ' ...'
   return text if text.endswith(('.', '!', '?', '...')) else f'{text}.'
 
 

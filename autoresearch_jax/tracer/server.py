@@ -51,7 +51,7 @@ from autoresearch_jax.tracer import errors, export
 from autoresearch_jax.types import Isolation, Spec, Status
 
 IDLE_SECONDS = 0.1  # without a request: then there is time for what was put off
-MOST_ANSWER_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 64 * 1024
 # Not for programs that are traced: what has a screen or a terminal, acts when it is imported, or
 # is (or imports) text that the `python` corpus holds out and that should not be in memory.
 _NOT_IMPORTED = frozenset(
@@ -253,7 +253,7 @@ def _child(
     # From here on, nothing that this process says can be believed.
     os.write(writer, msgspec.json.encode(isolation) + b'\n')
     said = _export(request, artifact)
-    os.write(writer, msgspec.json.encode(said)[:MOST_ANSWER_BYTES])
+    os.write(writer, msgspec.json.encode(said)[:MAX_ANSWER_BYTES])
     code = 0
   except BaseException:
     _complain()
@@ -305,8 +305,8 @@ def _watch(child: int, reader: int, seconds: float, lines: '_Lines') -> tuple[by
       if lines.descriptor in ready and _cancelled(lines):
         return said, 'cancel'
       if reader in ready:
-        data = os.read(reader, MOST_ANSWER_BYTES)
-        said = (said + data)[: 2 * MOST_ANSWER_BYTES]
+        data = os.read(reader, MAX_ANSWER_BYTES)
+        said = (said + data)[: 2 * MAX_ANSWER_BYTES]
         if not data:
           waiting.remove(reader)
       elif ended in ready:

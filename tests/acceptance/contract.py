@@ -18,7 +18,7 @@ ACCEPTANCE_CASES = [
   ('noise', {}),
   ('noise', {'threshold': 0.0, 'baseline_seeds': 2}),
   ('sequential', {}),
-  ('sequential', {'looks': (1, 2, 4), 'spending': 'pocock', 'least_gain': 0.0, 'alpha': 0.5}),
+  ('sequential', {'looks': (1, 2, 4), 'spending': 'pocock', 'min_gain': 0.0, 'alpha': 0.5}),
   ('sequential', {'looks': (1,), 'horizon': 1, 'alpha': 0.2}),
   ('simplicity', {}),
   ('simplicity', {'inner': 'strict', 'tolerance': 1.0, 'least': 5}),
@@ -43,7 +43,7 @@ runs = st.lists(
   max_size=40,
 )
 ZERO_IS_THE_INNER_RULES = {'simplicity'}  # baseline_seeds of rules around others, as documented
-MOST_REPLICATIONS = 40  # of one challenger and its incumbent, whatever they give
+MAX_REPLICATIONS = 40  # of one challenger and its incumbent, whatever they give
 
 
 def trial(number, *scores, status=types.Status.OK, reason=''):
@@ -156,7 +156,7 @@ def test_whatever_comes_back_asking_ends_and_every_wish_can_be_run(name, options
     for count, later in enumerate(replications, start=1):
       stream = later
       require_replication(stream.trials[-1].proposal, stream)
-      assert count <= MOST_REPLICATIONS
+      assert count <= MAX_REPLICATIONS
     assert not stream.rule.undecided(stream.state, stream.trials[-1])
 
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance.challengers import MOST_OPEN, MOST_PAST
+from autoresearch_jax.acceptance.challengers import MAX_OPEN, MAX_PAST
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.testing.acceptance import Stream
 
@@ -91,7 +91,7 @@ def test_a_challenger_that_was_only_lucky_is_given_up():
 
 
 def test_a_fresh_incumbent_is_measured_on_the_seeds_it_lacks_and_before_the_challenger():
-  rule = dataclasses.replace(RULE, least_gain=0.1)
+  rule = dataclasses.replace(RULE, min_gain=0.1)
   gains = {1: 9.0, 2: 9.3}
   measure = by_program(gains)
   stream = Stream.start(rule, measure).step(measure).step(measure)
@@ -143,7 +143,7 @@ def test_a_replication_that_fails_ends_its_challenger(status):
 
 
 def test_a_replication_of_the_incumbent_that_fails_is_not_asked_for_again():
-  rule, gains = dataclasses.replace(RULE, least_gain=0.1), {1: 9.0, 2: 9.3}
+  rule, gains = dataclasses.replace(RULE, min_gain=0.1), {1: 9.0, 2: 9.3}
   measure = by_program(gains)
   stream = Stream.start(rule, measure).step(measure).step(measure)
   assert asked(stream) == (1, (1,))
@@ -173,7 +173,7 @@ def test_the_incumbent_may_change_while_a_challenger_is_replicated():
 
 
 def test_a_first_look_that_may_spend_nothing_keeps_nothing_yet():
-  rule = dataclasses.replace(RULE, spending='obrien_fleming', looks=(1, 100), least_gain=0.0)
+  rule = dataclasses.replace(RULE, spending='obrien_fleming', looks=(1, 100), min_gain=0.0)
   stream = Stream.start(rule, by_program({}, 0.01)).step(by_program({1: 0.5}, 0.01))
   assert stream.trials[-1].verdict.decision is DISCARD
   assert 'degrees of freedom); no error is left for this look; replicated on' in (
@@ -215,7 +215,7 @@ def test_a_better_incumbent_ends_waiting_challengers_that_it_beats():
 
 
 def test_an_incumbent_that_measures_better_names_the_challengers_that_it_ends():
-  rule, gains = dataclasses.replace(RULE, least_gain=0.1), {1: 9.0, 2: 9.3, 3: 9.3}
+  rule, gains = dataclasses.replace(RULE, min_gain=0.1), {1: 9.0, 2: 9.3, 3: 9.3}
   stream = Stream.start(rule, by_program({})).step(by_program(gains))
   flights = [stream.challenge(), stream.challenge()]
   for proposal in flights:
@@ -238,18 +238,18 @@ def test_an_incumbent_that_another_rule_kept_is_taken_on():
 
 def test_challengers_under_test_and_remembered_ones_are_bounded():
   stream = Stream.start(RULE, by_program({}))
-  for _ in range(3 * MOST_OPEN):
+  for _ in range(3 * MAX_OPEN):
     stream = stream.submitted(stream.challenge())
   for flight in stream.flying:
     stream = stream.came_back(flight, lambda program, seed: 0.4)
-  assert len(stream.state.challengers) == MOST_OPEN
-  assert stream.trials[MOST_OPEN].verdict.reason.endswith(' before it is kept.')
-  assert stream.trials[MOST_OPEN + 1].verdict.reason.endswith('; trial 1 is given up.')
+  assert len(stream.state.challengers) == MAX_OPEN
+  assert stream.trials[MAX_OPEN].verdict.reason.endswith(' before it is kept.')
+  assert stream.trials[MAX_OPEN + 1].verdict.reason.endswith('; trial 1 is given up.')
   quiet = Stream.start(RULE, by_program({}))
-  for _ in range(2 * MOST_PAST):
+  for _ in range(2 * MAX_PAST):
     quiet = quiet.step(by_program({}))
-  assert [runs.trial for runs in quiet.state.past] == [*range(MOST_PAST + 1, 2 * MOST_PAST + 1)]
-  assert len(types.to_json(quiet.state)) < 100 * (MOST_PAST + 4)
+  assert [runs.trial for runs in quiet.state.past] == [*range(MAX_PAST + 1, 2 * MAX_PAST + 1)]
+  assert len(types.to_json(quiet.state)) < 100 * (MAX_PAST + 4)
 
 
 def test_a_program_that_was_given_up_is_judged_by_all_its_runs_when_it_is_replicated():
@@ -309,7 +309,7 @@ def test_the_noise_is_pooled_inside_trials_and_not_around_lucky_means():
 
 def test_one_challenger_without_effect_is_kept_at_the_rate_it_was_allotted():
   rng, tests, kept = np.random.default_rng(0), 3000, 0
-  rule = Sequential(alpha=0.05, horizon=1, least_gain=0.0)
+  rule = Sequential(alpha=0.05, horizon=1, min_gain=0.0)
 
   def measure(program, seed):
     return rng.normal()
@@ -326,8 +326,8 @@ def test_one_challenger_without_effect_is_kept_at_the_rate_it_was_allotted():
     ({'baseline_seeds': 1}, 'needs 2 or more'),
     ({'alpha': 0.0}, 'alpha is 0.0'),
     ({'horizon': 0}, 'horizon is 0'),
-    ({'least_gain': -1.0}, 'least_gain is -1.0'),
-    ({'least_gain': float('nan')}, 'least_gain is nan'),
+    ({'min_gain': -1.0}, 'min_gain is -1.0'),
+    ({'min_gain': float('nan')}, 'min_gain is nan'),
     ({'looks': ()}, r'looks is \(\)'),
     ({'looks': (2, 2)}, 'rising numbers'),
     ({'looks': (0, 3)}, 'rising numbers'),

@@ -19,7 +19,7 @@ from autoresearch_jax.artifact.header import ArtifactError
 from autoresearch_jax.artifact.reader import from_bytes
 from autoresearch_jax.runner.compile import Frame
 
-MORE_BYTES, MOST_SECONDS = 4 * 2**30, 4.0
+MORE_BYTES, MAX_SECONDS = 4 * 2**30, 4.0
 
 
 def flipped(data: bytes, rng: random.Random) -> bytes:
@@ -95,7 +95,7 @@ def read(honest: bytes, seeds: range, write: int) -> NoReturn:
   resource.setrlimit(resource.RLIMIT_AS, (now + MORE_BYTES, now + MORE_BYTES))
   for seed in seeds:
     say(write, {'seed': seed})
-    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)  # its signal ends C++ code too
+    signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)  # its signal ends C++ code too
     came = outcome(forged(honest, seed), honest, seed % 2 == 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     say(write, {'seed': seed, 'came': came, 'peak': peak})

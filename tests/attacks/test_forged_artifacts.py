@@ -27,8 +27,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import forging
 
 COUNT = int(os.environ.get('FORGED', '1500'))
-MOST_ENDED = 0.005  # of all, the reader's process
-MOST_BYTES = 2 * 2**30  # of the process at its peak; jax alone has a few hundred MiB
+MAX_ENDED = 0.005  # of all, the reader's process
+MAX_BYTES = 2 * 2**30  # of the process at its peak; jax alone has a few hundred MiB
 
 
 @pytest.fixture(scope='module')
@@ -52,8 +52,8 @@ def test_they_are_refused_or_end_the_reader_alone(honest, tmp_path):
   assert came['refused'] > 0.85 * COUNT
   # MLIR's reader of bytecode is not made for forgeries: it crashes or does not end.
   assert set(ended) <= {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGPROF}, ended
-  assert sum(ended.values()) <= MOST_ENDED * COUNT, ended
-  assert max(line['peak'] for line in lines if 'peak' in line) < MOST_BYTES
+  assert sum(ended.values()) <= MAX_ENDED * COUNT, ended
+  assert max(line['peak'] for line in lines if 'peak' in line) < MAX_BYTES
 
 
 def test_the_controller_reads_all_of_them(honest):

@@ -17,7 +17,7 @@ from autoresearch_jax.problems.language_model import LanguageModel
 pytestmark = pytest.mark.slow
 
 SMALL = ['--vocab_size=280', '--sequence_length=32', '--validation_tokens=256', '--shards=2']
-SMALL += ['--locked_tokens=128']
+SMALL += ['--test_tokens=128']
 
 
 def start(server, cache, *flags):
@@ -51,7 +51,7 @@ def test_shards_become_a_dataset_that_a_run_uses_as_it_is(server, tmp_path):
   said = []
   dataset = problem.prepare(tmp_path, said.append)
   assert not said and set(tmp_path.rglob('*.npy')) == made
-  for split, count in ((dataset.validation, 8), (dataset.locked, 4)):
+  for split, count in ((dataset.validation, 8), (dataset.test, 4)):
     assert np.load(pathlib.Path(split, 'rows.npy')).shape == (count, 33)
 
   code, output = run(server, tmp_path)

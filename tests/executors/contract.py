@@ -11,7 +11,7 @@ from tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Executor, finished
-from autoresearch_jax.types import Checkpoint, Program, Progress, Result, Status, TrialRequest
+from autoresearch_jax.types import Program, Progress, PruningRung, Result, Status, TrialRequest
 
 EXECUTOR_CASES = {'local': ('local', {}), 'local_slots': ('local', {'slots': 2})}
 
@@ -31,7 +31,7 @@ def make(case: str, folder: pathlib.Path, **limits) -> Executor:
     options,
     spec=SPEC,
     dataset=dataset,
-    hidden=(pathlib.Path(dataset.validation), pathlib.Path(dataset.locked)),
+    hidden=(pathlib.Path(dataset.validation), pathlib.Path(dataset.test)),
     limits=Limits(**{'trace_seconds': 20.0, 'step_seconds': 20.0, **limits}),
     scratch=folder / 'scratch',
     cache=folder / 'cache',
@@ -102,23 +102,23 @@ class ExecutorContract:
   def test_the_locked_data_are_scored_for_a_request_that_says_so_alone(self, executor):
     request = TrialRequest(1, as_program(program()), (5,), STEPS)
     usual = result_of(executor, request).measurements[0]
-    final = result_of(executor, dataclasses.replace(request, locked=True)).measurements[0]
+    final = result_of(executor, dataclasses.replace(request, on_test=True)).measurements[0]
     assert set(usual.metrics) == {'val_bpb', 'val_loss', 'train_loss'}
-    assert set(final.metrics) == {'locked_bpb', 'locked_loss', 'train_loss'}
+    assert set(final.metrics) == {'test_bpb', 'test_loss', 'train_loss'}
     assert final.metrics['train_loss'] == usual.metrics['train_loss']
-    assert final.metrics['locked_bpb'] != usual.metrics['val_bpb']
+    assert final.metrics['test_bpb'] != usual.metrics['val_bpb']
 
   def test_a_trial_is_looked_at_where_it_is_asked_for_and_ends_where_it_is_past_the_limits(
     self, executor
   ):
-    at = (Checkpoint(0.25), Checkpoint(0.5))
-    request = TrialRequest(1, as_program(program()), (0, 1), STEPS, checkpoints=at)
+    at = (PruningRung(0.25), PruningRung(0.5))
+    request = TrialRequest(1, as_program(program()), (0, 1), STEPS, rungs=at)
     looks = result_of(executor, request).facts['looks']
     assert {seed: [look[0] for look in seen] for seed, seen in looks.items()} == {
       '0': [0.25, 0.5],
       '1': [0.25, 0.5],
     }
-    limited = dataclasses.replace(request, checkpoints=(at[0], Checkpoint(0.5, 0.1, 0.1)))
+    limited = dataclasses.replace(request, rungs=(at[0], PruningRung(0.5, 0.1, 0.1)))
     result = result_of(executor, limited)
     assert (result.status, result.measurements) == (Status.PRUNED, ())
     assert result.reason.startswith('Ended at 50% of the budget')

@@ -46,7 +46,7 @@ AT_IMPORT = {
   'socket': ('import socket; socket.socket()', Status.INVALID, ['model.py:1']),
   'subprocess': ('import subprocess; subprocess.run(["true"])', Status.INVALID, ['model.py:1']),
   'validation': ('open({validation!r}, "rb").read()', Status.INVALID, ['model.py:1']),
-  'locked': ('open({locked!r}, "rb").read()', Status.INVALID, ['model.py:1']),
+  'test': ('open({test!r}, "rb").read()', Status.INVALID, ['model.py:1']),
 }
 IN_STEP = {
   'callback': ('jax.debug.print("{x}", x=value)', Status.INVALID, ['model.py', 'callback']),
@@ -58,7 +58,7 @@ IN_STEP = {
 @pytest.mark.parametrize('attack', AT_IMPORT)
 def test_what_happens_at_import_is_recorded(local, attack):
   line, status, words = AT_IMPORT[attack]
-  for split in ('validation', 'locked'):
+  for split in ('validation', 'test'):
     secret = getattr(local.dataset, split) + '/rows.npy'
     assert pathlib.Path(secret).exists()
     line = line.replace(f'{{{split}!r}}', repr(secret))

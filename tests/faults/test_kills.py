@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get('KILLS', '8'))
 ROLES = ('controller', 'runner', 'tracer', 'child')
 LONGEST = 3.0  # seconds between two kills, but for those that wait for a result
-MOST_IN_A_TRIAL = 2  # kills of a trial's processes; of more of them it is a `crash`
+MAX_IN_A_TRIAL = 2  # kills of a trial's processes; of more of them it is a `crash`
 
 
 def finished(workdir):
@@ -68,7 +68,7 @@ def strike_all(drawn, command, workdir, dealt):
   with adopting():
     process = start(command, workdir)
     for wanted in dealt:
-      if recent == MOST_IN_A_TRIAL:
+      if recent == MAX_IN_A_TRIAL:
         wait_for_a_result(workdir, seen)
       time.sleep(drawn.uniform(0, LONGEST))
       assert process.poll() is None, 'The run ended by itself.'

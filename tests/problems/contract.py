@@ -14,7 +14,7 @@ from autoresearch_jax.problems.verifiers import VERIFIERS
 PROBLEM_CASES = [
   ('digits', {}),
   ('digits', {'validation_examples': 40, 'evaluation_batch': 20, 'split_seed': 3}),
-  ('digits', {'locked_examples': 225}),
+  ('digits', {'test_examples': 225}),
   ('packing', {}),
   ('packing', {'circles': 3}),
 ]
@@ -40,7 +40,7 @@ def silent(text):
 
 
 def splits(dataset):
-  return ['train', 'validation', *(['locked'] if dataset.locked else [])]
+  return ['train', 'validation', *(['test'] if dataset.test else [])]
 
 
 def examples(dataset, split):
@@ -76,7 +76,7 @@ def test_a_construction_needs_no_data_and_names_what_scores_it(name, options, tm
   problem = PROBLEMS.make(name, options)
   dataset = problem.prepare(tmp_path, silent)
   assert dataset.kind == 'construction'
-  assert (dataset.train, dataset.validation, dataset.locked) == ('', '', '')
+  assert (dataset.train, dataset.validation, dataset.test) == ('', '', '')
   assert not list(tmp_path.iterdir())
   shape = problem.shapes()['output_shape']
   scores = VERIFIERS.make(dataset.verifier).verify(np.zeros(shape))

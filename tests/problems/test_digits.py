@@ -32,19 +32,19 @@ def test_the_two_splits_are_all_digits_and_share_none(tmp_path):
   np.testing.assert_allclose(*shares, atol=0.005)
 
 
-def test_locked_examples_are_taken_from_training_and_leave_validation_alone(tmp_path):
-  without, dataset = prepare(tmp_path), prepare(tmp_path, locked_examples=225)
-  assert without.fingerprint != dataset.fingerprint and not without.locked
+def test_test_examples_are_taken_from_training_and_leave_validation_alone(tmp_path):
+  without, dataset = prepare(tmp_path), prepare(tmp_path, test_examples=225)
+  assert without.fingerprint != dataset.fingerprint and not without.test
   np.testing.assert_array_equal(*(arrays(d, 'validation')[0] for d in (without, dataset)))
-  train, locked = arrays(dataset, 'train'), arrays(dataset, 'locked')
-  assert (len(train[0]), len(locked[0])) == (1122, 225)
+  train, test = arrays(dataset, 'train'), arrays(dataset, 'test')
+  assert (len(train[0]), len(test[0])) == (1122, 225)
   before = sorted(map(bytes, arrays(without, 'train')[0]))
-  assert sorted([*map(bytes, train[0]), *map(bytes, locked[0])]) == before
-  np.testing.assert_allclose(np.bincount(locked[1]) / 225, np.bincount(train[1]) / 1122, atol=0.005)
+  assert sorted([*map(bytes, train[0]), *map(bytes, test[0])]) == before
+  np.testing.assert_allclose(np.bincount(test[1]) / 225, np.bincount(train[1]) / 1122, atol=0.005)
 
 
 def test_data_without_a_locked_part_are_those_of_earlier_runs(tmp_path):
-  assert Digits()._key() == Digits(locked_examples=0)._key()
+  assert Digits()._key() == Digits(test_examples=0)._key()
 
 
 def test_the_split_follows_its_seed(tmp_path):
@@ -64,9 +64,9 @@ def test_the_packaged_file_is_hidden():
     ({'evaluation_batch': 100}, 'evaluation_batch is 100'),
     ({'evaluation_batch': 0}, 'evaluation_batch is 0'),
     ({'validation_examples': 1797}, 'validation_examples is 1797'),
-    ({'locked_examples': 100}, 'divide the 100 locked_examples'),
-    ({'locked_examples': -225}, 'locked_examples is -225'),
-    ({'locked_examples': 1350}, 'less 1350 locked_examples'),
+    ({'test_examples': 100}, 'divide the 100 test_examples'),
+    ({'test_examples': -225}, 'test_examples is -225'),
+    ({'test_examples': 1350}, 'less 1350 test_examples'),
     ({'split_seed': -1}, 'split_seed is -1'),
   ],
 )

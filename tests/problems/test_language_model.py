@@ -75,50 +75,50 @@ def test_token_bytes_are_stored_for_the_metric(default):
 
 def test_another_option_is_another_dataset(tmp_path):
   prints = set()
-  for options in ({}, {'vocab_size': 271}, {'validation_tokens': 768}, {'locked_tokens': 256}):
+  for options in ({}, {'vocab_size': 271}, {'validation_tokens': 768}, {'test_tokens': 256}):
     prints.add(LanguageModel(**{**SMALL, **options}).prepare(tmp_path, quiet).fingerprint)
   assert len(prints) == 4
 
 
 @pytest.fixture(scope='module')
-def with_locked(tmp_path_factory):
-  problem = LanguageModel(**SMALL, locked_tokens=512)
-  return problem, problem.prepare(tmp_path_factory.mktemp('locked'), quiet)
+def with_test(tmp_path_factory):
+  problem = LanguageModel(**SMALL, test_tokens=512)
+  return problem, problem.prepare(tmp_path_factory.mktemp('test'), quiet)
 
 
-def test_the_locked_slice_is_of_documents_of_its_own(with_locked):
-  problem, dataset = with_locked
+def test_the_test_split_is_of_documents_of_its_own(with_test):
+  problem, dataset = with_test
   tokens = problem.tokenizer(dataset)
   held_out = [text.encode() for text in corpus.PythonLibrary().validation()]
   sources = {}
-  for split, count in (('validation', 16), ('locked', 8)):
+  for split, count in (('validation', 16), ('test', 8)):
     found = rows(getattr(dataset, split))
     assert found.shape == (count, 65)
     pieces = [tokens.decode(row) for row in found if (row[1:] < tokens.document_start).all()]
     assert len(pieces) > count // 2
     sources[split] = {d for piece in pieces for d in held_out if piece in d}
     assert all(any(piece in d for d in sources[split]) for piece in pieces)
-  assert not sources['validation'] & sources['locked']
+  assert not sources['validation'] & sources['test']
 
 
-def test_the_locked_slice_takes_nothing_of_the_other_two(with_locked, tmp_path):
-  dataset, without = with_locked[1], LanguageModel(**SMALL).prepare(tmp_path, quiet)
-  assert not without.locked
+def test_the_test_split_takes_nothing_of_the_other_two(with_test, tmp_path):
+  dataset, without = with_test[1], LanguageModel(**SMALL).prepare(tmp_path, quiet)
+  assert not without.test
   for split in ('train', 'validation'):
     np.testing.assert_array_equal(*(rows(getattr(d, split)) for d in (dataset, without)))
 
 
-def test_more_locked_text_than_there_is_is_refused(tmp_path):
-  with pytest.raises(ValueError, match=r'The locked text .* gives \d+ tokens.*Lower it'):
-    LanguageModel(**SMALL, locked_tokens=64 * 4 * 10_000).prepare(tmp_path, quiet)
+def test_more_test_text_than_there_is_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r'The test text .* gives \d+ tokens.*Lower it'):
+    LanguageModel(**SMALL, test_tokens=64 * 4 * 10_000).prepare(tmp_path, quiet)
 
 
 @pytest.mark.parametrize(
   ('options', 'sentence'),
   [
     ({'validation_tokens': 1000}, r'validation_tokens is 1000.*multiple.*= 256; 768 would be'),
-    ({'locked_tokens': 300}, r'locked_tokens is 300.*= 256; 256 would be'),
-    ({'locked_tokens': -256}, r'locked_tokens is -256'),
+    ({'test_tokens': 300}, r'test_tokens is 300.*= 256; 256 would be'),
+    ({'test_tokens': -256}, r'test_tokens is -256'),
     ({'sequence_length': 0}, r'config\.data\.sequence_length is 0'),
     ({'shards': -1}, r'config\.data\.shards is -1'),
   ],

@@ -516,11 +516,11 @@ def children(pid):
 
 
 def test_spend_stays_below_its_caps(propose, refusal):
-  costly = agent(EDIT, dollars_a_call=0.4, most_dollars=1.0, most_calls=3)
+  costly = agent(EDIT, dollars_a_call=0.4, max_dollars=1.0, max_calls=3)
   assert propose(costly, spend=lambda: types.Spend(2, dollars=0.6)).author == NAME
   assert [record.dollars for record in propose.records] == [0.4, 0.4]
   said = refusal(costly, spend=lambda: types.Spend(1, dollars=0.7))
-  assert 'The cap of 1 dollars is reached' in said and 'raise most_dollars' in said
+  assert 'The cap of 1 dollars is reached' in said and 'raise max_dollars' in said
   assert 'The cap of 3 calls is reached' in refusal(costly, spend=lambda: types.Spend(3))
   assert len(propose.records) == 2
 
@@ -529,7 +529,7 @@ def test_a_repair_counts_as_a_call(propose, refusal):
   def calls():
     return types.Spend(sum(r.state == 'sent' for r in propose.records))
 
-  said = refusal(agent("open('notes.py', 'w')", most_calls=1, repairs=5), spend=calls)
+  said = refusal(agent("open('notes.py', 'w')", max_calls=1, repairs=5), spend=calls)
   assert 'notes.py' in said and 'It was not sent back. The cap of 1 calls' in said
   assert len(propose.records) == 2
 
@@ -544,7 +544,7 @@ def test_a_fallback_proposes_in_its_place(propose):
 def test_the_run_is_told_who_is_called_and_how_it_is_shut_in():
   detail = kernel.check(SHUT_IN).detail
   if SHUT_IN == 'full':
-    capped = agent(most_calls=1, fallback='mutate').title
+    capped = agent(max_calls=1, fallback='mutate').title
     assert capped == f'agent: {NAME}, shut in by {detail}, at most 1 call, then mutate'
     assert ', without network, ' in agent(network=False).title
   free = 'NOT shut in: isolation is none, calls without a cap'
@@ -569,7 +569,7 @@ def test_a_program_that_vanished_is_told(refusal, tmp_path, propose):
     ({'command': 'no-such-agent -p'}, "There is no program 'no-such-agent'"),
     ({'prompt': 'file'}, 'a word of command must have {prompt} in it'),
     ({'seconds': 0.0}, 'seconds is 0.0; it must be above 0.'),
-    ({'most_dollars': 9.0}, 'dollars_a_call is 0, so no call would count'),
+    ({'max_dollars': 9.0}, 'dollars_a_call is 0, so no call would count'),
     ({'repairs': -1}, 'repairs is -1; it must not be below 0.'),
     ({'environment': ('NOT_SET_HERE',)}, 'The variable NOT_SET_HERE'),
     ({'fallback': 'agent'}, "fallback is 'agent' itself"),

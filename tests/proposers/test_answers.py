@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax.proposers.llm.answer import (
-  MOST_CHARACTERS,
-  MOST_TAGS,
+  MAX_CHARACTERS,
+  MAX_TAGS,
   SCHEMA,
   Answer,
   AnswerError,
@@ -95,7 +95,7 @@ def test_what_can_be_meant_in_one_way_only_is_read():
   assert read(uncertainty=-0.5).uncertainty == 0.5
   assert read(mechanisms='Width, depth,').mechanisms == ('width', 'depth')
   assert read(mechanisms=['a', 'A ', '', '\t']).mechanisms == ('a',)
-  assert len(read(mechanisms=[str(i) for i in range(1000)]).mechanisms) == MOST_TAGS
+  assert len(read(mechanisms=[str(i) for i in range(1000)]).mechanisms) == MAX_TAGS
   assert read(description='raise\tDEPTH\x1b[2J\n\u202e!').description == 'raise DEPTH [2J !'
   assert parse(answer((NORM, 'x')).replace('\\n', '\n')).edits[0].search == NORM
 
@@ -189,16 +189,16 @@ def test_any_character_changed(data):
 @pytest.mark.parametrize(
   'text',
   [
-    '{"a":' * (MOST_CHARACTERS // 5),
-    '{"description":[' * (MOST_CHARACTERS // 16),
-    '[' * MOST_CHARACTERS,
-    '{ ' * (MOST_CHARACTERS // 2),
-    '{' + ' ' * (MOST_CHARACTERS - 1),
+    '{"a":' * (MAX_CHARACTERS // 5),
+    '{"description":[' * (MAX_CHARACTERS // 16),
+    '[' * MAX_CHARACTERS,
+    '{ ' * (MAX_CHARACTERS // 2),
+    '{' + ' ' * (MAX_CHARACTERS - 1),
     '{"a":' * 900 + '"' + 'x' * 900_000,
     '{"a":' * 900 + '"' + 'x' * 900_000 + '"' + '}' * 900,
     '{"edits":[' + '{},' * 300_000 + '"",[' + '[1,],' * 1000 + ']}',
-    '{"edits":[1,],}' * (MOST_CHARACTERS // 15),
-    '{"a":1,' * (MOST_CHARACTERS // 7),
+    '{"edits":[1,],}' * (MAX_CHARACTERS // 15),
+    '{"a":1,' * (MAX_CHARACTERS // 7),
     GOOD.replace('-0.012', '9' * 990_000),
     GOOD.replace('-0.012', f'"{"9" * 990_000}"'),
     GOOD.replace('"depth"', '"depth",' * 100_000 + '"depth"'),
@@ -207,7 +207,7 @@ def test_any_character_changed(data):
   ids=range(14),
 )
 def test_the_worst_texts_take_little_time(text):
-  assert len(text) <= MOST_CHARACTERS
+  assert len(text) <= MAX_CHARACTERS
   start = time.process_time()
   check_read_or_refused(text)
   assert time.process_time() - start < 20

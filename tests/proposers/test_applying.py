@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax.programs.contract import FUNCTIONS
 from autoresearch_jax.proposers.llm.answer import Answer, AnswerError, Block, WholeFile, parse
-from autoresearch_jax.proposers.llm.apply import MOST_FILE, NEEDED, apply, edit_of
+from autoresearch_jax.proposers.llm.apply import MAX_FILE, NEEDED, apply, edit_of
 from autoresearch_jax.types import Objective, Program
 
 SMALL = Program(
@@ -253,8 +253,8 @@ def test_text_of_the_answer_is_only_quoted():
     'if 1:\n ' + ' if 1:\n  ' * 200,
     'x = "' + '{' * 250_000 + '"',
     'x = f"' + '{f' * 1000 + '"',
-    'x = 1\n' * (MOST_FILE // 6),
-    'x = 1\n' * MOST_FILE,
+    'x = 1\n' * (MAX_FILE // 6),
+    'x = 1\n' * MAX_FILE,
   ],
   ids=range(11),
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.proposers import Context
-from autoresearch_jax.proposers.llm.client import MOST_BYTES, Caller, NoAnswer, Reply, Said
+from autoresearch_jax.proposers.llm.client import MAX_BYTES, Caller, NoAnswer, Reply, Said
 from autoresearch_jax.proposers.spend_limits import Caps
 from autoresearch_jax.testing import loopback_model as loopback
 from autoresearch_jax.testing.loopback_model import (
@@ -234,7 +234,7 @@ def test_a_drip_ends_at_the_deadline_and_its_connection_is_closed(server, book):
 
 
 def test_a_flood_is_cut_off(server, book):
-  server.script = [loopback.flood(2 * MOST_BYTES)]
+  server.script = [loopback.flood(2 * MAX_BYTES)]
   with pytest.raises(NoAnswer, match='more than'):
     ask(server, book)
 

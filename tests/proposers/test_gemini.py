@@ -151,7 +151,7 @@ def test_the_run_is_told_who_is_asked_and_how_often_at_most(server):
   title = 'gemini (a, b), at most 1,000 calls, 20,000,000 tokens, $5.00, then mutate'
   prices = (('a', 1.0, 2.0), ('b', 1.0, 2.0))
   assert gemini(server, models=('a', 'b'), prices=prices).title == title
-  free = gemini(server, most_calls=0, most_tokens=0, most_dollars=0.0, fallback='')
+  free = gemini(server, max_calls=0, max_tokens=0, max_dollars=0.0, fallback='')
   assert free.title == f'gemini ({MODEL}), calls without a cap'
 
 
@@ -168,7 +168,7 @@ def test_a_program_too_large_for_a_prompt_is_left_to_the_fallback(server, book):
 
 def test_a_reached_cap_is_said_and_nothing_is_sent(server, book):
   server.rule = lambda request: answer(edit('WIDTH = 64', f'WIDTH = {70 + len(book.last)}'))
-  options = {'most_calls': 3}
+  options = {'max_calls': 3}
   for _ in range(3):
     assert propose(server, book, options=options).author == MODEL
   assert is_by_mutate(propose(server, book, options=options), 'The cap of 3 calls is reached')
@@ -205,7 +205,7 @@ def test_two_hundred_faults_cost_no_turn_and_no_more_than_the_cap(server, book):
   rng = np.random.default_rng(4)
   server.script = [FAULTS[rng.integers(len(FAULTS))] for _ in range(200)]
   server.rule = lambda request: answer(WIDER)
-  caps = {'most_calls': 190, 'most_dollars': 6.0, 'most_tokens': 10**7}
+  caps = {'max_calls': 190, 'max_dollars': 6.0, 'max_tokens': 10**7}
   made = gemini(server, attempts=3, **caps, output_tokens=4000)
   authors = collections.Counter()
   for turn in range(400):
@@ -229,7 +229,7 @@ def test_two_hundred_faults_cost_no_turn_and_no_more_than_the_cap(server, book):
 def test_turns_at_once_share_the_caps(server, book):
   """The one waits for the record of the other, so both see what is spent."""
   server.rule = lambda request: answer(WIDER)
-  made, got = gemini(server, most_calls=2), []
+  made, got = gemini(server, max_calls=2), []
 
   def spend():
     spent = book.spend()
@@ -392,7 +392,7 @@ def test_a_missing_key_is_said_before_the_run(monkeypatch):
     ({'models': ('gemini-99',)}, 'price of gemini-99 is not known'),
     ({'attempts': 0}, 'attempts is 0'),
     ({'seconds': float('nan')}, 'seconds is nan'),
-    ({'most_dollars': -1.0}, 'most_dollars is -1'),
+    ({'max_dollars': -1.0}, 'max_dollars is -1'),
     ({'repairs': -1}, 'repairs is -1'),
     ({'prices': [['a', -1.0, 1.0]]}, 'prices of a'),
     ({'base_url': 'example.org'}, 'base_url'),
@@ -415,7 +415,7 @@ def test_options_come_through_a_config():
 
 
 def test_prices_are_needed_for_a_cap_in_dollars_alone():
-  assert PROPOSERS.make('gemini', {'models': ['gemini-99'], 'most_dollars': 0.0})
+  assert PROPOSERS.make('gemini', {'models': ['gemini-99'], 'max_dollars': 0.0})
   made = PROPOSERS.make('gemini', {'models': ['gemini-99'], 'prices': [['gemini-99', 1, 2.0]]})
   assert made.models == ('gemini-99',)
   assert set(Gemini().models) <= PRICES.keys()

@@ -58,7 +58,7 @@ def server(monkeypatch, secret):
 def test_two_hundred_faults_in_one_run_lose_no_trial_and_pass_no_cap(tmp_path, server):
   proposer = Gemini(
     models=('m',), prices=(('m', 1.0, 10.0),), base_url=server.url, pause=0.0, attempts=3,
-    seconds=1.0, output_tokens=2000, most_calls=260, most_dollars=20.0, most_tokens=10**8,
+    seconds=1.0, output_tokens=2000, max_calls=260, max_dollars=20.0, max_tokens=10**8,
     distil_every=10,
   )  # fmt: skip
   trials = 0

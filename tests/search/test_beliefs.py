@@ -30,7 +30,7 @@ def test_the_moments_and_the_posterior_by_hand():
 def test_kinds_that_do_not_differ_are_all_near_the_mean():
   found = effect_model.believed(np.array([1.0, -1, 1, -1]), np.array([0, 0, 1, 1]), 2)
   assert found.means.tolist() == [0, 0]
-  assert found.between**2 == pytest.approx(effect_model.LEAST_BETWEEN * found.within**2)
+  assert found.between**2 == pytest.approx(effect_model.MIN_BETWEEN * found.within**2)
 
 
 def test_nothing_known_is_no_error():

@@ -121,7 +121,7 @@ def test_tags_are_data():
 
 
 def test_kinds_and_pairs_have_bounds(monkeypatch):
-  monkeypatch.setattr(surrogate, 'MOST_KINDS', 4)
+  monkeypatch.setattr(surrogate, 'MAX_KINDS', 4)
   monkeypatch.setattr(surrogate, 'RECENT', 6)
   strategy = Surrogate(drafts=0)
   state = told(strategy, *(edited(n, n - 1, 1.0, (f'kind {n}', 'a')) for n in range(1, 9)))

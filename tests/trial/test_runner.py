@@ -18,7 +18,7 @@ from autoresearch_jax.runner.client import RunnerFailed, RunnerProcess, Setup
 from autoresearch_jax.runner.rungs import Watch
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer import export as exporting
-from autoresearch_jax.types import Budget, Checkpoint, Dataset, Measurement, Status
+from autoresearch_jax.types import Budget, Dataset, Measurement, PruningRung, Status
 
 pytestmark = pytest.mark.slow
 
@@ -119,13 +119,13 @@ def test_budget_in_flops(runner, tmp_path):
   assert again.cost.steps == 5
 
 
-LOOKS = (Checkpoint(0.05), Checkpoint(0.3), Checkpoint(0.55))
+LOOKS = (PruningRung(0.05), PruningRung(0.3), PruningRung(0.55))
 
 
 @pytest.mark.parametrize('budget', [STEPS, Budget(5120, 'tokens')])
 def test_looking_changes_no_bit_of_the_result(runner, tmp_path, budget):
   blind = run(runner, program(), tmp_path, budget)
-  done = runner.run(0, budget, lambda *news: None, checkpoints=LOOKS)
+  done = runner.run(0, budget, lambda *news: None, rungs=LOOKS)
   assert done['measurement'].metrics == blind.metrics
   assert done['measurement'].cost.steps == blind.cost.steps
   assert [look[0] for look in done['looks']] == [0.05, 0.3, 0.55]
@@ -138,7 +138,7 @@ def test_a_look_is_at_the_state_and_at_all_losses_since_the_one_before(runner, t
   text = program(scale=0.0, step='gradient = 0 * gradient')
   text = text.replace("{'loss': value}", "{'loss': 20 * progress}")
   run(runner, text, tmp_path)
-  looks = runner.run(0, STEPS, lambda *news: None, checkpoints=LOOKS)['looks']
+  looks = runner.run(0, STEPS, lambda *news: None, rungs=LOOKS)['looks']
   losses = [np.mean(steps) for steps in ([0], range(1, 6), range(6, 11))]
   assert [loss for _, loss, _ in looks] == pytest.approx(losses, rel=1e-5)
   assert [nats for *_, nats in looks] == pytest.approx([math.log(VOCAB)] * 3, rel=1e-6)
@@ -147,7 +147,7 @@ def test_a_look_is_at_the_state_and_at_all_losses_since_the_one_before(runner, t
 def test_what_is_past_both_limits_ends_there(runner, tmp_path):
   run(runner, program(), tmp_path)
   with pytest.raises(RunnerFailed, match=r'Ended at 30% .* were saved\.$') as failed:
-    runner.run(0, STEPS, lambda *news: None, checkpoints=(Checkpoint(0.3, 0.1, 0.1), *LOOKS[2:]))
+    runner.run(0, STEPS, lambda *news: None, rungs=(PruningRung(0.3, 0.1, 0.1), *LOOKS[2:]))
   assert failed.value.status == Status.PRUNED
   facts = failed.value.facts
   assert [look[0] for look in facts['looks']['0']] == [0.3]
@@ -159,7 +159,7 @@ def test_what_is_past_both_limits_ends_there(runner, tmp_path):
 @pytest.mark.parametrize('limits', [(0.1, None), (None, 0.1), (0.1, 99.0), (99.0, 0.1)])
 def test_one_limit_alone_ends_nothing(runner, tmp_path, limits):
   run(runner, program(), tmp_path)
-  done = runner.run(0, STEPS, lambda *news: None, checkpoints=(Checkpoint(0.3, *limits),))
+  done = runner.run(0, STEPS, lambda *news: None, rungs=(PruningRung(0.3, *limits),))
   assert done['measurement'].cost.steps == 20
 
 
@@ -167,18 +167,18 @@ def test_the_best_look_so_far_is_what_is_held_against_a_limit(runner, tmp_path, 
   run(runner, program(), tmp_path)
   seen = iter((1.0, 5.0, 5.0, 5.0))
   monkeypatch.setattr(runner, '_glance', lambda compiled, leaves: next(seen))
-  limited = [Checkpoint(at, 0.1, 2.0) for at in (0.3, 0.55)]
-  done = runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
+  limited = [PruningRung(at, 0.1, 2.0) for at in (0.3, 0.55)]
+  done = runner.run(0, STEPS, lambda *news: None, rungs=limited)
   assert [nats for *_, nats in done['looks']] == [1.0, 5.0]
   with pytest.raises(RunnerFailed, match=r'took 5[.]0000 nats a target at best, against 2[.]0000'):
-    runner.run(0, STEPS, lambda *news: None, checkpoints=limited)
+    runner.run(0, STEPS, lambda *news: None, rungs=limited)
 
 
 def test_looking_is_outside_of_the_budget(runner, tmp_path, monkeypatch):
   run(runner, program(), tmp_path)
   monkeypatch.setattr(runner, '_glance', lambda compiled, leaves: time.sleep(0.4) or 1.0)
   began = time.monotonic()
-  done = run_again(runner, 0, Budget(0.5, 'seconds'), checkpoints=LOOKS)
+  done = run_again(runner, 0, Budget(0.5, 'seconds'), rungs=LOOKS)
   assert done['looks']  # three, but for a machine that takes one step from one to the next
   seconds = done['measurement'].cost.training_seconds
   assert 0.4 < seconds < time.monotonic() - began - 0.4 * len(done['looks'])
@@ -196,7 +196,7 @@ def test_looks_are_never_early(runner, tmp_path, monkeypatch):
   runner.compile()
   runner._current.pace.clear()
   budget, at = Budget(1.0, 'seconds'), (0.2, 0.3, 0.5, 0.7)
-  run_again(runner, 0, budget, checkpoints=tuple(map(Checkpoint, at)))
+  run_again(runner, 0, budget, rungs=tuple(map(PruningRung, at)))
   assert seen  # one is left out where the machine takes one step over it
   assert all(seconds >= progress for progress, seconds in seen)
 

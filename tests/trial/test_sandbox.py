@@ -182,9 +182,9 @@ def test_only_shared_objects_of_the_system_are_opened():
 def test_memory_is_a_share_of_what_the_machine_has(monkeypatch):
   pages = {'SC_PHYS_PAGES': 2**20, 'SC_PAGE_SIZE': 4096}
   monkeypatch.setattr(os, 'sysconf', pages.__getitem__)
-  assert sandbox.most_memory() == 3 * 2**30
+  assert sandbox.max_memory() == 3 * 2**30
   pages['SC_PHYS_PAGES'] = 1
-  assert sandbox.most_memory() == 2 * 2**30
+  assert sandbox.max_memory() == 2 * 2**30
 
 
 def test_without_seccomp_processes_are_bounded(trace, edit):

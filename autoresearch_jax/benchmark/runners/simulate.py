@@ -49,7 +49,7 @@ from autoresearch_jax.types import (
 # The budget of a simulated trial is its fidelity: one step is the whole of it.
 SIMULATED = Spec('construction', 'cpu', 1, Budget(1.0, 'steps'))
 ROUNDING = 1e-9  # rungs such as 1/3, or a metric's parts, do not add up exactly
-MOST_TRIALS = (
+MAX_TRIALS = (
   100  # for each training run of the budget: a rung of 1/81 has room, an endless run none
 )
 
@@ -165,9 +165,9 @@ class _Run:
     if self.committed + charge > self.budget + ROUNDING:
       self.full = True
       return False
-    if len(self.edits) >= MOST_TRIALS * self.budget:
+    if len(self.edits) >= MAX_TRIALS * self.budget:
       raise PlayingError(
-        f'It began {len(self.edits)} trials within {self.budget:g} training runs; {MOST_TRIALS} a '
+        f'It began {len(self.edits)} trials within {self.budget:g} training runs; {MAX_TRIALS} a '
         'training run is the most. Take higher fidelities.'
       )
     self.turn += 1

@@ -40,8 +40,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]  # where `configs` lies
 # digits: what a search reached, see configs/digits.py.
 BEST_KNOWN = {('packing', 'sum_of_radii'): 2.6360, ('digits', 'val_loss'): 0.07}
 SEEDS_APART = 2**32  # between two instances
-MOST_INSTANCES = 2**29
-VALUE_SEED = SEEDS_APART * MOST_INSTANCES  # the first of those that tell a program's value
+MAX_INSTANCES = 2**29
+VALUE_SEED = SEEDS_APART * MAX_INSTANCES  # the first of those that tell a program's value
 VALUE_TRIAL = -1  # the number under which they are submitted
 
 
@@ -69,8 +69,8 @@ class EngineProblem:
 
   def instance(self, seed: int) -> 'EngineInstance':
     """Starts no process yet. Raises ConfigError, and ValueError for a seed that cannot be."""
-    if not 0 <= seed < MOST_INSTANCES:
-      raise ValueError(f'The instance seed is {seed}; it must be 0 to {MOST_INSTANCES - 1}.')
+    if not 0 <= seed < MAX_INSTANCES:
+      raise ValueError(f'The instance seed is {seed}; it must be 0 to {MAX_INSTANCES - 1}.')
     config = load(self.config, self.variant)
     return EngineInstance(config, seed, self._optimum(config), self.value_seeds, self.values)
 

@@ -26,7 +26,7 @@ WIDE = 20.0
 DEGREES = 5
 FEWEST = 3
 BANDWIDTHS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
-LEAST_WEIGHT = 0.1  # of a constant in the distance, as a share of the largest
+MIN_WEIGHT = 0.1  # of a constant in the distance, as a share of the largest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def fit_vote(unit: np.ndarray, ok: np.ndarray, seconds: np.ndarray) -> Vote:
     spread = unit - unit.mean(axis=0)
     covariance = np.abs(spread.T @ (failed - failed.mean()))
     relevance = covariance / np.sqrt((spread * spread).sum(axis=0) + 1e-12)
-    relevance = np.maximum(relevance / (relevance.max() or 1.0), LEAST_WEIGHT)
+    relevance = np.maximum(relevance / (relevance.max() or 1.0), MIN_WEIGHT)
   votes = [Vote(unit * relevance / h, relevance / h, failed, seconds) for h in BANDWIDTHS]
   return max(votes, key=_left_out_likelihood)
 

@@ -5,7 +5,7 @@
       'command': 'claude -p --dangerously-skip-permissions',
       'environment': ('ANTHROPIC_API_KEY',),
       'dollars_a_call': 0.5,
-      'most_dollars': 20.0,
+      'max_dollars': 20.0,
     }
 
 Each proposal gets a folder of its own (`worktree.py` says why it is no worktree of the run's
@@ -64,9 +64,9 @@ from autoresearch_jax.types import (
 )
 
 PASSED = ('PATH', 'LANG', 'TERM')  # of the environment, without being asked for
-MOST_REFUSAL = 4000  # characters
+MAX_REFUSAL = 4000  # characters
 LARGEST_HYPOTHESIS = 2**16  # bytes
-CLAIM, DESCRIPTION, TAG, MOST_TAGS = 600, 200, 40, 8
+CLAIM, DESCRIPTION, TAG, MAX_TAGS = 600, 200, 40, 8
 LAST_WORDS = 300  # characters of the transcript in a sentence
 
 
@@ -120,7 +120,7 @@ class Agent:
   starts. prompt: how it gets the task. tokens: the most the task may take. seconds: deadline of one
   call.
 
-  dollars_a_call: what a call is taken to cost. most_calls, most_dollars: of the run, what other
+  dollars_a_call: what a call is taken to cost. max_calls, max_dollars: of the run, what other
   proposers spent included; 0: no cap. repairs: how often a refused edit goes back to the agent.
 
   isolation: `full` lets it write in its folder alone, and read system folders, Python and its own
@@ -141,8 +141,8 @@ class Agent:
   tokens: int = 30000
   seconds: float = 600.0
   dollars_a_call: float = 0.0
-  most_calls: int = 0
-  most_dollars: float = 0.0
+  max_calls: int = 0
+  max_dollars: float = 0.0
   repairs: int = 1
   isolation: Level = 'full'
   network: bool = True
@@ -176,12 +176,12 @@ class Agent:
     for name in ('tokens', 'seconds', 'memory_bytes', 'processes', 'file_bytes', 'folder_bytes'):
       if not getattr(self, name) > 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be above 0.')
-    for name in ('dollars_a_call', 'most_calls', 'most_dollars', 'repairs', 'transcript_bytes'):
+    for name in ('dollars_a_call', 'max_calls', 'max_dollars', 'repairs', 'transcript_bytes'):
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must not be below 0.')
-    if self.most_dollars and not self.dollars_a_call:
+    if self.max_dollars and not self.dollars_a_call:
       raise ValueError(
-        'most_dollars is set and dollars_a_call is 0, so no call would count; say what one costs.'
+        'max_dollars is set and dollars_a_call is 0, so no call would count; say what one costs.'
       )
     if unset := [name for name in self.environment if name not in os.environ]:
       raise ValueError(f'The variable {unset[0]} that option environment names is not set.')
@@ -207,7 +207,7 @@ class Agent:
 
   @property
   def _caps(self) -> Caps:
-    return Caps(calls=self.most_calls, dollars=self.most_dollars)
+    return Caps(calls=self.max_calls, dollars=self.max_dollars)
 
   def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
     """The agent's edit, or the fallback's. Raises NothingToPropose."""
@@ -393,7 +393,7 @@ def _task(proposal: Proposal, context: Context, refusal: str, tokens: int) -> st
     'Your last edit was refused',
     'The files are as you left them. Mend what the reason names, and keep your idea where it can '
     'stand.',
-    (Item(clean(refusal)[:MOST_REFUSAL], label='the reason'),),
+    (Item(clean(refusal)[:MAX_REFUSAL], label='the reason'),),
   )
   try:
     prompt = fitted(
@@ -425,7 +425,7 @@ def _told(
   claim = one_line(redaction.text(told.claim), CLAIM).rstrip('.')
   if not claim:
     claim = f'The agent gave no hypothesis; by the difference, it changed {changed}'
-  tags = [one_line(redaction.text(tag), TAG) for tag in told.mechanisms[:MOST_TAGS]]
+  tags = [one_line(redaction.text(tag), TAG) for tag in told.mechanisms[:MAX_TAGS]]
   effect = _finite(told.predicted_change)
   if effect is not None and context.objective.direction == 'minimize':
     effect = -effect

@@ -24,7 +24,7 @@ from autoresearch_jax.types import Program
 HYPOTHESIS = 'hypothesis.json'  # beside the program's files, where the agent may leave it
 LARGEST = 2**20  # bytes of a file that is read back
 _PREFIX = 'agent-'  # of the folders, each with the process id of its controller
-_ENOUGH, _MOST_FOLDERS = 5, 1000  # names in a sentence; folders that are looked into
+_ENOUGH, _MAX_FOLDERS = 5, 1000  # names in a sentence; folders that are looked into
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -99,7 +99,7 @@ class Worktree:
     """Files that are none of the program's; caches and hidden files of tools are let pass."""
     known = {*dict(parent.files), *editable, HYPOTHESIS}
     waiting, folders = [''], 0
-    while waiting and folders < _MOST_FOLDERS:
+    while waiting and folders < _MAX_FOLDERS:
       inside, folders = waiting.pop(), folders + 1
       for name, is_folder in _entries(self.program, inside):
         path = f'{inside}{name}'

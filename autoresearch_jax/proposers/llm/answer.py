@@ -16,11 +16,11 @@ from typing import Any
 
 from autoresearch_jax.messages import one_line
 
-MOST_CHARACTERS = 1_000_000  # of an answer
-MOST_BLOCKS = 64  # edits and whole files of an answer
-MOST_TAGS = 8
+MAX_CHARACTERS = 1_000_000  # of an answer
+MAX_BLOCKS = 64  # edits and whole files of an answer
+MAX_TAGS = 8
 # Characters decoded, over all places where an object may begin and all commas mended.
-MOST_DECODED = 10 * MOST_CHARACTERS
+MAX_DECODED = 10 * MAX_CHARACTERS
 OBJECT = re.compile(r'\{\s*"')  # where the answer, an object with fields, may begin
 FIELD = re.compile(r'"(?:description|hypothesis|edits|files)"\s*:')
 FIRST_FIELD = re.compile(OBJECT.pattern[:-1] + FIELD.pattern)
@@ -143,9 +143,9 @@ def parse(text: str) -> Answer:
   """
   if not text.strip('\ufeff \t\r\n'):
     raise AnswerError('The answer is empty; answer with one JSON object as the schema asks.')
-  if len(text) > MOST_CHARACTERS:
+  if len(text) > MAX_CHARACTERS:
     raise AnswerError(
-      f'The answer has {len(text):,} characters, more than {MOST_CHARACTERS:,}; answer shorter, '
+      f'The answer has {len(text):,} characters, more than {MAX_CHARACTERS:,}; answer shorter, '
       'with edits instead of whole files.'
     )
   # What a broken answer holds inside is not an answer either: the error of the object that looks
@@ -173,7 +173,7 @@ class _Reader:
 
   def __init__(self, text: str):
     self.text = text
-    self.left = MOST_DECODED
+    self.left = MAX_DECODED
 
   def objects(self) -> Iterator[tuple[int, dict[str, Any] | AnswerError]]:
     """(where it begins, the object or why it is none)."""
@@ -268,9 +268,9 @@ def _answer(found: dict[str, Any]) -> Answer:
   blocks = len(answer.edits) + len(answer.files)
   if not blocks:
     raise AnswerError('edits and files are both empty; give at least one edit or one whole file.')
-  if blocks > MOST_BLOCKS:
+  if blocks > MAX_BLOCKS:
     raise AnswerError(
-      f'The answer has {blocks} edits and files, more than {MOST_BLOCKS}; give the whole file '
+      f'The answer has {blocks} edits and files, more than {MAX_BLOCKS}; give the whole file '
       'instead, or change less.'
     )
   return answer
@@ -332,8 +332,8 @@ def _tags(value: Any) -> tuple[str, ...]:
     return ()
   if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
     raise _wrong('hypothesis.mechanisms', value, 'a list of strings')
-  tags = (one_line(tag, 40).lower() for tag in value[: 10 * MOST_TAGS])
-  return tuple(dict.fromkeys(tag for tag in tags if tag))[:MOST_TAGS]
+  tags = (one_line(tag, 40).lower() for tag in value[: 10 * MAX_TAGS])
+  return tuple(dict.fromkeys(tag for tag in tags if tag))[:MAX_TAGS]
 
 
 def _blocks(found: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -23,11 +23,11 @@ from autoresearch_jax.types import Edit, Hypothesis, Objective, Program
 # What the trial needs of the entry file, at its top level (see `trial.contract`).
 NEEDED = ('init', 'train_step', 'predict', 'BATCH_SIZE')
 CUT_SHORT = 0.75  # of its characters: a whole file that keeps less was perhaps cut short
-MOST_FILE = 300_000  # characters of a file after the edit: a second to parse
-MOST_DESCRIPTION, MOST_CLAIM = 120, 400  # characters
-MOST_SHOWN = 8  # places, names or lines in a sentence
-MOST_COMPARED = 3000  # lines of the file that are compared one by one with a line of the search
-MOST_WIDTH = 120  # characters of a line that are compared
+MAX_FILE = 300_000  # characters of a file after the edit: a second to parse
+MAX_DESCRIPTION, MAX_CLAIM = 120, 400  # characters
+MAX_SHOWN = 8  # places, names or lines in a sentence
+MAX_COMPARED = 3000  # lines of the file that are compared one by one with a line of the search
+MAX_WIDTH = 120  # characters of a line that are compared
 ALIKE = 0.6  # least ratio of difflib for lines that are called near each other
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 FENCE = re.compile(r'```\w*\n(.*\n)```\s*', re.DOTALL)
@@ -89,12 +89,12 @@ def edit_of(
   sign = -1 if objective.direction == 'minimize' else 1
   change = answer.predicted_change
   hypothesis = Hypothesis(
-    one_line(answer.claim, MOST_CLAIM),
+    one_line(answer.claim, MAX_CLAIM),
     answer.mechanisms,
     None if change is None else sign * change + 0.0,  # + 0.0: no negative zero
     answer.uncertainty,
   )
-  return Edit(program, one_line(answer.description, MOST_DESCRIPTION), hypothesis, author, role)
+  return Edit(program, one_line(answer.description, MAX_DESCRIPTION), hypothesis, author, role)
 
 
 def _check_name(where: str, name: str, program: Program, editable: Sequence[str]) -> None:
@@ -141,8 +141,8 @@ def _replaced(where: str, block: Block, text: str) -> str:
   if not places:
     raise AnswerError(_not_found(where, block.file, search, text))
   if len(places) > 1:
-    lines = [text.count('\n', 0, start) + 1 for start, _ in places[:MOST_SHOWN]]
-    times = f'{len(places)} times' if len(places) <= MOST_SHOWN else f'over {MOST_SHOWN} times'
+    lines = [text.count('\n', 0, start) + 1 for start, _ in places[:MAX_SHOWN]]
+    times = f'{len(places)} times' if len(places) <= MAX_SHOWN else f'over {MAX_SHOWN} times'
     raise AnswerError(
       f'{where}.search occurs {times} in {block.file}, at lines {", ".join(map(str, lines))}; add '
       'lines before or after it until it occurs once.'
@@ -158,7 +158,7 @@ def _places(text: str, search: str) -> list[int]:
   """Where `search` begins in `text`, overlaps among them; one more than are shown at most."""
   found: list[int] = []
   at = text.find(search)
-  while at >= 0 and len(found) <= MOST_SHOWN:
+  while at >= 0 and len(found) <= MAX_SHOWN:
     found.append(at)
     at = text.find(search, at + 1)
   return found
@@ -208,7 +208,7 @@ def _not_found(where: str, file: str, search: str, text: str) -> str:
     )
   # The lines before the first that differs are right and need not be shown.
   i = next((j for j in range(len(wanted)) if _at(lines, first + j) != wanted[j]), 0)
-  shown = range(max(first + i, 0), min(first + len(wanted), len(lines)))[:MOST_SHOWN]
+  shown = range(max(first + i, 0), min(first + len(wanted), len(lines)))[:MAX_SHOWN]
   near = ', '.join(f'line {number + 1}: {_exact(lines[number])}' for number in shown)
   return (
     f'{where}.search does not occur in {file}: its line {i + 1} is {_exact(wanted[i])}, but the '
@@ -232,14 +232,14 @@ def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
   votes = collections.Counter(
     i - j
     for j, line in enumerate(wanted)
-    if line.strip() and len(where.get(line.strip(), ())) <= MOST_SHOWN
+    if line.strip() and len(where.get(line.strip(), ())) <= MAX_SHOWN
     for i in where.get(line.strip(), ())
   )
   if votes:
     return votes.most_common(1)[0][0]
   # No line is there as it is. The ratio takes the product of the lengths: only for those lines
   # that may have the best one, and then over the block.
-  scored = [j for j, line in enumerate(wanted) if line.strip()][:MOST_SHOWN]
+  scored = [j for j, line in enumerate(wanted) if line.strip()][:MAX_SHOWN]
   firsts = {i - j for j in scored[:1] for i in _likely(lines, wanted[j])}
   longest = max(scored, key=lambda j: len(wanted[j].strip()))
   firsts |= {i - longest for i in _likely(lines, wanted[longest])}
@@ -254,23 +254,23 @@ def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 def _likely(lines: Sequence[str], line: str) -> list[int]:
   """Numbers of the lines that may be the most like `line`, by an upper bound."""
-  matcher = difflib.SequenceMatcher(None, b=line.strip()[:MOST_WIDTH], autojunk=False)
+  matcher = difflib.SequenceMatcher(None, b=line.strip()[:MAX_WIDTH], autojunk=False)
 
   def bound(i: int) -> float:
     matcher.set_seq1(_beginning(lines[i], line))
     return matcher.quick_ratio()
 
-  return sorted(range(min(len(lines), MOST_COMPARED)), key=lambda i: -bound(i))[:20]
+  return sorted(range(min(len(lines), MAX_COMPARED)), key=lambda i: -bound(i))[:20]
 
 
 def _ratio(line: str, wanted: str) -> float:
-  wanted = wanted.strip()[:MOST_WIDTH]
+  wanted = wanted.strip()[:MAX_WIDTH]
   return difflib.SequenceMatcher(None, _beginning(line, wanted), wanted, autojunk=False).ratio()
 
 
 def _beginning(line: str, wanted: str) -> str:
   """What of a line of the file is compared: models leave out the comment at its end."""
-  return line.strip()[: min(len(wanted.strip()) + 4, MOST_WIDTH)]
+  return line.strip()[: min(len(wanted.strip()) + 4, MAX_WIDTH)]
 
 
 # What the result must be.
@@ -278,9 +278,9 @@ def _beginning(line: str, wanted: str) -> str:
 
 def _check(name: str, before: str, after: str, is_entry: bool, is_whole: bool) -> None:
   """Raises AnswerError where a changed file cannot be what was meant."""
-  if len(after) > MOST_FILE:
+  if len(after) > MAX_FILE:
     raise AnswerError(
-      f'{name} would have {len(after):,} characters, more than {MOST_FILE:,}; write it shorter.'
+      f'{name} would have {len(after):,} characters, more than {MAX_FILE:,}; write it shorter.'
     )
   whole = ''
   if is_whole:
@@ -322,7 +322,7 @@ def _check_left_out(where: str, before: str, after: str, wanted: str) -> None:
   if sum(map(_is_code, lines)) >= sum(map(_is_code, known)):
     return
   for number, line in enumerate(lines, 1):
-    if len(line) <= MOST_WIDTH and LEFT_OUT.fullmatch(line) and line not in known:
+    if len(line) <= MAX_WIDTH and LEFT_OUT.fullmatch(line) and line not in known:
       raise AnswerError(
         f'Line {number} of {where} is {_exact(line)}, where code was left out. What is given '
         f'replaces all that was there. {wanted}.'
@@ -424,6 +424,6 @@ def _exact(line: str) -> str:
   return json.dumps(shown, ensure_ascii=not shown.isprintable())
 
 
-def _names(names: Sequence[str], most: int = MOST_SHOWN) -> str:
+def _names(names: Sequence[str], most: int = MAX_SHOWN) -> str:
   more = f' and {len(names) - most} more' if len(names) > most else ''
   return ', '.join(names[:most]) + more

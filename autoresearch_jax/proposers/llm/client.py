@@ -40,7 +40,7 @@ from autoresearch_jax.proposers.spend_limits import Caps
 from autoresearch_jax.types import Exchange, Spend
 
 TURN_TOKENS = 16  # that mark who speaks, at most; a token of text has one byte or more
-MOST_BYTES = 16 * 2**20  # of a response; the longest answer has some 65,536 tokens
+MAX_BYTES = 16 * 2**20  # of a response; the longest answer has some 65,536 tokens
 LONGEST_WAIT = 60.0  # seconds between attempts; who asks for more is not asked again so soon
 REST_SECONDS = 600.0  # a model that refuses for good is asked again after this long
 WAITABLE = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be gone at the next attempt
@@ -343,7 +343,7 @@ def failure(error: Exception, model: str, seconds: float) -> Failure:
     case TimeoutError():
       return Failure(f'{model} did not answer within {seconds:g} seconds.')
     case TooLong():
-      return Failure(f'{model} sent more than {MOST_BYTES} bytes.')
+      return Failure(f'{model} sent more than {MAX_BYTES} bytes.')
     case httpx2.ConnectError() | httpx2.ProxyError() | httpx2.UnsupportedProtocol():
       what = one_line(str(error), 300) or type(error).__name__
       return Failure(f'The Gemini API cannot be reached: {what}.', again=True, billed=False)
@@ -410,7 +410,7 @@ class TooLong(Exception):
 
 
 class _Bounded(httpx2.AsyncByteStream):
-  """A response's bytes as they come, up to MOST_BYTES. Raises TooLong after that."""
+  """A response's bytes as they come, up to MAX_BYTES. Raises TooLong after that."""
 
   def __init__(self, stream: httpx2.AsyncByteStream):
     self._stream = stream
@@ -419,7 +419,7 @@ class _Bounded(httpx2.AsyncByteStream):
     size = 0
     async for chunk in self._stream:
       size += len(chunk)
-      if size > MOST_BYTES:
+      if size > MAX_BYTES:
         raise TooLong
       yield chunk
 

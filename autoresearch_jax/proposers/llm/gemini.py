@@ -86,7 +86,7 @@ class Gemini:
   models: names as the API has them; of several, the one that pays is learnt. prices: rows of model,
   dollars per million input tokens, dollars per million output tokens; they add to PRICES.
   roles: names of shipped role files, or paths of others; none: no role.
-  most_calls, most_tokens, most_dollars: caps for the whole run, over all restarts; 0: none. A call
+  max_calls, max_tokens, max_dollars: caps for the whole run, over all restarts; 0: none. A call
   is not made when the most it can cost would pass one; each attempt counts as a call.
   output_tokens: of one answer, the model's thoughts included. context_tokens: of one prompt.
   seconds: deadline of one attempt. attempts: of one call, when the API is busy or the line is cut.
@@ -100,9 +100,9 @@ class Gemini:
   models: tuple[str, ...] = ('gemini-3.8-flash',)
   prices: tuple[tuple[str, float, float], ...] = ()  # no mapping: ConfigDict takes no dots in keys
   roles: tuple[str, ...] = ()
-  most_calls: int = 1000
-  most_tokens: int = 20_000_000
-  most_dollars: float = 5.0
+  max_calls: int = 1000
+  max_tokens: int = 20_000_000
+  max_dollars: float = 5.0
   output_tokens: int = 32_768
   context_tokens: int = 30_000
   seconds: float = 180.0
@@ -126,7 +126,7 @@ class Gemini:
         "take the proposer 'mutate', which needs none."
       )
     self._check_numbers()
-    caps = Caps(self.most_calls, self.most_tokens, self.most_dollars)
+    caps = Caps(self.max_calls, self.max_tokens, self.max_dollars)
     prices = PRICES | {model: (into, out) for model, into, out in self.prices}
     caller = Caller(
       prices, caps, self.output_tokens, self.seconds, self.attempts, self.pause,
@@ -316,7 +316,7 @@ class Gemini:
       if not getattr(self, name) > 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be above 0.')
     for name in (
-      'most_calls', 'most_tokens', 'most_dollars', 'pause', 'repairs', 'distil_every'
+      'max_calls', 'max_tokens', 'max_dollars', 'pause', 'repairs', 'distil_every'
     ):  # fmt: skip
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more.')
@@ -329,10 +329,10 @@ class Gemini:
   def _check_prices(self) -> None:
     """Raises ValueError where dollars are capped and a model has no price."""
     for model in (*self.models, *(role.model for role in self._roles if role.model)):
-      if self.most_dollars and model.removeprefix('models/') not in self._caller.prices:
+      if self.max_dollars and model.removeprefix('models/') not in self._caller.prices:
         raise ValueError(
-          f'The price of {model} is not known, so most_dollars cannot be kept: give it in prices, '
-          'as (model, dollars per million input tokens, output tokens), or set most_dollars to 0. '
+          f'The price of {model} is not known, so max_dollars cannot be kept: give it in prices, '
+          'as (model, dollars per million input tokens, output tokens), or set max_dollars to 0. '
           f'Known are: {", ".join(sorted(self._caller.prices))}.'
         )
 

@@ -15,10 +15,10 @@ from autoresearch_jax.proposers.prompt.fill import filled
 from autoresearch_jax.proposers.prompt.sections import Sections, section
 from autoresearch_jax.types import Lesson, Operation, Proposal, Trial
 
-MOST_LESSONS = 20
-MOST_CITED, MOST_TAGS = 20, 6
+MAX_LESSONS = 20
+MAX_CITED, MAX_TAGS = 20, 6
 LENGTH, TAG_LENGTH = 300, 40  # characters
-MOST_CHARACTERS = 200_000  # of an answer
+MAX_CHARACTERS = 200_000  # of an answer
 
 _NUMBER = {'type': ['number', 'null']}
 LESSONS_SCHEMA: dict[str, Any] = {
@@ -75,7 +75,7 @@ def distil(context: Context, tokens: int = 20000) -> Prompt:
   items = (Item(f'- {formatting.trial_line(n, sections.outcomes)}', n) for n in numbers)
   system = filled(
     'distil_system',
-    most=MOST_LESSONS,
+    most=MAX_LESSONS,
     length=LENGTH,
     **formatting.prediction(context.objective),
   )
@@ -105,15 +105,15 @@ def lessons_of(text: str, context: Context, author: str) -> tuple[Lesson, ...]:
     lesson = _lesson(told, context, author)
     if lesson is not None:
       found.setdefault(lesson.text.lower(), lesson)
-  return tuple(found.values())[:MOST_LESSONS]
+  return tuple(found.values())[:MAX_LESSONS]
 
 
 def _parsed(text: str) -> _Answer:
   """The outermost object of the text. Raises ValueError."""
-  if len(text) > MOST_CHARACTERS:
+  if len(text) > MAX_CHARACTERS:
     raise ValueError(
-      f'The answer has {len(text)} characters, and at most {MOST_CHARACTERS} are read; answer with '
-      f'at most {MOST_LESSONS} short lessons.'
+      f'The answer has {len(text)} characters, and at most {MAX_CHARACTERS} are read; answer with '
+      f'at most {MAX_LESSONS} short lessons.'
     )
   start, end = text.find('{'), text.rfind('}')
   if start < 0 or end < start:
@@ -139,7 +139,7 @@ def _lesson(told: _Told, context: Context, author: str) -> Lesson | None:
     change = -change
   if change is None or (spread is not None and spread < 0):
     spread = None
-  return Lesson(words, trials, tuple(tags)[:MOST_TAGS], change, spread, author)
+  return Lesson(words, trials, tuple(tags)[:MAX_TAGS], change, spread, author)
 
 
 def _cited(ids: list[int | float | str], history: Mapping[int, Trial]) -> tuple[int, ...]:
@@ -149,7 +149,7 @@ def _cited(ids: list[int | float | str], history: Mapping[int, Trial]) -> tuple[
     digits = str(number).lstrip('#').removesuffix('.0')
     if digits.isascii() and digits.isdecimal() and len(digits) < 10 and int(digits) in history:
       numbers.add(int(digits))
-  return tuple(sorted(numbers))[:MOST_CITED]
+  return tuple(sorted(numbers))[:MAX_CITED]
 
 
 def _finite(number: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Reading the ledger, which has what was scored on locked data, as an agent and as a candidate."""
+"""Reads the ledger, which holds scores on the test split, as an agent and as a candidate."""
 
 import json
 import pathlib
