@@ -7,10 +7,10 @@ come one after the other, has an acceptance rule decide, and asks `research/prun
 whether the training would have been ended there. What was ended is not on record for those after
 it, and not kept; when the rule would have kept it, that is a missed keep. Saved is the share of
 the budgets of all trials but the baseline. Replayed are the searches as they were recorded, all
-programs of a file in --orders random orders, and as many random halves of them: the interval holds 95 % of these,
-which scatter as wide as what other programs would have given (a jackknife). A few programs make
-nearly all keeps, so the last column counts each of them once, with Wilson's interval (JASA 1927):
-missed in any of the replays, of those kept in any.
+programs of a file in --orders random orders, and as many random halves of them: the interval holds
+95 % of these, which scatter as wide as what other programs would have given (a jackknife). A few
+programs make nearly all keeps, so the last column counts each of them once, with Wilson's interval
+(JASA 1927): missed in any of the replays, of those kept in any.
 """
 
 import collections

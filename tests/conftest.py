@@ -1,14 +1,16 @@
-"""Puts this folder on the path, so that test files of the controller share one synthetic run.
+"""Lets processes that tests start import `helpers`, and takes time limits off property tests.
 
 Property tests are not timed: a machine that does other work is slow, and nothing else is.
 """
 
+import os
 import pathlib
-import sys
 
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+os.environ['PYTHONPATH'] = os.pathsep.join(
+  filter(None, [str(pathlib.Path(__file__).parent), os.environ.get('PYTHONPATH')])
+)
 
 settings.register_profile(
   'untimed',

@@ -1,61 +1,16 @@
 """The command as a person meets it: its first lines, its exit codes, its sentences."""
 
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from helpers import ROOT, TESTS
+from helpers.command import SYNTHETIC, catches, finish, history, start, wait_for, wait_until_idle
 
 from autoresearch_jax.ledger.events import Stopped
-from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
-
-HERE = pathlib.Path(__file__).parent
-SYNTHETIC = HERE / 'synthetic_command.py'
-
-
-def start(*flags, workdir=None, command=(str(SYNTHETIC), f'--config={SYNTHETIC}'), **options):
-  where = [f'--workdir={workdir}'] if workdir else []
-  return subprocess.Popen(
-    [sys.executable, *command, *where, *flags],
-    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
-  )  # fmt: skip
-
-
-def finish(*flags, **options):
-  with start(*flags, **options) as process:
-    out, err = process.communicate(timeout=120)
-  return process.returncode, out, err
-
-
-def history(workdir):
-  with Ledger.read(workdir / 'ledger.db') as ledger:
-    return History.of(ledger.records())
-
-
-def wait_for(line, process):
-  for found in process.stdout:
-    if line in found:
-      return
-  raise AssertionError(f'{line!r} was never printed; the last words: {process.stderr.read()}')
-
-
-def wait_until_idle(pid):
-  """Until the process has slept at each of many looks, as one does that waits for a trial."""
-  slept = 0
-  while slept < 10:
-    state = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
-    slept = slept + 1 if state == 'S' else 0
-    time.sleep(0.02)
-
-
-def catches(pid, number):
-  """Whether the process has a handler for the signal."""
-  lines = pathlib.Path(f'/proc/{pid}/status').read_text().splitlines()
-  caught = next(line.split()[1] for line in lines if line.startswith('SigCgt'))
-  return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_the_controller_never_imports_jax():
@@ -133,7 +88,7 @@ def test_what_does_not_fit_is_one_sentence_and_exit_code_2(tmp_path, flags, sent
 
 def test_a_variant_that_does_not_exist_is_one_sentence(tmp_path):
   command = ('-m', 'autoresearch_jax.main', '--config=configs/gpt_small.py:abacus')
-  code, _, err = finish(command=command, cwd=HERE.parent)
+  code, _, err = finish(command=command, cwd=ROOT)
   assert code == 2
   assert err.startswith("--config: There is no variant 'abacus'")
 
@@ -212,7 +167,7 @@ runpy.run_path({command!r}, run_name='__main__')
 def test_a_strategy_that_breaks_costs_no_trial(tmp_path):
   codes = []
   for broken in (True, True, False):
-    code = PART.format(command=str(SYNTHETIC), folder=str(HERE), broken=broken)
+    code = PART.format(command=str(SYNTHETIC), folder=str(TESTS), broken=broken)
     flags = (f'--config={SYNTHETIC}', '--config.search.strategy=faulty')
     status, out, err = finish(*flags, workdir=tmp_path, command=('-c', code))
     codes.append(status)

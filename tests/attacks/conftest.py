@@ -16,7 +16,7 @@ import time
 
 import pygit2
 import pytest
-from tiny_language import SPEC, STEPS, make_dataset, program
+from helpers.tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors.local import Local

@@ -1,7 +1,7 @@
 """Programs that never end, and small ones that become large in the compiler."""
 
 import pytest
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.types import Status
 

@@ -1,7 +1,7 @@
 """The byte count and the names of metrics: what a program says of itself is no score."""
 
 import pytest
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.types import Status
 

@@ -1,6 +1,6 @@
 """Filling the disk and the memory. At most 9 GiB are asked for, and none of it is touched."""
 
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.types import Status
 

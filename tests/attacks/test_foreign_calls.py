@@ -1,7 +1,7 @@
 """Custom calls: code in the runner's own process that a module would reach by name."""
 
 import pytest
-from tiny_language import program
+from helpers.tiny_language import program
 
 UNCHECKED = """
 import jax, jax.export

@@ -16,15 +16,12 @@ import sys
 import time
 
 import pytest
-from tiny_language import SPEC, program
+from helpers import forging
+from helpers.tiny_language import SPEC, program
 
 from autoresearch_jax.artifact import header as headers
 from autoresearch_jax.artifact.header import ArtifactError
 from autoresearch_jax.tracer import export
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-import forging
 
 COUNT = int(os.environ.get('FORGED', '1500'))
 MAX_ENDED = 0.005  # of all, the reader's process

@@ -1,7 +1,7 @@
 """Models that see what they shall predict. The proof runs on the very executable that scores."""
 
 import pytest
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.types import Status
 

@@ -1,6 +1,6 @@
 """Text or weights that a program brings along."""
 
-from tiny_language import program
+from helpers.tiny_language import program
 
 
 def embedding(table, use):

@@ -1,7 +1,7 @@
 """Names of files and modules, and text that wants to be more than text."""
 
 import pytest
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.types import Program, Status
 

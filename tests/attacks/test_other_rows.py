@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner.client import RunnerFailed, Setup

@@ -1,6 +1,6 @@
 """Work where no clock runs: in `predict`, in `init`, at import."""
 
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.types import Status
 

@@ -4,7 +4,7 @@ Where the exporter's checks are gone, the artifact's reader in the runner makes 
 """
 
 import pytest
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.types import Status
 
@@ -42,7 +42,8 @@ def test_what_runs_elsewhere_is_out_of_reach(arena, what):
 
 EXPORTER = """
 import jax
-from autoresearch_jax.trial import contract, exporting
+from autoresearch_jax.programs import contract
+from autoresearch_jax.tracer import export as exporting
 exporting._CALLBACKS = ()
 """
 

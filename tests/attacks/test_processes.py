@@ -3,7 +3,7 @@
 import platform
 
 import pytest
-from tiny_language import program
+from helpers.tiny_language import program
 
 from autoresearch_jax.types import Status
 

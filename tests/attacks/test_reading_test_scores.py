@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 import pytest
-from synthetic_run import START, Arithmetic, run
+from helpers.synthetic_run import START, Arithmetic, run
 
 from autoresearch_jax import types
 from autoresearch_jax.ledger.events import Consulted

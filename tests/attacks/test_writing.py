@@ -27,7 +27,7 @@ def test_nothing_can_be_written_changed_or_removed(arena):
     f'{house}/config.py',
     f'{house}/repo/.git/config',
     f'{house}/repo/.git/hooks/post-commit',
-    f'{package}/trial/evaluator.py',
+    f'{package}/runner/evaluate.py',
     arena.validation,
   ]
   attempts = {f'make {path}': f'open({path!r}, "xb")' for path in made}

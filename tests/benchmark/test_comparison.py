@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from onemax import OneMax
+from helpers.onemax import OneMax
 
 from autoresearch_jax import benchmark
 from autoresearch_jax.benchmark import Contestant, PlayingError, Problem
@@ -132,13 +132,12 @@ def test_any_number_of_workers_and_any_process_gives_the_same_runs(tmp_path):
       found.append((dict(made.runs), results.csv()))
   assert found[0] == found[1]
   code = (
-    'import sys; sys.path.insert(0, sys.argv[1]); import onemax\n'
+    'import sys; from helpers import onemax\n'
     'from autoresearch_jax import benchmark\n'
     f'made = benchmark.compare(["greedy", "random"], {BITS!r}, seeds=range(1000, 1003), trials=20,'
-    ' workers=1, out=sys.argv[2])'
+    ' workers=1, out=sys.argv[1])'
   )
-  folder = __file__.rsplit('/', 1)[0]
-  subprocess.run([sys.executable, '-c', code, folder, tmp_path / 'other'], check=True)
+  subprocess.run([sys.executable, '-c', code, tmp_path / 'other'], check=True)
   with Results.open(tmp_path / 'other' / 'results.db', 'comparison') as results:
     assert results.csv() == found[0][1]
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from registered import ours
+from helpers.registered import ours
 
 from autoresearch_jax.benchmark.config import benchmark_of
 from autoresearch_jax.search import STRATEGIES

@@ -6,7 +6,7 @@ import io
 import sqlite3
 
 import pytest
-from onemax import OneMax
+from helpers.onemax import OneMax
 
 from autoresearch_jax.benchmark.results import FIELDS, Results, ResultsError
 from autoresearch_jax.benchmark.runners.specs import Cell, Contestant, Problem, Rule

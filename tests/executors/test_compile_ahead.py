@@ -4,16 +4,12 @@ import dataclasses
 import os
 import pathlib
 import signal
-import sys
 import time
 
 import jax.export
 import pytest
-from tiny_language import program
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from contract import as_program, make, result_of, results_of
+from helpers.executor_contract import as_program, make, result_of, results_of
+from helpers.tiny_language import program
 
 from autoresearch_jax.artifact import header as headers
 from autoresearch_jax.executors import slot

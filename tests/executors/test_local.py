@@ -3,14 +3,10 @@
 import os
 import pathlib
 import signal
-import sys
 
 import pytest
-from tiny_language import STEPS, program
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from contract import ExecutorContract, as_program, executor, make, result_of  # noqa: F401
+from helpers.executor_contract import ExecutorContract, as_program, executor, make, result_of  # noqa: F401
+from helpers.tiny_language import STEPS, program
 
 from autoresearch_jax.executors import Unavailable, slot
 from autoresearch_jax.runner.client import RunnerFailed

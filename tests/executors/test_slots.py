@@ -10,11 +10,8 @@ import threading
 import time
 
 import pytest
-from tiny_language import STEPS, program
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from contract import as_program, heard, make, result_of, results_of
+from helpers.executor_contract import as_program, heard, make, result_of, results_of
+from helpers.tiny_language import STEPS, program
 
 from autoresearch_jax.executors import Unavailable, sharing, slot
 from autoresearch_jax.ledger.history import History

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from synthetic_run import run, ticking
+from helpers.synthetic_run import run, ticking
 
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError

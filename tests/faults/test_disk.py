@@ -7,8 +7,8 @@ import os
 import subprocess
 
 import pytest
-from faults.processes import DIGITS, finish
-from test_kill import SYNTHETIC
+from helpers.kills import SYNTHETIC
+from helpers.processes import DIGITS, finish
 
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger

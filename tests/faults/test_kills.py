@@ -12,8 +12,8 @@ import signal
 import time
 
 import pytest
-from faults.processes import DIGITS, adopting, family, finish, require_ended, roles, start
-from test_kill import outcomes, require_consistent
+from helpers.kills import outcomes, require_consistent
+from helpers.processes import DIGITS, adopting, family, finish, require_ended, roles, start
 
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.history import History

@@ -6,9 +6,9 @@ import signal
 import time
 
 import pytest
-from faults.processes import finish, said, start
-from synthetic_run import run, ticking
-from test_kill import SYNTHETIC, require_consistent
+from helpers.kills import SYNTHETIC, require_consistent
+from helpers.processes import finish, said, start
+from helpers.synthetic_run import run, ticking
 
 from autoresearch_jax.ledger import git_repo as workspaces
 from autoresearch_jax.ledger.git_repo import Workspace

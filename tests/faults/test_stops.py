@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
-from faults.processes import DIGITS, family, start
-from synthetic_run import run
-from test_kill import SYNTHETIC
-from tiny_language import SPEC, make_dataset, program
+from helpers.kills import SYNTHETIC
+from helpers.processes import DIGITS, family, start
+from helpers.synthetic_run import run
+from helpers.tiny_language import SPEC, make_dataset, program
 
 from autoresearch_jax import clock as awake
 from autoresearch_jax.config import Limits

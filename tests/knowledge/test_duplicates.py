@@ -3,7 +3,7 @@
 import time
 
 import pytest
-import tried
+from helpers import tried
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,7 +1,7 @@
 """Lessons say what groups of trials have in common, and name them."""
 
 import pytest
-import tried
+from helpers import tried
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Memory

@@ -5,10 +5,10 @@ import math
 import time
 
 import pytest
-import tried
+from helpers import tried
+from helpers.synthetic_run import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_run import run
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import tried
+from helpers import tried
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

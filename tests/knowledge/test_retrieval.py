@@ -1,7 +1,7 @@
 """Any text may be asked, and what has its words is found."""
 
 import pytest
-import tried
+from helpers import tried
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,16 +1,8 @@
-"""A scripted language model and its key, which the test files of this folder share.
-
-Puts the folder on the path too, for the modules among them.
-"""
-
-import pathlib
-import sys
+"""A scripted language model and its key, which the test files of this folder share."""
 
 import pytest
 
 from autoresearch_jax.testing import loopback_model as loopback
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import types as pytypes
 
 import numpy as np
 import pytest
-from synthetic_run import SPEC, START, Arithmetic, Nudge, run
+from helpers.synthetic_run import SPEC, START, Arithmetic, Nudge, run
 
 from autoresearch_jax import types
 from autoresearch_jax.ledger.history import History

@@ -5,9 +5,9 @@ import itertools
 import re
 
 import pytest
-import synthetic_run
+from helpers import synthetic_run
+from helpers.synthetic_run import START, Arithmetic, run, ticking
 from rich.console import Console
-from synthetic_run import START, Arithmetic, run, ticking
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential

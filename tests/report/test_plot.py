@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-import synthetic_run
-from synthetic_run import Arithmetic, run
+from helpers import synthetic_run
+from helpers.synthetic_run import Arithmetic, run
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import pytest
-from synthetic_run import Arithmetic, run, ticking
+from helpers.synthetic_run import Arithmetic, run, ticking
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential

@@ -1,0 +1,265 @@
+"""The page: every number with its interval, nothing left out in silence, whole as HTML."""
+
+import dataclasses
+import html.parser
+import itertools
+import re
+
+import numpy as np
+import pytest
+from helpers.onemax import OneMax
+
+from autoresearch_jax import benchmark
+from autoresearch_jax.benchmark import Contestant, Problem
+from autoresearch_jax.benchmark.analysis import document, leaderboard, plots, standings
+from autoresearch_jax.benchmark.analysis.curves import Curve
+from autoresearch_jax.benchmark.analysis.statistics import Estimate
+from autoresearch_jax.benchmark.comparison import Comparison, Study
+
+pytestmark = pytest.mark.slow
+
+SEEDS = tuple(range(1000, 1012))
+STUDY = Study(
+  'Strategies',
+  (Problem('p', 'onemax', {}, 'binary'), Problem('q', 'onemax', {'bits': 9}, 'other')),
+  tuple(Contestant(name, 'greedy') for name in ('good', 'random', 'same', 'bad', 'sampler')),
+  SEEDS,
+  10,
+)
+REACHED = {'good': 0.2, 'random': 0.5, 'same': 0.5, 'bad': 0.9, 'sampler': 0.1}
+
+
+@pytest.fixture(scope='module')
+def made():
+  return comparison()
+
+
+def comparison(study=STUDY):
+  """Runs as they would be if each entrant got as far as REACHED says, give or take a little."""
+  able = {name: ('p', 'q') if name != 'sampler' else ('p',) for name in REACHED}
+  template = study.cell('good', study.problems[0], 1000).play(OneMax().instance(0), {'numpy': '2'})
+  runs = {
+    (entrant, problem, seed): _run(template, entrant, problem, seed)
+    for entrant, problems in able.items()
+    for problem in problems
+    for seed in study.seeds
+  }
+  return Comparison(study, runs, able)
+
+
+def _run(template, entrant, problem, seed):
+  """The seed's luck is the same for all but `same`, who has it where random has none."""
+  luck = 0.01 * (-1) ** seed * (1 if entrant != 'same' else -1)
+  end = REACHED[entrant] + luck * (1 + seed % 3)
+  values = dict.fromkeys(('final', 'area_runs', 'area_seconds', 'area_calls'), end)
+  made = {**vars(template), **values, 'problem': problem, 'strategy': entrant,
+          'instance_seed': seed, 'curve': Curve((0, 5), (0, 9), (0, 3), (1, end))}  # fmt: skip
+  return type(template)(**made)
+
+
+def test_rows_are_ranked_and_told_apart(made):
+  whole, shared = standings.standings(made, ('p', 'q'))
+  assert whole.problems == ('p', 'q') and shared.problems == ('p',)
+  assert whole.entrants[0] == 'good' and whole.entrants[-1] == 'bad'
+  assert shared.entrants[0] == 'sampler' and len(shared.entrants) == 5
+  verdicts = {row.entrant: row.duels['random'].verdict for row in whole.rows if row.duels}
+  assert verdicts == {'good': 'better', 'same': 'not distinguishable', 'bad': 'worse'}
+  good = whole.rows[0]
+  assert good.duels['random'].improvement == benchmark.statistics.Estimate(1.0, 1.0, 1.0)
+  assert good.estimates['final'].low < good.estimates['final'].value < 0.22
+
+
+def test_the_matrix_and_its_mirror_add_up_to_one(made):
+  whole, _ = standings.standings(made, ('p', 'q'))
+  matrix = whole.matrix()
+  off = ~np.eye(len(matrix), dtype=bool)
+  assert np.allclose((matrix + matrix.T)[off], 1.0)
+  assert whole.apart('good', 'bad') and not whole.apart('random', 'same')
+
+
+def test_what_runs_met_is_counted(made):
+  use = standings._use(
+    [
+      _with(made, statuses={'ok': 6, 'duplicate': 1, 'oom': 3}, kept=4, false_keeps=1, calls=9),
+      _with(made, statuses={'ok': 10}, kept=0, false_keeps=0, calls=3),
+    ]
+  )
+  assert (use.failed, use.duplicates, use.kept, use.false, use.calls) == (0.15, 0.05, 2, 0.25, 6)
+  assert standings._use([_with(made, kept=0, false_keeps=0)]).false is None
+
+
+def _with(made, **changed):
+  return type(run)(**{**vars(run), **changed}) if (run := made.of('good', 'p')[0]) else None
+
+
+def test_the_markdown_page(made, tmp_path):
+  page = made.leaderboard(tmp_path / 'page.md', command='python -m it').read_text()
+  assert 'python -m it' in page and '1000 to 1011' in page and 'held out' in page
+  assert 'Versions: numpy 2.' in page and '108 runs' in page
+  assert 'sampler cannot run on q' in page
+  assert 'Overall: 2 problems, without sampler' in page and 'With sampler: 1 problem' in page
+  for heading in ('Group binary: p', 'Group other: q'):
+    assert heading in page
+  row = next(line for line in page.splitlines() if line.startswith('| good'))
+  assert re.search(r'0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]', row)
+  assert '1.00 [1.00, 1.00] better' in row
+  pictures = re.findall(r'!\[.*\]\((.*)\)', page)
+  assert len(pictures) == 2 * 2 + 2
+  for picture in pictures:
+    assert (tmp_path / picture).read_bytes().startswith(b'\x89PNG')
+
+
+class Parsed(html.parser.HTMLParser):
+  """Checks that tags close in order, and collects what is in them."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.open, self.tags, self.text, self.sources = [], [], '', []
+    self.feed(text)
+    self.close()
+    assert self.open == []
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    self.sources += [value for name, value in attrs if name in ('src', 'href')]
+    if tag not in ('meta', 'img'):
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def test_the_html_page_needs_no_other_file_and_is_the_same_each_time(made, tmp_path):
+  text = made.leaderboard(tmp_path / 'page.html').read_text()
+  assert made.leaderboard(tmp_path / 'page.html').read_text() == text
+  parsed = Parsed(text)
+  assert parsed.tags.count('table') == 1 + 2 + 2  # problems, overall twice, two groups
+  assert len(parsed.sources) == 6
+  assert all(source.startswith('data:image/png;base64,') for source in parsed.sources)
+  assert 'not distinguishable' in parsed.text
+  assert list(tmp_path.iterdir()) == [tmp_path / 'page.html']
+
+
+def test_a_label_is_text_and_no_markup():
+  name = '<script>alert(1)</script> & "x" | *y* [z](w) `v`'
+  blocks = [document.Heading(name, 1), document.Table((name, ''), ((name, '1'),)),
+            document.Figure('f', name, name, b'')]  # fmt: skip
+  parsed = Parsed(document.as_html(blocks))
+  assert 'script' not in parsed.tags and parsed.text.count(name) == 5
+  markdown = document.as_markdown(blocks)
+  assert '<script' not in markdown.replace('\\<script', '')
+  rows = [line for line in markdown.splitlines() if line.startswith('| ') and 'alert' in line]
+  assert [len(re.findall(r'(?<!\\)\|', line)) for line in rows] == [3, 3]
+
+
+def test_columns_of_text_stand_to_the_left():
+  table = document.Table(('problem', 'group', 'n'), (('p', 'g', '1'),), texts=2)
+  assert '| --- | --- | ---: |' in document.as_markdown([table])
+  text = document.as_html([table])
+  assert '<td class="text">g</td><td>1</td>' in text
+  assert '<th class="text">group</th><th>n</th>' in text
+
+
+def crowd(alike=()):
+  """Twelve entrants, of which `alike` do what the first does, on one problem each."""
+  names = tuple(f'entrant_{n:02}' for n in range(12))
+  study = dataclasses.replace(
+    STUDY, contestants=tuple(Contestant(name, 'greedy') for name in (*names, 'random'))
+  )
+  template = study.cell('random', study.problems[0], 1000).play(OneMax().instance(0), {})
+  runs = {}
+  for (n, name), problem, seed in itertools.product(
+    enumerate([*names, 'random']), ('p', 'q'), SEEDS
+  ):
+    end = 0.1 + 0.05 * (0 if name in alike else n) + 0.001 * (seed - SEEDS[0])
+    curve = Curve((0, 5), (0, 9), (0, 3), (1, end))
+    runs[name, problem, seed] = dataclasses.replace(
+      template, problem=problem, strategy=name, instance_seed=seed, curve=curve, final=end,
+      area_runs=end,
+    )  # fmt: skip
+  return Comparison(study, runs, dict.fromkeys((*names, 'random'), ('p', 'q')))
+
+
+def test_among_many_only_references_and_the_best_are_in_front():
+  tables = standings.standings(crowd(), ('p', 'q'))
+  front = plots.in_front(tables)
+  assert set(front) == {'random', *(f'entrant_{n:02}' for n in range(plots.FRONT))}
+  page = document.as_markdown(leaderboard.blocks([crowd()]))
+  grey = ', '.join(f'entrant_{n:02}' for n in range(plots.FRONT, 12))
+  assert page.count(f'In grey: {grey}.') == 1 + 2  # the profiles, and each group's curves
+
+
+def test_few_entrants_are_all_in_front(made):
+  assert set(plots.in_front(standings.standings(made, ('p', 'q')))) == set(REACHED)
+  assert 'In grey' not in document.as_markdown(leaderboard.blocks([made]))
+
+
+def test_a_line_looks_the_same_in_all_figures_of_a_page(made, monkeypatch):
+  """The sampler, second to last by name, is in some tables alone."""
+  drawn = []
+  draw = plots._line
+
+  def recorded(axes, x, y, look=None, band=None):
+    drawn.append((look['color'], look.get('ls')))
+    return draw(axes, x, y, look, band)
+
+  monkeypatch.setattr(plots, '_line', recorded)
+  looks = {str((look['color'], look['ls'])) for look in plots.looks_of(made).values()}
+  for table in standings.standings(made, ('p', 'q')):
+    drawn.clear()
+    plots.profiles(table)
+    expected = [plots.looks_of(made)[entrant]['color'] for entrant in table.entrants]
+    assert [str(colour) for colour, _ in drawn] == [str(colour) for colour in expected]
+  assert len(looks) == len(REACHED)
+
+
+def test_those_in_front_have_colours_of_their_own():
+  made = crowd()
+  looks = plots.looks_of(made)
+  front = plots.in_front(standings.standings(made, ('p', 'q')))
+  assert len({str(looks[entrant]['color']) for entrant in front}) == len(front)
+
+
+def test_entrants_that_did_the_same_are_named():
+  page = document.as_markdown(leaderboard.blocks([crowd(('entrant_03', 'entrant_07'))]))
+  same = 'entrant_00, entrant_03 and entrant_07 did the same in every run on'
+  assert page.count(f'{same} p.') == page.count(f'{same} q.') == 1
+  assert 'did the same' not in document.as_markdown(leaderboard.blocks([crowd()]))
+
+
+def test_what_is_not_quite_held_out_is_said(made):
+  shared = Problem('table', 'recorded', {'noise': 0.0}, 'other')
+  study = dataclasses.replace(STUDY, problems=(STUDY.problems[0], shared))
+  words = 'table: one recorded surface for all seeds'
+  assert words in leaderboard._origin([Comparison(study, made.runs, made.runnable)])
+  assert 'for all seeds' not in leaderboard._origin([made])
+
+
+@pytest.mark.parametrize(('seeds', 'said'), [(3, True), (4, False)])
+def test_an_interquartile_mean_of_few_runs_is_said_to_be_the_mean(seeds, said):
+  few = comparison(dataclasses.replace(STUDY, seeds=SEEDS[:seeds]))
+  assert ('the interquartile mean is the mean' in leaderboard._origin([few])) is said
+
+
+def test_one_seed_has_a_dash_and_no_interval_and_zero_no_sign():
+  assert leaderboard._interval(Estimate(0.25, np.nan, np.nan), 2) == '0.25 —'
+  assert leaderboard._interval(Estimate(-1e-9, -0.0, 0.5), 2) == '0.00 [0.00, 0.50]'
+  page = leaderboard.tables(comparison(dataclasses.replace(STUDY, seeds=SEEDS[:1])))
+  assert '—' in page and 'nan' not in page and '[' not in page.replace('\\[', '')
+
+
+def test_tables_of_one_group(made):
+  assert 'Over q.' in made.table('other') and 'Over p' not in made.table('other')
+  with pytest.raises(ValueError, match="no group 'odd'; there are: binary, other"):
+    made.table('odd')
+
+
+@pytest.mark.parametrize(
+  ('seeds', 'words'), [((3, 4), 'for tuning'), ((3, 1004), 'not for a report')]
+)
+def test_seeds_that_are_not_held_out_are_said_to_be(seeds, words):
+  page = leaderboard.blocks([comparison(dataclasses.replace(STUDY, seeds=seeds))])
+  assert words in document.as_markdown(page)

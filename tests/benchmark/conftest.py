@@ -1,6 +1,0 @@
-"""Puts this folder on the path, so that the test files share one small simulation."""
-
-import pathlib
-import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))

@@ -1,0 +1,89 @@
+"""The flags: every field of a config can be set, whether its file lists it or not."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+from helpers import ROOT
+
+from autoresearch_jax.cli import flags as command
+from autoresearch_jax.config import ConfigError
+
+# ml_collections loads config files the old way; outside tests Python does not show this warning.
+pytestmark = pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
+DIGITS = f'--config={ROOT}/configs/digits.py'
+BARE = f'--config={ROOT}/tests/helpers/synthetic_command.py'  # a config that leaves whole parts out
+
+
+def config(*arguments, file=DIGITS):
+  values, line = flags.FlagValues(), ['program', file, *arguments]
+  flag = command.define_config('', values, line)
+  values(line)
+  return command.config_of(flag)
+
+
+@pytest.mark.parametrize('file', [DIGITS, BARE])
+def test_options_that_the_file_does_not_list(file):
+  made = config(
+    '--config.acceptance_options.baseline_seeds=6',
+    '--config.search.options.shown=10',
+    '--config.proposer_options.mood=good',
+    '--config.executor_options.delay=0.5',
+    '--config.data.shards=20',
+    '--config.constants.WIDTH=7',
+    '--config.limits.step_seconds=300',
+    file=file,
+  )
+  assert made.acceptance_options['baseline_seeds'] == 6
+  assert made.search.options == {'shown': 10}
+  assert made.proposer_options == {'mood': 'good'}
+  assert made.executor_options['delay'] == 0.5
+  assert made.data['shards'] == 20
+  assert made.constants == {'WIDTH': 7}
+  assert made.limits.step_seconds == 300.0
+
+
+def test_options_of_what_auto_stands_for():
+  made = config('--config.proposer_options.gemini.max_dollars=2.0')
+  assert made.proposer_options == {'gemini': {'max_dollars': 2.0}}
+  assert config().proposer_options == config(file=BARE).proposer_options == {}
+
+
+def test_the_order_of_strategy_and_its_options_is_free():
+  one, other = '--config.search.strategy=random', '--config.search.options.x=1'
+  assert config(one, other) == config(other, one)
+
+
+@pytest.mark.parametrize(
+  ('flag', 'sentence'),
+  [
+    ('--config.metrik=x', 'config.metrik is not a field of the config; did you mean config.metric'),
+    ('--config.limits.los=1', 'config.limits.los is not a field'),
+    ('--config.search.max_trial=1', 'did you mean config.search.max_trials?'),
+    ('--config.limits.step_seconds=long', 'config.limits.step_seconds'),
+  ],
+)
+def test_what_is_no_field_is_refused(flag, sentence):
+  with pytest.raises(ConfigError, match=re.escape(sentence)):
+    config(flag)
+
+
+def command_lines():
+  text = (ROOT / 'README.md').read_text() + (ROOT / 'program.md').read_text()
+  return sorted(set(re.findall(r'python3? -m (autoresearch_jax[.\w]*)', text)))
+
+
+def test_the_documents_name_commands():
+  assert len(command_lines()) > 2
+
+
+@pytest.mark.parametrize('module', command_lines())
+def test_every_command_that_the_documents_name_exists(module):
+  done = subprocess.run(
+    [sys.executable, '-m', module, '--help'],
+    capture_output=True, text=True, timeout=60, check=False,
+  )  # fmt: skip
+  assert done.returncode in (0, 1), done.stderr  # absl's --help exits with 1
+  assert '--' in done.stdout  # flags, or where they come from

@@ -1,0 +1,53 @@
+"""A small program, and the faults of an API that tests of the proposer gemini script."""
+
+from autoresearch_jax import types
+from autoresearch_jax.testing import loopback_model as loopback
+from autoresearch_jax.testing.loopback_model import KEY, answer, edit
+
+TEXT = """WIDTH = 64
+RATE = 0.1
+
+
+def init(key, spec):
+  return WIDTH
+
+
+def train_step(state, batch, progress):
+  return state, {'loss': RATE}
+
+
+def predict(state, inputs):
+  return inputs
+"""
+
+
+PROGRAM = types.Program((('model.py', TEXT), ('notes.py', 'KEPT = 1\n')), 'model.py')
+
+
+WIDER = edit('WIDTH = 64', 'WIDTH = 96')
+
+
+FAULTS = [
+  loopback.refusal(429, 'RESOURCE_EXHAUSTED'),
+  loopback.refusal(429, 'RESOURCE_EXHAUSTED', headers={'retry-after': '0.01'}),
+  loopback.refusal(500, 'INTERNAL'),
+  loopback.refusal(503, 'UNAVAILABLE'),
+  loopback.refusal(400, 'INVALID_ARGUMENT'),
+  loopback.send(502, b'<html>', 'text/html'),
+  loopback.send(200, b'<html>', 'text/html'),
+  loopback.send(200, b'\xff'),
+  loopback.send(200, b'{}'),
+  loopback.cut,
+  loopback.hang_up,
+  loopback.blocked(),
+  answer(None),
+  answer(None, 'SAFETY'),
+  answer(WIDER[:40], 'MAX_TOKENS'),
+  answer('{"edits": '),
+  answer('Hello!'),
+  answer(edit('nowhere', 'anywhere')),
+  answer(edit('KEPT = 1', 'KEPT = 2', 'notes.py')),
+  answer(WIDER, usageMetadata={'promptTokenCount': -5, 'totalTokenCount': -5}),
+  answer(WIDER, usageMetadata=None),
+  answer(f'The key is {KEY}.'),
+]

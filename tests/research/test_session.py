@@ -1,0 +1,60 @@
+"""A run goes on with its own config, also where the ledger is from before a field existed."""
+
+import dataclasses
+
+from helpers import synthetic_run
+from helpers.synthetic_run import run
+
+from autoresearch_jax.config import Config, converted
+from autoresearch_jax.ledger.events import Proposed, Started
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.research.decisions import replay
+from autoresearch_jax.research.session import differences
+from autoresearch_jax.types import from_builtins, to_builtins
+
+OLD = {
+  name: value
+  for name, value in to_builtins(synthetic_run.config()).items()
+  if name not in ('knowledge', 'limits')
+}
+OLD['search'] = {'strategy': 'greedy', 'max_trials': 10}
+PARTS = {'knowledge': {}, 'limits': {'isolation': 'full'}}  # as the command adds them
+
+
+def test_fields_that_a_ledger_lacks_have_their_defaults():
+  recorded = from_builtins(OLD, Config)
+  now = {**OLD, **PARTS, 'editable': ('model.py',)}
+  assert differences(recorded, converted(now, Config)) == ''
+  named = converted({**now, 'executor_options': {'slots': 2}}, Config)
+  slots = "config.executor_options.slots is 2 here and was 'absent'"
+  assert differences(recorded, named) == slots
+  now['knowledge'] = {'near': 0.5}
+  changed = differences(recorded, converted(now, Config))
+  assert changed == 'config.knowledge.near is 0.5 here and was 0.02'
+
+
+def test_the_ledger_has_every_field_of_the_config(tmp_path, monkeypatch):
+  """So that a default that changes between versions is noticed."""
+  made = converted({**OLD, **PARTS, 'editable': ('model.py',)}, Config)
+  monkeypatch.setattr(synthetic_run, 'config', lambda: made)
+  run(tmp_path, 2)
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    started = next(r.event for r in ledger.records() if isinstance(r.event, Started))
+  assert started.config['limits']['step_seconds'] == 60.0
+  assert started.config['knowledge'] == {'memory': True, 'planner': False, 'near': 0.02}
+  assert run(tmp_path, 3).history.next_trial == 3
+
+
+def test_events_from_before_a_field_existed_are_replayed(tmp_path):
+  live = run(tmp_path, 6)
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    records = [older(record) for record in ledger.records()]
+  assert replay(records, live.strategy, live.acceptance)[1] == live.states
+
+
+def older(record):
+  if not isinstance(record.event, Proposed):
+    return record
+  payload = to_builtins(record.event)
+  assert payload['proposal'].pop('question') == ''
+  return dataclasses.replace(record, event=from_builtins(payload, Proposed))
