@@ -14,7 +14,7 @@ def test_nothing_can_be_written_changed_or_removed(arena):
     f'{packages}/attack.pth',
     f'{packages}/sitecustomize.py',
     f'{package}/attack.py',
-    f'{package}/trial/__pycache__/runner.cpython-311.pyc',
+    f'{package}/runner/__pycache__/server.cpython-311.pyc',
     f'{house}/repo/.git/hooks/pre-commit',
     f'{arena.executor.cache}/xla/attack',
     f'{scratch}/artifacts/attack.artifact',
@@ -42,7 +42,7 @@ def test_nothing_can_be_written_changed_or_removed(arena):
   for kind in dict.fromkeys(name.partition(' ')[0] for name in attempts):
     some = {name: code for name, code in attempts.items() if name.startswith(f'{kind} ')}
     came |= arena.done(some)
-  came.pop(f'make {package}/trial/__pycache__/runner.cpython-311.pyc')  # is there, or is not
+  came.pop(f'make {package}/runner/__pycache__/server.cpython-311.pyc')  # is there, or is not
   assert {n: how for n, how in came.items() if how not in ('EACCES', 'EPERM', 'EXDEV')} == {}
   assert not any(pathlib.Path(path).exists() for path in made if '__pycache__' not in path)
 
