@@ -14,10 +14,7 @@ def pytest_targets(data, deps):
         data: files that the tests read.
         deps: libraries that the tests import.
     """
-    found = native.glob([
-        "tests/**/test_*.py",
-        "tests/**/contract.py",
-    ])
+    found = native.glob(["tests/**/test_*.py"])
     selections = {}
     for path in found:
         parts = path.split("/")
