@@ -23,7 +23,7 @@ import numpy as np
 import scipy.stats
 from absl import app, flags
 
-from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
+from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.research import pruning
 from autoresearch_jax.testing.acceptance import Stream
 from autoresearch_jax.types import Decision
@@ -89,7 +89,7 @@ def read(path: pathlib.Path) -> Recording:
 
 
 def replay(
-  rule: Acceptance, baseline: Sequence[pruning.Curve], order: Sequence[pruning.Curve]
+  rule: AcceptanceRule, baseline: Sequence[pruning.Curve], order: Sequence[pruning.Curve]
 ) -> Count:
   """One search; its proposals are the curves of `order`."""
   count, programs = Count(trials=len(order)), [mean(baseline[: rule.baseline_seeds])]

@@ -88,12 +88,12 @@ def test_an_unknown_name_lists_the_whole_room(room):
 
 STRATEGY = """
 import dataclasses
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import Operation, Proposal
 
 {decorator}
 @dataclasses.dataclass(frozen=True)
-class Last:
+class Last(Strategy):
   context: int = 3
 
   def init(self, objective):

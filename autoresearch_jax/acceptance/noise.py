@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import scipy.special
 
-from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.acceptance.base import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.acceptance.strict import comparison, gain_over, without_comparison
 from autoresearch_jax.types import Decision, Objective, Status, Trial, Verdict
 
@@ -48,7 +48,7 @@ class NoiseState:
 
 @ACCEPTANCE.register('noise')
 @dataclasses.dataclass(frozen=True)
-class Noise:
+class Noise(AcceptanceRule):
   """threshold: standard deviations of the difference that a gain must exceed (see the module).
 
   baseline_seeds: training runs of the baseline; from these the noise is known from the start.
@@ -72,9 +72,6 @@ class Noise:
   def init(self, objective: Objective) -> NoiseState:
     return NoiseState(objective)
 
-  def ask(self, state: NoiseState) -> tuple[None, NoiseState]:
-    return None, state  # decides at once
-
   def decide(
     self, state: NoiseState, trial: Trial, incumbent: Trial | None
   ) -> tuple[Verdict, NoiseState]:
@@ -86,10 +83,6 @@ class Noise:
       assert incumbent is not None
       verdict = self._compare(state, trial, incumbent)
     return verdict, state
-
-  def undecided(self, state: NoiseState, trial: Trial) -> bool:
-    del state, trial
-    return False
 
   def _compare(self, state: NoiseState, trial: Trial, incumbent: Trial) -> Verdict:
     gain = gain_over(state.objective, trial, incumbent)

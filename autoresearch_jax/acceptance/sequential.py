@@ -39,7 +39,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.acceptance.base import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.acceptance.challengers import Challenger, SequentialState
 from autoresearch_jax.acceptance.group_sequential import SPENDING
 from autoresearch_jax.acceptance.group_sequential_look import Evidence, Outcome, Plan, taken
@@ -51,7 +51,7 @@ from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Tri
 
 @ACCEPTANCE.register('sequential')
 @dataclasses.dataclass(frozen=True)
-class Sequential:
+class Sequential(AcceptanceRule):
   """alpha: the chance of any false keep in a night of `horizon` trials.
 
   looks: runs of a challenger at each look, the first being its own trial; the last number is the

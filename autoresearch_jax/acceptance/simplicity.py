@@ -17,7 +17,7 @@ import math
 import warnings
 from typing import Any
 
-from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
+from autoresearch_jax.acceptance.base import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.acceptance.noise import NoiseState, difference_deviation, measured_values
 from autoresearch_jax.acceptance.strict import gain_over, without_comparison
 from autoresearch_jax.types import Decision, Objective, Program, Proposal, Status, Trial, Verdict
@@ -33,7 +33,7 @@ class SimplicityState:
 
 @ACCEPTANCE.register('simplicity')
 @dataclasses.dataclass(frozen=True)
-class Simplicity:
+class Simplicity(AcceptanceRule):
   """inner, inner_options: name and options of the rule that decides otherwise.
 
   baseline_seeds: the inner rule's option, here so that configs set it whatever the rule; 0 leaves
@@ -61,7 +61,7 @@ class Simplicity:
     object.__setattr__(self, 'baseline_seeds', self.rule.baseline_seeds)  # refuses what cannot be
 
   @functools.cached_property
-  def rule(self) -> Acceptance:
+  def rule(self) -> AcceptanceRule:
     seeds = {'baseline_seeds': self.baseline_seeds} if self.baseline_seeds else {}
     return ACCEPTANCE.make(self.inner, {**self.inner_options, **seeds})
 

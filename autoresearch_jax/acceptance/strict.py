@@ -5,7 +5,7 @@ What it does not do: ask whether the gain is larger than the noise; `acceptance/
 
 import dataclasses
 
-from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.acceptance.base import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.acceptance.runs import original
 from autoresearch_jax.types import Decision, Objective, Status, Trial, Verdict
 
@@ -19,7 +19,7 @@ class StrictState:
 
 @ACCEPTANCE.register('strict')
 @dataclasses.dataclass(frozen=True)
-class Strict:
+class Strict(AcceptanceRule):
   """baseline_seeds: training runs of the baseline; one is enough, since noise is not looked at."""
 
   baseline_seeds: int = 1
@@ -30,9 +30,6 @@ class Strict:
 
   def init(self, objective: Objective) -> StrictState:
     return StrictState(objective)
-
-  def ask(self, state: StrictState) -> tuple[None, StrictState]:
-    return None, state  # decides at once
 
   def decide(
     self, state: StrictState, trial: Trial, incumbent: Trial | None
@@ -47,10 +44,6 @@ class Strict:
       compared = comparison(state.objective, trial, incumbent)
       verdict = Verdict(decision, f'{compared}: {relation} by {abs(gain):.6g}.')
     return verdict, state
-
-  def undecided(self, state: StrictState, trial: Trial) -> bool:
-    del state, trial
-    return False
 
 
 def without_comparison(

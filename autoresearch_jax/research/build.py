@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
+from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.data import cache
 from autoresearch_jax.executors import EXECUTORS, Executor
@@ -25,7 +25,7 @@ class Minds:
 
   strategy: Strategy
   proposer: Proposer
-  acceptance: Acceptance
+  acceptance: AcceptanceRule
 
 
 def minds(config: Config) -> Minds:
@@ -44,9 +44,9 @@ def space(strategy: Strategy, start: Program) -> str:
 
   Raises ConfigError when the program has no such constants.
   """
-  dimensions = getattr(_innermost(strategy), 'dimensions', None)
   try:
-    return '' if dimensions is None else describe(dimensions(start))
+    dimensions = strategy.search_space(start)
+    return describe(dimensions) if dimensions else ''
   except ValueError as error:
     raise ConfigError(str(error)) from error
 
@@ -56,8 +56,8 @@ def _require_metrics(strategy: Strategy, config: Config) -> None:
 
   What a program reports of its training is known only once it trains, so it is let through.
   """
-  metrics = getattr(_innermost(strategy), 'metrics', None)
-  if not isinstance(metrics, Mapping):
+  metrics = strategy.required_metrics()
+  if not metrics:
     return
   gives = problem(config).metrics()
   missing = [name for name in metrics if name not in gives and not name.startswith(TRAINING)]
@@ -67,13 +67,6 @@ def _require_metrics(strategy: Strategy, config: Config) -> None:
       f'problem {config.problem!r} gives: {", ".join(gives)}, and {TRAINING}NAME for each metric '
       'NAME that the program reports while it trains.'
     )
-
-
-def _innermost(strategy: Strategy) -> Strategy:
-  """The strategy that proposes, inside any wrappers."""
-  while (inner := getattr(strategy, 'strategy', None)) is not None:
-    strategy = inner
-  return strategy
 
 
 def problem(config: Config) -> Problem:

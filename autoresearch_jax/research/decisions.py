@@ -12,7 +12,7 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
-from autoresearch_jax.acceptance import Acceptance
+from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.config import Config
 from autoresearch_jax.ledger.events import (
   Decided,
@@ -55,7 +55,7 @@ class States:
   unasked: tuple[Any, Any] | None = None
 
   @classmethod
-  def first(cls, objective: Objective, strategy: Strategy, acceptance: Acceptance) -> Self:
+  def first(cls, objective: Objective, strategy: Strategy, acceptance: AcceptanceRule) -> Self:
     with blaming(STRATEGY, strategy, 'at its start'):
       searching = strategy.init(objective)
     with blaming(RULE, acceptance, 'at its start'):
@@ -83,7 +83,7 @@ def generator(seed: int, turn: int) -> np.random.Generator:
 
 def next_proposal(
   strategy: Strategy,
-  acceptance: Acceptance,
+  acceptance: AcceptanceRule,
   states: States,
   rng: np.random.Generator,
   proposals: Mapping[int, Proposal],
@@ -138,7 +138,11 @@ def _of_original(proposal: Proposal, proposals: Mapping[int, Proposal]) -> Propo
 
 
 def judge(
-  acceptance: Acceptance, state: Any, trial: Trial, objective: Objective, incumbent: Trial | None
+  acceptance: AcceptanceRule,
+  state: Any,
+  trial: Trial,
+  objective: Objective,
+  incumbent: Trial | None,
 ) -> tuple[Verdict, Any]:
   """The verdict on a finished trial.
 
@@ -169,16 +173,13 @@ def tell(strategy: Strategy, state: Any, trial: Trial) -> Any:
 
 def revised(strategy: Strategy, states: States, proposal: Proposal) -> tuple[Proposal, States]:
   """What the strategy wants by now in place of a proposal that was prepared. Raises PartError."""
-  revise = getattr(strategy, 'revise', None)
-  if revise is None:
-    return proposal, states
   with blaming(STRATEGY, strategy, 'when it was asked whether a prepared trial still fits'):
-    wanted, searching = revise(states.strategy, proposal)
+    wanted, searching = strategy.revise(states.strategy, proposal)
     return _sound(wanted), States(searching, states.acceptance)
 
 
 def undecided(
-  acceptance: Acceptance, state: Any, trials: Mapping[int, Trial], shown: Iterable[int]
+  acceptance: AcceptanceRule, state: Any, trials: Mapping[int, Trial], shown: Iterable[int]
 ) -> frozenset[int]:
   """Those of the trials that are shown to a proposer whose discard replications may yet change."""
   found = [trials[number] for number in shown if number in trials]
@@ -200,7 +201,7 @@ def _failure(trial: Trial, objective: Objective) -> Verdict | None:
 
 
 def replay(
-  records: Iterable[Record], strategy: Strategy, acceptance: Acceptance
+  records: Iterable[Record], strategy: Strategy, acceptance: AcceptanceRule
 ) -> tuple[History, States]:
   """Folds all events. The states equal those of the process that wrote them, byte for byte.
 
@@ -218,7 +219,7 @@ def replay(
 
 
 def _after(
-  record: Record, history: History, states: States, strategy: Strategy, acceptance: Acceptance
+  record: Record, history: History, states: States, strategy: Strategy, acceptance: AcceptanceRule
 ) -> States:
   """The states after an event that comes next in `history`."""
   match record.event:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from autoresearch_jax.acceptance import Acceptance
+from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.executors import Executor, Unavailable
 from autoresearch_jax.knowledge import Memory, Question, duplicates, planner
 from autoresearch_jax.ledger.events import (
@@ -90,7 +90,7 @@ class Research:
   workspace: Workspace
   strategy: Strategy
   proposer: Proposer
-  acceptance: Acceptance
+  acceptance: AcceptanceRule
   executor: Executor
   spec: Spec
   start: Program

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from autoresearch_jax.acceptance import Acceptance
+from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import Event, LedgerError, Resumed, Started
 from autoresearch_jax.ledger.git_repo import tag_of
@@ -21,7 +21,7 @@ PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # ca
 
 
 def begin(
-  ledger: Ledger, config: Config, strategy: Strategy, acceptance: Acceptance, dataset: str = ''
+  ledger: Ledger, config: Config, strategy: Strategy, acceptance: AcceptanceRule, dataset: str = ''
 ) -> tuple[History, States]:
   """Opens a session in the ledger and returns where the run stands.
 

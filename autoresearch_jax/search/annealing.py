@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
@@ -46,7 +46,7 @@ class AnnealingState:
 
 @STRATEGIES.register('annealing')
 @dataclasses.dataclass(frozen=True)
-class Annealing:
+class Annealing(Strategy):
   """temperature: the first one, in `unit`. cooling: its factor from one decision to the next.
 
   unit: 'step' is the median loss of the trials that were worse than their parent; 'metric' is the

@@ -20,8 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.promotion import UNCOUNTED, Ladder, Rungs
 from autoresearch_jax.search.selection import draw
@@ -41,7 +41,7 @@ class AshaState:
 
 @STRATEGIES.register('asha')
 @dataclasses.dataclass(frozen=True)
-class Asha:
+class Asha(Strategy):
   """reduction: η. rungs: how many; the shares of the budget are η^(1-rungs), ..., 1/η, 1.
 
   brackets: how many, at most one for each rung. base: what a new program improves. shown: how

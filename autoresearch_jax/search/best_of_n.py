@@ -14,8 +14,8 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 
@@ -31,7 +31,7 @@ class BestOfNState:
 
 @STRATEGIES.register('best_of_n')
 @dataclasses.dataclass(frozen=True)
-class BestOfN:
+class BestOfN(Strategy):
   """n: draws from a root, failed ones counted, before the best becomes the next root."""
 
   n: int = 10

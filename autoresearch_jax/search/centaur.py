@@ -22,7 +22,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.samplers.base import SamplingState, short
 from autoresearch_jax.search.samplers.cma_es import CmaEs
@@ -66,7 +66,7 @@ class Centaur(CmaEs):
 
   def _question(self, state: SamplingState, best: Sequence['Point'], seed: int) -> str:
     assert state.start is not None
-    space = self.dimensions(state.start)
+    space = self.search_space(state.start)
     study = replayed(self, space, state.log)
     remember(study)
     columns = zip(*study.draws(seed, DRAWS), strict=True)

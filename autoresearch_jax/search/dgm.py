@@ -20,8 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.selection import draw, log_logistic, probabilities, unit_interval
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
@@ -52,7 +52,7 @@ class DgmState:
 
 @STRATEGIES.register('dgm')
 @dataclasses.dataclass(frozen=True)
-class Dgm:
+class Dgm(Strategy):
   """keep: 'all' programs, or those 'better' than the initial one less `leeway` on the scale of s.
 
   first_fidelity: share of the budget of a first run, 1 for none that is shorter. threshold: the s

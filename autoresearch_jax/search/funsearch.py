@@ -20,8 +20,8 @@ import hashlib
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Ints, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.membership import Membership
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.parts import parts_of
@@ -48,7 +48,7 @@ class FunSearchState:
 
 @STRATEGIES.register('funsearch')
 @dataclasses.dataclass(frozen=True)
-class FunSearch:
+class FunSearch(Strategy):
   """islands: how many. temperature: T0. period: programs until T starts over.
 
   reset_after: trials between two resets. digits: significant digits to which metrics are rounded

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial
 
@@ -23,7 +23,7 @@ class GreedyState:
 
 @STRATEGIES.register('greedy')
 @dataclasses.dataclass(frozen=True)
-class Greedy:
+class Greedy(Strategy):
   """shown: how many of the last trials a proposer gets to see, so that it can learn from them."""
 
   shown: int = 40

@@ -22,8 +22,8 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Ints, is_lost, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
@@ -54,7 +54,7 @@ class HgmState:
 
 @STRATEGIES.register('hgm')
 @dataclasses.dataclass(frozen=True)
-class Hgm:
+class Hgm(Strategy):
   """exponent: of N, see the module; a larger one makes more programs and evaluates them less.
 
   shown: how many of the last trials a proposer gets to see. The default exponent is the paper's.

@@ -20,8 +20,8 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, Floats, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.selection import draw, log_logistic, probabilities, unit_interval
 from autoresearch_jax.types import GUIDANCE, Objective, Operation, Proposal, Trial
@@ -59,7 +59,7 @@ class HyperAgentsState:
 
 @STRATEGIES.register('hyperagents')
 @dataclasses.dataclass(frozen=True)
-class HyperAgents:
+class HyperAgents(Strategy):
   """modify: how many of the children change their procedure. step: by how much, see the module.
 
   shown: how many of the last trials a proposer gets to see.

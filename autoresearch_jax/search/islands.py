@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.membership import Membership
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.pending import Underway

@@ -24,8 +24,8 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, Ints, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.membership import Membership
 from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.pending import Underway
@@ -56,7 +56,7 @@ class MapElitesState:
 
 @STRATEGIES.register('map_elites')
 @dataclasses.dataclass(frozen=True)
-class MapElites:
+class MapElites(Strategy):
   """explore, exploit: shares of the parents; the rest is drawn by fitness.
 
   population: places on all islands. archive: elites that are exploited. islands: how many. bins: of

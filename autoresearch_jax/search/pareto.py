@@ -21,8 +21,8 @@ from typing import Literal
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Archive, Floats, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.parts import parts_of
 from autoresearch_jax.search.selection import draw
@@ -50,7 +50,7 @@ class ParetoState:
 
 @STRATEGIES.register('pareto')
 @dataclasses.dataclass(frozen=True)
-class Pareto:
+class Pareto(Strategy):
   """metrics: the instances, name -> 'minimize' or 'maximize'; empty for the default (`parts.py`).
 
   merge: share of the proposals that merge two programs, where a pair is found in `attempts` draws.
@@ -69,6 +69,9 @@ class Pareto:
 
   def init(self, objective: Objective) -> ParetoState:
     return ParetoState(objective, names=tuple(self.metrics))
+
+  def required_metrics(self) -> tuple[str, ...]:
+    return tuple(self.metrics)
 
   def ask(self, state: ParetoState, rng: np.random.Generator) -> tuple[Proposal, ParetoState]:
     best = state.archive.best()

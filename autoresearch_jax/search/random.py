@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 
@@ -21,7 +21,7 @@ class RandomState:
 
 @STRATEGIES.register('random')
 @dataclasses.dataclass(frozen=True)
-class Random:
+class Random(Strategy):
   """Has no options."""
 
   def init(self, objective: Objective) -> RandomState:

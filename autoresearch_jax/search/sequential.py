@@ -11,8 +11,8 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
@@ -28,7 +28,7 @@ class SequentialState:
 
 @STRATEGIES.register('sequential')
 @dataclasses.dataclass(frozen=True)
-class Sequential:
+class Sequential(Strategy):
   """shown: how many of the last trials with a score a proposer gets to see."""
 
   shown: int = 40

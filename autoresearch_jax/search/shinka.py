@@ -22,8 +22,8 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least, require_share
 from autoresearch_jax.search.pending import Underway
 from autoresearch_jax.search.selection import draw, log_logistic, probabilities
@@ -72,7 +72,7 @@ class ShinkaState:
 
 @STRATEGIES.register('shinka')
 @dataclasses.dataclass(frozen=True)
-class Shinka:
+class Shinka(Strategy):
   """islands: how many. archive: members on all of them. rewrite, cross: shares of the operations.
 
   threshold: the cosine above which a program is a near-duplicate. every: trials between two

@@ -21,8 +21,8 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.tree import Journal, require_debugging
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
@@ -46,7 +46,7 @@ class StagesState:
 
 @STRATEGIES.register('stages')
 @dataclasses.dataclass(frozen=True)
-class Stages:
+class Stages(Strategy):
   """drafts, tuning, creative, ablation: trials of each stage; the defaults are those of the paper's
   code. debug_probability, debug_depth: see `tree.py`. shown: how many of the last working programs
   a proposer gets to see.

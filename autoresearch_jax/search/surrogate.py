@@ -20,8 +20,9 @@ import dataclasses
 import numpy as np
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.search import STRATEGIES, effect_model
+from autoresearch_jax.search import effect_model
 from autoresearch_jax.search.archive import NONE, Archive, Ints, is_lost, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Trial
 
@@ -61,7 +62,7 @@ class Model:
 
 @STRATEGIES.register('surrogate')
 @dataclasses.dataclass(frozen=True)
-class Surrogate:
+class Surrogate(Strategy):
   """drafts: programs that are asked for first. patience: children that halve what a program
   promises. clip: effects count up to so many deviations. shown: how many of the last trials a
   proposer gets to see.

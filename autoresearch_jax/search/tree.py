@@ -17,8 +17,8 @@ from typing import Self
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import NONE, Archive, Ints, is_buggy, score_of
+from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
@@ -75,7 +75,7 @@ class TreeState:
 
 @STRATEGIES.register('tree')
 @dataclasses.dataclass(frozen=True)
-class Tree:
+class Tree(Strategy):
   """drafts, debug_probability, debug_depth: see the module; the defaults are AIDE's.
 
   shown: how many of the last working programs a proposer gets to see.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance import Acceptance
+from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.acceptance.runs import original
 from autoresearch_jax.research.decisions import judge
 
@@ -30,7 +30,7 @@ class Stream:
   and not come back. edits: of all of them, by id.
   """
 
-  rule: Acceptance
+  rule: AcceptanceRule
   state: Any
   trials: tuple[types.Trial, ...] = ()
   flying: tuple[tuple[int, types.Proposal], ...] = ()
@@ -38,7 +38,7 @@ class Stream:
   incumbent: types.Trial | None = None
 
   @classmethod
-  def start(cls, rule: Acceptance, measure: Measure, edit: types.Edit = EDIT) -> 'Stream':
+  def start(cls, rule: AcceptanceRule, measure: Measure, edit: types.Edit = EDIT) -> 'Stream':
     """With the baseline measured and decided."""
     proposal = types.Proposal(types.Operation.DRAFT, seeds=tuple(range(rule.baseline_seeds)))
     return cls(rule, rule.init(OBJECTIVE)).ran(proposal, measure, edit)

@@ -24,11 +24,11 @@ from autoresearch_jax.search.random import Random
 ROOT = pathlib.Path(__file__).parent.parent.parent
 MINE = """
 import dataclasses
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import Operation, Proposal
 @STRATEGIES.register('mine')
 @dataclasses.dataclass(frozen=True)
-class Mine:
+class Mine(Strategy):
   def init(self, objective):
     return 0
   def ask(self, state, rng):

@@ -19,13 +19,14 @@ from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose
 from autoresearch_jax.research.decisions import generator, replay, require_runnable
+from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.archive import Archive
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.testing.acceptance import Stream
 
 
 @dataclasses.dataclass(frozen=True)
-class Wandering:
+class Wandering(Strategy):
   """A strategy whose every answer depends on its state, its random numbers and what it was told."""
 
   def init(self, objective):

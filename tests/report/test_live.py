@@ -13,6 +13,7 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.report import live
 from autoresearch_jax.report.summary import figures
+from autoresearch_jax.search import Strategy
 
 pytestmark = pytest.mark.slow
 
@@ -139,7 +140,7 @@ def test_the_panel_shows_what_is_prepared_and_what_is_being_written(tmp_path):
   assert 'trial 3  being written, 0:00:0' in proposer.seen
 
 
-class Again:
+class Again(Strategy):
   """Trains the baseline again, on three seeds, for a quarter of the budget."""
 
   def init(self, objective):

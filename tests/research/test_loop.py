@@ -35,6 +35,7 @@ from autoresearch_jax.proposers import NothingToPropose
 from autoresearch_jax.research import pruning
 from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.research.loop import PATIENCE
+from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.greedy import Greedy
 
 TRIALS = 12
@@ -284,7 +285,7 @@ def test_an_edit_that_breaks_the_rules_is_recorded_and_goes_no_further(tmp_path,
 
 
 @dataclasses.dataclass(frozen=True)
-class Fixed:
+class Fixed(Strategy):
   """A strategy that always asks for the same."""
 
   proposal: types.Proposal

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.testing.strategies import START
 
 
@@ -18,7 +18,7 @@ def rate(value: float) -> types.Edit:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scribe:
+class Scribe(Strategy):
   """The state is all that it was told. sets_rate: its proposals bring an edit with another rate.
 
   draws_seed: each proposal has a seed of its own, by which it is told from all others.

@@ -13,7 +13,7 @@ import dataclasses
 import heapq
 import types
 
-from autoresearch_jax.acceptance import Acceptance
+from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.benchmark.analysis.curves import Curve
 from autoresearch_jax.benchmark.simulations import Instance
 from autoresearch_jax.ledger.history import BASELINE, repeated
@@ -80,7 +80,7 @@ class Played:
 
 def play(
   strategy: Strategy,
-  acceptance: Acceptance,
+  acceptance: AcceptanceRule,
   instance: Instance,
   seed: int,
   budget: float,
@@ -104,7 +104,7 @@ class _Run:
   def __init__(
     self,
     strategy: Strategy,
-    acceptance: Acceptance,
+    acceptance: AcceptanceRule,
     instance: Instance,
     seed: int,
     budget: float,

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from autoresearch_jax.acceptance import ACCEPTANCE, Acceptance
+from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.benchmark import sources
 from autoresearch_jax.benchmark.analysis.curves import areas
 from autoresearch_jax.benchmark.results import Key, Run
@@ -106,7 +106,7 @@ class Rule:
   acceptance: str
   options: Options = dataclasses.field(default_factory=dict)
 
-  def make(self) -> Acceptance:
+  def make(self) -> AcceptanceRule:
     """Raises ValueError for an unknown name or option."""
     return ACCEPTANCE.make(self.acceptance, self.options)
 

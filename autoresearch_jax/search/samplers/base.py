@@ -24,6 +24,7 @@ its neighbour. Optuna's `constraints_func` is not used: what it marks as infeasi
 all the same, and among ranks the worst one says as much. Before that trial nothing differs.
 """
 
+import abc
 import dataclasses
 from typing import ClassVar
 
@@ -31,6 +32,7 @@ import numpy as np
 import optuna
 
 from autoresearch_jax.search.archive import NONE, score_of
+from autoresearch_jax.search.base import Strategy
 from autoresearch_jax.search.memory_limit import Footprint, MemoryLimit, footprint
 from autoresearch_jax.search.options import require_share
 from autoresearch_jax.search.samplers.space import (
@@ -83,7 +85,7 @@ class SamplingState:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class Sampling(Strategy):
   """space: a Range for each constant to search over; empty: all numbers, with derived ranges.
 
   file: the one whose constants they are; empty: the program's entry. memory_risk: the probability
@@ -106,12 +108,12 @@ class Sampling:
         f'at least 0 and below 1.'
       )
 
+  @abc.abstractmethod
   def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
     """The Optuna sampler that answers one ask."""
-    raise NotImplementedError
 
-  def dimensions(self, program: Program) -> tuple[Dimension, ...]:
-    """The space in this program. Raises ValueError when the options do not fit it."""
+  def search_space(self, program: Program) -> tuple[Dimension, ...]:
+    """The constants of the program that are sampled. Raises ValueError for unfitting options."""
     file = self.file or program.entry
     names = [name for name, _ in program.files]
     if file not in names:
@@ -130,7 +132,7 @@ class Sampling:
     """Before a program is known, an edit of the start's constants by the proposer."""
     if state.start is None:
       return Proposal(Operation.DRAFT, guidance='tuning'), state
-    study = replayed(self, self.dimensions(state.start), state.log)
+    study = replayed(self, self.search_space(state.start), state.log)
     entry = self._fitting(study, state, rng)
     remember(study)
     edit = self._edit(state.start, entry.values)
@@ -164,7 +166,7 @@ class Sampling:
   def _begun(self, state: SamplingState, trial: Trial) -> SamplingState:
     """With the trial's program as the start; a program without constants is passed over."""
     try:
-      self.dimensions(trial.edit.program)
+      self.search_space(trial.edit.program)
     except ValueError:
       if trial.id == 0:
         raise
@@ -174,7 +176,7 @@ class Sampling:
   def _values(self, start: Program, program: Program) -> tuple[Value, ...] | None:
     """The program's constants, in the order of the space; None unless only they are new."""
     file = self.file or start.entry
-    texts, space = dict(program.files), self.dimensions(start)
+    texts, space = dict(program.files), self.search_space(start)
     known = {c.name: c.value for c in constants(texts.get(file, ''))}
     if not all(d.name in known and d.holds(known[d.name]) for d in space):
       return None
@@ -185,7 +187,7 @@ class Sampling:
     return tuple(known[name] for name in names) if before == after else None
 
   def _edit(self, start: Program, values: tuple[Value, ...]) -> Edit:
-    file, space = self.file or start.entry, self.dimensions(start)
+    file, space = self.file or start.entry, self.search_space(start)
     new = dict(zip((d.name for d in space), values, strict=True))
     pairs = zip(space, values, strict=True)
     moved = [f'{d.name} {short(d.value)} -> {short(v)}' for d, v in pairs if d.value != v]

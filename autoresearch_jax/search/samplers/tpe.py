@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import optuna
 
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.samplers.base import Sampling
 
 

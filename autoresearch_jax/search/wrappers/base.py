@@ -9,13 +9,14 @@ import dataclasses
 import functools
 from typing import Any
 
-from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.archive import score_of
-from autoresearch_jax.types import Decision, Objective, Operation, Status, Trial, Verdict
+from autoresearch_jax.search.base import STRATEGIES, Strategy
+from autoresearch_jax.search.samplers.space import Dimension
+from autoresearch_jax.types import Decision, Objective, Operation, Program, Status, Trial, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
-class Wrapper:
+class Wrapper(Strategy):
   """inner: a strategy's name. inner_options: its options."""
 
   inner: str = 'greedy'
@@ -27,6 +28,12 @@ class Wrapper:
   @functools.cached_property
   def strategy(self) -> Strategy:
     return STRATEGIES.make(self.inner, self.inner_options)
+
+  def search_space(self, program: Program) -> tuple[Dimension, ...]:
+    return self.strategy.search_space(program)
+
+  def required_metrics(self) -> tuple[str, ...]:
+    return self.strategy.required_metrics()
 
 
 def is_kept(trial: Trial) -> bool:

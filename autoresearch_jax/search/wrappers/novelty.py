@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.similarity import Sketch, cosines, direction
 from autoresearch_jax.search.wrappers.base import Wrapper, is_kept, stopped

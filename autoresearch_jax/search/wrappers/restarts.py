@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import Ints
+from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.pending import Underway
 from autoresearch_jax.search.wrappers.base import Wrapper, is_kept, judged_alone, own_score

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.archive import score_of
+from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.pending import Underway
 from autoresearch_jax.search.promotion import UNCOUNTED, Ladder, Promotion, Rungs
 from autoresearch_jax.search.wrappers.base import Wrapper, stopped

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.pending import Underway
 from autoresearch_jax.search.wrappers.base import Wrapper
 from autoresearch_jax.types import Objective, Proposal, Trial

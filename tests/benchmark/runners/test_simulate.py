@@ -16,13 +16,14 @@ from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.acceptance.strict import Strict
 from autoresearch_jax.benchmark.runners.simulate import PlayingError, play
 from autoresearch_jax.ledger.history import BASELINE
+from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.search.random import Random
 from autoresearch_jax.types import Operation, Proposal, Status
 
 
 @dataclasses.dataclass(frozen=True)
-class Scripted:
+class Scripted(Strategy):
   """Proposes what a list says, then improves the start; keeps what it was told of."""
 
   proposals: tuple[Proposal, ...] = ()
@@ -41,7 +42,7 @@ class Scripted:
 
 
 @dataclasses.dataclass
-class Recording:
+class Recording(Strategy):
   """Any strategy, and what it was told, in order."""
 
   inner: object
@@ -88,7 +89,7 @@ class InTheLoop:
 
 
 @dataclasses.dataclass(frozen=True)
-class Repeating:
+class Repeating(Strategy):
   """Greedy that at every third time writes again what was tried, or repeats its incumbent."""
 
   def init(self, objective):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autoresearch_jax import benchmark
 from autoresearch_jax.benchmark.runners.specs import Cell, Contestant, Problem, Rule
 from autoresearch_jax.research.decisions import generator
-from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
 
 STREAMS = range(1, 7)  # of the simulations: default_rng((seed, number))
@@ -28,7 +28,7 @@ def test_no_turn_of_a_run_draws_what_its_instance_was_drawn_from(seed, turn):
 
 @STRATEGIES.register('uniform_box')
 @dataclasses.dataclass(frozen=True)
-class UniformBox:
+class UniformBox(Strategy):
   """Blind: draws each constant uniformly, from where `continuous` draws its optimum."""
 
   def init(self, objective):

@@ -429,7 +429,7 @@ def test_someone_else_may_run_a_point_that_was_dropped():
   dropped = next(entry.number for entry in state.log if isinstance(entry, Drop))
   values = next(e.values for e in state.log if isinstance(e, Ask) and e.number == dropped)
   strategy = walled('tpe')
-  dimensions = strategy.dimensions(memory_wall.START)
+  dimensions = strategy.search_space(memory_wall.START)
   new = dict(zip((d.name for d in dimensions), values, strict=True))
   edited = memory_wall.START.with_text(space.with_values(memory_wall.TEXT, new))
   state = strategy.tell(state, trial(99, edited, 0.5))
