@@ -39,8 +39,8 @@ class Knowledge:
   """What proposers are told of the run.
 
   memory: earlier hypotheses with what came of them, and lessons. planner: what would be worth
-  knowing; off, since it was not shown to pay (see knowledge/published.md). near: programs that
-  differ in floats alone, by less than this share, are not tried again.
+  knowing; off, since it was not shown to pay (see scripts/studies/knowledge/README.md). near:
+  programs that differ in floats alone, by less than this share, are not tried again.
   """
 
   memory: bool = True

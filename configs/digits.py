@@ -7,9 +7,9 @@ Variants: `steps` (default; repeatable bit for bit on one machine) and `seconds`
 in which larger programs take fewer steps). For tests and for a first look: CPU, no download.
 
 The unmodified program scores a val_loss of 0.216 with a deviation of 0.015 between 40 seeds
-(`python scripts/record_seed_scores.py --config=configs/digits.py --seeds=40`); a learning rate,
-batch size and normalisation that fit reach 0.07 (0.06 has been reached by training on the test
-examples as well).
+(`python scripts/studies/seeds/record_seed_scores.py --config=configs/digits.py --seeds=40`); a
+learning rate, batch size and normalisation that fit reach 0.07 (0.06 has been reached by training
+on the test examples as well).
 """
 
 from ml_collections import ConfigDict
@@ -63,14 +63,14 @@ def get_config(variant: str = 'steps') -> ConfigDict:
 
   # What counts as better: more than the noise that the seeds of the baseline show. Noise decides
   # at once, which suits a first look of 24 trials; of nights of 100 edits without effect 23 % have
-  # a false keep, with sequential 1.5 % (autoresearch_jax/benchmark/published/acceptance.md).
+  # a false keep, with sequential 1.5 % (scripts/studies/acceptance/acceptance.md).
   c.acceptance = 'noise'  # or sequential, the library's default; or strict, the original's
   c.acceptance_options = ConfigDict()
   c.acceptance_options.baseline_seeds = 8  # cheap here; few can look far quieter than they are
 
   # Ends a training that is too far behind to be kept, once 16 programs are known. Where edits are
   # random that saves 40 % of the training and missed 2 of 266 keeps, on a greedy climb it saves 5 %
-  # and missed none (autoresearch_jax/benchmark/published/early_stop.md).
+  # and missed none (scripts/studies/early_stop/early_stop.md).
   c.early_stop = True  # False for strategies that climb from below the best, such as restarts
 
   c.executor = 'local'  # on this machine

@@ -50,9 +50,9 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
     c.constants.BATCH_SIZE = 8  # sequences a train step
   else:
     # Sequences in one pass of a device, which decide its memory; XLA's figures for each chip, by
-    # scripts/lower_variants.py: 128 take 42 GB on an H100 (of its 80, 74 are a program's; less fits
-    # a smaller GPU), 16 take 8 GB on a TPU v6e, 32 take 14 of the 16 GB of a v5e. A batch is made
-    # of as many passes as it takes.
+    # autoresearch_jax/measure/memory.py: 128 take 42 GB on an H100 (of its 80, 74 are a program's;
+    # less fits a smaller GPU), 16 take 8 GB on a TPU v6e, 32 take 14 of the 16 GB of a v5e. A batch
+    # is made of as many passes as it takes.
     c.constants.MICRO_BATCH_SIZE = 128 if variant == 'gpu' else 16
 
   # How long a trial trains: counted training time; compilation is never part of it.
@@ -72,7 +72,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   c.data.shards = 10  # training shards of climbmix that are used; python has none
 
   # How the next thing to try is chosen. Of the strategies that take any edit, tree has the lowest
-  # regret on the leaderboard (autoresearch_jax/benchmark/published), as a mean over runs of 11
+  # regret on the leaderboard (scripts/studies/leaderboard), as a mean over runs of 11
   # problems: 0.39, greedy 0.43, best_of_n 0.52, random 0.81 (the start: 1, the optimum: 0).
   # Speculative: tree, whose next trial is written and traced while one trains, and moved onto the
   # new parent where that one is kept.
@@ -108,7 +108,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   # Ends a training that is too far behind to be kept, at equal progress with the programs before
   # it, once 16 are known. Over recorded curves of a smaller cpu variant that saves half of the
   # training of random edits and missed none of 189 keeps (of 14 programs); where most edits
-  # change little it saves little (autoresearch_jax/benchmark/published/early_stop.md). Each
+  # change little it saves little (scripts/studies/early_stop/early_stop.md). Each
   # training to the end pays for it with 4 batches of predict, outside of its budget.
   c.early_stop = True  # False for strategies that climb from below the best, such as restarts
 

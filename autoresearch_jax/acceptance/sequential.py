@@ -32,7 +32,8 @@ power at two from 0.77 to 0.85 but takes 19 % more runs for each edit that does 
 What it does not see: a program whose own seed noise is larger than the pooled one is kept too
 easily. Tails heavier than the normal's use up what the bound leaves: with Student's t of 5 degrees
 of freedom as noise 4 % of nights have a false keep instead of 2 %. All figures here are from
-`scripts/measure_acceptance.py`, by default or with the options changed that are named.
+`scripts/studies/acceptance/measure_acceptance.py`, by default or with the options changed that are
+named.
 """
 
 import dataclasses

@@ -2,8 +2,8 @@
 
 Source: Kohavi, Longbotham, Sommerfield and Henne, "Controlled Experiments on the Web", 2009
 (https://doi.org/10.1007/s10618-008-0114-1), who have every system of comparisons compare a thing
-with itself before it is trusted. Used by `scripts/aa_night.py`, and by whoever wants to know the
-noise of a machine or a problem: every keep of such a run is a false one.
+with itself before it is trusted. Used by `scripts/studies/acceptance/aa_night.py`, and by whoever
+wants to know the noise of a machine or a problem: every keep of such a run is a false one.
 
 Most edits that neither help nor harm still train to another score, for the least change sends
 training down another path. So a placebo starts the program from other random numbers: what `init`

@@ -2,7 +2,7 @@
 
 No strategy and no program: a trial is an edit of the incumbent with a name, and `measure` says
 what a program gets on a seed. For tests of rules, ours and third parties', and for
-`scripts/measure_acceptance.py`, which counts what a rule keeps.
+`scripts/studies/acceptance/measure_acceptance.py`, which counts what a rule keeps.
 """
 
 import dataclasses

@@ -578,12 +578,12 @@ FAULTS = [
   (
     'strategy',
     'ask',
-    r'The strategy Faulty of .*test_research failed when it was asked for trial \d',
+    r'The strategy Faulty of .*test_loop failed when it was asked for trial \d',
   ),
   (
     'strategy',
     'tell',
-    r'The strategy Faulty of .*test_research failed when it was told of trial \d',
+    r'The strategy Faulty of .*test_loop failed when it was told of trial \d',
   ),
   ('acceptance', 'ask', r'The acceptance rule Faulty .* failed when it was asked for trial \d'),
   ('acceptance', 'decide', r'The acceptance rule Faulty .* failed when it judged trial \d'),

@@ -14,7 +14,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def nights(workdir, *flags):
-  command = [sys.executable, 'scripts/aa_night.py', '--config=configs/digits.py', *flags]
+  command = [
+    sys.executable,
+    'scripts/studies/acceptance/aa_night.py',
+    '--config=configs/digits.py',
+    *flags,
+  ]
   ended = subprocess.run(
     [*command, f'--workdir={workdir}', '--config.budget.amount=20', '--config.final_seeds=2'],
     cwd=ROOT, capture_output=True, text=True, check=False,

@@ -1,8 +1,8 @@
 """What research on a real program is like, in numbers: the parameters of the lineage simulator.
 
 Sources, named at each profile: [published] figures of karpathy/autoresearch and of
-autoresearch-automl (arXiv 2603.24647); [fitted] by `scripts/fit_lineage.py` to ledgers of runs of
-this project, with the command beside it; [chosen] where nothing was recorded.
+autoresearch-automl (arXiv 2603.24647); [fitted] by `scripts/studies/landscapes/fit_lineage.py` to
+ledgers of runs of this project, with the command beside it; [chosen] where nothing was recorded.
 """
 
 import dataclasses

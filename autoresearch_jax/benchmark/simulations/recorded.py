@@ -5,7 +5,8 @@
 prints how well the surrogate fits, cross-validated: believe a comparison on it no further than
 that. A program is the table's constants, `RATE = 0.1` and so on, in the ranges of the table. What a
 trial measures is the surrogate's mean and its noise; where recorded trials failed, it crashes (see
-`surrogate.py`). The table named 'digits' is shipped; `scripts/record_digits_table.py` made it.
+`surrogate.py`). The table named 'digits' is shipped;
+`scripts/studies/landscapes/record_digits_table.py` made it.
 
 All instances of a table have the same surface. The instance seed decides the start, one of the
 successful half that is worse, and the noise: held-out instances have starts that tuning never

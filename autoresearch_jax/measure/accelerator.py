@@ -1,0 +1,306 @@
+"""The original's setting on this machine's accelerator, against the original's figures.
+
+  autoresearch measure accelerator                 # on a GPU or a TPU: less than 9 minutes
+  autoresearch measure accelerator --seconds=0 --variants=kernel,chunk4096,micro64
+  autoresearch measure accelerator --smoke         # a tiny one on a CPU, in seconds
+
+The unmodified program of the variant `gpu` or `tpu` of configs/gpt_small.py is trained once for
+300 s by the real executor: sandboxed tracer, artifact, runner. Then variants of the program are
+timed step by step (autoresearch_jax/measure/steps.py): as it is, and with `ops.attention.blocked`
+in place of the platform's kernel; see VARIANTS for others. What is printed as a table goes to a
+JSON file after each part, so that a time limit loses the rest alone.
+
+ClimbMix is used where `python -m autoresearch_jax.data.prepare` has fetched it. Elsewhere the text
+that ships with Python stands in, with the same shapes: speed and memory are the same, and the
+score means nothing beside the original's.
+
+XLA_FLAGS are passed on and recorded, so that a flag is measured by running this with it and
+without; none is set for accelerators, since none was measured. Worth trying on one GPU, from JAX's
+and NVIDIA's pages on performance: --xla_gpu_triton_gemm_any=true (Triton for every product it can
+do), --xla_gpu_autotune_level=2 or --xla_gpu_enable_triton_gemm=false (shorter compilation). The
+latency-hiding scheduler is about exchange between devices.
+"""
+
+import dataclasses
+import importlib.metadata
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import msgspec
+from absl import app, flags
+
+from autoresearch_jax.cli import flags as command
+from autoresearch_jax.config import Config, ConfigError, from_config_dict
+from autoresearch_jax.data import shards
+from autoresearch_jax.executors import finished, probe
+from autoresearch_jax.measure import gpt_setting
+from autoresearch_jax.measure.gpt_setting import Model
+from autoresearch_jax.programs.start import starting_program, with_constants
+from autoresearch_jax.research import build
+from autoresearch_jax.sandbox.tracer import SandboxError
+from autoresearch_jax.types import Dataset, Program, Progress, Result, Status, TrialRequest
+from configs import gpt_small
+
+SECONDS = flags.DEFINE_float('seconds', 300.0, 'Training time, 300 in the original; 0: none.', 0)
+DEVICES = flags.DEFINE_integer('devices', 1, 'That share a batch, where nothing is trained.', 1)
+MOST = flags.DEFINE_float('max_seconds', 530.0, 'For everything; parts are left out for it.')
+SMOKE = flags.DEFINE_bool('smoke', False, 'A tiny model on a CPU, for 20 steps.')
+OUT = flags.DEFINE_string('out', 'accelerator.json', 'JSON file for everything that was found.')
+NAMES = flags.DEFINE_list('variants', ['kernel', 'blocked'], 'Whose steps are timed: VARIANTS.')
+SEED = flags.DEFINE_integer('seed', 0, 'Of the training run.', 0)
+
+TINY = {'DEPTH': 2, 'ASPECT_RATIO': 16, 'HEAD_DIM': 16, 'BATCH_SIZE': 4, 'MICRO_BATCH_SIZE': 2}
+ATTENTION = 'attention(q, k, v, window=window, platform=platform)'
+LOSS = "batch['targets'].reshape(-1), LOGIT_CAP)"
+# name -> text of the program and what to put there, or constants. `any` is no platform of ours, so
+# there is no kernel for it: `blocked` is left, which computes its weights again for the gradient.
+VARIANTS: dict[str, tuple[str, str] | dict[str, int]] = {
+  'kernel': {},
+  'blocked': (ATTENTION, ATTENTION.replace('platform=platform', "platform='any'")),
+  **{f'chunk{n}': (LOSS, LOSS.replace('CAP', f'CAP, {n}')) for n in (2048, 4096, 8192)},
+  **{f'micro{n}': {'MICRO_BATCH_SIZE': n} for n in (8, 16, 32, 64, 128, 256)},
+}
+LIBRARIES = ('libcuda.so', 'libtpu', '/dev/nvidia', '/dev/accel', '/dev/vfio')
+MIN_FOR_STEPS = 60.0  # seconds; compiling two programs and timing them
+
+
+def setting() -> tuple[Config, Dataset, str]:
+  """The run's config, its data, and a sentence on what the data are."""
+  variant = 'cpu' if SMOKE.value else probe.platform()
+  if variant == 'cpu' and not SMOKE.value:
+    sys.exit('JAX finds a CPU alone here; --smoke tries this script on one.')
+  values: Any = gpt_small.get_config(variant).unlock()
+  values.budget.amount = SECONDS.value or 300.0
+  if SMOKE.value:  # steps: on a busy machine a second may not hold one
+    values.constants.update(TINY)
+    values.budget.update(amount=20.0, unit='steps')
+  try:
+    config = from_config_dict(values)
+    return config, build.dataset(config, print), f'{config.data["corpus"]}, as the config has it'
+  except shards.Missing as missing:
+    said = (
+      'the text that ships with Python, which is small: the model sees it again and again, so '
+      f'val_bpb is no score to compare ({missing})'
+    )
+  values.data.corpus = 'python'
+  values.data.validation_tokens = values.data.evaluation_batch * values.data.sequence_length
+  values.data.test_tokens = 0
+  config = from_config_dict(values)
+  return config, build.dataset(config, print), said
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A trial. began: phase -> when it was first heard of. tracer: what its process may use."""
+
+  result: Result
+  began: dict[str, float]
+  ended: float
+  tracer: dict[str, Any]
+
+
+def trial(config: Config, dataset: Dataset, program: Program) -> Run:
+  """Trains and scores the program once."""
+  with tempfile.TemporaryDirectory() as scratch:
+    executor: Any = build.executor(config, dataset, pathlib.Path(scratch))
+    tracer: dict[str, Any] = {}
+    began: dict[str, float] = {}
+
+    def each(news: Progress) -> None:
+      if news.phase not in began:
+        began[news.phase] = time.monotonic()
+        print(f'{news.phase} ...', file=sys.stderr, flush=True)
+        if news.phase == 'compile':  # traced a moment ago, in a fork of this process
+          tracer.update(seen(executor.pids()['tracer']))
+
+    try:
+      request = TrialRequest(0, program, (SEED.value,), config.budget)
+      (result,) = finished(executor, request, each=each)
+      return Run(result, began, time.monotonic(), tracer)
+    finally:
+      executor.close()
+
+
+def seen(pid: int | None) -> dict[str, Any]:
+  """What a process may use: JAX's platforms, and any accelerator's library or device it maps."""
+  process = pathlib.Path('/proc', str(pid))
+  variables = process.joinpath('environ').read_bytes().decode(errors='replace').split('\0')
+  platforms = [v.partition('=')[2] for v in variables if v.startswith('JAX_PLATFORMS=')]
+  maps = process.joinpath('maps').read_text()
+  return {
+    'jax_platforms': ''.join(platforms),
+    'accelerator_libraries': [name for name in LIBRARIES if name in maps],
+  }
+
+
+def varied(program: Program, name: str) -> Program:
+  """The variant of that name. Raises DoesNotTrace where the program has not the text."""
+  edit = VARIANTS[name]
+  if isinstance(edit, dict):
+    return with_constants(program, edit)
+  if program.text().count(edit[0]) != 1:
+    raise gpt_setting.DoesNotTrace(f'The program has not {edit[0]!r} once; mend VARIANTS.')
+  return program.with_text(program.text().replace(*edit))
+
+
+def steps(config: Config, program: Program, devices: int, most: float) -> list[dict[str, Any]]:
+  """Step times of the variants. Fewer rows when the time is over."""
+  with tempfile.TemporaryDirectory() as folder:
+    found = pathlib.Path(folder, 'found.json')
+    arguments = [
+      *(sys.executable, '-m', 'autoresearch_jax.measure.steps'),
+      *(f'--platform={config.platform}', f'--out={found}'),
+      f'--seconds={0.2 if SMOKE.value else 4}',
+    ]
+    for name in NAMES.value:
+      gpt_setting.trace(config, varied(program, name), devices, pathlib.Path(folder, name))
+      arguments.append(str(pathlib.Path(folder, name)))
+    try:
+      done = subprocess.run(arguments, capture_output=True, text=True, timeout=most, check=False)
+      if done.returncode:
+        print(done.stderr[-2000:], file=sys.stderr)
+    except subprocess.TimeoutExpired:
+      print(f'The steps took longer than {most:.0f} s; what is missing was not timed.')
+    return msgspec.json.decode(found.read_bytes()) if found.exists() else []
+
+
+def trained(run: Run, model: Model) -> dict[str, Any]:
+  """The figures of a trial that went well."""
+  cost, facts = run.result.measurements[0].cost, run.result.facts
+  peak = facts['peak_flops'] * facts['num_devices']
+  second = cost.training_seconds / cost.steps
+  seed = run.ended - run.began['train'] - cost.training_seconds
+  return {
+    'device': f'{facts["num_devices"]} x {facts["device"]}',
+    'peak': f'{facts["peak_flops"] / 1e12:.1f} TFLOP/s each ({facts["peak_source"]})',
+    'mfu_original': 100 * model.original() / second / peak,
+    'mfu_needed': 100 * model.needed() / second / peak,
+    'tokens_per_second': cost.tokens / cost.training_seconds,
+    'step_seconds': second,
+    'beyond_new_program': cost.trace_seconds + run.began['train'] - run.began['compile'] + seed,
+    'beyond_seed': seed,
+    'metrics': run.result.measurements[0].metrics,
+    'cost': cost,
+  }
+
+
+def trained_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+  """What, measured, and the original's figure or the target."""
+  cost, mib = found['cost'], 2**20
+  scores = {'val_bpb': f'the original: {gpt_setting.ORIGINAL_BPB}'}
+  enough = 'reached' if found['mfu_original'] >= gpt_setting.TARGET_MFU else 'not reached'
+  original = gpt_setting.ORIGINAL_STEPS * gpt_setting.ORIGINAL_BATCH_TOKENS / 300
+  return [
+    (
+      "MFU by the original's formula",
+      f'{found["mfu_original"]:.1f} %',
+      f'{enough}: >= {gpt_setting.TARGET_MFU:g} %; the original: {gpt_setting.ORIGINAL_MFU} %',
+    ),
+    ('MFU by the keys that are seen', f'{found["mfu_needed"]:.1f} %', ''),
+    ('MFU as trials report it', f'{cost.mfu_percent:.1f} %', 'without what Pallas kernels do'),
+    ('tokens a second', f'{found["tokens_per_second"]:,.0f}', f'the original: {original:,.0f}'),
+    ('training', f'{cost.training_seconds:.1f} s', ''),
+    ('steps', f'{cost.steps:,}', f'the original: {gpt_setting.ORIGINAL_STEPS} in 300 s'),
+    *((name, f'{value:.4f}', scores.get(name, '')) for name, value in found['metrics'].items()),
+    (
+      'memory by analysis',
+      f'{cost.analysis_bytes / mib:,.0f} MiB',
+      f'the original: {gpt_setting.ORIGINAL_PEAK_MIB:,.0f} MiB',
+    ),
+    ('memory by the allocator', f'{cost.allocator_bytes / mib:,.0f} MiB', ''),
+    ('trace', f'{cost.trace_seconds:.1f} s', '<= 1 s'),
+    ('compile', f'{cost.compile_seconds:.1f} s', ''),
+    ('evaluate', f'{cost.evaluate_seconds:.1f} s', ''),
+    ('beyond the budget, new program', f'{found["beyond_new_program"]:.1f} s', ''),
+    ('beyond the budget, another seed', f'{found["beyond_seed"]:.1f} s', ''),
+    ('compilations in the clock', str(cost.compilations_in_clock), '0'),
+  ]
+
+
+def step_rows(row: dict[str, Any], model: Model) -> list[tuple[str, str, str]]:
+  """Of one variant."""
+  kernels = ', '.join(f'{n} {name}' for name, n in row['kernels'].items()) or 'no kernel'
+  mfu = 100 * model.original() / row['looped'] / (row['peak_flops'] * row['num_devices'])
+  return [
+    (
+      f'step, {row["variant"]}',
+      f'{1000 * row["looped"]:.2f} ms',
+      f'{mfu:.1f} % MFU; {kernels}; {row["analysis_bytes"] / 2**20:,.0f} MiB; compiled in '
+      f'{row["compile_seconds"]:.0f} s',
+    ),
+    ('  one step a call', f'{1000 * row["queued"]:.2f} ms', f'else {row["steps_per_call"]} a call'),
+    ('  and waited for', f'{1000 * row["waited"]:.2f} ms', ''),
+  ]
+
+
+def lines(rows: list[tuple[str, str, str]]) -> str:
+  wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
+  return '\n'.join(f'{a:<{wide[0]}}  {b:>{wide[1]}}  {c}'.rstrip() for a, b, c in rows)
+
+
+def main(arguments: list[str]) -> int:
+  if len(arguments) > 1 or set(NAMES.value) - set(VARIANTS):
+    raise app.UsageError(f'There are flags alone, and the variants {", ".join(VARIANTS)}.')
+  try:
+    return measure()
+  except (ConfigError, OSError, RuntimeError, SandboxError, gpt_setting.DoesNotTrace) as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
+
+
+def measure() -> int:
+  """Everything, in the order in which it is worth most; the exit status."""
+  began = time.monotonic()
+  config, dataset, data = setting()
+  program = starting_program(config)
+  model = Model.of(program, build.spec(config))
+  found: dict[str, Any] = {
+    'data': data,
+    'jax': importlib.metadata.version('jax'),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'budget': config.budget,
+  }
+
+  def write(**more: Any) -> None:
+    found.update(more)
+    pathlib.Path(OUT.value).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+
+  if SMOKE.value:
+    print("A tiny model on a CPU: its figures only show that this script works, beside no one's.")
+  print(f'Data: {data}.', flush=True)
+  devices = DEVICES.value
+  if SECONDS.value:
+    run = trial(config, dataset, program)
+    write(result=run.result, tracer=run.tracer)
+    if run.result.status is not Status.OK:
+      print(f'The trial ended as {run.result.status}: {run.result.reason}')
+      return 1
+    figures = trained(run, model)
+    write(trained=figures)
+    devices = run.result.facts['num_devices']
+    libraries = ', '.join(run.tracer['accelerator_libraries']) or 'nothing'
+    print(f'{figures["device"]}, peak {figures["peak"]}')
+    print(
+      f'The server that tracers fork from has JAX_PLATFORMS={run.tracer["jax_platforms"]} and maps '
+      f'of accelerators: {libraries}; what held its child in: {run.result.isolation}'
+    )
+    print(lines(trained_rows(figures)), flush=True)
+  left = MOST.value - (time.monotonic() - began)
+  if left > MIN_FOR_STEPS:
+    write(steps=steps(config, program, devices, left))
+    print(
+      lines([line for row in found['steps'] for line in step_rows(row, model)] or [('', '', '')])
+    )
+  else:
+    print(f'{left:.0f} s are left of --max_seconds, so no steps are timed.')
+  print(f'Everything is in {OUT.value}; it took {time.monotonic() - began:.0f} s.')
+  return 0
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,237 @@
+"""The gpu and tpu variants traced and compiled here, for chips that are not here.
+
+  pip install '.[tpu]' '.[cuda]'     # the compilers for --chips; neither needs a device
+  autoresearch measure memory [--chips=h100,v5e] [--micro=32,128] [--devices=4] [--out=FILE]
+
+Each variant goes through the real sandboxed tracer, and then, for each chip and micro-batch size,
+through the runner's own `compile_frame`, on devices that are only described
+(`jax.experimental.topologies`). So the memory is what XLA's buffer assignment says for that chip,
+the very number by which a runner refuses a program, and no estimate of ours. What it leaves out:
+workspaces that cuDNN and cuBLAS ask for when they run, and fragmentation of the allocator; the
+runner gets 92 % of a GPU's memory for that. The compiler can not time kernels without a chip, so
+its choice among them, and with it the memory, may differ a little there. Without a chip's compiler
+the trace alone is shown, with a sentence that says what to install.
+
+XLA can not split the attention kernels: with --devices=4 the queries, keys and values of the whole
+batch are gathered, and each device attends to all of it (see what they exchange). A trial for each
+device, `executor_options.slots`, makes more of several devices than one trial on all of them.
+
+A compilation takes one to two minutes on two idle cores. Times of steps are not measured: `at 45 %
+MFU` is arithmetic.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+import tempfile
+import time
+from typing import Any
+
+# Before jax: no device is looked for, and libtpu asks no metadata server.
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+
+import msgspec
+from absl import app, flags
+from jax.experimental import topologies
+
+from autoresearch_jax.artifact import reader as artifacts
+from autoresearch_jax.artifact.reader import Artifact
+from autoresearch_jax.config import from_config_dict
+from autoresearch_jax.measure.gpt_setting import TARGET_MFU, Model, trace
+from autoresearch_jax.programs.start import constants_of, starting_program, with_constants
+from autoresearch_jax.runner import compile as compiled
+from autoresearch_jax.runner import devices
+from autoresearch_jax.types import Platform
+from configs import gpt_small
+
+GB = 10**9
+KERNELS = re.compile(r'custom_call_target="(__cudnn\$fmha\w+|tpu_custom_call)"')
+COLLECTIVES = re.compile(r' (all-(?:gather|reduce|to-all)|reduce-scatter)(?:-start)?\(')
+
+# What XLA needs to know of an H100 SXM (NVIDIA H100 white paper and CUDA programming guide, 9.0).
+H100 = """
+platform_name: "CUDA"
+device_description_str: "NVIDIA H100 80GB HBM3"
+runtime_version { major: 13 }
+dnn_version_info { major: 9 minor: 8 }
+gpu_device_info {
+  cuda_compute_capability { major: 9 }
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  device_memory_size: 85000000000 memory_bandwidth: 3350000000000 l2_cache_size: 52428800
+  threads_per_block_limit: 1024 threads_per_core_limit: 2048 threads_per_warp: 32
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+  """A device that is described and not there. memory: bytes, of which `share` are a program's.
+
+  topology, dimensions: libtpu's name for the kind, and of its mesh of chips. A TPU v4 is absent:
+  described ones are the two cores of a chip, which a program sees as one device.
+  """
+
+  platform: Platform
+  memory: int
+  topology: str = ''
+  dimensions: int = 2
+  share: float = 1.0
+
+  def described(self, count: int) -> list[Any]:
+    """`count` of them on one host, 1 or 4. Raises what jax does where the compiler is absent."""
+    if self.platform == 'gpu':
+      return topologies.get_topology_desc(
+        '', 'cuda', topology=f'1x1x{count}', target_config=H100
+      ).devices
+    host = {1: (1, 1, 1), 4: (2, 2, 1)}[count]
+    shape = 'x'.join(map(str, host[: self.dimensions]))
+    name = f'{self.topology}:{shape}'
+    return topologies.get_topology_desc(name, 'tpu', chips_per_host_bounds=host).devices
+
+
+CHIPS = {
+  'h100': Chip('gpu', 80 * GB, share=0.92),
+  'v5e': Chip('tpu', 16 * GB, 'v5e'),
+  'v6e': Chip('tpu', 32 * GB, 'v6e'),
+  'v5p': Chip('tpu', 95 * GB, 'v5p', dimensions=3),
+}
+EXTRAS = {'gpu': 'cuda', 'tpu': 'tpu'}
+KINDS = {'gpu': ('NVIDIA H100',), 'tpu': ('TPU v5 lite', 'TPU v6 lite', 'TPU v5p')}
+
+WANTED = flags.DEFINE_list('chips', list(CHIPS), f'Of {", ".join(CHIPS)}.')
+MICRO = flags.DEFINE_list('micro', [], "Values of MICRO_BATCH_SIZE; the config's unless given.")
+flags.register_validator(MICRO, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
+DEVICES = flags.DEFINE_enum('devices', '1', ['1', '4'], 'Chips that share a batch.')
+SET = flags.DEFINE_multi_string('set', [], 'Other constants of the program, NAME=NUMBER.')
+OUT = flags.DEFINE_string('out', '', 'Also write what was found to this JSON file.')
+HLO = flags.DEFINE_string('hlo', '', 'Folder for the compiled modules as text.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A variant compiled for a chip. Bytes of one device; error: the sentence if it did not compile.
+
+  kernels: attention kernels in the compiled step, by name. collectives: what the devices exchange.
+  donated: of the state, bytes whose buffers are used again.
+  """
+
+  chip: str
+  micro: int
+  devices: int
+  error: str = ''
+  seconds: float = 0.0
+  needed: int = 0
+  arguments: int = 0
+  temporary: int = 0
+  donated: int = 0
+  steps_per_call: int = 0
+  collectives: dict[str, int] = dataclasses.field(default_factory=dict)
+  kernels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+def show_trace(artifact: Artifact, model: Model, platform: str) -> dict[str, Any]:
+  facts = artifact.facts()
+  flops, needed = model.original(), model.needed()
+  print(f'  modules: {facts["artifact_bytes"]:,} bytes, operations {facts["operations"]}')
+  print(f'  parameters {facts["parameters"]:,}, state {facts["state_bytes"] / GB:.3f} GB')
+  products = ', '.join(f'{k} {v / 1e12:.2f}' for k, v in facts['matmul_dtypes'].items())
+  print(f'  TFLOP a step of {model.step_tokens:,} tokens: {needed / 1e12:.1f} needed, of them')
+  print(f'    {model.attention() / 1e12:.1f} in attention; products in the module: {products}')
+  print(f"    {flops / 1e12:.1f} by the original's formula")
+  for prefix in KINDS[platform]:
+    seconds = flops / (TARGET_MFU / 100 * devices.PEAK_FLOPS[prefix][0])
+    tokens = 300 / seconds * model.step_tokens
+    print(
+      f'  {prefix} at {TARGET_MFU:g} % MFU by that formula: {1000 * seconds:.0f} ms a step, '
+      f'{tokens / 1e6:.0f} M tokens in 300 s'
+    )
+  return facts
+
+
+def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
+  """What the runner's compilation gives for described devices."""
+  start = time.monotonic()
+  try:
+    frame = compiled.Frame.of(artifact)
+    made = compiled.compile_frame(frame, CHIPS[name].described(count), 0)
+  except Exception as error:
+    return Row(name, micro, count, error=' '.join(str(error).split())[:300])
+  step = made.phases[0]
+  executable: Any = step.run
+  memory, text = executable.memory_analysis(), executable.as_text()
+  kernels, collectives = KERNELS.findall(text), COLLECTIVES.findall(text)
+  if HLO.value:
+    pathlib.Path(HLO.value, f'{name}_{micro}_{count}.hlo').write_text(text)
+  return Row(
+    name,
+    micro,
+    count,
+    seconds=time.monotonic() - start,
+    needed=made.analysis_bytes,
+    arguments=memory.argument_size_in_bytes,
+    temporary=memory.temp_size_in_bytes,
+    donated=memory.alias_size_in_bytes,
+    steps_per_call=step.call_steps,
+    collectives={name: collectives.count(name) for name in sorted(set(collectives))},
+    kernels={name: kernels.count(name) for name in sorted(set(kernels))},
+  )
+
+
+def show_row(row: Row) -> None:
+  chip = CHIPS[row.chip]
+  where = f'  {row.chip} x {row.devices}, micro-batch {row.micro}'
+  if row.error:
+    print(f'{where}: not compiled: {row.error}', flush=True)
+    if 'topolog' in row.error or 'plugin' in row.error.lower():
+      print(f"    is its compiler installed? pip install '.[{EXTRAS[chip.platform]}]'")
+    return
+  room = chip.memory * chip.share
+  fits = 'fits' if row.needed <= room else 'DOES NOT FIT'
+  kernels = ', '.join(f'{n} {kernel}' for kernel, n in row.kernels.items()) or 'no kernel'
+  print(
+    f'{where}: {row.needed / GB:.2f} GB of {room / GB:.1f}, {fits}; state and batch '
+    f'{row.arguments / GB:.2f}, temporary {row.temporary / GB:.2f}, donated '
+    f'{row.donated / GB:.2f}; {row.steps_per_call} steps a call; attention by {kernels}; '
+    f'{row.seconds:.0f} s to compile here',
+    flush=True,
+  )
+  if row.devices > 1:
+    print(f'    exchanged between devices: {row.collectives}')
+
+
+def main(arguments: list[str]) -> None:
+  if len(arguments) > 1 or set(WANTED.value) - set(CHIPS):
+    raise app.UsageError(f'There are flags alone, and the chips {", ".join(CHIPS)}.')
+  constants = {
+    k: float(v) if '.' in v else int(v) for k, _, v in (s.partition('=') for s in SET.value)
+  }
+  found: list[dict[str, Any]] = []
+  for platform in dict.fromkeys(CHIPS[name].platform for name in WANTED.value):
+    config = from_config_dict(gpt_small.get_config(platform))
+    start = with_constants(starting_program(config), constants)
+    count = int(DEVICES.value)
+    for micro in map(int, MICRO.value or [constants_of(start)['MICRO_BATCH_SIZE']]):
+      program = with_constants(start, {'MICRO_BATCH_SIZE': micro})
+      with tempfile.TemporaryDirectory() as scratch:
+        out = pathlib.Path(scratch, 'artifact')
+        trace(config, program, count, out)
+        artifact = artifacts.read(out, config.limits)
+      print(f'{platform}, micro-batch {micro}, traced by the sandboxed tracer:')
+      facts = show_trace(artifact, Model.of(program, artifact.spec), platform)
+      for name in WANTED.value:
+        if CHIPS[name].platform == platform:
+          row = compiled_for(artifact, name, micro, count)
+          show_row(row)
+          found.append({**dataclasses.asdict(row), 'facts': facts})
+  if OUT.value:
+    pathlib.Path(OUT.value).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+
+
+if __name__ == '__main__':
+  app.run(main)

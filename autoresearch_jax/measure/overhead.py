@@ -1,0 +1,281 @@
+"""Time of a trial beyond its budget: by what was new in it, and where the time goes.
+
+  autoresearch measure overhead --config=configs/gpt_small.py:cpu --config.budget.amount=1.5
+
+Runs trials of the starting program through the real executor, in turn: another seed of what is
+compiled, another value of one constant, another structure. Compiled programs go to a cache of the
+script's own, so that none is there from an earlier time. Printed are medians (in brackets the
+least and the most) of the seconds between the submission and the result that the budget does not
+explain, and of their parts: trace; load (artifact checked, fingerprint); compile; warm-up (before
+the clock: first batches, a step of each phase); evaluate. A trial that does not end well (a drawn
+constant may diverge) is left out. With --ahead, each is traced and read while the starting program
+trains, and submitted then, as in a run. With --compile_ahead, after these trials others follow in
+pairs: a new structure whose trace and compilation went on beside the training of the starting
+program (executor_options.compile_ahead), and one that was only traced there. Then the seconds
+beyond the budget are printed of both, and what the compilation cost the training beside it, in
+steps of that one without. The budget must be long enough to hide it: --config.budget.amount=5
+--rounds=1.
+
+First come the seconds from a tracer's start to its first artifact, and the memory of a waiting
+tracer and of a waiting runner before and after the trials: proportional set size (PSS), what the
+process would leave free.
+"""
+
+import dataclasses
+import pathlib
+import random
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+
+from absl import flags
+
+from autoresearch_jax.cli import flags as command
+from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.executors import finished
+from autoresearch_jax.executors.local import Local
+from autoresearch_jax.programs.start import starting_program
+from autoresearch_jax.research import build
+from autoresearch_jax.tracer.client import Tracer
+from autoresearch_jax.types import Program, Progress, Status, TrialRequest
+
+_CONFIG = command.define_config('The run whose trials are measured.')
+_ROUNDS = flags.DEFINE_integer('rounds', 9, 'Trials of each kind.', lower_bound=1)
+_AHEAD = flags.DEFINE_bool(
+  'ahead', False, 'Programs are traced and read while another trains, as in a run.'
+)
+_COMPILE_AHEAD = flags.DEFINE_bool(
+  'compile_ahead', False, 'Also measures structures that are compiled while another program trains.'
+)
+_DRAW = flags.DEFINE_integer('draw', 0, 'Seed of what is drawn.')
+
+FLOAT = re.compile(r'^([A-Z][A-Z0-9_]*) = (\d+\.\d+(?:e-?\d+)?)(?=\s)', re.M)
+FACTORS = (1.05, 1.5)  # by which a constant moves, up or down
+# Of the GPT: (what is there, what comes in its place); each is a program of another shape or graph.
+STRUCTURES = (
+  ('jnp.square(jax.nn.relu(x))', 'jax.nn.gelu(x)'),
+  ('MLP_RATIO = 4 ', 'MLP_RATIO = 3 '),
+  ('BATCH_SIZE = 8 ', 'BATCH_SIZE = 7 '),
+  ("WINDOW_PATTERN = 'SSSL'", "WINDOW_PATTERN = 'L'"),
+  ('jnp.square(jax.nn.relu(x))', 'jax.nn.silu(x)'),
+  ('VALUE_GATE_CHANNELS = 32', 'VALUE_GATE_CHANNELS = 16'),
+  ('return layer % 2 == (DEPTH - 1) % 2', 'return layer == DEPTH - 1'),
+  ('BATCH_SIZE = 8 ', 'BATCH_SIZE = 9 '),
+  ('jnp.square(jax.nn.relu(x))', 'jax.nn.relu(x)'),
+  ('MLP_RATIO = 4 ', 'MLP_RATIO = 5 '),
+  ('DEPTH = 2 ', 'DEPTH = 3 '),
+)
+PARTS = ('trace', 'load', 'compile', 'warm-up', 'evaluate')
+
+
+@dataclasses.dataclass(frozen=True)
+class Beyond:
+  """One trial. parts: seconds, by the names in PARTS; their sum is `seconds`."""
+
+  seconds: float
+  parts: dict[str, float]
+
+
+class Trials:
+  """Programs of the three kinds, and the executor that tries them."""
+
+  def __init__(self, config: Config, executor: Local):
+    self._config = config
+    self._executor = executor
+    self._start = starting_program(config)
+    self._random = random.Random(_DRAW.value)
+    self._structures = self._random.sample(self._possible(), len(self._possible()))
+    self._number = 0
+
+  def seed(self) -> Beyond | None:
+    return self._trial(self._start, self._number + 1)
+
+  def constant(self) -> Beyond | None:
+    text = self._start.text()
+    found = [match for match in FLOAT.finditer(text) if float(match[2])]
+    match = self._random.choice(found)
+    factor = self._random.uniform(*FACTORS) ** self._random.choice((-1, 1))
+    value = f'{float(match[2]) * factor:.6g}'
+    return self._trial(
+      self._start.with_text(text.replace(match[0], f'{match[1]} = {value}', 1)), 0, match[1]
+    )
+
+  def structure(self) -> Beyond | None:
+    before, after = self._structures.pop()
+    text = self._start.text().replace(before, after)
+    return self._trial(self._start.with_text(text), 0, after)
+
+  def beside(self, compiled: bool) -> tuple[int, Beyond | None]:
+    """Steps of a training beside which a new structure is traced and perhaps compiled, and that."""
+    before, after = self._structures.pop()
+    program = self._start.with_text(self._start.text().replace(before, after))
+    self._executor.compile_ahead = compiled
+    return self._trained_beside(program), self._measured(program, 0, after)
+
+  def _trained_beside(self, program: Program) -> int:
+    """Steps of a training of the start, beside which `program` is prepared as in a run."""
+    self._number += 1
+    reason = ''
+
+    def check(news: Progress) -> None:
+      nonlocal reason
+      if news.phase == 'train' and not news.step:
+        reason = self._executor.check(program, self._config.budget)
+
+    request = TrialRequest(self._number, self._start, (0,), self._config.budget)
+    (result,) = finished(self._executor, request, each=check)
+    if reason or result.status != Status.OK:
+      raise ConfigError(reason or result.reason)
+    return result.measurements[0].cost.steps
+
+  def _possible(self) -> list[tuple[str, str]]:
+    return [pair for pair in STRUCTURES if self._start.text().count(pair[0]) == 1]
+
+  def _trial(self, program: Program, seed: int, what: str = '') -> Beyond | None:
+    if _AHEAD.value:
+      self._trained_beside(program)
+    return self._measured(program, seed, what)
+
+  def _measured(self, program: Program, seed: int, what: str) -> Beyond | None:
+    self._number += 1
+    phases: dict[str, float] = {}  # when each began
+    began = time.monotonic()
+    (result,) = finished(
+      self._executor,
+      TrialRequest(self._number, program, (seed,), self._config.budget),
+      each=lambda news: phases.setdefault(news.phase, time.monotonic()),
+    )
+    ended = time.monotonic()
+    if result.status != Status.OK:
+      print(f'{what}: {result.status}: {result.reason}', file=sys.stderr)
+      return None
+    cost = result.measurements[0].cost
+    parts = {
+      'trace': cost.trace_seconds,
+      'load': phases['compile'] - began - cost.trace_seconds,
+      'compile': phases['train'] - phases['compile'],
+      'evaluate': cost.evaluate_seconds,
+    }
+    seconds = ended - began - cost.training_seconds
+    parts['warm-up'] = seconds - sum(parts.values())
+    said = ', '.join(f'{name} {parts[name]:.3f}' for name in PARTS)
+    print(f'  {what or "seed"}: {seconds:.3f} s: {said}; {cost.steps} steps', flush=True)
+    return Beyond(seconds, parts)
+
+
+def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
+  dataset = build.dataset(config, lambda line: None)
+  hidden = build.hidden(config, dataset)
+  spec = build.spec(config)
+  yield f'tracer start to artifact: {tracer_start(config, folder):.2f} s'
+  executor = Local(spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'cache')
+  try:
+    yield from in_turn(config, executor)
+  finally:
+    executor.close()
+  if _COMPILE_AHEAD.value:
+    executor = Local(spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'other')
+    try:
+      yield from in_pairs(config, executor)
+    finally:
+      executor.close()
+
+
+def in_turn(config: Config, executor: Local) -> Iterator[str]:
+  trials = Trials(config, executor)
+  for trial in (trials.seed, trials.constant, trials.structure):
+    trial()  # loads what is loaded once
+  yield f'waiting: {memory(executor)}'
+  found: dict[str, list[Beyond]] = {'seed': [], 'constant': [], 'structure': []}
+  rounds = min(_ROUNDS.value, len(trials._structures))
+  for _ in range(rounds):
+    for kind, measured in found.items():
+      if (beyond := getattr(trials, kind)()) is not None:
+        measured.append(beyond)
+  yield f'after {3 * rounds + 3} trials: {memory(executor)}'
+  yield f'beyond the budget of {config.budget.amount:g} s, another'
+  for kind, measured in found.items():
+    yield from _described(kind, measured)
+
+
+def in_pairs(config: Config, executor: Local) -> Iterator[str]:
+  trials = Trials(config, executor)
+  trials.seed()  # loads what is loaded once
+  shares: list[float] = []
+  found: dict[bool, list[Beyond]] = {True: [], False: []}
+  for pair in range(len(trials._structures) // 2):
+    steps = {}
+    for compiled in (True, False) if pair % 2 else (False, True):
+      steps[compiled], beyond = trials.beside(compiled)
+      found[compiled] += [beyond] if beyond else []
+    shares.append(steps[True] / steps[False])
+  yield f'beyond the budget of {config.budget.amount:g} s, another'
+  yield from _described('structure, compiled while the start trained', found[True])
+  yield from _described('structure, traced while the start trained', found[False])
+  yield f'steps beside a compilation / beside a trace alone: {_spread(shares)}, {len(shares)} pairs'
+
+
+def _described(kind: str, measured: Sequence[Beyond]) -> Iterator[str]:
+  yield f'  {kind}: {_spread([b.seconds for b in measured])} s, {len(measured)} trials'
+  parts = (f'{name} {_spread([b.parts[name] for b in measured])}' for name in PARTS)
+  yield f'    {", ".join(parts)}'
+
+
+def tracer_start(config: Config, folder: pathlib.Path) -> float:
+  """Seconds from a tracer's start to the first artifact; the median of three."""
+  dataset = build.dataset(config, lambda line: None)
+  seconds = []
+  for _ in range(3):
+    began = time.monotonic()
+    tracer = Tracer(config.limits, build.hidden(config, dataset), folder / 'traces')
+    tracer.start()
+    traced = tracer.trace(
+      starting_program(config),
+      build.spec(config),
+      dataset.evaluation_batch,
+      folder / 'artifact',
+    )
+    seconds.append(time.monotonic() - began)
+    tracer.close()
+    if traced.status != Status.OK:
+      raise ConfigError(traced.reason)
+  return statistics.median(seconds)
+
+
+def memory(executor: Local) -> str:
+  return ', '.join(
+    f'{name} {_pss(pid) / 2**20:.0f} MiB' for name, pid in executor.pids().items() if pid
+  )
+
+
+def _pss(pid: int) -> int:
+  """Bytes, each shared page divided by the number of processes that share it."""
+  text = pathlib.Path(f'/proc/{pid}/smaps_rollup').read_text()
+  found = re.search(r'^Pss:\s+(\d+) kB', text, re.M)
+  return int(found[1]) * 1024 if found else 0
+
+
+def _spread(values: Sequence[float]) -> str:
+  if not values:
+    return 'nothing'
+  return f'{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})'
+
+
+def main(arguments: Sequence[str]) -> int:
+  del arguments
+  try:
+    config = command.config_of(_CONFIG)
+    with tempfile.TemporaryDirectory() as folder:
+      for line in measure(config, pathlib.Path(folder)):
+        print(line, flush=True)
+  except (ConfigError, OSError) as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
+  return 0
+
+
+if __name__ == '__main__':
+  command.run(main)

@@ -1,0 +1,122 @@
+"""How many trials an hour come of several slots, and what a killed runner costs its neighbours.
+
+  autoresearch measure slots --config=configs/digits.py [--slots=1,2] [--trials=24] [--runs=2]
+
+Real research through `main`, offline, with each number of slots in turn and `--runs` times over, so
+that a machine whose speed drifts is the same for all. Printed as a Markdown table, from the
+ledgers: the pace is that of the trials after the baseline, which runs alone; a trial's seconds are
+those of tracing, compiling, training and scoring. Then two trials train side by side, the runner of
+one is killed, and what became of both is said.
+"""
+
+import dataclasses
+import os
+import pathlib
+import signal
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from absl import flags
+
+from autoresearch_jax.cli import flags as command
+from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.executors import finished
+from autoresearch_jax.executors.local import Local
+from autoresearch_jax.ledger.events import Decided
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.main import SENTENCES, research
+from autoresearch_jax.programs.start import starting_program
+from autoresearch_jax.research import build
+from autoresearch_jax.types import Progress, TrialRequest
+
+_SLOTS = flags.DEFINE_list('slots', ['1', '2'], 'Values of config.executor_options.slots.')
+flags.register_validator(_SLOTS, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
+_TRIALS = flags.DEFINE_integer('trials', 24, 'Trials of a run, the baseline included.', 3)
+_RUNS = flags.DEFINE_integer('runs', 2, 'Runs with each number of slots.', 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+  """Of one run: trials an hour after the baseline, seconds of a trial's first seed (median)."""
+
+  an_hour: float
+  trial_seconds: float
+
+
+def measured(config: Config, slots: int, trials: int) -> Pace:
+  """Does a run in a folder that is removed."""
+  search = dataclasses.replace(config.search, max_trials=trials)
+  options = {**config.executor_options, 'slots': slots}
+  config = dataclasses.replace(config, search=search, executor_options=options, final_seeds=0)
+  with tempfile.TemporaryDirectory() as folder:
+    workdir = pathlib.Path(folder) / 'run'
+    if code := research(config, workdir):
+      raise SystemExit(code)
+    with Ledger.read(workdir / 'ledger.db') as ledger:
+      records = list(ledger.records())
+  ends = [record.time for record in records if isinstance(record.event, Decided)]
+  history = History.of(records)
+  first = [t.result.measurements[0].cost for t in history.trials.values() if t.result.measurements]
+  return Pace(
+    3600 * (len(ends) - 1) / (ends[-1] - ends[0]),
+    statistics.median(cost.total_seconds for cost in first[1:]),
+  )
+
+
+def survived(config: Config) -> str:
+  """What became of two trials, side by side, after the runner of one was killed."""
+  config = dataclasses.replace(config, executor_options={'slots': 2})
+  dataset = build.dataset(config, lambda _: None)
+  budget = config.budget.scaled(10)
+  with tempfile.TemporaryDirectory() as folder:
+    executor = build.executor(config, dataset, pathlib.Path(folder))
+    assert isinstance(executor, Local)
+    program, killed, training = starting_program(config), 0, set[int]()
+
+    def kill(news: Progress) -> None:
+      nonlocal killed
+      if news.phase == 'train' and news.fraction > 0.1:
+        training.add(news.trial)
+      if len(training) == 2 and not killed:
+        killed = executor.pids()['runner'] or 0
+        os.kill(killed, signal.SIGKILL)
+
+    try:
+      both = (TrialRequest(trial, program, (0,), budget) for trial in (0, 1))
+      results = finished(executor, *both, each=kill)
+    finally:
+      executor.close()
+  scores = [
+    f'trial {r.trial}, in the slot with {r.facts["slot_has"]}: {r.status}, {config.metric} '
+    f'{r.measurements[0].metrics[config.metric]!r}, {r.measurements[0].cost.total_seconds:.1f} s'
+    for r in results
+  ]
+  return '\n'.join([f'Killed the runner of one slot (process {killed}) in training:', *scores])
+
+
+def main(arguments: Sequence[str]) -> int:
+  try:
+    if len(arguments) > 1:
+      raise ConfigError(f'{arguments[1]!r} is no flag.')
+    config = command.config_of(flags.FLAGS['config'])
+    paces: dict[int, list[Pace]] = {int(slots): [] for slots in _SLOTS.value}
+    for _ in range(_RUNS.value):
+      for slots, found in paces.items():
+        found.append(measured(config, slots, _TRIALS.value))
+    print('| slots | trials an hour | seconds of a trial |\n|---|---|---|')
+    for slots, found in paces.items():
+      pace = statistics.median(pace.an_hour for pace in found)
+      seconds = statistics.median(pace.trial_seconds for pace in found)
+      print(f'| {slots} | {pace:.0f} | {seconds:.2f} |')
+    print(survived(config))
+  except SENTENCES as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
+  return 0
+
+
+if __name__ == '__main__':
+  command.run(main)

@@ -1,0 +1,64 @@
+"""An artifact's train step, compiled and ready to be called, for the scripts that look at it.
+
+As a runner has it: compiled by its `compile_frame` with its cache, batches of random tokens that
+are sent to the device with each call. To be imported once `begin` has set the environment, for jax
+reads that when it starts.
+"""
+
+import os
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+from autoresearch_jax.config import Limits
+from autoresearch_jax.data import cache
+from autoresearch_jax.runner.client import environment
+from autoresearch_jax.types import Platform
+
+
+def begin(platform: Platform) -> None:
+  """Starts jax as a runner does; before anything else of this module."""
+  os.environ.update(environment(platform))
+  import jax  # noqa: PLC0415 - after the environment is set
+
+  jax.config.update('jax_compilation_cache_dir', str(cache.directory() / 'xla'))
+
+
+class CompiledTrainStep:
+  """The train step of an artifact's first phase, and the state that it has come to.
+
+  made: the artifact. devices: where it runs. ready: all that is compiled, in `compile_seconds`.
+  """
+
+  def __init__(self, path: pathlib.Path, platform: Platform):
+    import jax  # noqa: PLC0415 - after the environment is set
+
+    from autoresearch_jax.artifact import reader as artifacts  # noqa: PLC0415
+    from autoresearch_jax.runner import compile as compiled  # noqa: PLC0415
+    from autoresearch_jax.runner import devices  # noqa: PLC0415
+
+    self.made = artifacts.read(path, Limits())
+    self.devices = devices.require_platform(platform)
+    start = time.monotonic()
+    frame = compiled.Frame.of(self.made)
+    room = devices.memory_limit(self.devices[0])
+    self.ready = compiled.compile_frame(frame, self.devices, room).given(frame)
+    self.compile_seconds = time.monotonic() - start
+    self.phase = self.ready.phases[0]
+    shape = (self.phase.call_steps, self.phase.batch_size, self.phase.sequence_length)
+    vocabulary = self.made.spec.vocab_size
+    assert vocabulary, 'Only language models have tokens to draw.'
+    self._tokens = np.random.default_rng(0).integers(0, vocabulary, shape, np.int32)
+    self._progress = np.zeros(self.phase.call_steps, np.float32)
+    self._state = jax.block_until_ready(self.ready.init(compiled.seed_key(0)))
+
+  def call(self, count: int) -> Any:
+    """Dispatches `count` steps, at most phase.call_steps; their losses."""
+    inputs = self.ready.place(self._tokens, 1)
+    targets = self.ready.place(np.roll(self._tokens, -1, axis=2), 1)
+    self._state, metrics = self.phase.run(
+      self._state, inputs, targets, self._progress, np.int32(count)
+    )
+    return metrics['loss']

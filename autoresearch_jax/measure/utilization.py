@@ -1,0 +1,183 @@
+"""How busy the device is while a slow language model thinks, beside the original's way.
+
+  autoresearch measure utilization --config=configs/digits.py:seconds --config.budget.amount=20
+  autoresearch measure utilization --config=configs/gpt_small.py:cpu --trials=6 --ahead=1,0
+
+Runs real research, tracer and runner and all, with the proposer `gemini` and Google's own SDK
+against a model on 127.0.0.1 that takes --share of the budget to answer and nudges one constant of
+the program it was shown. Once with trials prepared ahead and once without (config.search.ahead =
+0), where a trial is proposed when the result of the last one is in, as in the original.
+
+Printed as a Markdown table, from the ledgers. Busy is training and evaluation, the share is of the
+wall clock between the first result (the baseline's) and the last, and the same from when the second
+trial began. The rest is split into compiling, and into tracing, proposing and waiting. Compiling
+has a fixed price, so a budget of a few seconds cannot be busy; 20 s or more are wanted.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from autoresearch_jax.cli import flags as command
+from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.ledger.events import Edited, Finished, Record, Released
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.main import SENTENCES, research
+from autoresearch_jax.testing import loopback_model
+
+_SHARE = flags.DEFINE_float('share', 0.2, 'Of the budget, for one answer.', 0.0)
+_TRIALS = flags.DEFINE_integer('trials', 9, 'Trials of a run, the baseline included.', 3)
+_AHEAD = flags.DEFINE_list('ahead', ['1', '0'], 'Values of config.search.ahead, a run each.')
+
+MODEL = 'loopback'
+CONSTANT = re.compile(r'^([A-Z][A-Z0-9_]*) = (\d*\.\d+(?:e-?\d+)?)(.*)$', re.M)
+FACTORS = (1.1, 1.6)  # by which a constant moves, up or down
+
+
+@dataclasses.dataclass
+class Nudger:
+  """Answers with another value of one of the constants it is shown, after `seconds`."""
+
+  seconds: float
+  generator: random.Random = dataclasses.field(default_factory=lambda: random.Random(0))
+
+  def __call__(self, request: dict[str, Any]) -> loopback_model.Step:
+    answer = loopback_model.answer(json.dumps(self.edit(loopback_model.said(request)[0])))
+    return loopback_model.later(self.seconds, answer)
+
+  def edit(self, prompt: str) -> dict[str, Any]:
+    """In the form of `proposers.answers.SCHEMA`."""
+    shown: dict[str, re.Match[str]] = {}
+    for match in CONSTANT.finditer(prompt):  # of several programs, the first is to be edited
+      if float(match[2]):
+        shown.setdefault(match[1], match)
+    match = shown[self.generator.choice(sorted(shown))]
+    factor = self.generator.uniform(*FACTORS) ** self.generator.choice((-1, 1))
+    value = f'{float(match[2]) * factor:.6f}'
+    return {
+      'description': f'{match[1]}: {match[2]} -> {value}',
+      'hypothesis': {
+        'claim': f'{match[1]} is not at its best.',
+        'mechanisms': ['constants'],
+        'predicted_change': -0.001,
+        'uncertainty': 0.01,
+      },
+      'edits': [
+        {
+          'file': 'model.py',
+          'search': match[0],
+          'replace': f'{match[1]} = {value}{match[3]}',
+        }
+      ],
+      'files': [],
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """Seconds of a run after its first result, from the second trial on."""
+
+  ahead: int
+  trials: int
+  by_model: int
+  wall: float
+  since_second: float
+  training: float
+  evaluation: float
+  compilation: float
+
+  @property
+  def busy(self) -> float:
+    return self.training + self.evaluation
+
+  def row(self) -> str:
+    rest = self.wall - self.busy - self.compilation
+    return (
+      f'| {self.ahead} | {self.trials} | {self.by_model} | {self.wall:.1f} | '
+      f'{self.training:.1f} | {self.evaluation:.1f} | {self.compilation:.1f} | {rest:.1f} | '
+      f'{self.busy / self.wall:.1%} | {self.busy / self.since_second:.1%} |'
+    )
+
+
+def measured(ahead: int, records: Sequence[Record]) -> Measured:
+  history = History.of(records)
+  ends = {r.event.trial: r.time for r in records if isinstance(r.event, Finished)}
+  begins = {
+    r.event.trial: r.time
+    for r in records
+    if isinstance(r.event, Released) or (isinstance(r.event, Edited) and not r.event.ahead)
+  }
+  later = [trial for trial in ends if trial != BASELINE]
+  if not later:
+    raise ConfigError('The run has no trial after the baseline; its ledger says why.')
+  costs = [m.cost for trial in later for m in history.results[trial].measurements]
+  last = max(ends.values())
+  return Measured(
+    ahead=ahead,
+    trials=len(later),
+    by_model=sum(bool(history.edits[trial].author) for trial in later),
+    wall=last - ends[BASELINE],
+    since_second=last - min(begins[trial] for trial in later),
+    training=sum(cost.training_seconds for cost in costs),
+    evaluation=sum(cost.evaluate_seconds for cost in costs),
+    compilation=sum(cost.compile_seconds for cost in costs),
+  )
+
+
+def run(config: Config, ahead: int, directory: pathlib.Path) -> Measured:
+  """One run against a model of its own."""
+  with loopback_model.serving(Nudger(_SHARE.value * config.budget.amount)) as server:
+    changed = dataclasses.replace(
+      config,
+      search=dataclasses.replace(config.search, max_trials=_TRIALS.value, ahead=ahead),
+      final_seeds=0,  # the search alone is measured
+      proposer='gemini',
+      proposer_options={
+        'models': [MODEL],
+        'prices': [[MODEL, 0.0, 0.0]],
+        'base_url': server.url,
+        'distil_every': 0,
+      },
+    )
+    research(changed, directory)
+  with Ledger.read(directory / 'ledger.db') as ledger:
+    return measured(ahead, list(ledger.records()))
+
+
+def main(arguments: Sequence[str]) -> int:
+  del arguments
+  os.environ['GEMINI_API_KEY'] = loopback_model.KEY  # nobody's, and no real one is sent
+  try:
+    config = command.config_of(flags.FLAGS['config'])  # that of the real command, like --workdir
+    if config.budget.unit != 'seconds':
+      raise ConfigError(f'config.budget.unit is {config.budget.unit}; it must be seconds here.')
+    with tempfile.TemporaryDirectory() as temporary:
+      folder = pathlib.Path(flags.FLAGS.workdir or temporary)
+      rows = [run(config, int(a), folder / f'ahead_{a}') for a in _AHEAD.value]
+  except SENTENCES as error:
+    print(error, file=sys.stderr)
+    return command.BAD_INPUT
+  print(
+    f'\n{config.name}: {config.budget.amount:g} s of training a trial, an answer takes '
+    f'{_SHARE.value:.0%} of that.\n'
+  )
+  print('| ahead | trials | by the model | wall s | training | evaluation | compiling | rest | '
+        'busy | busy since the second began |')  # fmt: skip
+  print('|---' * 10 + '|')
+  for row in rows:
+    print(row.row())
+  return 0
+
+
+if __name__ == '__main__':
+  command.run(main)
