@@ -178,7 +178,10 @@ def test_what_does_not_fit_waits_for_a_program_that_it_fits(tmp_path):
   [
     ({'editable': ('notes.py',)}, 'changes model.py, which may not be changed'),
     ({'tried': frozenset({START.with_text('X = 4.0\nY = -2.0\n').digest})}, 'tried before'),
-    ({'check_duplicate': lambda program: 'It nearly repeats trial 3.'}, 'It nearly repeats trial 3'),
+    (
+      {'check_duplicate': lambda program: 'It nearly repeats trial 3.'},
+      'It nearly repeats trial 3',
+    ),
   ],
 )
 def test_the_context_is_obeyed(tmp_path, named, reason):
