@@ -88,7 +88,7 @@ def research(config: Config, directory: pathlib.Path) -> int:
 def _opening(config: Config, directory: pathlib.Path, minds: build.Minds) -> list[tuple[str, str]]:
   budget = f'{config.budget.amount:g} {config.budget.unit} a trial'
   return [
-    ('proposer', getattr(minds.proposer, 'title', config.proposer)),
+    ('proposer', minds.proposer.title or config.proposer),
     ('config', config.name),
     ('platform', config.platform),
     ('problem', f'{config.problem}, {config.direction} {config.metric}, {budget}'),

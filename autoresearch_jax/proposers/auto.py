@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_jax.proposers import PROPOSERS, Context, Proposer
+from autoresearch_jax.proposers.base import PROPOSERS, ProposalContext, Proposer
 from autoresearch_jax.proposers.llm.keys import KEYS, key
 from autoresearch_jax.types import Edit, Proposal
 
 
 @PROPOSERS.register('auto')
 @dataclasses.dataclass(frozen=True)
-class Auto:
+class Auto(Proposer):
   """The options of `config.proposer_options`: those of each proposer, under its name."""
 
   gemini: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -30,14 +30,12 @@ class Auto:
     """What was chosen and why, for the first lines of the run; never a key."""
     if self.name == 'mutate':
       return f'auto: mutate, since neither {" nor ".join(KEYS)} is set'
-    return f'auto: {getattr(self.chosen, "title", self.name)}'
+    return f'auto: {self.chosen.title or self.name}'
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Whatever the chosen proposer answers, or raises."""
     return self.chosen.propose(proposal, context, rng)
 
   def close(self) -> None:
-    """Ends what the chosen proposer started, where it starts anything."""
-    close = getattr(self.chosen, 'close', None)
-    if close is not None:
-      close()
+    """Ends what the chosen proposer started."""
+    self.chosen.close()

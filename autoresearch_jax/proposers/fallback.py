@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose, Proposer
+from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.types import Edit, Proposal
 
 DRAWS = 5  # for an edit that does not nearly repeat a trial
@@ -32,7 +32,7 @@ class Fallback:
       raise ValueError(f'fallback is {name!r}, which cannot be had: {error}') from None
 
   def propose(
-    self, why: str, proposal: Proposal, context: Context, rng: np.random.Generator
+    self, why: str, proposal: Proposal, context: ProposalContext, rng: np.random.Generator
   ) -> Edit:
     """An edit that says by whom it is and why: briefly in its description, in full in its claim.
 
@@ -44,15 +44,13 @@ class Fallback:
         edit = self.proposer.propose(proposal, context, rng)
       except NothingToPropose as none:
         raise NothingToPropose(f'{why} Nor has {self.name} anything: {none}') from None
-      if not (refused := context.refuse(edit.program)):
+      if not (refused := context.check_duplicate(edit.program)):
         return self._said(edit, why)
     raise NothingToPropose(f'{why} What {self.name} proposed was refused: {refused}')
 
   def close(self) -> None:
     """Ends what it started, where it starts anything."""
-    close = getattr(self.proposer, 'close', None)
-    if close is not None:
-      close()
+    self.proposer.close()
 
   def _said(self, edit: Edit, why: str) -> Edit:
     claim = f'{edit.hypothesis.claim} Proposed by {self.name} instead: {why}'

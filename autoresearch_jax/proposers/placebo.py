@@ -17,7 +17,7 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.types import Edit, Hypothesis, Program, Proposal
 
 NUMBERS = 2**31  # to draw from
@@ -34,12 +34,12 @@ def init(key, spec):
 
 @PROPOSERS.register('placebo')
 @dataclasses.dataclass(frozen=True)
-class Placebo:
+class Placebo(Proposer):
   """redraw: whether the program starts from other random numbers; else it gets a comment."""
 
   redraw: bool = True
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """The parent, numbered. Raises NothingToPropose where its entry is not to be edited."""
     del proposal
     parent = context.parents[0]

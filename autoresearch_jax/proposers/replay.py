@@ -23,7 +23,7 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs import patches
 from autoresearch_jax.programs.rebase import rebased
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.types import REPEATS, Edit, Hypothesis, Program, Proposal
 
 LEDGER = 'ledger.db'
@@ -92,7 +92,7 @@ class Words:
 
 @PROPOSERS.register('replay')
 @dataclasses.dataclass(frozen=True)
-class Replay:
+class Replay(Proposer):
   """The options of `config.proposer_options`.
 
   source: the --workdir of another run or its ledger.db, or a folder of unified diffs (*.patch,
@@ -119,7 +119,7 @@ class Replay:
     count = len(self.recorded)
     return f'replay: {count} edit{"s" if count > 1 else ""} of {self.source}'
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """The first recorded edit that is not in this run and fits. Raises NothingToPropose."""
     del proposal, rng
     reasons = []
@@ -142,7 +142,7 @@ class Replay:
       f'{", ".join(context.editable)}. {" ".join(reasons[:SHOWN])}{more}'
     )
 
-  def _wanted(self, context: Context) -> list[Recorded]:
+  def _wanted(self, context: ProposalContext) -> list[Recorded]:
     """Recorded edits in the order they are tried in: as recorded, those proposed less often first.
 
     Several with the same words are taken to have been proposed in their order.
@@ -152,7 +152,7 @@ class Replay:
       for number, trial in context.history.items()
       if number != BASELINE and trial.proposal.operation not in REPEATS
     )
-    proposed.update(map(Words.of, context.underway.values()))
+    proposed.update(map(Words.of, context.pending.values()))
     alike = collections.Counter(recorded.words for recorded in self.recorded)
     before: collections.Counter[Words] = collections.Counter()
     times = []
@@ -164,7 +164,7 @@ class Replay:
     return [self.recorded[at] for at in order if self.again or not times[at]]
 
 
-def _why_not(program: Program | None, context: Context) -> str:
+def _why_not(program: Program | None, context: ProposalContext) -> str:
   """Why the program of a recorded edit is not proposed; '' when it is."""
   parent = context.parents[0]
   if program is None:
@@ -179,7 +179,7 @@ def _why_not(program: Program | None, context: Context) -> str:
     return f'it makes {program.entry} the entry.'
   if program.digest in context.tried:
     return 'its program was tried before.'
-  return context.refuse(program)
+  return context.check_duplicate(program)
 
 
 def _read(source: str, kept_only: bool) -> tuple[Recorded, ...]:

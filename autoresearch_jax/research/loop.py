@@ -38,7 +38,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import ADVICE, STRATEGY, PartError, blaming
 from autoresearch_jax.programs import rebase
-from autoresearch_jax.proposers import Context, NothingToPropose, Proposer
+from autoresearch_jax.proposers import NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.research import pruning
 from autoresearch_jax.research.decisions import (
@@ -273,8 +273,8 @@ class Research:
     def think(thinking: Thinking) -> Edit:
       asking = dataclasses.replace(
         context,
-        record=lambda exchange: thinking.note(Consulted(context.trial, exchange)),
-        learn=lambda lessons: thinking.note(Learned(tuple(lessons))),
+        record=lambda exchange: thinking.note(Consulted(context.trial_id, exchange)),
+        record_lessons=lambda lessons: thinking.note(Learned(tuple(lessons))),
       )
       edit = self.proposer.propose(proposal, asking, rng)
       if ahead:
@@ -333,9 +333,7 @@ class Research:
   def _stop_thinking(self) -> None:
     if self._thinking is not None:
       self._thinking.abandon()
-      close = getattr(self.proposer, 'close', None)
-      if close is not None:
-        close()
+      self.proposer.close()
 
   def _known_edit(self, proposal: Proposal) -> Edit | None:
     """The edit of a proposal that needs no proposer."""
@@ -361,15 +359,15 @@ class Research:
     programs = tuple(self.history.edits[trial].program for trial in proposal.parents)
     return programs or (self.history.edits[BASELINE].program,)
 
-  def _context(self, proposal: Proposal, parents: tuple[Program, ...]) -> Context:
+  def _context(self, proposal: Proposal, parents: tuple[Program, ...]) -> ProposalContext:
     history = self.history
     budget = self.spec.budget.scaled(proposal.fidelity)
 
-    def refuse(program: Program) -> str:
+    def check_duplicate(program: Program) -> str:
       twin = self._twin(program, proposal)
       return twin[1] if twin else ''
 
-    return Context(
+    return ProposalContext(
       parents=parents,
       history=self._trials,
       editable=history.config.editable,
@@ -380,18 +378,18 @@ class Research:
       undecided=undecided(
         self.acceptance, self.states.acceptance, history.trials, proposal.context
       ),
-      underway={
+      pending={
         trial: history.edits[trial]
         for trial in (*history.running, *history.prepared)
         if history.program(trial) == trial
       },
       memory=self._memory if history.config.knowledge.memory else None,
       questions=self._questions(proposal),
-      trial=history.next_trial,
+      trial_id=history.next_trial,
       scratch=self.workspace.scratch / 'proposer',
       hidden=(*self.hidden, self.workspace.directory.resolve()),
-      refuse=refuse,
-      check=lambda program: refuse(program) or self.executor.check(program, budget),
+      check_duplicate=check_duplicate,
+      check=lambda program: check_duplicate(program) or self.executor.check(program, budget),
       spend=lambda: history.spend,
     )
 

@@ -3,7 +3,7 @@
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Memory, Question
 from autoresearch_jax.programs.start import PROGRAMS
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import Decision, Operation, Status
 
 OBJECTIVE = types.Objective('val_bpb', 'minimize')
@@ -148,7 +148,7 @@ LESSONS = (
 
 def context(history=None, parents=None, **changed):
   history = night() if history is None else history
-  return Context(
+  return ProposalContext(
     **{
       'parents': parents or (gpt(MATRIX_LR=0.06, WARMDOWN_RATIO=0.7),),
       'history': history,

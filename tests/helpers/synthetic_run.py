@@ -17,7 +17,7 @@ from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.config import Config, Search
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.research.loop import Research
 from autoresearch_jax.research.session import begin
 from autoresearch_jax.search.greedy import Greedy
@@ -44,7 +44,7 @@ def config(**changed):
 
 
 @dataclasses.dataclass
-class Nudge:
+class Nudge(Proposer):
   """Changes one constant; now and then it has no idea, breaks, or changes nothing."""
 
   def propose(self, proposal, context, rng):

@@ -13,6 +13,7 @@ from helpers.synthetic_run import START, Arithmetic, Nudge, run, ticking
 
 from autoresearch_jax import types
 from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError, tag_of
+from autoresearch_jax.proposers import Proposer
 
 BRANCH = 'refs/heads/autoresearch/synthetic'
 
@@ -169,7 +170,7 @@ def test_results_are_in_the_originals_format(workdir):
     assert description
 
 
-class Rude:
+class Rude(Proposer):
   """Writes what would break a line, a terminal, or a commit message."""
 
   def propose(self, proposal, context, rng):
@@ -227,7 +228,7 @@ class Whims(Nudge):
 
   def propose(self, proposal, context, rng):
     x, y = rng.integers(1, 7, size=2)
-    program = context.parents[0].with_text(f'X = {x}.0\nY = {y}.0\nN = {context.trial}\n')
+    program = context.parents[0].with_text(f'X = {x}.0\nY = {y}.0\nN = {context.trial_id}\n')
     return types.Edit(program, 'a whim', types.Hypothesis('It helps.'))
 
 

@@ -17,7 +17,7 @@ from autoresearch_jax.ledger.events import Declined, LedgerError, Proposed
 from autoresearch_jax.ledger.history import REPEATS, History, repeated
 from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.research.decisions import generator, replay, require_runnable
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.archive import Archive
@@ -287,7 +287,7 @@ def test_a_trial_told_while_a_proposal_is_open_is_not_forgotten_with_it(tmp_path
   assert live.states.unasked is None
   assert sorted(live.states.strategy['told']) == list(range(number))
 
-  class Dry:
+  class Dry(Proposer):
     def propose(self, proposal, context, rng):
       raise NothingToPropose('Nothing.')
 

@@ -7,13 +7,13 @@ import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.programs.start import PROGRAMS
-from autoresearch_jax.proposers import PROPOSERS, Context
+from autoresearch_jax.proposers import PROPOSERS, ProposalContext, Proposer
 from autoresearch_jax.proposers.llm.keys import KEYS
 from autoresearch_jax.proposers.mutate.proposer import Mutate
 
 SECRET = 'not-a-key-but-secret'
 IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
-CONTEXT = Context(
+CONTEXT = ProposalContext(
   (types.Program.read(PROGRAMS / 'mlp', ('model.py',), 'model.py'),),
   {},
   ('model.py',),
@@ -23,7 +23,7 @@ CONTEXT = Context(
 
 
 @dataclasses.dataclass(frozen=True)
-class Pretender:
+class Pretender(Proposer):
   """In the place of Gemini: what `auto` gives it and asks of it."""
 
   models: tuple[str, ...] = ('small', 'large')

@@ -12,7 +12,7 @@ from helpers.registered import ours
 
 from autoresearch_jax import types
 from autoresearch_jax.programs.start import PROGRAMS
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.proposers import PROPOSERS, NothingToPropose, ProposalContext
 from autoresearch_jax.sandbox import linux
 from autoresearch_jax.testing import loopback_model as loopback
 
@@ -74,7 +74,7 @@ def mlp():
 
 
 def context(*parents, tried=(), editable=('model.py',)):
-  return Context(
+  return ProposalContext(
     parents=parents or (mlp(),),
     history=pytypes.MappingProxyType({}),
     editable=editable,

@@ -14,7 +14,7 @@ from helpers.synthetic_run import SPEC, START, Arithmetic, Nudge, run
 from autoresearch_jax import types
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, ProposalContext
 from autoresearch_jax.proposers.replay import Replay, Words
 
 IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
@@ -28,7 +28,7 @@ class Signed(Nudge):
 
   def propose(self, proposal, context, rng):
     edit = super().propose(proposal, context, rng)
-    while edit.program.digest in context.tried or context.refuse(edit.program):
+    while edit.program.digest in context.tried or context.check_duplicate(edit.program):
       edit = super().propose(proposal, context, rng)
     return dataclasses.replace(edit, author='a-model', role='nudger')
 
@@ -52,7 +52,7 @@ def edits(directory):
 
 def context(program=START, trials=(), tried=(), **changed):
   """Where trials, a program each, were finished, and programs tried."""
-  made = Context(
+  made = ProposalContext(
     (program,),
     pytypes.MappingProxyType({t.id: t for t in trials}),
     ('model.py',),
@@ -136,7 +136,7 @@ def test_trials_under_way_are_not_proposed_again(tmp_path):
   proposer, tried, underway = folder(tmp_path, **patches), [start], {}
   assert proposer.title == f'replay: 5 edits of {tmp_path}'
   for name in patches:
-    made = propose(proposer, start, [], tried, underway=underway)
+    made = propose(proposer, start, [], tried, pending=underway)
     assert made.description == name
     tried.append(made.program)
     underway[len(tried)] = made
@@ -148,7 +148,7 @@ def test_under_way_on_another_program_counts_too(tmp_path):
   trials = [baseline(), trial(1, types.Edit(other, 'add Z', types.Hypothesis('')))]
   first = propose(proposer, other, trials)
   assert first.description == 'a'
-  made = propose(proposer, START, trials, [first.program], underway={2: first})
+  made = propose(proposer, START, trials, [first.program], pending={2: first})
   assert made.description == 'b'
 
 
@@ -178,7 +178,10 @@ def test_what_does_not_fit_waits_for_a_program_that_it_fits(tmp_path):
   [
     ({'editable': ('notes.py',)}, 'changes model.py, which may not be changed'),
     ({'tried': frozenset({START.with_text('X = 4.0\nY = -2.0\n').digest})}, 'tried before'),
-    ({'refuse': lambda program: 'It nearly repeats trial 3.'}, 'It nearly repeats trial 3'),
+    (
+      {'check_duplicate': lambda program: 'It nearly repeats trial 3.'},
+      'It nearly repeats trial 3',
+    ),
   ],
 )
 def test_the_context_is_obeyed(tmp_path, named, reason):

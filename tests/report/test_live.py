@@ -11,6 +11,7 @@ from rich.console import Console
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import live
 from autoresearch_jax.report.summary import figures
 from autoresearch_jax.search import Strategy
@@ -18,7 +19,7 @@ from autoresearch_jax.search import Strategy
 pytestmark = pytest.mark.slow
 
 
-class Evil:
+class Evil(Proposer):
   """Writes markup and escape sequences where a description goes."""
 
   def propose(self, proposal, context, rng):
@@ -112,17 +113,17 @@ def test_the_panel_shows_each_of_several_trials_with_its_own_news(tmp_path):
   assert 'train  loss' not in after and 'best val_loss' in after
 
 
-class Glimpsed:
+class Glimpsed(Proposer):
   """Looks at the panel while it writes the third edit."""
 
   seen = ''
 
   def propose(self, proposal, context, rng):
     del proposal, rng
-    if context.trial == 3:
+    if context.trial_id == 3:
       self.seen = shown(self.panel)
-    program = START.with_text(f'X = {context.trial}.0\nY = 0.0\n')
-    return types.Edit(program, f'set X to {context.trial}', types.Hypothesis('It helps.'))
+    program = START.with_text(f'X = {context.trial_id}.0\nY = 0.0\n')
+    return types.Edit(program, f'set X to {context.trial_id}', types.Hypothesis('It helps.'))
 
 
 def test_the_panel_shows_what_is_prepared_and_what_is_being_written(tmp_path):

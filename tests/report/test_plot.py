@@ -8,6 +8,7 @@ from helpers.synthetic_run import Arithmetic, run
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.summary import figures
 
@@ -41,7 +42,7 @@ def test_a_rising_metric_is_another_picture(tmp_path, monkeypatch):
   assert rising.incumbent.metric('val_loss') > rising.trials[0].metric('val_loss')
 
 
-class Wild:
+class Wild(Proposer):
   """Descriptions that mean something to matplotlib, and scores far off the page."""
 
   def propose(self, proposal, context, rng):

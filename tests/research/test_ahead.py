@@ -22,7 +22,7 @@ from autoresearch_jax.ledger.events import (
   Released,
 )
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.search.wrappers.speculative import Speculative
@@ -65,7 +65,7 @@ class Pensive(Nudge):
     self.trial, self.closed = trial, threading.Event()
 
   def propose(self, proposal, context, rng):
-    if context.trial == self.trial:
+    if context.trial_id == self.trial:
       self.closed.wait(20)
     return super().propose(proposal, context, rng)
 
@@ -105,7 +105,7 @@ def test_a_proposer_is_told_what_is_under_way(tmp_path):
 
   class Watching(Steps):
     def propose(self, proposal, context, rng):
-      seen.append({n: edit.description for n, edit in context.underway.items()})
+      seen.append({n: edit.description for n, edit in context.pending.items()})
       return super().propose(proposal, context, rng)
 
   run(tmp_path, 4, executor=slow(3), proposer=Watching())
@@ -126,11 +126,11 @@ def test_prepared_trials_train_on_while_a_proposer_takes_long(tmp_path, strategy
 
   class Long(Nudge):
     def propose(self, proposal, context, rng):
-      if context.trial == 4:
+      if context.trial_id == 4:
         assert executor.landed.wait(20)
-      seen.append((context.trial, max(context.history)))
-      name = 'Y = -2.0' if context.trial % 2 else 'X = 3.0'
-      text = START.text().replace(name, f'{name[0]} = {context.trial}.5')
+      seen.append((context.trial_id, max(context.history)))
+      name = 'Y = -2.0' if context.trial_id % 2 else 'X = 3.0'
+      text = START.text().replace(name, f'{name[0]} = {context.trial_id}.5')
       edit = START.with_text(text)
       return types.Edit(edit, 'another', types.Hypothesis('It helps.'))
 
@@ -155,7 +155,7 @@ def test_prepared_trials_train_on_while_a_proposer_takes_long(tmp_path, strategy
     assert replay(ledger.records(), strategy, live.acceptance)[1] == live.states
 
 
-class Steps:
+class Steps(Proposer):
   """Moves X and Y toward zero in turn, by one; each is on a line of its own."""
 
   def __init__(self):
@@ -211,7 +211,7 @@ def test_an_edit_that_does_not_go_there_is_run_where_it_was_made(tmp_path):
     def propose(self, proposal, context, rng):
       self.asked = 0  # always X
       edit = super().propose(proposal, context, rng)
-      text = edit.program.text().replace('X = 2.0', f'X = {2.0 - context.trial / 8}')
+      text = edit.program.text().replace('X = 2.0', f'X = {2.0 - context.trial_id / 8}')
       return dataclasses.replace(edit, program=edit.program.with_text(text))
 
   live = run(
@@ -322,7 +322,7 @@ class Consulting(Nudge):
     context.record(EXCHANGE)
     during = context.spend()
     context.record(ANSWERED)
-    context.learn((types.Lesson('X is too large.', (0,)),))
+    context.record_lessons((types.Lesson('X is too large.', (0,)),))
     assert (during.dollars, context.spend().dollars) == (0.5, 0.1)
     return super().propose(proposal, context, rng)
 
@@ -468,15 +468,17 @@ def test_a_trace_ahead_that_fails_costs_no_edit(tmp_path):
 
 
 def test_a_program_that_was_tried_never_reaches_the_executor(tmp_path):
-  class Same:
+  class Same(Proposer):
     """Says the same in other words: a comment more each time, or a number that is nearly equal."""
 
     def propose(self, proposal, context, rng):
       text = context.parents[0].text()
       self.said = getattr(self, 'said', [])
-      new = text.replace('3.0', '3.01') if context.trial == 2 else f'{text}# {context.trial}\n'
+      new = (
+        text.replace('3.0', '3.01') if context.trial_id == 2 else f'{text}# {context.trial_id}\n'
+      )
       program = context.parents[0].with_text(new)
-      self.said.append((context.refuse(program), context.check(program)))
+      self.said.append((context.check_duplicate(program), context.check(program)))
       return types.Edit(program, 'say it again', types.Hypothesis('It helps.'))
 
   proposer, executor = Same(), Arithmetic()
@@ -491,9 +493,9 @@ def test_a_program_that_was_tried_never_reaches_the_executor(tmp_path):
 
 
 def test_a_run_that_only_repeats_itself_ends(tmp_path):
-  class Same:
+  class Same(Proposer):
     def propose(self, proposal, context, rng):
-      program = context.parents[0].with_text(f'{START.text()}# {context.trial}\n')
+      program = context.parents[0].with_text(f'{START.text()}# {context.trial_id}\n')
       return types.Edit(program, 'say it again', types.Hypothesis('It helps.'))
 
   run(tmp_path, 0, proposer=Same())
@@ -511,9 +513,9 @@ def test_a_program_that_only_the_trace_knew_is_remembered_by_the_next_start(tmp_
         return types.Result(1, types.Status.DUPLICATE, why, 'same', duplicate_of=0)
       return super().result(request)
 
-  class Same:
+  class Same(Proposer):
     def propose(self, proposal, context, rng):
-      text = f'X = 1.0 + 2.0\nY = -2.0\n# {context.trial}\n'
+      text = f'X = 1.0 + 2.0\nY = -2.0\n# {context.trial_id}\n'
       return types.Edit(START.with_text(text), 'spell X', types.Hypothesis('It helps.'))
 
   run(tmp_path, 2, proposer=Same(), executor=Knowing())
@@ -558,12 +560,12 @@ def test_killed_anywhere_a_speculative_run_goes_on_as_if_nothing_had_happened(
 def test_a_proposer_that_gives_up_waits_for_the_result_before_it_is_asked_again(tmp_path):
   class Once(Nudge):
     def propose(self, proposal, context, rng):
-      if context.trial == 2 and 1 not in context.history:
+      if context.trial_id == 2 and 1 not in context.history:
         raise NothingToPropose('I want to see the result first.')
       return synthetic_edit(context)
 
   def synthetic_edit(context):
-    program = context.parents[0].with_text(f'X = {context.trial}.5\nY = 0.0\n')
+    program = context.parents[0].with_text(f'X = {context.trial_id}.5\nY = 0.0\n')
     return types.Edit(program, 'another', types.Hypothesis('It helps.'))
 
   run(tmp_path, 4, proposer=Once())

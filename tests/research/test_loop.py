@@ -31,7 +31,7 @@ from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import REPEATS
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import PartError
-from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.research import pruning
 from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.research.loop import PATIENCE
@@ -233,7 +233,7 @@ def test_the_limit_counts_the_baseline_and_may_be_raised(tmp_path):
 
 
 @dataclasses.dataclass
-class Failing:
+class Failing(Proposer):
   error: Exception
 
   def propose(self, proposal, context, rng):
@@ -255,7 +255,7 @@ def test_a_proposer_that_gives_nothing_is_asked_a_few_times(tmp_path, error, fai
 
 
 @dataclasses.dataclass
-class Writing:
+class Writing(Proposer):
   """Gives the same edit each time."""
 
   edit: types.Edit
@@ -311,7 +311,7 @@ def test_the_same_program_again_needs_no_proposer_and_is_no_duplicate(tmp_path, 
   assert live.history.trials[1].result.status == types.Status.OK
 
 
-class Remark:
+class Remark(Proposer):
   """Adds a comment, so that the program computes the same."""
 
   def propose(self, proposal, context, rng):

@@ -18,7 +18,7 @@ from autoresearch_jax.benchmark.analysis.curves import Curve
 from autoresearch_jax.benchmark.simulations import Instance
 from autoresearch_jax.ledger.history import BASELINE, repeated
 from autoresearch_jax.messages import PartError
-from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, ProposalContext
 from autoresearch_jax.research.decisions import (
   States,
   generator,
@@ -204,7 +204,7 @@ class _Run:
     if proposal.edit is not None:
       return proposal.edit
     self.calls += 1
-    context = Context(
+    context = ProposalContext(
       parents=parents,
       history=types.MappingProxyType(self.trials),
       editable=(self.start.entry,),

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import Edit, Objective, Program, Proposal, Result, TrialRequest
 
@@ -49,7 +49,7 @@ class Instance(Protocol):
   @property
   def space(self) -> Mapping[str, Mapping[str, float]]: ...
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """An edit of `context.parents[0]`, see `proposers.Proposer`. Raises NothingToPropose."""
     ...
 

@@ -24,7 +24,7 @@ from autoresearch_jax.benchmark.simulations.proposing import (
   untried,
   wish,
 )
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import (
   Edit,
   Objective,
@@ -97,7 +97,7 @@ class BitString:
       meaning = request.program.digest
     return self._meter.result(request, made, meaning)
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Flips one bit or a few; see `_flips` for what operations and guidance change."""
     other = partner(proposal, context)
 

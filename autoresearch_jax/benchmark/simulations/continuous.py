@@ -24,7 +24,7 @@ import numpy as np
 from autoresearch_jax.benchmark.simulations import SIMULATIONS, moves
 from autoresearch_jax.benchmark.simulations.assignments import Assignments, Unreadable
 from autoresearch_jax.benchmark.simulations.measuring import Evaluation, Meter
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import (
   Edit,
   Objective,
@@ -114,7 +114,7 @@ class Surface:
   def measure(self, request: TrialRequest) -> Result:
     return self._meter.result(request, self._evaluation(request.program), request.program.digest)
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Moves a few constants, see `moves.py`."""
     return moves.edit(self._map, proposal, context, rng)
 

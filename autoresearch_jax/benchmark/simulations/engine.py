@@ -21,7 +21,7 @@ from autoresearch_jax.benchmark.simulations import SIMULATIONS
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.executors import Executor, finished
 from autoresearch_jax.programs.start import starting_program
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.research import build
 from autoresearch_jax.types import (
   Edit,
@@ -113,7 +113,7 @@ class EngineInstance:
     self._executor: Executor | None = None
     self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """The config's proposer's edit, of the files that the config names. Raises NothingToPropose."""
     context = dataclasses.replace(
       context, editable=self._config.editable, objective=self.objective, spec=self.spec

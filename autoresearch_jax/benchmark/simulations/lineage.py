@@ -32,7 +32,7 @@ from autoresearch_jax.benchmark.simulations.measuring import Evaluation, Meter
 from autoresearch_jax.benchmark.simulations.profiles import PROFILES, Profile
 from autoresearch_jax.benchmark.simulations.proposing import CROSSED, Draft, partner, untried, wish
 from autoresearch_jax.benchmark.simulations.reachable import best_edits
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import (
   Edit,
   Objective,
@@ -117,7 +117,7 @@ class Root:
     meaning = request.program.digest if edits is None else ' '.join(map(str, sorted(edits)))
     return self._meter.result(request, self._evaluation(request.program), meaning)
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Adds an edit, or takes one out.
 
     tuning: another variant in a site that has one. creative: a site that has none. ablation: one

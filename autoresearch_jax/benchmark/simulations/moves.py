@@ -17,7 +17,7 @@ from autoresearch_jax.benchmark.simulations.proposing import (
   untried,
   wish,
 )
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import Edit, Operation, Program, Proposal
 
 SMALLEST = 1e-3  # a step's typical size is log-uniform from this share of the range ...
@@ -58,7 +58,7 @@ class Map:
       return self.unit(self.first)
 
 
-def edit(map_: Map, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+def edit(map_: Map, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
   """Moves a few constants; a merge takes each from either parent. Raises NothingToPropose."""
   other = partner(proposal, context)
   point, first = map_.point(context.parents[0]), map_.unit(map_.first)

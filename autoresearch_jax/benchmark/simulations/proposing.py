@@ -7,7 +7,7 @@ was not tried, gets another kind: a run ends when nothing is left to try, not a 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, ProposalContext
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
 
 TRIES = 200  # edits drawn before a proposer gives up; each is bolder than the one before
@@ -24,7 +24,7 @@ class Draft(NamedTuple):
   mechanism: str
 
 
-def untried(context: Context, draw: Callable[[int], Draft]) -> Edit:
+def untried(context: ProposalContext, draw: Callable[[int], Draft]) -> Edit:
   """The first of `draw(0)`, `draw(1)`, ... that is new. Raises NothingToPropose after TRIES."""
   parent = context.parents[0]
   for attempt in range(TRIES):
@@ -40,7 +40,7 @@ def wish(proposal: Proposal, attempt: int) -> Proposal:
   return proposal if attempt < GUIDED else Proposal(Operation.IMPROVE)
 
 
-def partner(proposal: Proposal, context: Context) -> Program | None:
+def partner(proposal: Proposal, context: ProposalContext) -> Program | None:
   """The program to merge the parent with; None when the proposal is not a merge of two."""
   parents: Sequence[Program] = context.parents
   return parents[1] if proposal.operation is Operation.MERGE and len(parents) > 1 else None

@@ -29,7 +29,7 @@ from autoresearch_jax.benchmark.simulations.fitted import Model, fitted
 from autoresearch_jax.benchmark.simulations.measuring import Evaluation, Meter
 from autoresearch_jax.benchmark.simulations.table import Columns, TableError
 from autoresearch_jax.cli import flags as command
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import (
   Edit,
   Objective,
@@ -130,7 +130,7 @@ class Trials:
   def measure(self, request: TrialRequest) -> Result:
     return self._meter.result(request, self._evaluation(request.program), request.program.digest)
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Moves a few constants, see `moves.py`."""
     return moves.edit(self._map, proposal, context, rng)
 

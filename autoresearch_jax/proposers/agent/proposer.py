@@ -39,9 +39,9 @@ import pygit2
 
 from autoresearch_jax.data import cache
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
 from autoresearch_jax.proposers.agent.transcript import Redaction
 from autoresearch_jax.proposers.agent.worktree import HYPOTHESIS, Refused, Worktree
+from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.proposers.fallback import Fallback
 from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.budget import Item, Section, TooSmall, fitted
@@ -112,7 +112,7 @@ class _Turn:
 
 @PROPOSERS.register('agent')
 @dataclasses.dataclass(frozen=True)
-class Agent:
+class Agent(Proposer):
   """The options of `config.proposer_options`.
 
   command: words, or one string that is split as a shell would; `{prompt}` in a word becomes the
@@ -209,7 +209,7 @@ class Agent:
   def _caps(self) -> Caps:
     return Caps(calls=self.max_calls, dollars=self.max_dollars)
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """The agent's edit, or the fallback's. Raises NothingToPropose."""
     try:
       return self._proposed(proposal, context, rng)
@@ -228,7 +228,9 @@ class Agent:
   def _words(self) -> tuple[str, ...]:
     return tuple(shlex.split(self.command) if isinstance(self.command, str) else self.command)
 
-  def _proposed(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def _proposed(
+    self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator
+  ) -> Edit:
     self._afford(context)
     redaction = Redaction({name: os.environ.get(name, '') for name in self.environment})
     seed, refusal = int(rng.integers(2**31)), ''
@@ -244,7 +246,7 @@ class Agent:
     raise NothingToPropose(f'The edit of the agent {self.name} was refused: {refusal}')
 
   @contextlib.contextmanager
-  def _worktree(self, context: Context) -> Iterator[Worktree]:
+  def _worktree(self, context: ProposalContext) -> Iterator[Worktree]:
     try:
       tree = Worktree(context.scratch, context.parents[0])
     except (OSError, pygit2.GitError, ValueError) as error:
@@ -254,14 +256,14 @@ class Agent:
     finally:
       tree.remove()
 
-  def _afford(self, context: Context, before: str = '') -> None:
+  def _afford(self, context: ProposalContext, before: str = '') -> None:
     """Raises NothingToPropose when another call is beyond the caps."""
     one = Spend(calls=1, dollars=self.dollars_a_call)
     if refusal := self._caps.refusal(context.spend(), one):
       raise NothingToPropose(f'{before}{refusal}')
 
   def _call(
-    self, tree: Worktree, text: str, seed: int, context: Context, redaction: Redaction
+    self, tree: Worktree, text: str, seed: int, context: ProposalContext, redaction: Redaction
   ) -> None:
     """Runs the agent once, on record. Raises NothingToPropose when it does not end well."""
     sent = Exchange(
@@ -293,7 +295,9 @@ class Agent:
     if error:
       raise NothingToPropose(error)
 
-  def _plan(self, tree: Worktree, seed: int, context: Context, redaction: Redaction) -> Plan:
+  def _plan(
+    self, tree: Worktree, seed: int, context: ProposalContext, redaction: Redaction
+  ) -> Plan:
     given = {'{prompt}': str(tree.prompt), '{folder}': str(tree.program)}
     words = []
     for word in self._words:
@@ -360,7 +364,7 @@ class Agent:
     last = one_line(said[-LAST_WORDS:]) or 'nothing'
     return f'The agent {self.name} ended {how}; the last it said is: {last!r}.'
 
-  def _edit(self, tree: Worktree, context: Context, redaction: Redaction) -> Edit:
+  def _edit(self, tree: Worktree, context: ProposalContext, redaction: Redaction) -> Edit:
     """What the agent left, as an edit. Raises Refused; NothingToPropose when nothing changed."""
     parent = context.parents[0]
     program = tree.edited(parent, context.editable)
@@ -381,7 +385,7 @@ class Agent:
     return _told(tree, parent, program, context, redaction, self.name)
 
 
-def _task(proposal: Proposal, context: Context, refusal: str, tokens: int) -> str:
+def _task(proposal: Proposal, context: ProposalContext, refusal: str, tokens: int) -> str:
   """The prompt; refusal: why the last edit of the agent was not taken, '' for none."""
   before = filled(
     'agent',
@@ -415,7 +419,7 @@ def _told(
   tree: Worktree,
   parent: Program,
   program: Program,
-  context: Context,
+  context: ProposalContext,
   redaction: Redaction,
   author: str,
 ) -> Edit:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.proposers.llm.outcomes import Outcomes
 
 # How much cheapness counts: at 0.25, a model that costs sixteen times as much must win twice as
@@ -29,7 +29,7 @@ class Arm:
 
 def choose(
   models: Sequence[str],
-  context: Context,
+  context: ProposalContext,
   rng: np.random.Generator,
   costs: Mapping[str, float] | None = None,
 ) -> str:
@@ -41,7 +41,7 @@ def choose(
   return max(models, key=drawn.__getitem__)
 
 
-def arms(models: Sequence[str], context: Context) -> dict[str, Arm]:
+def arms(models: Sequence[str], context: ProposalContext) -> dict[str, Arm]:
   """Wins and losses of each model, over the programs that its edits made so far."""
   wins, losses = Outcomes(context).tally(lambda edit: edit.author)
   return {model: Arm(wins[model], losses[model]) for model in models}

@@ -34,7 +34,7 @@ from google.genai import errors
 from google.genai import types as api
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.proposers.llm.keys import KEYS, key
 from autoresearch_jax.proposers.spend_limits import Caps
 from autoresearch_jax.types import Exchange, Spend
@@ -164,7 +164,7 @@ class Caller:
   base_url: str = ''
   line: Line = dataclasses.field(default_factory=Line, repr=False, compare=False)
 
-  def ask(self, said: Said, context: Context, rng: np.random.Generator) -> Reply:
+  def ask(self, said: Said, context: ProposalContext, rng: np.random.Generator) -> Reply:
     """The model's answer. Raises NoAnswer when all attempts failed, or none is allowed."""
     for attempt in itertools.count(1):
       got = self._attempt(said, context)
@@ -181,7 +181,7 @@ class Caller:
     prices = self.prices.get(model.removeprefix('models/'), (0.0, 0.0))
     return (input_tokens * prices[0] + output_tokens * prices[1]) / 1e6
 
-  def _attempt(self, said: Said, context: Context) -> Reply | Failure:
+  def _attempt(self, said: Said, context: ProposalContext) -> Reply | Failure:
     """One request, on record from before it is sent until it has ended, however it does."""
     secret = key()
     if not secret:

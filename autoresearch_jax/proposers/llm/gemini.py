@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.proposers.fallback import Fallback
 from autoresearch_jax.proposers.llm import bandit
 from autoresearch_jax.proposers.llm import roles as role_files
@@ -79,7 +79,7 @@ class _Unusable(NoAnswer):
 
 @PROPOSERS.register('gemini')
 @dataclasses.dataclass(frozen=True)
-class Gemini:
+class Gemini(Proposer):
   """The options of `config.proposer_options`. The key is read from GEMINI_API_KEY or
   GOOGLE_API_KEY at each call and kept nowhere.
 
@@ -143,7 +143,7 @@ class Gemini:
     then = f', then {self.fallback}' if self.fallback else ''
     return f'gemini ({", ".join(dict.fromkeys(self.models))}), {self._caller.caps.title}{then}'
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """An edit by a model, or by the fallback. Raises NothingToPropose."""
     try:
       self._distil_if_due(context, rng)
@@ -164,7 +164,7 @@ class Gemini:
 
   # One edit.
 
-  def _edit(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def _edit(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Raises NoAnswer, and NothingToPropose where the program does not fit into a prompt."""
     role = role_files.choose(self._roles, proposal, context, rng)
     prompt = brief(proposal, context, role, self.context_tokens)
@@ -178,7 +178,7 @@ class Gemini:
     draft: _Draft,
     role: Role,
     proposal: Proposal,
-    context: Context,
+    context: ProposalContext,
     rng: np.random.Generator,
   ) -> Edit:
     """The draft after all roles that it is handed to, each once; what they cannot mend stays."""
@@ -203,7 +203,7 @@ class Gemini:
     purpose: str,
     prompt: Prompt,
     role: Role | None,
-    context: Context,
+    context: ProposalContext,
     rng: np.random.Generator,
   ) -> _Draft:
     """From the role's model, or the one likely to pay, or else the next. Raises NoAnswer."""
@@ -222,7 +222,7 @@ class Gemini:
         why.append(str(none))
     raise NoAnswer(' '.join(dict.fromkeys(why)) or CLOSED)
 
-  def _conversed(self, said: Said, context: Context, rng: np.random.Generator) -> _Draft:
+  def _conversed(self, said: Said, context: ProposalContext, rng: np.random.Generator) -> _Draft:
     """Asks until an answer can be used. Raises NoAnswer, also after the last repair."""
     for repair in range(self.repairs + 1):
       reply = self._caller.ask(said, context, rng)
@@ -234,7 +234,7 @@ class Gemini:
       said = _returned(said, reply, made)
     raise AssertionError
 
-  def _judged(self, reply: Reply, said: Said, context: Context) -> Edit | str:
+  def _judged(self, reply: Reply, said: Said, context: ProposalContext) -> Edit | str:
     """The edit, or what is wrong with the answer, in a sentence for the model."""
     if reply.cut:
       return (
@@ -249,7 +249,7 @@ class Gemini:
       return str(error)
     if program.digest in context.tried:
       return 'Exactly this program was proposed before; propose another one.'
-    return context.refuse(program) or context.check(program) or edit
+    return context.check_duplicate(program) or context.check(program) or edit
 
   def _said(
     self, model: str, purpose: str, prompt: Prompt, role: Role | None, rng: np.random.Generator
@@ -284,7 +284,7 @@ class Gemini:
 
   # Lessons.
 
-  def _distil_if_due(self, context: Context, rng: np.random.Generator) -> None:
+  def _distil_if_due(self, context: ProposalContext, rng: np.random.Generator) -> None:
     """Has lessons drawn from the trials so far; a failure costs no more than the call."""
     if not self.distil_every or context.memory is None:
       return
@@ -304,7 +304,7 @@ class Gemini:
     except (NoAnswer, TooSmall, ValueError):  # no answer, no room, no lessons in it
       return
     if lessons:
-      context.learn(lessons)
+      context.record_lessons(lessons)
 
   # Options.
 

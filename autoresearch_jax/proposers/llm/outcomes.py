@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from autoresearch_jax.knowledge.measured import Measured, Programs
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.types import REPEATS, SILENT, Edit, Status, Trial
 
 BASELINE = 0  # the trial of the unmodified program
@@ -33,7 +33,7 @@ class Outcome:
 class Outcomes:
   """Outcomes of a context's history, by the first trial of each program, in the order of ids."""
 
-  def __init__(self, context: Context):
+  def __init__(self, context: ProposalContext):
     self.objective, self.kept, self.undecided = context.objective, context.kept, context.undecided
     self.history = {number: context.history[number] for number in sorted(context.history)}
     programs = Programs(self.objective)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.proposers.llm.outcomes import Outcomes
 from autoresearch_jax.types import GUIDANCE, REPEATS, Operation, Proposal
 
@@ -71,7 +71,7 @@ def load(names: tuple[str, ...]) -> tuple[Role, ...]:
 
 
 def choose(
-  roles: tuple[Role, ...], proposal: Proposal, context: Context, rng: np.random.Generator
+  roles: tuple[Role, ...], proposal: Proposal, context: ProposalContext, rng: np.random.Generator
 ) -> Role | None:
   """The role that acts on a proposal; None when there is none for it.
 

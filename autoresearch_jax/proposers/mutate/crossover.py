@@ -12,7 +12,7 @@ import libcst as cst
 import numpy as np
 
 from autoresearch_jax.programs.source import Source
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
 
 START = 0  # id of the trial of the unmodified program
@@ -32,7 +32,9 @@ class Difference:
     return f'{self.name} {self.value!r} -> {self.other!r}'
 
 
-def borrowed(proposal: Proposal, context: Context, rng: np.random.Generator) -> Iterator[Edit]:
+def borrowed(
+  proposal: Proposal, context: ProposalContext, rng: np.random.Generator
+) -> Iterator[Edit]:
   """The edits of this kind that the proposal asks for, in random order; mostly there are none.
 
   A merge takes constants of the second parent. A repair puts one back to what the failing
@@ -110,7 +112,7 @@ def _edit(program: Program, chosen: list[Difference], how: str, claim: str) -> E
   return Edit(program, f'{how}: {words}', Hypothesis(claim, (how.split(',', maxsplit=1)[0],)))
 
 
-def _ancestors(proposal: Proposal, context: Context) -> list[int]:
+def _ancestors(proposal: Proposal, context: ProposalContext) -> list[int]:
   """The failing trial's own parent and the start, as far as they are known."""
   failing = context.history.get(proposal.parents[0]) if proposal.parents else None
   parents = failing.proposal.parents[:1] if failing else ()

@@ -23,7 +23,7 @@ import libcst as cst
 import numpy as np
 
 from autoresearch_jax.programs.source import Source
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.proposers.mutate import constants, crossover, structure
 from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
 from autoresearch_jax.proposers.mutate.moves import Kind, Move, Sizes
@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
 
 @PROPOSERS.register('mutate')
 @dataclasses.dataclass(frozen=True)
-class Mutate:
+class Mutate(Proposer):
   """The options of `config.proposer_options`.
 
   structural_share, coupled_share: of the edits, the rest are single constants (where a program
@@ -74,7 +74,7 @@ class Mutate:
     if not 1 <= self.heed < math.inf:
       raise ValueError(f'heed is {self.heed}; it is times the odds of a move, 1 or more.')
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """A random edit that was not tried. Raises NothingToPropose."""
     for edit in crossover.borrowed(proposal, context, rng):
       if _is_new(edit.program, context):
@@ -99,7 +99,7 @@ class Mutate:
     )
 
   def _continued(
-    self, made: '_Made', proposal: Proposal, context: Context, rng: np.random.Generator
+    self, made: '_Made', proposal: Proposal, context: ProposalContext, rng: np.random.Generator
   ) -> '_Made':
     """With one or two further edits of other kinds, as far as the program offers them."""
     wanted = int(rng.integers(2, 4))
@@ -115,7 +115,7 @@ class Mutate:
     return made
 
   def _moves(
-    self, program: Program, proposal: Proposal, context: Context
+    self, program: Program, proposal: Proposal, context: ProposalContext
   ) -> list[tuple[str, Move]]:
     """(file, move) for all that the editable files offer, in the order of the files.
 
@@ -128,7 +128,7 @@ class Mutate:
         found += [(name, move) for move in _offered(text, sizes)]
     return [(n, m) for n, m in found if m.kind in KINDS.get(proposal.guidance, (m.kind,))] or found
 
-  def _odds(self, moves: list[Move], proposal: Proposal, context: Context) -> np.ndarray:
+  def _odds(self, moves: list[Move], proposal: Proposal, context: ProposalContext) -> np.ndarray:
     """Probability of each move: its kind's share, divided by weights and by what was learnt."""
     learnt = _learnt(proposal, context) if self.learn else {}
     shares = {'structure': self.structural_share, 'coupled': self.coupled_share}
@@ -158,7 +158,7 @@ class _Made:
       further.program, self.moves + further.moves, self.descriptions + further.descriptions
     )
 
-  def edit(self, proposal: Proposal, context: Context) -> Edit:
+  def edit(self, proposal: Proposal, context: ProposalContext) -> Edit:
     return Edit(
       self.program, '; '.join(self.descriptions), _hypothesis(self.moves, proposal, context)
     )
@@ -182,7 +182,7 @@ def _made(program: Program, name: str, move: Move, rng: np.random.Generator) -> 
   return _Made(program.with_text(rewrite.text, name), (move,), (rewrite.description,))
 
 
-def _is_new(program: Program, context: Context) -> bool:
+def _is_new(program: Program, context: ProposalContext) -> bool:
   return program.digest not in context.tried and program.digest != context.parents[0].digest
 
 
@@ -194,7 +194,7 @@ def _parses(text: str) -> bool:
   return True
 
 
-def _learnt(proposal: Proposal, context: Context) -> dict[str, float]:
+def _learnt(proposal: Proposal, context: ProposalContext) -> dict[str, float]:
   """Factors by key of a move, from the trials that are shown, oldest first."""
   factors: dict[str, float] = collections.defaultdict(lambda: 1.0)
   for key, decision in _outcomes(proposal, context):
@@ -207,7 +207,7 @@ def _learnt(proposal: Proposal, context: Context) -> dict[str, float]:
   return {key: min(max(factor, LEAST), MOST) for key, factor in factors.items()}
 
 
-def _outcomes(proposal: Proposal, context: Context) -> Iterator[tuple[str, Decision]]:
+def _outcomes(proposal: Proposal, context: ProposalContext) -> Iterator[tuple[str, Decision]]:
   """What became of each edit that is shown, once, be it shown as a replicate or a promotion."""
   seen: set[int] = set()
   for number in proposal.context:
@@ -228,7 +228,7 @@ def _first(trial: Trial, history: Mapping[int, Trial]) -> Trial | None:
   return found
 
 
-def _decision(trial: Trial, made: Trial, context: Context) -> Decision | None:
+def _decision(trial: Trial, made: Trial, context: ProposalContext) -> Decision | None:
   """The verdict on the edit that `made` has; None while there is none.
 
   The trial that made an edit is not kept itself where it trained for a part of the budget, or
@@ -248,7 +248,7 @@ def _key(hypothesis: Hypothesis) -> str:
   return hypothesis.mechanisms[-1] if hypothesis.mechanisms else ''
 
 
-def _is_asked(move: Move, proposal: Proposal, context: Context) -> bool:
+def _is_asked(move: Move, proposal: Proposal, context: ProposalContext) -> bool:
   """Whether a question is about a move: by its tags, or in quotes in the strategy's sentence."""
   asked = any(move.key in question.tags for question in context.questions)
   return asked or f"'{move.key}'" in proposal.question
@@ -258,7 +258,7 @@ def _opposite(key: str) -> str:
   return ' '.join(OPPOSITES.get(word, word) for word in key.split(' '))
 
 
-def _hypothesis(moves: Sequence[Move], proposal: Proposal, context: Context) -> Hypothesis:
+def _hypothesis(moves: Sequence[Move], proposal: Proposal, context: ProposalContext) -> Hypothesis:
   """The moves' belief in the metric's unit, by the parent's value; unknown before it has one.
 
   Effects add up, and so do the squares of their deviations.

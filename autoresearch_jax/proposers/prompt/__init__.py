@@ -5,7 +5,7 @@ tokens; tokens are counted as UTF-8 bytes / 3.5. Text that others wrote is quote
 `quoting`). Nothing here talks to a model or knows one.
 """
 
-from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.proposers.base import NothingToPropose, ProposalContext
 from autoresearch_jax.proposers.llm.roles import Role
 from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.budget import (
@@ -39,7 +39,7 @@ DRAFT_SHARE = 1 / 3  # of the prompt, that a draft for review may take
 
 
 def brief(
-  proposal: Proposal, context: Context, role: Role | None = None, tokens: int = 30000
+  proposal: Proposal, context: ProposalContext, role: Role | None = None, tokens: int = 30000
 ) -> Prompt:
   """What is shown to whoever writes the proposal's edit, in at most `tokens`.
 
@@ -49,7 +49,11 @@ def brief(
 
 
 def review(
-  draft: str, proposal: Proposal, context: Context, role: Role | None = None, tokens: int = 30000
+  draft: str,
+  proposal: Proposal,
+  context: ProposalContext,
+  role: Role | None = None,
+  tokens: int = 30000,
 ) -> Prompt:
   """The same with the answer of another role, which this one mends or lets pass.
 
@@ -70,7 +74,7 @@ def mend(sentence: str) -> str:
 
 
 def _brief(
-  proposal: Proposal, context: Context, role: Role | None, tokens: int, *more: Section
+  proposal: Proposal, context: ProposalContext, role: Role | None, tokens: int, *more: Section
 ) -> Prompt:
   sections = Sections(proposal, context)
   try:
@@ -88,7 +92,7 @@ def _brief(
     ) from None
 
 
-def _system(context: Context, role: Role | None) -> str:
+def _system(context: ProposalContext, role: Role | None) -> str:
   entry = formatting.name_of(context.parents[0].entry)
   answer = filled('answer', entry=entry, **formatting.prediction(context.objective))
   said = f'\n## Your role: {role.name}\n{role.text}' if role else ''

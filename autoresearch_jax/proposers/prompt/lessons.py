@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.budget import Item, Prompt, fitted
 from autoresearch_jax.proposers.prompt.fill import filled
@@ -68,7 +68,7 @@ class _Answer(msgspec.Struct):
   lessons: list[_Told]
 
 
-def distil(context: Context, tokens: int = 20000) -> Prompt:
+def distil(context: ProposalContext, tokens: int = 20000) -> Prompt:
   """What a model is shown to distil lessons from the trials so far. Raises TooSmall."""
   sections = Sections(Proposal(Operation.IMPROVE), context)
   numbers = list(reversed(sections.outcomes.all))
@@ -94,7 +94,7 @@ def distil(context: Context, tokens: int = 20000) -> Prompt:
   )
 
 
-def lessons_of(text: str, context: Context, author: str) -> tuple[Lesson, ...]:
+def lessons_of(text: str, context: ProposalContext, author: str) -> tuple[Lesson, ...]:
   """The lessons of an answer, without citations of trials that do not exist.
 
   A lesson that cites none that does is dropped, and so is what says the same again. Raises
@@ -128,7 +128,7 @@ def _parsed(text: str) -> _Answer:
     ) from None
 
 
-def _lesson(told: _Told, context: Context, author: str) -> Lesson | None:
+def _lesson(told: _Told, context: ProposalContext, author: str) -> Lesson | None:
   words = one_line(told.text, LENGTH)
   trials = _cited(told.trials, context.history)
   if not words or not trials:

@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterable
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.proposers.llm.outcomes import BASELINE, Outcomes
 from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.budget import Item, Section
@@ -27,7 +27,7 @@ CHANGE = 1500  # characters of the change that a shown trial comes with
 FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.CRASH, Status.TIMEOUT)
 
 
-def contract(context: Context) -> str:
+def contract(context: ProposalContext) -> str:
   """What a program must define, for this kind of problem."""
   spec = context.spec
   places = {
@@ -46,7 +46,7 @@ class Sections:
   """The sections of one proposal's prompt."""
 
   proposal: Proposal
-  context: Context
+  context: ProposalContext
 
   def all(self, *more: Section) -> list[Section]:
     """In the order in which they are read; `more` come right behind the program."""
@@ -181,7 +181,7 @@ class Sections:
 
   def underway(self) -> Section:
     """Edits whose results are not in yet, so that they are not thought of again."""
-    edits = self.context.underway.items()
+    edits = self.context.pending.items()
     items = (Item(f'- {formatting.edit_line(n, edit)}', n) for n, edit in edits)
     return section('underway', *items, label='edits')
 

@@ -41,7 +41,7 @@ from autoresearch_jax.benchmark.simulations.effects import AREAS, SITES, VARIANT
 from autoresearch_jax.benchmark.simulations.lineage import Root, edits_of
 from autoresearch_jax.knowledge import Memory, changes, planner
 from autoresearch_jax.knowledge.prospects import Prospects
-from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, ProposalContext
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Edit, Program, Proposal
 
@@ -78,7 +78,7 @@ class Picking:
   def __getattr__(self, name: str) -> Any:
     return getattr(self.instance, name)
 
-  def propose(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> Edit:
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Raises NothingToPropose."""
     edits = self._drafted(proposal, context, rng)
     chance = rng.random()
@@ -89,7 +89,9 @@ class Picking:
       return edits[int(np.argmax(weights))]
     return edits[int(np.searchsorted(np.cumsum(weights) / weights.sum(), chance, 'right'))]
 
-  def _drafted(self, proposal: Proposal, context: Context, rng: np.random.Generator) -> list[Edit]:
+  def _drafted(
+    self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator
+  ) -> list[Edit]:
     edits = []
     for _ in range(self.drafts):
       try:

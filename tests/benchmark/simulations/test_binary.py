@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax.benchmark.simulations import SIMULATIONS, nk, ring
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import Budget, Operation, Proposal, Spec, TrialRequest
 
 
@@ -111,7 +111,7 @@ def test_the_last_untried_string_is_proposed(operation):
   for last in every[2:]:
     tried = frozenset(p.digest for p in every if p != last)
     spec = Spec('supervised', 'cpu', 1, Budget(1.0))
-    context = Context(parents, {}, ('model.py',), instance.objective, spec, tried)
+    context = ProposalContext(parents, {}, ('model.py',), instance.objective, spec, tried)
     edit = instance.propose(Proposal(operation), context, np.random.default_rng(0))
     assert edit.program == last
 

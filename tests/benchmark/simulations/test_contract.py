@@ -9,7 +9,7 @@ import pytest
 from helpers.registered import ours
 
 from autoresearch_jax.benchmark.simulations import ENTRY, HELD_OUT, SIMULATIONS
-from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, ProposalContext
 from autoresearch_jax.types import (
   GUIDANCE,
   Budget,
@@ -57,7 +57,7 @@ def measured(made, program, seeds=(0,), budget=1.0, known=None):
 
 def proposed(made, parents, proposal, seed, tried=frozenset()):
   spec = Spec('supervised', 'cpu', 1, Budget(1.0))
-  context = Context(parents, {}, (ENTRY,), made.objective, spec, tried)
+  context = ProposalContext(parents, {}, (ENTRY,), made.objective, spec, tried)
   return made.propose(proposal, context, np.random.default_rng(seed))
 
 

@@ -10,7 +10,7 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.benchmark.simulations.engine import VALUE_SEED, EngineProblem, load
 from autoresearch_jax.config import ConfigError
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 
 PACKING = EngineProblem('configs/packing.py', 'steps', value_seeds=2)
 DIGITS = EngineProblem('configs/digits.py', 'steps')
@@ -22,7 +22,9 @@ def asked(instance, program, seeds=(0,), known=None):
 
 def context(instance):
   """As the benchmark makes it: it knows nothing of the config."""
-  return Context((instance.start,), pytypes.MappingProxyType({}), (), instance.objective, None)
+  return ProposalContext(
+    (instance.start,), pytypes.MappingProxyType({}), (), instance.objective, None
+  )
 
 
 def test_an_instance_says_what_is_compared_without_starting_anything():

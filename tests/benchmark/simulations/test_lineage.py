@@ -15,7 +15,7 @@ from autoresearch_jax.benchmark.simulations.effects import (
 )
 from autoresearch_jax.benchmark.simulations.lineage import edits_of, program_of
 from autoresearch_jax.benchmark.simulations.profiles import PROFILES
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import Budget, Operation, Proposal, Spec, Status
 
 PROFILE = dataclasses.replace(PROFILES['h100'], baseline=1.0, floor=0.6, memory=0.5)
@@ -24,7 +24,7 @@ AREA = EDITS // 4
 
 def proposed(made, parents, proposal, seed, tried=frozenset()):
   spec = Spec('supervised', 'cpu', 1, Budget(1.0))
-  context = Context(parents, {}, ('model.py',), made.objective, spec, tried)
+  context = ProposalContext(parents, {}, ('model.py',), made.objective, spec, tried)
   return made.propose(proposal, context, np.random.default_rng(seed))
 
 

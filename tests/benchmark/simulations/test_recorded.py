@@ -12,7 +12,7 @@ import pytest
 from autoresearch_jax.benchmark.simulations import SIMULATIONS
 from autoresearch_jax.benchmark.simulations.surrogate import Scaling, fit_vote
 from autoresearch_jax.benchmark.simulations.table import Columns, TableError, read
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import Budget, Operation, Proposal, Spec, Status, TrialRequest
 
 HEADER = 'width,rate,loss,ok,seconds\n'
@@ -85,7 +85,7 @@ def test_whole_constants_are_moved_though_small_steps_round_to_nothing(tmp_path,
   every = [instance.model.form.program([width]) for width in range(2, 9)]
   for last in every:
     tried = frozenset(p.digest for p in every if p != last)
-    context = Context((start,), {}, ('model.py',), instance.objective, spec, tried)
+    context = ProposalContext((start,), {}, ('model.py',), instance.objective, spec, tried)
     proposal = Proposal(Operation.IMPROVE, guidance=guidance)
     assert instance.propose(proposal, context, np.random.default_rng(0)).program == last
 

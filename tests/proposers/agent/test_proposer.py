@@ -15,7 +15,7 @@ import pytest
 from helpers import HELPERS
 
 from autoresearch_jax import types
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.proposers import PROPOSERS, NothingToPropose, ProposalContext
 from autoresearch_jax.sandbox import kernel, linux
 
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def propose(run):
       'record': records.append,
       **context,
     }
-    return proposer.propose(proposal, Context(**given), np.random.default_rng(0))
+    return proposer.propose(proposal, ProposalContext(**given), np.random.default_rng(0))
 
   proposed.records = records
   return proposed
@@ -489,10 +489,10 @@ def test_it_ends_with_a_controller_that_is_killed(tmp_path):
     import sys, numpy, pathlib
     sys.path.insert(0, {str(HERE)!r})
     import test_proposer as t
-    from autoresearch_jax.proposers import Context
+    from autoresearch_jax.proposers import ProposalContext
     pid = pathlib.Path({str(tmp_path)!r})
     agent = t.agent('import os, time; os.open(".x", os.O_CREAT); time.sleep(60)')
-    context = Context((t.PROGRAM,), {{}}, ('model.py',), t.OBJECTIVE, t.SPEC, scratch=pid)
+    context = ProposalContext((t.PROGRAM,), {{}}, ('model.py',), t.OBJECTIVE, t.SPEC, scratch=pid)
     agent.propose(t.IMPROVE, context, numpy.random.default_rng(0))
   """
   controller = subprocess.Popen([sys.executable, '-c', textwrap.dedent(code)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.proposers.llm import bandit
 
 PROGRAM = types.Program((('model.py', 'RATE = 1\n'),), 'model.py')
@@ -24,7 +24,7 @@ def trial(number, author, loss=1.0, status=types.Status.OK, proposal=IMPROVE):
 
 def context(*trials, kept=()):
   history = {0: trial(0, '', proposal=types.Proposal(types.Operation.DRAFT))}
-  return Context(
+  return ProposalContext(
     (PROGRAM,), history | {t.id: t for t in trials}, ('model.py',),
     types.Objective('loss', 'minimize'), SPEC, kept=frozenset(kept),
   )  # fmt: skip

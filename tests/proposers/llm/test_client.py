@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.proposers.llm.client import MAX_BYTES, Caller, NoAnswer, Reply, Said
 from autoresearch_jax.proposers.spend_limits import Caps
 from autoresearch_jax.testing import loopback_model as loopback
@@ -40,7 +40,7 @@ def caller(server, **changes):
 
 
 def context(book):
-  return Context(
+  return ProposalContext(
     (PROGRAM,), {}, ('model.py',), types.Objective('loss', 'minimize'), SPEC,
     record=book.record, spend=book.spend,
   )  # fmt: skip

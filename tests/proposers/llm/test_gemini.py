@@ -13,7 +13,7 @@ from helpers.gemini_faults import FAULTS, PROGRAM, TEXT, WIDER
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Memory
-from autoresearch_jax.proposers import PROPOSERS, Context, NothingToPropose
+from autoresearch_jax.proposers import PROPOSERS, NothingToPropose, ProposalContext
 from autoresearch_jax.proposers.llm.gemini import PRICES, Gemini
 from autoresearch_jax.testing import loopback_model as loopback
 from autoresearch_jax.testing.loopback_model import KEY, answer, edit
@@ -39,7 +39,7 @@ def trial(number, author='', loss=1.0):
 
 
 def context(book, **changes):
-  made = Context(
+  made = ProposalContext(
     (PROGRAM,), {}, ('model.py',), OBJECTIVE, SPEC, record=book.record, spend=book.spend
   )
   return dataclasses.replace(made, **changes)
@@ -94,7 +94,7 @@ UNUSABLE = {
 def test_what_cannot_be_used_goes_back_with_the_reason(server, book, text, sentence):
   server.script = [answer(text), answer(WIDER)]
   tried = {PROGRAM.with_text(TEXT.replace('0.1', '0.2')).digest}
-  made = propose(server, book, tried=tried, refuse=refusing, check=checking)
+  made = propose(server, book, tried=tried, check_duplicate=refusing, check=checking)
   assert 'WIDTH = 96' in made.program.text()
   first, model, back = loopback.said(server.requests[1])
   assert first == loopback.said(server.requests[0])[0] and model == text
@@ -126,9 +126,9 @@ def test_the_fallback_is_refused_near_repeats_too(server, book):
     seen.append(program)
     return '' if len(seen) > 2 else 'It nearly repeats trial 3.'
 
-  assert is_by_mutate(propose(server, book, refuse=refuse_twice), '')
+  assert is_by_mutate(propose(server, book, check_duplicate=refuse_twice), '')
   with pytest.raises(NothingToPropose, match='It nearly repeats trial 4'):
-    propose(server, book, refuse=lambda program: 'It nearly repeats trial 4.')
+    propose(server, book, check_duplicate=lambda program: 'It nearly repeats trial 4.')
 
 
 def test_the_run_is_told_who_is_asked_and_how_often_at_most(server):
@@ -167,7 +167,7 @@ def test_two_hundred_faults_cost_no_turn_and_no_more_than_the_cap(server, book):
   made = gemini(server, attempts=3, **caps, output_tokens=4000)
   authors = collections.Counter()
   for turn in range(400):
-    got = made.propose(IMPROVE, context(book, trial=turn), rng)
+    got = made.propose(IMPROVE, context(book, trial_id=turn), rng)
     authors[got.author] += 1
     assert KEY not in repr(got)
     if 'The cap of' in got.hypothesis.claim:
@@ -313,7 +313,7 @@ def test_lessons_are_asked_for_as_often_as_said(server, book):
   memory = Memory(history, OBJECTIVE)
   for number in range(25):
     history[number] = trial(number)
-    known = context(book, history=history, memory=memory, learn=learnt.append)
+    known = context(book, history=history, memory=memory, record_lessons=learnt.append)
     assert made.propose(IMPROVE, known, np.random.default_rng(number)).author == MODEL
   assert [e.purpose for e in book.last].count('distil') == len(learnt) == 2
   assert learnt[0] == (types.Lesson('Width pays.', (1,), ('WIDTH',), 0.1, 0.1, MODEL),)
@@ -326,7 +326,11 @@ def test_lessons_that_cannot_be_had_cost_no_turn(server, book, fault):
   server.script = [fault, answer(WIDER)]
   history = {n: trial(n) for n in range(10)}
   learnt = []
-  known = {'history': history, 'memory': Memory(history, OBJECTIVE), 'learn': learnt.append}
+  known = {
+    'history': history,
+    'memory': Memory(history, OBJECTIVE),
+    'record_lessons': learnt.append,
+  }
   made = propose(server, book, options={'distil_every': 5}, **known)
   assert made.author == MODEL and not learnt
 

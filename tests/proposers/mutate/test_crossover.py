@@ -7,7 +7,7 @@ import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.programs.source import Source
-from autoresearch_jax.proposers import Context
+from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.proposers.mutate.crossover import borrowed, crossed, differences
 
 TEXT = "DEPTH = 2\nRATE = 0.5  # kept\nKIND = 'a'\nPAIR = (1, 2)\nprint(DEPTH, RATE, KIND, PAIR)\n"
@@ -36,7 +36,7 @@ def trial(number, edited, parents=()):
 def edits(proposal, *parents, history=(), seed=0, editable=('model.py',)):
   known = {t.id: t for t in history}
   objective = types.Objective('loss', 'minimize')
-  context = Context(parents, known, editable, objective, SPEC)
+  context = ProposalContext(parents, known, editable, objective, SPEC)
   return list(borrowed(proposal, context, np.random.default_rng(seed)))
 
 

@@ -18,7 +18,7 @@ from autoresearch_jax import types
 from autoresearch_jax.knowledge import Question
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.programs.start import PROGRAMS, with_constants
-from autoresearch_jax.proposers import Context, NothingToPropose
+from autoresearch_jax.proposers import NothingToPropose, ProposalContext
 from autoresearch_jax.proposers.mutate import constants, structure
 from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
 from autoresearch_jax.proposers.mutate.moves import Sizes
@@ -47,7 +47,9 @@ def start(name):
 
 
 def propose(program, seed, tried=(), proposal=None, history=None, **options):
-  context = Context((program,), history or {}, ('model.py',), OBJECTIVE, MLP_SPEC, frozenset(tried))
+  context = ProposalContext(
+    (program,), history or {}, ('model.py',), OBJECTIVE, MLP_SPEC, frozenset(tried)
+  )
   proposal = proposal or types.Proposal(types.Operation.IMPROVE, parents=(0,))
   return Mutate(**options).propose(proposal, context, np.random.default_rng(seed))
 
@@ -208,7 +210,7 @@ def asked_for(parents, operation=types.Operation.IMPROVE, guidance='', start=Non
   known = [*parents, *([start] if start else [])]
   history = {0: trial(0, types.Edit(start, '', _CLAIM), types.Decision.KEEP)} if start else {}
   tried = frozenset(program.digest for program in known)
-  context = Context(tuple(parents), history, ('model.py',), OBJECTIVE, MLP_SPEC, tried)
+  context = ProposalContext(tuple(parents), history, ('model.py',), OBJECTIVE, MLP_SPEC, tried)
   proposal = types.Proposal(operation, tuple(range(1, 1 + len(parents))), guidance=guidance)
   return [Mutate().propose(proposal, context, np.random.default_rng(s)) for s in range(seeds)]
 
@@ -294,7 +296,7 @@ def learnt_share(trials, kept=(), undecided=(), key='WIDTH up'):
   history = {t.id: t for t in trials}
   options = {'coupled_share': 0.0, 'structural_share': 0.0 if key == 'WIDTH up' else 1.0}
   program, drawn = start('mlp'), 0
-  context = Context(
+  context = ProposalContext(
     (program,), history, ('model.py',), OBJECTIVE, MLP_SPEC, frozenset(), set(kept), set(undecided)
   )
   for seed in range(120):
@@ -356,7 +358,9 @@ def test_a_change_of_structure_that_was_kept_is_drawn_more_often():
 
 def drawn_keys(questions=(), question='', heed=3.0, count=12):
   program, options = start('mlp'), {'coupled_share': 0.0, 'structural_share': 0.0}
-  context = Context((program,), {}, ('model.py',), OBJECTIVE, MLP_SPEC, questions=tuple(questions))
+  context = ProposalContext(
+    (program,), {}, ('model.py',), OBJECTIVE, MLP_SPEC, questions=tuple(questions)
+  )
   proposal = types.Proposal(types.Operation.IMPROVE, (0,), question=question)
   proposer = Mutate(heed=heed, **options)
   edits = [proposer.propose(proposal, context, np.random.default_rng(s)) for s in range(count)]

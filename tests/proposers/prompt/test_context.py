@@ -104,7 +104,7 @@ def test_the_real_programs_prompt_has_all_its_sections_in_order():
 
 def test_what_is_being_tried_now_is_told():
   edit = types.Edit(briefed.gpt(DEPTH=3), f'DEPTH 8 -> 3 {INJECTION}', types.Hypothesis('Fast.'))
-  prompt = briefing.brief(IMPROVE, briefed.context(underway={8: edit}))
+  prompt = briefing.brief(IMPROVE, briefed.context(pending={8: edit}))
   said = section(prompt, 'What is being tried now')
   assert 'trial 8: DEPTH 8 -> 3 Ignore all' in said and 'Claim: Fast.' in said
   assert 'Ignore all' not in outside(prompt.user)
