@@ -1,6 +1,6 @@
-"""The door: an ml-collections config becomes frozen dataclasses here, or a sentence says why not.
+"""The configuration of a run: an ml-collections ConfigDict is checked and becomes a `Config`.
 
-Configs live in `configs/`; every field they set is a field below, and unknown ones are refused.
+Config files live in `configs/`. Unknown fields are refused, and renamed ones with their new name.
 """
 
 import dataclasses
@@ -15,76 +15,132 @@ from autoresearch_jax.types import Budget, Objective, Platform
 T = TypeVar('T')
 
 
+# Former names of fields, by path. Each is refused with a sentence that gives the present name.
+RENAMED = {
+  'config.early_stop': 'config.pruning',
+  'config.knowledge.near': 'config.knowledge.duplicate_tolerance',
+  'config.limits.loss': 'config.limits.max_loss',
+  'config.search.ahead': 'config.search.prefetch',
+  'config.search.duplicates': 'config.search.allow_duplicates',
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Search:
-  """strategy: a name in STRATEGIES. max_trials: the baseline included; 0 means until stopped.
+  """How the next trial is chosen.
 
-  ahead: how many trials are prepared while others run; 0: none is proposed before the last result
-  is in, as in the original, and the device waits for the proposer. Several keep it busy where a
-  proposer sometimes takes longer than a trial, and were written knowing less.
-
-  duplicates: whether programs are trained that compute what an earlier one did. Only to measure
-  noise with edits that do nothing (see `proposers/placebo.py`); else they are turned away.
+  Attributes:
+    strategy: A registered strategy.
+    options: Its options.
+    max_trials: Trials after which the run stops, the baseline included; 0 for no limit.
+    prefetch: How many trials are proposed and traced while others train. With 0, nothing is
+      proposed before the last result is in, as in the original, and the device waits for the
+      proposer. Higher values keep the device busy when a proposer sometimes takes longer than a
+      trial, but its edits are then written with less known.
+    allow_duplicates: Whether to train programs that compute the same as an earlier one instead of
+      rejecting them. Only for measuring noise with edits that change nothing
+      (`proposers/placebo.py`).
   """
 
   strategy: str = 'greedy'
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
   max_trials: int = 0
-  ahead: int = 1
-  duplicates: bool = False
+  prefetch: int = 1
+  allow_duplicates: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Knowledge:
-  """What proposers are told of the run.
+  """What proposers are told about the run so far.
 
-  memory: earlier hypotheses with what came of them, and lessons. planner: what would be worth
-  knowing; off, since it was not shown to pay (see scripts/studies/knowledge/README.md). near:
-  programs that differ in floats alone, by less than this share, are not tried again.
+  Attributes:
+    memory: Whether they see earlier hypotheses with their outcomes, and lessons from those.
+    planner: Whether they see which experiments would be the most informative. Off by default,
+      since no benefit was measured (scripts/studies/knowledge/README.md).
+    duplicate_tolerance: Programs that differ only in float literals, all of them by less than this
+      relative difference, are near-duplicates and are not trained.
   """
 
   memory: bool = True
   planner: bool = False
-  near: float = 0.02
+  duplicate_tolerance: float = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """What a candidate may use; passing one ends the trial with a status and a sentence.
+  """Limits on a candidate program. Exceeding one ends the trial with a status and a reason.
 
-  isolation: what the tracer's sandbox must achieve, or the run refuses to start: `full` (network,
-  files, system calls, processes, limits), `limits` (rlimits and process group alone), `none`.
-  Seconds are wall clock except trace_cpu_seconds. device_bytes 0: what the device says it has.
+  Attributes:
+    isolation: What the tracer's sandbox must achieve, or the run refuses to start: `full` (network,
+      files, system calls, processes and resource limits), `limits` (resource limits and a process
+      group only), `none`.
+    trace_seconds: Wall-clock limit of a trace.
+    trace_cpu_seconds: CPU time of a trace; a GPT takes one or two seconds.
+    trace_bytes: Address space of the tracer; importing jax alone reserves about 1 GiB.
+    artifact_bytes: Size of the exported artifact.
+    constant_bytes: Size of the constants inside an artifact's modules: enough for tables, not for
+      trained weights.
+    custom_kernels: Whether a program may bring Triton kernels of its own (GPU only).
+    compile_seconds: Wall-clock limit of a compilation.
+    step_seconds: Longest time without a message from the runner while it trains or evaluates.
+    run_seconds: Wall-clock limit of training and evaluating one seed; 0 derives it from the budget,
+      see `run_timeout`.
+    device_bytes: Device memory that a program may use; 0 for what the device reports.
+    max_loss: Training ends as diverged when the loss exceeds this or is NaN, as in the original.
   """
 
   isolation: Literal['full', 'limits', 'none'] = 'full'
   trace_seconds: float = 60.0
-  trace_cpu_seconds: float = 20.0  # a GPT takes one or two
-  trace_bytes: int = 8 * 2**30  # address space; importing jax alone reserves about 1 GiB
+  trace_cpu_seconds: float = 20.0
+  trace_bytes: int = 8 * 2**30
   artifact_bytes: int = 64 * 2**20
-  constant_bytes: int = 2**20  # inside an artifact's modules: tables, not trained weights
-  custom_kernels: bool = False  # Triton kernels that a program wrote, on GPUs
+  constant_bytes: int = 2**20
+  custom_kernels: bool = False
   compile_seconds: float = 300.0
-  step_seconds: float = 60.0  # silence of the runner while it trains or evaluates
-  run_seconds: float = 0.0  # training and evaluation of one seed; 0: see `whole_run`
+  step_seconds: float = 60.0
+  run_seconds: float = 0.0
   device_bytes: int = 0
-  loss: float = 100.0  # the original's: fail at once when the loss is NaN or above
+  max_loss: float = 100.0
 
-  def whole_run(self, budget: Budget) -> float:
-    """Seconds that one seed may take: twice its budget, as in the original, and a minute more.
+  def run_timeout(self, budget: Budget) -> float:
+    """Seconds that training and evaluating one seed may take.
 
-    An hour where the budget is not in seconds.
+    By default twice its budget plus one minute, as in the original; one hour for a budget that is
+    not in seconds.
     """
     return self.run_seconds or (2 * budget.amount + 60 if budget.unit == 'seconds' else 3600.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """A whole run. Field by field comments are in configs/gpt_small.py.
+  """The configuration of a run. `configs/gpt_small.py` shows every field with a comment.
 
-  final_seeds: training runs, at the end, of the baseline and of the best each, on seeds that no
-  trial had and scored on data that no trial was (see `closing`); 0: none. early_stop: whether
-  trials end as soon as they are too far behind to be kept (see `early`).
+  Attributes:
+    name: Names the run: its default folder `runs/NAME` and its branch `autoresearch/NAME`.
+    problem: A registered problem.
+    program: A folder of `autoresearch_jax/programs`, or a path to one: the starting program.
+    editable: Files of the program that a proposer may change.
+    entry: The file that defines `init`, `train_step` and `predict`.
+    metric: Name of the metric that is optimised, e.g. `val_bpb`.
+    direction: Whether the metric is minimised or maximised.
+    budget: How long a trial trains.
+    platform: Where trials run; a run never falls back to another platform.
+    constants: Values of the starting program's ALL_CAPS constants that replace its own.
+    data: Options of the problem.
+    search: How the next trial is chosen.
+    proposer: A registered proposer, which writes the edits.
+    proposer_options: Its options.
+    acceptance: A registered acceptance rule, which decides what is kept.
+    acceptance_options: Its options.
+    executor: A registered executor, which runs the trials.
+    executor_options: Its options.
+    limits: Limits on a candidate program.
+    knowledge: What proposers are told about the run so far.
+    final_seeds: Training runs per program in the final evaluation, which compares the best program
+      with the baseline on unused seeds and on the test split; 0 for none.
+    pruning: Whether to end trials early that are too far behind to be kept
+      (`research/pruning.py`).
+    seed: Root seed of the search.
   """
 
   name: str
@@ -108,7 +164,7 @@ class Config:
   limits: Limits = dataclasses.field(default_factory=Limits)
   knowledge: Knowledge = dataclasses.field(default_factory=Knowledge)
   final_seeds: int = 0
-  early_stop: bool = False
+  pruning: bool = False
   seed: int = 0
 
   @property
@@ -117,11 +173,15 @@ class Config:
 
 
 class ConfigError(ValueError):
-  """A config that does not fit; the sentence names the field and what it may be."""
+  """A config that cannot be used; the message names the field and the values it may have."""
 
 
 def from_config_dict(config: ml_collections.ConfigDict) -> Config:
-  """Turns a ConfigDict into a Config. Raises ConfigError with the field's path."""
+  """Checks a ConfigDict and returns it as a Config.
+
+  Raises:
+    ConfigError: An unknown or renamed field, or a value that is not allowed.
+  """
   made = converted(config.to_dict(), Config)
   if made.budget.amount <= 0:
     raise ConfigError(f'config.budget.amount is {made.budget.amount}; it must be above 0.')
@@ -129,17 +189,23 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
     raise ConfigError(f'config.search.max_trials is {made.search.max_trials}; 0 means no limit.')
   if made.final_seeds < 0:
     raise ConfigError(f'config.final_seeds is {made.final_seeds}; it must be 0 (none) or more.')
-  if made.search.ahead < 0:
-    raise ConfigError(f'config.search.ahead is {made.search.ahead}; it must be 0 or more.')
-  if not 0 <= made.knowledge.near < 1:
+  if made.search.prefetch < 0:
+    raise ConfigError(f'config.search.prefetch is {made.search.prefetch}; it must be 0 or more.')
+  tolerance = made.knowledge.duplicate_tolerance
+  if not 0 <= tolerance < 1:
     raise ConfigError(
-      f'config.knowledge.near is {made.knowledge.near}; a share of a number is wanted, below 1.'
+      f'config.knowledge.duplicate_tolerance is {tolerance}; a relative difference must be at '
+      'least 0 and below 1.'
     )
   return made
 
 
 def converted(values: dict[str, Any], kind: type[T]) -> T:
-  """Makes the dataclass `kind` of a config's values. Raises ConfigError with the field's path."""
+  """Converts a config's values to the dataclass `kind`.
+
+  Raises:
+    ConfigError: An unknown or renamed field, or a value of another type.
+  """
   _refuse_unknown(values, kind, 'config')
   try:
     return msgspec.convert(values, kind, strict=True)
@@ -148,10 +214,12 @@ def converted(values: dict[str, Any], kind: type[T]) -> T:
 
 
 def _refuse_unknown(values: dict[str, Any], kind: type, path: str) -> None:
-  """Names the first field that `kind` lacks; msgspec drops unknown fields of dataclasses."""
+  """Raises ConfigError for the first field that `kind` lacks; msgspec would ignore it."""
   fields = {f.name: f.type for f in dataclasses.fields(kind)}
   for name, value in values.items():
     if name not in fields:
+      if present := RENAMED.get(f'{path}.{name}'):
+        raise ConfigError(f'{path}.{name} is now called {present}.')
       near = difflib.get_close_matches(name, fields, n=1)
       hint = f'; did you mean {path}.{near[0]}?' if near else f'; it has: {", ".join(fields)}.'
       raise ConfigError(f'{path}.{name} is not a field of the config{hint}')

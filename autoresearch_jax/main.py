@@ -15,21 +15,15 @@ from collections.abc import Sequence
 import pygit2
 from absl import flags
 
-from autoresearch_jax import messages
 from autoresearch_jax.cli import flags as command
 from autoresearch_jax.cli.signals import StopSignals
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import LedgerError
-from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError, branch_name, tag_of
-from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.ledger.git_repo import WorkspaceError
 from autoresearch_jax.messages import PartError, of_machine
-from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.report import live
 from autoresearch_jax.report.__main__ import report
-from autoresearch_jax.research import build
-from autoresearch_jax.research.final_evaluation import Closing, announcement
-from autoresearch_jax.research.loop import Research
-from autoresearch_jax.research.session import begin
+from autoresearch_jax.research.session import run_session
 from autoresearch_jax.sandbox.tracer import SandboxError
 
 _CONFIG = command.define_config('The run, e.g. configs/gpt_small.py:cpu.')
@@ -48,56 +42,11 @@ SENTENCES = (
 
 
 def research(config: Config, directory: pathlib.Path) -> int:
-  """One session of a run: from where the ledger ends until there is a reason to stop."""
-  with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
-    start, minds = starting_program(config), build.minds(config)
-    for word, value in _opening(config, directory, minds):
-      _say(f'{word:<11}{messages.one_line(value)}')
-    for line in build.space(minds.strategy, start).splitlines():
-      _say(f'{"samples":<11}{line}')
-    dataset = build.dataset(config, _say)
-    _say(f'{"test split":<11}{announcement(config, dataset)}')
-    history, states = begin(ledger, config, minds.strategy, minds.acceptance, dataset.fingerprint)
-    if history.trials:
-      _say(f'resuming after {len(history.trials)} trials')
-    executor = build.executor(config, dataset, workspace.scratch)
-    if executor.slots > 1:
-      _say(f'{"slots":<11}{executor.slots} trials at once')
-    try:
-      with StopSignals() as stop:
-        with live.view(history) as view:
-          loop = Research(
-            ledger, history, states, workspace, minds.strategy, minds.proposer, minds.acceptance,
-            executor, build.spec(config), start, config.search.max_trials, view, stop,
-            build.hidden(config, dataset),
-          )  # fmt: skip
-          reason = loop.run()
-        _say(reason)
-        failed = loop.failed or loop.unavailable or loop.broken
-        if not failed and stop.spared():
-          closing = Closing(
-            ledger, history, executor, config.budget, config.final_seeds, stop, _say
-          )  # fmt: skip
-          failed = not closing.run()
-    finally:
-      executor.close()
-  _say(f'Log: {workspace.results_path}\n{report(directory)}')
-  return stop.exit_code or (FAILED if failed else 0)
-
-
-def _opening(config: Config, directory: pathlib.Path, minds: build.Minds) -> list[tuple[str, str]]:
-  budget = f'{config.budget.amount:g} {config.budget.unit} a trial'
-  return [
-    ('proposer', minds.proposer.title or config.proposer),
-    ('config', config.name),
-    ('platform', config.platform),
-    ('problem', f'{config.problem}, {config.direction} {config.metric}, {budget}'),
-    ('strategy', config.search.strategy),
-    ('acceptance', config.acceptance),
-    ('isolation', config.limits.isolation),
-    ('workdir', str(directory)),
-    ('branch', f'{branch_name(tag_of(config.name))} in {directory / "repo"}'),
-  ]
+  """Runs one session of the run in `directory` and returns the exit code."""
+  stop = StopSignals()
+  outcome = run_session(config, directory, say=_say, make_view=live.view, stop=stop)
+  _say(f'Log: {directory / "results.tsv"}\n{report(directory)}')
+  return stop.exit_code or (FAILED if outcome.failed else 0)
 
 
 def _say(line: str) -> None:

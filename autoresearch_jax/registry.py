@@ -1,16 +1,16 @@
 """A registry for each extension point: a name, the class behind it, and its options.
 
-    STRATEGIES = Registry('strategy')
+  STRATEGIES = Registry('strategy', 'autoresearch_jax.search')
 
-    @STRATEGIES.register('greedy')
-    @dataclasses.dataclass(frozen=True)
-    class Greedy: ...
+  @STRATEGIES.register('greedy')
+  @dataclasses.dataclass(frozen=True)
+  class Greedy(Strategy):
+    ...
 
-What is registered is a frozen dataclass whose fields are its options. A registry that is given
-its room (the package it serves) imports the room's modules when a name is first looked up, so
-one file with one `register` line is all an extension needs. Other packages add theirs through
-the entry-point group `autoresearch_jax.<kind>`, for instance `autoresearch_jax.strategy`,
-without a line changed here.
+A registered class is a dataclass, and its fields are its options. The modules of the registry's
+package are imported when a name is first looked up, so adding an implementation takes one file
+with one `register` line. Other distributions add theirs through the entry-point group
+`autoresearch_jax.<kind>`, for instance `autoresearch_jax.strategy`, without a change here.
 """
 
 import dataclasses
@@ -28,64 +28,119 @@ T = TypeVar('T', bound=type)
 
 
 class Registry:
-  """Named classes of one kind. Duplicate names raise; unknown ones list those that exist."""
+  """Classes of one kind by name. A name is taken once; an unknown one lists those that exist."""
 
-  def __init__(self, kind: str, room: str = ''):
+  def __init__(self, kind: str, package: str = ''):
+    """Makes an empty registry.
+
+    Args:
+      kind: What is registered, as messages call it: 'strategy', 'proposer', ...
+      package: Dotted name of the package whose modules hold the implementations; '' for none.
+    """
     self.kind = kind
-    self.room = room
+    self.package = package
     self._classes: dict[str, type] = {}
+    self._renamed_options: dict[str, Mapping[str, str]] = {}
+    self._renamed: dict[str, str] = {}
 
-  def register(self, name: str) -> Callable[[T], T]:
+  def register(
+    self,
+    name: str,
+    *,
+    renamed_options: Mapping[str, str] | None = None,
+    formerly: tuple[str, ...] = (),
+  ) -> Callable[[T], T]:
+    """Registers the decorated class.
+
+    Args:
+      name: What users write to get it.
+      renamed_options: Former option name -> present name. A former name is refused with a sentence
+        that gives the present one.
+      formerly: Former names of the class, refused in the same way.
+
+    Raises:
+      ValueError: The name is taken.
+    """
+
     def add(cls: T) -> T:
       if name in self._classes:
         raise ValueError(f'There already is a {self.kind} named {name!r}.')
       self._classes[name] = cls
+      self._renamed_options[name] = renamed_options or {}
+      self._renamed.update(dict.fromkeys(formerly, name))
       return cls
 
     return add
 
   def names(self) -> list[str]:
-    self._import_room()
+    """Returns all names, entry points of other distributions included."""
+    self._import_package()
     return sorted({*self._classes, *(point.name for point in self._entry_points())})
 
   def get(self, name: str) -> type:
+    """Returns the class registered under a name.
+
+    Raises:
+      ValueError: There is none; the message lists those that exist.
+    """
     for module in (name, ''):
       if name not in self._classes:
-        self._import_room(module)
+        self._import_package(module)
     if name in self._classes:
       return self._classes[name]
     for point in self._entry_points():
       if point.name == name:
         return self._loaded(point)
+    if name in self._renamed:
+      raise ValueError(f'The {self.kind} {name!r} is now called {self._renamed[name]!r}.')
     raise ValueError(f'There is no {self.kind} {name!r}; there are: {", ".join(self.names())}.')
 
-  def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> Any:
-    """Builds the named one from checked `options` and from collaborators, `given` as they are."""
+  def make(self, name: str, options: Mapping[str, Any] | None = None, **collaborators: Any) -> Any:
+    """Makes an instance of the class registered under a name.
+
+    Args:
+      name: The registered name.
+      options: Values of its fields, from a config or a command line; their types are checked.
+      **collaborators: Further fields, which are passed on unchecked.
+
+    Raises:
+      ValueError: An unknown name, an unknown or renamed option, or a value of another type.
+    """
     cls = self.get(name)
     options = dict(options or {})
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in given}
-    unknown = sorted(set(options) - set(fields))
-    if unknown:
-      has = ', '.join(sorted(fields)) or 'none'
-      raise ValueError(f'The {self.kind} {name!r} has no option {unknown[0]!r}; it has: {has}.')
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in collaborators}
+    self._require_known(name, options, fields)
     for key, value in options.items():
       try:
         options[key] = _converted(value, fields[key].type)
       except msgspec.ValidationError as error:
         raise ValueError(f'Option {key!r} of the {self.kind} {name!r}: {error}.') from None
-    return cls(**options, **given)
+    return cls(**options, **collaborators)
 
-  def _import_room(self, name: str = '') -> None:
-    """Imports the room's module called `name`, or all of them when none has that name.
-
-    Importing one alone keeps the others' libraries out of the process.
-    """
-    if not self.room:
+  def _require_known(
+    self, name: str, options: Mapping[str, Any], fields: Mapping[str, object]
+  ) -> None:
+    unknown = sorted(set(options) - set(fields))
+    if not unknown:
       return
-    modules = sorted(_modules(self.room))
+    if present := self._renamed_options.get(name, {}).get(unknown[0]):
+      raise ValueError(
+        f'The option {unknown[0]!r} of the {self.kind} {name!r} is now called {present!r}.'
+      )
+    has = ', '.join(sorted(fields)) or 'none'
+    raise ValueError(f'The {self.kind} {name!r} has no option {unknown[0]!r}; it has: {has}.')
+
+  def _import_package(self, name: str = '') -> None:
+    """Imports the package's module of that name, or all modules when there is no such module.
+
+    Importing one module keeps the other implementations' dependencies out of the process.
+    """
+    if not self.package:
+      return
+    modules = sorted(_modules(self.package))
     named = [module for module in modules if name in module.split('.')] if name else []
     for module in named or modules:
-      importlib.import_module(f'{self.room}.{module}')
+      importlib.import_module(f'{self.package}.{module}')
 
   def _loaded(self, point: importlib.metadata.EntryPoint) -> type:
     try:
@@ -102,16 +157,20 @@ class Registry:
 
 @functools.cache
 def _modules(package: str) -> tuple[str, ...]:
-  """Dotted names of the modules below a package, packages inside it included; imports none."""
+  """Dotted names of all modules below a package, relative to it; none of them is imported."""
   root = pathlib.Path(*importlib.import_module(package).__path__)
   files = (file.relative_to(root).with_suffix('') for file in root.rglob('*.py'))
   return tuple('.'.join(file.parts) for file in files if file.name not in ('__init__', '__main__'))
 
 
 def _converted(value: Any, kind: Any) -> Any:
-  """A word where a list of words is wanted is a list of one, as command lines have it.
+  """Converts an option's value to the type of its field.
 
-  Raises msgspec.ValidationError.
+  A single string where a tuple of strings is expected becomes a tuple of one, since that is how
+  command lines give it.
+
+  Raises:
+    msgspec.ValidationError: The value has another type.
   """
   try:
     return msgspec.convert(value, kind, strict=True)

@@ -56,7 +56,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.search.max_trials = 24  # the baseline included; 0: until stopped
   # Trials prepared while others run. A trace beside a training this short takes steps from the
   # edits and none from the baseline, a quarter of them with 0.3 s (see acceptance.md).
-  c.search.ahead = 1 if variant == 'steps' else 0
+  c.search.prefetch = 1 if variant == 'steps' else 0
 
   c.proposer = 'mutate'  # offline edits of constants and structure, no key needed
   c.proposer_options = ConfigDict()
@@ -71,7 +71,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   # Ends a training that is too far behind to be kept, once 16 programs are known. Where edits are
   # random that saves 40 % of the training and missed 2 of 266 keeps, on a greedy climb it saves 5 %
   # and missed none (scripts/studies/early_stop/early_stop.md).
-  c.early_stop = True  # False for strategies that climb from below the best, such as restarts
+  c.pruning = True  # False for strategies that climb from below the best, such as restarts
 
   c.executor = 'local'  # on this machine
   c.executor_options = ConfigDict()
@@ -86,5 +86,5 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.limits = ConfigDict()
   c.limits.isolation = 'full'  # full, limits or none: what the sandbox must achieve
   c.limits.trace_seconds = 60.0  # wall clock of one trace
-  c.limits.loss = 100.0  # fail at once when the training loss is NaN or above
+  c.limits.max_loss = 100.0  # fail at once when the training loss is NaN or above
   return c.lock()

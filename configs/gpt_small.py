@@ -80,7 +80,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   c.search.strategy = 'speculative'  # around tree, AIDE's; greedy: the original's
   c.search.options = ConfigDict()  # of the strategy; speculative: inner, inner_options
   c.search.max_trials = 0  # the baseline included; 0: until stopped
-  c.search.ahead = 1  # trials prepared while others run; 0: none, as in the original
+  c.search.prefetch = 1  # trials prepared while others run; 0: none, as in the original
 
   # Who writes the edits. auto: gemini where GEMINI_API_KEY or GOOGLE_API_KEY is set, else mutate,
   # random edits of constants and structure without a key; the first line of the run says which.
@@ -93,7 +93,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
     {
       'memory': True,  # what each edit was expected to do and did, and lessons from that
       'planner': False,  # what would be worth knowing; not shown to pay
-      'near': 0.02,  # floats closer than that are the same: such a program is not tried again
+      'duplicate_tolerance': 0.02,  # programs whose floats differ by less are duplicates
     }
   )
 
@@ -110,7 +110,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   # training of random edits and missed none of 189 keeps (of 14 programs); where most edits
   # change little it saves little (scripts/studies/early_stop/early_stop.md). Each
   # training to the end pays for it with 4 batches of predict, outside of its budget.
-  c.early_stop = True  # False for strategies that climb from below the best, such as restarts
+  c.pruning = True  # False for strategies that climb from below the best, such as restarts
 
   c.executor = 'local'  # on this machine
   c.executor_options = ConfigDict()
@@ -134,5 +134,5 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   c.limits.trace_seconds = 60.0  # wall clock of one trace
   c.limits.compile_seconds = 300.0  # wall clock of one compilation
   c.limits.step_seconds = 60.0  # longest silence of the runner: a step, or a batch of predict
-  c.limits.loss = 100.0  # fail at once when the training loss is NaN or above
+  c.limits.max_loss = 100.0  # fail at once when the training loss is NaN or above
   return c.lock()

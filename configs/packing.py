@@ -74,5 +74,5 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.limits = ConfigDict()
   c.limits.isolation = 'full'  # full, limits or none: what the sandbox must achieve
   c.limits.trace_seconds = 60.0  # wall clock of one trace
-  c.limits.loss = 100.0  # fail at once when the training loss is NaN or above
+  c.limits.max_loss = 100.0  # fail at once when the training loss is NaN or above
   return c.lock()

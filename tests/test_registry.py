@@ -1,4 +1,4 @@
-"""A registry finds what its room holds, checks options, and lists what exists."""
+"""A registry finds what its package holds, checks options, and lists what exists."""
 
 import dataclasses
 import sys
@@ -47,9 +47,18 @@ def test_an_unknown_name_lists_those_that_exist():
     registry().get('other')
 
 
+def test_a_former_option_name_is_refused_with_the_present_one():
+  made = Registry('thing')
+  made.register('plain', renamed_options={'extent': 'size'}, formerly=('simple',))(Plain)
+  with pytest.raises(ValueError, match=r"option 'extent' .* is now called 'size'"):
+    made.make('plain', {'extent': 2})
+  with pytest.raises(ValueError, match="thing 'simple' is now called 'plain'"):
+    made.get('simple')
+
+
 MODULE = """
 import dataclasses
-from room_of_test import THINGS
+from package_under_test import THINGS
 
 
 @THINGS.register({name!r})
@@ -60,30 +69,30 @@ class Made:
 
 
 @pytest.fixture
-def room(tmp_path, monkeypatch):
-  package = tmp_path / 'room_of_test'
-  package.mkdir()
-  (package / '__init__.py').write_text(
+def package(tmp_path, monkeypatch):
+  folder = tmp_path / 'package_under_test'
+  folder.mkdir()
+  (folder / '__init__.py').write_text(
     "from autoresearch_jax.registry import Registry\nTHINGS = Registry('thing', __name__)\n"
   )
-  (package / 'quick.py').write_text(MODULE.format(name='quick'))
-  (package / 'family.py').write_text(MODULE.format(name='cousin'))
+  (folder / 'quick.py').write_text(MODULE.format(name='quick'))
+  (folder / 'module.py').write_text(MODULE.format(name='cousin'))
   monkeypatch.syspath_prepend(tmp_path)
-  yield __import__('room_of_test')
-  for name in [name for name in sys.modules if name.startswith('room_of_test')]:
+  yield __import__('package_under_test')
+  for name in [name for name in sys.modules if name.startswith('package_under_test')]:
     del sys.modules[name]
 
 
-def test_one_file_with_one_line_is_found(room):
-  assert room.THINGS.get('quick').__module__ == 'room_of_test.quick'
-  assert 'room_of_test.family' not in sys.modules
-  assert room.THINGS.get('cousin').__module__ == 'room_of_test.family'
-  assert room.THINGS.names() == ['cousin', 'quick']
+def test_one_file_with_one_line_is_found(package):
+  assert package.THINGS.get('quick').__module__ == 'package_under_test.quick'
+  assert 'package_under_test.module' not in sys.modules
+  assert package.THINGS.get('cousin').__module__ == 'package_under_test.module'
+  assert package.THINGS.names() == ['cousin', 'quick']
 
 
-def test_an_unknown_name_lists_the_whole_room(room):
+def test_an_unknown_name_lists_the_whole_package(package):
   with pytest.raises(ValueError, match="no thing 'other'; there are: cousin, quick"):
-    room.THINGS.get('other')
+    package.THINGS.get('other')
 
 
 STRATEGY = """

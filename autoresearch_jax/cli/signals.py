@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: the first asks the loop to end in good order, the second ends at once.
 
 The ledger is whole after either; ending in good order also closes the executor and prints where
-the results are. Between the two, `spared` makes room for one thing more, which the next signal
+the results are. Between the two, `rearm` makes room for one thing more, which the next signal
 asks to end.
 """
 
@@ -33,7 +33,7 @@ class StopSignals:
     for number, handler in self._before.items():
       signal.signal(number, handler)
 
-  def spared(self) -> bool:
+  def rearm(self) -> bool:
     """Whether something may still be done before the end, which the next signal asks to end.
 
     Not after SIGTERM: whoever sends that takes the machine away soon.

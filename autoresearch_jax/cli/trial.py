@@ -18,7 +18,7 @@ from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import Unavailable, finished
 from autoresearch_jax.programs.start import constants_of, read_program, starting_program
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer import SandboxError
 from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest, to_builtins
 
@@ -35,8 +35,8 @@ INTERRUPTED = 130
 def run_trial(config: Config, program: Program, seed: int) -> Result:
   """Traces, trains and evaluates one program, with news on standard error."""
   with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
-    dataset = build.dataset(config, _say)
-    executor = build.executor(config, dataset, pathlib.Path(scratch))
+    task = build_task(config)
+    executor = task.start_executor(task.prepare_data(_say), pathlib.Path(scratch))
     try:
       request = TrialRequest(0, program, (seed,), config.budget)
       (result,) = finished(executor, request, each=_teller())

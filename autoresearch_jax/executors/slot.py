@@ -194,7 +194,7 @@ class Slot:
       'run',
       limits.step_seconds,
       on_progress,
-      limits.whole_run(request.budget),
+      limits.run_timeout(request.budget),
       seed=seed,
       budget=request.budget,
       on_test=request.on_test,

@@ -41,7 +41,7 @@ from autoresearch_jax.executors import finished, probe
 from autoresearch_jax.measure import gpt_setting
 from autoresearch_jax.measure.gpt_setting import Model
 from autoresearch_jax.programs.start import starting_program, with_constants
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer import SandboxError
 from autoresearch_jax.types import Dataset, Program, Progress, Result, Status, TrialRequest
 from configs import gpt_small
@@ -81,7 +81,11 @@ def setting() -> tuple[Config, Dataset, str]:
     values.budget.update(amount=20.0, unit='steps')
   try:
     config = from_config_dict(values)
-    return config, build.dataset(config, print), f'{config.data["corpus"]}, as the config has it'
+    return (
+      config,
+      build_task(config).prepare_data(print),
+      f'{config.data["corpus"]}, as the config has it',
+    )
   except shards.Missing as missing:
     said = (
       'the text that ships with Python, which is small: the model sees it again and again, so '
@@ -91,7 +95,7 @@ def setting() -> tuple[Config, Dataset, str]:
   values.data.validation_tokens = values.data.evaluation_batch * values.data.sequence_length
   values.data.test_tokens = 0
   config = from_config_dict(values)
-  return config, build.dataset(config, print), said
+  return config, build_task(config).prepare_data(print), said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Run:
 def trial(config: Config, dataset: Dataset, program: Program) -> Run:
   """Trains and scores the program once."""
   with tempfile.TemporaryDirectory() as scratch:
-    executor: Any = build.executor(config, dataset, pathlib.Path(scratch))
+    executor: Any = build_task(config).start_executor(dataset, pathlib.Path(scratch))
     tracer: dict[str, Any] = {}
     began: dict[str, float] = {}
 
@@ -258,7 +262,7 @@ def measure() -> int:
   began = time.monotonic()
   config, dataset, data = setting()
   program = starting_program(config)
-  model = Model.of(program, build.spec(config))
+  model = Model.of(program, build_task(config).spec)
   found: dict[str, Any] = {
     'data': data,
     'jax': importlib.metadata.version('jax'),

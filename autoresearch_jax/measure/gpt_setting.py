@@ -15,7 +15,7 @@ import pathlib
 
 from autoresearch_jax.config import Config
 from autoresearch_jax.programs.start import constants_of
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.tracer.client import Tracer
 from autoresearch_jax.types import Isolation, Program, Spec, Status
 
@@ -105,8 +105,9 @@ def trace(config: Config, program: Program, num_devices: int, out: pathlib.Path)
 
   Raises DoesNotTrace.
   """
-  tracer = Tracer(config.limits, build.problem(config).hidden(), out.parent / 'traces')
-  spec = dataclasses.replace(build.spec(config), num_devices=num_devices)
+  task = build_task(config)
+  tracer = Tracer(config.limits, task.problem.hidden(), out.parent / 'traces')
+  spec = dataclasses.replace(task.spec, num_devices=num_devices)
   try:
     result = tracer.trace(program, spec, config.data['evaluation_batch'], out)
   finally:

@@ -38,7 +38,7 @@ from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import finished
 from autoresearch_jax.executors.local import Local
 from autoresearch_jax.programs.start import starting_program
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.tracer.client import Tracer
 from autoresearch_jax.types import Program, Progress, Status, TrialRequest
 
@@ -167,9 +167,9 @@ class Trials:
 
 
 def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
-  dataset = build.dataset(config, lambda line: None)
-  hidden = build.hidden(config, dataset)
-  spec = build.spec(config)
+  task = build_task(config)
+  dataset = task.prepare_data(lambda line: None)
+  hidden, spec = task.hidden_paths(dataset), task.spec
   yield f'tracer start to artifact: {tracer_start(config, folder):.2f} s'
   executor = Local(spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'cache')
   try:
@@ -226,15 +226,16 @@ def _described(kind: str, measured: Sequence[Beyond]) -> Iterator[str]:
 
 def tracer_start(config: Config, folder: pathlib.Path) -> float:
   """Seconds from a tracer's start to the first artifact; the median of three."""
-  dataset = build.dataset(config, lambda line: None)
+  task = build_task(config)
+  dataset = task.prepare_data(lambda line: None)
   seconds = []
   for _ in range(3):
     began = time.monotonic()
-    tracer = Tracer(config.limits, build.hidden(config, dataset), folder / 'traces')
+    tracer = Tracer(config.limits, task.hidden_paths(dataset), folder / 'traces')
     tracer.start()
     traced = tracer.trace(
       starting_program(config),
-      build.spec(config),
+      task.spec,
       dataset.evaluation_batch,
       folder / 'artifact',
     )

@@ -29,7 +29,7 @@ from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.programs.start import starting_program
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.types import Progress, TrialRequest
 
 _SLOTS = flags.DEFINE_list('slots', ['1', '2'], 'Values of config.executor_options.slots.')
@@ -69,10 +69,11 @@ def measured(config: Config, slots: int, trials: int) -> Pace:
 def survived(config: Config) -> str:
   """What became of two trials, side by side, after the runner of one was killed."""
   config = dataclasses.replace(config, executor_options={'slots': 2})
-  dataset = build.dataset(config, lambda _: None)
+  task = build_task(config)
+  dataset = task.prepare_data(lambda _: None)
   budget = config.budget.scaled(10)
   with tempfile.TemporaryDirectory() as folder:
-    executor = build.executor(config, dataset, pathlib.Path(folder))
+    executor = task.start_executor(dataset, pathlib.Path(folder))
     assert isinstance(executor, Local)
     program, killed, training = starting_program(config), 0, set[int]()
 

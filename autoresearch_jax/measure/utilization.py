@@ -1,12 +1,12 @@
 """How busy the device is while a slow language model thinks, beside the original's way.
 
   autoresearch measure utilization --config=configs/digits.py:seconds --config.budget.amount=20
-  autoresearch measure utilization --config=configs/gpt_small.py:cpu --trials=6 --ahead=1,0
+  autoresearch measure utilization --config=configs/gpt_small.py:cpu --trials=6 --prefetch=1,0
 
 Runs real research, tracer and runner and all, with the proposer `gemini` and Google's own SDK
 against a model on 127.0.0.1 that takes --share of the budget to answer and nudges one constant of
-the program it was shown. Once with trials prepared ahead and once without (config.search.ahead =
-0), where a trial is proposed when the result of the last one is in, as in the original.
+the program it was shown. Once with prefetched trials and once without (config.search.prefetch = 0),
+where a trial is proposed when the result of the last one is in, as in the original.
 
 Printed as a Markdown table, from the ledgers. Busy is training and evaluation, the share is of the
 wall clock between the first result (the baseline's) and the last, and the same from when the second
@@ -37,7 +37,9 @@ from autoresearch_jax.testing import loopback_model
 
 _SHARE = flags.DEFINE_float('share', 0.2, 'Of the budget, for one answer.', 0.0)
 _TRIALS = flags.DEFINE_integer('trials', 9, 'Trials of a run, the baseline included.', 3)
-_AHEAD = flags.DEFINE_list('ahead', ['1', '0'], 'Values of config.search.ahead, a run each.')
+_PREFETCH = flags.DEFINE_list(
+  'prefetch', ['1', '0'], 'Values of config.search.prefetch, a run each.'
+)
 
 MODEL = 'loopback'
 CONSTANT = re.compile(r'^([A-Z][A-Z0-9_]*) = (\d*\.\d+(?:e-?\d+)?)(.*)$', re.M)
@@ -87,7 +89,7 @@ class Nudger:
 class Measured:
   """Seconds of a run after its first result, from the second trial on."""
 
-  ahead: int
+  prefetch: int
   trials: int
   by_model: int
   wall: float
@@ -103,13 +105,13 @@ class Measured:
   def row(self) -> str:
     rest = self.wall - self.busy - self.compilation
     return (
-      f'| {self.ahead} | {self.trials} | {self.by_model} | {self.wall:.1f} | '
+      f'| {self.prefetch} | {self.trials} | {self.by_model} | {self.wall:.1f} | '
       f'{self.training:.1f} | {self.evaluation:.1f} | {self.compilation:.1f} | {rest:.1f} | '
       f'{self.busy / self.wall:.1%} | {self.busy / self.since_second:.1%} |'
     )
 
 
-def measured(ahead: int, records: Sequence[Record]) -> Measured:
+def measured(prefetch: int, records: Sequence[Record]) -> Measured:
   history = History.of(records)
   ends = {r.event.trial: r.time for r in records if isinstance(r.event, Finished)}
   begins = {
@@ -123,7 +125,7 @@ def measured(ahead: int, records: Sequence[Record]) -> Measured:
   costs = [m.cost for trial in later for m in history.results[trial].measurements]
   last = max(ends.values())
   return Measured(
-    ahead=ahead,
+    prefetch=prefetch,
     trials=len(later),
     by_model=sum(bool(history.edits[trial].author) for trial in later),
     wall=last - ends[BASELINE],
@@ -134,12 +136,12 @@ def measured(ahead: int, records: Sequence[Record]) -> Measured:
   )
 
 
-def run(config: Config, ahead: int, directory: pathlib.Path) -> Measured:
+def run(config: Config, prefetch: int, directory: pathlib.Path) -> Measured:
   """One run against a model of its own."""
   with loopback_model.serving(Nudger(_SHARE.value * config.budget.amount)) as server:
     changed = dataclasses.replace(
       config,
-      search=dataclasses.replace(config.search, max_trials=_TRIALS.value, ahead=ahead),
+      search=dataclasses.replace(config.search, max_trials=_TRIALS.value, prefetch=prefetch),
       final_seeds=0,  # the search alone is measured
       proposer='gemini',
       proposer_options={
@@ -151,7 +153,7 @@ def run(config: Config, ahead: int, directory: pathlib.Path) -> Measured:
     )
     research(changed, directory)
   with Ledger.read(directory / 'ledger.db') as ledger:
-    return measured(ahead, list(ledger.records()))
+    return measured(prefetch, list(ledger.records()))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -163,7 +165,7 @@ def main(arguments: Sequence[str]) -> int:
       raise ConfigError(f'config.budget.unit is {config.budget.unit}; it must be seconds here.')
     with tempfile.TemporaryDirectory() as temporary:
       folder = pathlib.Path(flags.FLAGS.workdir or temporary)
-      rows = [run(config, int(a), folder / f'ahead_{a}') for a in _AHEAD.value]
+      rows = [run(config, int(a), folder / f'prefetch_{a}') for a in _PREFETCH.value]
   except SENTENCES as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
@@ -171,7 +173,7 @@ def main(arguments: Sequence[str]) -> int:
     f'\n{config.name}: {config.budget.amount:g} s of training a trial, an answer takes '
     f'{_SHARE.value:.0%} of that.\n'
   )
-  print('| ahead | trials | by the model | wall s | training | evaluation | compiling | rest | '
+  print('| prefetch | trials | by the model | wall s | training | evaluation | compiling | rest | '
         'busy | busy since the second began |')  # fmt: skip
   print('|---' * 10 + '|')
   for row in rows:

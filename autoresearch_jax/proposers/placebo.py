@@ -8,8 +8,8 @@ wants to know the noise of a machine or a problem: every keep of such a run is a
 Most edits that neither help nor harm still train to another score, for the least change sends
 training down another path. So a placebo starts the program from other random numbers: what `init`
 gets as its key is folded with a number. The order of the data stays that of the trial's seed. Where
-`redraw` is off the program computes the very same as its parent; then the run must be told to train
-it all the same (`config.search.duplicates`), and scores differ by what the machine does alone.
+`redraw` is off the program computes the very same as its parent; then the run needs
+`config.search.allow_duplicates`, and scores differ by what the machine does alone.
 """
 
 import ast

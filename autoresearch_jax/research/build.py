@@ -1,4 +1,9 @@
-"""From a config to the collaborators it names. Called by the two commands, `main` and `trial`."""
+"""From a config to the parts of a run: `build(config)` makes each part once.
+
+Commands that run single trials without a search use `build_task`, which makes only the problem
+and what trials need of it. Data and executor come later, in named steps, since they take seconds
+to minutes and hold processes.
+"""
 
 import dataclasses
 import pathlib
@@ -10,118 +15,156 @@ from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.data import cache
 from autoresearch_jax.executors import EXECUTORS, Executor
 from autoresearch_jax.problems import PROBLEMS, Problem
+from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.proposers import PROPOSERS, Proposer
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.samplers.space import describe
 from autoresearch_jax.types import Dataset, Program, Spec
 
-TRAINING = 'train_'  # how the names begin of what a program reports of its training
+TRAINING_PREFIX = 'train_'  # of metrics that a program reports while it trains
 
 
 @dataclasses.dataclass(frozen=True)
-class Minds:
-  """Who decides in a run: what to try, how to write it, whether to keep it."""
+class Task:
+  """What trials need: the problem and its spec. See `build_task`.
 
+  Attributes:
+    config: The run's config.
+    problem: The problem, with its options checked.
+    spec: The problem as programs see it. The executor fills in the number of devices.
+  """
+
+  config: Config
+  problem: Problem
+  spec: Spec
+
+  def prepare_data(self, say: Callable[[str], None]) -> Dataset:
+    """Prepares the problem's data, once per machine; later calls find it in the cache.
+
+    Args:
+      say: Receives progress messages.
+
+    Raises:
+      ConfigError: The options ask for what the data do not have.
+      OSError: The data cannot be downloaded, read or written.
+    """
+    try:
+      return self.problem.prepare(cache.directory(), say)
+    except ValueError as error:
+      raise ConfigError(str(error)) from error
+
+  def start_executor(self, dataset: Dataset, scratch: pathlib.Path) -> Executor:
+    """Starts the executor, which the caller closes.
+
+    Args:
+      dataset: The prepared data.
+      scratch: Folder for traces, artifacts and logs.
+
+    Raises:
+      ConfigError: An unknown executor or option.
+      SandboxError: The machine cannot give the isolation that the config asks for.
+    """
+    return _make(
+      EXECUTORS,
+      self.config.executor,
+      self.config.executor_options,
+      spec=self.spec,
+      dataset=dataset,
+      hidden=self.hidden_paths(dataset),
+      limits=self.config.limits,
+      scratch=scratch,
+      cache=cache.directory(),
+    )
+
+  def hidden_paths(self, dataset: Dataset) -> tuple[pathlib.Path, ...]:
+    """Returns the files and folders that tracers and coding agents must not read."""
+    held_out = filter(None, [dataset.validation, dataset.test])
+    return (*self.problem.hidden(), *map(pathlib.Path, held_out))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Task):
+  """All parts of a run that a config decides. See `build`.
+
+  Attributes:
+    program: The starting program, unmodified but for the config's constants.
+    strategy: Decides what to try next.
+    proposer: Writes the edits.
+    acceptance: Decides what is kept.
+  """
+
+  program: Program
   strategy: Strategy
   proposer: Proposer
   acceptance: AcceptanceRule
 
+  def search_space(self) -> str:
+    """Returns the constants that a sampling strategy varies, one a line; '' for other strategies.
 
-def minds(config: Config) -> Minds:
-  """Raises ConfigError for an unknown name or option, or a metric that is not measured."""
-  strategy = _made(STRATEGIES, config.search.strategy, config.search.options)
-  _require_metrics(strategy, config)
-  return Minds(
-    strategy,
-    _made(PROPOSERS, config.proposer, config.proposer_options),
-    _made(ACCEPTANCE, config.acceptance, config.acceptance_options),
-  )
+    Raises:
+      ConfigError: The program has no such constants.
+    """
+    try:
+      dimensions = self.strategy.search_space(self.program)
+      return describe(dimensions) if dimensions else ''
+    except ValueError as error:
+      raise ConfigError(str(error)) from error
 
 
-def space(strategy: Strategy, start: Program) -> str:
-  """The constants that a sampler among the strategies varies, a line each; '' where there is none.
+def build(config: Config) -> Run:
+  """Makes the parts of a run; starts nothing and reads no data.
 
-  Raises ConfigError when the program has no such constants.
+  Raises:
+    ConfigError: An unknown name or option, or a metric that the problem does not measure.
   """
-  try:
-    dimensions = strategy.search_space(start)
-    return describe(dimensions) if dimensions else ''
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
+  program = starting_program(config)
+  strategy = _make(STRATEGIES, config.search.strategy, config.search.options)
+  proposer = _make(PROPOSERS, config.proposer, config.proposer_options)
+  acceptance = _make(ACCEPTANCE, config.acceptance, config.acceptance_options)
+  task = build_task(config)
+  _require_metrics(strategy, config, task.problem)
+  return Run(config, task.problem, task.spec, program, strategy, proposer, acceptance)
 
 
-def _require_metrics(strategy: Strategy, config: Config) -> None:
-  """The metrics that a strategy such as `pareto` is told to compare by must be measured.
+def build_task(config: Config) -> Task:
+  """Makes the problem and its spec.
 
-  What a program reports of its training is known only once it trains, so it is let through.
+  Raises:
+    ConfigError: An unknown problem or option, or a metric that the problem does not measure.
+  """
+  problem = _make(PROBLEMS, config.problem, config.data)
+  if config.metric not in problem.metrics():
+    raise ConfigError(
+      f'config.metric is {config.metric!r}; the problem {config.problem!r} gives: '
+      f'{", ".join(problem.metrics())}.'
+    )
+  spec = Spec(platform=config.platform, num_devices=1, budget=config.budget, **problem.shapes())
+  return Task(config, problem, spec)
+
+
+def _require_metrics(strategy: Strategy, config: Config, problem: Problem) -> None:
+  """Raises ConfigError when a strategy such as `pareto` compares by a metric that is not measured.
+
+  Metrics that a program reports while it trains are only known once it trains, so any name with
+  their prefix is let through.
   """
   metrics = strategy.required_metrics()
   if not metrics:
     return
-  gives = problem(config).metrics()
-  missing = [name for name in metrics if name not in gives and not name.startswith(TRAINING)]
+  measured = problem.metrics()
+  missing = [m for m in metrics if m not in measured and not m.startswith(TRAINING_PREFIX)]
   if missing:
     raise ConfigError(
       f'config.search.options: the strategy compares trials by the metric {missing[0]!r}; the '
-      f'problem {config.problem!r} gives: {", ".join(gives)}, and {TRAINING}NAME for each metric '
-      'NAME that the program reports while it trains.'
+      f'problem {config.problem!r} gives: {", ".join(measured)}, and {TRAINING_PREFIX}NAME for '
+      'each metric NAME that the program reports while it trains.'
     )
 
 
-def problem(config: Config) -> Problem:
-  """Raises ConfigError for an unknown problem or option, or a metric that it does not give."""
-  made = _made(PROBLEMS, config.problem, config.data)
-  if config.metric not in made.metrics():
-    raise ConfigError(
-      f'config.metric is {config.metric!r}; the problem {config.problem!r} gives: '
-      f'{", ".join(made.metrics())}.'
-    )
-  return made
-
-
-def spec(config: Config) -> Spec:
-  """The problem as programs see it; the executor fills in how many devices there are."""
-  shapes = problem(config).shapes()
-  return Spec(platform=config.platform, num_devices=1, budget=config.budget, **shapes)
-
-
-def dataset(config: Config, say: Callable[[str], None]) -> Dataset:
-  """The problem's data, prepared once on a machine. Raises ConfigError, OSError."""
-  made = problem(config)
+def _make(registry: Registry, name: str, options: Mapping[str, Any], **collaborators: Any) -> Any:
+  """Calls `registry.make`. Its ValueErrors are about the config, so they become ConfigErrors."""
   try:
-    return made.prepare(cache.directory(), say)
-  except ValueError as error:  # the options ask for what the data do not have
-    raise ConfigError(str(error)) from error
-
-
-def executor(config: Config, prepared: Dataset, scratch: pathlib.Path) -> Executor:
-  """Starts the executor on a prepared dataset.
-
-  Raises ConfigError for an unknown name or option, SandboxError where isolation falls short.
-  """
-  return _made(
-    EXECUTORS,
-    config.executor,
-    config.executor_options,
-    spec=spec(config),
-    dataset=prepared,
-    hidden=hidden(config, prepared),
-    limits=config.limits,
-    scratch=scratch,
-    cache=cache.directory(),
-  )
-
-
-def hidden(config: Config, prepared: Dataset) -> tuple[pathlib.Path, ...]:
-  """What tracers and agents must not read; a construction has no data."""
-  held_out = filter(None, [prepared.validation, prepared.test])
-  return (*problem(config).hidden(), *map(pathlib.Path, held_out))
-
-
-def _made(registry: Registry, name: str, options: Mapping[str, Any], **given: Any) -> Any:
-  """What the registry makes; its ValueErrors are about the config, since this is its door."""
-  try:
-    return registry.make(name, options, **given)
+    return registry.make(name, options, **collaborators)
   except ValueError as error:
     raise ConfigError(str(error)) from error

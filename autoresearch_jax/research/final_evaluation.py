@@ -54,7 +54,7 @@ def announcement(config: Config, dataset: Dataset) -> str:
 
 
 @dataclasses.dataclass
-class Closing:
+class FinalEvaluation:
   """budget: of a trial. pairs: how many are wanted. stop: gives a reason to leave the rest."""
 
   ledger: Ledger

@@ -231,7 +231,7 @@ class Research:
     """Whether another trial is wanted; after a proposal came to nothing, a result comes first."""
     history = self.history
     underway = self._underway
-    if underway >= self.executor.slots + history.config.search.ahead or (
+    if underway >= self.executor.slots + history.config.search.prefetch or (
       underway and history.discouraged
     ):
       return False
@@ -416,7 +416,7 @@ class Research:
         self._settle()
       return
     self._remember(trial)
-    anew = repeats or self.history.config.search.duplicates
+    anew = repeats or self.history.config.search.allow_duplicates
     request = TrialRequest(
       trial=trial,
       program=self.history.edits[trial].program,
@@ -451,7 +451,7 @@ class Research:
   def _programs(self, proposal: Proposal) -> duplicates.Twins:
     """Programs that were tried for the same share of the budget."""
     return self._twins.setdefault(
-      proposal.fidelity, duplicates.Twins(self.history.config.knowledge.near)
+      proposal.fidelity, duplicates.Twins(self.history.config.knowledge.duplicate_tolerance)
     )
 
   def _twin(self, program: Program, proposal: Proposal) -> tuple[int, str] | None:
@@ -459,7 +459,7 @@ class Research:
 
     A strategy that sets constants itself may take small steps; proposers may not.
     """
-    if self.history.config.search.duplicates:
+    if self.history.config.search.allow_duplicates:
       return None
     found = self._programs(proposal).find(program)
     if found is None:

@@ -74,7 +74,7 @@ def rungs(history: History, trial: int, spec: Spec) -> tuple[PruningRung, ...]:
   have no loss that another program's could be held against.
   """
   proposal = history.proposals[trial]
-  if not history.config.early_stop or proposal.fidelity < 1 or spec.kind == 'construction':
+  if not history.config.pruning or proposal.fidelity < 1 or spec.kind == 'construction':
     return ()
   may_end = trial != BASELINE and proposal.operation not in REPEATS and len(proposal.seeds) == 1
   if not may_end:

@@ -1,32 +1,185 @@
-"""How a run begins, or goes on: the same config, the same data, and every state folded again."""
+"""Runs a session: one process's part of a run, from where the ledger ends until it stops.
+
+`run_session` is what the run command and `autoresearch_jax.run` call. `begin` starts a run in an
+empty ledger, or resumes the one that the ledger holds.
+"""
 
 import dataclasses
 import importlib.metadata
+import pathlib
 import platform
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, Self
 
 import msgspec
 
+from autoresearch_jax import messages
 from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import Event, LedgerError, Resumed, Started
-from autoresearch_jax.ledger.git_repo import tag_of
+from autoresearch_jax.ledger.git_repo import Workspace, branch_name, tag_of
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.report import View
+from autoresearch_jax.research.build import Run, build
 from autoresearch_jax.research.decisions import States, replay
+from autoresearch_jax.research.final_evaluation import FinalEvaluation, announcement
+from autoresearch_jax.research.loop import Research
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import from_builtins, to_builtins
 
 PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # can change a result
 
 
+class StopRequest(Protocol):
+  """A context in which somebody may ask the session to stop, e.g. by Ctrl-C.
+
+  It is entered when trials begin. A Ctrl-C before that raises KeyboardInterrupt as usual.
+  """
+
+  def __enter__(self) -> Self: ...
+
+  def __exit__(self, *_: object) -> None: ...
+
+  def __call__(self) -> str:
+    """Returns why the session should stop, a sentence; '' to go on."""
+    ...
+
+  def rearm(self) -> bool:
+    """Withdraws the request, so that the final evaluation runs until the next one.
+
+    Returns False when there is no time for that.
+    """
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionOutcome:
+  """How a session ended.
+
+  Attributes:
+    reason: Why the search stopped, a sentence.
+    failed: Whether the baseline, the machine, the strategy or the acceptance rule failed.
+    history: The run as it stands.
+  """
+
+  reason: str
+  failed: bool
+  history: History
+
+
+def run_session(
+  config: Config,
+  directory: pathlib.Path,
+  *,
+  say: Callable[[str], None],
+  make_view: Callable[[History], AbstractContextManager[View]],
+  stop: StopRequest,
+) -> SessionOutcome:
+  """Begins or resumes the run in a folder, and researches until there is a reason to stop.
+
+  When the search has stopped, the best program is compared with the baseline on the test split
+  (`final_evaluation.py`). However the session ends, the same call goes on from there.
+
+  Args:
+    config: The run. It must be the one that the folder holds, but for the fields that end a run.
+    directory: The run's folder; it is made if need be, and locked meanwhile.
+    say: Receives lines of text: the run's parts, news of the data, why it stopped.
+    make_view: Makes the view that shows the search as it happens.
+    stop: Asked several times a second whether to stop.
+
+  Raises:
+    ConfigError: The config names what does not exist, or differs from the run's.
+    WorkspaceError: The folder cannot be used, for instance since another process uses it.
+    LedgerError: The ledger cannot be read or replayed.
+    PartError: The strategy or acceptance rule raised while the ledger was replayed.
+    SandboxError: The machine cannot give the isolation that the config asks for.
+    OSError: The disk is full, or the data cannot be downloaded, read or written.
+  """
+  with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
+    run = build(config)
+    for word, value in _opening(run, directory):
+      say(f'{word:<11}{messages.one_line(value)}')
+    for line in run.search_space().splitlines():
+      say(f'{"samples":<11}{line}')
+    dataset = run.prepare_data(say)
+    say(f'{"test split":<11}{announcement(config, dataset)}')
+    history, states = begin(ledger, config, run.strategy, run.acceptance, dataset.fingerprint)
+    if history.trials:
+      say(f'resuming after {len(history.trials)} trials')
+    executor = run.start_executor(dataset, workspace.scratch)
+    if executor.slots > 1:
+      say(f'{"slots":<11}{executor.slots} trials at once')
+    try:
+      with stop:
+        with make_view(history) as view:
+          loop = Research(
+            ledger=ledger,
+            history=history,
+            states=states,
+            workspace=workspace,
+            strategy=run.strategy,
+            proposer=run.proposer,
+            acceptance=run.acceptance,
+            executor=executor,
+            spec=run.spec,
+            start=run.program,
+            max_trials=config.search.max_trials,
+            view=view,
+            stop=stop,
+            hidden=run.hidden_paths(dataset),
+          )
+          reason = loop.run()
+        say(reason)
+        failed = loop.failed or loop.unavailable or loop.broken
+        if not failed and stop.rearm():
+          evaluation = FinalEvaluation(
+            ledger, history, executor, config.budget, config.final_seeds, stop, say
+          )
+          failed = not evaluation.run()
+    finally:
+      executor.close()
+  return SessionOutcome(reason, failed, history)
+
+
+def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
+  """What the session is about, as (word, value) lines."""
+  config = run.config
+  budget = f'{config.budget.amount:g} {config.budget.unit} a trial'
+  return [
+    ('proposer', run.proposer.title or config.proposer),
+    ('config', config.name),
+    ('platform', config.platform),
+    ('problem', f'{config.problem}, {config.direction} {config.metric}, {budget}'),
+    ('strategy', config.search.strategy),
+    ('acceptance', config.acceptance),
+    ('isolation', config.limits.isolation),
+    ('workdir', str(directory)),
+    ('branch', f'{branch_name(tag_of(config.name))} in {directory / "repo"}'),
+  ]
+
+
 def begin(
-  ledger: Ledger, config: Config, strategy: Strategy, acceptance: AcceptanceRule, dataset: str = ''
+  ledger: Ledger,
+  config: Config,
+  strategy: Strategy,
+  acceptance: AcceptanceRule,
+  dataset: str = '',
 ) -> tuple[History, States]:
   """Opens a session in the ledger and returns where the run stands.
 
-  dataset: fingerprint of the data. Raises ConfigError when the ledger belongs to another config
-  or other data, LedgerError when it cannot be replayed, PartError when a part raises in replay.
+  Args:
+    ledger: The run's ledger, open for writing.
+    config: The config that the session was given.
+    strategy: Replayed over the ledger's events.
+    acceptance: Likewise.
+    dataset: Fingerprint of the data.
+
+  Raises:
+    ConfigError: The ledger belongs to another config or to other data.
+    LedgerError: The ledger cannot be replayed.
+    PartError: The strategy or acceptance rule raised in the replay.
   """
   history = History.of(ledger.records())
   event: Event = Started(_plain(config), tag_of(config.name), dataset, versions())
@@ -39,7 +192,7 @@ def begin(
 
 
 def versions() -> dict[str, str]:
-  """Of Python and of the packages that can change a result; none of them is imported."""
+  """Versions of Python and of the packages that can change a result, without importing them."""
   found = {'python': platform.python_version()}
   for package in PACKAGES:
     try:
@@ -75,7 +228,10 @@ def _recorded(ledger: Ledger, started: Started) -> Config:
 
 
 def differences(recorded: Config, now: Config) -> str:
-  """Fields that differ, but for those that end a run: `config.seed is 1 here and was 0; ...`."""
+  """Lists the fields that differ: `config.seed is 1 here and was 0; ...`.
+
+  Fields that only decide when a run ends are left out.
+  """
   before, after = (_flat('config', _plain(_without_end(c))) for c in (recorded, now))
   return '; '.join(
     f'{path} is {after.get(path, "absent")!r} here and was {before.get(path, "absent")!r}'
@@ -90,7 +246,7 @@ def _without_end(config: Config) -> Config:
 
 
 def _plain(config: Config) -> dict[str, Any]:
-  """All fields; msgspec alone leaves out defaults of what it has made itself from plain data."""
+  """All fields as plain data; msgspec alone would leave out defaults of what it decoded."""
   return to_builtins(dataclasses.asdict(config))
 
 

@@ -202,7 +202,7 @@ class Runner:
     watch = Watch(lambda leaves: self._glance(compiled, leaves))
     began = time.monotonic()
     try:
-      trained = train(compiled, seed, budget, feeds, self.limits.loss, say, rungs, watch.look)
+      trained = train(compiled, seed, budget, feeds, self.limits.max_loss, say, rungs, watch.look)
     except Hopeless as error:
       facts = {'looks': {str(seed): watch.looks}, 'pruned': watch.ended}
       raise RunnerFailed(Status.PRUNED, str(error), facts) from None

@@ -16,7 +16,7 @@ from helpers.tiny_language import STEPS, program
 from autoresearch_jax.executors import Unavailable, sharing, slot
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.runner.client import RunnerFailed
 from autoresearch_jax.types import Budget, Status, TrialRequest
 
@@ -257,8 +257,9 @@ def test_a_whole_run_in_two_slots_measures_what_each_trial_measures_alone(tmp_pa
     history = History.of(ledger.records())
   trials = [t for t in history.trials.values() if t.result.status == Status.OK]
   assert {trial.result.facts['slot'] for trial in trials} == {0, 1}
-  dataset = build.dataset(history.config, lambda _: None)
-  executor = build.executor(history.config, dataset, tmp_path / 'alone')
+  task = build_task(history.config)
+  dataset = task.prepare_data(lambda _: None)
+  executor = task.start_executor(dataset, tmp_path / 'alone')
   try:
     for trial in trials:
       seeds = tuple(m.seed for m in trial.result.measurements)

@@ -172,8 +172,8 @@ def run(
   max_trials=10,
   clock=time.time,
   workspace_kind=Workspace,
-  ahead=1,
-  early_stop=False,
+  prefetch=1,
+  pruning=False,
   **changed,
 ):
   """Starts or resumes the run in `directory`; returns the Research when it has stopped."""
@@ -192,7 +192,7 @@ def run(
   ):
     history, states = begin(
       ledger,
-      dataclasses.replace(_ahead(config(), ahead), early_stop=early_stop),
+      dataclasses.replace(_with_prefetch(config(), prefetch), pruning=pruning),
       collaborators['strategy'],
       collaborators['acceptance'],
       'digest of data',
@@ -205,5 +205,5 @@ def run(
   return research
 
 
-def _ahead(made, ahead):
-  return dataclasses.replace(made, search=dataclasses.replace(made.search, ahead=ahead))
+def _with_prefetch(made, prefetch):
+  return dataclasses.replace(made, search=dataclasses.replace(made.search, prefetch=prefetch))

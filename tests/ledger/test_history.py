@@ -54,10 +54,10 @@ def replayed(directory, strategy=None, acceptance=None):
   sessions=st.lists(st.integers(1, 12), min_size=1, max_size=3),
   strategy=st.sampled_from([Greedy(), Wandering()]),
   acceptance=st.sampled_from([Noise(), Sequential(), Simplicity(), Simplicity('sequential')]),
-  early_stop=st.booleans(),
+  pruning=st.booleans(),
 )
 def test_replay_equals_the_live_state_byte_for_byte(
-  tmp_path_factory, slots, sessions, strategy, acceptance, early_stop
+  tmp_path_factory, slots, sessions, strategy, acceptance, pruning
 ):
   directory = tmp_path_factory.mktemp('run')
   for number in range(len(sessions)):
@@ -67,7 +67,7 @@ def test_replay_equals_the_live_state_byte_for_byte(
       strategy=strategy,
       acceptance=acceptance,
       executor=Arithmetic(slots=slots),
-      early_stop=early_stop,
+      pruning=pruning,
     )
   history, states = replayed(directory, strategy, acceptance)
   assert states.encoded() == live.states.encoded()
@@ -214,7 +214,7 @@ def test_a_replicate_of_a_replicate_belongs_to_the_original(tmp_path):
 
 
 def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path):
-  live = run(tmp_path, 4, strategy=Again(types.Operation.PROMOTE), ahead=0)
+  live = run(tmp_path, 4, strategy=Again(types.Operation.PROMOTE), prefetch=0)
   assert [live.history.proposals[trial].parents for trial in range(1, 4)] == [(0,), (1,), (2,)]
   proposals = dict(live.history.proposals)
   proposals[4] = types.Proposal(types.Operation.REPLICATE, (3,))

@@ -6,7 +6,7 @@ from autoresearch_jax.artifact import reader as artifacts
 from autoresearch_jax.config import from_config_dict
 from autoresearch_jax.measure import gpt_setting
 from autoresearch_jax.programs.start import starting_program
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from configs import gpt_small
 
 
@@ -16,7 +16,7 @@ def traced(tmp_path_factory):
   program = starting_program(config)
   out = tmp_path_factory.mktemp('traced') / 'artifact'
   isolation = gpt_setting.trace(config, program, 1, out)
-  model = gpt_setting.Model.of(program, build.spec(config))
+  model = gpt_setting.Model.of(program, build_task(config).spec)
   return artifacts.read(out, config.limits), model, isolation
 
 

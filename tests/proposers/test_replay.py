@@ -36,7 +36,7 @@ class Signed(Nudge):
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
   directory = tmp_path_factory.mktemp('recorded')
-  run(directory, max_trials=25, ahead=0, proposer=Signed())
+  run(directory, max_trials=25, prefetch=0, proposer=Signed())
   return directory
 
 
@@ -83,7 +83,7 @@ def folder(path, **texts):
 
 
 def test_a_replayed_run_is_the_recorded_one(source, tmp_path):
-  run(tmp_path, max_trials=25, ahead=0, proposer=Replay(str(source)))
+  run(tmp_path, max_trials=25, prefetch=0, proposer=Replay(str(source)))
   assert edits(tmp_path) == edits(source)
   assert len(edits(source)) > 15
   tables = [(d / 'results.tsv').read_text().splitlines() for d in (source, tmp_path)]
@@ -93,7 +93,7 @@ def test_a_replayed_run_is_the_recorded_one(source, tmp_path):
 
 def test_a_run_that_is_stopped_goes_on_with_the_next(source, tmp_path):
   for stop in (1, 6, 7, 16, 25):
-    run(tmp_path, max_trials=stop, ahead=0, proposer=Replay(str(source / 'ledger.db')))
+    run(tmp_path, max_trials=stop, prefetch=0, proposer=Replay(str(source / 'ledger.db')))
   assert edits(tmp_path) == edits(source)
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_next(source, tmp_path):
 def test_prepared_ahead_and_beside_others_none_is_proposed_twice(source, tmp_path, slots):
   """Parents are others than they were, so some edits do not fit; the others come once."""
   proposer, executor = Replay(str(source)), Arithmetic(slots=slots)
-  run(tmp_path, max_trials=60, ahead=2, proposer=proposer, executor=executor)
+  run(tmp_path, max_trials=60, prefetch=2, proposer=proposer, executor=executor)
   recorded = collections.Counter(r.words for r in proposer.recorded)
   proposed = collections.Counter(map(Words.of, edits(tmp_path)[1:]))
   assert proposed <= recorded
@@ -109,7 +109,7 @@ def test_prepared_ahead_and_beside_others_none_is_proposed_twice(source, tmp_pat
 
 
 def test_when_all_were_proposed_the_run_ends(source, tmp_path):
-  research = run(tmp_path, max_trials=60, ahead=0, proposer=Replay(str(source)))
+  research = run(tmp_path, max_trials=60, prefetch=0, proposer=Replay(str(source)))
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     events = [record.event for record in ledger.records()]
   count = len(edits(source)) - 1
@@ -122,7 +122,7 @@ def test_when_all_were_proposed_the_run_ends(source, tmp_path):
 def test_what_was_kept_alone_gives_the_same_best_program(source, tmp_path):
   proposer = Replay(str(source), kept_only=True)
   assert len(proposer.recorded) == len(recorded(source).kept_programs) - 1 > 0
-  run(tmp_path, max_trials=60, ahead=0, proposer=proposer)
+  run(tmp_path, max_trials=60, prefetch=0, proposer=proposer)
   best = [recorded(d).incumbent for d in (source, tmp_path)]
   assert best[0] and best[1] and best[0].edit.program == best[1].edit.program
 

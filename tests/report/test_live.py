@@ -102,7 +102,7 @@ class SideBySide(Arithmetic):
 def test_the_panel_shows_each_of_several_trials_with_its_own_news(tmp_path):
   executor = SideBySide(slots=3)
   executor.panel = live.Terminal(None, terminal(), ticking())
-  history = run(tmp_path, 12, view=executor.panel, executor=executor, ahead=0).history
+  history = run(tmp_path, 12, view=executor.panel, executor=executor, prefetch=0).history
   lines = executor.seen.splitlines()
   assert len(executor.running) == 3
   for trial in executor.running:
@@ -136,7 +136,7 @@ def test_the_panel_shows_what_is_prepared_and_what_is_being_written(tmp_path):
         [] if self.queue and self.queue[0].trial and not proposer.seen else super().wait(timeout)
       )
 
-  run(tmp_path, 4, view=proposer.panel, proposer=proposer, executor=Patient(), ahead=2)
+  run(tmp_path, 4, view=proposer.panel, proposer=proposer, executor=Patient(), prefetch=2)
   assert 'trial 2  next  set X to 2' in proposer.seen
   assert 'trial 3  being written, 0:00:0' in proposer.seen
 

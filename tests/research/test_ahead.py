@@ -114,7 +114,7 @@ def test_a_proposer_is_told_what_is_under_way(tmp_path):
 
 def test_nothing_is_ahead_where_the_config_says_so(tmp_path):
   executor = Arithmetic()
-  run(tmp_path, 4, executor=executor, proposer=Steps(), ahead=0)
+  run(tmp_path, 4, executor=executor, proposer=Steps(), prefetch=0)
   assert [line.split()[0] for line in order(tmp_path)] == ['Proposed', 'Edited', 'Finished'] * 4
   assert executor.checked == []
 
@@ -144,7 +144,7 @@ def test_prepared_trials_train_on_while_a_proposer_takes_long(tmp_path, strategy
       return dataclasses.replace(super().result(request), status=types.Status.OK)
 
   executor = Watched(3)
-  live = run(tmp_path, 8, strategy=strategy, proposer=Long(), executor=executor, ahead=2)
+  live = run(tmp_path, 8, strategy=strategy, proposer=Long(), executor=executor, prefetch=2)
   assert (4, 1) in seen
   found = order(tmp_path)
   here = found.index('Proposed 4')

@@ -22,7 +22,7 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.__main__ import report
 from autoresearch_jax.report.confirmed import candidate, confirmation, confirmed_line
 from autoresearch_jax.research.decisions import replay
-from autoresearch_jax.research.final_evaluation import REQUEST, Closing, fresh_seeds
+from autoresearch_jax.research.final_evaluation import REQUEST, FinalEvaluation, fresh_seeds
 from autoresearch_jax.search.greedy import Greedy
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def close(directory, pairs=3, executor=None, stop=lambda: ''):
   executor, said = executor or Arithmetic(), []
   with Ledger.open(directory / 'ledger.db') as ledger:
     found = History.of(ledger.records())
-    ended = Closing(ledger, found, executor, SPEC.budget, pairs, stop, said.append).run()
+    ended = FinalEvaluation(ledger, found, executor, SPEC.budget, pairs, stop, said.append).run()
   return found, executor, said, ended
 
 
@@ -102,7 +102,7 @@ def test_the_estimate_is_of_as_many_rounds_as_the_slots_need(directory, slots, t
   baseline = found.results[BASELINE]
   minute = dataclasses.replace(baseline.measurements[0], cost=types.Cost(total_seconds=60.0))
   found.results[BASELINE] = dataclasses.replace(baseline, measurements=(minute,))
-  closing = Closing(None, found, Arithmetic(slots=slots), SPEC.budget, 3, lambda: '', print)
+  closing = FinalEvaluation(None, found, Arithmetic(slots=slots), SPEC.budget, 3, lambda: '', print)
   assert closing._estimate(6).startswith(f', about {took}')
 
 

@@ -88,7 +88,7 @@ def run_until_killed(monkeypatch, directory, dying, slots, acceptance):
       patch.setattr(Workspace, name, _method(dying, getattr(Workspace, name)))
     patch.setattr(Arithmetic, 'submit', _method(dying, Arithmetic.submit))
     executor = Arithmetic(slots=slots)
-    run(directory, TRIALS, executor=executor, acceptance=acceptance, early_stop=True)
+    run(directory, TRIALS, executor=executor, acceptance=acceptance, pruning=True)
 
 
 def _method(dying, function):
@@ -113,7 +113,7 @@ def undisturbed(tmp_path_factory, hasty):
   found = []
   for rule in RULES:
     directory = tmp_path_factory.mktemp('undisturbed')
-    run(directory, TRIALS, acceptance=rule, early_stop=True)
+    run(directory, TRIALS, acceptance=rule, pruning=True)
     found.append(decisions(directory))
   finished = [event for decided in found for event in decided if isinstance(event, Finished)]
   assert any(event.result.status is types.Status.PRUNED for event in finished)
@@ -135,7 +135,7 @@ def test_killed_at_any_step_it_goes_on_as_if_nothing_had_happened(
         run_until_killed(monkeypatch, directory, Dying(step, late), 1, RULES[rule])
       except Killed:
         continue
-  live = run(directory, TRIALS, acceptance=RULES[rule], early_stop=True)
+  live = run(directory, TRIALS, acceptance=RULES[rule], pruning=True)
   assert decisions(directory) == undisturbed[rule]
   with Ledger.read(directory / 'ledger.db') as ledger:
     assert replay(ledger.records(), Greedy(), live.acceptance)[1] == live.states
@@ -154,7 +154,7 @@ def test_with_trials_side_by_side_none_is_lost_or_doubled(tmp_path_factory, hast
         run_until_killed(monkeypatch, directory, Dying(step, late), 3, rule)
       except Killed:
         continue
-  run(directory, TRIALS, executor=Arithmetic(slots=3), acceptance=rule, early_stop=True)
+  run(directory, TRIALS, executor=Arithmetic(slots=3), acceptance=rule, pruning=True)
   found = events(directory)
   assert of(Edited, found) == list(range(TRIALS))
   for kind in (Finished, Decided):
@@ -323,7 +323,7 @@ class Remark(Proposer):
 def test_programs_that_were_tried_are_trained_where_duplicates_are_allowed(
   tmp_path, monkeypatch, again
 ):
-  made = synthetic_run.config(search=Search(duplicates=again))
+  made = synthetic_run.config(search=Search(allow_duplicates=again))
   monkeypatch.setattr(synthetic_run, 'config', lambda: made)
   executor = Arithmetic()
   live = run(tmp_path, 5, proposer=Remark(), executor=executor)
@@ -369,9 +369,9 @@ def test_a_trial_is_never_called_a_twin_of_one_that_began_later(tmp_path):
     'strategy': Mixed(types.Proposal(types.Operation.IMPROVE, (0,), edit=near(2.01))),
     'proposer': Writing(near(2.0)),
   }
-  live = run(tmp_path, 3, executor=Second(slots=2), ahead=0, **parts)
+  live = run(tmp_path, 3, executor=Second(slots=2), prefetch=0, **parts)
   assert live.history.running == [1] and 2 in live.history.results
-  live = run(tmp_path, 3, executor=Arithmetic(slots=2), ahead=0, **parts)
+  live = run(tmp_path, 3, executor=Arithmetic(slots=2), prefetch=0, **parts)
   assert live.history.results[1].status is not types.Status.DUPLICATE
 
 
@@ -598,12 +598,12 @@ def test_a_part_that_raises_is_a_sentence_and_goes_on_when_it_is_mended(
 ):
   parts = {'strategy': Greedy(), 'acceptance': Sequential()}
   faulty = {**parts, role: Faulty(parts[role], method, KeyError('no such thing'))}
-  live = run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), early_stop=True, **faulty)
+  live = run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), pruning=True, **faulty)
   assert live.broken
   reason = events(tmp_path)[-1].reason
   assert re.match(sentence, reason) and 'no such thing' in reason
   assert 'give the same command' in reason
-  run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), early_stop=True, **parts)
+  run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), pruning=True, **parts)
   assert of(Edited, events(tmp_path)) == sorted(of(Decided, events(tmp_path))) == [*range(TRIALS)]
   if slots == 1:
     assert decisions(tmp_path) == undisturbed[1]

@@ -100,7 +100,7 @@ def test_programs_that_all_agree_have_finite_limits(seed):
 @pytest.fixture(scope='module')
 def night(tmp_path_factory):
   """A run in which trials were ended early."""
-  return run(tmp_path_factory.mktemp('night'), 100, acceptance=Sequential(), early_stop=True)
+  return run(tmp_path_factory.mktemp('night'), 100, acceptance=Sequential(), pruning=True)
 
 
 def ended(history):

@@ -28,9 +28,9 @@ def test_fields_that_a_ledger_lacks_have_their_defaults():
   named = converted({**now, 'executor_options': {'slots': 2}}, Config)
   slots = "config.executor_options.slots is 2 here and was 'absent'"
   assert differences(recorded, named) == slots
-  now['knowledge'] = {'near': 0.5}
+  now['knowledge'] = {'duplicate_tolerance': 0.5}
   changed = differences(recorded, converted(now, Config))
-  assert changed == 'config.knowledge.near is 0.5 here and was 0.02'
+  assert changed == 'config.knowledge.duplicate_tolerance is 0.5 here and was 0.02'
 
 
 def test_the_ledger_has_every_field_of_the_config(tmp_path, monkeypatch):
@@ -41,7 +41,11 @@ def test_the_ledger_has_every_field_of_the_config(tmp_path, monkeypatch):
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     started = next(r.event for r in ledger.records() if isinstance(r.event, Started))
   assert started.config['limits']['step_seconds'] == 60.0
-  assert started.config['knowledge'] == {'memory': True, 'planner': False, 'near': 0.02}
+  assert started.config['knowledge'] == {
+    'memory': True,
+    'planner': False,
+    'duplicate_tolerance': 0.02,
+  }
   assert run(tmp_path, 3).history.next_trial == 3
 
 

@@ -20,9 +20,8 @@ import numpy as np
 from autoresearch_jax.benchmark.simulations import SIMULATIONS
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.executors import Executor, finished
-from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.proposers import ProposalContext
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build
 from autoresearch_jax.types import (
   Edit,
   Measurement,
@@ -102,23 +101,22 @@ class EngineInstance:
     values: dict[str, float | None],
   ):
     self.objective: Objective = config.objective
-    self.start: Program = starting_program(config)
+    self._run = build(config)
+    self.start: Program = self._run.program
     self.optimum = optimum
-    self.spec: Spec = build.spec(config)
-    self._config = config
+    self.spec: Spec = self._run.spec
     self._first_seed = seed * SEEDS_APART
     self._value_seeds = tuple(range(VALUE_SEED, VALUE_SEED + value_seeds))
     self._values = values
-    self._proposer = build.minds(config).proposer
     self._executor: Executor | None = None
     self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """The config's proposer's edit, of the files that the config names. Raises NothingToPropose."""
     context = dataclasses.replace(
-      context, editable=self._config.editable, objective=self.objective, spec=self.spec
+      context, editable=self._run.config.editable, objective=self.objective, spec=self.spec
     )
-    return self._proposer.propose(proposal, context, rng)
+    return self._run.proposer.propose(proposal, context, rng)
 
   def measure(self, request: TrialRequest) -> Result:
     """Trains in the sandboxed tracer and the runner, and waits.
@@ -166,9 +164,9 @@ class EngineInstance:
 
   def _running(self) -> Executor:
     if self._executor is None:
-      dataset = build.dataset(self._config, lambda text: None)
+      dataset = self._run.prepare_data(lambda text: None)
       self._scratch = tempfile.TemporaryDirectory(prefix='autoresearch_jax_')
-      self._executor = build.executor(self._config, dataset, pathlib.Path(self._scratch.name))
+      self._executor = self._run.start_executor(dataset, pathlib.Path(self._scratch.name))
     return self._executor
 
   def _as_asked(self, measurement: Measurement) -> Measurement:

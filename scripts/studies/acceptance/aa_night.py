@@ -69,7 +69,7 @@ def of_night(config: Config, seed: int, start: pathlib.Path) -> Config:
   """The config with edits that do nothing, from a start that no other night has."""
   if not start.exists():
     write_program(numbered(starting_program(config), seed), start)
-  search = dataclasses.replace(config.search, max_trials=TRIALS.value, duplicates=True)
+  search = dataclasses.replace(config.search, max_trials=TRIALS.value, allow_duplicates=True)
   return dataclasses.replace(
     config,
     program=str(start.resolve()),
@@ -77,7 +77,7 @@ def of_night(config: Config, seed: int, start: pathlib.Path) -> Config:
     search=search,
     proposer='placebo',
     proposer_options={'redraw': REDRAW.value},
-    early_stop=False,  # what is ended is not kept: it would make the rule look better than it is
+    pruning=False,  # what is ended is not kept: it would make the rule look better than it is
     seed=seed,
   )
 

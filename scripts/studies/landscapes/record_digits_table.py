@@ -25,7 +25,7 @@ from scipy.stats import qmc
 from autoresearch_jax.config import Config, from_config_dict
 from autoresearch_jax.executors import Executor, finished
 from autoresearch_jax.programs.start import starting_program, with_constants
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.types import TrialRequest
 from configs import digits
 
@@ -59,7 +59,8 @@ def main() -> int:
     table = csv.writer(file, lineterminator='\n')
     if not done:
       table.writerow([*RANGES, 'seed', 'val_loss', 'ok', 'status', 'seconds'])
-    executor = build.executor(config, build.dataset(config, print), pathlib.Path(scratch))
+    task = build_task(config)
+    executor = task.start_executor(task.prepare_data(print), pathlib.Path(scratch))
     try:
       for number, constants in enumerate(samples(arguments.programs)):
         if time.monotonic() > deadline:

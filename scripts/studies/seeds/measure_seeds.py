@@ -44,7 +44,7 @@ from absl import app, flags
 from autoresearch_jax.config import from_config_dict
 from autoresearch_jax.data import loader
 from autoresearch_jax.programs.start import starting_program
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.runner.compile import CPU_OPTIONS, seed_key
 from autoresearch_jax.tracer.export import import_entry
 from autoresearch_jax.types import Dataset, Spec
@@ -85,10 +85,9 @@ def case(name: str, config: Any, folder: pathlib.Path, steps: int, calls: int) -
   home = folder / name
   program = starting_program(config)
   program.write(home)
-  spec = dataclasses.replace(build.spec(config), platform=jax.default_backend())
-  return Case(
-    name, import_entry(home, config.entry), spec, build.dataset(config, print), steps, calls
-  )
+  task = build_task(config)
+  spec = dataclasses.replace(task.spec, platform=jax.default_backend())
+  return Case(name, import_entry(home, config.entry), spec, task.prepare_data(print), steps, calls)
 
 
 @dataclasses.dataclass(frozen=True)

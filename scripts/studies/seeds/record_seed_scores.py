@@ -20,7 +20,7 @@ from autoresearch_jax.cli import flags as command
 from autoresearch_jax.executors import finished
 from autoresearch_jax.main import SENTENCES
 from autoresearch_jax.programs.start import starting_program
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.types import Status, TrialRequest
 
 SEEDS = flags.DEFINE_integer('seeds', 200, 'How many, from 1000 on, which no run uses.', 2)
@@ -33,11 +33,12 @@ def main(arguments: Sequence[str]) -> int:
   del arguments
   try:
     config = command.config_of(flags.FLAGS['config'])  # the real command's flag
-    dataset = build.dataset(config, print)
+    task = build_task(config)
+    dataset = task.prepare_data(print)
     program = starting_program(config)
     scores: list[float] = []
     with tempfile.TemporaryDirectory() as scratch, pathlib.Path(OUT.value).open('w') as out:
-      executor = build.executor(config, dataset, pathlib.Path(scratch))
+      executor = task.start_executor(dataset, pathlib.Path(scratch))
       try:
         for begin in range(0, SEEDS.value, AT_ONCE):
           seeds = range(FIRST + begin, FIRST + min(begin + AT_ONCE, SEEDS.value))

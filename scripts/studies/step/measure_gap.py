@@ -28,7 +28,7 @@ from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.data import loader
 from autoresearch_jax.programs.start import starting_program
-from autoresearch_jax.research import build
+from autoresearch_jax.research.build import build_task
 from autoresearch_jax.runner import client
 from autoresearch_jax.runner.compile import Compiled, Frame, compile_frame, seed_key
 from autoresearch_jax.runner.train import train
@@ -77,7 +77,7 @@ def main(_argv: Sequence[str]) -> int:
   if STARTED not in os.environ:  # what a runner starts with is read once, when a process starts
     environment = client.environment(config.platform) | {STARTED: '1'}
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)
-  dataset = build.dataset(config, print)
+  dataset = build_task(config).prepare_data(print)
   with tempfile.TemporaryDirectory() as scratch:
     compiled = compiled_start(config, dataset, pathlib.Path(scratch))
   budget = Budget(steps_of(compiled, dataset, _SECONDS.value), 'steps')
@@ -102,7 +102,7 @@ def compiled_start(config: Config, dataset: Dataset, folder: pathlib.Path) -> Co
   for name, text in starting_program(config).files:
     (folder / name).write_text(text)
   artifact = export.export_program(
-    folder, config.entry, build.spec(config), dataset.evaluation_batch
+    folder, config.entry, build_task(config).spec, dataset.evaluation_batch
   )
   frame = Frame.of(artifact)
   return compile_frame(frame, jax.devices(), 0).given(frame)

@@ -120,7 +120,7 @@ def test_it_does_what_the_real_loop_does(strategy, tmp_path, monkeypatch):
   )
   research = synthetic_run.run(
     tmp_path, max_trials=40, strategy=strategy, acceptance=Strict(), proposer=instance,
-    executor=InTheLoop(instance), ahead=0,
+    executor=InTheLoop(instance), prefetch=0,
   )  # fmt: skip
   trials, _ = told(strategy, instance, 40)
   real = [_essence(trial) for trial in research.history.trials.values()]
@@ -149,7 +149,7 @@ def test_a_proposer_sees_what_it_would_see_in_the_real_loop(tmp_path, monkeypatc
   real, played = Watched(instance), Watched(instance)
   synthetic_run.run(
     tmp_path, max_trials=30, strategy=Greedy(), acceptance=acceptance, proposer=real,
-    executor=InTheLoop(instance), ahead=0,
+    executor=InTheLoop(instance), prefetch=0,
   )  # fmt: skip
   play(Greedy(), acceptance, played, 0, 40)
   shared = min(len(real.seen), len(played.seen))
