@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Set
 import numpy as np
 
 from autoresearch_jax.knowledge import Memory, Question
+from autoresearch_jax.programs.catalogue import Catalogue
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import (
   Edit,
@@ -70,6 +71,8 @@ class ProposalContext:
       tracer's error message, or ''. A checked program is not traced again when its trial starts.
     record: Writes a call of a model or an agent to the ledger. Returns once it is stored.
     record_lessons: Writes lessons to the ledger, in place of all earlier ones.
+    structural_edits: The program's own, from the `edits.py` of a folder outside of the library;
+      those of the packaged programs are known to `mutate` anyway.
     spend: Returns what all calls of this run have cost so far.
   """
 
@@ -91,6 +94,7 @@ class ProposalContext:
   check: Callable[[Program], str] = _accept
   record: Callable[[Exchange], None] = _discard
   record_lessons: Callable[[tuple[Lesson, ...]], None] = _discard
+  structural_edits: Catalogue = ()
   spend: Callable[[], Spend] = Spend
 
 

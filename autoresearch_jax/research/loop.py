@@ -37,7 +37,7 @@ from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import ADVICE, STRATEGY, PartError, blaming
-from autoresearch_jax.programs import rebase
+from autoresearch_jax.programs import catalogue, rebase
 from autoresearch_jax.proposers import NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.research import pruning
@@ -390,6 +390,7 @@ class Research:
       hidden=(*self.hidden, self.workspace.directory.resolve()),
       check_duplicate=check_duplicate,
       check=lambda program: check_duplicate(program) or self.executor.check(program, budget),
+      structural_edits=catalogue.own(history.config.program),
       spend=lambda: history.spend,
     )
 

@@ -7,11 +7,12 @@ import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.problems.packing import PackingVerifier
+from autoresearch_jax.programs import catalogue
 from autoresearch_jax.programs.packing import model
 from autoresearch_jax.programs.source import Source
-from autoresearch_jax.proposers.mutate import constants, structure
-from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
-from autoresearch_jax.proposers.mutate.moves import Sizes
+from autoresearch_jax.programs.structural_edits import available
+from autoresearch_jax.proposers.mutate import constants
+from autoresearch_jax.proposers.mutate.steps import Sizes
 
 CIRCLES = 8
 SPEC = types.Spec('construction', 'cpu', 1, types.Budget(60, 'steps'), output_shape=(CIRCLES, 3))
@@ -74,5 +75,5 @@ def test_the_offline_proposer_finds_constants_and_structure():
     source = Source(file.read())
   single = {move.key.split()[0] for move in constants.moves(source, Sizes(1.1, 3.0))}
   assert {'BATCH_SIZE', 'LEARNING_RATE', 'PENALTY_START', 'PENALTY_END', 'START_RADIUS'} <= single
-  kinds = {move.mechanisms for move in structure.moves(source, CATALOGUE)}
+  kinds = {move.mechanisms for move in available(source, catalogue.packaged())}
   assert {('schedule',), ('optimizer',), ('penalty', 'loss'), ('initialisation',)} <= kinds

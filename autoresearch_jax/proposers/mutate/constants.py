@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.programs.source import Source
-from autoresearch_jax.proposers.mutate.moves import Move, Rewrite, Sizes
+from autoresearch_jax.programs.structural_edits import Move, Rewrite
 from autoresearch_jax.proposers.mutate.steps import (
+  Sizes,
   Step,
   by_type,
   complement,

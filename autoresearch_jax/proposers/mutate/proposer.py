@@ -22,11 +22,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import libcst as cst
 import numpy as np
 
+from autoresearch_jax.programs.catalogue import Catalogue, packaged
 from autoresearch_jax.programs.source import Source
+from autoresearch_jax.programs.structural_edits import Kind, Move, available
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
-from autoresearch_jax.proposers.mutate import constants, crossover, structure
-from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
-from autoresearch_jax.proposers.mutate.moves import Kind, Move, Sizes
+from autoresearch_jax.proposers.mutate import constants, crossover
+from autoresearch_jax.proposers.mutate.steps import Sizes
 from autoresearch_jax.types import Decision, Edit, Hypothesis, Operation, Program, Proposal, Trial
 
 # How the outcomes of one kind of edit change its odds. A step that was kept is worth another one
@@ -125,7 +126,7 @@ class Mutate(Proposer):
     found = []
     for name, text in program.files:
       if name in context.editable and name.endswith('.py'):
-        found += [(name, move) for move in _offered(text, sizes)]
+        found += [(name, move) for move in _offered(text, sizes, context.structural_edits)]
     return [(n, m) for n, m in found if m.kind in KINDS.get(proposal.guidance, (m.kind,))] or found
 
   def _odds(self, moves: list[Move], proposal: Proposal, context: ProposalContext) -> np.ndarray:
@@ -165,13 +166,13 @@ class _Made:
 
 
 @functools.lru_cache(maxsize=8)  # many edits are drawn for one program; finding them takes longest
-def _offered(text: str, sizes: Sizes) -> tuple[Move, ...]:
-  """All moves of a file; none of a broken one, which is not this proposer's to mend."""
+def _offered(text: str, sizes: Sizes, own: Catalogue) -> tuple[Move, ...]:
+  """All edits that apply to a file; none where it does not parse. own: see ProposalContext."""
   try:
     source = Source(text)
   except cst.ParserSyntaxError:
     return ()
-  return (*constants.moves(source, sizes), *structure.moves(source, CATALOGUE))
+  return (*constants.moves(source, sizes), *available(source, (*packaged(), *own)))
 
 
 def _made(program: Program, name: str, move: Move, rng: np.random.Generator) -> _Made | None:

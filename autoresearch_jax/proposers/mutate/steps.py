@@ -4,13 +4,21 @@ direction is +1 or -1. None means that the value cannot move that way (or is of 
 value that is zero takes a first step that its constructor was given.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from autoresearch_jax.proposers.mutate.moves import Sizes
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """How far a step in scale goes: a factor drawn log-uniformly between the two."""
+
+  smallest: float = 1.15
+  largest: float = 3.0
+
 
 Step = Callable[[Any, int, np.random.Generator, Sizes], Any]
 DIGITS = 2  # significant digits of a drawn number: finer than any trial can tell apart

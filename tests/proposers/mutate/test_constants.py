@@ -7,7 +7,7 @@ import pytest
 
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.proposers.mutate import constants
-from autoresearch_jax.proposers.mutate.moves import Sizes
+from autoresearch_jax.proposers.mutate.steps import Sizes
 
 GPT = """
 DEPTH = 4

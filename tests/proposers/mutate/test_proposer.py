@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Question
+from autoresearch_jax.programs import catalogue
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.programs.start import PROGRAMS, with_constants
+from autoresearch_jax.programs.structural_edits import available
 from autoresearch_jax.proposers import NothingToPropose, ProposalContext
-from autoresearch_jax.proposers.mutate import constants, structure
-from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
-from autoresearch_jax.proposers.mutate.moves import Sizes
+from autoresearch_jax.proposers.mutate import constants
 from autoresearch_jax.proposers.mutate.proposer import Mutate
+from autoresearch_jax.proposers.mutate.steps import Sizes
 
 pytestmark = pytest.mark.slow
 
@@ -242,7 +243,7 @@ def test_a_repair_goes_halfway_back_where_all_the_way_was_tried():
 def test_tuning_moves_constants_and_creative_edits_change_structure():
   for guidance, wanted in (('tuning', {'constant', 'coupled'}), ('creative', {'structure'})):
     source = Source(start('mlp').text())
-    moves = (*constants.moves(source, Sizes()), *structure.moves(source, CATALOGUE))
+    moves = (*constants.moves(source, Sizes()), *available(source, catalogue.packaged()))
     kinds = {move.key: move.kind for move in moves}
     edits = asked_for([start('mlp')], guidance=guidance)
     assert {kinds[edit.hypothesis.mechanisms[-1]] for edit in edits} <= wanted

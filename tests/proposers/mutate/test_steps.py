@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax.proposers.mutate import steps
-from autoresearch_jax.proposers.mutate.moves import Sizes
+from autoresearch_jax.proposers.mutate.steps import Sizes
 
 SIZES = Sizes()
 directions = st.sampled_from([-1, 1])

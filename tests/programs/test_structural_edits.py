@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from autoresearch_jax.programs.catalogue import listed, own, packaged
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.programs.start import PROGRAMS
-from autoresearch_jax.proposers.mutate import structure
-from autoresearch_jax.proposers.mutate.catalogue import CATALOGUE
+from autoresearch_jax.programs.structural_edits import Toggle, available
 
+CATALOGUE = packaged()
 GPT, MLP, PACKING = (
   (PROGRAMS / name / 'model.py').read_text() for name in ('gpt', 'mlp', 'packing')
 )
@@ -17,7 +18,7 @@ NEEDED = {'WARMDOWN_RATIO = 0.0': 'WARMDOWN_RATIO = 0.5'}
 
 
 def moves(text, catalogue=CATALOGUE):
-  return {m.key: m for m in structure.moves(Source(text), catalogue)}
+  return {m.key: m for m in available(Source(text), catalogue)}
 
 
 def made(text, key):
@@ -43,10 +44,10 @@ def test_every_change_fits_one_of_the_programs(entry):
   ],
 )
 def test_every_change_can_be_taken_back(text):
-  toggles = {e.key for e in CATALOGUE if isinstance(e, structure.Toggle)}
+  toggles = {e.key for e in CATALOGUE if isinstance(e, Toggle)}
   source, count = Source(text), 0
   for entry in CATALOGUE:
-    for move in structure.moves(source, [entry]):
+    for move in available(source, [entry]):
       count += 1
       changed = move.make(RNG).text
       assert changed != text
@@ -95,3 +96,24 @@ def test_names_that_a_change_needs_must_be_there():
 def test_the_schedule_changes_only_where_there_is_one():
   assert 'schedule cosine' in moves(GPT)
   assert 'schedule cosine' not in moves(MLP)  # its warm-down is 0
+
+
+def test_a_folder_of_the_users_brings_its_own_edits(tmp_path):
+  """Adding a program with its structural edits is one folder."""
+  (tmp_path / 'model.py').write_text('def slope():\n  return 1.0\n')
+  assert own(str(tmp_path)) == () and own('gpt') == ()
+  brought = tmp_path / 'mine'
+  brought.mkdir()
+  (brought / 'edits.py').write_text(
+    'from autoresearch_jax.programs.structural_edits import Alternative, Alternatives, EditPrior\n'
+    "EDITS = (Alternatives('slope', 'slope', 'return', (Alternative('1.0', 'one', 'As it is.'), "
+    "Alternative('2.0', 'two', 'Steeper.')), EditPrior(('slope',))),)\n"
+  )
+  (move,) = available(Source('def slope():\n  return 1.0\n'), own(str(brought)))
+  assert move.make(RNG).text == 'def slope():\n  return 2.0\n'
+
+
+def test_a_folder_whose_edits_are_none_is_refused_with_its_path(tmp_path):
+  (tmp_path / 'edits.py').write_text('EDITS = 3\n')
+  with pytest.raises(ValueError, match=r'edits\.py must define EDITS'):
+    listed(tmp_path)

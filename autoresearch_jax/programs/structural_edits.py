@@ -1,14 +1,15 @@
-"""How a change of structure is described, found and made; the changes are in `catalogue`.
+"""Structural edits of a program's source: how they are described as data, found, and made.
 
-An Alternatives lists expressions that may stand at one place; where one of them stands now, each
-of the others is a move. A Toggle is a set of lines and replacements that are all there or all
-absent. Both match names and expressions, layout aside, and offer nothing to a program that lacks
-them.
+An `Alternatives` lists expressions that may stand at one place; where one of them stands now, each
+of the others is a possible edit. A `Toggle` is a set of lines and replacements that are all present
+or all absent. Both match names and expressions, whatever the layout, and offer nothing to a program
+that lacks them. Each program's folder lists its own in `edits.py`; `catalogue` collects them, and
+the proposer `mutate` draws from them.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import libcst as cst
 import numpy as np
@@ -23,13 +24,51 @@ from autoresearch_jax.programs.source import (
   returned,
   statements,
 )
-from autoresearch_jax.proposers.mutate.moves import Move, Rewrite
 
-Change = tuple[cst.CSTNode, Any]
+Kind = Literal['constant', 'coupled', 'structure']
+NodeChange = tuple[cst.CSTNode, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Belief:
+class Rewrite:
+  """A file after an edit.
+
+  Attributes:
+    text: The file's new text.
+    description: One line that says what changed.
+  """
+
+  text: str
+  description: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+  """One edit that applies to a file.
+
+  Attributes:
+    key: What changes and which way; the same for every step size.
+    kind: One constant, several coupled constants, or structure.
+    weight: Relative probability among the edits of its kind.
+    claim: The hypothesis, a sentence.
+    mechanisms: Tags of the hypothesis.
+    effect: Expected gain, as a fraction of the metric.
+    uncertainty: Standard deviation of that expectation, as a fraction of the metric.
+    make: Draws the details; None where nothing comes of it.
+  """
+
+  key: str
+  kind: Kind
+  weight: float
+  claim: str
+  mechanisms: tuple[str, ...]
+  effect: float
+  uncertainty: float
+  make: Callable[[np.random.Generator], Rewrite | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class EditPrior:
   """What goes into every move's hypothesis. effect: (mean, deviation), fractions of the metric."""
 
   mechanisms: tuple[str, ...]
@@ -60,7 +99,7 @@ class Alternatives:
   scope: str
   site: str
   options: tuple[Alternative, ...]
-  belief: Belief
+  prior: EditPrior
   needs: tuple[str, ...] = ()
 
   def moves(self, source: Source) -> Iterator[Move]:
@@ -95,18 +134,18 @@ class Alternatives:
       changes = [(node, cst.parse_expression(new.code)), *self._docstring(scope, new)]
       return Rewrite(source.replaced(changes), f'{self.key}: {now.words} -> {new.words}')
 
-    belief = self.belief
+    prior = self.prior
     return Move(
       f'{self.key} {new.words}',
       'structure',
-      belief.weight * new.weight,
+      prior.weight * new.weight,
       new.claim,
-      belief.mechanisms,
-      *belief.effect,
+      prior.mechanisms,
+      *prior.effect,
       make,
     )
 
-  def _docstring(self, scope: Scope, new: Alternative) -> list[Change]:
+  def _docstring(self, scope: Scope, new: Alternative) -> list[NodeChange]:
     """The one line above a function that is nothing but this expression would now be wrong."""
     body = scope.body.body
     if self.site != 'return' or len(body) != 2 or not isinstance(body[0], cst.SimpleStatementLine):
@@ -119,7 +158,7 @@ class Alternatives:
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
+class InsertedLine:
   """A line that a toggle puts after the assignment to `after` in `scope`.
 
   after: a target as it is written; the last assignment to it counts.
@@ -131,7 +170,7 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
-class Swap:
+class Replacement:
   """An expression of `scope` that a toggle replaces; site as in Alternatives."""
 
   scope: str
@@ -148,10 +187,10 @@ class Toggle:
   """
 
   key: str
-  parts: tuple[Line | Swap, ...]
+  parts: tuple[InsertedLine | Replacement, ...]
   claim: str
   without: str
-  belief: Belief
+  prior: EditPrior
   values: tuple[tuple[str, float], ...] = ()
 
   def moves(self, source: Source) -> Iterator[Move]:
@@ -161,32 +200,32 @@ class Toggle:
         continue
 
       def make(
-        rng: np.random.Generator, on: bool = on, changes: list[Change] = changes
+        rng: np.random.Generator, on: bool = on, changes: list[NodeChange] = changes
       ) -> Rewrite | None:
         del rng
         text = self._with_values(source.replaced(changes), on)
         return Rewrite(text, f'{"add" if on else "remove"} {self.key}') if text else None
 
-      belief = self.belief
+      prior = self.prior
       yield Move(
         f'{self.key} {"up" if on else "down"}',
         'structure',
-        belief.weight if on else belief.weight / 2,
+        prior.weight if on else prior.weight / 2,
         self.claim if on else self.without,
-        belief.mechanisms,
-        *belief.effect,
+        prior.mechanisms,
+        *prior.effect,
         make,
       )
 
-  def _changes(self, source: Source, on: bool) -> list[Change] | None:
+  def _changes(self, source: Source, on: bool) -> list[NodeChange] | None:
     """What to replace so that the toggle is on (or off); None where a part does not fit."""
-    found: list[Change] = []
+    found: list[NodeChange] = []
     for part in self.parts:
       scope = source.scope(part.scope)
       if scope is None:
         return None
-      change = _line(scope, part, on) if isinstance(part, Line) else _swap(scope, part, on)
-      new = part.code if isinstance(part, Line) else (part.on if on else part.off)
+      change = _line(scope, part, on) if isinstance(part, InsertedLine) else _swap(scope, part, on)
+      new = part.code if isinstance(part, InsertedLine) else (part.on if on else part.off)
       if change is None or (on and not source.knows(scope, new)):
         return None
       found.append(change)
@@ -205,8 +244,8 @@ class Toggle:
     return source.with_constants(values)
 
 
-def moves(source: Source, catalogue: Sequence[Alternatives | Toggle]) -> list[Move]:
-  """All changes of a catalogue that this file offers."""
+def available(source: Source, catalogue: Sequence[Alternatives | Toggle]) -> list[Move]:
+  """All edits of a catalogue that apply to this file."""
   return [move for entry in catalogue for move in entry.moves(source)]
 
 
@@ -226,7 +265,7 @@ def _candidates(scope: Scope, site: str) -> Iterator[cst.BaseExpression]:
         yield pair[1]
 
 
-def _line(scope: Scope, part: Line, on: bool) -> Change | None:
+def _line(scope: Scope, part: InsertedLine, on: bool) -> NodeChange | None:
   """Puts the line in, or takes it out, where it stands right after the assignment it belongs to."""
   new = cst.parse_statement(part.code)
   present = [s for s in statements(scope) if _same_assignment(s, new)]
@@ -246,7 +285,7 @@ def _same_assignment(one: cst.CSTNode, other: cst.CSTNode) -> bool:
   return pattern(code_of(second[1])).fits(first[1])
 
 
-def _swap(scope: Scope, part: Swap, on: bool) -> Change | None:
+def _swap(scope: Scope, part: Replacement, on: bool) -> NodeChange | None:
   old, new = (part.off, part.on) if on else (part.on, part.off)
   if on and _first(scope, part.site, part.on) is not None:
     return None  # `off` may well be a part of `on`
