@@ -26,7 +26,8 @@ def packaged() -> Catalogue:
 
 def own(program: str) -> Catalogue:
   """The edits of `config.program` where that is a path; a packaged program's are in `packaged`."""
-  return () if (PROGRAMS / program).is_dir() else listed(pathlib.Path(program))
+  is_packaged = (PROGRAMS / program).is_dir() and not pathlib.Path(program).is_absolute()
+  return () if is_packaged else listed(pathlib.Path(program))
 
 
 @functools.cache
