@@ -19,7 +19,7 @@ from autoresearch_jax.data import cache as caching
 from autoresearch_jax.data import corpus as corpora
 from autoresearch_jax.data import packing
 from autoresearch_jax.data import tokenizer as tokenizers
-from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.problems.base import PROBLEMS, Problem
 from autoresearch_jax.types import Dataset
 
 FORMAT = 1  # change it with anything that changes what the same text becomes
@@ -30,7 +30,7 @@ STORED_NAMES = {'test_tokens': 'locked_tokens'}  # of options, in the key
 
 @PROBLEMS.register('language_model')
 @dataclasses.dataclass(frozen=True)
-class LanguageModel:
+class LanguageModel(Problem):
   """The options of `config.data`.
 
   corpus: `python` (text that ships with Python) or `climbmix` (downloaded first).

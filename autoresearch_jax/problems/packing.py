@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from autoresearch_jax.problems import PROBLEMS
-from autoresearch_jax.problems.verifiers import VERIFIERS, Refused
+from autoresearch_jax.problems.base import PROBLEMS, Problem
+from autoresearch_jax.problems.verifiers import VERIFIERS, Refused, Verifier
 from autoresearch_jax.types import Dataset
 
 FORMAT = 1  # change it with anything that changes what the same construction scores
@@ -31,7 +31,7 @@ SAFE = 1 - 2.0**-49
 
 @PROBLEMS.register('packing')
 @dataclasses.dataclass(frozen=True)
-class Packing:
+class Packing(Problem):
   """The options of `config.data`. circles: how many are packed."""
 
   circles: int = 26
@@ -54,13 +54,13 @@ class Packing:
     key = msgspec.json.encode(('packing', FORMAT, self.circles))
     return Dataset('construction', verifier='packing', fingerprint=hashlib.sha256(key).hexdigest())
 
-  def hidden(self) -> tuple[pathlib.Path, ...]:
-    return ()
+  def best_known(self, metric: str) -> float | None:
+    return 2.6360 if (metric, self.circles) == ('sum_of_radii', 26) else None
 
 
 @VERIFIERS.register('packing')
 @dataclasses.dataclass(frozen=True)
-class PackingVerifier:
+class PackingVerifier(Verifier):
   """Shrinks what overlaps and scores what is left.
 
   sum_of_radii, smallest_radius, covered_area: of the circles that are left. largest_cut: the

@@ -1,31 +1,37 @@
-"""Verifiers: what a construction is worth, found in float64 by code that no candidate can reach.
+"""The interface of a verifier, which scores a construction in float64.
 
-A problem of the kind `construction` names its verifier in its Dataset. The runner calls it on what
-`predict` returned. It is registered by name in `VERIFIERS`, best in the file of its problem.
-No jax here: a score must not depend on a compiler's rounding.
+A problem of kind `construction` names its verifier in its `Dataset`, and the runner calls it on
+what `predict` returned, so no candidate code is involved. A verifier is registered by name in
+`VERIFIERS`, in the file of its problem. No jax here: a score must not depend on a compiler's
+rounding.
 """
 
-from typing import Protocol
+import abc
 
 import numpy as np
 
 from autoresearch_jax.registry import Registry
 
-# A verifier lies beside its problem, so this is the problems' room.
 VERIFIERS = Registry('verifier', 'autoresearch_jax.problems')
 
 
 class Refused(Exception):
-  """The construction is none; the sentence says what is wrong with it and what to return."""
+  """The array is no valid construction; the message says why, and what to return instead."""
 
 
-class Verifier(Protocol):
-  """The contract of a verifier: pure, deterministic, and true to the last bit."""
+class Verifier(abc.ABC):
+  """Scores constructions. Pure, deterministic and exact."""
 
+  @abc.abstractmethod
   def verify(self, construction: np.ndarray) -> dict[str, float]:
-    """The metrics of a construction, float64 [*spec.output_shape]. Raises Refused.
+    """The metrics of a construction.
 
-    It believes nothing: numbers may be of any size, infinite or NaN. What is scored must fulfil
-    every constraint exactly, not within a tolerance.
+    The input is untrusted: numbers may be huge, infinite or NaN. What is scored must satisfy every
+    constraint exactly, not within a tolerance.
+
+    Args:
+      construction: What `predict` returned, float64 `[*spec.output_shape]`.
+
+    Raises:
+      Refused: The array is no valid construction.
     """
-    ...

@@ -21,7 +21,7 @@ from autoresearch_jax.benchmark.simulations import SIMULATIONS
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.executors import Executor, finished
 from autoresearch_jax.proposers import ProposalContext
-from autoresearch_jax.research.build import build
+from autoresearch_jax.research.build import build, build_task
 from autoresearch_jax.types import (
   Edit,
   Measurement,
@@ -35,9 +35,6 @@ from autoresearch_jax.types import (
 )
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]  # where `configs` lies
-# The best values that are known, by problem and metric. packing: 26 circles, see its problem.
-# digits: what a search reached, see configs/digits.py.
-BEST_KNOWN = {('packing', 'sum_of_radii'): 2.6360, ('digits', 'val_loss'): 0.07}
 SEEDS_APART = 2**32  # between two instances
 MAX_INSTANCES = 2**29
 VALUE_SEED = SEEDS_APART * MAX_INSTANCES  # the first of those that tell a program's value
@@ -50,8 +47,8 @@ class EngineProblem:
   """A config's problem, to be compared on. Its strategy and acceptance are not looked at.
 
   config: a file, from here or from the folder that holds `configs`. variant: as in the config
-  string, '' for the file's default. optimum: the best known value of the metric; None: that of
-  BEST_KNOWN. value_seeds: training runs behind `value`.
+  string, '' for the file's default. optimum: the best known value of the metric; None: the
+  problem's own, see `Problem.best_known`. value_seeds: training runs behind `value`.
   """
 
   config: str = 'configs/packing.py'
@@ -76,8 +73,8 @@ class EngineProblem:
   def _optimum(self, config: Config) -> float:
     if self.optimum is not None:
       return self.optimum
-    known = BEST_KNOWN.get((config.problem, config.metric))
-    if known is None or config.data.get('circles', 26) != 26:
+    known = build_task(config).problem.best_known(config.metric)
+    if known is None:
       raise ValueError(
         f'No best value of {config.metric} is known for the problem {config.problem!r} with '
         f'{config.data}; set the option optimum to the best one that you know.'

@@ -1,0 +1,71 @@
+"""The interface of a problem: what is researched, on which data, scored by which metrics.
+
+A problem is a frozen dataclass whose fields are its options (`config.data`), registered by name in
+`PROBLEMS`. A new one is one file in this package, or an entry point `autoresearch_jax.problem` of
+another package; a construction's verifier stands beside it in the same file.
+"""
+
+import abc
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from autoresearch_jax.registry import Registry
+from autoresearch_jax.types import Dataset
+
+PROBLEMS = Registry('problem', __package__ or '')
+
+
+class Problem(abc.ABC):
+  """What is researched. `tests/problems/test_contract.py` checks every registered problem.
+
+  Example:
+    With `@PROBLEMS.register('parity')` above it, this one is `config.problem = 'parity'`:
+
+    >>> import dataclasses
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Parity(Problem):
+    ...   bits: int = 8  # becomes the option config.data.bits
+    ...
+    ...   def shapes(self):
+    ...     return {'kind': 'supervised', 'input_shape': (self.bits,), 'num_classes': 2}
+    ...
+    ...   def metrics(self):
+    ...     return ('val_loss', 'val_accuracy')
+    ...
+    ...   def prepare(self, cache, say):
+    ...     return Dataset('supervised', train=str(cache / 'train'), evaluation_batch=4)
+
+    >>> Parity(bits=4).shapes()['input_shape']
+    (4,)
+  """
+
+  @abc.abstractmethod
+  def shapes(self) -> dict[str, Any]:
+    """The fields of `Spec` that the problem decides: its kind and the shapes of its arrays."""
+
+  @abc.abstractmethod
+  def metrics(self) -> tuple[str, ...]:
+    """Names of the metrics that an evaluation measures; `config.metric` is one of them."""
+
+  @abc.abstractmethod
+  def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
+    """Makes the data below `cache` on first use: atomically, checked, and reused later.
+
+    Args:
+      cache: Folder for prepared data of all problems.
+      say: Receives progress messages.
+
+    Raises:
+      ValueError: The options ask for what the data do not have.
+      OSError: The data cannot be downloaded, read or written.
+    """
+
+  def hidden(self) -> tuple[pathlib.Path, ...]:
+    """Files and folders that would give validation data away. The tracer cannot read them."""
+    return ()
+
+  def best_known(self, metric: str) -> float | None:
+    """The best value of the metric that is known, for regret in benchmarks; None if unknown."""
+    del metric
+    return None
