@@ -1,8 +1,8 @@
-"""Prepared folders in the cache: made once, whole or not at all, checked when used again.
+"""The cache of prepared data: folders that are written atomically and verified on every use.
 
-A folder is made under another name and renamed when complete, behind a lock, so that a killed
-process leaves nothing half-made and two processes do not make the same thing twice. The locks
-are the kernel's and end with the process. Called by problems; knows nothing of what it stores.
+A folder is built under a temporary name and renamed when complete, under a file lock. So a killed
+process leaves no partial folder behind, and two processes do not build the same one. The locks are
+the kernel's and end with their process. Called by problems.
 """
 
 import contextlib
@@ -24,9 +24,11 @@ BLOCKS = 64  # a file of up to 64 MiB is checked whole, a larger one at this man
 
 
 class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-  """What a complete folder says of itself. checks: file -> digest of size and sampled blocks.
+  """The integrity record of a complete folder, stored in it as JSON.
 
-  content: SHA-256 over all files, in full, taken once when the folder was made.
+  Attributes:
+    content: SHA-256 over all files in full, taken once when the folder was made.
+    checks: Per file, a digest of its size and of sampled blocks, compared on every use.
   """
 
   content: str
@@ -34,7 +36,7 @@ class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def directory() -> pathlib.Path:
-  """$AUTORESEARCH_JAX_CACHE, or ~/.cache/autoresearch_jax."""
+  """The cache's root: $AUTORESEARCH_JAX_CACHE, or ~/.cache/autoresearch_jax."""
   default = pathlib.Path('~/.cache/autoresearch_jax').expanduser()
   return pathlib.Path(os.environ.get('AUTORESEARCH_JAX_CACHE') or default).absolute()
 
@@ -42,9 +44,15 @@ def directory() -> pathlib.Path:
 def folder(
   parent: pathlib.Path, name: str, make: Callable[[pathlib.Path], None], say: Callable[[str], None]
 ) -> tuple[pathlib.Path, str]:
-  """The folder `name` below `parent` with its content's SHA-256; `make` fills it if need be.
+  """Returns a cached folder and the SHA-256 of its content, and builds it on first use.
 
-  A folder that no longer is what was stored is made again. Raises what `make` raises.
+  A folder that fails its integrity check is built again.
+
+  Args:
+    parent: Where the folder lies.
+    name: The folder's name.
+    make: Fills an empty folder; what it raises is passed on.
+    say: Receives progress messages.
   """
   final = parent / name
   if seal := _intact(final):
@@ -78,7 +86,7 @@ def _locked(path: pathlib.Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _intact(path: pathlib.Path) -> Seal | None:
-  """The seal of a folder that is what was stored, else None."""
+  """The integrity record of a folder that passes its check, else None."""
   try:
     seal = msgspec.json.decode((path / SEAL).read_bytes(), type=Seal)
     checks = {name: _check(path / name) for name in seal.checks}

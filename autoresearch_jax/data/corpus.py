@@ -1,10 +1,9 @@
-"""Where the text comes from: the library that ships with Python, or ClimbMix shards.
+"""Text corpora: the standard library that ships with Python, and ClimbMix.
 
-`python` is the corpus of CPU runs: a few megabytes of Python source and reference text that are
-on every machine this package runs on, so nothing has to be downloaded. Another Python version is
-another corpus, with another fingerprint. `climbmix` is the corpus of the original, from parquet
-shards that `data.prepare` has fetched. Called by the language-model problem; knows nothing of
-tokens.
+`python` is the corpus of CPU runs: a few megabytes of Python source and reference text, present on
+every machine, so nothing has to be downloaded. Another Python version is another corpus with
+another fingerprint. `climbmix` is the original's corpus, read from parquet shards that
+`autoresearch prepare` has downloaded. Used by the language-model problem.
 """
 
 import ast
@@ -22,8 +21,8 @@ from typing import Protocol
 from autoresearch_jax.data import shards
 
 # A document is cut where a top-level statement begins once it has SOFT characters, at a blank
-# line once it has HARD, and at any line beyond MOST: code that belongs together stays together.
-SOFT, HARD, MOST = 3_000, 8_000, 10_000
+# line once it has HARD, and at any line beyond MAX: code that belongs together stays together.
+SOFT, HARD, MAX = 3_000, 8_000, 10_000
 
 # Held out: modules that are alike in kind to the rest, exist in CPython 3.11 to 3.14 however it
 # was installed, and that nothing a candidate imports depends on (a test blocks them and imports
@@ -72,27 +71,29 @@ GENERATED = ('_sysconfigdata', '_sysconfig_vars', 'config-', 'build-details')
 
 
 class Corpus(Protocol):
-  """Two streams of documents that share none."""
+  """Training and validation documents, disjoint."""
 
   def train(self) -> Iterator[str]: ...
 
   def validation(self) -> Iterator[str]: ...
 
   def fingerprint(self) -> str:
-    """SHA-256 over all text and how it is split; cheap enough for every start."""
+    """SHA-256 over all text and its split; cheap enough to compute at every start."""
     ...
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
-    """Files and folders outside the cache in which text of either split can be read."""
+    """Files and folders outside the cache that contain text of either split."""
     ...
 
 
 @dataclasses.dataclass(frozen=True)
 class PythonLibrary:
-  """The standard library's source and reference text. root: the folder it lies in.
+  """The standard library's source and reference text.
 
-  The order of documents is that of their digests: the same on every machine, and mixed, so that
-  any slice of it has something of everything.
+  Documents are ordered by digest: the same order on every machine, and well mixed.
+
+  Attributes:
+    root: The standard library's folder.
   """
 
   root: pathlib.Path = pathlib.Path(sysconfig.get_path('stdlib'))
@@ -114,9 +115,9 @@ class PythonLibrary:
   def hidden(self) -> tuple[pathlib.Path, ...]:
     """All sources, packages and reference text of both splits, with their bytecode.
 
-    A candidate that could read the training text while it is traced would train for free.
-    Bytecode is named whether or not it exists yet: a later import may write it. What is left is
-    no text of the corpus: compiled extensions, `encodings`, installed packages.
+    A candidate that could read the training text while it is traced would train outside of its
+    budget. Bytecode is listed even if it does not exist yet, since a later import may write it.
+    Compiled extensions, `encodings` and installed packages stay readable: they hold no corpus text.
     """
     found = {self.root / '__pycache__', self.root / 'pydoc_data'}
     for path in self.root.iterdir():
@@ -161,10 +162,10 @@ class ClimbMix:
 
 
 def split(text: str) -> list[str]:
-  """Cuts a text into documents of at most MOST characters or one line; their join is the text."""
+  """Cuts a text into documents of at most MAX characters or one line; their join is the text."""
   documents, lines, size, blank = [], [], 0, True
   for line in text.splitlines(keepends=True):
-    fits = size + len(line) <= MOST
+    fits = size + len(line) <= MAX
     statement = blank and not line[0].isspace()
     if lines and (not fits or (size >= SOFT and statement) or (size >= HARD and blank)):
       documents.append(''.join(lines))

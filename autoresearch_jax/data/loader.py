@@ -1,8 +1,8 @@
-"""Batches for the runner: shuffled and endless for training, in fixed order for validation.
+"""Batches for the runner: shuffled and endless for training, in fixed order for evaluation.
 
-Grain reads the memory map ahead in threads; what comes out depends on the seed alone, not on
-threads, process or machine. Grain imports jax, so it is imported when training batches are asked
-for and not before: the controller may import this module.
+Grain prefetches from the memory map in threads. The batches depend on the seed alone, not on
+threads, process or machine. Grain imports jax, so it is imported only when training batches are
+requested: the controller may import this module.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from autoresearch_jax.types import Dataset
 
 Batch = dict[str, np.ndarray]
 THREADS = 2
-GATHERED = 256  # examples gathered at once, or one batch
-AHEAD = 8  # such gatherings
+GATHERED = 256  # examples read at once, or one batch if that is larger
+AHEAD = 8  # such reads are prefetched
 ENDLESS = 1 << 48  # examples; grain's own endless repeat overflows with batches of one
 
 
@@ -32,13 +32,24 @@ def batches(
   threads: int = THREADS,
   skip: int = 0,
 ) -> Iterator[Batch]:
-  """Training batches without end, each epoch in another order.
+  """Endless training batches, reshuffled every epoch. Close the iterator to end its threads.
 
-  Language models: inputs and targets, int32 [batch, time], rows cut to `sequence_length`.
-  Supervised problems: inputs float32 [batch, *input_shape], targets int32 [batch];
-  `sequence_length` is not looked at. Constructions need no data: float32 [0] twice. skip: examples
-  to pass over first. Close the iterator (or drop it) to end its threads. Raises ValueError for
-  rows shorter than asked, FileNotFoundError.
+  Args:
+    dataset: Prepared data.
+    batch_size: Examples a batch.
+    sequence_length: Tokens to which rows are cut; ignored unless it is a language model.
+    seed: Decides the order.
+    threads: That read ahead.
+    skip: Examples to skip first.
+
+  Returns:
+    Dicts of `inputs` and `targets`. Language models: int32 `[batch, time]` twice. Supervised
+    problems: float32 `[batch, *input_shape]` and int32 `[batch]`. Constructions: float32 `[0]`
+    twice, since they need no data.
+
+  Raises:
+    ValueError: Rows are shorter than `sequence_length`.
+    FileNotFoundError: The data are missing.
   """
   if dataset.kind == 'construction':
     return itertools.repeat(dict.fromkeys(('inputs', 'targets'), np.zeros(0, np.float32)))
@@ -48,7 +59,8 @@ def batches(
   if not examples:
     raise ValueError(f'There are no training rows in {dataset.train}.')
 
-  # One element of grain is several batches of a small model: each costs it more than such a step.
+  # One grain element holds several batches of a small model, since an element costs more than its
+  # train step.
   together = max(1, GATHERED // batch_size)
   order, size = _order(examples, seed), together * batch_size
 
@@ -63,9 +75,9 @@ def batches(
 
 
 def _order(examples: int, seed: int) -> Callable[[int, int], np.ndarray]:
-  """(start, count) -> so many indices from `start` on, without end: all of them in each epoch.
+  """A function `(start, count)` -> indices, an endless sequence of shuffled epochs.
 
-  Grain's own shuffle takes 10 microseconds an index, longer than a small model's step on it.
+  Grain's own shuffle takes 10 microseconds an index, longer than a small model's train step.
   """
 
   @functools.lru_cache(maxsize=2)
@@ -84,10 +96,15 @@ def _order(examples: int, seed: int) -> Callable[[int, int], np.ndarray]:
 
 
 def validation(dataset: Dataset, on_test: bool = False) -> Iterator[Batch]:
-  """The whole validation split in its order, in batches of `dataset.evaluation_batch`.
+  """The validation split in stored order, in batches of `dataset.evaluation_batch`.
 
-  on_test: the test split instead. Raises ValueError when the batch does not divide the split, and
-  FileNotFoundError when the data are not there.
+  Args:
+    dataset: Prepared data.
+    on_test: Whether to read the test split instead.
+
+  Raises:
+    ValueError: The batch size does not divide the split.
+    FileNotFoundError: The data are missing.
   """
   size, name = dataset.evaluation_batch, 'test' if on_test else 'validation'
   folder = dataset.test if on_test else dataset.validation
@@ -111,7 +128,7 @@ def _closed_after(ahead: Any) -> Iterator[Batch]:
 def _open(
   dataset: Dataset, folder: str, sequence_length: int | None
 ) -> tuple[int, Callable[[np.ndarray], Batch]]:
-  """The number of examples in a split's folder and how to gather some of them."""
+  """The number of examples in a split, and a function that reads some of them by index."""
   if dataset.kind == 'language_model':
     return _open_rows(pathlib.Path(folder, 'rows.npy'), sequence_length)
   inputs = np.load(pathlib.Path(folder, 'inputs.npy'), mmap_mode='r')

@@ -1,7 +1,7 @@
-"""Best-fit packing: documents of tokens become full rows, without padding, on disk.
+"""Best-fit packing of tokenized documents into full rows, without padding.
 
-As in the original: documents wait in a buffer of 1000; a row takes the largest that fits whole in
-what is left of it, and when none fits, the shortest is cropped to fill the row, its rest dropped.
+As in the original: from a buffer of 1,000 documents a row takes the largest that fits into its
+remaining space. When none fits, the shortest is cropped to fill the row, and its rest is dropped.
 Every document starts with the document-start token, so every row does.
 """
 
@@ -19,7 +19,15 @@ WRITE_ROWS = 4096  # rows handed to the file at a time
 
 @dataclasses.dataclass(frozen=True)
 class Packed:
-  """What became of the tokens: every one is in a row, cropped, or in the last, unfinished row."""
+  """Where the tokens went: into full rows, cropped, or left over in the last, incomplete row.
+
+  Attributes:
+    rows: Full rows.
+    documents: Documents read.
+    tokens: Tokens of those documents.
+    cropped: Tokens dropped to fill a row.
+    left_over: Tokens in the last, incomplete row.
+  """
 
   rows: int
   documents: int
@@ -29,7 +37,7 @@ class Packed:
 
 
 class _Buffer:
-  """Documents by length; among equals the one that came first."""
+  """Documents sorted by length, then by arrival."""
 
   def __init__(self) -> None:
     self._keys: list[tuple[int, int]] = []  # (length, arrival), sorted
@@ -53,9 +61,12 @@ class _Buffer:
 
 
 class Packer:
-  """Iterates over full rows, uint16 [length]; afterwards `result` says what became of the tokens.
+  """Iterates over full rows, uint16 `[length]`; afterwards `result` has the token counts.
 
-  documents: uint16 arrays that start with the document-start token. length: tokens in a row.
+  Args:
+    documents: uint16 arrays, each starting with the document-start token.
+    length: Tokens in a row.
+    buffer: Documents to choose from.
   """
 
   def __init__(self, documents: Iterable[np.ndarray], length: int, buffer: int = BUFFER):
@@ -91,10 +102,10 @@ class Packer:
 
 
 def cut(documents: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
-  """Cuts documents into documents of at most `length` tokens, each with its own document start.
+  """Splits documents into pieces of at most `length` tokens, each with its own document start.
 
-  For rows much shorter than the original's: whole files against rows of 256 would leave nine
-  tenths of the text to cropping.
+  For rows much shorter than the original's: with whole files and rows of 256 tokens, nine tenths
+  of the text would be cropped.
   """
   for document in documents:
     if len(document) <= length:
@@ -105,20 +116,20 @@ def cut(documents: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
 
 
 def write(rows: Iterable[np.ndarray], path: pathlib.Path, length: int) -> int:
-  """Writes rows as they come to a .npy file, uint16 [rows, length], and returns how many.
+  """Streams rows to a .npy file, uint16 `[rows, length]`, and returns their number.
 
-  The header is written again at the end, when their number is known; numpy leaves room for it.
+  The header is rewritten at the end, when the number is known; numpy pads it for that.
   """
   count = 0
   rows = iter(rows)
   with path.open('wb') as file:
-    room = _header(file, 0, length)
+    header_bytes = _header(file, 0, length)
     while block := list(itertools.islice(rows, WRITE_ROWS)):
       file.write(np.stack(block).astype('<u2', copy=False).tobytes())
       count += len(block)
     file.seek(0)
-    if _header(file, count, length) != room:
-      raise RuntimeError(f'The header of {path} does not fit in the room left for it.')
+    if _header(file, count, length) != header_bytes:
+      raise RuntimeError(f'The header of {path} does not fit into the space reserved for it.')
   return count
 
 

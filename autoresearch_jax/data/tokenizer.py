@@ -1,7 +1,7 @@
-"""Byte-pair encoding: trained by rustbpe, encoded by tiktoken, stored as JSON.
+"""Byte-pair encoding: trained with rustbpe, applied with tiktoken, stored as JSON.
 
-A vocabulary is the 256 bytes, the merges, and four reserved special tokens at its end, the first
-of which starts every document. Called while data are prepared; training never sees text again.
+A vocabulary holds the 256 bytes, the merges, and four special tokens at its end, the first of which
+starts every document. Used while data are prepared; training reads tokens only.
 """
 
 import dataclasses
@@ -33,9 +33,11 @@ LARGEST = 1 << 16  # token ids are stored as uint16
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-  """tokens: the bytes of each token but the specials, by id. pattern: splits text before merging.
+  """A trained vocabulary.
 
-  The specials take the ids after those.
+  Attributes:
+    tokens: Bytes of each ordinary token, by id. Special tokens take the ids after those.
+    pattern: Regular expression that splits text before merging.
   """
 
   tokens: tuple[bytes, ...]
@@ -56,16 +58,17 @@ class Tokenizer:
 
   @property
   def token_bytes(self) -> np.ndarray:
-    """UTF-8 bytes of each token, int32 [vocab]; 0 for specials.
+    """UTF-8 bytes of each token, int32 `[vocab]`; 0 for special tokens.
 
-    From the table: a token that is half a character decodes to a replacement sign of three bytes.
+    Read from the table, since a token that is part of a character decodes to a replacement
+    character of three bytes.
     """
     return np.array([*map(len, self.tokens), *([0] * len(SPECIALS))], np.int32)
 
   def encode(self, documents: Iterable[str], threads: int) -> Iterator[np.ndarray]:
-    """Each document's tokens behind the document start: uint16 [length], in order.
+    """Yields each document's tokens after a document-start token: uint16 `[length]`, in order.
 
-    What looks like a special token in the text is encoded as the text it is.
+    Text that looks like a special token is encoded as ordinary text.
     """
     for texts in _batches(documents, BATCH):
       for tokens in self._encoding.encode_ordinary_batch(texts, num_threads=threads):
@@ -80,7 +83,7 @@ class Tokenizer:
     )
 
   def decode(self, tokens: Sequence[int]) -> bytes:
-    """The bytes that `tokens` stand for, specials left out."""
+    """The bytes that `tokens` stand for, without special tokens."""
     return b''.join(self.tokens[t] for t in tokens if t < len(self.tokens))
 
   def save(self, path: pathlib.Path) -> None:
@@ -88,7 +91,7 @@ class Tokenizer:
 
   @classmethod
   def load(cls, path: pathlib.Path) -> Self:
-    """Raises ValueError when the file is not a tokenizer."""
+    """Reads a stored tokenizer. Raises ValueError when the file is none."""
     try:
       return msgspec.json.decode(path.read_bytes(), type=cls)
     except msgspec.DecodeError as error:
@@ -96,9 +99,15 @@ class Tokenizer:
 
 
 def train(documents: Iterable[str], vocab_size: int, characters: int) -> Tokenizer:
-  """Learns merges from the first `characters` of `documents`, each cut to DOCUMENT_CHARACTERS.
+  """Trains a tokenizer.
 
-  Raises ValueError for a vocabulary that cannot be had.
+  Args:
+    documents: Text; each document is cut to DOCUMENT_CHARACTERS.
+    vocab_size: Tokens, the special ones included.
+    characters: Of the text, at most, from its beginning.
+
+  Raises:
+    ValueError: The size is out of range, or the text gives fewer tokens.
   """
   if not SMALLEST < vocab_size <= LARGEST:
     raise ValueError(f'vocab_size is {vocab_size}; it must be above {SMALLEST}, at most {LARGEST}.')
@@ -109,7 +118,7 @@ def train(documents: Iterable[str], vocab_size: int, characters: int) -> Tokeniz
   ranks = sorted(trainer.get_mergeable_ranks(), key=lambda pair: pair[1])
   if len(ranks) != ids:
     raise ValueError(
-      f'The text gives only {len(ranks) + len(SPECIALS)} tokens; vocab_size is {vocab_size}. '
+      f'The text yields only {len(ranks) + len(SPECIALS)} tokens; vocab_size is {vocab_size}. '
       'Use a smaller vocabulary or more text.'
     )
   return Tokenizer(tuple(bytes(token) for token, _ in ranks))

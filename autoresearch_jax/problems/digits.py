@@ -26,11 +26,14 @@ WHITE = 16.0  # the largest value of a pixel
 @PROBLEMS.register('digits')
 @dataclasses.dataclass(frozen=True)
 class Digits(Problem):
-  """The options of `config.data`.
+  """Handwritten digits, 8 x 8 pixels, 10 classes.
 
-  validation_examples: held out, all classes in proportion; whole batches of `evaluation_batch`.
-  test_examples: the same, of those left for training: no search ever sees them; 0: none.
-  split_seed: decides which ones.
+  Attributes:
+    validation_examples: Size of the validation split, stratified by class; a multiple of
+      `evaluation_batch`.
+    test_examples: Size of the test split, which is scored only at the end of a run; 0: none.
+    evaluation_batch: Examples per call of `predict`.
+    split_seed: Decides which examples are held out.
   """
 
   validation_examples: int = 450
@@ -65,7 +68,7 @@ class Digits(Problem):
     return ('val_loss', 'val_accuracy')
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
-    """Inputs float32 [examples, 64] in [0, 1] and targets int32 [examples], made on first use."""
+    """Makes inputs, float32 `[examples, 64]` in [0, 1], and targets, int32 `[examples]`."""
     key = self._key()
     folder, content = caching.folder(
       cache / 'digits', key[:16], lambda making: self._make(making, say), say
@@ -80,7 +83,7 @@ class Digits(Problem):
     )
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
-    """The file that ships with scikit-learn, and everything prepared in the default cache."""
+    """The file that ships with scikit-learn, and everything in the default cache."""
     return (_packaged(), caching.directory() / 'digits')
 
   def best_known(self, metric: str) -> float | None:
@@ -88,7 +91,7 @@ class Digits(Problem):
     return {'val_loss': 0.07}.get(metric)
 
   def _key(self) -> str:
-    """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
+    """SHA-256 of everything that the stored data depend on, so not of `evaluation_batch`."""
     parts = (FORMAT, self.validation_examples, self.split_seed)
     if self.test_examples:  # else the data are those of runs from before there were any
       parts = (*parts, self.test_examples)

@@ -1,7 +1,7 @@
-"""Language modelling: text, a tokenizer, packed rows. The metric is bits per byte of held-out text.
+"""Language modelling: a corpus, a tokenizer and packed rows, scored in bits per byte.
 
-The setting of the original is `corpus='climbmix'` with its numbers; `corpus='python'` is the one
-for a CPU, small enough to be prepared in seconds when first used.
+The original's setting is `corpus='climbmix'` with its numbers. `corpus='python'` is for CPUs: small
+enough to be prepared in seconds on first use.
 """
 
 import dataclasses
@@ -31,14 +31,18 @@ STORED_NAMES = {'test_tokens': 'locked_tokens'}  # of options, in the key
 @PROBLEMS.register('language_model')
 @dataclasses.dataclass(frozen=True)
 class LanguageModel(Problem):
-  """The options of `config.data`.
+  """Language modelling on a text corpus.
 
-  corpus: `python` (text that ships with Python) or `climbmix` (downloaded first).
-  vocab_size: tokens, the four reserved ones included. sequence_length: tokens that a row predicts.
-  validation_tokens: targets in the fixed validation slice; whole batches of
-  `evaluation_batch` rows. test_tokens: the same, of a slice that no search ever sees, from other
-  held-out documents; 0: none. shards: of ClimbMix, for training. tokenizer_characters: the text the
-  tokenizer is trained on, at most.
+  Attributes:
+    corpus: `python` (text that ships with Python) or `climbmix` (to be downloaded first).
+    vocab_size: Tokens, the four special ones included.
+    sequence_length: Tokens that a row predicts.
+    validation_tokens: Targets in the validation split, a multiple of a batch's tokens.
+    test_tokens: Targets in the test split, which comes from other held-out documents and is scored
+      only at the end of a run; 0: no test split.
+    evaluation_batch: Rows per call of `predict`.
+    shards: Training shards of ClimbMix that are used.
+    tokenizer_characters: Characters that the tokenizer is trained on, at most.
   """
 
   corpus: Literal['python', 'climbmix'] = 'python'
@@ -75,7 +79,7 @@ class LanguageModel(Problem):
     return ('val_bpb', 'val_loss')
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
-    """Tokenizer and rows, made on first use. Raises shards.Missing, ValueError."""
+    """Makes tokenizer and rows on first use. Raises shards.Missing, ValueError."""
     source = self._source(cache)
     key = self._key(source)
     folder, content = caching.folder(
@@ -95,11 +99,11 @@ class LanguageModel(Problem):
     )
 
   def tokenizer(self, dataset: Dataset) -> tokenizers.Tokenizer:
-    """The one that made a prepared dataset."""
+    """The tokenizer of a prepared dataset."""
     return tokenizers.Tokenizer.load(pathlib.Path(dataset.train).parent / 'tokenizer.json')
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
-    """The held-out sources, and everything prepared in the default cache."""
+    """The corpus's sources and everything in the default cache."""
     home = caching.directory()
     source = self._source(home)
     return (*source.hidden(), home / 'language_model', home / 'climbmix')
@@ -110,7 +114,7 @@ class LanguageModel(Problem):
     return corpora.ClimbMix(cache / 'climbmix', self.shards)
 
   def _key(self, source: corpora.Corpus) -> str:
-    """SHA-256 of all that decides what is stored; the evaluation batch only reads it."""
+    """SHA-256 of everything that the stored data depend on, so not of `evaluation_batch`."""
     options = dataclasses.asdict(self) | {'evaluation_batch': None}
     if not self.test_tokens:  # then the data are those of runs from before there were any
       del options['test_tokens']

@@ -1,9 +1,8 @@
-"""Circle packing: n circles of any size in the unit square, the sum of their radii is the score.
+"""Circle packing: place n circles of any size in the unit square, maximising the sum of radii.
 
-A construction is one row (x, y, radius) a circle. For 26 circles AlphaEvolve found a sum of 2.635
-(2025, https://arxiv.org/abs/2506.13131), and the best known one is about 2.6360. A program that
-writes a known packing down scores what that one is worth: the verifier judges circles, not how
-they were found.
+A construction has one row (x, y, radius) per circle. For 26 circles AlphaEvolve found a sum of
+2.635 (2025, https://arxiv.org/abs/2506.13131), and the best known is about 2.6360. The verifier
+judges circles, not how they were found: a program that hard-codes a known packing gets its score.
 """
 
 import dataclasses
@@ -32,7 +31,11 @@ SAFE = 1 - 2.0**-49
 @PROBLEMS.register('packing')
 @dataclasses.dataclass(frozen=True)
 class Packing(Problem):
-  """The options of `config.data`. circles: how many are packed."""
+  """Circle packing.
+
+  Attributes:
+    circles: How many are packed.
+  """
 
   circles: int = 26
 
@@ -49,7 +52,7 @@ class Packing(Problem):
     return ('sum_of_radii', 'smallest_radius', 'covered_area', 'largest_cut')
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
-    """Nothing is stored: a packing needs no data."""
+    """Stores nothing, since a packing needs no data."""
     del cache, say
     key = msgspec.json.encode(('packing', FORMAT, self.circles))
     return Dataset('construction', verifier='packing', fingerprint=hashlib.sha256(key).hexdigest())
@@ -61,11 +64,11 @@ class Packing(Problem):
 @VERIFIERS.register('packing')
 @dataclasses.dataclass(frozen=True)
 class PackingVerifier(Verifier):
-  """Shrinks what overlaps and scores what is left.
+  """Shrinks overlapping circles until the packing is valid, then scores it.
 
-  sum_of_radii, smallest_radius, covered_area: of the circles that are left. largest_cut: the
-  largest share of a radius that was taken away, 0 to 1; a program that returns a valid packing
-  has what its float32 rounds off.
+  The metrics sum_of_radii, smallest_radius and covered_area are those of the valid packing.
+  largest_cut is the largest fraction of a radius that was removed, 0 to 1: for a valid packing, no
+  more than float32 rounding.
   """
 
   def verify(self, construction: np.ndarray) -> dict[str, float]:
@@ -83,14 +86,20 @@ class PackingVerifier(Verifier):
 
 
 def valid(centres: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The packing that is left: centres [n, 2] inside the square, radii [n], not one above its own.
+  """Makes a packing valid by moving centres into the square and shrinking radii.
 
-  A radius is cut at the nearest side first, then multiplied by the smallest of its shares
-  d / (r + s), where a neighbour with radius s is d away. Two circles that overlapped have at most
-  d together after that, whatever else they were shrunk for. A centre outside of the square is put
-  on the side, where no radius is left. Rounding is answered twice: SAFE shrinks by more than it
-  can amount to, and then a proof in rational numbers looks at every constraint; a circle of which
-  one does not hold (none is known that gets there) has no radius.
+  A radius r is cut at the nearest side first, then multiplied by the smallest ratio d / (r + s)
+  over neighbours, with radius s at distance d. The radii of two circles that overlapped then add up
+  to at most d. A centre outside of the square is clipped to its side and gets radius 0. Rounding is
+  handled twice: SAFE shrinks by more than rounding can add, and every constraint is then checked in
+  rational arithmetic; a circle that still violates one (no such case is known) gets radius 0.
+
+  Args:
+    centres: float64 `[n, 2]`.
+    radii: float64 `[n]`, not negative.
+
+  Returns:
+    Centres inside the square, and radii none of which grew.
   """
   centres = np.clip(centres, 0.0, 1.0)
   radii = SAFE * np.minimum(radii, np.minimum(centres, 1 - centres).min(axis=1))
@@ -105,7 +114,7 @@ def valid(centres: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def violations(centres: np.ndarray, radii: np.ndarray) -> Iterator[tuple[int, ...]]:
-  """Circles that leave the square, (i,), and pairs that overlap, (i, j), in exact arithmetic."""
+  """Yields circles that leave the square, (i,), and pairs that overlap, (i, j), checked exactly."""
   exact = [
     (Fraction(x), Fraction(y), Fraction(r))
     for (x, y), r in zip(centres.tolist(), radii.tolist(), strict=True)
@@ -119,7 +128,7 @@ def violations(centres: np.ndarray, radii: np.ndarray) -> Iterator[tuple[int, ..
 
 
 def _require_circles(construction: np.ndarray) -> None:
-  """Raises Refused for what is no list of circles."""
+  """Raises Refused unless the array is a list of circles."""
   if construction.ndim != 2 or construction.shape[1] != 3 or not len(construction):
     raise Refused(
       f'The construction has the shape {list(construction.shape)}; return one row (x, y, radius) '

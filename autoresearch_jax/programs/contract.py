@@ -1,7 +1,7 @@
-"""The contract of a program, in shapes: what its functions are given and what they must return.
+"""The contract of a program: the shapes that its functions take and must return.
 
-Programs import `Phase` from here. The tracer exports against these shapes and the artifact's
-reader checks against them again, so both sides mean the same. No jax here.
+Programs import `Phase` from here. The tracer exports against these shapes, and the artifact's
+reader checks them again. No jax here.
 """
 
 import dataclasses
@@ -27,11 +27,12 @@ DTYPES = FLOATS | {
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-  """A stretch of training with shapes of its own.
+  """A part of training with its own batch shape, for batch-size and sequence-length curricula.
 
-  until: fraction of the budget at which the phase ends; the last one ends at 1.
-  batch_size: sequences (examples) a train step, the whole mesh together.
-  sequence_length: tokens a sequence; 0 where the problem has no sequences.
+  Attributes:
+    until: Fraction of the budget at which the phase ends; the last one ends at 1.
+    batch_size: Sequences (examples) per train step, summed over all devices.
+    sequence_length: Tokens per sequence; 0 where the problem has no sequences.
   """
 
   until: float
@@ -41,7 +42,12 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-  """Shape and dtype of an array, without jax."""
+  """Shape and dtype of an array, without jax.
+
+  Attributes:
+    shape: Of the array.
+    dtype: NumPy's or ml_dtypes' name of it.
+  """
 
   shape: tuple[int, ...]
   dtype: str
@@ -55,7 +61,7 @@ class Shape:
 
 
 class ContractError(Exception):
-  """The program breaks the contract; the sentence says how and what to do."""
+  """The program violates the contract; the message says how, and what to change."""
 
 
 KEY = Shape((2,), 'uint32')
@@ -66,8 +72,10 @@ METRIC = Shape((), 'float32')
 def batch_shapes(spec: Spec, phase: Phase) -> tuple[Shape, Shape]:
   """Shapes of a training batch's inputs and targets.
 
-  Language models: int32 [batch, time] twice. Supervised problems: float32 [batch, *input_shape]
-  and int32 [batch]. Constructions need no data: float32 [0] twice.
+  Returns:
+    Language models: int32 `[batch, time]` twice. Supervised problems: float32
+    `[batch, *input_shape]` and int32 `[batch]`. Constructions: float32 `[0]` twice, since they
+    need no data.
   """
   match spec.kind:
     case 'language_model':
@@ -81,7 +89,7 @@ def batch_shapes(spec: Spec, phase: Phase) -> tuple[Shape, Shape]:
 
 
 def predict_inputs(spec: Spec, evaluation_batch: int) -> Shape:
-  """Shape of what `predict` is given when the trial is scored."""
+  """Shape of the inputs of `predict` when a trial is evaluated."""
   return batch_shapes(spec, Phase(1.0, evaluation_batch, spec.sequence_length or 0))[0]
 
 
@@ -97,7 +105,7 @@ def predict_outputs(spec: Spec, evaluation_batch: int) -> tuple[int, ...]:
 
 
 def check_batch_size(value: object) -> int:
-  """The program's BATCH_SIZE. Raises ContractError."""
+  """Validates the program's BATCH_SIZE. Raises ContractError."""
   if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**24:
     raise ContractError(
       f'BATCH_SIZE is {value!r:.80}; set it to a positive int, the examples of one train step.'
@@ -106,7 +114,7 @@ def check_batch_size(value: object) -> int:
 
 
 def check_phases(phases: object, spec: Spec) -> tuple[Phase, ...]:
-  """What `phases(spec)` returned. Raises ContractError."""
+  """Validates what `phases(spec)` returned. Raises ContractError."""
   if not isinstance(phases, Sequence) or not all(isinstance(p, Phase) for p in phases):
     raise ContractError(
       'phases(spec) must return a list of Phase(until, batch_size, sequence_length), imported '
@@ -131,7 +139,7 @@ def check_phases(phases: object, spec: Spec) -> tuple[Phase, ...]:
 
 
 def check_metric_names(names: Sequence[str]) -> None:
-  """Raises ContractError when they hold no 'loss', are too many, or are oddly spelled."""
+  """Raises ContractError for metrics without 'loss', too many of them, or an invalid name."""
   if 'loss' not in names:
     found = ', '.join(sorted(map(repr, names)))[:200] or 'nothing'
     raise ContractError(

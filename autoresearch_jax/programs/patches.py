@@ -1,13 +1,12 @@
-"""Unified diffs, as `diff -u` and git write them: read strictly, and applied to programs.
+"""Unified diffs, as git and `diff -u` write them: parsed strictly and applied to programs.
 
-Nothing touches the disk: a patch makes a program of a program. What a program cannot be made of
-is refused when the patch is read: binary files, links, renames, paths that lead out. Applying is
-exact too: a hunk goes where it says if its lines are there, else to the one other place that has
-them. (libgit2, which reads git's own patches, refuses those of plain `diff -u`.)
+Binary files, links, renames and paths that leave the program are refused when the patch is parsed.
+A hunk is applied at its line number if the lines match there, else at the only other place where
+they match. (libgit2 parses git's own patches, but not those of plain `diff -u`.)
 
-The text before the diff is the patch's message: a first line that says what it does, a paragraph
-why, and trailers `Claim:`, `Mechanisms:` and `Predicted-Effect:`, all as in the commits of a run's
-repository. What `git format-patch` puts around it is understood.
+The text before the diff is the patch's message: a summary line, a paragraph that says why, and the
+trailers `Claim:`, `Mechanisms:` and `Predicted-Effect:`, as in the commits of a run's repository.
+The headers of `git format-patch` are understood.
 """
 
 import dataclasses
@@ -31,12 +30,18 @@ _EFFECT = re.compile(rf'([-+]?{_NUMBER})(?: *± *({_NUMBER}))?')
 
 
 class PatchError(ValueError):
-  """The text is no patch of a program; the sentence names the line."""
+  """The text is no valid patch of a program; the message names the line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Hunk:
-  """Lines `old`, first seen at line `start` (from 0), become `new`; both with their newlines."""
+  """One hunk of a unified diff.
+
+  Attributes:
+    start: Line, from 0, at which `old` begins.
+    old: Lines that are replaced, with their newlines.
+    new: Lines that replace them, with their newlines.
+  """
 
   start: int
   old: tuple[str, ...]
@@ -45,7 +50,14 @@ class Hunk:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-  """What a patch does to one file; `adds` and `removes`: to the file as a whole."""
+  """What a patch does to one file.
+
+  Attributes:
+    name: The file.
+    hunks: In order.
+    adds: Whether the patch creates the file.
+    removes: Whether the patch deletes the file.
+  """
 
   name: str
   hunks: tuple[Hunk, ...]
@@ -55,7 +67,13 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-  """description: one line, '' where the message has none."""
+  """A parsed patch.
+
+  Attributes:
+    description: One line, '' where the message has none.
+    hypothesis: From the message and its trailers.
+    changes: One per file.
+  """
 
   description: str
   hypothesis: Hypothesis

@@ -1,10 +1,10 @@
-"""An edit made on one program, made again on another: a three-way merge, line by line.
+"""Rebases an edit onto another program by a line-based three-way merge.
 
-What two programs changed in a common base goes together where they changed different lines
-(diff3: Khanna, Kunal and Pierce, 2007, https://www.cis.upenn.edu/~bcpierce/papers/diff3-short.pdf).
-Two things differ from what version control does, since programs keep their constants line under
-line: changes of neighbouring lines do not conflict, and a replacement of as many lines as before
-counts as one change per line. Nobody has read what comes out, so a trace has to follow.
+The changes of two programs to a common base are combined where they touch different lines (diff3:
+Khanna, Kunal and Pierce, 2007, https://www.cis.upenn.edu/~bcpierce/papers/diff3-short.pdf). Two
+things differ from version control, since programs list their constants on adjacent lines: changes
+of neighbouring lines do not conflict, and replacing n lines by n lines counts as one change per
+line. The result is not checked beyond parsing, so it must be traced.
 """
 
 import ast
@@ -33,10 +33,12 @@ class _Change:
 
 
 def rebased(edited: Program, base: Program, onto: Program) -> Program | None:
-  """`onto` with what `edited` changed in `base`; `onto` itself where that has it all already.
+  """Applies the changes from `base` to `edited` onto the program `onto`.
 
-  None where both changed the same lines in different ways, where one removed a file that the
-  other changed, and where a Python file that had to be merged no longer parses.
+  Returns:
+    The merged program; `onto` itself if it has all changes already. None if both changed the same
+    lines differently, one removed a file that the other changed, or a merged Python file does not
+    parse.
   """
   ours, common, theirs = dict(edited.files), dict(base.files), dict(onto.files)
   files = []

@@ -1,6 +1,6 @@
-"""One program file as a libcst tree: its constants, its scopes, and rewriting them.
+"""A program file as a libcst tree: finds constants, scopes and expressions, and rewrites them.
 
-Whatever is not rewritten keeps every byte. Nothing here knows why anything is changed.
+Everything that is not rewritten keeps every byte.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""The program a run starts from: read as text, with the config's constants written into it.
+"""The starting program of a run: read as text, with the config's constants applied.
 
   python -m autoresearch_jax.programs.start --config=configs/gpt_small.py --out=DIR
 
