@@ -24,7 +24,7 @@ from autoresearch_jax.messages import PartError, of_machine
 from autoresearch_jax.report import live
 from autoresearch_jax.report.__main__ import report
 from autoresearch_jax.research.session import run_session
-from autoresearch_jax.sandbox.tracer import SandboxError
+from autoresearch_jax.sandbox.tracer_policy import SandboxError
 
 _CONFIG = command.define_config('The run, e.g. configs/gpt_small.py:cpu.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run. [runs/NAME of the config]')

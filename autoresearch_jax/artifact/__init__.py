@@ -1,5 +1,8 @@
-"""Trial artifacts as plain data: StableHLO modules and a header, read with suspicion.
+"""The trial artifact: a traced program as plain data, StableHLO modules and a header. Untrusted.
 
-Written by `tracer`, read by `tracer`, `executors` and `runner`. May import `types`, `config`,
-`messages` and `programs.contract`.
+Written by `tracer`; read by `tracer`, `executors` (the header alone) and `runner`. `header` is the
+file format and imports no jax; `reader` checks artifacts, `graph` walks their modules, and
+`fingerprint`, `matmuls` and `lapack` analyse them.
+
+May import `types`, `config` and `programs.contract`.
 """

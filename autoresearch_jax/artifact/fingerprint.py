@@ -1,17 +1,17 @@
-"""The semantic fingerprint of an artifact: equal for programs that compute the same things.
+"""The semantic fingerprint of an artifact: equal for programs that compute the same.
 
-Computed by the runner from the modules alone. Programs that differ in comments, names, layout of
-the file, dead code, an unread constant, unread state, or in which order the state is flattened
-have equal fingerprints; any other number, operation, shape, batch size or phase that the loss or
-the prediction depends on changes it. Metrics besides the loss do not: they are only watched, so
-whoever keeps what is compiled goes by `compiled.Frame.key`.
+Computed by the runner from the modules alone. It ignores comments, names, the layout of files, dead
+code, unread constants, unread state and the order in which the state is flattened. Any other
+number, operation, shape, batch size or phase that the loss or the prediction depends on changes it.
+Metrics other than the loss do not, since they are only recorded; so the runner's compile cache uses
+`ExecutableTemplate.cache_key` instead.
 
-How: each value is named by a hash of the operation that makes it and of its operands' names
-(Merkle, 1979), functions inlined and dead values left out. Loop-carried values and the leaves of
-the state have no such name, since they depend on themselves: they start as the hash of their
-initial value and are refined by the hash of what one step makes of them, until no two of them
-can be told apart that could not before (Weisfeiler and Lehman, 1968). Values that stay alike are
-equal at every step, so nothing is lost by giving them one name.
+Method: each value is labelled with a hash of the operation that produces it and of the labels of
+its operands (Merkle, 1979). Functions are inlined and dead values left out. Loop-carried values and
+the leaves of the state depend on themselves. They start with the hash of their initial value and
+are refined with the hash of their update in one step, until refinement splits no further class
+(Weisfeiler and Lehman, 1968). Values whose labels stay equal are equal at every step, so sharing
+a label loses nothing.
 """
 
 import dataclasses
@@ -21,39 +21,42 @@ from collections.abc import Iterable, Sequence
 from autoresearch_jax.artifact.graph import Block, Graph, Op
 from autoresearch_jax.artifact.reader import Artifact
 
-# Past so many operations in one pass, functions are hashed once and not inlined any more: helpers
-# that call each other twice each would take forever. The hash stays sound, only less tolerant.
+# Beyond so many operations in one pass, functions are hashed once instead of being inlined, since
+# a chain of functions that each call the next twice would take forever. The hash stays sound, but
+# tells more programs apart.
 MAX_VISITS = 200_000
 _CALL_VISITS = 4  # a call takes about as long as so many operations
 _COMMUTATIVE = frozenset(
   f'stablehlo.{name}' for name in ('add', 'multiply', 'maximum', 'minimum', 'and', 'or', 'xor')
 )
 
-Live = tuple[int, ...]
+Positions = tuple[int, ...]  # of results, outputs or leaves
 
 
 def fingerprint(artifact: Artifact) -> str:
-  """32 hexadecimal digits. The artifact must have been read with `artifact.read`."""
-  return _Fingerprint(artifact).digest().hex()
+  """The fingerprint, 32 hexadecimal digits, of an artifact that `reader.read` has checked."""
+  return _StateFingerprint(artifact).digest().hex()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Live:
-  """What of a block matters. steps: operations with the results (carried values) that do.
+class _LiveCode:
+  """The part of a block that some of its outputs depend on.
 
-  needs: values from outside of the block, its arguments among them.
+  Attributes:
+    steps: Live operations, each with the positions of its live results (or carried values).
+    inputs: Values from outside of the block that it reads, block arguments included.
   """
 
-  steps: tuple[tuple[Op, Live], ...]
-  needs: frozenset[int]
+  steps: tuple[tuple[Op, Positions], ...]
+  inputs: frozenset[int]
 
 
-class _Fingerprint:
-  """The leaves of the state, refined until stable."""
+class _StateFingerprint:
+  """Labels the leaves of the state and refines the labels until they are stable."""
 
   def __init__(self, artifact: Artifact):
     self._artifact = artifact
-    init, *steps, predict = (_Module(graph) for graph in artifact.graphs)
+    init, *steps, predict = (_ModuleLabels(graph) for graph in artifact.graphs)
     kept = [exported.module_kept_var_idx for exported in artifact.exported]
     self._init, self._steps, self._predict = init, steps, predict
     self._kept = kept
@@ -61,166 +64,180 @@ class _Fingerprint:
     self._loss = self._size + artifact.metric_names.index('loss')
 
   def digest(self) -> bytes:
-    leaves = self._live_leaves()
-    made = self._init.outputs(leaves, [_hash(b'key')] * len(self._kept[0]))
-    labels = dict(zip(leaves, made, strict=True))
+    leaves = self._find_live_leaves()
+    initial = self._init.outputs(leaves, [_hash(b'key')] * len(self._kept[0]))
+    labels = dict(zip(leaves, initial, strict=True))
     while True:
       results = [self._step(i, leaves, labels) for i in range(len(self._steps))]
-      each = (outs[: len(leaves)] for outs in results)
+      updates = (outs[: len(leaves)] for outs in results)
       refined = {
-        leaf: _hash(labels[leaf], *outs) for leaf, *outs in zip(leaves, *each, strict=True)
+        leaf: _hash(labels[leaf], *outs) for leaf, *outs in zip(leaves, *updates, strict=True)
       }
       if len(set(refined.values())) == len(set(labels.values())):
         break
       labels = refined
     losses = [outs[-1] for outs in results]
-    predicted = self._predict.outputs((0,), self._arguments(-1, labels))
+    predicted = self._predict.outputs((0,), self._argument_labels(-1, labels))
     return _hash(_hash(self._shape()), *sorted(set(refined.values())), b'/', *losses, *predicted)
 
   def _shape(self) -> bytes:
-    """What is not in the modules' operations."""
+    """What the fingerprint covers besides operations: platform, kind of problem, phases."""
     phases = [dataclasses.astuple(phase) for phase in self._artifact.phases]
     return repr((self._artifact.platform, self._artifact.spec.kind, phases)).encode()
 
-  def _live_leaves(self) -> Live:
-    """Leaves that the prediction or the loss depends on, through any number of steps."""
-    live = {i for i in self._needs(-1, self._predict, (0,)) if i < self._size}
+  def _find_live_leaves(self) -> Positions:
+    """Leaves that the prediction or the loss depends on, over any number of steps."""
+    live = {i for i in self._arguments_read(-1, self._predict, (0,)) if i < self._size}
     while True:
       outputs = (*sorted(live), self._loss)
-      found = set(live)
+      more = set(live)
       for index, step in enumerate(self._steps):
-        found.update(i for i in self._needs(1 + index, step, outputs) if i < self._size)
-      if found == live:
+        more.update(i for i in self._arguments_read(1 + index, step, outputs) if i < self._size)
+      if more == live:
         return tuple(sorted(live))
-      live = found
+      live = more
 
-  def _needs(self, which: int, module: '_Module', outputs: Live) -> list[int]:
-    """Arguments of the exported function that `outputs` depend on."""
-    return [self._kept[which][i] for i in module.arguments(outputs)]
+  def _arguments_read(
+    self, module_index: int, module: '_ModuleLabels', outputs: Positions
+  ) -> list[int]:
+    """Positions of the arguments of an exported function that `outputs` depend on."""
+    return [self._kept[module_index][i] for i in module.arguments(outputs)]
 
-  def _step(self, index: int, leaves: Live, labels: dict[int, bytes]) -> list[bytes]:
-    """Hashes of the new leaves and of the loss."""
-    return self._steps[index].outputs((*leaves, self._loss), self._arguments(1 + index, labels))
+  def _step(self, index: int, leaves: Positions, labels: dict[int, bytes]) -> list[bytes]:
+    """Labels of the updated leaves and of the loss after a step of phase `index`."""
+    return self._steps[index].outputs(
+      (*leaves, self._loss), self._argument_labels(1 + index, labels)
+    )
 
-  def _arguments(self, which: int, labels: dict[int, bytes]) -> list[bytes]:
-    """Hashes of a module's arguments: leaves by label, the others by their place after them."""
+  def _argument_labels(self, module_index: int, labels: dict[int, bytes]) -> list[bytes]:
+    """Labels of a module's arguments: leaves by label, the others by their position."""
     return [
       labels.get(i, b'unread') if i < self._size else _hash(b'argument', i - self._size)
-      for i in self._kept[which]
+      for i in self._kept[module_index]
     ]
 
 
-class _Module:
-  """Hashes of a module's outputs."""
+class _ModuleLabels:
+  """Labels of the outputs of one module."""
 
   def __init__(self, graph: Graph):
     self._functions = graph.functions
     self._main = graph.main
-    self._plans: dict[tuple[int, Live], _Live] = {}
-    self._calls: dict[tuple[int, Live, tuple[bytes, ...]], list[bytes]] = {}
+    self._live_code: dict[tuple[int, Positions], _LiveCode] = {}
+    self._calls: dict[tuple[int, Positions, tuple[bytes, ...]], list[bytes]] = {}
     self._kinds: dict[tuple[object, ...], bytes] = {}
     self._visits = 0
 
-  def arguments(self, outputs: Live) -> list[int]:
-    """Positions of the arguments of `main` that these outputs depend on."""
-    needs = self._plan(self._main, outputs).needs
-    return [i for i, argument in enumerate(self._main.arguments) if argument in needs]
+  def arguments(self, outputs: Positions) -> list[int]:
+    """Positions of the arguments of `main` that the outputs at these positions depend on."""
+    inputs = self._slice(self._main, outputs).inputs
+    return [i for i, argument in enumerate(self._main.arguments) if argument in inputs]
 
-  def outputs(self, outputs: Live, arguments: Sequence[bytes]) -> list[bytes]:
-    """Hashes of some outputs of `main`, given those of its arguments."""
-    self._calls.clear()  # arguments have other hashes in the next round
+  def outputs(self, outputs: Positions, arguments: Sequence[bytes]) -> list[bytes]:
+    """Labels of some outputs of `main`, given the labels of its arguments."""
+    self._calls.clear()  # arguments have other labels in the next round
     self._visits = 0
     values = dict(zip(self._main.arguments, arguments, strict=True))
     return self._evaluate(self._main, outputs, values, 0)
 
-  def _plan(self, block: Block, outputs: Live) -> _Live:
-    """Walks backwards from the outputs that matter."""
+  def _slice(self, block: Block, outputs: Positions) -> _LiveCode:
+    """The live code of a block for the outputs at these positions, cached."""
     key = (id(block), outputs)
-    found = self._plans.get(key)
+    found = self._live_code.get(key)
     if found is None:
-      found = self._plans[key] = self._walk_back(block, outputs)
+      found = self._live_code[key] = self._walk_back(block, outputs)
     return found
 
-  def _walk_back(self, block: Block, outputs: Live) -> _Live:
-    last = block.ops[-1]
-    live = {last.operands[i] for i in outputs}
-    steps: list[tuple[Op, Live]] = []
+  def _walk_back(self, block: Block, outputs: Positions) -> _LiveCode:
+    terminator = block.ops[-1]
+    live = {terminator.operands[i] for i in outputs}
+    steps: list[tuple[Op, Positions]] = []
     for op in reversed(block.ops[:-1]):
       results = tuple(i for i, result in enumerate(op.results) if result in live)
       if not results:
         continue
-      results, needs = self._step_back(op, results)
+      results, inputs = self._live_inputs(op, results)
       steps.append((op, results))
       live.difference_update(op.results)
-      live.update(needs)
-    return _Live(tuple(reversed(steps)), frozenset(live))
+      live.update(inputs)
+    return _LiveCode(tuple(reversed(steps)), frozenset(live))
 
-  def _step_back(self, op: Op, results: Live) -> tuple[Live, Iterable[int]]:
-    """The results that matter once dependences inside the operation are seen; what it needs."""
+  def _live_inputs(self, op: Op, results: Positions) -> tuple[Positions, Iterable[int]]:
+    """Which results are live, given dependences inside of the operation, and what it reads."""
     if op.name == 'func.call':
       callee = self._functions[op.symbols[0]]
-      needs = self._plan(callee, results).needs
-      given = zip(op.operands, callee.arguments, strict=True)
-      return results, [operand for operand, argument in given if argument in needs]
+      inputs = self._slice(callee, results).inputs
+      pairs = zip(op.operands, callee.arguments, strict=True)
+      return results, [operand for operand, argument in pairs if argument in inputs]
     if op.name == 'stablehlo.while':
-      return self._loop_back(op, results)
+      return self._live_loop_inputs(op, results)
     if op.name == 'stablehlo.optimization_barrier':
       return results, [op.operands[i] for i in results]
-    needs = list(op.operands)
+    inputs = list(op.operands)
     for block in op.blocks:
-      needs.extend(self._plan(block, _all(block)).needs.difference(block.arguments))
-    return results, needs
+      inputs.extend(self._slice(block, _all_outputs(block)).inputs.difference(block.arguments))
+    return results, inputs
 
-  def _loop_back(self, op: Op, results: Live) -> tuple[Live, Iterable[int]]:
-    """Carried values that matter: those asked for, those that end the loop, and what they read."""
+  def _live_loop_inputs(self, op: Op, results: Positions) -> tuple[Positions, Iterable[int]]:
+    """Live carried values: the requested ones, those that end the loop, and what they depend on."""
     condition, body = op.blocks
-    test = self._plan(condition, (0,)).needs
+    test = self._slice(condition, (0,)).inputs
     carried = set(results)
     while True:
-      inside = self._plan(body, tuple(sorted(carried))).needs
+      in_body = self._slice(body, tuple(sorted(carried))).inputs
       more = {
         i
         for i, pair in enumerate(zip(condition.arguments, body.arguments, strict=True))
-        if pair[0] in test or pair[1] in inside
+        if pair[0] in test or pair[1] in in_body
       }
       if more <= carried:
         break
       carried |= more
-    captured = test.difference(condition.arguments) | inside.difference(body.arguments)
+    captured = test.difference(condition.arguments) | in_body.difference(body.arguments)
     return tuple(sorted(carried)), [*(op.operands[i] for i in sorted(carried)), *captured]
 
   def _evaluate(
-    self, block: Block, outputs: Live, values: dict[int, bytes], depth: int
+    self, block: Block, outputs: Positions, values: dict[int, bytes], depth: int
   ) -> list[bytes]:
-    """Hashes of the block's outputs. values: of what the block needs; it is added to."""
-    plan = self._plan(block, outputs)
-    self._visits += _CALL_VISITS + len(plan.steps)
-    for op, live in plan.steps:
-      if op.name == 'func.call':
-        made = self._call(op, live, values, depth)
-      elif op.name == 'stablehlo.while':
-        made = self._loop(op, live, values, depth)
-      elif op.name == 'stablehlo.optimization_barrier':
-        made = [_hash(b'barrier', values[op.operands[i]]) for i in live]
-      else:
-        made = self._operation(op, live, values, depth)
-      for i, name in zip(live, made, strict=True):
-        values[op.results[i]] = name
-    last = block.ops[-1]
-    return [values[last.operands[i]] for i in outputs]
+    """Labels of the block's outputs.
 
-  def _operation(self, op: Op, live: Live, values: dict[int, bytes], depth: int) -> list[bytes]:
+    Args:
+      block: The block.
+      outputs: Positions of the outputs.
+      values: Labels of the values that the block reads; its own are added.
+      depth: Number of enclosing regions.
+    """
+    live_code = self._slice(block, outputs)
+    self._visits += _CALL_VISITS + len(live_code.steps)
+    for op, live in live_code.steps:
+      if op.name == 'func.call':
+        labels = self._call(op, live, values, depth)
+      elif op.name == 'stablehlo.while':
+        labels = self._loop(op, live, values, depth)
+      elif op.name == 'stablehlo.optimization_barrier':
+        labels = [_hash(b'barrier', values[op.operands[i]]) for i in live]
+      else:
+        labels = self._operation(op, live, values, depth)
+      for i, label in zip(live, labels, strict=True):
+        values[op.results[i]] = label
+    terminator = block.ops[-1]
+    return [values[terminator.operands[i]] for i in outputs]
+
+  def _operation(
+    self, op: Op, live: Positions, values: dict[int, bytes], depth: int
+  ) -> list[bytes]:
     operands = [values[operand] for operand in op.operands]
     if op.name in _COMMUTATIVE:
       operands.sort()
     for block in op.blocks:
       operands.extend(self._region(block, values, depth + 1))
     for symbol in op.symbols:
-      operands.extend(self._summary(self._functions[symbol], _all(self._functions[symbol])))
-    name = _hash(self._kind(op), *operands)
-    return [name] if len(op.results) == 1 else [_hash(name, i) for i in live]
+      operands.extend(self._summary(self._functions[symbol], _all_outputs(self._functions[symbol])))
+    label = _hash(self._op_kind(op), *operands)
+    return [label] if len(op.results) == 1 else [_hash(label, i) for i in live]
 
-  def _kind(self, op: Op) -> bytes:
+  def _op_kind(self, op: Op) -> bytes:
+    """Hash of an operation's name, attributes and types."""
     key = (op.name, op.attributes, op.types)
     found = self._kinds.get(key)
     if found is None:
@@ -228,58 +245,58 @@ class _Module:
     return found
 
   def _region(self, block: Block, values: dict[int, bytes], depth: int) -> list[bytes]:
-    """Hashes of a region's outputs; its arguments are known by their places."""
+    """Labels of a region's outputs; its arguments are labelled by position."""
     for i, argument in enumerate(block.arguments):
       values[argument] = _hash(b'region', depth, i)
-    return self._evaluate(block, _all(block), values, depth)
+    return self._evaluate(block, _all_outputs(block), values, depth)
 
-  def _call(self, op: Op, live: Live, values: dict[int, bytes], depth: int) -> list[bytes]:
+  def _call(self, op: Op, live: Positions, values: dict[int, bytes], depth: int) -> list[bytes]:
     callee = self._functions[op.symbols[0]]
-    needs = self._plan(callee, live).needs
-    given = [
-      (argument, values[operand])
+    inputs = self._slice(callee, live).inputs
+    arguments = {
+      argument: values[operand]
       for argument, operand in zip(callee.arguments, op.operands, strict=True)
-      if argument in needs
-    ]
-    names = tuple(name for _, name in given)
-    key = (id(callee), live, names)
+      if argument in inputs
+    }
+    labels = tuple(arguments.values())
+    key = (id(callee), live, labels)
     found = self._calls.get(key)
     if found is None:
       if self._visits > MAX_VISITS:
-        found = [_hash(b'call', each, *names) for each in self._summary(callee, live)]
+        found = [_hash(b'call', each, *labels) for each in self._summary(callee, live)]
       else:
-        found = self._evaluate(callee, live, dict(given), depth)
+        found = self._evaluate(callee, live, arguments, depth)
       self._calls[key] = found
     return found
 
-  def _summary(self, function: Block, live: Live) -> list[bytes]:
-    """Hashes of a function's outputs whatever it is called with."""
+  def _summary(self, function: Block, live: Positions) -> list[bytes]:
+    """Labels of a function's outputs that do not depend on the labels of its arguments."""
     key = (id(function), live, ())
     if key not in self._calls:
-      names = {a: _hash(b'parameter', i) for i, a in enumerate(function.arguments)}
-      self._calls[key] = self._evaluate(function, live, names, 0)
+      arguments = {a: _hash(b'parameter', i) for i, a in enumerate(function.arguments)}
+      self._calls[key] = self._evaluate(function, live, arguments, 0)
     return self._calls[key]
 
-  def _loop(self, op: Op, live: Live, values: dict[int, bytes], depth: int) -> list[bytes]:
-    """A `while`: carried values are refined until they are told apart as far as they can be."""
+  def _loop(self, op: Op, live: Positions, values: dict[int, bytes], depth: int) -> list[bytes]:
+    """Labels of a `while`: those of carried values are refined until they are stable."""
     condition, body = op.blocks
     labels = [_hash(b'carried', depth, values[op.operands[i]]) for i in live]
     while True:
-      if tired := self._visits > MAX_VISITS:
+      if exhausted := self._visits > MAX_VISITS:
         labels = [_hash(label, i) for label, i in zip(labels, live, strict=True)]
       values.update(zip((body.arguments[i] for i in live), labels, strict=True))
-      made = self._evaluate(body, live, values, depth + 1)
-      refined = [_hash(*pair) for pair in zip(labels, made, strict=True)]
-      if tired or len(set(refined)) == len(set(labels)):
+      updated = self._evaluate(body, live, values, depth + 1)
+      refined = [_hash(*pair) for pair in zip(labels, updated, strict=True)]
+      if exhausted or len(set(refined)) == len(set(labels)):
         break
       labels = refined
     values.update(zip((condition.arguments[i] for i in live), labels, strict=True))
     test = self._evaluate(condition, (0,), values, depth + 1)
-    name = _hash(b'while', *test, *sorted(set(refined)))
-    return [_hash(name, each) for each in refined]
+    label = _hash(b'while', *test, *sorted(set(refined)))
+    return [_hash(label, each) for each in refined]
 
 
-def _all(block: Block) -> Live:
+def _all_outputs(block: Block) -> Positions:
   return tuple(range(len(block.ops[-1].operands)))
 
 

@@ -1,8 +1,8 @@
-"""A StableHLO module as plain tuples: what the artifact's reader and the fingerprint work on.
+"""A StableHLO module as plain tuples, for the artifact's reader and the fingerprint.
 
-MLIR's Python objects are slow to ask twice, so a module is walked once. Locations are dropped,
-and with them all names of variables. Modules come from untrusted code: operations outside the
-dialects below are refused here, and nothing is executed.
+MLIR's Python objects are slow, so a module is walked once. Locations are dropped, and with them
+all names of variables. Modules come from untrusted code: operations outside of the dialects below
+are refused, and nothing is executed.
 """
 
 import dataclasses
@@ -13,29 +13,36 @@ from jax.interpreters import mlir
 from jaxlib.mlir import ir
 
 DIALECTS = ('stablehlo.', 'chlo.', 'func.')
-# Operations that would wait for, or talk to, something outside the program, or that give other
-# numbers on every run.
+# Operations that communicate with something outside of the program, or are not deterministic.
 _REFUSED_NAMES = """
   infeed outfeed send recv all_gather all_reduce all_to_all collective_broadcast
   collective_permute reduce_scatter cross-replica-sum partition_id replica_id rng
   create_token after_all get_dimension_size set_dimension_size"""
 REFUSED = frozenset(f'stablehlo.{name}' for name in _REFUSED_NAMES.split())
-# Attributes that name things or say where they came from, and change no number.
-UNREAD = frozenset({'sym_name', 'mhlo.frontend_attributes', 'mhlo.sharding', 'jax.result_info'})
+# Attributes that do not affect results: names and source information.
+IGNORED_ATTRIBUTES = frozenset(
+  {'sym_name', 'mhlo.frontend_attributes', 'mhlo.sharding', 'jax.result_info'}
+)
 MAX_OPERATIONS = 500_000
 MAX_DEPTH = 150  # of calls and regions together
 
 
 class GraphError(Exception):
-  """The module can't be read or holds what is refused; the sentence says what."""
+  """The module is malformed or contains something refused; the message says what."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Op:
-  """One operation of a block. Values are numbered through the function they are in.
+  """One operation of a block. Values are identified by their number within the function.
 
-  operands, results: numbers of values. attributes: sorted (name, text), symbols left out.
-  symbols: names of functions it refers to. types: texts, of operands and then of results.
+  Attributes:
+    name: Such as 'stablehlo.add'.
+    operands: Values that it reads.
+    results: Values that it produces.
+    attributes: (name, text) pairs, sorted, without symbols.
+    symbols: Names of functions that it refers to.
+    types: Types as text, of the operands and then of the results.
+    blocks: The blocks of its regions, one each.
   """
 
   name: str
@@ -49,7 +56,13 @@ class Op:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-  """A region's only block. The last operation is its terminator; its operands are returned."""
+  """The only block of a region. Its last operation is the terminator, which returns its operands.
+
+  Attributes:
+    arguments: Values.
+    types: Types of the arguments, as text.
+    ops: Its operations, in order.
+  """
 
   arguments: tuple[int, ...]
   types: tuple[str, ...]
@@ -58,39 +71,49 @@ class Block:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Graph:
-  """All functions of a module by name; `main` is what is called. size: number of operations."""
+  """A module.
+
+  Attributes:
+    functions: Body of each function, by name.
+    size: Number of operations.
+  """
 
   functions: dict[str, Block]
   size: int
 
   @property
   def main(self) -> Block:
+    """The function that a call of the module executes."""
     return self.functions['main']
 
   def ops(self) -> list[Op]:
-    """All operations of all functions, those in regions too."""
-    found: list[Op] = []
+    """All operations of all functions, nested ones included."""
+    ops: list[Op] = []
     blocks = list(self.functions.values())
     while blocks:
       for op in blocks.pop().ops:
-        found.append(op)
+        ops.append(op)
         blocks.extend(op.blocks)
-    return found
+    return ops
 
 
 def read(exported: jax.export.Exported) -> Graph:
-  """Walks the module of `exported`. Raises GraphError."""
+  """The graph of an exported function's module.
+
+  Raises:
+    GraphError: the module is invalid, too large, or contains a refused operation.
+  """
   with mlir.make_ir_context() as context, ir.Location.unknown(context):
     try:
       module = exported.mlir_module(serialized=False)
       module.operation.verify()
     except Exception as error:
-      raise GraphError(f'A module is no valid StableHLO: {_first_line(error)}.') from None
-    return _Walk().module(module.operation)
+      raise GraphError(f'A module is not valid StableHLO: {_first_line(error)}.') from None
+    return _ModuleWalker().module(module.operation)
 
 
-class _Walk:
-  """Reads one module; keeps texts of attributes and types, which repeat a lot."""
+class _ModuleWalker:
+  """Converts one module. Caches the texts of attributes and types, which repeat a lot."""
 
   def __init__(self) -> None:
     self._texts: dict[Any, str] = {}
@@ -102,7 +125,7 @@ class _Walk:
     for view in module.regions[0].blocks[0].operations:
       op = view.operation
       if op.name != 'func.func':
-        raise GraphError(f'A module holds {op.name!r:.80}, which is not a function.')
+        raise GraphError(f'A module contains {op.name!r:.80}, which is not a function.')
       functions[ir.StringAttr(op.attributes['sym_name']).value] = self._block(op.regions[0], {})
     if 'main' not in functions:
       raise GraphError("A module has no function 'main'.")
@@ -113,10 +136,10 @@ class _Walk:
   def _block(self, region: Any, values: dict[Any, int]) -> Block:
     self._depth += 1
     if self._depth > MAX_DEPTH:
-      raise GraphError(f'A module nests its loops more than {MAX_DEPTH} deep.')
+      raise GraphError(f'A module nests loops more than {MAX_DEPTH} deep.')
     blocks = list(region.blocks)
     if len(blocks) != 1:
-      raise GraphError(f'A region has {len(blocks)} blocks; StableHLO has one.')
+      raise GraphError(f'A region has {len(blocks)} blocks; in StableHLO it has one.')
     arguments = list(blocks[0].arguments)
     numbers = tuple(self._number(a, values) for a in arguments)
     types = tuple(self._text(a.type) for a in arguments)
@@ -132,25 +155,25 @@ class _Walk:
     if self._size > MAX_OPERATIONS:
       raise GraphError(f'A module has more than {MAX_OPERATIONS:,} operations.')
     if not name.startswith(DIALECTS) or name in REFUSED:
-      raise GraphError(f'A module holds the operation {name!r:.80}, which a trial can not run.')
+      raise GraphError(f'A module contains the operation {name!r:.80}, which a trial cannot run.')
     operands, results = list(op.operands), list(op.results)
     types = tuple(self._text(v.type) for v in (*operands, *results))
     numbers = tuple(values[v] for v in operands)
     attributes, symbols = self._attributes(op)
-    # Results are numbered after the regions, which can not see them.
+    # Results are numbered after the regions, which cannot refer to them.
     blocks = tuple(self._block(region, values) for region in op.regions)
-    made = tuple(self._number(v, values) for v in results)
-    return Op(name, numbers, made, attributes, symbols, types, blocks)
+    produced = tuple(self._number(v, values) for v in results)
+    return Op(name, numbers, produced, attributes, symbols, types, blocks)
 
   def _attributes(self, op: Any) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     plain: list[tuple[str, str]] = []
     symbols: list[str] = []
     for name in op.attributes:
-      if name in UNREAD:
+      if name in IGNORED_ATTRIBUTES:
         continue
       try:
         value = op.attributes[name]
-      except TypeError:  # MLIR's Python knows no complex constants
+      except TypeError:  # MLIR's Python bindings cannot read complex constants
         plain.append((name, _printed(op)))
         continue
       named = symbols_of(value)
@@ -166,12 +189,12 @@ class _Walk:
     if text is None:
       text = self._texts[thing] = str(thing)
       if text.startswith('dense_resource'):
-        raise GraphError('A module keeps a constant outside of itself.')
+        raise GraphError('A module refers to a constant that is stored outside of it.')
     return text
 
 
 def symbols_of(attribute: Any) -> list[str]:
-  """The names of functions that `attribute` is, or lists."""
+  """Names of the functions that an attribute refers to."""
   if isinstance(attribute, ir.FlatSymbolRefAttr):
     return [attribute.value]
   if isinstance(attribute, ir.ArrayAttr):
@@ -180,13 +203,15 @@ def symbols_of(attribute: Any) -> list[str]:
 
 
 def _check_depth(functions: dict[str, Block]) -> None:
-  """Refuses recursion, calls of what is not there, and nesting that would exhaust the stack."""
+  """Refuses recursion, calls of missing functions, and nesting that would exhaust the stack."""
   depths: dict[str, int] = {}
   open_: set[str] = set()
 
   def function(name: str, above: int) -> int:
     if name in open_ or name not in functions or above > MAX_DEPTH:
-      raise GraphError(f'A module calls {name!r:.80} without end, too deeply, or in vain.')
+      raise GraphError(
+        f'A module calls {name!r:.80}, which is recursive, nested too deeply, or missing.'
+      )
     if name not in depths:
       open_.add(name)
       depths[name] = block(functions[name], above + 1)
@@ -199,11 +224,11 @@ def _check_depth(functions: dict[str, Block]) -> None:
     return 1 + max(below, default=0)
 
   if max(function(name, 0) for name in list(functions)) > MAX_DEPTH:
-    raise GraphError(f'A module nests its functions and loops more than {MAX_DEPTH} deep.')
+    raise GraphError(f'A module nests functions and loops more than {MAX_DEPTH} deep.')
 
 
 def _check_calls(functions: dict[str, Block]) -> None:
-  """Refuses functions that call each other so often that XLA, which inlines, would never end."""
+  """Refuses modules that become too large when XLA inlines their calls."""
   sizes: dict[str, int] = {}
 
   def size(block: Block) -> int:
@@ -216,12 +241,12 @@ def _check_calls(functions: dict[str, Block]) -> None:
 
   if function('main') > MAX_OPERATIONS:
     raise GraphError(
-      f'A module has more than {MAX_OPERATIONS:,} operations once its calls are written out.'
+      f'A module has more than {MAX_OPERATIONS:,} operations once its calls are inlined.'
     )
 
 
 def _printed(op: Any) -> str:
-  """The value of a constant as MLIR prints it, without the name of its result."""
+  """The value of a constant, as MLIR prints it, without the name of its result."""
   return op.get_asm(assume_verified=True).partition(f'{op.name} ')[2]
 
 

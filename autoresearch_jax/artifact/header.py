@@ -1,8 +1,8 @@
-"""How an artifact lies in its file: a prefix, a JSON header, and the modules one after the other.
+"""The file format of an artifact: a binary prefix, a JSON header, then the modules' bytes.
 
-Shared by the artifact's writer and reader and by the controller, which compares the header with
-what it asked for; so no jax here. Nothing in a file is believed: sizes are checked before they
-are used, and the header must fit its types.
+Used by the writer, the reader and the controller, which compares the header with its request; so
+no jax here. Files are not trusted: sizes are checked before use, and the header must match its
+types.
 """
 
 import hashlib
@@ -17,15 +17,21 @@ from autoresearch_jax.types import Spec
 MAGIC = b'ARJTRIAL'
 VERSION = 1
 MAX_HEADER_BYTES = 8 * 2**20
-_PREFIX = struct.Struct('<8sII32s')  # magic, version, bytes of the header, SHA-256 of the rest
+_PREFIX = struct.Struct('<8sII32s')  # magic, version, header size in bytes, SHA-256 of the rest
 
 
 class ArtifactError(Exception):
-  """The artifact can't be trusted to be a trial; the sentence says why."""
+  """The artifact is rejected; the message says why."""
 
 
 class Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-  """One array of the state. path: where in the state it is, for people; it decides nothing."""
+  """One array of the program's state.
+
+  Attributes:
+    path: Where it is in the state, for display only.
+    shape: Its shape.
+    dtype: Name of its dtype.
+  """
 
   path: str
   shape: tuple[int, ...]
@@ -33,7 +39,11 @@ class Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-  """What an artifact says of itself; see `artifact.Artifact`. module_bytes: sizes, in order."""
+  """Metadata of an artifact; the fields are those of `reader.Artifact`.
+
+  Attributes:
+    module_bytes: Size of each module, in the order of the file: init, train steps, predict.
+  """
 
   platform: str
   spec: Spec
@@ -46,40 +56,45 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def pack(header: Header, modules: tuple[bytes, ...]) -> bytes:
-  """The bytes of an artifact."""
+  """Serializes an artifact."""
   text = msgspec.json.encode(header)
   rest = b''.join((text, *modules))
   return _PREFIX.pack(MAGIC, VERSION, len(text), hashlib.sha256(rest).digest()) + rest
 
 
 def unpack(data: bytes) -> tuple[Header, list[bytes]]:
-  """Header and modules, as they lie there. Raises ArtifactError."""
+  """Splits the bytes of an artifact into header and modules. The contents are not checked here.
+
+  Raises:
+    ArtifactError: the bytes are not an artifact of this version, or are damaged.
+  """
   if len(data) < _PREFIX.size:
-    refuse('it is too short to be one')
+    reject('it is shorter than its prefix')
   magic, version, size, digest = _PREFIX.unpack_from(data)
   rest = data[_PREFIX.size :]
   if magic != MAGIC:
-    refuse('it does not begin as one')
+    reject('it is not an artifact file')
   if version != VERSION:
-    refuse(f'it has version {version}, and this is version {VERSION}')
+    reject(f'it has format version {version}, but this library reads version {VERSION}')
   if size > min(len(rest), MAX_HEADER_BYTES):
-    refuse('its header is longer than it may be')
+    reject('its header is too long')
   if hashlib.sha256(rest).digest() != digest:
-    refuse('its checksum is wrong, so it was cut or changed on the way')
+    reject('its checksum does not match, so it was truncated or changed')
   try:
     header = msgspec.json.decode(rest[:size], type=Header)
   except (msgspec.DecodeError, ValueError, RecursionError) as error:
-    refuse(f'its header does not fit: {str(error)[:200]}')
+    reject(f'its header is invalid: {str(error)[:200]}')
   return header, _split(rest[size:], header.module_bytes)
 
 
-def refuse(why: str) -> NoReturn:
-  raise ArtifactError(f'The artifact is refused: {why}.')
+def reject(why: str) -> NoReturn:
+  """Raises ArtifactError."""
+  raise ArtifactError(f'The artifact is rejected: {why}.')
 
 
 def _split(data: bytes, sizes: tuple[int, ...]) -> list[bytes]:
   if any(size <= 0 for size in sizes) or sum(sizes) != len(data):
-    refuse('its modules are longer or shorter than its header says')
+    reject('the sizes of its modules do not match its header')
   modules: list[bytes] = []
   for size in sizes:
     modules.append(data[:size])

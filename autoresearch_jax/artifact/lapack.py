@@ -1,46 +1,57 @@
-"""The shapes that LAPACK calls must have. jax's kernels for the CPU size their outputs by their
-inputs and do not look whether what they write to is as large: a module with a smaller result has
-the runner's own memory written over. A program can ask for such a call through `jax.ffi`, so the
-artifact's reader compares each with what jax itself would emit.
+"""Checks the shapes of LAPACK custom calls.
+
+jax's CPU kernels compute the size of their outputs from their inputs and do not check the output
+buffers. A module that declares a smaller result would therefore overwrite memory of the runner. A
+program can emit such a call through `jax.ffi`, so the artifact's reader compares the shapes of each
+call with those that jax itself would emit.
 """
 
 import re
 from collections.abc import Callable
 
 from autoresearch_jax.artifact.graph import Op
-from autoresearch_jax.artifact.matmuls import tensor
+from autoresearch_jax.artifact.matmuls import parse_tensor
 
 Dims = tuple[int, ...]
-# Of the operands, the batch's sizes, the first operand's rows and columns, and the attributes to
-# the shapes of the results; None when the operands do not fit.
-Rule = Callable[[list[Dims], Dims, int, int, str], list[Dims] | None]
+# (operand shapes, batch sizes, rows and columns of the first operand, attributes) -> result shapes,
+# or None when the operands are invalid.
+ShapeRule = Callable[[list[Dims], Dims, int, int, str], list[Dims] | None]
 
 _ALIAS = re.compile(r'output_tuple_indices = \[(\d*)\], operand_index = (\d+)')
 
 
-def fits(target: str, op: Op) -> bool:
-  """Whether a custom call of a LAPACK kernel, or of anything else, has shapes that it may have."""
-  found = [tensor(text) for text in op.types]
+def has_valid_shapes(target: str, op: Op) -> bool:
+  """Whether the shapes of a custom call are those that jax emits.
+
+  Of other kernels than LAPACK's, only aliased buffers are checked.
+
+  Args:
+    target: Name of the kernel.
+    op: The custom call.
+  """
+  found = [parse_tensor(text) for text in op.types]
   shapes = [each[0] for each in found if each is not None]
-  if len(shapes) != len(found) or not _aliases_fit(op, shapes):
+  if len(shapes) != len(found) or not _has_valid_aliases(op, shapes):
     return False
   if target not in _RULES:
     return not target.startswith('lapack_')
   operands, results = shapes[: len(op.operands)], shapes[len(op.operands) :]
-  if len(operands) != (2 if target in _WITH_TWO else 1) or any(len(s) < 2 for s in operands[:1]):
+  if len(operands) != (2 if target in _TWO_OPERANDS else 1) or any(
+    len(s) < 2 for s in operands[:1]
+  ):
     return False
   *batch, rows, columns = operands[0]
-  wanted = _RULES[target](operands, tuple(batch), rows, columns, str(op.attributes))
-  return wanted == results
+  expected = _RULES[target](operands, tuple(batch), rows, columns, str(op.attributes))
+  return expected == results
 
 
-def _aliases_fit(op: Op, shapes: list[Dims]) -> bool:
-  """Whether results that share memory with operands are as large as those."""
-  pairs = [(int(out or 0), int(into)) for out, into in _ALIAS.findall(str(op.attributes))]
+def _has_valid_aliases(op: Op, shapes: list[Dims]) -> bool:
+  """Whether results that alias operands have the shapes of those operands."""
+  pairs = [(int(out or 0), int(operand)) for out, operand in _ALIAS.findall(str(op.attributes))]
   operands, results = shapes[: len(op.operands)], shapes[len(op.operands) :]
   return all(
-    out < len(results) and into < len(operands) and results[out] == operands[into]
-    for out, into in pairs
+    out < len(results) and operand < len(operands) and results[out] == operands[operand]
+    for out, operand in pairs
   )
 
 
@@ -74,7 +85,7 @@ def _syevd(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Di
 
 def _gesdd(operands: list[Dims], batch: Dims, m: int, n: int, attributes: str) -> list[Dims] | None:
   k = min(m, n)
-  # Without vectors jax still makes room for all of them.
+  # Without vectors, jax still allocates all of them.
   sizes = {'A': (m, n), 'N': (m, n), 'S': (k, k)}.get(_letter('mode', attributes))
   if sizes is None:
     return None
@@ -93,12 +104,12 @@ def _geev(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Dim
 
 
 def _letter(name: str, attributes: str) -> str:
-  """The character that an attribute of the kernel is; '' if it has none, or several."""
+  """The character that a kernel's attribute encodes; '' when it is missing or ambiguous."""
   found = re.findall(rf'\b{name} = (\d+) : ui8', attributes)
   return chr(int(found[0])) if len(found) == 1 else ''
 
 
-_RULES: dict[str, Rule] = {
+_RULES: dict[str, ShapeRule] = {
   'lapack_sgeqrf_ffi': _geqrf,
   'lapack_sorgqr_ffi': _orgqr,
   'lapack_spotrf_ffi': _potrf,
@@ -109,4 +120,4 @@ _RULES: dict[str, Rule] = {
   'lapack_sgeqp3_ffi': _geqp3,
   'lapack_sgeev_ffi': _geev,
 }
-_WITH_TWO = frozenset({'lapack_sorgqr_ffi', 'lapack_strsm_ffi', 'lapack_sgeqp3_ffi'})
+_TWO_OPERANDS = frozenset({'lapack_sorgqr_ffi', 'lapack_strsm_ffi', 'lapack_sgeqp3_ffi'})

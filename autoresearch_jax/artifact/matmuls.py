@@ -1,9 +1,11 @@
-"""FLOPs of a module's matrix products and convolutions, by the dtype they are computed in.
+"""Counts the FLOPs of a module's matrix products and convolutions, by dtype.
 
-Counted from the graph before anything is compiled: it sizes the runner's calls, and it shows a
-program that is bfloat16 in name only. Of custom calls, cuDNN's attention counts by the keys that
-its mask and window show, without what it computes again for the gradient; other kernels, those of
-Pallas among them, say nothing of their work and count as nothing.
+The count comes from the graph, before anything is compiled. The runner uses it to choose the steps
+of one call, and the record of a trial shows by it whether a program really computes in bfloat16.
+
+Of custom calls, cuDNN's attention counts with the keys that its mask and window leave visible,
+without recomputation in the backward pass. Other kernels, such as Pallas', do not declare their
+work and count as zero.
 """
 
 import collections
@@ -14,10 +16,10 @@ from autoresearch_jax.artifact.graph import Block, Graph, Op
 
 _TENSOR = re.compile(r'tensor<(?:([0-9x]+)x)?([a-zA-Z][a-zA-Z0-9]*)>')
 _WINDOW = re.compile(r'sliding_window_length(?:\\22|")\s*:\s*(\d{1,9})')
-# cuDNN's attention -> FLOPs of each (query, key) pair and feature: two products, and their four
-# gradients.
-_CUDNN = {'"__cudnn$fmhaSoftmax"': 4.0, '"__cudnn$fmhaSoftmaxBackward"': 8.0}
-_NAMES = {
+# cuDNN's attention kernels -> FLOPs for each (query, key) pair and feature: two products forward,
+# four backward.
+_CUDNN_FLOPS = {'"__cudnn$fmhaSoftmax"': 4.0, '"__cudnn$fmhaSoftmaxBackward"': 8.0}
+_DTYPES = {
   'i1': 'bool',
   'f16': 'float16',
   'bf16': 'bfloat16',
@@ -31,41 +33,52 @@ _NAMES = {
 }
 
 
-def tensor(text: str) -> tuple[tuple[int, ...], str] | None:
-  """Shape and dtype name of an MLIR tensor type; None for what is no static tensor."""
+def parse_tensor(text: str) -> tuple[tuple[int, ...], str] | None:
+  """Shape and dtype name of an MLIR tensor type; None unless it is a tensor of static shape."""
   text = text.replace('complex<f32>', 'complex')
   found = _TENSOR.fullmatch(text)
   if not found:
     return None
   shape = tuple(int(size) for size in found[1].split('x')) if found[1] else ()
-  name = 'complex64' if found[2] == 'complex' else _NAMES.get(found[2])
+  name = 'complex64' if found[2] == 'complex' else _DTYPES.get(found[2])
   return (shape, name) if name else None
 
 
 def matmul_flops(graph: Graph) -> dict[str, float]:
-  """FLOPs of one call of `main`, by dtype of the operands, loops counted where they are plain."""
-  return dict(_Count(graph).function('main'))
+  """FLOPs of one call of `main`, by dtype of the operands.
+
+  The body of a loop counts as often as it runs where that is evident (see `trip_count`), else once.
+  """
+  return dict(_FlopCounter(graph).function('main'))
 
 
-class _Count:
+class _FlopCounter:
+  """Sums FLOPs over the functions of a module, each of which is counted once and cached."""
+
   def __init__(self, graph: Graph):
     self.graph = graph
-    self._known: dict[str, collections.Counter[str]] = {}
+    self._counts: dict[str, collections.Counter[str]] = {}
     self._open: set[str] = set()
 
   def function(self, name: str) -> collections.Counter[str]:
     if name in self._open or name not in self.graph.functions:
-      return collections.Counter()  # a recursion, which no compiler accepts either
-    if name not in self._known:
+      return collections.Counter()  # recursive, which no compiler accepts either
+    if name not in self._counts:
       self._open.add(name)
-      self._known[name] = self._block(self.graph.functions[name], {})
+      self._counts[name] = self._block(self.graph.functions[name], {})
       self._open.discard(name)
-    return self._known[name]
+    return self._counts[name]
 
-  def _block(self, block: Block, made: dict[int, Op]) -> collections.Counter[str]:
-    """Of one block. made: result -> operation, of the blocks around, to which its own are added."""
+  def _block(self, block: Block, producers: dict[int, Op]) -> collections.Counter[str]:
+    """FLOPs of one block.
+
+    Args:
+      block: The block.
+      producers: Value -> operation that produces it, in the enclosing blocks; the block's own are
+        added.
+    """
     total: collections.Counter[str] = collections.Counter()
-    made |= {result: op for op in block.ops for result in op.results}
+    producers |= {result: op for op in block.ops for result in op.results}
     for op in block.ops:
       if op.name == 'stablehlo.dot_general':
         _add(total, *_dot(op))
@@ -75,28 +88,28 @@ class _Count:
         if flops := _attention(op):
           _add(total, *flops)
       elif op.name == 'stablehlo.while':
-        trips = trip_count(op, made)
-        for dtype, flops in self._block(op.blocks[1], made).items():
+        trips = trip_count(op, producers)
+        for dtype, flops in self._block(op.blocks[1], producers).items():
           _add(total, dtype, flops * trips)
       elif op.name in {'stablehlo.case', 'stablehlo.if'}:
-        branches = (self._block(branch, made) for branch in op.blocks)
+        branches = (self._block(branch, producers) for branch in op.blocks)
         total.update(max(branches, key=lambda count: sum(count.values())))
       elif op.name == 'func.call':
         total.update(self.function(op.symbols[0]))
     return total
 
 
-def trip_count(loop: Op, made: dict[int, Op]) -> int:
-  """How often a `while` runs when it counts from 0 to a constant, as jax's scans do; else 1."""
+def trip_count(loop: Op, producers: dict[int, Op]) -> int:
+  """Iterations of a `while` that counts from 0 to a constant, as jax's scans do; else 1."""
   condition = loop.blocks[0]
   inside = {result: op for op in condition.ops for result in op.results}
   last = inside.get(condition.ops[-1].operands[0])
   if last is None or last.name != 'stablehlo.compare' or ' LT>' not in str(last.attributes):
     return 1
   counter, limit = last.operands
-  source = inside.get(limit) or made.get(limit)
+  source = inside.get(limit) or producers.get(limit)
   if source is None and limit in condition.arguments:
-    source = made.get(loop.operands[condition.arguments.index(limit)])
+    source = producers.get(loop.operands[condition.arguments.index(limit)])
   if counter not in condition.arguments or source is None:
     return 1
   found = re.search(r'dense<(\d+)>', str(source.attributes))
@@ -108,7 +121,7 @@ def _add(total: collections.Counter[str], dtype: str, flops: float) -> None:
 
 
 def _dot(op: Op) -> tuple[str, float]:
-  left, right, out = (tensor(text) for text in op.types[:3])
+  left, right, out = (parse_tensor(text) for text in op.types[:3])
   found = re.search(r'lhs_contracting_dimensions = \[([\d, ]*)\]', str(op.attributes))
   if left is None or right is None or out is None:
     return 'other', 0.0
@@ -118,7 +131,7 @@ def _dot(op: Op) -> tuple[str, float]:
 
 
 def _convolution(op: Op) -> tuple[str, float]:
-  left, kernel, out = (tensor(text) for text in op.types[:3])
+  left, kernel, out = (parse_tensor(text) for text in op.types[:3])
   found = re.search(r'x\[([^\]]*)\]->', str(op.attributes))
   if left is None or kernel is None or out is None or not found:
     return 'other', 0.0
@@ -128,17 +141,17 @@ def _convolution(op: Op) -> tuple[str, float]:
 
 
 def _attention(op: Op) -> tuple[str, float] | None:
-  """Of cuDNN's causal attention, whose operands are [batch, time, heads, head_dim]; else None."""
+  """Dtype and FLOPs of cuDNN's causal attention on [batch, time, heads, head_dim]; else None."""
   attributes = dict(op.attributes)
-  q = tensor(op.types[0]) if op.types else None
-  each = _CUDNN.get(attributes.get('call_target_name', ''), 0.0)
-  if not each or q is None or len(q[0]) != 4:
+  q = parse_tensor(op.types[0]) if op.types else None
+  flops_per_pair = _CUDNN_FLOPS.get(attributes.get('call_target_name', ''), 0.0)
+  if not flops_per_pair or q is None or len(q[0]) != 4:
     return None
   batch, time, heads, head_dim = q[0]
   found = _WINDOW.search(attributes.get('backend_config', ''))
-  seen = min(int(found[1]) if found else 0, time) or time  # keys, the own position included
-  pairs = seen * time - seen * (seen - 1) // 2
-  return q[1], each * batch * heads * head_dim * pairs
+  window = min(int(found[1]) if found else 0, time) or time  # keys, the own position included
+  pairs = window * time - window * (window - 1) // 2
+  return q[1], flops_per_pair * batch * heads * head_dim * pairs
 
 
 def _wider(left: str, right: str) -> str:

@@ -1,12 +1,14 @@
-"""The trial artifact: what a traced program is once its Python is gone. Plain data.
+"""Reads and checks trial artifacts. An artifact is all that is left of a program once it is traced.
 
-The tracer writes it from a process that ran untrusted code, so `read` believes nothing: sizes are
-checked before they are used, every shape is compared with the contract, every module is parsed,
-and only known custom calls pass. A checksum catches truncation; it proves nothing about the
-author. MLIR's parser is C++ and is crashed or hung by about one in a thousand modules with changed
-bytes (tests/attacks/test_forged_artifacts.py), which ends the runner and not the run.
+The tracer wrote it from a process that ran untrusted code, so `read` trusts nothing: sizes are
+checked before use, every shape is compared with the contract, every module is parsed, and only
+known custom calls pass. The checksum detects truncation; it does not authenticate the author.
+MLIR's parser is C++, and about one in a thousand modules with altered bytes crashes or hangs it
+(tests/attacks/test_forged_artifacts.py). That ends the runner process, not the run.
+
 Not covered: kernels on TPUs (`tpu_custom_call`), which a program may bring along and which can read
-what is beside their buffers; on GPUs they are refused unless limits.custom_kernels allows them.
+memory next to their buffers. On GPUs such kernels are refused unless limits.custom_kernels allows
+them.
 """
 
 import dataclasses
@@ -21,8 +23,8 @@ import jax
 import jax.export
 
 from autoresearch_jax.artifact import graph, lapack
-from autoresearch_jax.artifact.header import ArtifactError, Header, Leaf, pack, refuse, unpack
-from autoresearch_jax.artifact.matmuls import matmul_flops, tensor
+from autoresearch_jax.artifact.header import ArtifactError, Header, Leaf, pack, reject, unpack
+from autoresearch_jax.artifact.matmuls import matmul_flops, parse_tensor
 from autoresearch_jax.config import Limits
 from autoresearch_jax.programs import contract
 from autoresearch_jax.programs.contract import Phase, Shape
@@ -31,9 +33,9 @@ from autoresearch_jax.types import Spec
 MAX_LEAVES = 20_000
 _CALLING_CONVENTIONS = (9, 10)
 
-# Built-in kernels that jax itself lowers to. Host callbacks are custom calls too, which is why
-# anything else is refused. `tpu_custom_call` may be a kernel that the program wrote: it can not be
-# told from those of jax's library, which attention on TPUs needs.
+# Built-in kernels that jax itself lowers to. Host callbacks are custom calls too, so anything else
+# is refused. `tpu_custom_call` may be a kernel that the program wrote: it cannot be distinguished
+# from those of jax's library, which attention on TPUs needs.
 CUSTOM_CALLS: dict[str, frozenset[str]] = {
   platform: frozenset(names.split())
   for platform, names in {
@@ -52,19 +54,28 @@ CUSTOM_CALLS: dict[str, frozenset[str]] = {
       ApproxTopK""",
   }.items()
 }
-# Kernels that a program wrote, for limits.custom_kernels: they run on the device, next to the
-# data that are there, and nothing bounds what they read.
+# Kernels written by a program, for limits.custom_kernels: they run on the device next to its data,
+# and nothing bounds what they read.
 CUSTOM_KERNELS = {'cuda': frozenset({'__gpu$xla.gpu.triton', 'triton_kernel_call'})}
-_SHORT = 256  # characters of an attribute that are not counted as a constant
+_SHORT_ATTRIBUTE = 256  # characters; longer attributes count as constants
 
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-  """A traced program. Modules are serialized `jax.export.Exported`, all state as flat leaves:
+  """A traced program. Its modules are serialized `jax.export.Exported` over flat state leaves.
 
-  init: (key data uint32[2]) -> leaves. train_steps, one a phase: (*leaves, inputs, targets,
-  progress float32[]) -> (*leaves, *metrics float32[] in the order of metric_names).
-  predict: (*leaves, inputs) -> outputs. platform: cpu, cuda or tpu.
+  Attributes:
+    platform: cpu, cuda or tpu.
+    spec: The problem that it was traced for.
+    evaluation_batch: Rows (examples) of a batch of `predict`.
+    batch_size: The program's BATCH_SIZE.
+    phases: Phases of training, one at least.
+    leaves: Path, shape and dtype of each leaf of the state.
+    metric_names: Names of the training metrics, sorted.
+    init: (key data, uint32 [2]) -> leaves.
+    train_steps: One for each phase: (*leaves, inputs, targets, progress float32 []) ->
+      (*leaves, *metrics float32 [], in the order of metric_names).
+    predict: (*leaves, inputs) -> outputs.
   """
 
   platform: str
@@ -79,9 +90,11 @@ class Artifact:
   predict: bytes
 
   def write(self, path: pathlib.Path) -> None:
+    """Writes the artifact to a file."""
     path.write_bytes(self.to_bytes())
 
   def to_bytes(self) -> bytes:
+    """The contents of the artifact's file."""
     modules = (self.init, *self.train_steps, self.predict)
     header = Header(
       platform=self.platform,
@@ -97,24 +110,32 @@ class Artifact:
 
   @functools.cached_property
   def digest(self) -> str:
-    """SHA-256 of everything in it, watched metrics and the order of leaves too."""
+    """SHA-256 of the whole artifact, metrics and the order of leaves included."""
     return hashlib.sha256(self.to_bytes()).hexdigest()
 
   @functools.cached_property
   def graphs(self) -> tuple[graph.Graph, ...]:
-    """The modules as plain tuples: init, every train step, predict. Raises ArtifactError."""
+    """The graphs of the modules: init, every train step, predict.
+
+    Raises:
+      ArtifactError: a module is refused or cannot be read.
+    """
     try:
       return tuple(graph.read(exported) for exported in self.exported)
     except graph.GraphError as error:
       raise ArtifactError(str(error)) from None
-    except Exception as error:  # MLIR's bindings raise what they like on names that are no text
+    except Exception as error:  # MLIR's bindings raise anything on names that are not Unicode
       raise ArtifactError(
-        f'The artifact is refused: a module can not be read ({type(error).__name__}).'
+        f'The artifact is rejected: a module cannot be read ({type(error).__name__}).'
       ) from None
 
   @functools.cached_property
   def exported(self) -> tuple[jax.export.Exported, ...]:
-    """The modules as jax objects: init, every train step, predict. Raises ArtifactError."""
+    """The modules as jax objects: init, every train step, predict.
+
+    Raises:
+      ArtifactError: a module cannot be deserialized.
+    """
     modules = (self.init, *self.train_steps, self.predict)
     names = ('init', *(f'train_step {i}' for i in range(len(self.train_steps))), 'predict')
     return tuple(_deserialize(n, m) for n, m in zip(names, modules, strict=True))
@@ -127,24 +148,24 @@ class Artifact:
 
   @functools.cached_property
   def matmul_dtypes(self) -> dict[str, float]:
-    """FLOPs of the first phase's matrix products, by dtype."""
+    """FLOPs of the matrix products of the first phase's train step, by dtype."""
     return matmul_flops(self.graphs[1])
 
   @functools.cached_property
   def flops(self) -> tuple[float, ...]:
-    """FLOPs of the matrix products of one train step of each phase, all devices together."""
+    """FLOPs of the matrix products of one train step of each phase, summed over devices."""
     return tuple(sum(matmul_flops(step).values()) for step in self.graphs[1:-1])
 
   @functools.cached_property
   def constant_bytes(self) -> int:
-    """Bytes of the constants inside the modules, splats counted as one element.
+    """Bytes of the constants in the modules; a splat counts as one element.
 
-    Long attributes of other operations (a kernel's code, say) count with their characters.
+    Long attributes of other operations, such as a kernel's code, count by their characters.
     """
     return sum(_constant_bytes(op) for each in self.graphs for op in each.ops())
 
   def facts(self) -> dict[str, Any]:
-    """What goes on the trial's record."""
+    """The part of `Result.facts` that is known from the artifact."""
     modules = (self.init, *self.train_steps, self.predict)
     return {
       'artifact_bytes': sum(map(len, modules)),
@@ -160,22 +181,34 @@ class Artifact:
 
 
 def read(path: pathlib.Path, limits: Limits) -> Artifact:
-  """Reads and checks an artifact. Raises ArtifactError for anything that is not as it must be."""
+  """Reads and checks an artifact.
+
+  Raises:
+    ArtifactError: it cannot be read, or breaks a rule or a limit.
+  """
   try:
     size = path.stat().st_size
     if size > limits.artifact_bytes:
-      refuse(
-        f'it has {size / 2**20:.1f} MiB and limits.artifact_bytes allows '
-        f'{limits.artifact_bytes / 2**20:g}; a program must not embed large constants'
+      reject(
+        f'it has {size / 2**20:.1f} MiB, and limits.artifact_bytes allows '
+        f'{limits.artifact_bytes / 2**20:g} MiB; do not embed large constants in the program'
       )
     with path.open('rb') as file:
       return from_bytes(file.read(limits.artifact_bytes + 1), limits)
   except OSError as error:
-    raise ArtifactError(f'The artifact can not be read: {error.strerror}.') from None
+    raise ArtifactError(f'The artifact cannot be read: {error.strerror}.') from None
 
 
 def from_bytes(data: bytes, limits: Limits | None = None) -> Artifact:
-  """The artifact in `data`, checked; limits: the usual ones if none. Raises ArtifactError."""
+  """Checks and returns the artifact in `data`.
+
+  Args:
+    data: Contents of the artifact's file.
+    limits: Limits to check; None for the defaults.
+
+  Raises:
+    ArtifactError: it breaks a rule or a limit.
+  """
   header, modules = unpack(data)
   _check_header(header)
   artifact = Artifact(
@@ -197,26 +230,28 @@ def from_bytes(data: bytes, limits: Limits | None = None) -> Artifact:
 def _check_header(header: Header) -> None:
   spec = header.spec
   if header.platform != contract.EXPORT_PLATFORMS[spec.platform]:
-    refuse(f'it is for {header.platform[:20]!r} and its spec is for {spec.platform!r}')
+    reject(f'it is for {header.platform[:20]!r} and its spec is for {spec.platform!r}')
   if not 1 <= len(header.leaves) <= MAX_LEAVES:
-    refuse(f'its state has {len(header.leaves)} leaves; 1 to {MAX_LEAVES} are allowed')
+    reject(f'its state has {len(header.leaves)} leaves; 1 to {MAX_LEAVES} are allowed')
   for leaf in header.leaves:
-    if leaf.dtype not in contract.DTYPES or not _sane(leaf.shape):
-      refuse(f'its state has an array {leaf.dtype[:20]}{list(leaf.shape)[:8]}, which can not be')
+    if leaf.dtype not in contract.DTYPES or not _is_plausible(leaf.shape):
+      reject(
+        f'its state has an array {leaf.dtype[:20]}{list(leaf.shape)[:8]}, which is not allowed'
+      )
   sizes = (header.evaluation_batch, spec.vocab_size, spec.sequence_length, spec.num_classes)
   for shape in (sizes, spec.input_shape or (), spec.output_shape or ()):
-    if not _sane(tuple(size or 0 for size in shape), most=2**80):
-      refuse('its spec has impossible sizes')
+    if not _is_plausible(tuple(size or 0 for size in shape), max_elements=2**80):
+      reject('its spec has sizes that are out of range')
   try:
     contract.check_batch_size(header.batch_size)
     contract.check_phases(header.phases, spec)
     contract.check_metric_names(header.metric_names)
   except contract.ContractError as error:
-    refuse(str(error).rstrip('.'))
+    reject(str(error).rstrip('.'))
   if list(header.metric_names) != sorted(set(header.metric_names)):
-    refuse('its metrics are not sorted')
+    reject('its metrics are not sorted')
   if len(header.module_bytes) != len(header.phases) + 2:
-    refuse(f'it has {len(header.module_bytes)} modules for {len(header.phases)} phases')
+    reject(f'it has {len(header.module_bytes)} modules for {len(header.phases)} phases')
 
 
 def _check_modules(artifact: Artifact, limits: Limits) -> None:
@@ -230,22 +265,22 @@ def _check_modules(artifact: Artifact, limits: Limits) -> None:
   inputs = (*leaves, contract.predict_inputs(artifact.spec, artifact.evaluation_batch))
   _check_exported('predict', predict, artifact.platform, inputs, None)
   out = contract.predict_outputs(artifact.spec, artifact.evaluation_batch)
-  found = [_shape_of(aval) for aval in predict.out_avals]
-  if len(found) != 1 or found[0].shape != out or found[0].dtype not in contract.FLOATS:
-    refuse(f'predict returns {", ".join(map(str, found[:4]))}, not one float array {list(out)}')
+  returned = [_shape_of(aval) for aval in predict.out_avals]
+  if len(returned) != 1 or returned[0].shape != out or returned[0].dtype not in contract.FLOATS:
+    reject(f'predict returns {", ".join(map(str, returned[:4]))}, not one float array {list(out)}')
   for exported, each in zip(artifact.exported, artifact.graphs, strict=True):
-    _check_graph(exported, each, _custom_calls(artifact.platform, limits))
+    _check_graph(exported, each, _allowed_custom_calls(artifact.platform, limits))
   if artifact.constant_bytes > limits.constant_bytes:
-    refuse(
-      f'it embeds constants of {artifact.constant_bytes / 2**20:.2f} MiB and limits.constant_bytes '
-      f'allows {limits.constant_bytes / 2**20:g}; compute tables inside the functions, from '
-      'jax.lax.iota or jax.random'
+    reject(
+      f'it embeds constants of {artifact.constant_bytes / 2**20:.2f} MiB, and '
+      f'limits.constant_bytes allows {limits.constant_bytes / 2**20:g} MiB; compute tables inside '
+      'the functions, with jax.lax.iota or jax.random'
     )
 
 
-def _custom_calls(platform: str, limits: Limits) -> frozenset[str]:
-  own = CUSTOM_KERNELS.get(platform, frozenset()) if limits.custom_kernels else frozenset()
-  return CUSTOM_CALLS[platform] | own
+def _allowed_custom_calls(platform: str, limits: Limits) -> frozenset[str]:
+  kernels = CUSTOM_KERNELS.get(platform, frozenset()) if limits.custom_kernels else frozenset()
+  return CUSTOM_CALLS[platform] | kernels
 
 
 def _check_exported(
@@ -255,55 +290,57 @@ def _check_exported(
   inputs: tuple[Shape, ...],
   outputs: tuple[Shape, ...] | None,
 ) -> None:
-  """The outside of a module: what jax would believe of it when it is called."""
+  """Checks a module's declared interface, which jax relies on when it calls the module."""
   if exported.platforms != (platform,) or exported.nr_devices != 1:
-    refuse(f'{name} is not for one device of {platform}')
+    reject(f'{name} is not exported for one device of {platform}')
   if exported.ordered_effects or exported.unordered_effects:
-    refuse(f'{name} has effects; a train step must be pure')
+    reject(f'{name} has effects; a train step must be pure')
   if tuple(map(_shape_of, exported.in_avals)) != inputs:
-    refuse(f'{name} takes other arrays than the contract says')
+    reject(f'{name} takes other arrays than the contract requires')
   if outputs is not None and tuple(map(_shape_of, exported.out_avals)) != outputs:
-    refuse(f'{name} returns other arrays than the contract says')
+    reject(f'{name} returns other arrays than the contract requires')
   if exported.in_tree != jax.tree.structure(((0,) * len(inputs), {})):
-    refuse(f'{name} does not take flat arguments')
+    reject(f'{name} does not take flat arguments')
   single = outputs is None  # predict returns one array, and no tuple
   if exported.out_tree != jax.tree.structure(0 if single else (0,) * len(exported.out_avals)):
-    refuse(f'{name} does not return flat results')
+    reject(f'{name} does not return flat results')
   kept = exported.module_kept_var_idx
   if list(kept) != sorted(set(kept)) or any(not 0 <= i < len(inputs) for i in kept):
-    refuse(f'{name} keeps arguments that it does not have')
+    reject(f'{name} declares arguments that it does not have')
   if exported.calling_convention_version not in _CALLING_CONVENTIONS:
-    refuse(f'{name} has calling convention {exported.calling_convention_version}')
+    reject(f'{name} has the unknown calling convention {exported.calling_convention_version}')
   if exported.uses_global_constants or _has_shardings(exported):
-    refuse(f'{name} has symbolic shapes or shardings; a program is exported for one device')
+    reject(f'{name} has symbolic shapes or shardings; a program is exported for one device')
 
 
-def _check_graph(exported: jax.export.Exported, each: graph.Graph, allowed: frozenset[str]) -> None:
-  """The inside of a module: the signature it really has, and what it calls."""
+def _check_graph(
+  exported: jax.export.Exported, module: graph.Graph, allowed_calls: frozenset[str]
+) -> None:
+  """Checks a module's contents: its actual signature, and its custom calls."""
   kept = [_shape_of(exported.in_avals[i]) for i in exported.module_kept_var_idx]
-  arguments = [_shape_of_text(text) for text in each.main.types]
+  arguments = [_shape_of_text(text) for text in module.main.types]
   if arguments != kept:
-    refuse('a module takes other arrays than it is said to')
-  returned = [_shape_of_text(text) for text in each.main.ops[-1].types]
+    reject('a module takes other arrays than it declares')
+  returned = [_shape_of_text(text) for text in module.main.ops[-1].types]
   if returned != [_shape_of(aval) for aval in exported.out_avals]:
-    refuse('a module returns other arrays than it is said to')
-  for op in each.ops():
+    reject('a module returns other arrays than it declares')
+  for op in module.ops():
     if op.name == 'stablehlo.custom_call':
       target = dict(op.attributes).get('call_target_name', '').strip('"')
-      if target not in allowed:
+      if target not in allowed_calls:
         kernel = any(target in kernels for kernels in CUSTOM_KERNELS.values())
-        hint = '; config.limits.custom_kernels would allow it on GPUs' if kernel else ''
-        refuse(f'it calls {target[:80]!r}, which is no computation that a trial may run{hint}')
-      if not lapack.fits(target, op):
-        refuse(f'it calls {target!r} with arrays of other shapes than jax would')
+        hint = '; config.limits.custom_kernels = True allows it on GPUs' if kernel else ''
+        reject(f'it calls {target[:80]!r}, a custom call that trials may not use{hint}')
+      if not lapack.has_valid_shapes(target, op):
+        reject(f'it calls {target!r} with other shapes than jax would')
 
 
 def _deserialize(name: str, module: bytes) -> jax.export.Exported:
   try:
     return jax.export.deserialize(bytearray(module))
-  except Exception as error:  # flatbuffers and jax raise what they like on bytes they don't like
+  except Exception as error:  # flatbuffers and jax raise anything on malformed bytes
     raise ArtifactError(
-      f'The artifact is refused: {name} can not be deserialized ({type(error).__name__}).'
+      f'The artifact is rejected: {name} cannot be deserialized ({type(error).__name__}).'
     ) from None
 
 
@@ -318,14 +355,14 @@ def _shape_of(aval: Any) -> Shape:
 
 
 def _shape_of_text(text: str) -> Shape | None:
-  found = tensor(text)
+  found = parse_tensor(text)
   return Shape(*found) if found else None
 
 
 def _constant_bytes(op: graph.Op) -> int:
   if op.name != 'stablehlo.constant':
-    return sum(len(text) for _, text in op.attributes if len(text) > _SHORT)
-  found = tensor(op.types[-1])
+    return sum(len(text) for _, text in op.attributes if len(text) > _SHORT_ATTRIBUTE)
+  found = parse_tensor(op.types[-1])
   if found is None:
     return 0
   text = next((value for name, value in op.attributes if name == 'value'), '')
@@ -337,10 +374,11 @@ def _itemsize(dtype: str) -> int:
   return jax.numpy.dtype(dtype).itemsize
 
 
-def _sane(shape: Iterable[int], most: int = 2**40) -> bool:
+def _is_plausible(shape: Iterable[int], max_elements: int = 2**40) -> bool:
+  """Whether an array of this shape could exist: at most 32 axes, no huge sizes."""
   sizes = tuple(shape)
   return (
     len(sizes) <= 32
     and all(0 <= s < 2**31 for s in sizes)
-    and math.prod(max(s, 1) for s in sizes) <= most
+    and math.prod(max(s, 1) for s in sizes) <= max_elements
   )

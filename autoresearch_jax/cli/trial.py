@@ -19,7 +19,7 @@ from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import Unavailable, finished
 from autoresearch_jax.programs.start import constants_of, read_program, starting_program
 from autoresearch_jax.research.build import build_task
-from autoresearch_jax.sandbox.tracer import SandboxError
+from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest, to_builtins
 
 _CONFIG = command.define_config('The run this trial belongs to, e.g. configs/gpt_small.py.')

@@ -1,9 +1,10 @@
-"""Trials on this machine, one in each slot: each has its own devices, runner and tracer.
+"""Runs trials on this machine, in slots that share its devices; each has a runner and a tracer.
 
-Requests wait in one line, and all news go out by one door. A slot that fails leaves the others
-alone: a dead or late runner is replaced, and one that cannot be is given up for this session, which
-is said; its trial goes to another slot. When none is left the executor is unavailable, and at once
-where the operating system fails, as with a full disk: no other slot would do better.
+Slots share one request queue and one event queue. They fail independently: a dead or late runner is
+restarted. A slot whose runner cannot be restarted is retired for the rest of the session, with a
+message, and its trial is retried in another slot. The executor is unavailable once no slot is left,
+or at once if the operating system fails, for example with a full disk, since no other slot would
+do better.
 """
 
 import dataclasses
@@ -15,8 +16,8 @@ from collections.abc import Sequence
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Unavailable, sharing
-from autoresearch_jax.executors.artifacts import Artifacts
-from autoresearch_jax.executors.slot import Site, Slot
+from autoresearch_jax.executors.artifacts import ArtifactStore
+from autoresearch_jax.executors.slot import Slot, SlotContext
 from autoresearch_jax.messages import of_machine
 from autoresearch_jax.types import (
   Budget,
@@ -32,18 +33,24 @@ from autoresearch_jax.types import (
 
 @EXECUTORS.register('local')
 @dataclasses.dataclass
-class Local:
-  """As many trials at once as there are slots, which share the devices of this machine alike.
+class LocalExecutor:
+  """Runs as many trials at once as there are slots, which have equal shares of this machine.
 
-  slots: 1: one trial has all devices; 0: each device is a slot; else so many, which share the
-  devices, on a CPU the cores (see `sharing`). Afterwards how many there are.
-  spec: of the problem at full budget. hidden: what a tracer must never read. scratch: folder for
-  traces, artifacts and logs. cache: folder for compiled programs, shared between runs.
-  compile_ahead: whether what `check` has traced is compiled while another trial trains. None: on a
-  TPU, where the host compiles and the chip trains. Not on a CPU, whose cores the training wants
-  (set it where there are cores to spare), nor on a GPU, where XLA tries kernels out on the device
-  to choose among them: that takes time from the training, which in turn is in the way of a good
-  choice. Read it is beside a training in any case: a tenth of a second of one core.
+  Attributes:
+    spec: The problem, at full budget.
+    dataset: Data of the problem.
+    hidden: Paths that a tracer must never read.
+    limits: Limits of a trial.
+    scratch: Folder for traces, artifacts and logs.
+    cache: Folder for compiled programs, shared between runs.
+    slots: Number of slots, which share the devices, or on a CPU the cores (see `sharing`). 1: a
+      trial has all devices. 0: each device is a slot. After construction: the number of working
+      slots.
+    compile_ahead: Whether a program that `check` has traced is compiled while another trial trains.
+      It is always loaded then, which takes a tenth of a second on one core. None: on a TPU only,
+      where the host compiles and the chip trains. On a CPU compiling takes cores from training;
+      set it where there are spare cores. On a GPU, XLA's autotuning runs kernels on the device,
+      which slows down training, and training distorts the autotuning.
   """
 
   spec: Spec
@@ -56,39 +63,39 @@ class Local:
   compile_ahead: bool | None = None
 
   def __post_init__(self) -> None:
-    shares = sharing.shares(self.spec.platform, self.slots)
+    shares = sharing.partition(self.spec.platform, self.slots)
     self.slots = len(shares)
     self.scratch.mkdir(parents=True, exist_ok=True)
-    self._news: queue.SimpleQueue[Progress | Result | Unavailable] = queue.SimpleQueue()
-    site = Site(
+    self._events: queue.SimpleQueue[Progress | Result | Unavailable] = queue.SimpleQueue()
+    context = SlotContext(
       self.spec, self.dataset, self.hidden, self.limits, self.scratch, self.cache,
-      Artifacts(self.scratch / 'artifacts'), self._news,
+      ArtifactStore(self.scratch / 'artifacts'), self._events,
     )  # fmt: skip
-    self._all = [
-      Slot(site, share, i, {'slot': i, 'slot_has': share.name} if len(shares) > 1 else {})
+    self._all_slots = [
+      Slot(context, share, i, {'slot': i, 'slot_has': share.name} if len(shares) > 1 else {})
       for i, share in enumerate(shares)
     ]
-    self._all[0].tracer.check()
-    self._changed = threading.Condition()  # over all that follows, and what trial each slot has
-    self._waiting: list[TrialRequest] = []
-    self._living = list(self._all)
-    self._idle: list[Slot] = []
-    self._returned: set[int] = set()  # trials whose slot failed
+    self._all_slots[0].tracer.check_isolation()
+    self._condition = threading.Condition()  # guards what follows, and the trial of each slot
+    self._requests: list[TrialRequest] = []  # the queue
+    self._working_slots = list(self._all_slots)
+    self._idle_slots: list[Slot] = []
+    self._retried: set[int] = set()  # trials whose slot was retired
     self._closing = False
     self._threads = [
-      threading.Thread(target=self._work, args=(slot,), name=f'slot {i}', daemon=True)
-      for i, slot in enumerate(self._all)
+      threading.Thread(target=self._run_slot, args=(slot,), name=f'slot {i}', daemon=True)
+      for i, slot in enumerate(self._all_slots)
     ]
     for thread in self._threads:
       thread.start()
 
   def submit(self, request: TrialRequest) -> None:
-    with self._changed:
-      self._waiting.append(request)
-      self._changed.notify_all()
+    with self._condition:
+      self._requests.append(request)
+      self._condition.notify_all()
 
   def check(self, program: Program, budget: Budget) -> str:
-    slots = list(self._living)
+    slots = list(self._working_slots)
     if not slots:
       return ''
     free = [slot for slot in slots if not slot.tracing] or slots
@@ -96,130 +103,133 @@ class Local:
     if traced is None:
       return ''
     if traced.status == Status.OK:
-      self._prepare(program, budget, slots)
+      self._prefetch(program, budget, slots)
     return traced.reason if traced.status == Status.INVALID else ''
 
   @property
   def _compiles_ahead(self) -> bool:
     return self.spec.platform == 'tpu' if self.compile_ahead is None else self.compile_ahead
 
-  def _prepare(self, program: Program, budget: Budget, slots: Sequence[Slot]) -> None:
-    """Where it will run, as it seems: in the slot that had its trial for the longest time.
+  def _prefetch(self, program: Program, budget: Budget, slots: Sequence[Slot]) -> None:
+    """Prefetches a program in the slot that will probably run it.
 
-    Not in one that has prepared more than others. Where another slot takes it after all, that reads
-    it anew, and finds in the cache on disk what was compiled.
+    That is the slot whose trial has run for the longest time, among those with the fewest
+    prefetches. If another slot runs it after all, that slot loads it again, and finds the compiled
+    program in the cache on disk.
     """
-    if not any(slot.is_warm(program) for slot in slots):
-      idle_first = min(slots, key=lambda s: (s.prepared, s.request is not None, s.began))
-      idle_first.prepare(program, budget, self._compiles_ahead)
+    if not any(slot.has_compiled(program) for slot in slots):
+      slot = min(slots, key=lambda s: (s.prefetches, s.request is not None, s.began))
+      slot.prefetch(program, budget, self._compiles_ahead)
 
   def wait(self, timeout: float) -> list[Progress | Result]:
-    news: list[Progress | Result] = []
+    events: list[Progress | Result] = []
     try:
-      item = self._news.get(timeout=timeout)
-      while not isinstance(item, Unavailable):
-        news.append(item)
-        item = self._news.get_nowait()
+      event = self._events.get(timeout=timeout)
+      while not isinstance(event, Unavailable):
+        events.append(event)
+        event = self._events.get_nowait()
     except queue.Empty:
-      return news
-    if news:
-      self._news.put(item)  # what came before it is told first
-      return news
-    raise item
+      return events
+    if events:
+      self._events.put(event)  # raised by the next call, after the events before it
+      return events
+    raise event
 
   def cancel(self, trial: int) -> None:
-    with self._changed:  # no slot goes on to another trial meanwhile
-      for request in [r for r in self._waiting if r.trial == trial]:
-        self._waiting.remove(request)
-        reason = 'The trial was cancelled before it began.'
-        self._news.put(Result(trial, Status.CANCELLED, reason))
-      for slot in self._living:
+    with self._condition:  # so that no slot moves on to another trial meanwhile
+      for request in [r for r in self._requests if r.trial == trial]:
+        self._requests.remove(request)
+        reason = 'The trial was cancelled before it started.'
+        self._events.put(Result(trial, Status.CANCELLED, reason))
+      for slot in self._working_slots:
         if slot.request is not None and slot.request.trial == trial:
           slot.cancel()
 
   def pids(self) -> dict[str, int | None]:
-    """Process ids of each slot's runner and tracer, for whoever watches them."""
+    """Process ids of the runner and the tracer of each slot."""
     return {
-      f'{name} {i}' if i else name: part.pid
-      for i, slot in enumerate(self._all)
-      for name, part in (('runner', slot.runner), ('tracer', slot.tracer))
+      f'{name} {i}' if i else name: process.pid
+      for i, slot in enumerate(self._all_slots)
+      for name, process in (('runner', slot.runner), ('tracer', slot.tracer))
     }
 
   def close(self) -> None:
-    with self._changed:
+    with self._condition:
       self._closing = True
-      self._changed.notify_all()
-    for slot in self._all:
-      slot.end()
+      self._condition.notify_all()
+    for slot in self._all_slots:
+      slot.stop()
     for thread in self._threads:
       thread.join(timeout=30)
 
-  def _work(self, slot: Slot) -> None:
+  def _run_slot(self, slot: Slot) -> None:
+    """The thread of a slot."""
     try:
       slot.start()
-      while self._take(slot):
-        self._finish(slot, slot.trial())
+      while self._assign_trial(slot):
+        self._finish_trial(slot, slot.run_trial())
     except Unavailable as error:
-      self._give_up(slot, str(error))
+      self._retire_slot(slot, str(error))
     except OSError as error:
-      self._give_up(slot, f'No trial can be run here. {of_machine(error)}', others=False)
-    except Exception as error:  # else the caller would wait for ever
-      self._give_up(slot, f'The executor failed: {type(error).__name__}: {error}')
+      self._retire_slot(slot, f'No trial can be run here. {of_machine(error)}', others=False)
+    except Exception as error:  # otherwise the caller would wait for ever
+      self._retire_slot(slot, f'The executor failed: {type(error).__name__}: {error}')
     finally:
       slot.close()
 
-  def _take(self, slot: Slot) -> bool:
-    """Waits until the slot has a trial; False when there will be none."""
-    with self._changed:
-      self._idle.append(slot)
-      while not self._closing and self._next(slot) is None:
-        self._changed.wait()
-      self._idle.remove(slot)
-      request = None if self._closing else self._next(slot)
+  def _assign_trial(self, slot: Slot) -> bool:
+    """Waits until the slot has a trial; returns False when the executor is closing."""
+    with self._condition:
+      self._idle_slots.append(slot)
+      while not self._closing and self._next_request(slot) is None:
+        self._condition.wait()
+      self._idle_slots.remove(slot)
+      request = None if self._closing else self._next_request(slot)
       if request is not None:
-        slot.take(request)
-        self._waiting.remove(request)
-        self._changed.notify_all()  # what was left to this slot is for others now
+        slot.assign(request)
+        self._requests.remove(request)
+        self._condition.notify_all()  # requests that were left to this slot are for others now
       return request is not None
 
-  def _next(self, slot: Slot) -> TrialRequest | None:
-    """The first trial that waits, but for those whose program another idle slot has compiled."""
-    others = [other for other in self._idle if other is not slot]
-    for request in self._waiting:
-      if slot.is_warm(request.program) or not any(o.is_warm(request.program) for o in others):
+  def _next_request(self, slot: Slot) -> TrialRequest | None:
+    """The first request in the queue, except those whose program another idle slot has compiled."""
+    others = [other for other in self._idle_slots if other is not slot]
+    for request in self._requests:
+      elsewhere = any(other.has_compiled(request.program) for other in others)
+      if slot.has_compiled(request.program) or not elsewhere:
         return request
     return None
 
-  def _finish(self, slot: Slot, result: Result) -> None:
-    with self._changed:
+  def _finish_trial(self, slot: Slot, result: Result) -> None:
+    with self._condition:
       slot.request = None
       if not self._closing:
-        self._news.put(result)
+        self._events.put(result)
 
-  def _give_up(self, slot: Slot, reason: str, others: bool = True) -> None:
-    """others: whether they may go on."""
-    with self._changed:
-      self._living.remove(slot)
-      self.slots = len(self._living)
+  def _retire_slot(self, slot: Slot, reason: str, others: bool = True) -> None:
+    """Retires a slot that failed. others: whether the other slots can go on."""
+    with self._condition:
+      self._working_slots.remove(slot)
+      self.slots = len(self._working_slots)
       request, slot.request = slot.request, None
       if self._closing:
         return
-      if not (others and self._living):
-        self._news.put(Unavailable(reason))
+      if not (others and self._working_slots):
+        self._events.put(Unavailable(reason))
       elif request is not None and slot.cancelled:
-        self._news.put(Result(request.trial, Status.CANCELLED, 'The trial was cancelled.'))
+        self._events.put(Result(request.trial, Status.CANCELLED, 'The trial was cancelled.'))
       elif request is not None:
-        self._return(request, reason)
-      self._changed.notify_all()
-    if others and self._living:
-      left = 'One slot goes on' if self.slots == 1 else f'{self.slots} slots go on'
-      text = f'The slot with {slot.share.name} is given up: {reason} {left}.'
+        self._retry(request, reason)
+      self._condition.notify_all()
+    if others and self._working_slots:
+      left = 'One slot is left' if self.slots == 1 else f'{self.slots} slots are left'
+      text = f'The slot with {slot.share.name} is retired: {reason} {left}.'
       print(text, file=sys.stderr, flush=True)
 
-  def _return(self, request: TrialRequest, reason: str) -> None:
-    """Has another slot run the trial, once: a program that ends slots shall not end them all."""
-    if request.trial in self._returned:
-      self._news.put(Result(request.trial, Status.CRASH, f'Two slots failed with it: {reason}'))
+  def _retry(self, request: TrialRequest, reason: str) -> None:
+    """Retries a trial in another slot, once: a program that ends slots must not end them all."""
+    if request.trial in self._retried:
+      self._events.put(Result(request.trial, Status.CRASH, f'It failed in two slots: {reason}'))
     else:
-      self._returned.add(request.trial)
-      self._waiting.insert(0, request)
+      self._retried.add(request.trial)
+      self._requests.insert(0, request)

@@ -1,16 +1,18 @@
-"""How slots share a machine: what each slot's processes see of its devices or cores.
+"""Partitions the devices or cores of this machine among the slots of an executor.
 
-Slots are alike, so that trials of different ones compare: as many GPUs, chips or cores each. Where
-that does not come out even the run is refused, except on a CPU: there the cores that are left over
-are for the controller. What slots of a CPU still share is the memory's bandwidth, the last level of
-cache and the clock rate, so a trial is slower beside a busy neighbour than beside an idle one; a
-budget in steps does not mind. Neither GPUs nor chips do, as long as the host keeps up.
+All slots get equal shares, so that trials of different slots can be compared: the same number of
+GPUs, chips or cores. If the devices do not divide evenly, the run is refused. On a CPU, left-over
+cores are for the controller instead.
 
-GPUs: the list in CUDA_VISIBLE_DEVICES is split where there is one, be it of numbers, of UUIDs or of
-MIG instances, of which a process can use one. TPUs: chips are named by TPU_VISIBLE_CHIPS, and each
-process is told that it is a world of its own, with an address of its own: JAX's way of running
-several processes on one host (github.com/jax-ml/jax/issues/14977, 2023). That was not run on a TPU
-yet; it has the older names of the same variables too, since libtpu releases differ in them.
+Slots on a CPU still share memory bandwidth, the last level of cache and the clock rate, so a trial
+is slower next to a busy slot than next to an idle one. A budget in steps is not affected. On GPUs
+and TPUs, slots are independent as long as the host keeps up.
+
+GPUs: if CUDA_VISIBLE_DEVICES is set, its list is partitioned. Its entries may be numbers, UUIDs or
+MIG instances, of which a process can use one. TPUs: TPU_VISIBLE_CHIPS selects the chips, and each
+process is configured as a one-process topology with an address of its own, which is JAX's way of
+running several processes on one host (github.com/jax-ml/jax/issues/14977, 2023). This has not been
+run on a TPU yet. Older names of the same variables are set too, since libtpu releases differ.
 """
 
 import contextlib
@@ -22,29 +24,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from autoresearch_jax.executors import probe
-from autoresearch_jax.runner.memory import available_memory
+from autoresearch_jax.runner.client import available_memory
 from autoresearch_jax.types import Platform
 
 T = TypeVar('T')
 
-# How chips of one process lie on a host's board: those that libtpu takes for a rectangle.
+# Number of chips of a process -> their topology on the host, where libtpu accepts one.
 CHIP_BOUNDS = {1: '1,1,1', 2: '1,2,1', 4: '2,2,1'}
-# Where the environment lists devices; '' hides all GPUs from CUDA.
-VISIBLE = {
+# Environment variables that list devices; '' hides all GPUs from CUDA.
+VISIBLE_DEVICES = {
   'gpu': ('CUDA_VISIBLE_DEVICES',),
   'tpu': ('TPU_VISIBLE_CHIPS', 'TPU_VISIBLE_DEVICES'),
 }
-FIRST_PORT = 8476  # of libtpu's processes, one each
-CPUS = pathlib.Path('/sys/devices/system/cpu')
+FIRST_PORT = 8476  # of libtpu; each process has a port
+CPU_FOLDER = pathlib.Path('/sys/devices/system/cpu')
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
-  """What of the machine one slot may use; by default all of it.
+class ResourceShare:
+  """The part of the machine that one slot may use; by default all of it.
 
-  name: for people. environment: what its runner must find set before it imports jax. cores: those
-  that its processes stay on; () for all. memory_bytes: what a program may use, where the devices of
-  all slots have the same memory; 0: what the device says.
+  Attributes:
+    name: Its devices or cores, for display.
+    environment: Environment variables of its runner that select the devices.
+    cores: Cores that its processes are pinned to; () for all.
+    memory_bytes: Memory of a program where the slots share it, as on a CPU; 0 for the device's.
   """
 
   name: str = 'all devices'
@@ -53,8 +57,8 @@ class Share:
   memory_bytes: int = 0
 
   @contextlib.contextmanager
-  def held(self) -> Iterator[None]:
-    """Keeps this thread on the cores meanwhile, and what it starts for good, since it inherits."""
+  def pinned(self) -> Iterator[None]:
+    """Pins this thread to the cores, and for good the processes that it starts meanwhile."""
     if not self.cores:
       yield
       return
@@ -66,55 +70,60 @@ class Share:
       os.sched_setaffinity(0, before)
 
 
-def shares(platform: Platform, slots: int) -> list[Share]:
-  """One share a slot. slots: 1: all devices in one; 0: as many as there are devices.
+def partition(platform: Platform, slots: int) -> list[ResourceShare]:
+  """One share for each slot.
 
-  Raises ValueError when the devices cannot be shared like that, or cannot be counted.
+  Args:
+    platform: Platform of the run.
+    slots: Number of slots; 1 gives all devices to one slot, 0 gives each device a slot.
+
+  Raises:
+    ValueError: the devices do not divide evenly, or cannot be counted.
   """
   if slots < 0:
-    raise ValueError(f'slots is {slots}; it must be 1 or more, or 0 for one a device.')
-  if slots == 1 or (platform == 'cpu' and not slots):  # to JAX a CPU is one device
-    return [Share()]
+    raise ValueError(f'slots is {slots}; it must be at least 1, or 0 for one slot per device.')
+  if slots == 1 or (platform == 'cpu' and not slots):  # in JAX, a CPU is one device
+    return [ResourceShare()]
   if platform == 'cpu':
     memory = available_memory() // slots
     return [
-      Share(f'cores {_listed(cores)}', cores=cores, memory_bytes=memory)
+      ResourceShare(f'cores {_listed(cores)}', cores=cores, memory_bytes=memory)
       for cores in _split(_cores(), slots, 'cores')
     ]
-  devices = _devices(platform)
-  what = 'GPUs' if platform == 'gpu' else 'chips'
-  names = ' or '.join(VISIBLE[platform])
+  devices = _visible_devices(platform)
+  kind = 'GPUs' if platform == 'gpu' else 'chips'
+  names = ' or '.join(VISIBLE_DEVICES[platform])
   if not devices:
     raise ValueError(
-      f'There are no {what} for slots to share; see {names}, and what CUDA or libtpu reports.'
+      f'There are no {kind} to share among slots; check {names}, and what CUDA or libtpu reports.'
     )
   if len(set(devices)) < len(devices):
-    raise ValueError(f'{names} names one of the {what} twice: {_listed(devices)}.')
+    raise ValueError(f'{names} lists one of the {kind} twice: {_listed(devices)}.')
   slots = slots or len(devices)
   if len(devices) % slots:
     raise ValueError(
-      f'{len(devices)} {what} cannot be shared by {slots} slots alike; make slots a divisor of '
-      f'{len(devices)}, or 0 for one slot each.'
+      f'{len(devices)} {kind} cannot be divided evenly among {slots} slots; make slots a divisor '
+      f'of {len(devices)}, or 0 for one slot each.'
     )
   if slots == 1:
-    return [Share()]
-  split = _split(devices, slots, what)
-  return [_gpus(part) if platform == 'gpu' else _chips(i, part) for i, part in enumerate(split)]
+    return [ResourceShare()]
+  parts = _split(devices, slots, kind)
+  return [_gpus(part) if platform == 'gpu' else _chips(i, part) for i, part in enumerate(parts)]
 
 
-def _split(devices: Sequence[T], slots: int, what: str) -> list[tuple[T, ...]]:
+def _split(devices: Sequence[T], slots: int, kind: str) -> list[tuple[T, ...]]:
   size = len(devices) // slots
   if not size:
-    raise ValueError(f'slots is {slots}, but there are {len(devices)} {what}; make slots fewer.')
+    raise ValueError(f'slots is {slots}, but there are {len(devices)} {kind}; use fewer slots.')
   return [tuple(devices[size * i : size * (i + 1)]) for i in range(slots)]
 
 
-def _gpus(devices: tuple[str, ...]) -> Share:
-  return Share(f'GPU {_listed(devices)}', {'CUDA_VISIBLE_DEVICES': ','.join(devices)})
+def _gpus(devices: tuple[str, ...]) -> ResourceShare:
+  return ResourceShare(f'GPU {_listed(devices)}', {'CUDA_VISIBLE_DEVICES': ','.join(devices)})
 
 
-def _chips(index: int, chips: tuple[str, ...]) -> Share:
-  """The variables of libtpu under both of their names, for a process that knows no other."""
+def _chips(index: int, chips: tuple[str, ...]) -> ResourceShare:
+  """A share of TPU chips, with both the current and the older names of libtpu's variables."""
   bounds = CHIP_BOUNDS.get(len(chips))
   if bounds is None:
     raise ValueError(
@@ -122,7 +131,7 @@ def _chips(index: int, chips: tuple[str, ...]) -> Share:
       'slots.'
     )
   listed, port = ','.join(chips), str(FIRST_PORT + index)
-  return Share(
+  return ResourceShare(
     f'chip {_listed(chips)}',
     {
       'TPU_VISIBLE_CHIPS': listed,
@@ -140,30 +149,30 @@ def _chips(index: int, chips: tuple[str, ...]) -> Share:
   )
 
 
-def _devices(platform: Platform) -> list[str]:
-  """Names of the GPUs or chips, as the environment lists them, or counted by JAX."""
-  for name in VISIBLE[platform]:
+def _visible_devices(platform: Platform) -> list[str]:
+  """Names of the GPUs or chips: those listed in the environment, or all that JAX counts."""
+  for name in VISIBLE_DEVICES[platform]:
     listed = os.environ.get(name)
     if listed or (listed is not None and platform == 'gpu'):
       entries = (entry.strip() for entry in listed.split(','))
       return list(itertools.takewhile(lambda entry: entry not in ('', '-1'), entries))
   try:
-    return [str(i) for i in range(probe.devices(platform))]
+    return [str(i) for i in range(probe.device_count(platform))]
   except RuntimeError as error:
     raise ValueError(str(error)) from error
 
 
 def _cores() -> list[int]:
-  """Cores that this process may use, those next to each other that share a physical one."""
-  return sorted(os.sched_getaffinity(0), key=lambda cpu: (*_physical(cpu), cpu))
+  """Cores that this process may use; hardware threads of one physical core are adjacent."""
+  return sorted(os.sched_getaffinity(0), key=lambda cpu: (*_physical_core(cpu), cpu))
 
 
-def _physical(cpu: int) -> tuple[int, ...]:
-  """Socket and physical core of a core; zeros where the kernel does not say."""
+def _physical_core(cpu: int) -> tuple[int, ...]:
+  """Socket and physical core of a logical core; zeros where the kernel does not say."""
   found = []
   for name in ('physical_package_id', 'core_id'):
     try:
-      found.append(int((CPUS / f'cpu{cpu}' / 'topology' / name).read_text()))
+      found.append(int((CPU_FOLDER / f'cpu{cpu}' / 'topology' / name).read_text()))
     except (OSError, ValueError):
       found.append(0)
   return tuple(found)

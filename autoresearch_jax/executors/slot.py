@@ -1,12 +1,12 @@
-"""A slot: a tracer and a warm runner on their share of the machine, both disposable. No jax here.
+"""A slot runs one trial at a time, with a tracer and a warm runner on its share of the machine.
 
-A trial goes tracer -> artifact -> runner -> measurement. Whatever the candidate does ends in a
-Result; a runner that died or was late is replaced, and the next trial never notices. Nothing of one
-slot waits for another's, but for the trace of the same program.
+A trial is traced to an artifact, which the runner compiles, trains and evaluates. Whatever the
+program does ends in a Result. A runner that dies or is late is restarted, and the next trial is not
+affected. Slots wait for each other only when they trace the same program. No jax here.
 
-What is to be tried next is read beside a trial, and may be compiled there (`prepare`), in the same
-runner. Where that fails meanwhile, the trial is tried again with nothing beside it: whatever a
-program does to its reader and its compiler is on its own record.
+While a trial trains, the programs of later trials are prefetched in the same runner: loaded, and
+possibly compiled. If a trial fails meanwhile, it is retried without any prefetch, so that only its
+own trial suffers from what a program does to the reader or the compiler.
 """
 
 import collections
@@ -20,11 +20,16 @@ from typing import Any
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import Unavailable
-from autoresearch_jax.executors.artifacts import Artifacts
-from autoresearch_jax.executors.sharing import Share
+from autoresearch_jax.executors.artifacts import ArtifactStore
+from autoresearch_jax.executors.sharing import ResourceShare
 from autoresearch_jax.messages import require_room
-from autoresearch_jax.runner.client import KEPT_COMPILED, RunnerFailed, RunnerProcess, Setup
-from autoresearch_jax.tracer.client import Tracer, TraceResult
+from autoresearch_jax.runner.client import (
+  COMPILE_CACHE_SIZE,
+  RunnerClient,
+  RunnerError,
+  Setup,
+)
+from autoresearch_jax.tracer.client import TracerClient, TraceResult
 from autoresearch_jax.types import (
   Budget,
   Dataset,
@@ -38,16 +43,27 @@ from autoresearch_jax.types import (
   from_builtins,
 )
 
-ATTEMPTS = 3  # runners that may fail to come up, or be killed in a trial, one after the other
-PAUSE_SECONDS = 2.0  # between two such attempts
-MAX_AHEAD = KEPT_COMPILED - 2  # prepared beside a trial; its own and the incumbent's stay compiled
-# What may be the work of a program that is prepared: a crash, a hang, memory. Others are sentences.
-DISTURBED = (Status.CRASH, Status.TIMEOUT, Status.OOM)
+MAX_ATTEMPTS = 3  # to start a runner, or to run a trial whose runner is killed
+RETRY_SECONDS = 2.0  # between attempts to start a runner
+MAX_PREFETCHES = COMPILE_CACHE_SIZE - 2  # during a trial; its program and the incumbent stay cached
+# Failures that a prefetched program may have caused: a crash, a hang, memory.
+PREFETCH_FAILURES = (Status.CRASH, Status.TIMEOUT, Status.OOM)
 
 
 @dataclasses.dataclass(frozen=True)
-class Site:
-  """What the slots of an executor have in common. Field by field comments are in `Local`."""
+class SlotContext:
+  """What the slots of an executor have in common.
+
+  Attributes:
+    spec: The problem, at full budget.
+    dataset: Data of the problem.
+    hidden: Paths that a tracer must never read.
+    limits: Limits of a trial.
+    scratch: Folder for traces, artifacts and logs.
+    cache: Folder for compiled programs.
+    artifacts: Artifacts of all traced programs.
+    events: Queue of progress and results.
+  """
 
   spec: Spec
   dataset: Dataset
@@ -55,142 +71,170 @@ class Site:
   limits: Limits
   scratch: pathlib.Path
   cache: pathlib.Path
-  artifacts: Artifacts
-  news: queue.SimpleQueue[Any]
+  artifacts: ArtifactStore
+  events: queue.SimpleQueue[Any]
 
 
 class Slot:
-  """One trial at a time, in one thread; `kill`, `check` and `prepare` may be called from others.
+  """Runs one trial at a time in its own thread.
 
-  request: the trial that it has; cancelled: whether that was; began: when it was taken; prepared:
-  how many programs it was given to prepare since. facts: what its trials have on record of it.
+  `cancel`, `stop`, `check` and `prefetch` may be called from other threads.
+
+  Args:
+    context: What it has in common with other slots.
+    share: Its share of the machine.
+    index: Its index.
+    facts: Facts about the slot for the record of its trials.
+
+  Attributes:
+    request: The trial that it runs, or None.
+    cancelled: Whether that trial was cancelled.
+    began: Monotonic time when it got the trial.
+    prefetches: Number of programs that it has prefetched since.
   """
 
-  def __init__(self, site: Site, share: Share, index: int = 0, facts: dict[str, Any] | None = None):
-    self.site, self.share = site, share
+  def __init__(
+    self,
+    context: SlotContext,
+    share: ResourceShare,
+    index: int = 0,
+    facts: dict[str, Any] | None = None,
+  ):
+    self.context, self.share = context, share
     self.request: TrialRequest | None = None
     self.closing = False
-    self.began, self.prepared = 0.0, 0
-    self._alone = False  # a trial is tried again, with nothing beside it
-    self._beside = threading.Lock()  # over these two and what its runner prepares
-    self._facts = facts or {}
     self.cancelled = False
+    self.began, self.prefetches = 0.0, 0
+    self._exclusive = False  # the trial is retried, without prefetches
+    self._prefetch_lock = threading.Lock()  # guards these two and the runner's prefetches
+    self._facts = facts or {}
     suffix = f'-{index}' if index else ''
-    self.tracer = Tracer(site.limits, site.hidden, site.scratch / f'traces{suffix}')
-    self.runner = RunnerProcess(
-      Setup(site.spec.platform, site.dataset, _limits(site.limits, share), str(site.cache)),
-      site.scratch / f'runner{suffix}.log',
+    self.tracer = TracerClient(context.limits, context.hidden, context.scratch / f'traces{suffix}')
+    self.runner = RunnerClient(
+      Setup(
+        context.spec.platform,
+        context.dataset,
+        _limits(context.limits, share),
+        str(context.cache),
+      ),
+      context.scratch / f'runner{suffix}.log',
       share.environment,
     )
-    self._device: dict[str, Any] = {}
-    self._devices = 0  # how many, once that is known; the same for every runner
-    self._warm: collections.deque[str] = collections.deque(maxlen=KEPT_COMPILED)
-    self._tracing = threading.Lock()  # over the tracer
-    self._needs_tracer = False  # a trial waits for its trace, which `kill` shall end
+    self._device: dict[str, Any] = {}  # description of the runner's devices
+    self._num_devices = 0  # 0 until it is known; the same for every runner
+    self._compiled: collections.deque[str] = collections.deque(maxlen=COMPILE_CACHE_SIZE)
+    self._tracer_lock = threading.Lock()
+    self._trial_is_tracing = False  # or waits for the tracer; `cancel` must end that
 
   def start(self) -> None:
     """Starts both processes and waits for the runner. Raises Unavailable."""
-    with self.share.held():
-      with contextlib.suppress(RunnerFailed):  # `_warm_runner` says it
+    with self.share.pinned():
+      with contextlib.suppress(RunnerError):  # `_ensure_runner` reports it
         self.runner.start()
       self.tracer.start()
-    with contextlib.suppress(RunnerFailed):  # it was closed meanwhile
-      self._warm_runner()
+    with contextlib.suppress(RunnerError):  # it was closed meanwhile
+      self._ensure_runner()
 
-  def take(self, request: TrialRequest) -> None:
-    """Has this trial from now on, which `cancel` means."""
-    with self._beside:
+  def assign(self, request: TrialRequest) -> None:
+    """Makes this the slot's trial, which `run_trial` runs and `cancel` cancels."""
+    with self._prefetch_lock:
       self.request, self.cancelled = request, False
-      self.began, self.prepared, self._alone = time.monotonic(), 0, False
+      self.began, self.prefetches, self._exclusive = time.monotonic(), 0, False
 
-  def trial(self) -> Result:
-    """Runs the trial that it has to its Result; never raises for what a candidate did."""
+  def run_trial(self) -> Result:
+    """Runs the slot's trial. Never raises for what a program did.
+
+    Raises:
+      Unavailable: no runner can be started.
+      OSError: the operating system fails, for example with a full disk.
+    """
     assert self.request is not None
     try:
-      return self._trial(self.request)
-    except RunnerFailed as failed:
-      return Result(self.request.trial, failed.status, str(failed))
+      return self._run_trial(self.request)
+    except RunnerError as error:
+      return Result(self.request.trial, error.status, str(error))
 
   def cancel(self) -> None:
-    """Ends the trial that it has; what is traced for another one goes on."""
+    """Cancels the slot's trial. A trace for another trial goes on."""
     self.cancelled = True
     self._kill()
 
-  def end(self) -> None:
-    """Ends everything from another thread, after which `close` is called in its own."""
+  def stop(self) -> None:
+    """Stops all work, from another thread; `close` is then called in the slot's own thread."""
     self.closing = True
     self._kill()
 
   def close(self) -> None:
+    """Ends both processes."""
     self.tracer.close()
     self.runner.close()
 
   @property
   def tracing(self) -> bool:
-    return self._tracing.locked()
+    return self._tracer_lock.locked()
 
-  def is_warm(self, program: Program) -> bool:
-    """Whether its runner has the program compiled, as far as that is known here."""
-    return program.digest in self._warm
+  def has_compiled(self, program: Program) -> bool:
+    """Whether the program is probably in the compile cache of its runner."""
+    return program.digest in self._compiled
 
   def _kill(self) -> None:
-    if self._needs_tracer or self.closing:
+    if self._trial_is_tracing or self.closing:
       self.tracer.kill()
     self.runner.kill()
 
-  def _trial(self, request: TrialRequest) -> Result:
+  def _run_trial(self, request: TrialRequest) -> Result:
     began = time.monotonic()
-    self._say(request, 'trace')
-    self._warm_runner()
-    path, traced, trace_seconds = self._traced_for(request)
+    self._report(request, 'trace')
+    self._ensure_runner()
+    path, traced, trace_seconds = self._trace_for_trial(request)
     if self.cancelled:
       return Result(request.trial, Status.CANCELLED, 'The trial was cancelled.')
     result = Result(request.trial, traced.status, traced.reason, isolation=traced.isolation)
     if traced.status != Status.OK:
       return result
-    underway = _Underway(request, path, result, began, trace_seconds)
-    for attempt in range(ATTEMPTS):
+    trial = _RunningTrial(request, path, result, began, trace_seconds)
+    for attempt in range(MAX_ATTEMPTS):
       try:
-        self._measure(underway)
+        self._measure(trial)
         break
-      except RunnerFailed as failed:
-        underway.failed(failed)
-        passing = failed.passing or self._was_disturbed(failed, path)
+      except RunnerError as error:
+        trial.record_error(error)
+        retryable = error.retryable or self._may_be_prefetch_failure(error, path)
         ended = self.closing or self.cancelled
-        if not passing or ended or attempt == ATTEMPTS - 1:
+        if not retryable or ended or attempt == MAX_ATTEMPTS - 1:
           break
-        self._be_alone()
-        self._warm_runner()
-    if underway.result.status == Status.CRASH:
-      require_room(self.site.scratch)
-      require_room(self.site.cache)
-    return dataclasses.replace(underway.result, measurements=tuple(underway.measurements))
+        self._stop_prefetches()
+        self._ensure_runner()
+    if trial.result.status == Status.CRASH:
+      require_room(self.context.scratch)
+      require_room(self.context.cache)
+    return dataclasses.replace(trial.result, measurements=tuple(trial.measurements))
 
-  def _measure(self, underway: '_Underway') -> None:
-    """Has the runner train the seeds that have no measurement yet. Raises RunnerFailed."""
-    request, most = underway.request, self.site.limits.compile_seconds
-    loaded = self.runner.ask('load', most, artifact=str(underway.artifact))
-    self._require_room_beside(underway.artifact)
-    underway.loaded(loaded['fingerprint'], {**loaded['facts'], **self._device, **self._facts})
-    if underway.result.fingerprint in request.known:
-      underway.result = _duplicate(underway.result, request)
+  def _measure(self, trial: '_RunningTrial') -> None:
+    """Runs the seeds that have no measurement yet. Raises RunnerError."""
+    request, timeout = trial.request, self.context.limits.compile_seconds
+    loaded = self.runner.request('load', timeout, artifact=str(trial.artifact))
+    self._check_prefetch_timeout(trial.artifact)
+    trial.record_load(loaded['fingerprint'], {**loaded['facts'], **self._device, **self._facts})
+    if trial.result.fingerprint in request.known:
+      trial.result = _duplicate(trial.result, request)
       return
-    self._say(request, 'compile')
-    compiled = self.runner.ask('compile', most)
-    underway.result.facts.update(compiled)
-    self._remember(request.program)
+    self._report(request, 'compile')
+    compiled = self.runner.request('compile', timeout)
+    trial.result.facts.update(compiled)
+    self._remember_compiled(request.program)
     compile_seconds = compiled['seconds']
-    for seed in request.seeds[len(underway.measurements) :]:
-      underway.measured(self._run(request, seed), compile_seconds)
+    for seed in request.seeds[len(trial.measurements) :]:
+      trial.record_run(self._run(request, seed), compile_seconds)
       compile_seconds = 0.0
 
   def _run(self, request: TrialRequest, seed: int) -> dict[str, Any]:
-    def on_progress(news: dict[str, Any]) -> None:
-      self.site.news.put(Progress(request.trial, seed=seed, **news))
+    def on_progress(progress: dict[str, Any]) -> None:
+      self.context.events.put(Progress(request.trial, seed=seed, **progress))
 
-    self._say(request, 'train', seed)
-    limits = self.site.limits
-    return self.runner.ask(
+    self._report(request, 'train', seed)
+    limits = self.context.limits
+    return self.runner.request(
       'run',
       limits.step_seconds,
       on_progress,
@@ -202,118 +246,135 @@ class Slot:
     )
 
   def check(self, program: Program, budget: Budget) -> TraceResult | None:
-    """How the trace of a program ends that may be run later; None when nobody can know yet."""
-    if not self._devices:
-      return None  # before the first trial nobody knows what to trace it for
-    return self._trace(program, budget, aside=True)[1]
+    """Traces a program for a later trial; None before the number of devices is known."""
+    if not self._num_devices:
+      return None
+    return self._trace(program, budget, background=True)[1]
 
-  def prepare(self, program: Program, budget: Budget, compiled: bool) -> None:
-    """Has its runner read or compile a traced program meanwhile, unless that was of harm before."""
-    path = self.site.artifacts.path(program, budget)
-    with self._beside:
-      if self._alone or self.prepared >= MAX_AHEAD or path in self.site.artifacts.suspects:
+  def prefetch(self, program: Program, budget: Budget, compile: bool) -> None:
+    """Makes the runner load, and if `compile` compile, a traced program for a later trial.
+
+    Does nothing for a program that was being prefetched when a trial failed.
+    """
+    path = self.context.artifacts.path(program, budget)
+    with self._prefetch_lock:
+      suspect = path in self.context.artifacts.suspects
+      if self._exclusive or self.prefetches >= MAX_PREFETCHES or suspect:
         return
-      self.prepared += 1
-      self.runner.prepare(path, compiled)
-      if compiled:
-        self._remember(program)
+      self.prefetches += 1
+      self.runner.prefetch(path, compile)
+      if compile:
+        self._remember_compiled(program)
 
-  def _require_room_beside(self, artifact: pathlib.Path) -> None:
-    """Else what never compiles to the end would have a core for the rest of the night."""
-    sent = [at for path, at in [*self.runner.preparing.values()] if path != artifact]
-    most = self.site.limits.compile_seconds * len(sent)  # one is compiled after the other
-    if sent and time.monotonic() - min(sent) > most:
-      raise RunnerFailed(
+  def _check_prefetch_timeout(self, artifact: pathlib.Path) -> None:
+    """Raises RunnerError if prefetches of other artifacts take too long.
+
+    Otherwise a program that never finishes compiling would use a core for the rest of the run.
+    """
+    started = [at for path, at in [*self.runner.prefetching.values()] if path != artifact]
+    timeout = self.context.limits.compile_seconds * len(started)  # they run one after the other
+    if started and time.monotonic() - min(started) > timeout:
+      raise RunnerError(
         Status.TIMEOUT,
-        f'What was compiled beside trials took longer than {most:g} s (limits.compile_seconds).',
+        f'Prefetching later programs exceeded the timeout of {timeout:g} s '
+        '(limits.compile_seconds).',
       )
 
-  def _was_disturbed(self, failed: RunnerFailed, artifact: pathlib.Path) -> bool:
-    """Whether something was prepared beside a trial that failed; none of that ever is again."""
-    beside = {path for path, _ in [*self.runner.preparing.values()]} - {artifact}
-    if failed.status not in DISTURBED or not beside:
+  def _may_be_prefetch_failure(self, error: RunnerError, artifact: pathlib.Path) -> bool:
+    """Whether a prefetch may have caused the error; if so, those programs become suspects."""
+    others = {path for path, _ in [*self.runner.prefetching.values()]} - {artifact}
+    if error.status not in PREFETCH_FAILURES or not others:
       return False
-    self.site.artifacts.suspects |= beside
+    self.context.artifacts.suspects |= others
     return True
 
-  def _be_alone(self) -> None:
-    """Nothing is prepared from now on until the next trial, and what is underway ends."""
-    with self._beside:
-      self._alone = True
-      if self.runner.preparing:
+  def _stop_prefetches(self) -> None:
+    """Ends all prefetches, and allows no more before the next trial."""
+    with self._prefetch_lock:
+      self._exclusive = True
+      if self.runner.prefetching:
         self.runner.close()
 
-  def _traced_for(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
-    self._needs_tracer = True
+  def _trace_for_trial(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
+    self._trial_is_tracing = True
     try:
       return self._trace(request.program, request.budget)
     finally:
-      self._needs_tracer = False
+      self._trial_is_tracing = False
 
   def _trace(
-    self, program: Program, budget: Budget, aside: bool = False
+    self, program: Program, budget: Budget, background: bool = False
   ) -> tuple[pathlib.Path, TraceResult, float]:
-    """The program's artifact, and the seconds it took, 0 when it was there already."""
-    artifacts = self.site.artifacts
+    """The program's artifact, its trace, and the seconds that took; 0 if it was traced before."""
+    artifacts = self.context.artifacts
     path = artifacts.path(program, budget)
-    with artifacts.alone(path) as known:
+    with artifacts.locked(path) as known:
       if known is not None:
         return path, known, 0.0
       path.parent.mkdir(parents=True, exist_ok=True)
-      spec = dataclasses.replace(self.site.spec, budget=budget, num_devices=self._devices)
-      batch = self.site.dataset.evaluation_batch
-      with self._tracing, self.share.held():
-        traced = self.tracer.trace(program, spec, batch, path, aside)
-        for _ in range(ATTEMPTS - 1):
+      spec = dataclasses.replace(self.context.spec, budget=budget, num_devices=self._num_devices)
+      batch = self.context.dataset.evaluation_batch
+      with self._tracer_lock, self.share.pinned():
+        traced = self.tracer.trace(program, spec, batch, path, background)
+        for _ in range(MAX_ATTEMPTS - 1):
           if traced.killed and not self.closing:
-            traced = self.tracer.trace(program, spec, batch, path, aside)
+            traced = self.tracer.trace(program, spec, batch, path, background)
       if traced.status != Status.OK:
-        require_room(self.site.scratch)
-      artifacts.keep(path, traced)
+        require_room(self.context.scratch)
+      artifacts.add(path, traced)
     return path, traced, traced.seconds
 
-  def _warm_runner(self) -> None:
-    """A runner that holds its devices; started anew when the last one died. Raises Unavailable."""
-    for attempt in range(ATTEMPTS):
+  def _ensure_runner(self) -> None:
+    """Waits for a runner with its devices; restarts one that has died. Raises Unavailable."""
+    for attempt in range(MAX_ATTEMPTS):
       try:
-        return self._require_runner()
-      except RunnerFailed as failed:
-        if failed.status == Status.CANCELLED or self.closing:
+        return self._start_runner()
+      except RunnerError as error:
+        if error.status == Status.CANCELLED or self.closing:
           raise
         self.runner.close()
         self._device = {}
-        if failed.status == Status.TIMEOUT or attempt == ATTEMPTS - 1:
+        if error.status == Status.TIMEOUT or attempt == MAX_ATTEMPTS - 1:
           raise Unavailable(
-            f'No trial can be run here: {failed} Mend it and start the same command again.'
-          ) from failed
-        time.sleep(PAUSE_SECONDS)
+            f'No trial can be run here: {error} Fix this and start the same command again.'
+          ) from error
+        time.sleep(RETRY_SECONDS)
 
-  def _require_runner(self) -> None:
+  def _start_runner(self) -> None:
     if not self.runner.alive:
       self.runner.close()
       self._device = {}
-      self._warm.clear()
-      with self.share.held():
+      self._compiled.clear()
+      with self.share.pinned():
         self.runner.start()
-    if self.closing:  # `end` may have come before there was anything to end
-      raise RunnerFailed(Status.CANCELLED, 'The trial was cancelled.')
+    if self.closing:  # `stop` may have been called before there was a process to kill
+      raise RunnerError(Status.CANCELLED, 'The trial was cancelled.')
     if not self._device:
-      self._device = self.runner.ready()
-      self._devices = self._device['num_devices']
+      self._device = self.runner.wait_until_ready()
+      self._num_devices = self._device['num_devices']
 
-  def _remember(self, program: Program) -> None:
-    """The program was used last of those that are compiled."""
+  def _remember_compiled(self, program: Program) -> None:
+    """Marks the program as the most recently used one in the runner's compile cache."""
     with contextlib.suppress(ValueError):
-      self._warm.remove(program.digest)
-    self._warm.append(program.digest)
+      self._compiled.remove(program.digest)
+    self._compiled.append(program.digest)
 
-  def _say(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
-    self.site.news.put(Progress(request.trial, phase, seed))
+  def _report(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
+    self.context.events.put(Progress(request.trial, phase, seed))
 
 
 @dataclasses.dataclass
-class _Underway:
-  """A traced trial and what its runners made of it so far; one that is killed has a successor."""
+class _RunningTrial:
+  """A traced trial, with what its runners have reported so far. It survives a killed runner.
+
+  Attributes:
+    request: The trial.
+    artifact: Path of its artifact.
+    result: The result so far, without measurements.
+    began: Monotonic time from which the next measurement's total time counts.
+    trace_seconds: Trace time that the next measurement's cost includes.
+    measurements: One for each seed that is done.
+  """
 
   request: TrialRequest
   artifact: pathlib.Path
@@ -322,16 +383,16 @@ class _Underway:
   trace_seconds: float
   measurements: list[Measurement] = dataclasses.field(default_factory=list)
 
-  def loaded(self, fingerprint: str, facts: dict[str, Any]) -> None:
+  def record_load(self, fingerprint: str, facts: dict[str, Any]) -> None:
     facts = {**self.result.facts, **facts}
     self.result = dataclasses.replace(
       self.result, status=Status.OK, reason='', fingerprint=fingerprint, facts=facts
     )
 
-  def measured(self, done: dict[str, Any], compile_seconds: float) -> None:
-    measurement = from_builtins(done['measurement'], Measurement)
-    for fact, found in (('curves', done['curve']), ('looks', done['looks'])):
-      self.result.facts.setdefault(fact, {})[str(measurement.seed)] = found
+  def record_run(self, run: dict[str, Any], compile_seconds: float) -> None:
+    measurement = from_builtins(run['measurement'], Measurement)
+    for fact, value in (('curves', run['curve']), ('looks', run['rungs'])):
+      self.result.facts.setdefault(fact, {})[str(measurement.seed)] = value
     now = time.monotonic()
     cost = dataclasses.replace(
       measurement.cost,
@@ -340,24 +401,28 @@ class _Underway:
       total_seconds=now - self.began,
     )
     self.measurements.append(dataclasses.replace(measurement, cost=cost))
-    self.began, self.trace_seconds = now, 0.0  # another seed of the program traces nothing
+    self.began, self.trace_seconds = now, 0.0  # further seeds trace nothing
 
-  def failed(self, failed: RunnerFailed) -> None:
-    facts = {**self.result.facts, **failed.facts}
+  def record_error(self, error: RunnerError) -> None:
+    facts = {**self.result.facts, **error.facts}
     self.result = dataclasses.replace(
-      self.result, status=failed.status, reason=str(failed), facts=facts
+      self.result, status=error.status, reason=str(error), facts=facts
     )
 
 
 def _duplicate(result: Result, request: TrialRequest) -> Result:
+  """The result of a trial whose fingerprint is that of an earlier trial."""
   earlier = request.known[result.fingerprint]
   if earlier in request.parents:
-    reason = f'This change has no effect on the program: it traces to what trial {earlier} ran.'
+    reason = (
+      'This change has no effect: the program traces to the same operations as its parent, trial '
+      f'{earlier}.'
+    )
   else:
     reason = f'Trial {earlier} already ran a program that traces to the same operations.'
   return dataclasses.replace(result, status=Status.DUPLICATE, reason=reason, duplicate_of=earlier)
 
 
-def _limits(limits: Limits, share: Share) -> Limits:
-  """What a runner may use: of a memory that slots share, its part."""
+def _limits(limits: Limits, share: ResourceShare) -> Limits:
+  """The limits of a slot's runner: where slots share memory, its part."""
   return dataclasses.replace(limits, device_bytes=limits.device_bytes or share.memory_bytes)

@@ -42,7 +42,7 @@ from autoresearch_jax.measure import gpt_setting
 from autoresearch_jax.measure.gpt_setting import Model
 from autoresearch_jax.programs.start import starting_program, with_constants
 from autoresearch_jax.research.build import build_task
-from autoresearch_jax.sandbox.tracer import SandboxError
+from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.types import Dataset, Program, Progress, Result, Status, TrialRequest
 from configs import gpt_small
 

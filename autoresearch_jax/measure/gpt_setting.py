@@ -16,7 +16,7 @@ import pathlib
 from autoresearch_jax.config import Config
 from autoresearch_jax.programs.start import constants_of
 from autoresearch_jax.research.build import build_task
-from autoresearch_jax.tracer.client import Tracer
+from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import Isolation, Program, Spec, Status
 
 ORIGINAL_MFU = 39.8  # percent, of an H100's 989.5 TFLOP/s: README of the original
@@ -106,7 +106,7 @@ def trace(config: Config, program: Program, num_devices: int, out: pathlib.Path)
   Raises DoesNotTrace.
   """
   task = build_task(config)
-  tracer = Tracer(config.limits, task.problem.hidden(), out.parent / 'traces')
+  tracer = TracerClient(config.limits, task.problem.hidden(), out.parent / 'traces')
   spec = dataclasses.replace(task.spec, num_devices=num_devices)
   try:
     result = tracer.trace(program, spec, config.data['evaluation_batch'], out)

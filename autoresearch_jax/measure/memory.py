@@ -4,7 +4,7 @@
   autoresearch measure memory [--chips=h100,v5e] [--micro=32,128] [--devices=4] [--out=FILE]
 
 Each variant goes through the real sandboxed tracer, and then, for each chip and micro-batch size,
-through the runner's own `compile_frame`, on devices that are only described
+through the runner's own `compile_template`, on devices that are only described
 (`jax.experimental.topologies`). So the memory is what XLA's buffer assignment says for that chip,
 the very number by which a runner refuses a program, and no estimate of ours. What it leaves out:
 workspaces that cuDNN and cuBLAS ask for when they run, and fragmentation of the allocator; the
@@ -36,13 +36,13 @@ import msgspec
 from absl import app, flags
 from jax.experimental import topologies
 
-from autoresearch_jax.artifact import reader as artifacts
+from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.config import from_config_dict
 from autoresearch_jax.measure.gpt_setting import TARGET_MFU, Model, trace
 from autoresearch_jax.programs.start import constants_of, starting_program, with_constants
-from autoresearch_jax.runner import compile as compiled
 from autoresearch_jax.runner import devices
+from autoresearch_jax.runner.compile import ExecutableTemplate, compile_template
 from autoresearch_jax.types import Platform
 from configs import gpt_small
 
@@ -158,8 +158,8 @@ def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
   """What the runner's compilation gives for described devices."""
   start = time.monotonic()
   try:
-    frame = compiled.Frame.of(artifact)
-    made = compiled.compile_frame(frame, CHIPS[name].described(count), 0)
+    template = ExecutableTemplate.from_artifact(artifact)
+    made = compile_template(template, CHIPS[name].described(count), 0)
   except Exception as error:
     return Row(name, micro, count, error=' '.join(str(error).split())[:300])
   step = made.phases[0]
@@ -177,7 +177,7 @@ def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
     arguments=memory.argument_size_in_bytes,
     temporary=memory.temp_size_in_bytes,
     donated=memory.alias_size_in_bytes,
-    steps_per_call=step.call_steps,
+    steps_per_call=step.steps_per_call,
     collectives={name: collectives.count(name) for name in sorted(set(collectives))},
     kernels={name: kernels.count(name) for name in sorted(set(kernels))},
   )
@@ -221,7 +221,7 @@ def main(arguments: list[str]) -> None:
       with tempfile.TemporaryDirectory() as scratch:
         out = pathlib.Path(scratch, 'artifact')
         trace(config, program, count, out)
-        artifact = artifacts.read(out, config.limits)
+        artifact = reader.read(out, config.limits)
       print(f'{platform}, micro-batch {micro}, traced by the sandboxed tracer:')
       facts = show_trace(artifact, Model.of(program, artifact.spec), platform)
       for name in WANTED.value:

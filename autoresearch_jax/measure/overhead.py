@@ -36,10 +36,10 @@ from absl import flags
 from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import finished
-from autoresearch_jax.executors.local import Local
+from autoresearch_jax.executors.local import LocalExecutor
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
-from autoresearch_jax.tracer.client import Tracer
+from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import Program, Progress, Status, TrialRequest
 
 _CONFIG = command.define_config('The run whose trials are measured.')
@@ -82,7 +82,7 @@ class Beyond:
 class Trials:
   """Programs of the three kinds, and the executor that tries them."""
 
-  def __init__(self, config: Config, executor: Local):
+  def __init__(self, config: Config, executor: LocalExecutor):
     self._config = config
     self._executor = executor
     self._start = starting_program(config)
@@ -171,20 +171,24 @@ def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
   dataset = task.prepare_data(lambda line: None)
   hidden, spec = task.hidden_paths(dataset), task.spec
   yield f'tracer start to artifact: {tracer_start(config, folder):.2f} s'
-  executor = Local(spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'cache')
+  executor = LocalExecutor(
+    spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'cache'
+  )
   try:
     yield from in_turn(config, executor)
   finally:
     executor.close()
   if _COMPILE_AHEAD.value:
-    executor = Local(spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'other')
+    executor = LocalExecutor(
+      spec, dataset, hidden, config.limits, folder / 'scratch', folder / 'other'
+    )
     try:
       yield from in_pairs(config, executor)
     finally:
       executor.close()
 
 
-def in_turn(config: Config, executor: Local) -> Iterator[str]:
+def in_turn(config: Config, executor: LocalExecutor) -> Iterator[str]:
   trials = Trials(config, executor)
   for trial in (trials.seed, trials.constant, trials.structure):
     trial()  # loads what is loaded once
@@ -201,7 +205,7 @@ def in_turn(config: Config, executor: Local) -> Iterator[str]:
     yield from _described(kind, measured)
 
 
-def in_pairs(config: Config, executor: Local) -> Iterator[str]:
+def in_pairs(config: Config, executor: LocalExecutor) -> Iterator[str]:
   trials = Trials(config, executor)
   trials.seed()  # loads what is loaded once
   shares: list[float] = []
@@ -231,7 +235,7 @@ def tracer_start(config: Config, folder: pathlib.Path) -> float:
   seconds = []
   for _ in range(3):
     began = time.monotonic()
-    tracer = Tracer(config.limits, task.hidden_paths(dataset), folder / 'traces')
+    tracer = TracerClient(config.limits, task.hidden_paths(dataset), folder / 'traces')
     tracer.start()
     traced = tracer.trace(
       starting_program(config),
@@ -246,7 +250,7 @@ def tracer_start(config: Config, folder: pathlib.Path) -> float:
   return statistics.median(seconds)
 
 
-def memory(executor: Local) -> str:
+def memory(executor: LocalExecutor) -> str:
   return ', '.join(
     f'{name} {_pss(pid) / 2**20:.0f} MiB' for name, pid in executor.pids().items() if pid
   )

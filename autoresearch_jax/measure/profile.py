@@ -39,7 +39,7 @@ def profile(path: pathlib.Path, platform: Platform) -> dict[str, tuple[float, fl
   import jax  # noqa: PLC0415 - after the environment is set
 
   stepping = CompiledTrainStep(path, platform)
-  a_call = stepping.phase.call_steps
+  a_call = stepping.phase.steps_per_call
 
   def steps(calls: int) -> float:
     start = time.perf_counter()

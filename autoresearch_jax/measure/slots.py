@@ -23,7 +23,7 @@ from absl import flags
 from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import finished
-from autoresearch_jax.executors.local import Local
+from autoresearch_jax.executors.local import LocalExecutor
 from autoresearch_jax.ledger.events import Decided
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
@@ -74,7 +74,7 @@ def survived(config: Config) -> str:
   budget = config.budget.scaled(10)
   with tempfile.TemporaryDirectory() as folder:
     executor = task.start_executor(dataset, pathlib.Path(folder))
-    assert isinstance(executor, Local)
+    assert isinstance(executor, LocalExecutor)
     program, killed, training = starting_program(config), 0, set[int]()
 
     def kill(news: Progress) -> None:

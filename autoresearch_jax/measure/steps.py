@@ -36,7 +36,7 @@ def measure(path: pathlib.Path, seconds: float) -> dict[str, Any]:
   from autoresearch_jax.runner import devices  # noqa: PLC0415 - after the environment is set
 
   stepping = CompiledTrainStep(path, cast(Platform, PLATFORM.value))
-  device, steps = stepping.devices[0], stepping.phase.call_steps
+  device, steps = stepping.devices[0], stepping.phase.steps_per_call
   names = [
     name
     for op in stepping.made.graphs[1].ops()

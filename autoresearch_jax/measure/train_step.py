@@ -1,6 +1,6 @@
 """An artifact's train step, compiled and ready to be called, for the scripts that look at it.
 
-As a runner has it: compiled by its `compile_frame` with its cache, batches of random tokens that
+As a runner has it: compiled by its `compile_template` with its cache, batches of random tokens that
 are sent to the device with each call. To be imported once `begin` has set the environment, for jax
 reads that when it starts.
 """
@@ -14,13 +14,13 @@ import numpy as np
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import cache
-from autoresearch_jax.runner.client import environment
+from autoresearch_jax.runner.client import process_environment
 from autoresearch_jax.types import Platform
 
 
 def begin(platform: Platform) -> None:
   """Starts jax as a runner does; before anything else of this module."""
-  os.environ.update(environment(platform))
+  os.environ.update(process_environment(platform))
   import jax  # noqa: PLC0415 - after the environment is set
 
   jax.config.update('jax_compilation_cache_dir', str(cache.directory() / 'xla'))
@@ -35,29 +35,33 @@ class CompiledTrainStep:
   def __init__(self, path: pathlib.Path, platform: Platform):
     import jax  # noqa: PLC0415 - after the environment is set
 
-    from autoresearch_jax.artifact import reader as artifacts  # noqa: PLC0415
-    from autoresearch_jax.runner import compile as compiled  # noqa: PLC0415
+    from autoresearch_jax.artifact import reader  # noqa: PLC0415
     from autoresearch_jax.runner import devices  # noqa: PLC0415
+    from autoresearch_jax.runner.compile import (  # noqa: PLC0415
+      ExecutableTemplate,
+      compile_template,
+      prng_key_data,
+    )
 
-    self.made = artifacts.read(path, Limits())
+    self.made = reader.read(path, Limits())
     self.devices = devices.require_platform(platform)
     start = time.monotonic()
-    frame = compiled.Frame.of(self.made)
-    room = devices.memory_limit(self.devices[0])
-    self.ready = compiled.compile_frame(frame, self.devices, room).given(frame)
+    template = ExecutableTemplate.from_artifact(self.made)
+    memory = devices.memory_limit(self.devices[0])
+    self.ready = compile_template(template, self.devices, memory).bind(template)
     self.compile_seconds = time.monotonic() - start
     self.phase = self.ready.phases[0]
-    shape = (self.phase.call_steps, self.phase.batch_size, self.phase.sequence_length)
+    shape = (self.phase.steps_per_call, self.phase.batch_size, self.phase.sequence_length)
     vocabulary = self.made.spec.vocab_size
     assert vocabulary, 'Only language models have tokens to draw.'
     self._tokens = np.random.default_rng(0).integers(0, vocabulary, shape, np.int32)
-    self._progress = np.zeros(self.phase.call_steps, np.float32)
-    self._state = jax.block_until_ready(self.ready.init(compiled.seed_key(0)))
+    self._progress = np.zeros(self.phase.steps_per_call, np.float32)
+    self._state = jax.block_until_ready(self.ready.init(prng_key_data(0)))
 
   def call(self, count: int) -> Any:
-    """Dispatches `count` steps, at most phase.call_steps; their losses."""
-    inputs = self.ready.place(self._tokens, 1)
-    targets = self.ready.place(np.roll(self._tokens, -1, axis=2), 1)
+    """Dispatches `count` steps, at most phase.steps_per_call; their losses."""
+    inputs = self.ready.device_put(self._tokens, 1)
+    targets = self.ready.device_put(np.roll(self._tokens, -1, axis=2), 1)
     self._state, metrics = self.phase.run(
       self._state, inputs, targets, self._progress, np.int32(count)
     )

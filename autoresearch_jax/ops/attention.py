@@ -1,8 +1,8 @@
-"""Causal attention with a sliding window: one function, its fast form on each platform.
+"""Causal sliding-window attention, with the fastest implementation of each platform.
 
-`attention` is what programs call. The forms behind it compute the same formula:
-`blocked` (any platform, any shape), `cudnn` (GPU, 16-bit) and `splash` (TPU). All of them lower
-from a process that sees no device but the CPU. What they do not do: dropout, key lengths, biases.
+Programs call `attention`. Its implementations compute the same formula: `blocked` (any platform,
+any shape), `cudnn` (GPU, 16-bit) and `splash` (TPU). All of them can be lowered in a process that
+has only a CPU. Not supported: dropout, key lengths, biases.
 """
 
 import functools
@@ -14,38 +14,39 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-BLOCK = 128  # query rows at a time in `blocked`; with 64 or 256 a step is no faster
-SPLASH_BLOCK = 512  # query and key rows of one TPU tile, or less where the sequence is shorter
+BLOCK = 128  # query rows of a block in `blocked`; 64 and 256 are not faster
+SPLASH_BLOCK = 512  # query and key rows of a TPU tile; less for shorter sequences
 CUDNN_HEAD_DIM = 128  # cuDNN's limit on every GPU since Ampere (256 from Hopper on)
 CUDNN_TARGETS = ('__cudnn$fmhaSoftmax', '__cudnn$fmhaSoftmaxBackward')
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, window: int, platform: str) -> jax.Array:
-  """softmax(q·kᵀ / √head_dim) · v over the keys a query may see.
+  """softmax(q·kᵀ / √head_dim) · v, over the keys that are visible to each query.
 
-  The query at position i sees the keys at i - window ... i (`window` >= time - 1: all before it).
+  The query at position i attends to the keys at positions i - window to i; with `window` >= time -
+  1, to all earlier keys.
 
   Args:
-    q: queries, `[batch, time, heads, head_dim]`, and so are k and v, of the same dtype.
-    k: keys.
-    v: values.
-    window: how many positions a query looks back, >= 0.
+    q: Queries, `[batch, time, heads, head_dim]`.
+    k: Keys, of the same shape and dtype.
+    v: Values, of the same shape and dtype.
+    window: Number of earlier positions that a query attends to, at least 0.
     platform: 'cpu', 'gpu' or 'tpu': where the result will run, not where it is traced.
 
   Returns:
-    `[batch, time, heads, head_dim]` in the dtype of q; scores and softmax are float32 on
-    accelerators.
+    `[batch, time, heads, head_dim]` in the dtype of q. On accelerators, scores and softmax are
+    float32.
 
   Raises:
-    ValueError: shapes differ, or the window is negative.
+    ValueError: the shapes differ, or the window is negative.
   """
   if not q.shape == k.shape == v.shape or q.ndim != 4:
     raise ValueError(
-      f'attention wants q, k, v of one shape [batch, time, heads, head_dim], but they are '
+      f'attention needs q, k, v of one shape [batch, time, heads, head_dim], but they have '
       f'{q.shape}, {k.shape}, {v.shape}.'
     )
   if window < 0:
-    raise ValueError(f'attention has window {window}; it must be 0 (own position) or more.')
+    raise ValueError(f'attention has window {window}; it must be at least 0 (own position only).')
   time, head_dim = q.shape[1], q.shape[3]
   window = min(window, time - 1)
   if platform == 'gpu' and q.dtype.itemsize == 2 and _fits_cudnn(head_dim):
@@ -59,10 +60,17 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, window: int, platform
 def blocked(
   q: jax.Array, k: jax.Array, v: jax.Array, window: int, block: int, remat: bool
 ) -> jax.Array:
-  """Attention in blocks of query rows, each over the span of keys that any of its rows sees.
+  """Attention in blocks of query rows, each over the span of keys that are visible to it.
 
-  Skips what the causal mask and the window hide, block by block. With `remat`, the weights are
-  computed again in the backward pass, so that memory is linear in time.
+  Blocks of keys that the causal mask and the window hide are skipped.
+
+  Args:
+    q: Queries, `[batch, time, heads, head_dim]`, as are k and v.
+    k: Keys.
+    v: Values.
+    window: Number of earlier positions that a query attends to.
+    block: Query rows of a block.
+    remat: Whether to recompute the weights in the backward pass, so that memory is linear in time.
   """
   return _blocked_forward(q, k, v, window, block, remat)[0]
 
@@ -79,40 +87,47 @@ def _blocked_forward(q, k, v, window: int, block: int, remat: bool):
 
 
 def _blocked_backward(window: int, block: int, remat: bool, residuals, d_out: jax.Array):
-  """With weights W = softmax(S): dS = W * (dW - sum(dW * W)), and that sum is sum(dO * O).
+  """For weights W = softmax(S): dS = W * (dW - sum(dW * W)), and that sum equals sum(dO * O).
 
   The gradients of keys and values are computed transposed, so that every product contracts the
-  last axis of its left factor: XLA's CPU compiler takes twice as long for the others.
+  last axis of its left factor; other products take twice as long on XLA's CPU backend.
   """
   q, k, v, out, kept = residuals
-  (_, time, heads, head_dim), q_upright = q.shape, _upright(q)
+  (_, time, heads, head_dim), q_transposed = q.shape, _transposed(q)
   scale = 1 / math.sqrt(head_dim)
   sums = _fold(jnp.sum((d_out * out).astype(jnp.float32), axis=3, keepdims=True))
-  d_out_upright, q, d_out = _upright(d_out), _fold(q), _fold(d_out)
-  dq, dk, dv = [], *(jnp.zeros(x.shape, jnp.float32) for x in (q_upright, d_out_upright))
+  d_out_transposed, q, d_out = _transposed(d_out), _fold(q), _fold(d_out)
+  dq, dk, dv = [], *(jnp.zeros(x.shape, jnp.float32) for x in (q_transposed, d_out_transposed))
   for (rows, span), weights in zip(_spans(time, window, block), kept, strict=True):
     if weights is None:
       weights = _weights(q[:, rows], k[:, span], rows.start - span.start, window)
     d_weights = _dot(d_out[:, rows], v[:, span], 2, 2)
     d_scores = (weights * (d_weights - sums[:, rows])).astype(q.dtype)
     dq.append(_dot(d_scores, k[:, span], 2, 1))
-    dk = dk.at[:, :, span].add(_dot(q_upright[:, :, rows], d_scores, 2, 1))
-    dv = dv.at[:, :, span].add(_dot(d_out_upright[:, :, rows], weights, 2, 1))
+    dk = dk.at[:, :, span].add(_dot(q_transposed[:, :, rows], d_scores, 2, 1))
+    dv = dv.at[:, :, span].add(_dot(d_out_transposed[:, :, rows], weights, 2, 1))
   dq = _unfold((scale * jnp.concatenate(dq, axis=1)).astype(q.dtype), heads)
-  return dq, *(_lying(g.astype(q.dtype), heads) for g in (scale * dk, dv))
+  return dq, *(_untransposed(g.astype(q.dtype), heads) for g in (scale * dk, dv))
 
 
 blocked.defvjp(_blocked_forward, _blocked_backward)
 
 
 def _spans(time: int, window: int, block: int) -> list[tuple[slice, slice]]:
-  """Blocks of query rows, and the keys that each of them needs."""
+  """Blocks of query rows, each with the span of keys that it needs."""
   starts = range(0, time, block)
   return [(slice(s, e := min(s + block, time)), slice(max(0, s - window), e)) for s in starts]
 
 
 def _weights(q: jax.Array, k: jax.Array, offset: int, window: int) -> jax.Array:
-  """Softmax over the keys for a block of queries, the first of which stands at key `offset`."""
+  """Softmax over the keys for a block of queries.
+
+  Args:
+    q: Queries, `[batch * heads, rows, head_dim]`.
+    k: Keys of the span, `[batch * heads, keys, head_dim]`.
+    offset: Position of the first query within the span.
+    window: Number of earlier positions that a query attends to.
+  """
   scores = _dot(q, k, 2, 2) / math.sqrt(q.shape[2])
   back = offset + jnp.arange(q.shape[1])[:, None] - jnp.arange(k.shape[1])
   scores = jnp.where((back >= 0) & (back <= window), scores, -jnp.inf)
@@ -121,7 +136,7 @@ def _weights(q: jax.Array, k: jax.Array, offset: int, window: int) -> jax.Array:
 
 
 def _dot(x: jax.Array, y: jax.Array, i: int, j: int) -> jax.Array:
-  """Contracts axis i of x with axis j of y, both `[n, ., .]`; sums in float32."""
+  """Contracts axis i of x with axis j of y, both `[n, ., .]`, batched over n; float32 sums."""
   dimensions = (((i,), (j,)), ((0,), (0,)))
   return lax.dot_general(x, y, dimensions, preferred_element_type=jnp.float32)
 
@@ -135,19 +150,19 @@ def _unfold(x: jax.Array, heads: int) -> jax.Array:
   return jnp.swapaxes(x.reshape(-1, heads, *x.shape[1:]), 1, 2)
 
 
-def _upright(x: jax.Array) -> jax.Array:
+def _transposed(x: jax.Array) -> jax.Array:
   """From `[batch, time, heads, head_dim]` to `[batch * heads, head_dim, time]`."""
   return jnp.transpose(x, (0, 2, 3, 1)).reshape(-1, x.shape[3], x.shape[1])
 
 
-def _lying(x: jax.Array, heads: int) -> jax.Array:
-  """The inverse of `_upright`."""
+def _untransposed(x: jax.Array, heads: int) -> jax.Array:
+  """The inverse of `_transposed`."""
   return jnp.transpose(x.reshape(-1, heads, *x.shape[1:]), (0, 3, 1, 2))
 
 
 def splash(q: jax.Array, k: jax.Array, v: jax.Array, window: int) -> jax.Array:
-  """JAX's block-sparse TPU kernel; time a multiple of 128."""
-  # Here, as it takes a tenth of a second to import, and only TPUs need it.
+  """JAX's block-sparse TPU kernel; time must be a multiple of 128."""
+  # Imported here: it takes a tenth of a second, and only TPUs need it.
   from jax.experimental.pallas.ops.tpu import splash_attention  # noqa: PLC0415
 
   time, heads, head_dim = q.shape[1:]
@@ -176,10 +191,10 @@ def _fits_cudnn(head_dim: int) -> bool:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, window: int) -> jax.Array:
-  """The fused kernel of cuDNN, as XLA's own custom call; 16-bit, head_dim a multiple of 8.
+  """The fused kernel of cuDNN, through XLA's custom call; 16-bit, head_dim a multiple of 8.
 
   `jax.nn.dot_product_attention(implementation='cudnn')` emits the same call (a test compares the
-  two), but asks for a visible GPU while it traces, which a tracer does not have.
+  two), but needs a visible GPU while it is traced, which the tracer does not have.
   """
   return _cudnn_forward(q, k, v, window)[0]
 
@@ -212,7 +227,7 @@ cudnn.defvjp(_cudnn_forward, _cudnn_backward)
 
 
 def _cudnn_call(target: str, operands, results, config: str) -> list[jax.Array]:
-  """The custom call; its 4-D results lie in memory as [batch, time, heads, head_dim]."""
+  """The custom call; its 4-D results have the memory layout [batch, time, heads, head_dim]."""
   call = jax.ffi.ffi_call(
     target,
     [*(jax.ShapeDtypeStruct(*r) for r in results), jax.ShapeDtypeStruct((0,), jnp.uint8)],
@@ -226,7 +241,7 @@ def _cudnn_call(target: str, operands, results, config: str) -> list[jax.Array]:
 
 
 def _cudnn_config(q: jax.Array, window: int, backward: bool) -> str:
-  """The JSON that XLA reads its `CudnnfMHABackendConfig` from (xla/service/gpu, 2024)."""
+  """XLA's `CudnnfMHABackendConfig` as JSON (xla/service/gpu, 2024)."""
   batch, time, heads, head_dim = q.shape
   # (contracting, batch) dimensions, lhs and rhs, of the products inside: scores are
   # [batch, heads, time, time], the operands [batch, time, heads, head_dim].
@@ -270,7 +285,7 @@ def _cudnn_config(q: jax.Array, window: int, backward: bool) -> str:
 
 
 def _score_shape(dtype, batch: int, heads: int, time: int) -> dict[str, Any]:
-  """XLA's ShapeProto of the scores, as JSON (64-bit integers are strings there)."""
+  """XLA's ShapeProto of the scores as JSON, where 64-bit integers are strings."""
   return {
     'element_type': {'bfloat16': 'BF16', 'float16': 'F16'}[dtype.name],
     'dimensions': [str(batch), str(heads), str(time), str(time)],

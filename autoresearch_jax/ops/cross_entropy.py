@@ -1,4 +1,4 @@
-"""Cross-entropy of soft-capped logits, without ever holding all logits."""
+"""Cross-entropy of soft-capped logits, computed in chunks so that memory stays small."""
 
 import functools
 import math
@@ -11,14 +11,15 @@ from jax import lax
 
 from autoresearch_jax.ops.linear import over_rows, product
 
-# Rows whose logits exist at one time. On a CPU, what stays in its caches; an H100's step of the gpu
-# variant is 4 % longer with 1024 (1 % with 4096), and the same with 65536.
+# Rows of a chunk, whose logits are in memory at the same time. On a CPU, what fits into its caches.
+# On an H100, a step of the gpu variant is 4 % longer with 1024 rows, 1 % longer with 4096, and the
+# same with 65536.
 CHUNK = 1024
 CHUNK_CUDA = 16384  # at a vocabulary of 8192: 512 MiB
 
 
 def softcap(logits: jax.Array, cap: float) -> jax.Array:
-  """The logits bounded: cap · tanh(logits / cap) in float32 (Gemma 2, arXiv 2408.00118)."""
+  """Soft-capped logits: cap · tanh(logits / cap), in float32 (Gemma 2, arXiv 2408.00118)."""
   return cap * jnp.tanh(logits.astype(jnp.float32) / cap)
 
 
@@ -26,17 +27,19 @@ def softcap(logits: jax.Array, cap: float) -> jax.Array:
 def softcap_cross_entropy(
   x: jax.Array, head: jax.Array, targets: jax.Array, cap: float, chunk: int = 0
 ) -> jax.Array:
-  """Mean over rows of -log softmax(softcap(x · head))[target], in nats, float32.
+  """Mean over rows of -log softmax(softcap(x · head))[target]: a loss in nats per target, float32.
 
-  Rows are taken in chunks, and each chunk's gradient is computed while its logits are there. No
-  maximum is subtracted before the exponential, so `cap` must stay below 80 (e⁸⁰ fits float32).
+  Rows are processed in chunks, and the gradient of a chunk is computed while its logits are in
+  memory. No maximum is subtracted before the exponential, so `cap` must be below 80 (e⁸⁰ fits into
+  float32).
 
   Args:
-    x: `[rows, width]`.
-    head: `[width, vocab]`.
-    targets: `[rows]`, integers below vocab.
-    cap: bound of the logits.
-    chunk: rows at a time, 0: what suits the platform; the largest divisor of rows up to it is used.
+    x: Activations, `[rows, width]`.
+    head: Weights of the output layer, `[width, vocab]`.
+    targets: Integers below vocab, `[rows]`.
+    cap: Bound of the logits, in (0, 80).
+    chunk: Maximum rows of a chunk, 0 for the platform's default. All chunks have the same size, a
+      divisor of rows.
   """
   return _chunked(x, head, targets, cap, chunk, want_gradient=False)[0]
 
@@ -55,7 +58,7 @@ softcap_cross_entropy.defvjp(_forward, _backward)
 
 
 def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
-  """Loss, and the gradients of x and head (zeros unless wanted)."""
+  """Loss, and the gradients of x and head; zeros unless `want_gradient`."""
   if not 0 < cap < 80:
     raise ValueError(f'softcap_cross_entropy has cap {cap}; it must be between 0 and 80.')
 

@@ -1,4 +1,4 @@
-"""The controller's side of a runner: starts it, asks it, ends it when it is late. No jax here."""
+"""The controller's side of a runner: starts it, sends requests, kills it when late. No jax here."""
 
 import contextlib
 import dataclasses
@@ -21,23 +21,30 @@ from autoresearch_jax.clock import STRIDE, Awake
 from autoresearch_jax.config import Limits
 from autoresearch_jax.types import Dataset, Platform, Status
 
-# JAX must not fall back to another platform in silence.
+# JAX must not fall back to another platform silently.
 JAX_PLATFORMS: dict[Platform, str] = {'cpu': 'cpu', 'gpu': 'cuda', 'tpu': 'tpu'}
-
-
-# XLA's older emitters compile the small GPT in 40 % of the time, for about 5 % of a step's. Not
-# xla_cpu_optimize_for_size: it saves 0.15 s more, but keeps loops scalar, which costs 10 % of every
-# step (exp and tanh take 7 times as long).
-CPU_FLAGS = (
+# XLA's older emitters compile the small GPT in 40 % of the time, at the cost of about 5 % of a
+# step. Not xla_cpu_optimize_for_size: it saves another 0.15 s, but does not vectorize loops, which
+# costs 10 % of every step (exp and tanh take 7 times as long).
+XLA_CPU_FLAGS = (
   '--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters,xla_cpu_disable_loop_unrolling'
 )
-# The first touch of a 4 KiB page costs as much as 8 microseconds; a step's buffers have many.
+# The first touch of a 4 KiB page takes as long as 8 microseconds; a step's buffers have many.
 HUGE_PAGES = 'glibc.malloc.hugetlb=1'
+COMPILE_CACHE_SIZE = 4  # compiled programs in memory: the incumbent's, and the latest ones
+START_TIMEOUT_SECONDS = 300.0  # to import jax and acquire the devices
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-  """What a runner needs to know once. cache: folder for compiled programs and measured peaks."""
+  """The configuration of a runner, fixed at its start.
+
+  Attributes:
+    platform: Platform of its devices.
+    dataset: Data of the problem.
+    limits: Limits of a trial.
+    cache: Folder for compiled programs and measured peak FLOP/s.
+  """
 
   platform: Platform
   dataset: Dataset
@@ -45,28 +52,33 @@ class Setup:
   cache: str
 
 
-KEPT_COMPILED = 4  # frames, and artifacts of them: the incumbent's, and what was tried last
+class RunnerError(Exception):
+  """A request failed.
 
-
-class RunnerFailed(Exception):
-  """The runner did not do what was asked; status, sentence and facts belong on the trial.
-
-  passing: the program need not be the cause, so another attempt may go well.
+  Attributes:
+    status: Status of the trial.
+    facts: Facts for the trial's record.
+    retryable: Whether the program may not be the cause, so that a retry may succeed.
   """
 
   def __init__(
-    self, status: Status, reason: str, facts: dict[str, Any] | None = None, passing: bool = False
+    self, status: Status, reason: str, facts: dict[str, Any] | None = None, retryable: bool = False
   ):
     super().__init__(reason)
-    self.status, self.facts, self.passing = status, facts or {}, passing
+    self.status, self.facts, self.retryable = status, facts or {}, retryable
 
 
-class RunnerProcess:
-  """One runner process. Not thread-safe except `kill` and `prepare`.
+class RunnerClient:
+  """One runner process. Only `kill` and `prefetch` may be called from other threads.
 
-  environment: what it finds set besides, such as which devices are its own. preparing: what it
-  loads and compiles beside what it is asked, until it says that this is over: by number (one may be
-  sent twice), each artifact with the monotonic second when it was sent.
+  Args:
+    setup: Configuration of the runner.
+    log: File that its stderr is appended to.
+    environment: Further environment variables, such as those that select its devices.
+
+  Attributes:
+    prefetching: Prefetches in progress: number -> (artifact, monotonic time when requested). The
+      numbers are unique; an artifact may be prefetched more than once.
   """
 
   def __init__(self, setup: Setup, log: pathlib.Path, environment: Mapping[str, str] | None = None):
@@ -76,52 +88,69 @@ class RunnerProcess:
     self._process: subprocess.Popen[bytes] | None = None
     self._buffer = b''
     self._lock = threading.Lock()
-    self._writing = threading.Lock()
+    self._write_lock = threading.Lock()
     self._killed = False
     self._numbers = itertools.count()
-    self.preparing: dict[int, tuple[pathlib.Path, float]] = {}
+    self.prefetching: dict[int, tuple[pathlib.Path, float]] = {}
 
   def start(self) -> None:
-    """Starts the process; `ready` waits for it, so that it can warm up meanwhile."""
+    """Starts the process without waiting for it, so that others can start at the same time."""
     self.log.parent.mkdir(parents=True, exist_ok=True)
     with self.log.open('ab') as log, self._lock:
-      self._buffer, self._killed, self.preparing = b'', False, {}
+      self._buffer, self._killed, self.prefetching = b'', False, {}
       self._process = subprocess.Popen(
         [sys.executable, '-m', 'autoresearch_jax.runner.server'],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env={**environment(self.setup.platform), **self._environment},
-        start_new_session=True,  # Ctrl-C is the controller's to handle
+        env={**process_environment(self.setup.platform), **self._environment},
+        start_new_session=True,  # the controller handles Ctrl-C
       )
-    self._send({'do': 'start', 'setup': self.setup})
+    self._send({'method': 'start', 'setup': self.setup})
 
-  def ready(self, seconds: float = 300.0) -> dict[str, Any]:
-    """Waits until the runner holds its devices; what they are. Raises RunnerFailed."""
-    return self._receive('start', seconds, None)
+  def wait_until_ready(self, timeout: float = START_TIMEOUT_SECONDS) -> dict[str, Any]:
+    """Waits until the runner has acquired its devices, and returns their description.
 
-  def ask(
-    self,
-    do: str,
-    seconds: float,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
-    max_seconds: float = math.inf,
-    **fields: Any,
-  ) -> dict[str, Any]:
-    """Asks and waits. seconds: the longest silence that is borne; max_seconds: in all.
-
-    Raises RunnerFailed.
+    Raises:
+      RunnerError: it failed, or did not start in time.
     """
-    self._send({'do': do, **fields})
-    return self._receive(do, seconds, on_progress, max_seconds)
+    return self._receive('start', timeout, None)
 
-  def prepare(self, artifact: pathlib.Path, compiled: bool) -> None:
-    """Has it load this, or compile it too, beside what it is asked, for its turn; no answer."""
-    with self._lock, contextlib.suppress(OSError, ValueError):  # `ask` meets a dead one too
+  def request(
+    self,
+    method: str,
+    idle_timeout: float,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    timeout: float = math.inf,
+    **arguments: Any,
+  ) -> dict[str, Any]:
+    """Sends a request and waits for its result.
+
+    Args:
+      method: `load`, `compile` or `run`.
+      idle_timeout: Seconds without any message after which the runner is killed.
+      on_progress: Called with each progress message.
+      timeout: Seconds in total after which the runner is killed.
+      **arguments: Arguments of the method.
+
+    Raises:
+      RunnerError: the request failed, or the runner was killed or died.
+    """
+    self._send({'method': method, **arguments})
+    return self._receive(method, idle_timeout, on_progress, timeout)
+
+  def prefetch(self, artifact: pathlib.Path, compile: bool) -> None:
+    """Asks the runner to load an artifact for a later trial in the background. No reply.
+
+    Args:
+      artifact: Path of the artifact.
+      compile: Whether to compile it too.
+    """
+    with self._lock, contextlib.suppress(OSError, ValueError):  # `request` reports a dead runner
       number = next(self._numbers)
-      self.preparing[number] = artifact, time.monotonic()
+      self.prefetching[number] = artifact, time.monotonic()
       self._write(
-        {'do': 'prepare', 'number': number, 'artifact': str(artifact), 'compiled': compiled}
+        {'method': 'prefetch', 'number': number, 'artifact': str(artifact), 'compile': compile}
       )
 
   @property
@@ -133,19 +162,20 @@ class RunnerProcess:
     return self._process.pid if self._process else None
 
   def kill(self) -> None:
-    """Ends the process now; a waiting `ask` raises RunnerFailed with status cancelled."""
+    """Kills the process; a waiting `request` raises RunnerError with status `cancelled`."""
     self._killed = True
-    self._end()
+    self._kill_process()
 
   def close(self) -> None:
-    self._end()
+    """Kills the process and closes its pipes."""
+    self._kill_process()
     with self._lock:
       if self._process:
         for pipe in filter(None, (self._process.stdin, self._process.stdout)):
           with contextlib.suppress(OSError):
             pipe.close()
 
-  def _end(self) -> None:
+  def _kill_process(self) -> None:
     with self._lock:
       if self._process and self._process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
@@ -156,99 +186,110 @@ class RunnerProcess:
     try:
       self._write(message)
     except (BrokenPipeError, ValueError):
-      raise self._gone(message['do']) from None
+      raise self._process_died(message['method']) from None
 
   def _write(self, message: dict[str, Any]) -> None:
     assert self._process and self._process.stdin
-    with self._writing:
+    with self._write_lock:
       self._process.stdin.write(msgspec.json.encode(message) + b'\n')
       self._process.stdin.flush()
 
   def _receive(
     self,
-    do: str,
-    seconds: float,
+    method: str,
+    idle_timeout: float,
     on_progress: Callable[[dict[str, Any]], None] | None,
-    max_seconds: float = math.inf,
+    timeout: float = math.inf,
   ) -> dict[str, Any]:
+    """Handles messages until the result of the request arrives."""
     awake = Awake()
     while True:
-      left = max_seconds - awake.seconds()
-      message = self._line(do, seconds, left, max_seconds, awake)
+      message = self._next_message(method, idle_timeout, timeout, awake)
       if 'progress' in message:
         if on_progress:
           on_progress(message['progress'])
-      elif 'prepared' in message:
-        self.preparing.pop(message['prepared'], None)
-      elif 'failed' in message:
-        raise RunnerFailed(
-          Status(message['failed']),
+      elif 'prefetched' in message:
+        self.prefetching.pop(message['prefetched'], None)
+      elif 'error' in message:
+        raise RunnerError(
+          Status(message['error']),
           message['reason'],
           message.get('facts'),
-          message.get('passing', False),
+          message.get('retryable', False),
         )
       else:
-        return message['done']
+        return message['result']
 
-  def _line(
-    self, do: str, seconds: float, left: float, max_seconds: float, awake: Awake
+  def _next_message(
+    self, method: str, idle_timeout: float, timeout: float, awake: Awake
   ) -> dict[str, Any]:
+    """The next message. Kills the runner when either timeout passes first."""
     assert self._process and self._process.stdout
-    late = left < seconds
-    deadline = awake.seconds() + min(seconds, left)
+    remaining_in_total = timeout - awake.seconds()
+    total_ends_first = remaining_in_total < idle_timeout
+    deadline = awake.seconds() + min(idle_timeout, remaining_in_total)
     while b'\n' not in self._buffer:
-      left = deadline - awake.seconds()
-      if left <= 0:
-        self._end()
-        raise RunnerFailed(Status.TIMEOUT, _late(do, max_seconds if late else seconds, late))
-      readable, _, _ = select.select([self._process.stdout], [], [], min(left, STRIDE))
+      remaining = deadline - awake.seconds()
+      if remaining <= 0:
+        self._kill_process()
+        seconds = timeout if total_ends_first else idle_timeout
+        raise RunnerError(Status.TIMEOUT, _timeout_reason(method, seconds, total_ends_first))
+      readable, _, _ = select.select([self._process.stdout], [], [], min(remaining, STRIDE))
       if readable:
         data = os.read(self._process.stdout.fileno(), 1 << 16)
         if not data:
-          raise self._gone(do)
+          raise self._process_died(method)
         self._buffer += data
     line, self._buffer = self._buffer.split(b'\n', 1)
     return msgspec.json.decode(line)
 
-  def _gone(self, do: str) -> RunnerFailed:
+  def _process_died(self, method: str) -> RunnerError:
     assert self._process
     code = self._process.wait()
     if self._killed:
-      return RunnerFailed(Status.CANCELLED, 'The trial was cancelled.')
+      return RunnerError(Status.CANCELLED, 'The trial was cancelled.')
     how = f'signal {signal.Signals(-code).name}' if code < 0 else f'exit code {code}'
     if code == -signal.SIGKILL:
-      how += ', as the kernel sends it when memory runs out, or a person'
-    return RunnerFailed(
+      how += ' (sent by the kernel when memory runs out, or by a person)'
+    return RunnerError(
       Status.CRASH,
-      f'The runner ended with {how}, in {do}; its log is {self.log.name}.',
-      passing=code == -signal.SIGKILL,
+      f'The runner ended with {how} during {method}; its log is {self.log.name}.',
+      retryable=code == -signal.SIGKILL,
     )
 
 
-def environment(platform: Platform) -> dict[str, str]:
-  """What must be set before the runner imports jax; the user's own settings win."""
-  found = {**os.environ, 'JAX_PLATFORMS': JAX_PLATFORMS[platform]}
-  if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in found:  # its old name; jax refuses to have both
-    found.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')
+def process_environment(platform: Platform) -> dict[str, str]:
+  """Environment of a runner, to be set before it imports jax. The user's own settings win."""
+  variables = {**os.environ, 'JAX_PLATFORMS': JAX_PLATFORMS[platform]}
+  if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in variables:  # the old name; jax refuses both together
+    variables.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')
   if platform == 'cpu':
-    found.setdefault('GLIBC_TUNABLES', HUGE_PAGES)
-    found['XLA_FLAGS'] = f'{CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
-  return found
+    variables.setdefault('GLIBC_TUNABLES', HUGE_PAGES)
+    variables['XLA_FLAGS'] = f'{XLA_CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
+  return variables
 
 
-def _late(do: str, seconds: float, in_all: bool) -> str:
-  """The sentence for a runner that was ended, with the limit that ended it."""
-  if do == 'start':
+def available_memory() -> int:
+  """Bytes of main memory that are available now; 0 where the kernel does not say."""
+  for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
+    if line.startswith('MemAvailable:'):
+      return int(line.split()[1]) * 1024
+  return 0
+
+
+def _timeout_reason(method: str, seconds: float, in_total: bool) -> str:
+  """The reason of a trial whose runner was killed, with the limit that it exceeded."""
+  if method == 'start':
     return (
-      f'The runner did not hold its devices after {seconds:g} s; another process may hold them.'
+      f'The runner did not acquire its devices within {seconds:g} s; another process may hold them.'
     )
-  if in_all:
+  if in_total:
     return (
-      f'Training and evaluation took longer than {seconds:g} s (limits.run_seconds) and were '
-      'ended; look for a slow step or a slow `predict`.'
+      f'Training and evaluation exceeded the timeout of {seconds:g} s (limits.run_seconds); look '
+      'for a slow step or a slow `predict`.'
     )
-  limit = 'limits.step_seconds' if do == 'run' else 'limits.compile_seconds'
+  limit = 'limits.step_seconds' if method == 'run' else 'limits.compile_seconds'
   return (
-    f'The runner gave no sign for {seconds:g} s in {do} ({limit}) and was ended; look for an '
-    'endless loop, a very slow step, or a very large program.'
+    f'The runner made no progress for {seconds:g} s during {method} ({limit}) and was killed; look '
+    'for an endless loop, a very slow step, or a very large program.'
   )

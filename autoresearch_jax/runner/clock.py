@@ -1,12 +1,12 @@
-"""The trial's clock: what counts against the budget, and how many steps still fit.
+"""The trial's clock, how many steps still fit into the budget, and detection of stalls.
 
-Compilation is over before the clock starts, so nothing has to be left out: the clock runs from
-the first counted step to the last, and every second in between counts.
+Everything is compiled before the clock starts, so nothing has to be subtracted: the clock runs from
+the first step that counts to the last, and every second in between counts.
 
-A machine that sleeps stops the clock too: Linux's monotonic seconds do not go on meanwhile. But
-while the process alone is stopped (SIGSTOP, a debugger, a paused virtual machine) they do, and a
-program would lose steps for nothing. A `Heartbeat` finds that; where seconds are the budget, such
-a training does not count and is done again, since no number is better than the seconds behind it.
+When the machine sleeps, the clock stops too: Linux's monotonic clock does not advance. When only
+the process is stopped (SIGSTOP, a debugger, a paused virtual machine) it does advance, and a
+program would lose steps through no fault of its own. `Heartbeat` detects that. With a budget in
+seconds such a training is discarded and repeated.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from autoresearch_jax.types import Budget
 
 BEAT_SECONDS = 0.1
-STOP_SECONDS = 0.5  # a thread is not so late by itself
-OVERRUN = 0.1  # share of a step by which the last one may be expected to pass the budget
+MIN_STALL_SECONDS = 0.5  # shorter delays are normal for a thread
+OVERRUN_TOLERANCE = 0.1  # fraction of a step by which the last one may be expected to overrun
 
 
 class Clock:
-  """Monotonic seconds since `start`."""
+  """Monotonic seconds since its creation."""
 
   def __init__(self) -> None:
     self._start = time.monotonic()
@@ -34,61 +34,82 @@ class Clock:
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
-    """What the runner does inside is not the program's to pay for. The device must be idle."""
+    """Stops the clock for work of the runner itself. The device must be idle."""
     began = time.monotonic()
     yield
     self._start += time.monotonic() - began
 
 
 class Heartbeat:
-  """A thread that finds out when this process stood still, by being late itself."""
+  """A thread that wakes up regularly and detects, by waking up late, that the process stalled."""
 
   def __init__(self) -> None:
-    self._beat = time.monotonic()
-    self._stops: list[tuple[float, float]] = []  # when each ended, and for how long it was
+    self._last_beat = time.monotonic()
+    self._stalls: list[tuple[float, float]] = []  # (end, duration) in seconds
     threading.Thread(target=self._run, name='heartbeat', daemon=True).start()
 
-  def stopped(self, since: float) -> float:
-    """Seconds that the process stood still since a moment of `time.monotonic`."""
+  def stalled_seconds(self, since: float) -> float:
+    """How long the process has stalled since a time of `time.monotonic`."""
     now = time.monotonic()
-    stops = [*self._stops, (now, now - self._beat)]
-    return sum(min(long, max(0.0, end - since)) for end, long in stops if long > STOP_SECONDS)
+    stalls = [*self._stalls, (now, now - self._last_beat)]
+    return sum(
+      min(duration, max(0.0, end - since))
+      for end, duration in stalls
+      if duration > MIN_STALL_SECONDS
+    )
 
   def _run(self) -> None:
     while True:
       time.sleep(BEAT_SECONDS)
       now = time.monotonic()
-      if now - self._beat > STOP_SECONDS:
-        self._stops.append((now, now - self._beat))
-      self._beat = now
+      if now - self._last_beat > MIN_STALL_SECONDS:
+        self._stalls.append((now, now - self._last_beat))
+      self._last_beat = now
 
 
 @dataclasses.dataclass(frozen=True)
-class Rate:
-  """What one train step costs in each unit; `seconds` is an estimate that improves."""
+class StepCost:
+  """What one train step costs in each unit of a budget.
+
+  Attributes:
+    tokens: Tokens (examples) of a step.
+    flops: FLOPs of a step, all devices together.
+    seconds: Estimated duration of a step.
+  """
 
   tokens: int
   flops: float
   seconds: float
 
-  def per_step(self, budget: Budget) -> float:
-    """One step's share of the budget, in the budget's unit. Raises ValueError when it is 0."""
+  def in_unit_of(self, budget: Budget) -> float:
+    """The cost in the unit of `budget`.
+
+    Raises:
+      ValueError: it is 0, so the budget would never be used up.
+    """
     cost = {'seconds': self.seconds, 'steps': 1.0, 'tokens': self.tokens, 'flops': self.flops}
     if cost[budget.unit] <= 0:
       raise ValueError(f'One step costs no {budget.unit}, so a budget in {budget.unit} never ends.')
     return cost[budget.unit]
 
 
-def steps_that_fit(budget: Budget, spent: float, per_step: float, at_most: int) -> int:
-  """How many more steps the budget pays for, between 0 and `at_most`.
+def steps_that_fit(budget: Budget, spent: float, cost_per_step: float, max_steps: int) -> int:
+  """How many more steps the budget pays for, between 0 and `max_steps`.
 
-  In seconds no step starts that would end after the budget, so that long steps win no training
-  time (OVERRUN of a step forgives an estimate that is a little off). The other units are counted
-  exactly: the first step that reaches the budget is the last.
+  With a budget in seconds, no step starts that is expected to end after the budget, so that long
+  steps gain no training time; OVERRUN_TOLERANCE forgives small errors of the estimate. Other units
+  are exact: the first step that reaches the budget is the last one.
+
+  Args:
+    budget: The budget.
+    spent: What is spent so far, in the unit of the budget.
+    cost_per_step: Cost of a step, in the unit of the budget.
+    max_steps: Upper bound.
   """
   remaining = budget.amount - spent
   if remaining <= 0:
     return 0
-  exact = remaining / per_step
-  steps = int(exact + OVERRUN) if budget.unit == 'seconds' else math.ceil(exact)
-  return min(at_most, steps)
+  exact = remaining / cost_per_step
+  in_seconds = budget.unit == 'seconds'
+  steps = int(exact + OVERRUN_TOLERANCE) if in_seconds else math.ceil(exact)
+  return min(max_steps, steps)

@@ -1,9 +1,9 @@
-"""From an artifact to executables: compiled ahead of time, measured, refused if they do not fit.
+"""Compiles artifacts ahead of time, measures their memory, and refuses those that do not fit.
 
-The runner calls `compile_frame` before any clock starts. Steps run inside one call (a loop on
-the device over stacked batches), so that the host does not have to keep up with short steps.
-Artifacts that differ in scalar constants alone have one `Frame`: what is compiled for one of them
-is given the other's numbers (`scalars.py`).
+The runner calls `compile_template` before any clock starts. Several train steps run inside one
+call, a loop on the device over stacked batches, so that the host keeps up with short steps.
+Artifacts that differ only in scalar constants have equal `ExecutableTemplate.cache_key`s and share
+executables, which are bound to the constants of each (`hoist_constants`).
 """
 
 import concurrent.futures
@@ -21,325 +21,360 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.runner.devices import Device
-from autoresearch_jax.runner.hoist_constants import Lifted, lift
+from autoresearch_jax.runner.hoist_constants import HoistedModule, hoist_constants
 from autoresearch_jax.types import Platform
 
-# A call should last about this long, and hold at most so many steps and bytes of batches.
+# A call should last about this long, and have at most so many steps and bytes of batches.
 CALL_SECONDS = 0.25
-MAX_STEPS_A_CALL = 64
+MAX_STEPS_PER_CALL = 64
 MAX_BATCH_BYTES = 64 * 2**20
-# Rough sustained FLOP/s, only to choose the steps of one call; the same on every machine of a
-# platform, so that the executable, and with it every bit of the result, does not depend on it.
+# Rough sustained FLOP/s, only for choosing the steps of one call. Fixed for each platform, so that
+# the executable, and with it every bit of the result, does not depend on the machine's speed.
 ROUGH_FLOPS: dict[Platform, float] = {'cpu': 1e11, 'gpu': 4e14, 'tpu': 1e14}
 
-
-# On a CPU, LLVM's first level compiles the small GPT in two thirds of the time and its step runs
-# as fast; `init`, which runs once, needs none. Each part that LLVM gets has a price of its own: in
-# 4 instead of 32, the same code takes a tenth less of the processor.
+# On a CPU, LLVM at level 1 compiles the small GPT in two thirds of the time, and its step is as
+# fast. `init` runs once and needs no optimization. Each part that the code is split into has a
+# fixed cost in LLVM: with 4 parts instead of 32, compiling takes a tenth less CPU time.
 _PARTS = {'xla_cpu_parallel_codegen_split_count': 4}
-CPU_OPTIONS: dict[str, dict[str, Any]] = {
+CPU_COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
   'init': {'xla_backend_optimization_level': 0, **_PARTS},
   'score': {'xla_backend_optimization_level': 1, **_PARTS},
   'train': {'xla_backend_optimization_level': 1, **_PARTS},
 }
 
+# Constants are hoisted where measurements showed that this does not slow a step down. On a GPU, XLA
+# cannot fold a scale into a matrix product when it does not know its value.
+HOISTING_PLATFORMS: frozenset[Platform] = frozenset(('cpu',))
 
-# Where numbers are arguments: where that was measured not to slow a step down. On a GPU, XLA can no
-# longer put a scale into a product when it does not know it.
-SHARING: frozenset[Platform] = frozenset(('cpu',))
 
+class OutOfDeviceMemory(Exception):
+  """The program needs more memory than the device has.
 
-class DoesNotFit(Exception):
-  """The program needs more memory than the device has; the sentence says how much.
-
-  needed, limit: bytes of one device.
+  Attributes:
+    needed: Bytes that it needs on each device.
+    limit: Bytes that are available.
   """
 
   def __init__(self, needed: int, limit: int):
     super().__init__(
-      f'The program needs {needed / 2**20:,.0f} MiB on each device and {limit / 2**20:,.0f} MiB '
+      f'The program needs {needed / 2**20:,.0f} MiB on each device, and {limit / 2**20:,.0f} MiB '
       'are available; use a smaller batch, a smaller model, or rematerialisation.'
     )
     self.needed, self.limit = needed, limit
 
 
-class DoesNotDivide(Exception):
-  """The batch can not be shared by the devices; the sentence says which one."""
+class IndivisibleBatch(Exception):
+  """A batch size is not a multiple of the number of devices; the message says which."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Phase:
-  """One compiled train step. Shapes are those of a whole step, all devices together.
+class CompiledPhase:
+  """The compiled train steps of one phase. Sizes are those of a whole step, all devices together.
 
-  run: (leaves, inputs [call_steps, ...], targets, progress [call_steps], count) ->
-    (leaves, metrics as name -> [call_steps]); runs the first `count` steps, donates `leaves`.
+  Attributes:
+    until: Fraction of the budget at which the phase ends.
+    batch_size: Sequences (examples) of a step.
+    sequence_length: Tokens of a sequence; 0 where the problem has no sequences.
+    steps_per_call: Steps that one call runs at most.
+    tokens: Tokens (examples) of a step.
+    flops: FLOPs of a step.
+    run: (leaves, inputs [steps_per_call, ...], targets, progress [steps_per_call], count) ->
+      (leaves, metrics as name -> [steps_per_call]). Runs the first `count` steps; `leaves` are
+      donated.
   """
 
   until: float
   batch_size: int
   sequence_length: int
-  call_steps: int
+  steps_per_call: int
   tokens: int
   flops: float
   run: Callable[..., Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Compiled:
-  """All executables of an artifact, resident on the runner's devices.
+class CompiledProgram:
+  """All executables of an artifact, loaded on the runner's devices.
 
-  init: (key data uint32[2]) -> leaves. score: (leaves, inputs, targets) -> float32 nats of each
-  target, [batch, time] for language models and [batch] for supervised problems.
-    For supervised problems it also gives whether the target was the likeliest class, bool [batch].
-    For constructions it is (leaves, inputs) -> what `predict` returns, float32.
-  pace: seconds of a step of each phase when this artifact last ran, empty before. paces: those of
-  all artifacts of the frame: a number may be how often a step loops, so each has its own.
+  `compile_template` returns them with the constants as their first argument; `bind` fixes those.
+
+  Attributes:
+    artifact: The artifact.
+    mesh: The devices, along one axis, 'batch'.
+    init: (key data, uint32 [2]) -> leaves.
+    phases: The train steps of each phase.
+    score: (leaves, inputs, targets) -> (loss, correct). The loss is the cross-entropy of each
+      target, float32 nats, [batch, time] for language models and [batch] for supervised problems.
+      For supervised problems `correct` says whether the target was the likeliest class, bool
+      [batch]. For constructions: (leaves, inputs) -> what `predict` returns, float32.
+    analysis_bytes: Memory of the largest executable, in bytes for each device, by XLA's analysis.
+    step_seconds: Duration of a step of each phase when this artifact last ran; empty before.
+    step_seconds_by_artifact: The same of all artifacts that share the executables, by digest. A
+      constant may be the number of iterations of a loop, so each artifact has its own.
   """
 
   artifact: Artifact
   mesh: Mesh
   init: Callable[..., Any]
-  phases: tuple[Phase, ...]
+  phases: tuple[CompiledPhase, ...]
   score: Callable[..., Any]
   analysis_bytes: int
-  pace: list[float] = dataclasses.field(default_factory=list)
-  paces: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+  step_seconds: list[float] = dataclasses.field(default_factory=list)
+  step_seconds_by_artifact: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
   @property
   def flops_per_step(self) -> float:
     return self.phases[0].flops
 
-  def place(self, batch: np.ndarray, axis: int = 0) -> jax.Array:
-    """Puts a host array on the devices, split along `axis` where it divides."""
-    return jax.device_put(batch, _split(self.mesh, batch.shape, axis))
+  def device_put(self, batch: np.ndarray, axis: int = 0) -> jax.Array:
+    """Transfers a host array to the devices, sharded along `axis` where that divides evenly."""
+    return jax.device_put(batch, _sharding(self.mesh, batch.shape, axis))
 
-  def given(self, frame: 'Frame') -> 'Compiled':
-    """The same executables with the numbers of an artifact of this frame. Here none are given."""
-    whole = NamedSharding(self.mesh, PartitionSpec())
-    numbers = [jax.device_put(module.values, whole) for module in frame.modules]
+  def bind(self, template: 'ExecutableTemplate') -> 'CompiledProgram':
+    """The same executables with the constants of an artifact that shares them."""
+    replicated = NamedSharding(self.mesh, PartitionSpec())
+    constants = [jax.device_put(module.values, replicated) for module in template.modules]
     phases = tuple(
-      dataclasses.replace(phase, run=functools.partial(phase.run, given))
-      for phase, given in zip(self.phases, numbers[1:-1], strict=True)
+      dataclasses.replace(phase, run=functools.partial(phase.run, values))
+      for phase, values in zip(self.phases, constants[1:-1], strict=True)
     )
     return dataclasses.replace(
       self,
-      artifact=frame.artifact,
-      init=functools.partial(self.init, numbers[0]),
+      artifact=template.artifact,
+      init=functools.partial(self.init, constants[0]),
       phases=phases,
-      score=functools.partial(self.score, numbers[-1]),
-      pace=self.paces.setdefault(frame.artifact.digest, []),
+      score=functools.partial(self.score, constants[-1]),
+      step_seconds=self.step_seconds_by_artifact.setdefault(template.artifact.digest, []),
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class Frame:
-  """An artifact without its numbers, and these. modules: init, every train step, predict."""
+class ExecutableTemplate:
+  """An artifact with its scalar constants hoisted into arguments, plus their values.
+
+  Artifacts that differ only in those values share one executable.
+
+  Attributes:
+    artifact: The artifact.
+    modules: Its hoisted modules: init, every train step, predict.
+  """
 
   artifact: Artifact
-  modules: tuple[Lifted, ...]
+  modules: tuple[HoistedModule, ...]
 
   @classmethod
-  def of(cls, artifact: Artifact) -> 'Frame':
-    wanted = artifact.spec.platform in SHARING
-    return cls(artifact, tuple(lift(exported, wanted) for exported in artifact.exported))
+  def from_artifact(cls, artifact: Artifact) -> 'ExecutableTemplate':
+    enabled = artifact.spec.platform in HOISTING_PLATFORMS
+    return cls(artifact, tuple(hoist_constants(module, enabled) for module in artifact.exported))
 
   @functools.cached_property
-  def key(self) -> str:
-    """Equal for artifacts that can share executables: all in them but the numbers, as SHA-256."""
+  def cache_key(self) -> str:
+    """SHA-256 of everything but the values: equal for artifacts that can share executables."""
     init, *steps, predict = (module.code for module in self.modules)
     return dataclasses.replace(
       self.artifact, init=init, train_steps=tuple(steps), predict=predict
     ).digest
 
 
-def compile_frame(frame: Frame, devices: Sequence[Device], memory_limit: int) -> Compiled:
-  """Compiles init, every phase and the scorer side by side, without numbers: see `given`.
+def compile_template(
+  template: ExecutableTemplate, devices: Sequence[Device], memory_limit: int
+) -> CompiledProgram:
+  """Compiles init, every phase and the scorer in parallel. The constants are not bound yet.
 
-  Raises DoesNotFit, DoesNotDivide.
+  Args:
+    template: What to compile.
+    devices: Devices of the mesh.
+    memory_limit: Bytes available on each device; 0 for no limit.
+
+  Raises:
+    OutOfDeviceMemory: an executable needs more than `memory_limit`.
+    IndivisibleBatch: the devices cannot share a batch.
   """
-  artifact = frame.artifact
+  artifact = template.artifact
   for phase in artifact.phases:
     # A construction has no batch to share: each device does all of the work.
     if artifact.spec.kind != 'construction' and phase.batch_size % len(devices):
-      raise DoesNotDivide(
-        f'A batch of {phase.batch_size} can not be shared by {len(devices)} devices; make '
+      raise IndivisibleBatch(
+        f'A batch of {phase.batch_size} cannot be split across {len(devices)} devices; make '
         f'BATCH_SIZE a multiple of {len(devices)}.'
       )
   mesh = Mesh(np.array(devices), ('batch',))
-  whole = NamedSharding(mesh, PartitionSpec())
+  replicated = NamedSharding(mesh, PartitionSpec())
   leaves = tuple(
-    jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole) for leaf in artifact.leaves
+    jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated) for leaf in artifact.leaves
   )
-  options = CPU_OPTIONS if artifact.spec.platform == 'cpu' else {}
+  options = CPU_COMPILER_OPTIONS if artifact.spec.platform == 'cpu' else {}
   jobs: list[Callable[[], Any]] = [
-    _compiling(*_init(frame.modules[0], mesh), options=options.get('init')),
-    _compiling(*_scorer(frame, mesh, leaves), options=options.get('score')),
+    _compile_job(*_jit_init(template.modules[0], mesh), options=options.get('init')),
+    _compile_job(*_jit_scorer(template, mesh, leaves), options=options.get('score')),
   ]
-  calls = [_call_steps(artifact, index) for index in range(len(artifact.phases))]
-  for index, steps in enumerate(calls):
-    call = _train_call(frame, index, steps, mesh, leaves)
-    jobs.append(_compiling(*call, options=options.get('train')))
-  # XLA lets go of the interpreter while it compiles, so this uses all cores.
+  steps_per_call = [_steps_per_call(artifact, index) for index in range(len(artifact.phases))]
+  for index, steps in enumerate(steps_per_call):
+    call = _jit_train_steps(template, index, steps, mesh, leaves)
+    jobs.append(_compile_job(*call, options=options.get('train')))
+  # XLA releases the GIL while it compiles, so the threads use all cores.
   with concurrent.futures.ThreadPoolExecutor(
     len(jobs), initializer=_count_for, initargs=(_thread.compilations,)
   ) as pool:
-    done = [job.result() for job in [pool.submit(job) for job in jobs]]
-  needed = max(_bytes(executable) for executable in done)
+    executables = [job.result() for job in [pool.submit(job) for job in jobs]]
+  needed = max(_memory_bytes(executable) for executable in executables)
   if memory_limit and needed > memory_limit:
-    raise DoesNotFit(needed, memory_limit)
+    raise OutOfDeviceMemory(needed, memory_limit)
   phases = tuple(
-    Phase(
+    CompiledPhase(
       until=phase.until,
       batch_size=phase.batch_size,
       sequence_length=phase.sequence_length,
-      call_steps=steps,
+      steps_per_call=steps,
       tokens=_tokens(artifact, index),
       flops=max(_flops(executable) * len(devices), artifact.flops[index]),
       run=executable,
     )
     for index, (phase, steps, executable) in enumerate(
-      zip(artifact.phases, calls, done[2:], strict=True)
+      zip(artifact.phases, steps_per_call, executables[2:], strict=True)
     )
   )
-  return Compiled(artifact, mesh, done[0], phases, done[1], needed)
+  return CompiledProgram(artifact, mesh, executables[0], phases, executables[1], needed)
 
 
-def seed_key(seed: int) -> np.ndarray:
+def prng_key_data(seed: int) -> np.ndarray:
   """The key data of `jax.random.key(seed)`, uint32 [2], made without a device."""
   return np.array([(seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
 
 
 def compilations() -> int:
-  """How many times XLA has compiled something in this thread, or for it in `compile_frame`.
+  """How often XLA has compiled something in this thread, or on its behalf in `compile_template`.
 
-  What another thread compiles meanwhile, for a trial to come, is none of a training's.
+  What another thread compiles meanwhile for a later trial does not count against this one.
   """
   return len(_thread.compilations)
 
 
-class _Thread(threading.local):
-  """What is known of the thread that asks. compilations: the seconds of each."""
+class _ThreadState(threading.local):
+  """State of each thread. compilations: the duration of each, in seconds."""
 
   def __init__(self) -> None:
     self.compilations: list[float] = []
 
 
-_thread = _Thread()
+_thread = _ThreadState()
 
 
 def _count_for(compilations: list[float]) -> None:
+  """Makes this worker thread count its compilations for the thread that started it."""
   _thread.compilations = compilations
 
 
 def _count_compilations(event: str, duration_secs: float, **kwargs: Any) -> None:
   if event == '/jax/core/compile/backend_compile_duration':
-    _thread.compilations.append(duration_secs)  # of several threads at once, which that bears
+    _thread.compilations.append(duration_secs)  # list.append is atomic: several threads may call it
 
 
 jax.monitoring.register_event_duration_secs_listener(_count_compilations)
 
 
-def _compiling(
+def _compile_job(
   function: Any, *arguments: Any, options: dict[str, Any] | None = None
 ) -> Callable[[], Any]:
   return lambda: function.lower(*arguments).compile(compiler_options=options)
 
 
-def _init(module: Lifted, mesh: Mesh) -> tuple[Any, ...]:
-  """The jitted `init`, and its argument shapes."""
-  whole = NamedSharding(mesh, PartitionSpec())
+def _jit_init(module: HoistedModule, mesh: Mesh) -> tuple[Any, ...]:
+  """The jitted `init`, and the shapes of its arguments."""
+  replicated = NamedSharding(mesh, PartitionSpec())
 
-  def init(numbers, key):
-    return module.exported.call(key, numbers)
+  def init(constants, key):
+    return module.exported.call(key, constants)
 
-  key = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=whole)
-  return jax.jit(init, out_shardings=whole), _numbers(module, mesh), key
-
-
-def _numbers(module: Lifted, mesh: Mesh) -> jax.ShapeDtypeStruct:
-  whole = NamedSharding(mesh, PartitionSpec())
-  return jax.ShapeDtypeStruct(module.values.shape, module.values.dtype, sharding=whole)
+  key = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated)
+  return jax.jit(init, out_shardings=replicated), _constants_shape(module, mesh), key
 
 
-def _train_call(
-  frame: Frame, index: int, steps: int, mesh: Mesh, leaves: tuple[Any, ...]
+def _constants_shape(module: HoistedModule, mesh: Mesh) -> jax.ShapeDtypeStruct:
+  replicated = NamedSharding(mesh, PartitionSpec())
+  return jax.ShapeDtypeStruct(module.values.shape, module.values.dtype, sharding=replicated)
+
+
+def _jit_train_steps(
+  template: ExecutableTemplate, index: int, steps: int, mesh: Mesh, leaves: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-  """The jitted loop over up to `steps` train steps of one phase, and its argument shapes."""
-  artifact, module = frame.artifact, frame.modules[1 + index]
+  """The jitted loop over at most `steps` train steps of a phase, and its arguments' shapes."""
+  artifact, module = template.artifact, template.modules[1 + index]
   exported, size = module.exported, len(leaves)
 
-  def run(numbers, leaves, inputs, targets, progress, count):
+  def run(constants, leaves, inputs, targets, progress, count):
     def step(i, carry):
       leaves, metrics = carry
-      out = exported.call(*leaves, inputs[i], targets[i], progress[i], numbers)
+      out = exported.call(*leaves, inputs[i], targets[i], progress[i], constants)
       return out[:size], tuple(m.at[i].set(new) for m, new in zip(metrics, out[size:], strict=True))
 
     empty = tuple(jnp.zeros((steps,), jnp.float32) for _ in artifact.metric_names)
     leaves, metrics = jax.lax.fori_loop(0, count, step, (leaves, empty))
     return leaves, dict(zip(artifact.metric_names, metrics, strict=True))
 
-  whole = NamedSharding(mesh, PartitionSpec())
+  replicated = NamedSharding(mesh, PartitionSpec())
   inputs, targets = exported.in_avals[size : size + 2]
   stacked = [
     jax.ShapeDtypeStruct(
-      (steps, *aval.shape), aval.dtype, sharding=_split(mesh, (steps, *aval.shape), 1)
+      (steps, *aval.shape), aval.dtype, sharding=_sharding(mesh, (steps, *aval.shape), 1)
     )
     for aval in (inputs, targets)
   ]
-  function = jax.jit(run, donate_argnums=1, out_shardings=whole)
-  progress = jax.ShapeDtypeStruct((steps,), jnp.float32, sharding=whole)
-  count = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
-  return function, _numbers(module, mesh), leaves, *stacked, progress, count
+  function = jax.jit(run, donate_argnums=1, out_shardings=replicated)
+  progress = jax.ShapeDtypeStruct((steps,), jnp.float32, sharding=replicated)
+  count = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
+  return function, _constants_shape(module, mesh), leaves, *stacked, progress, count
 
 
-def _scorer(frame: Frame, mesh: Mesh, leaves: tuple[Any, ...]) -> tuple[Any, ...]:
-  """The jitted nats of each target under the program's logits, and its argument shapes.
+def _jit_scorer(
+  template: ExecutableTemplate, mesh: Mesh, leaves: tuple[Any, ...]
+) -> tuple[Any, ...]:
+  """The jitted cross-entropy of each target, and its arguments' shapes.
 
-  For constructions there is nothing to compare with: it gives what `predict` returns.
+  For constructions there are no targets: it returns what `predict` returns.
   """
-  artifact, module = frame.artifact, frame.modules[-1]
-  exported, numbers = module.exported, _numbers(module, mesh)
+  artifact, module = template.artifact, template.modules[-1]
+  exported, constants = module.exported, _constants_shape(module, mesh)
 
-  def construction(numbers, leaves, inputs):
-    return exported.call(*leaves, inputs, numbers).astype(jnp.float32)
+  def construction(constants, leaves, inputs):
+    return exported.call(*leaves, inputs, constants).astype(jnp.float32)
 
-  def nats(numbers, leaves, inputs, targets):
-    logits = exported.call(*leaves, inputs, numbers).astype(jnp.float32)
-    # Shifted by the largest logit before anything else: an offset large enough to swallow the
-    # logarithm of the sum would otherwise make every target cost nothing.
+  def losses(constants, leaves, inputs, targets):
+    logits = exported.call(*leaves, inputs, constants).astype(jnp.float32)
+    # The largest logit is subtracted first. Otherwise an offset large enough to absorb the
+    # logarithm of the sum would make every target cost nothing.
     top = jnp.max(logits, axis=-1)
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    nats = jnp.log(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1)) - (chosen - top)
-    # The first of equals counts, so that equal logits are right as often as guessing.
+    losses = jnp.log(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1)) - (chosen - top)
+    # Of equal logits argmax takes the first, so constant logits are as accurate as guessing.
     supervised = artifact.spec.kind == 'supervised'
     correct = jnp.argmax(logits, axis=-1) == targets if supervised else jnp.zeros((), bool)
-    return nats, correct
+    return losses, correct
+
+  def shape_of(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=_sharding(mesh, shape, 0))
 
   inputs = exported.in_avals[len(leaves)]
+  batch = shape_of(inputs.shape, inputs.dtype)
   if artifact.spec.kind == 'construction':
-    empty = jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=_split(mesh, inputs.shape, 0))
-    return jax.jit(construction), numbers, leaves, empty
-  shape = inputs.shape if artifact.spec.kind == 'language_model' else inputs.shape[:1]
-  arguments = [
-    jax.ShapeDtypeStruct(inputs.shape, inputs.dtype, sharding=_split(mesh, inputs.shape, 0)),
-    jax.ShapeDtypeStruct(shape, jnp.int32, sharding=_split(mesh, shape, 0)),
-  ]
-  return jax.jit(nats), numbers, leaves, *arguments
+    return jax.jit(construction), constants, leaves, batch
+  targets = inputs.shape if artifact.spec.kind == 'language_model' else inputs.shape[:1]
+  return jax.jit(losses), constants, leaves, batch, shape_of(targets, jnp.int32)
 
 
-def _split(mesh: Mesh, shape: tuple[int, ...], axis: int) -> NamedSharding:
-  """Splits `axis` over the mesh where it divides, else keeps a whole copy on each device."""
+def _sharding(mesh: Mesh, shape: tuple[int, ...], axis: int) -> NamedSharding:
+  """Shards `axis` over the mesh where it divides evenly, else replicates the array."""
   if mesh.size == 1 or not shape[axis] or shape[axis] % mesh.size:
     return NamedSharding(mesh, PartitionSpec())
   return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'batch'))
 
 
-def _call_steps(artifact: Artifact, index: int) -> int:
+def _steps_per_call(artifact: Artifact, index: int) -> int:
   phase = artifact.phases[index]
-  rough = artifact.flops[index] / ROUGH_FLOPS[artifact.spec.platform]
-  by_time = int(CALL_SECONDS / max(rough, 1e-9))
+  rough_seconds = artifact.flops[index] / ROUGH_FLOPS[artifact.spec.platform]
+  by_time = int(CALL_SECONDS / max(rough_seconds, 1e-9))
   by_bytes = MAX_BATCH_BYTES // max(1, 8 * phase.batch_size * max(1, phase.sequence_length))
-  return max(1, min(MAX_STEPS_A_CALL, by_time, by_bytes))
+  return max(1, min(MAX_STEPS_PER_CALL, by_time, by_bytes))
 
 
 def _tokens(artifact: Artifact, index: int) -> int:
@@ -347,8 +382,8 @@ def _tokens(artifact: Artifact, index: int) -> int:
   return phase.batch_size * (phase.sequence_length or 1)
 
 
-def _bytes(executable: Any) -> int:
-  """Device bytes of one executable: arguments, outputs and temporaries, donated ones once."""
+def _memory_bytes(executable: Any) -> int:
+  """Device memory of one executable: arguments, outputs, temporaries; donated buffers once."""
   memory = executable.memory_analysis()
   if memory is None:
     return 0
@@ -361,6 +396,6 @@ def _bytes(executable: Any) -> int:
 
 
 def _flops(executable: Any) -> float:
-  """FLOPs of one step a device, by XLA; a loop's body counts once there, so this is one step."""
+  """FLOPs of one step on one device, by XLA, which counts a loop's body once: so of one step."""
   costs = executable.cost_analysis() or {}
   return max(0.0, float(costs.get('flops', 0.0)))

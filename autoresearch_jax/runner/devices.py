@@ -1,7 +1,7 @@
-"""What the devices here can do: peak matrix-product rate, memory, platform asserted.
+"""The devices of a runner: their platform, peak FLOP/s and memory.
 
-Peak rates are dense bfloat16 figures from the vendors' data sheets. A device that is not in the
-table, and every CPU, is measured once instead of being taken for another device.
+Peak FLOP/s are the vendors' figures for dense bfloat16 matrix products. Devices that are not in the
+table, and CPUs, are measured.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from autoresearch_jax.runner.memory import available_memory
+from autoresearch_jax.runner.client import available_memory
 
-Device = Any  # jax.Device, which type checkers take for a variable
+Device = Any  # jax.Device, which type checkers treat as a variable
 
-# device_kind prefix -> (FLOP/s of one jax device, source). TPU v2 and v3 show one device a core.
+# Prefix of device_kind -> (FLOP/s of one jax device, source). On TPU v2 and v3 a device is a core.
 PEAK_FLOPS = {
   'NVIDIA A100': (312e12, 'NVIDIA A100 data sheet, 2021'),
   'NVIDIA H100 PCIe': (756e12, 'NVIDIA H100 data sheet, 2023'),
@@ -40,52 +40,66 @@ PEAK_FLOPS = {
 
 
 class WrongPlatform(RuntimeError):
-  """JAX found other devices than the config asked for."""
+  """JAX has other devices than the config asks for, or none."""
 
 
 def require_platform(platform: str) -> list[Device]:
-  """The local devices, all of `platform` (`cpu`, `gpu`, `tpu`). Raises WrongPlatform."""
+  """The local devices.
+
+  Args:
+    platform: The platform that all of them must have: cpu, gpu or tpu.
+
+  Raises:
+    WrongPlatform: they have another one, or cannot be started.
+  """
   try:
     found = jax.local_devices()
-  except (RuntimeError, AssertionError) as error:  # the latter, without a word: there are none
-    why = str(error) or 'none is visible; see CUDA_VISIBLE_DEVICES, or the driver'
+  except (RuntimeError, AssertionError) as error:  # an AssertionError has no message: no devices
+    why = str(error) or 'none is visible; check CUDA_VISIBLE_DEVICES and the driver'
     raise WrongPlatform(f'JAX could not start its {platform} devices: {why}') from None
   kinds = sorted({device.platform for device in found})
   if kinds != [platform]:
     raise WrongPlatform(
       f'The config asks for {platform}, but JAX found {", ".join(kinds)} '
-      f'({found[0].device_kind}). Start the {kinds[0]} variant of the config, or mend the '
-      f'{platform} installation (another process may hold the device).'
+      f'({found[0].device_kind}). Start the {kinds[0]} variant of the config, or repair the '
+      f'{platform} installation; another process may hold the device.'
     )
   return found
 
 
 def peak_flops(device: Device, cache: pathlib.Path) -> tuple[float, str]:
-  """Peak FLOP/s of one device and where the figure is from: the table, or measured.
+  """Peak FLOP/s of one device, from the table or measured.
 
-  A machine that is busy now measures too little, so the best figure so far is kept in `cache`.
+  A busy machine measures too little, so `cache` keeps the highest measurement.
+
+  Args:
+    device: A jax device.
+    cache: Folder for measurements.
+
+  Returns:
+    The FLOP/s, and the source of the figure.
   """
   kind = device.device_kind
   for prefix, known in sorted(PEAK_FLOPS.items(), key=lambda item: -len(item[0])):
     if kind.startswith(prefix):
       return known
-  kept = cache / 'peak_flops.json'
+  file = cache / 'peak_flops.json'
   key = f'{device.platform} {kind} x{_cores()}'
-  with _alone(cache):
-    values = _figures(kept)
+  with _locked(cache):
+    values = _read_measurements(file)
     measured = measure_matmul()
     if measured > values.get(key, 0.0):
       values[key] = measured
-      with contextlib.suppress(OSError):  # a full disk costs the next runner a better figure
-        part = kept.with_name(f'{kept.name}.{os.getpid()}')
+      with contextlib.suppress(OSError):  # on a full disk, the next runner measures again
+        part = file.with_name(f'{file.name}.{os.getpid()}')
         part.write_text(json.dumps(values))
-        part.replace(kept)
+        part.replace(file)
   return values[key], 'measured: best of 5 square float32 products of 1536'
 
 
 @contextlib.contextmanager
-def _alone(cache: pathlib.Path) -> Iterator[None]:
-  """Measures one runner after the other, where several start at once; the kernel ends the lock."""
+def _locked(cache: pathlib.Path) -> Iterator[None]:
+  """Serializes the measurements of runners that start at once, by a file lock."""
   with contextlib.ExitStack() as stack:
     with contextlib.suppress(OSError):
       cache.mkdir(parents=True, exist_ok=True)
@@ -94,10 +108,10 @@ def _alone(cache: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def _figures(kept: pathlib.Path) -> dict[str, float]:
-  """What was measured before; nothing where the file is not there, or not what was written."""
+def _read_measurements(file: pathlib.Path) -> dict[str, float]:
+  """Earlier measurements; empty if the file is missing or damaged."""
   try:
-    values = json.loads(kept.read_bytes())
+    values = json.loads(file.read_bytes())
   except (OSError, ValueError):
     return {}
   if not isinstance(values, dict):
@@ -119,7 +133,7 @@ def measure_matmul(size: int = 1536, repeats: int = 5) -> float:
 
 
 def memory_limit(device: Device) -> int:
-  """Bytes that a program may use on the device; on a CPU what the machine has available now."""
+  """Bytes that a program may use on the device; on a CPU, the memory available now."""
   stats = device.memory_stats() or {}
   if 'bytes_limit' in stats:
     return stats['bytes_limit']
@@ -127,7 +141,7 @@ def memory_limit(device: Device) -> int:
 
 
 def allocator_peak(device: Device) -> int:
-  """Peak bytes by the allocator's own count; 0 where it keeps none (CPU)."""
+  """Peak bytes in use, by the allocator's statistics; 0 where it has none (CPU)."""
   return (device.memory_stats() or {}).get('peak_bytes_in_use', 0)
 
 

@@ -1,11 +1,14 @@
-"""The score, and the proof that it was earned. Called by the runner, on its own data alone.
+"""Evaluates a trained state on data that only the runner reads, and checks that it did not cheat.
 
-Bits per byte is the original's: the nats of all targets over ln 2 times their UTF-8 bytes, with
-targets that are special tokens (zero bytes) left out of both sums. The proof runs the very
-executable that scores once more for each batch: every row again, in other company, and with other
-validation text after a cut. What was scored before must come out the same. A construction has no
-inputs to cheat with: a verifier of the problem's, in float64 and without jax, scores what was
-built. `predict` runs after the clock, so what it may take there is bounded.
+Bits per byte: the sum of the losses of all targets in nats, over ln 2 times their UTF-8 bytes.
+Targets that are special tokens (zero bytes) count in neither sum.
+
+Leakage check: rescores rows in reshuffled batches (batch independence) and with the tokens after a
+random position replaced (causality). It uses the executable that computed the score, and the losses
+must stay the same.
+
+A construction has no inputs, so there is nothing to leak: the problem's verifier, in float64 and
+without jax, scores what `predict` returns. `predict` runs after the clock, so its time is bounded.
 """
 
 import dataclasses
@@ -18,251 +21,282 @@ import numpy as np
 
 from autoresearch_jax.data import loader
 from autoresearch_jax.problems.verifiers import VERIFIERS, Refused, Verifier
-from autoresearch_jax.runner.compile import Compiled
+from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.types import Dataset, test_metric
 
-# Nats by which a target's score may move when what must not matter is changed: XLA gives equal
-# bits for equal inputs to one executable, so this only forgives a -0.0 or a reordered reduction.
+# Relative tolerance of a loss, in nats. Equal inputs give equal bits in one executable, so this
+# only forgives a -0.0 or a reordered reduction.
 TOLERANCE = 1e-4
-WHOLE = 4  # one row is proved to its end for so many that are up to a cut
-ENOUGH = 3  # batches, so that most rows have other company when they are dealt anew
-# What `predict` may take to show a construction: this share of the training time, or so many
-# seconds, by the fastest of some calls, so that a busy machine is not held against a program.
-SHOW_SHARE, SHOW_SECONDS, SHOW_CALLS = 0.05, 0.005, 5
+PREFIXES_PER_FULL_ROW = 4  # of the rows that are rescored, one in five keeps all of its tokens
+MIN_BATCHES = 3  # so that most rows have other neighbours in the reshuffled batches
+# Time limit of `predict` for a construction: a fraction of the training time, or so many seconds.
+# The fastest of some calls counts, so that a busy machine does not fail a program.
+CONSTRUCTION_TIME_FRACTION, MIN_PREDICT_SECONDS, PREDICT_CALLS = 0.05, 0.005, 5
 # Elsewhere `predict` may take this many times what training took for as many tokens (examples); a
-# forward pass takes a third of it. Else a program could keep its batches and train in `predict`.
-# Here too the fastest counts: of the validation slice's batches, or of SHOW_CALLS calls.
-PREDICT_STEPS = 8.0
+# forward pass takes a third of that. Otherwise a program could store its batches and train in
+# `predict`. The fastest of all validation batches counts, or of PREDICT_CALLS calls.
+MAX_PREDICT_TIME_RATIO = 8.0
 
-
-_MIXES = (
+_NOT_BATCH_INDEPENDENT = (
   'The output of one row depends on the other rows of its batch. In `predict`, normalise '
   'and mix over the features or the time of a row, never over the batch.'
 )
-_AHEAD = (
+_NOT_CAUSAL = (
   'The output at a position depends on inputs after it: the model looks ahead. Mask '
-  'attention, convolutions and normalisations over time so that each position sees itself '
-  'and the past alone.'
+  'attention, convolutions and normalisations over time so that each position sees only itself '
+  'and the past.'
 )
 
 
-class NotAllowed(Exception):
-  """The outputs depend on what they must not see, or build what is none; the sentence says it."""
+class EvaluationError(Exception):
+  """`predict` leaks, is too slow, or returns an invalid construction; the message says which."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
-  """An evaluation batch and its score, on the host.
+class ScoredBatch:
+  """An evaluation batch and its losses, on the host.
 
-  inputs: as the loader gives them. targets, nats, correct: [batch, time] for language models,
-  [batch] for supervised problems.
+  Attributes:
+    inputs: Inputs, as the loader yields them.
+    targets: [batch, time] for language models, [batch] for supervised problems.
+    losses: Cross-entropy of each target in nats, shaped as the targets.
+    correct: Whether the target was the likeliest class, bool [batch]; supervised problems only.
   """
 
   inputs: np.ndarray
   targets: np.ndarray
-  nats: np.ndarray
+  losses: np.ndarray
   correct: np.ndarray
 
 
 def evaluate(
-  compiled: Compiled,
+  compiled: CompiledProgram,
   leaves: Any,
   dataset: Dataset,
   rng: np.random.Generator,
-  alive: Callable[[], None],
+  heartbeat: Callable[[], None],
   training_seconds: float,
   training_tokens: int,
   on_test: bool = False,
 ) -> dict[str, float]:
-  """The metrics of a trained state on the validation slice, or of its construction.
+  """The metrics of a trained state.
 
-  on_test: on the test split instead, with the same proof, under other names (`test_metric`), so
-  that no number of one is ever taken for one of the other.
+  Language models: val_bpb (bits per byte) and val_loss (nats per token). Supervised problems:
+  val_loss (nats per example) and val_accuracy. Constructions: those of the problem's verifier. A
+  state whose outputs are NaN has NaN metrics.
 
-  Language models: val_bpb (bits a byte), val_loss (nats a token). Supervised problems: val_loss
-  (nats an example), val_accuracy. A state that gives NaN has NaN metrics. Constructions: what the
-  verifier measures. Raises NotAllowed. rng: decides where the proof cuts, and nothing else; the
-  program must not be able to know. alive: called after each batch, so that slow is told from stuck.
-  training_seconds, training_tokens (examples): what the state took, by which the time of `predict`
-  is judged.
+  Args:
+    compiled: The program, with its constants bound.
+    leaves: Leaves of the state.
+    dataset: The data; the validation split is used.
+    rng: Source of the leakage check's randomness, which the program must not be able to predict. It
+      does not affect the metrics.
+    heartbeat: Called after each batch, to distinguish a slow evaluation from one that hangs.
+    training_seconds: Training time of the state, which bounds the time of `predict`.
+    training_tokens: Tokens (examples) that it was trained on.
+    on_test: Use the test split, with the same checks. The metrics are renamed (`test_metric`), so
+      that they are never mistaken for validation metrics.
+
+  Raises:
+    EvaluationError: `predict` leaks, is too slow, or returns an invalid construction.
   """
   if dataset.kind == 'construction':
-    built = _shown(compiled, leaves, max(SHOW_SECONDS, SHOW_SHARE * training_seconds))
-    return _verified(built, dataset)
+    limit = max(MIN_PREDICT_SECONDS, CONSTRUCTION_TIME_FRACTION * training_seconds)
+    return _verify(_predict_construction(compiled, leaves, limit), dataset)
   seconds: list[float] = []
 
-  def score(batch: dict[str, np.ndarray]) -> Scored:
+  def score(batch: dict[str, np.ndarray]) -> ScoredBatch:
     start = time.monotonic()
     scored = _score(compiled, leaves, batch)
     seconds.append(time.monotonic() - start)
-    alive()
+    heartbeat()
     return scored
 
   batches = [score(batch) for batch in loader.validation(dataset, on_test)]
-  share = batches[0].targets.size / max(1, training_tokens)
-  most = max(SHOW_SECONDS, PREDICT_STEPS * share * training_seconds)
-  while min(seconds) > most and len(seconds) < SHOW_CALLS:
+  ratio = batches[0].targets.size / max(1, training_tokens)
+  limit = max(MIN_PREDICT_SECONDS, MAX_PREDICT_TIME_RATIO * ratio * training_seconds)
+  while min(seconds) > limit and len(seconds) < PREDICT_CALLS:
     score({'inputs': batches[0].inputs, 'targets': batches[0].targets})
-  _check_time(min(seconds), most)
-  _prove(compiled, leaves, batches, rng, alive)
+  _check_predict_time(min(seconds), limit)
+  _check_leakage(compiled, leaves, batches, rng, heartbeat)
   metrics = _metrics(batches, dataset)
   return {test_metric(name): value for name, value in metrics.items()} if on_test else metrics
 
 
-def glance(compiled: Compiled, leaves: Any, dataset: Dataset) -> float:
-  """Nats a target of a state in training, on the first batch of the validation slice alone.
+def first_batch_loss(compiled: CompiledProgram, leaves: Any, dataset: Dataset) -> float:
+  """Mean loss on the first validation batch, in nats per target, of a state in training.
 
-  For whoever decides whether to go on with it; no score, since nothing is proved here.
+  For pruning; not a score, since leakage is not checked.
   """
   batch = _score(compiled, leaves, next(loader.validation(dataset)))
-  return float(batch.nats.astype(np.float64).mean())
+  return float(batch.losses.astype(np.float64).mean())
 
 
-def _metrics(batches: list[Scored], dataset: Dataset) -> dict[str, float]:
-  if dataset.kind == 'language_model':
-    return bits_per_byte(batches, np.load(dataset.token_bytes))
-  nats = np.concatenate([batch.nats for batch in batches]).astype(np.float64)
-  return {
-    'val_loss': float(nats.mean()),
-    'val_accuracy': float(np.concatenate([batch.correct for batch in batches]).mean()),
-  }
+def bits_per_byte(batches: list[ScoredBatch], token_bytes: np.ndarray) -> dict[str, float]:
+  """val_bpb and val_loss over all batches.
 
-
-def _check_time(seconds: float, most: float) -> None:
-  """Raises NotAllowed when `predict` takes too long for a batch."""
-  if seconds > most:
-    raise NotAllowed(
-      f'`predict` takes {seconds:.3f} s for a batch, and {most:.3f} s are allowed, '
-      f'{PREDICT_STEPS:g} times what training took for as much. It runs outside of the budget, so '
-      'let `train_step` do the work.'
-    )
-
-
-def _shown(compiled: Compiled, leaves: Any, max_seconds: float) -> np.ndarray:
-  """What `predict` builds, float32 on the host. Raises NotAllowed when it goes on training."""
-  empty, fastest = compiled.place(np.zeros(0, np.float32)), math.inf
-  for _ in range(SHOW_CALLS):
-    start = time.monotonic()
-    built = np.asarray(compiled.score(leaves, empty))
-    fastest = min(fastest, time.monotonic() - start)
-    if fastest <= max_seconds:
-      return built
-  raise NotAllowed(
-    f'`predict` takes {fastest:.3f} s to show the construction, and {max_seconds:.3f} s are '
-    'allowed. It runs outside of the budget, so let `train_step` improve the construction.'
-  )
-
-
-def _verified(built: np.ndarray, dataset: Dataset) -> dict[str, float]:
-  """What the problem's verifier makes of the construction. Raises NotAllowed."""
-  verifier: Verifier = VERIFIERS.make(dataset.verifier)
-  try:
-    return verifier.verify(built.astype(np.float64))
-  except Refused as error:
-    raise NotAllowed(str(error)) from None
-
-
-def bits_per_byte(batches: list[Scored], token_bytes: np.ndarray) -> dict[str, float]:
-  """Sums over all batches. token_bytes: int32 [vocab], 0 for special tokens."""
+  Args:
+    batches: Batches of a language model.
+    token_bytes: UTF-8 bytes of each token, int32 [vocab]; 0 for special tokens.
+  """
   nats = total_bytes = tokens = 0.0
   for batch in batches:
     lengths = token_bytes[batch.targets]
     counted = lengths > 0
-    nats += float(batch.nats[counted].astype(np.float64).sum())
+    nats += float(batch.losses[counted].astype(np.float64).sum())
     total_bytes += float(lengths.sum())
     tokens += float(counted.sum())
   return {'val_bpb': nats / (math.log(2) * total_bytes), 'val_loss': nats / tokens}
 
 
-def _nats(
-  compiled: Compiled, leaves: Any, inputs: np.ndarray, targets: np.ndarray
+def _metrics(batches: list[ScoredBatch], dataset: Dataset) -> dict[str, float]:
+  if dataset.kind == 'language_model':
+    return bits_per_byte(batches, np.load(dataset.token_bytes))
+  losses = np.concatenate([batch.losses for batch in batches]).astype(np.float64)
+  return {
+    'val_loss': float(losses.mean()),
+    'val_accuracy': float(np.concatenate([batch.correct for batch in batches]).mean()),
+  }
+
+
+def _check_predict_time(seconds: float, limit: float) -> None:
+  """Raises EvaluationError when `predict` takes longer than `limit` for a batch."""
+  if seconds > limit:
+    raise EvaluationError(
+      f'`predict` takes {seconds:.3f} s for a batch; the limit is {limit:.3f} s, '
+      f'{MAX_PREDICT_TIME_RATIO:g} times what training took for as many targets. It runs outside '
+      'of the budget, so move the work to `train_step`.'
+    )
+
+
+def _predict_construction(compiled: CompiledProgram, leaves: Any, max_seconds: float) -> np.ndarray:
+  """The construction that `predict` returns, float32. Raises EvaluationError if that is slow."""
+  empty, fastest = compiled.device_put(np.zeros(0, np.float32)), math.inf
+  for _ in range(PREDICT_CALLS):
+    start = time.monotonic()
+    construction = np.asarray(compiled.score(leaves, empty))
+    fastest = min(fastest, time.monotonic() - start)
+    if fastest <= max_seconds:
+      return construction
+  raise EvaluationError(
+    f'`predict` takes {fastest:.3f} s to return the construction; the limit is {max_seconds:.3f} '
+    's. It runs outside of the budget, so improve the construction in `train_step`.'
+  )
+
+
+def _verify(construction: np.ndarray, dataset: Dataset) -> dict[str, float]:
+  """The metrics of the problem's verifier. Raises EvaluationError for an invalid construction."""
+  verifier: Verifier = VERIFIERS.make(dataset.verifier)
+  try:
+    return verifier.verify(construction.astype(np.float64))
+  except Refused as error:
+    raise EvaluationError(str(error)) from None
+
+
+def _losses(
+  compiled: CompiledProgram, leaves: Any, inputs: np.ndarray, targets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  nats, correct = compiled.score(leaves, compiled.place(inputs), compiled.place(targets))
-  return np.asarray(nats), np.asarray(correct)
+  """Losses and correctness of each target (see `CompiledProgram.score`), on the host."""
+  losses, correct = compiled.score(
+    leaves, compiled.device_put(inputs), compiled.device_put(targets)
+  )
+  return np.asarray(losses), np.asarray(correct)
 
 
-def _score(compiled: Compiled, leaves: Any, batch: dict[str, np.ndarray]) -> Scored:
+def _score(compiled: CompiledProgram, leaves: Any, batch: dict[str, np.ndarray]) -> ScoredBatch:
   inputs, targets = batch['inputs'], batch['targets']
-  return Scored(inputs, targets, *_nats(compiled, leaves, inputs, targets))
+  return ScoredBatch(inputs, targets, *_losses(compiled, leaves, inputs, targets))
 
 
-def _prove(
-  compiled: Compiled,
+def _check_leakage(
+  compiled: CompiledProgram,
   leaves: Any,
-  batches: list[Scored],
+  batches: list[ScoredBatch],
   rng: np.random.Generator,
-  alive: Callable[[], None],
+  heartbeat: Callable[[], None],
 ) -> None:
-  """Scores every row again among rows of other batches, its future exchanged; nothing may move.
+  """Rescores every row among rows of other batches, with its future replaced.
 
-  A row stays at its place in the batch, where XLA gives it the same bits. From which batches the
-  others come and where the cuts are is drawn, so that no program can mix what is kept together.
+  A row stays at its index in the batch, where XLA gives it the same bits. Which batches the other
+  rows come from, and where the futures begin, is random, so a program cannot group rows in a way
+  that survives reshuffling.
+
+  Raises:
+    EvaluationError: a loss changed.
   """
-  if len(batches) < ENOUGH:  # for company, the same rows at other places
-    turned = [
+  if len(batches) < MIN_BATCHES:  # as neighbours, add the same rows at other indices
+    rolled = [
       {n: np.roll(getattr(b, n), 1, axis=0) for n in ('inputs', 'targets')} for b in batches
     ]
-    batches = [*batches, *(_score(compiled, leaves, batch) for batch in turned)]
-  places = _places(len(batches), len(batches[0].targets), rng)
-  for here, there in zip(places, np.roll(places, 1, axis=0), strict=True):
-    mixed = _dealt(batches, here)
-    strange = _moved_in_time(_dealt(batches, there), rng)
-    kept = _pasts(mixed.targets, rng)
-    if _moves(compiled, leaves, mixed, strange, kept):
-      whole = np.ones_like(kept)
-      raise NotAllowed(_MIXES if _moves(compiled, leaves, mixed, strange, whole) else _AHEAD)
-    alive()
+    batches = [*batches, *(_score(compiled, leaves, batch) for batch in rolled)]
+  sources = _reshuffle(len(batches), len(batches[0].targets), rng)
+  for rows, replacements in zip(sources, np.roll(sources, 1, axis=0), strict=True):
+    batch = _gather(batches, rows)
+    replacement = _shift_in_time(_gather(batches, replacements), rng)
+    kept = _prefix_mask(batch.targets, rng)
+    if _changes(compiled, leaves, batch, replacement, kept):
+      unmasked = np.ones_like(kept)
+      rows_leak = _changes(compiled, leaves, batch, replacement, unmasked)
+      raise EvaluationError(_NOT_BATCH_INDEPENDENT if rows_leak else _NOT_CAUSAL)
+    heartbeat()
 
 
-def _places(batches: int, rows: int, rng: np.random.Generator) -> np.ndarray:
-  """From which batch each row is dealt, [times, rows]: from each once, in an order of its own.
+def _reshuffle(batches: int, rows: int, rng: np.random.Generator) -> np.ndarray:
+  """Reshuffled batches: which batch each row comes from, [batches, rows].
 
-  The first time at least, rows come from all batches equally, so that even two are told apart.
+  Each row index visits every batch once, in random order. In the first reshuffled batch, all
+  batches contribute equally many rows, so that even two batches are mixed.
   """
   turns = np.zeros((rows, batches), np.int64)
   turns[:, 1:] = rng.permuted(np.tile(np.arange(1, batches), (rows, 1)), axis=1)
   return (rng.permutation(rows) + turns.T) % batches
 
 
-def _dealt(batches: list[Scored], places: np.ndarray) -> Scored:
-  """A batch whose row i is that of the batch at places[i]."""
+def _gather(batches: list[ScoredBatch], sources: np.ndarray) -> ScoredBatch:
+  """A batch whose row i is row i of the batch with index sources[i]."""
 
-  def deal(name: str) -> np.ndarray:
-    return np.stack([getattr(batches[place], name)[row] for row, place in enumerate(places)])
+  def gather(name: str) -> np.ndarray:
+    return np.stack([getattr(batches[source], name)[row] for row, source in enumerate(sources)])
 
-  return dataclasses.replace(batches[0], **{n: deal(n) for n in ('inputs', 'targets', 'nats')})
+  return dataclasses.replace(batches[0], **{n: gather(n) for n in ('inputs', 'targets', 'losses')})
 
 
-def _moved_in_time(batch: Scored, rng: np.random.Generator) -> np.ndarray:
-  """The inputs, each row begun elsewhere: text of its own even where all rows are the same."""
+def _shift_in_time(batch: ScoredBatch, rng: np.random.Generator) -> np.ndarray:
+  """The inputs, rolled over time, so that they differ even where all rows are equal."""
   if batch.targets.ndim == 1:
     return batch.inputs
   return np.roll(batch.inputs, rng.integers(1, max(2, batch.targets.shape[1])), axis=1)
 
 
-def _pasts(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """What of each row is kept: all up to a cut of its own, the cuts spread over all time.
+def _prefix_mask(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Which positions of each row are kept: a prefix of random length, bool, shaped as `targets`.
 
-  Some rows are kept to their ends, so that what only the last positions mix is seen too. Where
-  there is no time, all are.
+  The lengths are spread over all of time. Some rows are kept as a whole, so that leakage between
+  rows at the last positions is detected too. Without a time axis, everything is kept.
   """
   if targets.ndim == 1:
     return np.ones(targets.shape, bool)
   rows, time = targets.shape
-  cuts = np.floor((rng.permutation(rows) + rng.random(rows)) / rows * time * (1 + 1 / WHOLE))
+  fractions = (rng.permutation(rows) + rng.random(rows)) / rows
+  cuts = np.floor(fractions * time * (1 + 1 / PREFIXES_PER_FULL_ROW))
   return np.arange(time) <= cuts[:, None]
 
 
-def _moves(
-  compiled: Compiled, leaves: Any, batch: Scored, strange: np.ndarray, kept: np.ndarray
+def _changes(
+  compiled: CompiledProgram,
+  leaves: Any,
+  batch: ScoredBatch,
+  replacement: np.ndarray,
+  kept: np.ndarray,
 ) -> bool:
-  """Whether a score inside `kept` changes when all inputs outside it are exchanged."""
+  """Whether a loss inside `kept` changes when all inputs outside of it are replaced."""
   mask = kept.reshape(*kept.shape, *[1] * (batch.inputs.ndim - kept.ndim))
-  nats, _ = _nats(compiled, leaves, np.where(mask, batch.inputs, strange), batch.targets)
-  return bool((_moved(nats, batch.nats) & kept).any())
+  inputs = np.where(mask, batch.inputs, replacement)
+  losses, _ = _losses(compiled, leaves, inputs, batch.targets)
+  return bool((_differs(losses, batch.losses) & kept).any())
 
 
-def _moved(now: np.ndarray, before: np.ndarray) -> np.ndarray:
-  """Where a finite score changed; one that is not finite makes the whole trial diverge anyway."""
-  still = np.abs(now - before) <= TOLERANCE * np.maximum(1.0, np.abs(before))
-  return ~still & np.isfinite(before)
+def _differs(losses: np.ndarray, before: np.ndarray) -> np.ndarray:
+  """Where a finite loss changed. Losses that are not finite make the trial diverge anyway."""
+  equal = np.abs(losses - before) <= TOLERANCE * np.maximum(1.0, np.abs(before))
+  return ~equal & np.isfinite(before)

@@ -1,9 +1,9 @@
-"""Training under the budget: feeds batches, keeps the device busy, stops on time.
+"""Trains under the budget: feeds batches, keeps the device busy, stops on time.
 
-One call holds several steps. The next call is dispatched before the last one's losses are read,
-so the device never waits for the host; near the end calls shrink until the budget is met to the
-step. At rungs, and there alone, the queue runs dry and the clock stands still, so that the
-runner can look at the state; with a budget that is not in seconds, not a bit of it is changed.
+One call runs several steps. The next call is dispatched before the losses of the last one are read,
+so the device never waits for the host. Near the end, calls get shorter, until the budget is used to
+the step. Only at pruning rungs are all calls waited for and the clock paused, so that the runner
+can evaluate the state. Unless the budget is in seconds, rungs do not change a bit of the result.
 """
 
 import dataclasses
@@ -15,34 +15,51 @@ from typing import Any
 import jax
 import numpy as np
 
-from autoresearch_jax.runner.clock import Clock, Rate, steps_that_fit
-from autoresearch_jax.runner.compile import Compiled, Phase, compilations, seed_key
+from autoresearch_jax.runner.clock import Clock, StepCost, steps_that_fit
+from autoresearch_jax.runner.compile import (
+  CompiledPhase,
+  CompiledProgram,
+  compilations,
+  prng_key_data,
+)
 from autoresearch_jax.types import Budget, PruningRung
 
 Batches = Iterator[dict[str, np.ndarray]]
-# After each call: (fraction of the budget, step, loss).
-Say = Callable[[float, int, float], None]
-# At each rung: (rung, mean loss since the one before, the state's leaves, seconds so
-# far). What it raises ends the training.
-Look = Callable[[PruningRung, float, Any, float], None]
+# Called after each call on the device: (fraction of the budget, step, loss).
+OnCall = Callable[[float, int, float], None]
+# Called at each rung: (rung, mean loss since the rung before, leaves of the state, seconds so far).
+# Training ends with whatever it raises.
+OnRung = Callable[[PruningRung, float, Any, float], None]
 
-CALL_SECONDS = 0.25  # of a call once a step's seconds are known: short enough to stop on time
-IN_FLIGHT = 2  # calls on the device's queue: one runs while the host reads the one before
-INIT_SECONDS, INIT_STEPS = 1.0, 10  # what `init` may take where the budget is not in seconds
-LAST_PROGRESS = np.float32(1 - 2**-24)  # progress is below 1, whatever the rounding
+CALL_SECONDS = 0.25  # of a call, once the duration of a step is known; short enough to stop on time
+MAX_CALLS_IN_FLIGHT = 2  # one runs on the device while the host reads the one before
+# What `init` may take where the budget is not in seconds: so many seconds, or train steps.
+MAX_INIT_SECONDS, MAX_INIT_STEPS = 1.0, 10
+MAX_PROGRESS = np.float32(1 - 2**-24)  # progress stays below 1 in spite of rounding
 
 
 class Diverged(Exception):
-  """The loss became NaN or passed the limit; the sentence says at which step."""
+  """The loss became NaN or exceeded its limit; the message says at which step."""
 
 
 class TooSlow(Exception):
-  """Not one step fits into the budget, or `init` takes too long; the sentence says how long."""
+  """Not one step fits into the budget, or `init` takes too long; the message has the durations."""
 
 
 @dataclasses.dataclass
-class Trained:
-  """A trained state and what it took. curve: (progress, loss) at the end of each call."""
+class TrainResult:
+  """A trained state and what it cost.
+
+  Attributes:
+    leaves: Leaves of the state, on the devices.
+    seconds: Training time on the trial's clock.
+    steps: Train steps.
+    tokens: Tokens (examples).
+    flops: FLOPs, all devices together.
+    compilations: XLA compilations while the clock ran; must be 0.
+    metrics: The program's metrics at the last step.
+    curve: (progress, loss) at the end of each call.
+  """
 
   leaves: Any
   seconds: float = 0.0
@@ -56,208 +73,257 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-  """Steps on the device's queue whose losses have not been read yet."""
+  """Steps dispatched to the device whose losses have not been read yet.
+
+  Attributes:
+    phase: Index of their phase.
+    count: Number of steps.
+    progress: Progress at the last of them.
+    metrics: Metrics of the steps, [steps_per_call] each.
+  """
 
   phase: int
   count: int
-  progress: float  # at the last of its steps
+  progress: float
   metrics: dict[str, jax.Array]
 
 
 def train(
-  compiled: Compiled,
+  compiled: CompiledProgram,
   seed: int,
   budget: Budget,
-  feeds: Sequence[Batches],
+  batches: Sequence[Batches],
   loss_limit: float,
-  say: Say,
+  on_call: OnCall,
   rungs: Sequence[PruningRung] = (),
-  look: Look | None = None,
-) -> Trained:
-  """Trains from `init(key(seed))` until the budget is spent; `feeds` has batches for each phase.
+  on_rung: OnRung | None = None,
+) -> TrainResult:
+  """Trains from `init(key(seed))` until the budget is used.
 
-  rungs: in the order of their progress; `look` is called at the first step past each.
-  Raises Diverged, TooSlow, and ValueError when a step costs nothing of the budget's unit.
+  Args:
+    compiled: The program, with its constants bound.
+    seed: Seed of the key that `init` gets.
+    budget: The budget.
+    batches: Batches for each phase.
+    loss_limit: A higher loss counts as divergence.
+    on_call: Called after each call on the device.
+    rungs: Rungs in the order of their progress.
+    on_rung: Called at the first step past each rung.
+
+  Raises:
+    Diverged: the loss became NaN or exceeded `loss_limit`.
+    TooSlow: not one step fits into the budget, or `init` takes too long.
+    ValueError: a step costs nothing in the unit of the budget.
   """
-  meter = _Meter(compiled.phases, budget, _pace(compiled, seed, feeds), rungs)
-  compiled_before = compilations()
-  # The clock runs while `init` does: what a program computes there is not free either.
+  tracker = _BudgetTracker(compiled.phases, budget, _step_seconds(compiled, seed, batches), rungs)
+  compilations_before = compilations()
+  # The clock runs during `init` too: what a program computes there is not free.
   clock = Clock()
-  trained = Trained(jax.block_until_ready(compiled.init(seed_key(seed))))
-  meter.started(clock.seconds())
+  result = TrainResult(jax.block_until_ready(compiled.init(prng_key_data(seed))))
+  tracker.start(clock.seconds())
   queue: list[_Call] = []
-  since: list[np.ndarray] = []  # losses since the last rung
+  losses_since_rung: list[np.ndarray] = []
   while True:
-    index, fractions = meter.next_steps(queue, clock.seconds())
-    if len(fractions):
-      queue.append(_dispatch(compiled, index, fractions, feeds[index], trained))
+    index, progress = tracker.next_steps(queue, clock.seconds())
+    if len(progress):
+      queue.append(_dispatch(compiled, index, progress, batches[index], result))
     if not queue:
       break
-    due = meter.due(queue, clock.seconds())
-    full = len(queue) >= IN_FLIGHT or not len(fractions)
-    for _ in range(len(queue) if due else int(full)):
+    rung_due = tracker.rung_due(queue, clock.seconds())
+    wait = len(queue) >= MAX_CALLS_IN_FLIGHT or not len(progress)
+    for _ in range(len(queue) if rung_due else int(wait)):
       call = queue.pop(0)
       losses = np.asarray(call.metrics['loss'])[: call.count]
-      meter.finished(call, clock.seconds())
-      _check(losses, meter.steps - call.count, call.progress, loss_limit)
-      since.append(losses)
-      trained.curve.append((call.progress, float(losses[-1])))
-      trained.metrics = {k: float(np.asarray(v)[call.count - 1]) for k, v in call.metrics.items()}
-      say(call.progress, meter.steps, float(losses[-1]))
+      tracker.complete(call, clock.seconds())
+      _check_losses(losses, tracker.steps - call.count, call.progress, loss_limit)
+      losses_since_rung.append(losses)
+      result.curve.append((call.progress, float(losses[-1])))
+      result.metrics = {k: float(np.asarray(v)[call.count - 1]) for k, v in call.metrics.items()}
+      on_call(call.progress, tracker.steps, float(losses[-1]))
     seconds = clock.seconds()
-    if due and look and (rung := meter.looked(seconds)):
-      loss = float(np.concatenate(since).mean())
+    if rung_due and on_rung and (rung := tracker.pop_rung(seconds)):
+      loss = float(np.concatenate(losses_since_rung).mean())
       with clock.paused():
-        look(rung, loss, trained.leaves, seconds)
-      since.clear()
-  trained.seconds = clock.seconds()
-  compiled.pace[:] = meter.step_seconds
-  trained.compilations = compilations() - compiled_before
-  return trained
+        on_rung(rung, loss, result.leaves, seconds)
+      losses_since_rung.clear()
+  result.seconds = clock.seconds()
+  compiled.step_seconds[:] = tracker.step_seconds
+  result.compilations = compilations() - compilations_before
+  return result
 
 
-class _Meter:
-  """How much of the budget is used, steps on the queue included, and what comes next."""
+class _BudgetTracker:
+  """How much of the budget is used, dispatched steps included, and which steps come next.
+
+  Attributes:
+    rungs: Rungs that were not reached yet.
+    phases: The program's phases.
+    budget: The budget.
+    step_seconds: Estimated duration of a step of each phase.
+    steps: Completed steps.
+    last_completed: Time on the clock when the last call completed.
+    dispatched: Steps, tokens or FLOPs dispatched so far.
+  """
 
   def __init__(
     self,
-    phases: Sequence[Phase],
+    phases: Sequence[CompiledPhase],
     budget: Budget,
     step_seconds: list[float],
     rungs: Sequence[PruningRung],
   ):
-    self.rungs = list(rungs)  # that were not reached yet
+    self.rungs = list(rungs)
     self.phases = phases
     self.budget = budget
-    self.step_seconds = step_seconds  # estimate for each phase
-    self.steps = 0  # read
-    self.read_at = 0.0
-    self.counted = 0.0  # steps, tokens or FLOPs sent to the device
+    self.step_seconds = step_seconds
+    self.steps = 0
+    self.last_completed = 0.0
+    self.dispatched = 0.0
 
-  def started(self, now: float) -> None:
-    """Takes in when the first step may begin. Where time is not the budget, `init` is bounded."""
-    self.read_at = now
-    if self.budget.unit != 'seconds' and now > max(INIT_SECONDS, INIT_STEPS * self.step_seconds[0]):
+  def start(self, now: float) -> None:
+    """Records that `init` is done. Where the budget is not in seconds, its duration is bounded."""
+    self.last_completed = now
+    limit = max(MAX_INIT_SECONDS, MAX_INIT_STEPS * self.step_seconds[0])
+    if self.budget.unit != 'seconds' and now > limit:
       raise TooSlow(
-        f'`init` takes {now:.1f} s, longer than {INIT_STEPS} train steps; it may make a state '
-        'and not train it.'
+        f'`init` takes {now:.1f} s, longer than {MAX_INIT_STEPS} train steps; it must create the '
+        'state, not train it.'
       )
 
   def next_steps(self, queue: Sequence[_Call], now: float) -> tuple[int, np.ndarray]:
-    """The phase of the next call and the progress at each of its steps; none when used up."""
+    """What to dispatch next.
+
+    Returns:
+      The index of the phase, and the progress at each step, float32; empty when the budget is used.
+    """
     spent = self.spent(queue, now)
     index = next(
       i
-      for i, p in enumerate(self.phases)
-      if spent < p.until * self.budget.amount or p is self.phases[-1]
+      for i, phase in enumerate(self.phases)
+      if spent < phase.until * self.budget.amount or phase is self.phases[-1]
     )
     phase, seconds = self.phases[index], max(self.step_seconds[index], 1e-9)
-    per_step = Rate(phase.tokens, phase.flops, seconds).per_step(self.budget)
-    most = min(phase.call_steps, max(1, int(CALL_SECONDS / seconds)))
+    cost = StepCost(phase.tokens, phase.flops, seconds).in_unit_of(self.budget)
+    max_steps = min(phase.steps_per_call, max(1, int(CALL_SECONDS / seconds)))
     ends = [rung.progress for rung in self.rungs[:1]]
     if index < len(self.phases) - 1:
       ends.append(phase.until)
     for end in ends:
-      most = min(most, max(1, math.ceil((end * self.budget.amount - spent) / per_step)))
-    count = steps_that_fit(self.budget, spent, per_step, most)
-    if not count and not self.counted:
+      max_steps = min(max_steps, max(1, math.ceil((end * self.budget.amount - spent) / cost)))
+    count = steps_that_fit(self.budget, spent, cost, max_steps)
+    if not count and not self.dispatched:
       raise TooSlow(
         f'Not one train step fits into the budget of {self.budget.amount:g} s: `init` takes '
         f'{now:.2f} s and a step {seconds:.2f} s; use a smaller batch or a smaller model.'
       )
-    self.counted += count * per_step
-    fractions = (spent + per_step * np.arange(count)) / self.budget.amount
-    return index, np.minimum(fractions.astype(np.float32), LAST_PROGRESS)
+    self.dispatched += count * cost
+    progress = (spent + cost * np.arange(count)) / self.budget.amount
+    return index, np.minimum(progress.astype(np.float32), MAX_PROGRESS)
 
   def spent(self, queue: Sequence[_Call], now: float) -> float:
-    """What is used of the budget once the queue has run, in the budget's unit."""
+    """The part of the budget that is used once the queue is done, in the budget's unit."""
     if self.budget.unit != 'seconds':
-      return self.counted
+      return self.dispatched
     expected = sum(call.count * self.step_seconds[call.phase] for call in queue)
-    return max(now, self.read_at + expected)
+    return max(now, self.last_completed + expected)
 
-  def due(self, queue: Sequence[_Call], now: float) -> bool:
-    """Whether the next rung is reached once the queue has run, and the budget is not."""
+  def rung_due(self, queue: Sequence[_Call], now: float) -> bool:
+    """Whether the next rung, but not the end of the budget, is reached once the queue is done."""
     spent = self.spent(queue, now)
-    return bool(self._passed(spent)) and spent < self.budget.amount
+    return bool(self._reached(spent)) and spent < self.budget.amount
 
-  def looked(self, now: float) -> PruningRung | None:
-    """The last rung that is passed now that the queue has run; it does not come again.
+  def pop_rung(self, now: float) -> PruningRung | None:
+    """The last rung that is reached now that the queue is done; removes it and earlier ones.
 
-    None where the steps took less than was expected: at first they take a fraction of it.
+    None if the steps took less time than expected, as the first ones do.
     """
-    passed = self._passed(self.spent((), now))
-    del self.rungs[: len(passed)]
-    return passed[-1] if passed else None
+    reached = self._reached(self.spent((), now))
+    del self.rungs[: len(reached)]
+    return reached[-1] if reached else None
 
-  def _passed(self, spent: float) -> list[PruningRung]:
-    return [c for c in self.rungs if c.progress * self.budget.amount <= spent]
+  def _reached(self, spent: float) -> list[PruningRung]:
+    return [rung for rung in self.rungs if rung.progress * self.budget.amount <= spent]
 
-  def finished(self, call: _Call, now: float) -> None:
-    """Takes in when a call ended. The queue was never empty, so it ran since the one before."""
-    observed = (now - self.read_at) / call.count
+  def complete(self, call: _Call, now: float) -> None:
+    """Records that a call is done. It began when the last one ended: the queue is never empty."""
+    observed = (now - self.last_completed) / call.count
     self.step_seconds[call.phase] = (self.step_seconds[call.phase] + observed) / 2
-    self.read_at = now
+    self.last_completed = now
     self.steps += call.count
 
 
 def _dispatch(
-  compiled: Compiled, index: int, fractions: np.ndarray, feed: Batches, trained: Trained
+  compiled: CompiledProgram,
+  index: int,
+  fractions: np.ndarray,
+  batches: Batches,
+  result: TrainResult,
 ) -> _Call:
-  """Sends steps to the device without waiting; `trained` gets the state they will leave."""
+  """Dispatches steps without waiting; `result` gets the leaves that they will produce.
+
+  Args:
+    compiled: The program.
+    index: Index of the phase.
+    fractions: Progress at each step, float32.
+    batches: Batches of the phase.
+    result: Updated with leaves, steps, tokens and FLOPs.
+  """
   phase, count = compiled.phases[index], len(fractions)
-  inputs, targets = _stacked(compiled, phase, feed, count)
-  progress = np.zeros((phase.call_steps,), np.float32)
+  inputs, targets = _stack_batches(compiled, phase, batches, count)
+  progress = np.zeros((phase.steps_per_call,), np.float32)
   progress[:count] = fractions
-  trained.leaves, metrics = phase.run(trained.leaves, inputs, targets, progress, np.int32(count))
-  trained.steps += count
-  trained.tokens += phase.tokens * count
-  trained.flops += phase.flops * count
+  result.leaves, metrics = phase.run(result.leaves, inputs, targets, progress, np.int32(count))
+  result.steps += count
+  result.tokens += phase.tokens * count
+  result.flops += phase.flops * count
   return _Call(index, count, float(fractions[-1]), metrics)
 
 
-def _stacked(
-  compiled: Compiled, phase: Phase, feed: Batches, count: int
+def _stack_batches(
+  compiled: CompiledProgram, phase: CompiledPhase, batches: Batches, count: int
 ) -> tuple[jax.Array, jax.Array]:
-  """`count` batches in arrays of call_steps; what is above `count` stays zero and is not read."""
-  batches = [next(feed) for _ in range(count)]
-  placed = []
+  """`count` batches, stacked to [steps_per_call, ...]; the rest stays zero and is not read."""
+  drawn = [next(batches) for _ in range(count)]
+  stacked = []
   for name in ('inputs', 'targets'):
-    first = batches[0][name]
-    array = np.zeros((phase.call_steps, *first.shape), first.dtype)
-    for i, batch in enumerate(batches):
+    first = drawn[0][name]
+    array = np.zeros((phase.steps_per_call, *first.shape), first.dtype)
+    for i, batch in enumerate(drawn):
       array[i] = batch[name]
-    placed.append(compiled.place(array, 1))
-  return placed[0], placed[1]
+    stacked.append(compiled.device_put(array, 1))
+  return stacked[0], stacked[1]
 
 
-def _pace(compiled: Compiled, seed: int, feeds: Sequence[Batches]) -> list[float]:
-  """Seconds of one step of each phase: known, or found out. Takes a batch of each either way."""
-  if not compiled.pace:
-    return _warm_up(compiled, seed, feeds)
-  for feed in feeds:
-    next(feed)  # so that what is trained on does not depend on what ran before
-  return list(compiled.pace)
+def _step_seconds(compiled: CompiledProgram, seed: int, batches: Sequence[Batches]) -> list[float]:
+  """Duration of a step of each phase, from the last run or measured. Draws one batch of each."""
+  if not compiled.step_seconds:
+    return _measure_step_seconds(compiled, seed, batches)
+  for phase_batches in batches:
+    next(phase_batches)  # so that the training data do not depend on what ran before
+  return list(compiled.step_seconds)
 
 
-def _warm_up(compiled: Compiled, seed: int, feeds: Sequence[Batches]) -> list[float]:
-  """Seconds of one step of each phase, run on a state that is thrown away."""
+def _measure_step_seconds(
+  compiled: CompiledProgram, seed: int, batches: Sequence[Batches]
+) -> list[float]:
+  """Duration of a step of each phase, run on a state that is discarded."""
   seconds = []
-  for index, feed in enumerate(feeds):
-    thrown_away = Trained(compiled.init(seed_key(seed)))
-    jax.block_until_ready(thrown_away.leaves)
+  for index, phase_batches in enumerate(batches):
+    discarded = TrainResult(compiled.init(prng_key_data(seed)))
+    jax.block_until_ready(discarded.leaves)
     start = time.monotonic()
-    call = _dispatch(compiled, index, np.zeros((1,), np.float32), feed, thrown_away)
-    jax.block_until_ready((thrown_away.leaves, call.metrics))
+    call = _dispatch(compiled, index, np.zeros((1,), np.float32), phase_batches, discarded)
+    jax.block_until_ready((discarded.leaves, call.metrics))
     seconds.append(time.monotonic() - start)
   return seconds
 
 
-def _check(losses: np.ndarray, first_step: int, progress: float, limit: float) -> None:
+def _check_losses(losses: np.ndarray, first_step: int, progress: float, limit: float) -> None:
+  """Raises Diverged if a loss is not finite or above the limit."""
   bad = ~(np.isfinite(losses) & (losses <= limit))
   if bad.any():
     at = int(np.argmax(bad))
     raise Diverged(
       f'The training loss was {losses[at]:g} at step {first_step + at} ({progress:.0%} of the '
-      f'budget), and the limit is {limit:g}. Lower a learning rate or bound what grew.'
+      f'budget); the limit is {limit:g}. Lower a learning rate, or bound what grew.'
     )

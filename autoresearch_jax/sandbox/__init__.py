@@ -1,39 +1,49 @@
-"""Runs a command that is not trusted, such as a coding agent, with a deadline and within bounds.
+"""Confinement of untrusted processes on Linux: the tracer's child, and commands such as agents.
 
-`running` is the controller's side. It starts `launcher`, a small process of its own, which starts
-the command, watches it, and ends it with everything it left behind; `kernel` is what the command
-gives up before its first instruction, through the calls in `linux`, which the tracer's sandbox uses
-too; `installed` finds the files that a command consists of.
+Modules:
+- `linux`: wrappers of Landlock, seccomp, resource limits and capabilities, for both sandboxes.
+- `tracer_policy`: what the tracer's child may do while it runs a candidate program. Its docstring
+  says what is and is not covered there.
+- `command_policy`: what a sandboxed command may do.
+- `command`: the controller's side of a command: start, wait, stop.
+- `command_launcher`: a small process that starts the command, supervises it, and kills it with
+  all its descendants.
+- `command_spec`: the messages between these two.
+- `command_files`: the files that a command consists of.
 
-Covered at level `full`, on Linux for x86_64 and aarch64:
-- writing: Landlock lets files be made, changed, run and removed in one folder, which also holds
-  the command's HOME and TMPDIR, and `/dev/null` be written. Modes, owners and times of files can
-  not be changed: Landlock has no say in that, so seccomp has the calls do nothing, and report
-  success, since tools take a failure there for one of their own.
+May import `types` and `clock`; never jax.
+
+The rest of this page is the threat model of sandboxed commands.
+
+Covered at isolation `full`, on Linux for x86_64 and aarch64:
+- writing: Landlock lets the command create, change, execute and remove files in one folder, which
+  also holds its HOME and TMPDIR, and write to `/dev/null`. Modes, owners and timestamps of files
+  can not be changed: Landlock does not control that, so seccomp makes these calls do nothing and
+  report success, since tools treat a failure there as fatal.
 - reading: system folders (/usr, and of /etc what programs look up), /proc, the command's own
-  program and interpreter, and what is named as `readable`; `hidden` paths stay shut inside of
-  those. Nothing of the user's home and of the run but what is among them.
-- other processes: what they have in memory, their environment and their open files can not be
-  read (Landlock), nor they be traced, slowed, pinned or limited (seccomp). From Landlock 6 on
-  (Linux 6.12) they can not be signalled either; before, they can be, and `check` says so.
-- the way out through a service: no sockets but those of TCP, UDP and netlink can be made, so no
-  bus, no container engine and no key agent is reached; without `network`, none at all.
-- system calls: none that mounts, loads code into the kernel, makes namespaces, uses keys, bpf,
-  io_uring or shared memory of System V, and none that is newer than this list.
-- privileges: all capabilities are dropped, for a run as root; new ones can not be gained.
+  program and interpreter, and the paths listed as `readable`. `hidden` paths stay unreadable
+  inside of those. Of the user's home and of the run, nothing else is readable.
+- other processes: their memory, environment and open files can not be read (Landlock). They can
+  not be traced, slowed down, pinned or limited (seccomp). From Landlock 6 on (Linux 6.12) they can
+  not be signalled either; on older kernels they can, and `command_policy.check` says so.
+- escaping through a service: only TCP, UDP and netlink sockets can be created, so no message bus,
+  container engine or key agent is reachable. Without `network`, no sockets can be created at all.
+- system calls: none that mounts, loads code into the kernel, creates namespaces, or uses keys,
+  bpf, io_uring or System V shared memory, and none that is newer than this list.
+- privileges: all capabilities are dropped, also for a run as root, and can not be regained.
 
-Covered at every level: the deadline, the bounds below, a clean environment, and that nothing the
-command started outlives it, whichever session it moved to.
-- memory and processes: counted over the whole tree, ten times a second; RLIMIT_NPROC too, which
-  the kernel does not apply to root; there the one who counts has a real-time priority, so that
-  the counted can not keep it from it. Pages that processes share count for each of them.
-- the size of any one file (RLIMIT_FSIZE), and what the folder holds, looked at once a second: it
-  may be over its bound for that long. Space of removed files that are still open is not counted.
+Covered at every level: the timeout, the limits below, a clean environment, and that no process
+started by the command outlives it, whichever session it moved to.
+- memory and processes: summed over the whole process tree, ten times a second. RLIMIT_NPROC is set
+  too, but the kernel does not apply it to root; for root the supervisor has a real-time priority,
+  so that a fork bomb can not starve it. Shared pages count once for each process.
+- the size of any one file (RLIMIT_FSIZE), and the disk usage of the folder, checked once a second:
+  it may exceed its limit for that long. Space of deleted files that are still open does not count.
 
 Not covered:
-- bugs in the kernel, side channels, and what the agent tells the network it may use.
-- services of this machine that listen on TCP or UDP without asking who is there.
-- names, sizes and times of files anywhere (`stat`), and command lines of other processes.
-- copies of hidden data in what is readable.
+- bugs in the kernel, side channels, and what an agent sends over a network that it may use.
+- services on this machine that listen on TCP or UDP without authentication.
+- names, sizes and timestamps of files anywhere (`stat`), and command lines of other processes.
+- copies of hidden data in readable files.
 - processes left behind when the launcher itself is killed by someone else.
 """

@@ -1,4 +1,4 @@
-"""The controller's side of a confined command: starts the launcher, waits for it, ends it."""
+"""Runs a sandboxed command from the controller: starts the launcher, waits for it, stops it."""
 
 import contextlib
 import os
@@ -11,29 +11,36 @@ import threading
 import msgspec
 
 from autoresearch_jax.clock import STRIDE, Awake
-from autoresearch_jax.sandbox.plan import Ending, Plan
+from autoresearch_jax.sandbox.command_spec import CommandResult, CommandSpec
 
-GRACE_SECONDS = 20.0  # beyond the deadline: the launcher's own start, and ending a whole tree
+GRACE_SECONDS = 20.0  # beyond the timeout: to start the launcher and to kill a whole process tree
 
 
-class Confined:
-  """One command that runs by its plan. `stop` may be called from another thread."""
+class SandboxedCommand:
+  """A running sandboxed command.
 
-  def __init__(self, plan: Plan):
-    """Starts it. Raises OSError when not even the launcher can be started."""
-    self._plan = plan
-    self._lock = threading.Lock()  # over the launcher's input, whose end is the sign to end
+  `stop` may be called from another thread; everything else belongs to one thread.
+  """
+
+  def __init__(self, spec: CommandSpec):
+    """Starts the command.
+
+    Raises:
+      OSError: the launcher itself can not be started.
+    """
+    self._spec = spec
+    self._lock = threading.Lock()  # guards the launcher's stdin; closing it stops the command
     self._launcher = subprocess.Popen(
-      [sys.executable, '-m', 'autoresearch_jax.sandbox.launcher'],
+      [sys.executable, '-m', 'autoresearch_jax.sandbox.command_launcher'],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       stderr=subprocess.DEVNULL,
       env=_environment(),
-      start_new_session=True,  # Ctrl-C is the controller's to handle
+      start_new_session=True,  # the controller handles Ctrl-C
     )
     assert self._launcher.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # `wait` tells of it
-      self._launcher.stdin.write(msgspec.json.encode(plan) + b'\n')
+    with contextlib.suppress(BrokenPipeError):  # `wait` reports it
+      self._launcher.stdin.write(msgspec.json.encode(spec) + b'\n')
       self._launcher.stdin.flush()
 
   @property
@@ -41,40 +48,43 @@ class Confined:
     """The launcher's process id."""
     return self._launcher.pid
 
-  def wait(self) -> Ending:
-    """Blocks until the command and all that it started have ended; at most a grace too long."""
-    answer = self._answer(self._plan.seconds + GRACE_SECONDS)
+  def wait(self) -> CommandResult:
+    """Blocks until the command and its descendants have ended; returns how the command ended.
+
+    Returns at the latest GRACE_SECONDS after the timeout of the command.
+    """
+    reply = self._read_reply(self._spec.timeout_seconds + GRACE_SECONDS)
     self.stop()
-    if answer is None:
-      return Ending('lost', reason='its processes could not be ended in time.')
+    if reply is None:
+      return CommandResult('lost', reason='its processes could not be killed in time.')
     self._launcher.wait()
     with contextlib.suppress(msgspec.DecodeError):
-      return msgspec.json.decode(answer, type=Ending)
-    return Ending('lost', reason='its launcher ended without an answer.')
+      return msgspec.json.decode(reply, type=CommandResult)
+    return CommandResult('lost', reason='its launcher exited without a result.')
 
   def stop(self) -> None:
-    """Has the command and all that it started ended; `wait` tells when they have."""
+    """Asks the launcher to kill the command and its descendants; `wait` returns once it has."""
     with self._lock:
       assert self._launcher.stdin is not None
       with contextlib.suppress(OSError):
         self._launcher.stdin.close()
 
-  def _answer(self, seconds: float) -> bytes | None:
-    """What the launcher says until it ends; None when it does not end."""
+  def _read_reply(self, timeout: float) -> bytes | None:
+    """What the launcher writes before it exits; None when it does not exit in time."""
     assert self._launcher.stdout is not None
-    found, awake = b'', Awake()
+    reply, awake = b'', Awake()
     with self._launcher.stdout as pipe:
-      while (left := seconds - awake.seconds()) > 0:
-        if select.select([pipe], [], [], min(left, STRIDE))[0]:
+      while (remaining := timeout - awake.seconds()) > 0:
+        if select.select([pipe], [], [], min(remaining, STRIDE))[0]:
           data = os.read(pipe.fileno(), 1 << 20)
           if not data:
-            return found
-          found += data
+            return reply
+          reply += data
     return None
 
 
 def _environment() -> dict[str, str]:
-  """The launcher's own: nothing of the user's, no keys."""
+  """Environment of the launcher: no variables of the user, so no keys."""
   package = pathlib.Path(__file__).resolve().parents[2]
   inherited = [entry for entry in os.environ.get('PYTHONPATH', '').split(os.pathsep) if entry]
   return {

@@ -1,7 +1,7 @@
-"""What both sandboxes, of traced programs and of confined commands, ask of the Linux kernel.
+"""The kernel interfaces of both sandboxes: Landlock, seccomp, rlimits, capabilities and prctl.
 
-Landlock, seccomp, rlimits, capabilities and prctl, by ctypes, for x86_64 and aarch64. Which rules
-are made of them stands where they are made: `sandbox/tracer.py` and `kernel.py` in this room.
+Called through ctypes, on x86_64 and aarch64. The rules themselves are in `tracer_policy` and
+`command_policy`.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ _CAP_AMBIENT_CLEAR_ALL = 4
 _CAP_VERSION_3 = 0x20080522
 _OPEN_FLAGS = os.O_PATH | os.O_CLOEXEC
 
-# Landlock's rights (linux/landlock.h) by the version that brought them.
+# Landlock access rights (linux/landlock.h); _FILE_RIGHTS by the version that introduced them.
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 TRUNCATE, IOCTL = 1 << 14, 1 << 15
-_OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL  # the others are of folders
+_RIGHTS_ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL  # others: folders only
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _NET_RIGHTS = 0b11  # bind and connect of TCP, from version 4
 _SCOPES = 0b11  # abstract unix sockets and signals, from version 6
@@ -40,17 +40,18 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 
 
 class SandboxError(Exception):
-  """The isolation that was asked for can not be had; the sentence says what is missing."""
+  """The requested isolation is not available here; the message says what is missing."""
 
 
 def landlock_version() -> int:
-  """Landlock's version, 0 where it is absent or switched off."""
+  """Version of the Landlock ABI; 0 where Landlock is absent or disabled."""
   if sys.platform != 'linux' or platform.machine() not in ARCHITECTURES:
     return 0
   return max(0, _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1))
 
 
 def has_seccomp() -> bool:
+  """Whether seccomp filters can be installed."""
   if sys.platform != 'linux' or platform.machine() not in ARCHITECTURES:
     return False
   status = pathlib.Path('/proc/self/status').read_text()
@@ -58,21 +59,25 @@ def has_seccomp() -> bool:
 
 
 def die_with(parent: int) -> None:
-  """Has the calling process killed when its parent, of that process id, ends."""
+  """Makes the kernel kill the calling process when its parent ends.
+
+  Args:
+    parent: Process id of the parent. The process exits at once if that is no longer its parent.
+  """
   _call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
   if os.getppid() != parent:
     os._exit(1)
 
 
 def adopt_orphans() -> None:
-  """Makes the calling process the parent of what its children leave behind."""
+  """Makes the calling process a subreaper: orphaned descendants become its children."""
   _call('prctl', _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def go_first() -> None:
-  """Has the calling process run before all others, its children not, where it may do so.
+def set_realtime_priority() -> None:
+  """Gives the calling process, but not its children, a real-time priority where permitted.
 
-  Root may, and root alone needs it: the kernel bounds everybody else's number of processes.
+  Only root is permitted, and only root needs it: RLIMIT_NPROC bounds fork bombs of other users.
   """
   with contextlib.suppress(OSError):
     policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
@@ -80,20 +85,24 @@ def go_first() -> None:
 
 
 def set_limits(limits: Mapping[int, tuple[int, int]]) -> None:
-  """Sets rlimits (kind -> soft and hard), none higher than it may be."""
-  for kind, pair in limits.items():
-    most = resource.getrlimit(kind)[1]
-    unlimited = most == resource.RLIM_INFINITY
-    resource.setrlimit(kind, pair if unlimited else (min(pair[0], most), min(pair[1], most)))
+  """Sets resource limits, each capped at its present hard limit.
+
+  Args:
+    limits: RLIMIT_* -> (soft, hard).
+  """
+  for kind, (soft, hard) in limits.items():
+    cap = resource.getrlimit(kind)[1]
+    unlimited = cap == resource.RLIM_INFINITY
+    resource.setrlimit(kind, (soft, hard) if unlimited else (min(soft, cap), min(hard, cap)))
 
 
-def threads() -> int:
-  """How many threads this machine has, of all users."""
+def thread_count() -> int:
+  """Number of threads on this machine, of all users."""
   return int(pathlib.Path('/proc/loadavg').read_text().split()[3].partition('/')[2])
 
 
 def drop_privileges() -> None:
-  """Gives up all capabilities, also for programs run later; new ones can not be gained."""
+  """Drops all capabilities for this process and what it executes; none can be regained."""
   _call('prctl', _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
   _call('prctl', _PR_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
   for capability in range(64):
@@ -103,10 +112,15 @@ def drop_privileges() -> None:
   _call('capset', header, none)
 
 
-def shut_files(rules: Mapping[str, int], tcp: bool = False) -> None:
-  """Landlock: leaves the calling thread those rights (path -> rights below it), and no other.
+def restrict_files(rules: Mapping[str, int], tcp: bool = False) -> None:
+  """Applies a Landlock ruleset to the calling thread: no file access but the given rights.
 
-  tcp: whether connections may be made and taken. Raises SandboxError.
+  Args:
+    rules: Path -> rights on it and on everything below it.
+    tcp: Whether TCP may still be used (bind and connect).
+
+  Raises:
+    SandboxError: Landlock refuses.
   """
   version = landlock_version()
   handled = sum(rights for since, rights in _FILE_RIGHTS.items() if version >= since)
@@ -120,40 +134,54 @@ def shut_files(rules: Mapping[str, int], tcp: bool = False) -> None:
   os.close(ruleset)
 
 
-def readable(roots: Sequence[str], hidden: set[str]) -> dict[str, int]:
-  """Rules (path -> rights) that let `roots` be read, apart from `hidden`, which are real paths.
+def readable_rules(roots: Sequence[str], hidden: set[str]) -> dict[str, int]:
+  """Landlock rules that allow reading `roots` except `hidden`.
 
-  A folder that holds something hidden is opened entry by entry.
+  Landlock has no deny rules, so a folder that contains something hidden is granted entry by entry.
+
+  Args:
+    roots: Files and folders.
+    hidden: Real paths (links resolved).
+
+  Returns:
+    Path -> rights.
   """
-  holders = {folder for path in hidden for folder in _above(path)}
+  holders = {folder for path in hidden for folder in _parents(path)}
   rules: dict[str, int] = {}
-  waiting = [path for path in map(os.path.realpath, roots) if not inside(path, hidden)]
-  while waiting:
-    path = waiting.pop()
+  queue = [path for path in map(os.path.realpath, roots) if not inside(path, hidden)]
+  while queue:
+    path = queue.pop()
     if path in hidden or path in rules:
       continue
     rules[path] = READ_DIR if path in holders else READ_DIR | READ_FILE
     if path in holders:
-      # Symbolic links are resolved by the kernel, and judged by where they lead.
-      waiting.extend(entry.path for entry in os.scandir(path) if not entry.is_symlink())
+      # The kernel resolves symbolic links and checks their targets.
+      queue.extend(entry.path for entry in os.scandir(path) if not entry.is_symlink())
   return rules
 
 
 def inside(path: str, folders: set[str]) -> bool:
   """Whether an absolute path lies below any of the folders."""
-  return any(folder in folders for folder in _above(path))
+  return any(folder in folders for folder in _parents(path))
 
 
-def _above(path: str) -> Iterator[str]:
-  """The folders that an absolute path lies in; with a separator at its end, itself too."""
+def _parents(path: str) -> Iterator[str]:
+  """The folders above an absolute path; with a trailing separator, the path itself too."""
   while path := path.rpartition(os.sep)[0]:
     yield path
   yield os.sep
 
 
 def filter_calls(program: Sequence[tuple[int, int, int, int]]) -> None:
-  """Seccomp: a BPF program, as lines (code, jump if true, jump if false, operand), for good."""
-  code = b''.join(struct.pack('<HBBI', *line) for line in program)
+  """Installs a seccomp filter, irrevocably.
+
+  Args:
+    program: BPF instructions (code, jump if true, jump if false, operand).
+
+  Raises:
+    SandboxError: the kernel refuses the filter.
+  """
+  code = b''.join(struct.pack('<HBBI', *instruction) for instruction in program)
   buffer = ctypes.create_string_buffer(code, len(code))
   # struct sock_fprog: number of instructions, padding, pointer.
   filter_ = struct.pack('@HP', len(code) // 8, ctypes.addressof(buffer))
@@ -167,7 +195,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     return  # not on this machine
   try:
     if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-      rights &= _OF_FILES
+      rights &= _RIGHTS_ON_FILES
     if rights:
       rule = struct.pack('<Qi', rights, descriptor)
       _syscall(_ADD_RULE, ruleset, 1, rule, 0)
@@ -181,22 +209,22 @@ def _libc() -> ctypes.CDLL:
 
 
 def _syscall(number: int, *arguments: object) -> int:
-  result = _libc().syscall(ctypes.c_long(number), *map(_word, arguments))
+  result = _libc().syscall(ctypes.c_long(number), *map(_as_register, arguments))
   if result < 0:
-    _fail(f'system call {number}')
+    _raise_error(f'system call {number}')
   return result
 
 
 def _call(name: str, *arguments: object) -> None:
-  if getattr(_libc(), name)(*map(_word, arguments)) != 0:
-    _fail(name)
+  if getattr(_libc(), name)(*map(_as_register, arguments)) != 0:
+    _raise_error(name)
 
 
-def _word(argument: object) -> object:
-  """An argument of a C function with `...`: integers must fill a whole register."""
+def _as_register(argument: object) -> object:
+  """An argument of a variadic C function; integers must fill a whole register."""
   return ctypes.c_ulong(argument) if isinstance(argument, int) else argument
 
 
-def _fail(name: str) -> None:
+def _raise_error(name: str) -> None:
   code = ctypes.get_errno()
-  raise SandboxError(f'The sandbox could not be closed: {name} says {os.strerror(code)}.')
+  raise SandboxError(f'The sandbox could not be entered: {name} failed with {os.strerror(code)}.')

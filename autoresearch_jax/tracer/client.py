@@ -1,7 +1,7 @@
-"""The controller's side of the tracer: starts the fork server, asks it, replaces it. No jax here.
+"""The controller's side of the tracer: starts the fork server and sends it programs. No jax here.
 
-An executor holds one `Tracer` a slot. Whatever a program does while it is traced, `trace` returns
-a status and a sentence; it raises only when tracing can not work at all on this machine.
+An executor has one `TracerClient` for each slot. Whatever a program does while it is traced,
+`trace` returns a status and a reason. It raises only when this machine cannot trace at all.
 """
 
 import contextlib
@@ -21,26 +21,31 @@ from typing import Any
 
 import msgspec
 
-from autoresearch_jax.artifact.header import ArtifactError, refuse, unpack
+from autoresearch_jax.artifact.header import ArtifactError, reject, unpack
 from autoresearch_jax.clock import Awake
 from autoresearch_jax.config import Limits
 from autoresearch_jax.messages import OF_THE_MACHINE
-from autoresearch_jax.sandbox import tracer
+from autoresearch_jax.sandbox import tracer_policy
 from autoresearch_jax.types import Isolation, Program, Spec, Status
 
-START_SECONDS = 120.0  # importing jax on a busy machine
-_FOLDERS = 'trace-'  # of traces, each with the process id of its controller
-_going_on: set[pathlib.Path] = set()  # folders of this process's traces
-ASIDE_NICENESS = 10  # a tenth of a busy processor; 19 would be too little to get done in time
-ASIDE_TIMES = 4.0  # as much wall clock
-GRACE_SECONDS = 3.0  # for the server to end a child that is late, before it is ended itself
+START_TIMEOUT_SECONDS = 120.0  # importing jax on a busy machine
+BACKGROUND_NICENESS = 10  # leaves a tenth of a busy core; 19 would leave too little to finish
+BACKGROUND_TIMEOUT_FACTOR = 4.0
+GRACE_SECONDS = 3.0  # for the server to kill a late child, before the server itself is killed
+_FOLDER_PREFIX = 'trace-'  # then the controller's process id
+_active_folders: set[pathlib.Path] = set()  # of traces of this process
 
 
 @dataclasses.dataclass(frozen=True)
 class TraceResult:
-  """How a trace ended. seconds: wall clock, waiting for the server's start left out.
+  """How a trace ended.
 
-  killed: its process or the server was, so another attempt may go well.
+  Attributes:
+    status: `ok`, or why there is no artifact.
+    reason: Error message, '' when ok.
+    seconds: Wall-clock duration, without waiting for the server to start.
+    isolation: What the sandbox enforced.
+    killed: Whether the process or its server was killed from outside, so that a retry may succeed.
   """
 
   status: Status
@@ -50,14 +55,20 @@ class TraceResult:
   killed: bool = False
 
 
-class _ServerGone(Exception):
-  """The fork server ended or fell silent. killed: it was ended by a signal."""
+class _ServerDied(Exception):
+  """The fork server exited or did not reply. killed: whether a SIGKILL ended it."""
 
   killed = False
 
 
-class Tracer:
-  """One fork server and its traces, one at a time. `kill` may be called from another thread."""
+class TracerClient:
+  """A fork server and its traces, one at a time. `kill` and `close` may be called by any thread.
+
+  Args:
+    limits: Limits of each trace.
+    hidden: Paths that programs must never read, such as validation data.
+    scratch: Folder for temporary files and the server's log.
+  """
 
   def __init__(self, limits: Limits, hidden: tuple[pathlib.Path, ...], scratch: pathlib.Path):
     self.limits = limits
@@ -66,22 +77,26 @@ class Tracer:
     self._server: subprocess.Popen[bytes] | None = None
     self._ready = False
     self._buffer = b''
-    self._lock = threading.Lock()  # over the server, which `kill` may end at any time
+    self._lock = threading.Lock()  # guards the server process, which `close` may kill at any time
     self._tracing = False
     self._cancelled = False
     self._closed = False
-    _clear(scratch)
+    _remove_stale_folders(scratch)
 
-  def check(self) -> Isolation:
-    """What isolation the limits will get here. Raises sandbox.SandboxError with what is missing."""
-    return tracer.check(self.limits.isolation)
+  def check_isolation(self) -> Isolation:
+    """The isolation that traces will have on this machine.
+
+    Raises:
+      SandboxError: it is less than `limits.isolation`; the message says what is missing.
+    """
+    return tracer_policy.check(self.limits.isolation)
 
   def start(self) -> None:
-    """Starts the server, so that it can import jax meanwhile; `trace` does so too."""
-    self.check()
+    """Starts the server, which imports jax in the background. `trace` does this if needed."""
+    self.check_isolation()
     with self._lock:
       if self._server is None or self._server.poll() is not None:
-        self._start()
+        self._start_server()
 
   def trace(
     self,
@@ -89,43 +104,51 @@ class Tracer:
     spec: Spec,
     evaluation_batch: int,
     out: pathlib.Path,
-    aside: bool = False,
+    background: bool = False,
   ) -> TraceResult:
-    """Traces `program` in the sandbox and writes its artifact to `out` when that went well.
+    """Traces `program` in the sandbox and writes its artifact to `out` on success.
 
-    evaluation_batch: rows (examples) that `predict` is exported for. Blocks up to
-    limits.trace_seconds. aside: something else has the processors, so the trace makes way for it
-    and may take several times as long.
-    Raises sandbox.SandboxError when this machine offers too little.
+    Blocks for at most limits.trace_seconds, or BACKGROUND_TIMEOUT_FACTOR times that in the
+    background.
+
+    Args:
+      program: The files of the program.
+      spec: The problem that it is traced for.
+      evaluation_batch: Rows (examples) of the batch that `predict` is exported for.
+      out: Path of the artifact.
+      background: Whether a trial is training meanwhile; then the trace has a low CPU priority.
+
+    Raises:
+      SandboxError: this machine offers too little isolation.
     """
     self._cancelled, self._tracing = False, True
     self.scratch.mkdir(parents=True, exist_ok=True)
-    folder = self.scratch.resolve() / f'{_FOLDERS}{os.getpid()}-{secrets.token_hex(4)}'
-    _going_on.add(folder)  # first, so that a tracer that starts meanwhile leaves it alone
+    folder = self.scratch.resolve() / f'{_FOLDER_PREFIX}{os.getpid()}-{secrets.token_hex(4)}'
+    _active_folders.add(folder)  # before it exists, so that another client does not remove it
     folder.mkdir(mode=0o700)
     try:
-      return self._trace(program, spec, evaluation_batch, folder, out, aside)
+      return self._trace(program, spec, evaluation_batch, folder, out, background)
     finally:
       self._tracing = False
       if self._closed:
         self.close()
       shutil.rmtree(folder, ignore_errors=True)
-      _going_on.discard(folder)
+      _active_folders.discard(folder)
 
   def kill(self) -> None:
-    """Ends the trace that is going on; its result has status `cancelled`."""
+    """Kills the current trace; its result has status `cancelled`."""
     self._cancelled = True
     if self._tracing:
-      with contextlib.suppress(_ServerGone):
+      with contextlib.suppress(_ServerDied):
         self._send({'cancel': True})
 
   def close(self) -> None:
-    """Ends the server and all it started, for good; a trace that goes on is cancelled."""
+    """Kills the server and its child, for good. A trace in progress is cancelled."""
     self._closed = True
     with self._lock:
-      self._strike()
-      if not self._tracing:  # else the pipes are in use in another thread, which will end them
-        self._end()
+      self._kill_server()
+      if not self._tracing:  # otherwise the tracing thread uses the pipes, and closes them
+        self._stop_server()
 
   @property
   def pid(self) -> int | None:
@@ -139,74 +162,74 @@ class Tracer:
     evaluation_batch: int,
     folder: pathlib.Path,
     out: pathlib.Path,
-    aside: bool,
+    background: bool,
   ) -> TraceResult:
-    seconds = self.limits.trace_seconds * (ASIDE_TIMES if aside else 1)
-    home = folder / 'program'
+    timeout = self.limits.trace_seconds * (BACKGROUND_TIMEOUT_FACTOR if background else 1)
+    program_folder = folder / 'program'
     try:
-      program.write(home)
-    except (OSError, ValueError) as error:  # a name that is no file name, text that is no text
+      program.write(program_folder)
+    except (OSError, ValueError) as error:  # an invalid file name, or text that is not Unicode
       if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
         raise
       return TraceResult(
-        Status.INVALID, f'The program can not be written to files: {error}.', 0.0, Isolation()
+        Status.INVALID, f'The program cannot be written to files: {error}.', 0.0, Isolation()
       )
     request = {
-      'program': str(home),
+      'program': str(program_folder),
       'entry': program.entry,
       'spec': spec,
       'evaluation_batch': evaluation_batch,
       'artifact': str(folder / 'artifact'),
       'log': str(folder / 'log'),
-      'plan': self._plan(home),
-      'seconds': seconds,
-      'niceness': ASIDE_NICENESS if aside else 0,
+      'policy': self._policy(program_folder),
+      'timeout_seconds': timeout,
+      'niceness': BACKGROUND_NICENESS if background else 0,
     }
     began = time.monotonic()
     killed = False
     try:
-      self._until_ready()
+      self._wait_until_ready()
       began = time.monotonic()
       self._send({'trace': request})
-      answer = self._answer(seconds + GRACE_SECONDS)
-      status, reason = Status(answer['status']), answer['reason']
-      isolation = msgspec.convert(answer['isolation'], Isolation)
-      killed = answer['killed']
-    except _ServerGone as gone:
-      killed = gone.killed
-      status, reason, isolation = self._gone(program, gone)
+      reply = self._receive(timeout + GRACE_SECONDS)
+      status, reason = Status(reply['status']), reply['reason']
+      isolation = msgspec.convert(reply['isolation'], Isolation)
+      killed = reply['killed']
+    except _ServerDied as error:
+      killed = error.killed
+      status, reason, isolation = self._server_died(program, error)
     if status == Status.OK:
-      status, reason = self._fetch(folder / 'artifact', out, spec, evaluation_batch)
+      status, reason = self._copy_artifact(folder / 'artifact', out, spec, evaluation_batch)
     return TraceResult(status, reason, time.monotonic() - began, isolation, killed)
 
-  def _plan(self, home: pathlib.Path) -> tracer.Plan:
-    return tracer.Plan(
+  def _policy(self, program_folder: pathlib.Path) -> tracer_policy.TracerPolicy:
+    return tracer_policy.TracerPolicy(
       level=self.limits.isolation,
-      readable=(str(home),),
+      readable=(str(program_folder),),
       hidden=self._hidden,
       cpu_seconds=max(1, round(self.limits.trace_cpu_seconds)),
-      memory_bytes=min(self.limits.trace_bytes, tracer.max_memory()),
+      memory_bytes=min(self.limits.trace_bytes, tracer_policy.max_memory_bytes()),
       file_bytes=self.limits.artifact_bytes,
     )
 
-  def _gone(self, program: Program, gone: _ServerGone) -> tuple[Status, str, Isolation]:
-    """The server did not answer: it is ended here, and the next trace starts a new one."""
+  def _server_died(self, program: Program, error: _ServerDied) -> tuple[Status, str, Isolation]:
+    """Cleans up after the server; the next trace starts a new one."""
     with self._lock:
-      self._end()
+      self._stop_server()
     if self._cancelled or self._closed:
       return Status.CANCELLED, 'The trial was cancelled while it was traced.', Isolation()
-    return Status.CRASH, f'{program.entry}: {gone}', Isolation()
+    return Status.CRASH, f'{program.entry}: {error}', Isolation()
 
-  def _fetch(
-    self, made: pathlib.Path, out: pathlib.Path, spec: Spec, evaluation_batch: int
+  def _copy_artifact(
+    self, source: pathlib.Path, out: pathlib.Path, spec: Spec, evaluation_batch: int
   ) -> tuple[Status, str]:
-    """Copies the artifact out of the scratch folder, if it is for what was asked."""
-    with os.fdopen(os.open(made, os.O_RDONLY | os.O_NOFOLLOW), 'rb') as source:
-      data = source.read(self.limits.artifact_bytes + 1)
+    """Copies the artifact out of the scratch folder if its header matches the request."""
+    with os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), 'rb') as file:
+      data = file.read(self.limits.artifact_bytes + 1)
     try:
       header = unpack(data)[0]
       if (header.spec, header.evaluation_batch) != (spec, evaluation_batch):
-        refuse('it is for another problem than it was asked for')
+        reject('it was traced for another problem than requested')
     except ArtifactError as error:
       return Status.INVALID, str(error)
     part = out.with_name(f'{out.name}.part')
@@ -214,8 +237,8 @@ class Tracer:
     part.replace(out)
     return Status.OK, ''
 
-  def _start(self) -> None:
-    self._end()
+  def _start_server(self) -> None:
+    self._stop_server()
     self.scratch.mkdir(parents=True, exist_ok=True)
     self._ready, self._buffer = False, b''
     with (self.scratch / 'tracer.log').open('wb') as log:
@@ -226,12 +249,12 @@ class Tracer:
         stderr=log,
         cwd=self.scratch,
         env=_environment(),
-        start_new_session=True,  # Ctrl-C is the controller's to handle
+        start_new_session=True,  # the controller handles Ctrl-C
       )
 
-  def _end(self) -> None:
-    """Ends the server, if there is one, and its pipes. The lock is held."""
-    self._strike()
+  def _stop_server(self) -> None:
+    """Kills the server, if there is one, and closes its pipes. The lock is held."""
+    self._kill_server()
     server, self._server = self._server, None
     if server is None:
       return
@@ -240,74 +263,74 @@ class Tracer:
         if pipe:
           pipe.close()
 
-  def _strike(self) -> None:
-    """Kills the server, if it runs; its child dies with it. The lock is held."""
+  def _kill_server(self) -> None:
+    """Kills the server if it runs; its child dies with it. The lock is held."""
     if self._server is not None and self._server.poll() is None:
       with contextlib.suppress(ProcessLookupError):
         os.killpg(self._server.pid, signal.SIGKILL)
       self._server.wait()
 
-  def _until_ready(self) -> None:
-    """Waits for the server's start; a dead one is replaced once."""
+  def _wait_until_ready(self) -> None:
+    """Waits until the server has started; one that died is restarted once."""
     for attempt in range(2):
       try:
         if self._closed:
-          raise _ServerGone('the tracer was closed.')
+          raise _ServerDied('the tracer was closed.')
         self.start()
         if not self._ready:
-          self._ready = bool(self._answer(START_SECONDS).get('ready'))
+          self._ready = bool(self._receive(START_TIMEOUT_SECONDS).get('ready'))
         return
-      except _ServerGone:
+      except _ServerDied:
         if attempt or self._cancelled or self._closed:
           raise
 
   def _send(self, message: dict[str, Any]) -> None:
     server = self._server
     if server is None or server.stdin is None:
-      raise _ServerGone('the tracer is not running.')
+      raise _ServerDied('the tracer is not running.')
     try:
       os.write(server.stdin.fileno(), msgspec.json.encode(message) + b'\n')
     except (OSError, ValueError):
-      raise _ServerGone('the tracer has ended.') from None
+      raise _ServerDied('the tracer has exited.') from None
 
-  def _answer(self, seconds: float) -> dict[str, Any]:
-    """The server's next line. A cancelled trace is given a moment, then the server is ended."""
-    awake, deadline = Awake(), seconds
+  def _receive(self, timeout: float) -> dict[str, Any]:
+    """The server's next message. After a cancellation, the timeout is GRACE_SECONDS at most."""
+    awake, deadline = Awake(), timeout
     while b'\n' not in self._buffer:
       server = self._server
-      left = deadline - awake.seconds()
+      remaining = deadline - awake.seconds()
       if server is None or server.stdout is None:
-        raise _ServerGone('the tracer was ended.')
-      if left <= 0:
-        raise _ServerGone(f'the tracer did not answer within {seconds:g} s and was ended.')
+        raise _ServerDied('the tracer was killed.')
+      if remaining <= 0:
+        raise _ServerDied(f'the tracer did not reply within {timeout:g} s and was killed.')
       if self._cancelled:
         deadline = min(deadline, awake.seconds() + GRACE_SECONDS)
-      if not select.select([server.stdout], [], [], min(left, 0.5))[0]:
+      if not select.select([server.stdout], [], [], min(remaining, 0.5))[0]:
         continue
       data = os.read(server.stdout.fileno(), 1 << 16)
       if not data:
-        gone = _ServerGone(f'the tracer ended without an answer; see {self.scratch}/tracer.log.')
-        gone.killed = server.wait() == -signal.SIGKILL
-        raise gone
+        died = _ServerDied(f'the tracer exited without a reply; see {self.scratch}/tracer.log.')
+        died.killed = server.wait() == -signal.SIGKILL
+        raise died
       self._buffer += data
     line, _, self._buffer = self._buffer.partition(b'\n')
     return msgspec.json.decode(line)
 
 
-def _clear(scratch: pathlib.Path) -> None:
-  """Removes what traces left behind whose controller was killed."""
-  for folder in scratch.resolve().glob(f'{_FOLDERS}*'):
-    owner = folder.name.removeprefix(_FOLDERS).partition('-')[0]
+def _remove_stale_folders(scratch: pathlib.Path) -> None:
+  """Removes the folders of traces whose controller was killed."""
+  for folder in scratch.resolve().glob(f'{_FOLDER_PREFIX}*'):
+    owner = folder.name.removeprefix(_FOLDER_PREFIX).partition('-')[0]
     if owner == str(os.getpid()):
-      left = folder not in _going_on
+      stale = folder not in _active_folders
     else:
-      left = not (owner.isdigit() and pathlib.Path('/proc', owner).exists())
-    if left:
+      stale = not (owner.isdigit() and pathlib.Path('/proc', owner).exists())
+    if stale:
       shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment() -> dict[str, str]:
-  """A clean environment: no keys, nothing of the user's, one thread, and no accelerator."""
+  """A clean environment: no keys, no variables of the user, one thread, no accelerator."""
   package = pathlib.Path(__file__).resolve().parents[2]
   inherited = [entry for entry in os.environ.get('PYTHONPATH', '').split(os.pathsep) if entry]
   return {

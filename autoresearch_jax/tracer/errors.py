@@ -1,4 +1,4 @@
-"""One sentence for whoever wrote the program: the file, the line, what happened, what to do."""
+"""Error messages for exceptions of a traced program: file, line, what happened, what to do."""
 
 import errno
 import pathlib
@@ -8,20 +8,24 @@ import traceback
 from autoresearch_jax.programs.contract import ContractError
 
 MAX_CHARACTERS = 500
-# What the sandbox answers: files, system calls, read-only file systems, sockets.
-_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENETDOWN)
+# Errors of the sandbox: files, system calls, read-only file systems, sockets.
+_SANDBOX_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENETDOWN)
 
 
-def sentence(error: BaseException, directory: pathlib.Path) -> str:
-  """What `error`, raised while the program in `directory` was traced, means to its author."""
+def describe(error: BaseException, directory: pathlib.Path) -> str:
+  """The reason of a trial whose program raised `error` while it was traced.
+
+  Args:
+    error: The exception.
+    directory: Folder with the program's files.
+  """
   if isinstance(error, ContractError):
-    return tidy(str(error))
-  place = _place(error, directory)
-  return tidy(f'{place}: {_what(error)}')
+    return one_line(str(error))
+  return one_line(f'{_location(error, directory)}: {_explanation(error)}')
 
 
-def tidy(text: str) -> str:
-  """One line of printable characters, not too long, that ends with a full stop."""
+def one_line(text: str) -> str:
+  """The text as one line of at most MAX_CHARACTERS printable characters, with a full stop."""
   text = ''.join(c if c.isprintable() else ' ' for c in text)
   text = re.sub(r' +', ' ', text).strip()
   if len(text) > MAX_CHARACTERS:
@@ -30,16 +34,16 @@ def tidy(text: str) -> str:
 
 
 def out_of_memory(gibibytes: float) -> str:
+  """The reason of a trial whose trace exceeded its memory limit."""
   return (
-    f'tracing needed more than the {gibibytes:g} GiB of memory that limits.trace_bytes allows '
-    '(at most three quarters of what the machine has); '
-    'make no large arrays outside of traced functions'
+    f'tracing exceeded its memory limit of {gibibytes:g} GiB (limits.trace_bytes, at most three '
+    "quarters of the machine's memory); create no large arrays outside of traced functions"
   )
 
 
-def _what(error: BaseException) -> str:
-  if isinstance(error, OSError) and error.errno in _REFUSALS:
-    return _refused(error)
+def _explanation(error: BaseException) -> str:
+  if isinstance(error, OSError) and error.errno in _SANDBOX_ERRORS:
+    return _sandbox_error(error)
   match error:
     case SystemExit():
       what = f"the program ended the tracer's process with exit code {error.code or 0}"
@@ -47,15 +51,15 @@ def _what(error: BaseException) -> str:
     case SyntaxError():
       what, todo = f'{type(error).__name__}: {error.msg}', 'correct the syntax'
     case RecursionError():
-      what, todo = 'RecursionError: a function calls itself without end', 'give it an end'
+      what, todo = 'RecursionError: a function calls itself endlessly', 'bound the recursion'
     case ModuleNotFoundError():
-      what, todo = error.msg, 'import what is installed or a file of the program'
+      what, todo = error.msg, 'import an installed module or a file of the program'
     case _:
       return f'{type(error).__name__}: {_message(error)}'
   return f'{what}; {todo}'
 
 
-def _refused(error: OSError) -> str:
+def _sandbox_error(error: OSError) -> str:
   if error.errno == errno.ENETDOWN:
     what = 'a network socket'
   elif error.filename is not None:
@@ -64,29 +68,30 @@ def _refused(error: OSError) -> str:
     what = f'a system call ({error.strerror or error})'
   return (
     f'the sandbox refused {what}; a program may not use the network, start processes, write '
-    'files, or read any but its own'
+    'files, or read files other than its own'
   )
 
 
 def _message(error: BaseException) -> str:
-  text = str(error).split('\n-----')[0]  # jax appends a note on its tracebacks
+  text = str(error).split('\n-----')[0]  # jax appends a note about its tracebacks
   lines = [line.strip() for line in text.splitlines() if line.strip()]
-  return ' '.join(lines[:6]) or 'without a message'
+  return ' '.join(lines[:6]) or 'no message'
 
 
-def _place(error: BaseException, directory: pathlib.Path) -> str:
-  """The innermost line of the program that led to the error."""
+def _location(error: BaseException, directory: pathlib.Path) -> str:
+  """File and line of the program's innermost frame in the traceback."""
   if isinstance(error, SyntaxError) and error.filename:
-    inside = _inside(error.filename, directory)
-    if inside:
-      return f'{inside}:{error.lineno}'
+    path = _relative(error.filename, directory)
+    if path:
+      return f'{path}:{error.lineno}'
   for frame in reversed(traceback.extract_tb(error.__traceback__)):
-    inside = _inside(frame.filename, directory)
-    if inside:
-      return f'{inside}:{frame.lineno}'
+    path = _relative(frame.filename, directory)
+    if path:
+      return f'{path}:{frame.lineno}'
   return 'The program'
 
 
-def _inside(filename: str, directory: pathlib.Path) -> str:
+def _relative(filename: str, directory: pathlib.Path) -> str:
+  """The path of a file relative to the program's folder; '' when it is elsewhere."""
   path = pathlib.Path(filename)
   return str(path.relative_to(directory)) if path.is_relative_to(directory) else ''

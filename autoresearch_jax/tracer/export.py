@@ -1,8 +1,8 @@
-"""From a program's files to an artifact: imports the entry and exports its functions.
+"""Exports a program to an artifact with `jax.export`, and checks it against the contract.
 
-Called in the tracer's sandboxed child, where the program's Python runs. Each function is traced
-once: jit's cache hands the same trace to `jax.export`. Every way in which a program can break the
-contract becomes a ContractError, whose sentence names the file and the line.
+Runs in the tracer's sandboxed child, together with the program's Python. Each function is traced
+once: jit's cache hands the same trace to `jax.export`. Every violation of the contract raises a
+ContractError whose message names the file and the line.
 """
 
 import importlib.util
@@ -25,19 +25,27 @@ from autoresearch_jax.programs.contract import ContractError, Phase, Shape
 from autoresearch_jax.types import Budget, Spec
 
 _CALLBACKS = ('callback', 'debug_print', 'infeed', 'outfeed')
-REHEARSED = pathlib.Path(__file__).resolve().parents[1] / 'programs' / 'gpt' / 'model.py'
-_KEY_DTYPE = 'key'  # of leaves that are typed PRNG keys inside the program
+WARM_UP_PROGRAM = pathlib.Path(__file__).resolve().parents[1] / 'programs' / 'gpt' / 'model.py'
+_KEY_DTYPE = 'key'  # of leaves that are typed PRNG keys in the program
 
 
 def export_program(
   directory: pathlib.Path, entry: str, spec: Spec, evaluation_batch: int
 ) -> Artifact:
-  """Imports `entry` from `directory` and exports it for `spec.platform`.
+  """Imports `entry` from `directory` and exports its functions for `spec.platform`.
 
-  Raises ContractError, and whatever the program raises (see `blame.sentence`).
+  Args:
+    directory: Folder with the program's files.
+    entry: Name of the entry file.
+    spec: The problem, with platform, number of devices and budget.
+    evaluation_batch: Rows (examples) of the batch that `predict` is exported for.
+
+  Raises:
+    ContractError: the program breaks the contract.
+    BaseException: whatever the program itself raises (see `errors.describe`).
   """
   module = import_entry(directory, entry)
-  program = _Program(module, entry, spec)
+  program = _FlatProgram(module, entry, spec)
   phases = program.phases()
   platform = contract.EXPORT_PLATFORMS[spec.platform]
   export = _Exporter(platform, directory)
@@ -74,22 +82,22 @@ def export_program(
   )
 
 
-def rehearse() -> Iterator[None]:
-  """Traces the library's own GPT, small, so that jax knows its own functions when programs come.
+def warm_up() -> Iterator[None]:
+  """Traces a small version of the library's GPT, one function a step, to fill jax's caches.
 
-  It takes the time of one trace, a function a step, and the later ones take three quarters of
-  theirs. Starts no backend and no thread: the caller may be forked.
+  It takes as long as one trace, and makes each later trace a quarter faster. Starts no backend and
+  no thread, so the caller may still fork.
   """
   spec = Spec('language_model', 'cpu', 1, Budget(1), vocab_size=1024, sequence_length=256)
-  found = importlib.util.spec_from_file_location('rehearsed', REHEARSED)
-  assert found and found.loader
-  module = importlib.util.module_from_spec(found)
-  found.loader.exec_module(module)
+  module_spec = importlib.util.spec_from_file_location('warm_up', WARM_UP_PROGRAM)
+  assert module_spec and module_spec.loader
+  module = importlib.util.module_from_spec(module_spec)
+  module_spec.loader.exec_module(module)
   vars(module).update(DEPTH=2, HEAD_DIM=64, BATCH_SIZE=8)
-  program = _Program(module, REHEARSED.name, spec)
-  made = jax.jit(program.init).trace(_struct(contract.KEY)).out_info
+  program = _FlatProgram(module, WARM_UP_PROGRAM.name, spec)
+  init_shapes = jax.jit(program.init).trace(_struct(contract.KEY)).out_info
   yield
-  state = [Shape(tuple(a.shape), str(a.dtype)) for a in made]
+  state = [Shape(tuple(a.shape), str(a.dtype)) for a in init_shapes]
   batch = contract.batch_shapes(spec, program.phases()[0])
   inputs = contract.predict_inputs(spec, 16)
   program.predict_shape = contract.predict_outputs(spec, 16)
@@ -112,8 +120,18 @@ def import_entry(directory: pathlib.Path, entry: str) -> ModuleType:
   return module
 
 
-class _Program:
-  """The program's functions over flat leaves, with what was learnt of the state on the way."""
+class _FlatProgram:
+  """The program's functions over the flat leaves of its state.
+
+  `init` must be traced first: it records the structure of the state, which the other functions
+  unflatten and check against.
+
+  Attributes:
+    batch_size: The program's BATCH_SIZE.
+    paths: Path of each leaf in the state, such as "state['weights']".
+    metric_names: Names of the metrics, sorted; known once `train_step` is traced.
+    predict_shape: Shape that `predict` must return; to be set before it is traced.
+  """
 
   def __init__(self, module: ModuleType, entry: str, spec: Spec):
     self._entry = entry
@@ -126,16 +144,17 @@ class _Program:
         )
     if not hasattr(module, 'BATCH_SIZE'):
       raise ContractError(
-        f'{entry}: there is no BATCH_SIZE; set it at the top, the examples of one train step.'
+        f'{entry}: there is no BATCH_SIZE; set it at the top of the file to the number of examples '
+        'of one train step.'
       )
     try:
       self.batch_size = contract.check_batch_size(module.BATCH_SIZE)
     except ContractError as error:
       raise ContractError(f'{entry}: {error}') from None
     self._module = module
-    self._tree: Any = None
-    self._kinds: list[str] = []  # dtype of each leaf, or the implementation of a key
-    self._shapes: list[tuple[int, ...]] = []  # of each leaf, keys as their data
+    self._treedef: Any = None
+    self._dtypes: list[str] = []  # of each leaf; for typed keys also their implementation
+    self._shapes: list[tuple[int, ...]] = []  # of each leaf; for typed keys of their data
     self.paths: list[str] = []
     self.metric_names: tuple[str, ...] = ()
     self.predict_shape: tuple[int, ...] = ()
@@ -144,40 +163,42 @@ class _Program:
     function = getattr(self._module, 'phases', None)
     if function is None:
       return (Phase(1.0, self.batch_size, self._spec.sequence_length or 0),)
-    with self._naming('phases'):
+    with self._located('phases'):
       return contract.check_phases(function(self._spec), self._spec)
 
   def init(self, key_data: jax.Array) -> tuple[jax.Array, ...]:
     key = jax.random.wrap_key_data(key_data, impl='threefry2x32')
     state = self._module.init(key, self._spec)
-    with self._naming('init'):
-      leaves, self._tree = jax.tree_util.tree_flatten_with_path(state)
+    with self._located('init'):
+      leaves, self._treedef = jax.tree_util.tree_flatten_with_path(state)
       self.paths = [f'state{jax.tree_util.keystr(path)}' for path, _ in leaves]
       flat = [self._leaf(f'state{jax.tree_util.keystr(p)}', leaf) for p, leaf in leaves]
-    self._kinds = [_kind(leaf) for leaf in flat]
-    arrays = tuple(map(_unwrap, flat))
+    self._dtypes = [_dtype(leaf) for leaf in flat]
+    arrays = tuple(map(_key_data, flat))
     self._shapes = [tuple(array.shape) for array in arrays]
     return arrays
 
   def check_leaves(self) -> None:
     if not self.paths:
-      raise ContractError(f'{self._where("init")}: init returns no arrays; return the state.')
+      raise ContractError(
+        f'{self._where("init")}: init returns no arrays; return the state, a pytree of arrays.'
+      )
 
   def train_step(self, *arguments: jax.Array) -> tuple[jax.Array, ...]:
     *leaves, inputs, targets, progress = arguments
     batch = {'inputs': inputs, 'targets': targets}
     out = self._module.train_step(self._state(leaves), batch, progress)
-    with self._naming('train_step'):
+    with self._located('train_step'):
       if not isinstance(out, tuple) or len(out) != 2:
         raise ContractError(
           f'train_step returns {_describe(out)}; return the pair (state, metrics).'
         )
-      return (*self._same(out[0]), *self._metrics(out[1]))
+      return (*self._checked_leaves(out[0]), *self._metrics(out[1]))
 
   def predict(self, *arguments: jax.Array) -> jax.Array:
     *leaves, inputs = arguments
     out = self._module.predict(self._state(leaves), inputs)
-    with self._naming('predict'):
+    with self._located('predict'):
       if not hasattr(out, 'shape') or not hasattr(out, 'dtype'):
         raise ContractError(f'predict returns {_describe(out)}; return one array.')
       if tuple(out.shape) != self.predict_shape:
@@ -190,22 +211,22 @@ class _Program:
       return jnp.asarray(out)
 
   def _state(self, leaves: list[jax.Array]) -> Any:
-    wrapped = [_wrap(leaf, kind) for leaf, kind in zip(leaves, self._kinds, strict=True)]
-    return jax.tree_util.tree_unflatten(self._tree, wrapped)
+    wrapped = [_wrap_key(leaf, dtype) for leaf, dtype in zip(leaves, self._dtypes, strict=True)]
+    return jax.tree_util.tree_unflatten(self._treedef, wrapped)
 
-  def _same(self, state: Any) -> Iterator[jax.Array]:
-    """The new state's leaves; they must look as those of `init` do."""
+  def _checked_leaves(self, state: Any) -> Iterator[jax.Array]:
+    """The leaves of a new state, which must have the structure of the state from `init`."""
     found, tree = jax.tree_util.tree_flatten_with_path(state)
     new = {f'state{jax.tree_util.keystr(path)}': leaf for path, leaf in found}
-    if tree != self._tree:
+    if tree != self._treedef:
       raise ContractError(_difference(list(new), self.paths))
-    for (path, leaf), kind, shape in zip(new.items(), self._kinds, self._shapes, strict=True):
+    for (path, leaf), dtype, shape in zip(new.items(), self._dtypes, self._shapes, strict=True):
       array = self._leaf(path, leaf)
-      flat = _unwrap(array)
-      if _kind(array) != kind or tuple(flat.shape) != shape:
+      flat = _key_data(array)
+      if _dtype(array) != dtype or tuple(flat.shape) != shape:
         raise ContractError(
-          f'train_step turns {path} from {_readable(kind)}{list(shape)} into '
-          f'{_readable(_kind(array))}{list(flat.shape)}; keep shapes and dtypes of the state.'
+          f'train_step turns {path} from {_readable(dtype)}{list(shape)} into '
+          f'{_readable(_dtype(array))}{list(flat.shape)}; keep the shapes and dtypes of the state.'
         )
       yield flat
 
@@ -228,24 +249,24 @@ class _Program:
 
   def _leaf(self, path: str, leaf: Any) -> Any:
     if not _is_array(leaf):
-      raise ContractError(f'{path} is {_describe(leaf)}; the state holds arrays and nothing else.')
+      raise ContractError(f'{path} is {_describe(leaf)}; the state must hold arrays only.')
     if _is_key(leaf):
       return leaf
     array = jnp.asarray(leaf)
     if str(array.dtype) not in contract.DTYPES:
-      raise ContractError(f'{path} is {array.dtype}; use a type of at most 32 bits.')
-    # Python numbers are weakly typed, and would change their type after one step.
+      raise ContractError(f'{path} is {array.dtype}; use a dtype of at most 32 bits.')
+    # Python numbers are weakly typed, and would change their dtype after one step.
     return jax.lax.convert_element_type(array, array.dtype)
 
   def _where(self, name: str) -> str:
     return where(getattr(self._module, name), self._entry)
 
-  def _naming(self, name: str) -> '_Naming':
-    return _Naming(self._where(name))
+  def _located(self, name: str) -> '_PrefixErrors':
+    return _PrefixErrors(self._where(name))
 
 
-class _Naming:
-  """Puts file and line in front of a ContractError's sentence."""
+class _PrefixErrors:
+  """A context that prefixes the message of a ContractError with file and line."""
 
   def __init__(self, where: str):
     self._where = where
@@ -259,7 +280,7 @@ class _Naming:
 
 
 class _Exporter:
-  """Exports functions for one platform; finds the line of a callback when that fails."""
+  """Exports functions for one platform; refuses callbacks and names the line of one."""
 
   def __init__(self, platform: str, directory: pathlib.Path):
     self._platform = platform
@@ -283,7 +304,7 @@ class _Exporter:
       if any(part in primitive for part in _CALLBACKS):
         place = self._place(equation)
         raise ContractError(
-          f'{place}: {name} calls back into Python ({primitive}), and a trial runs no Python; '
+          f'{place}: {name} calls back into Python ({primitive}), but a trial runs no Python; '
           'remove jax.debug.print, jax.debug.callback, pure_callback or io_callback.'
         )
 
@@ -301,7 +322,7 @@ def _struct(shape: Shape) -> jax.ShapeDtypeStruct:
 
 
 def where(function: Any, entry: str) -> str:
-  """File and line of a function of the program, for a sentence."""
+  """File and line of a function of the program, for an error message."""
   code = getattr(inspect.unwrap(function), '__code__', None)
   if code is None:
     return entry
@@ -309,21 +330,21 @@ def where(function: Any, entry: str) -> str:
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
-  """All equations of a jaxpr, those of the jaxprs inside it too."""
+  """All equations of a jaxpr and of the jaxprs nested in it."""
   seen: set[int] = set()
-  waiting = [jaxpr]
-  while waiting:
-    thing = waiting.pop()
-    if isinstance(thing, list | tuple):
-      waiting.extend(thing)
+  stack = [jaxpr]
+  while stack:
+    item = stack.pop()
+    if isinstance(item, list | tuple):
+      stack.extend(item)
       continue
-    thing = getattr(thing, 'jaxpr', thing)
-    if not hasattr(thing, 'eqns') or id(thing) in seen:
+    item = getattr(item, 'jaxpr', item)
+    if not hasattr(item, 'eqns') or id(item) in seen:
       continue
-    seen.add(id(thing))
-    for equation in thing.eqns:
+    seen.add(id(item))
+    for equation in item.eqns:
       yield equation
-      waiting.extend(equation.params.values())
+      stack.extend(equation.params.values())
 
 
 def _is_array(value: Any) -> bool:
@@ -334,24 +355,24 @@ def _is_key(value: Any) -> bool:
   return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def _kind(leaf: Any) -> str:
+def _dtype(leaf: Any) -> str:
   if _is_key(leaf):
     return f'{_KEY_DTYPE}<{jax.random.key_impl(leaf)}>'
   return str(leaf.dtype)
 
 
-def _readable(kind: str) -> str:
-  return kind.replace('key<', 'PRNG key <')
+def _readable(dtype: str) -> str:
+  return dtype.replace('key<', 'PRNG key <')
 
 
-def _unwrap(leaf: Any) -> Any:
+def _key_data(leaf: Any) -> Any:
   return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _wrap(leaf: Any, kind: str) -> Any:
-  if not kind.startswith(f'{_KEY_DTYPE}<'):
+def _wrap_key(leaf: Any, dtype: str) -> Any:
+  if not dtype.startswith(f'{_KEY_DTYPE}<'):
     return leaf
-  return jax.random.wrap_key_data(leaf, impl=kind[len(_KEY_DTYPE) + 1 : -1])
+  return jax.random.wrap_key_data(leaf, impl=dtype[len(_KEY_DTYPE) + 1 : -1])
 
 
 def _describe(value: Any) -> str:
@@ -369,13 +390,17 @@ def _axes(spec: Spec) -> str:
 
 
 def _difference(new: list[str], old: list[str]) -> str:
+  """How the structure of a new state differs from the one that `init` made."""
   added = [path for path in new if path not in set(old)]
-  gone = [path for path in old if path not in set(new)]
-  if gone:
-    return f'train_step drops {gone[0]}; return a state of the same structure as it was given.'
+  missing = [path for path in old if path not in set(new)]
+  if missing:
+    return f'train_step drops {missing[0]}; return a state of the same structure as its input.'
   if added:
-    return f'train_step adds {added[0]}; create it in init, so that the state keeps its structure.'
+    return (
+      f'train_step adds {added[0]}; create it in init, so that the structure of the state does '
+      'not change.'
+    )
   return (
-    'train_step returns its state in other containers than it was given (a list for a tuple, '
-    'another class or other static fields); return the same structure.'
+    'train_step returns its state in other containers than those of its input (a list for a '
+    'tuple, another class or other static fields); return the same structure.'
   )

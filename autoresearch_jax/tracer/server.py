@@ -1,26 +1,28 @@
 """The fork server that traces programs: `python -m autoresearch_jax.tracer.server`.
 
-Started by `tracer/client.py`. It imports jax once and starts no backend, so that it stays a
-process with one thread which can be forked in milliseconds. Each request, a line of JSON, is
-served by a child that shuts itself in (`sandbox.enter`), and only then runs the program's Python.
-The server itself never does. It believes nothing that the child says after that: answers are
-bounded and typed, and the child's end is what the kernel reports.
+Started by `client`. It imports jax once and starts no backend, so it remains a process with one
+thread that forks in milliseconds. Each request is served by a forked child, which enters the
+sandbox (`tracer_policy.enter`) and only then runs the program's Python. The server itself never
+runs any. It trusts nothing that the child reports after entering: replies are bounded and typed,
+and how the child ended is taken from the kernel.
 
-It is ready when it has imported what most programs need. While nobody asks, it goes on, in pieces:
-the rest of Python's own library, which a child may not be allowed to read, and a rehearsal. A child
-that wants the library before that ends with an exit code of its own; the server then imports all
-of it and traces again, so that a program never sees how far the server has come.
+The server is ready once it has imported what most programs need. While it is idle, it goes on in
+small steps: it imports the rest of the standard library, whose files a child may not be allowed to
+read, and warms up jax by tracing the library's own GPT. A child that imports a standard module
+before that exits with a code of its own. The server then imports the whole library and traces
+again, so the outcome of a trace does not depend on how far the server has come.
 
-Requests: {"trace": Request} and {"cancel": true}; answers: {"ready": true}, then one
-{"status", "reason", "isolation", "killed"} a trace. The server ends when its input closes.
+Protocol, JSON lines. Requests: {"trace": TraceRequest} and {"cancel": true}. Replies:
+{"ready": true} after the start, then one TraceReply for each trace. The server exits when its
+stdin closes.
 """
 
 import gc
 import importlib.metadata
 
 if __name__ == '__main__':
-  gc.disable()  # an import makes next to no garbage, and looking for it takes a fifth of the time
-  # jax reads about each installed distribution whether it is an accelerator's plugin. None is used.
+  gc.disable()  # imports create almost no garbage, and collecting would take a fifth of the time
+  # jax asks each installed distribution for accelerator plugins; none is used here.
   _distributions = importlib.metadata.distributions
   importlib.metadata.distributions = lambda **_: iter(())
   import jax  # noqa: F401
@@ -46,14 +48,14 @@ from flax import nnx  # noqa: F401
 import autoresearch_jax.ops
 from autoresearch_jax.clock import STRIDE, Awake
 from autoresearch_jax.programs.contract import ContractError
-from autoresearch_jax.sandbox import linux, tracer
+from autoresearch_jax.sandbox import linux, tracer_policy
 from autoresearch_jax.tracer import errors, export
 from autoresearch_jax.types import Isolation, Spec, Status
 
-IDLE_SECONDS = 0.1  # without a request: then there is time for what was put off
-MAX_ANSWER_BYTES = 64 * 1024
-# Not for programs that are traced: what has a screen or a terminal, acts when it is imported, or
-# is (or imports) text that the `python` corpus holds out and that should not be in memory.
+IDLE_SECONDS = 0.1  # without a request, before the deferred warm-up goes on
+MAX_REPLY_BYTES = 64 * 1024
+# Not imported ahead for programs: modules that need a screen or a terminal, that act on import, or
+# that are (or import) held-out text of the `python` corpus, which must not be in memory.
 _NOT_IMPORTED = frozenset(
   """
   antigravity this idlelib tkinter turtle turtledemo test lib2to3 distutils ensurepip venv
@@ -61,17 +63,26 @@ _NOT_IMPORTED = frozenset(
   compileall filecmp ftplib imaplib mailbox modulefinder netrc pickletools poplib sched shelve
   smtplib trace wave xmlrpc""".split()
 )
-_LIBRARY = sys.stdlib_module_names - _NOT_IMPORTED
-_ON_TPUS = 'jax.experimental.pallas.ops.tpu.splash_attention'  # what `ops` import late
-_TRACER_FAILED = 70  # exit code of a child whose sandbox could not be closed
-_WANTS_LIBRARY = 71  # exit code of a child that wants more of the library than was imported
-_MEMORY_WORDS = (b'bad_alloc', b'RESOURCE_EXHAUSTED', b'Cannot allocate memory', b'MemoryError')
+_STDLIB = sys.stdlib_module_names - _NOT_IMPORTED
+_TPU_ATTENTION = 'jax.experimental.pallas.ops.tpu.splash_attention'  # `ops` import it lazily
+_SANDBOX_FAILED = 70  # exit code of a child that could not enter the sandbox
+_NEEDS_STDLIB = 71  # exit code of a child that imports a standard module not imported yet
+_MEMORY_ERRORS = (b'bad_alloc', b'RESOURCE_EXHAUSTED', b'Cannot allocate memory', b'MemoryError')
 
 
-class Request(msgspec.Struct, frozen=True):
-  """What to trace. program: folder; artifact, log: files to be made; seconds: wall clock.
+class TraceRequest(msgspec.Struct, frozen=True):
+  """A program to trace.
 
-  niceness: of the trace among other processes, above 0 while a trial trains.
+  Attributes:
+    program: Folder with the program's files.
+    entry: Name of its entry file.
+    spec: The problem that it is traced for.
+    evaluation_batch: Rows (examples) of the batch that `predict` is exported for.
+    artifact: Path to write the artifact to; must not exist.
+    log: Path for the child's stdout and stderr; must not exist.
+    policy: Permissions and limits of the child.
+    timeout_seconds: Wall-clock limit.
+    niceness: Of the child; above 0 while a trial trains.
   """
 
   program: str
@@ -80,13 +91,20 @@ class Request(msgspec.Struct, frozen=True):
   evaluation_batch: int
   artifact: str
   log: str
-  plan: tracer.Plan
-  seconds: float
+  policy: tracer_policy.TracerPolicy
+  timeout_seconds: float
   niceness: int = 0
 
 
-class Answer(msgspec.Struct, frozen=True):
-  """How the trace ended. killed: by a SIGKILL that did not come from here."""
+class TraceReply(msgspec.Struct, frozen=True):
+  """How a trace ended.
+
+  Attributes:
+    status: `ok`, or why there is no artifact.
+    reason: Error message, '' when ok.
+    isolation: What the sandbox enforced.
+    killed: Whether the child was killed by a SIGKILL that the server did not send.
+  """
 
   status: Status
   reason: str
@@ -94,81 +112,89 @@ class Answer(msgspec.Struct, frozen=True):
   killed: bool = False
 
 
-class _Said(msgspec.Struct, frozen=True):
-  """What a child says of itself, after its program ran: untrusted."""
+class _ChildReport(msgspec.Struct, frozen=True):
+  """What a child reports after it ran the program; not trusted."""
 
   ok: bool
   reason: str = ''
 
 
-class _Attempt(NamedTuple):
-  """What a child said, what ended it ('deadline', 'cancel' or ''), its exit code, CPU seconds."""
+class _ChildRun(NamedTuple):
+  """One run of a child.
 
-  said: bytes
-  ended_by: str
-  code: int
-  usage: float
+  Attributes:
+    output: What it wrote to its pipe: its isolation, a newline, its report.
+    stopped_by: 'timeout' or 'cancel' if the server killed it, else ''.
+    exit_code: Exit status, or minus the number of the signal that killed it.
+    cpu_seconds: CPU time that it used.
+  """
+
+  output: bytes
+  stopped_by: str
+  exit_code: int
+  cpu_seconds: float
 
 
 def main() -> None:
-  """Serves until standard input closes."""
-  answers = os.dup(1)
+  """Serves requests until stdin closes."""
+  replies = os.dup(1)
   os.dup2(2, 1)
   linux.adopt_orphans()
   for module in pkgutil.iter_modules(autoresearch_jax.ops.__path__):
     importlib.import_module(f'autoresearch_jax.ops.{module.name}')
-  tracer.shared_libraries()  # found here once, not in every child
-  lines, library = _Lines(0), _Library()
-  put_off = _put_off(library)
-  _say(answers, {'ready': True})
-  while (line := _next_line(lines, put_off)) is not None:
+  tracer_policy.shared_libraries()  # cached here, so that children need not search for them
+  requests, stdlib = _LineReader(0), _StandardLibrary()
+  deferred = _deferred_warm_up(stdlib)
+  _send(replies, {'ready': True})
+  while (line := _next_request(requests, deferred)) is not None:
     message = msgspec.json.decode(line)
-    if 'trace' in message:  # a `cancel` that comes late is for a trace that has ended
-      request = msgspec.convert(message['trace'], Request)
-      _say(answers, msgspec.to_builtins(_trace(request, lines, library)))
+    if 'trace' in message:  # ignores a `cancel` that arrives after its trace has ended
+      request = msgspec.convert(message['trace'], TraceRequest)
+      _send(replies, msgspec.to_builtins(_trace(request, requests, stdlib)))
 
 
-def _next_line(lines: '_Lines', put_off: Iterator[None]) -> bytes | None:
-  """The next request, None at the end. Goes on with what was put off until there is one."""
-  if not lines.waiting(IDLE_SECONDS):
-    for _ in put_off:
-      if lines.waiting(0):
+def _next_request(requests: '_LineReader', deferred: Iterator[None]) -> bytes | None:
+  """The next request, None at the end of input. Runs the deferred warm-up while idle."""
+  if not requests.wait(IDLE_SECONDS):
+    for _ in deferred:
+      if requests.wait(0):
         break
-  return lines.next()
+  return requests.next()
 
 
-def _put_off(library: '_Library') -> Iterator[None]:
-  """Makes later traces cheaper, one piece a step."""
-  while library.left:
-    library.import_one()
+def _deferred_warm_up(stdlib: '_StandardLibrary') -> Iterator[None]:
+  """Makes later traces cheaper, in small steps."""
+  while stdlib.remaining:
+    stdlib.import_one()
     yield
-  _try_to_import(_ON_TPUS)
+  _try_to_import(_TPU_ATTENTION)
   yield
-  yield from _rehearse()
-  gc.freeze()  # what lives now is never looked at again, and so not copied in a child
+  yield from _warm_up_jax()
+  gc.freeze()  # so that no collection copies these pages in a child
   gc.enable()
 
 
-def _rehearse() -> Iterator[None]:
-  """Programs are traced without it too, and the GPT may be what is being worked on."""
+def _warm_up_jax() -> Iterator[None]:
+  """Optional: programs are traced without it too, and the GPT's file may be being edited."""
   try:
-    yield from export.rehearse()
+    yield from export.warm_up()
   except Exception:
-    _complain()
+    _log_traceback()
 
 
-class _Library:
-  """Python's own library, whose files a problem may hide: they may be its data.
+class _StandardLibrary:
+  """Imports the standard library ahead. Its files may be a problem's data, and so unreadable.
 
-  left: names of modules that are still to be imported.
+  Attributes:
+    remaining: Names of top-level modules that are not imported yet.
   """
 
   def __init__(self):
-    self.left = sorted((name for name in _LIBRARY if not name.startswith('_')), reverse=True)
+    self.remaining = sorted((name for name in _STDLIB if not name.startswith('_')), reverse=True)
 
   def import_one(self) -> None:
-    """Imports the next module, with all that is inside of it."""
-    name = self.left.pop()
+    """Imports the next module and its submodules."""
+    name = self.remaining.pop()
     _try_to_import(name)
     folders = getattr(sys.modules.get(name), '__path__', ())
     for module in pkgutil.walk_packages(folders, f'{name}.', onerror=lambda _: None):
@@ -176,17 +202,17 @@ class _Library:
         _try_to_import(module.name)
 
   def import_all(self) -> None:
-    while self.left:
+    while self.remaining:
       self.import_one()
 
 
-class _Unread:
-  """Among the finders of `sys.meta_path`: ends a child that wants what the server put off."""
+class _ExitOnMissingStdlib:
+  """A finder for `sys.meta_path`: ends a child that imports a standard module not imported yet."""
 
   @staticmethod
   def find_spec(name: str, *_: object) -> None:
-    if name.partition('.')[0] in _LIBRARY:
-      os._exit(_WANTS_LIBRARY)
+    if name.partition('.')[0] in _STDLIB:
+      os._exit(_NEEDS_STDLIB)
 
 
 def _try_to_import(name: str) -> None:
@@ -194,47 +220,50 @@ def _try_to_import(name: str) -> None:
     importlib.import_module(name)  # some are for other systems, or were not built
 
 
-def _trace(request: Request, lines: '_Lines', library: '_Library') -> Answer:
-  """Traces what is asked for; once more if the program wanted what was not imported yet."""
+def _trace(
+  request: TraceRequest, requests: '_LineReader', stdlib: '_StandardLibrary'
+) -> TraceReply:
+  """Traces a program; a second time if it needs a standard module that was not imported yet."""
   awake = Awake()
-  made = _attempt(request, request.seconds, lines, whole=not library.left)
-  if made.code == _WANTS_LIBRARY and library.left:
-    library.import_all()
+  complete = not stdlib.remaining
+  run = _run_child(request, request.timeout_seconds, requests, stdlib_imported=complete)
+  if run.exit_code == _NEEDS_STDLIB and stdlib.remaining:
+    stdlib.import_all()
     for path in (request.artifact, request.log):
       os.unlink(path)  # noqa: PTH108
-    made = _attempt(request, request.seconds - awake.seconds(), lines, whole=True)
-  return _judge(request, made)
+    remaining = request.timeout_seconds - awake.seconds()
+    run = _run_child(request, remaining, requests, stdlib_imported=True)
+  return _reply(request, run)
 
 
-def _attempt(request: Request, seconds: float, lines: '_Lines', whole: bool) -> _Attempt:
-  """Forks a child for the request and waits until nothing of it is left.
-
-  whole: whether all of Python's library is imported.
-  """
+def _run_child(
+  request: TraceRequest, timeout: float, requests: '_LineReader', stdlib_imported: bool
+) -> _ChildRun:
+  """Forks a child for the request and waits until it and its descendants have ended."""
   reader, writer = os.pipe()
   parent = os.getpid()
-  # Made here and not by the child, which may not make files.
+  # Created here: the child is not allowed to create files.
   flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
   artifact, log = (os.open(path, flags, 0o600) for path in (request.artifact, request.log))
   sys.stdout.flush()
   sys.stderr.flush()
   child = os.fork()
   if child == 0:
-    _child(request, whole, writer, artifact, log, parent)
+    _child(request, stdlib_imported, writer, artifact, log, parent)
   for descriptor in (writer, artifact, log):
     os.close(descriptor)
   try:
-    said, ended_by = _watch(child, reader, seconds, lines)
+    output, stopped_by = _wait_for_child(child, reader, timeout, requests)
   finally:
     os.close(reader)
-    code, usage = _end(child)
-  return _Attempt(said, ended_by, code, usage)
+    exit_code, cpu_seconds = _kill_child(child)
+  return _ChildRun(output, stopped_by, exit_code, cpu_seconds)
 
 
 def _child(
-  request: Request, whole: bool, writer: int, artifact: int, log: int, parent: int
+  request: TraceRequest, stdlib_imported: bool, writer: int, artifact: int, log: int, parent: int
 ) -> NoReturn:
-  """Shuts itself in, traces, says how it went. Never returns to the server's code."""
+  """The child: enters the sandbox, traces, reports. Never returns to the server's code."""
   code = 1
   try:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -244,156 +273,163 @@ def _child(
     os.nice(request.niceness)
     sys.dont_write_bytecode = True
     try:
-      isolation = tracer.enter(request.plan, (0, 1, 2, writer, artifact), parent)
+      isolation = tracer_policy.enter(request.policy, (0, 1, 2, writer, artifact), parent)
     except Exception:
-      _complain()
-      os._exit(_TRACER_FAILED)
-    if not whole:
-      sys.meta_path.insert(0, _Unread)
-    # From here on, nothing that this process says can be believed.
+      _log_traceback()
+      os._exit(_SANDBOX_FAILED)
+    if not stdlib_imported:
+      sys.meta_path.insert(0, _ExitOnMissingStdlib)
+    # From here on, nothing that this process reports can be trusted.
     os.write(writer, msgspec.json.encode(isolation) + b'\n')
-    said = _export(request, artifact)
-    os.write(writer, msgspec.json.encode(said)[:MAX_ANSWER_BYTES])
+    report = _export(request, artifact)
+    os.write(writer, msgspec.json.encode(report)[:MAX_REPLY_BYTES])
     code = 0
   except BaseException:
-    _complain()
+    _log_traceback()
   finally:
     os._exit(code)
 
 
-def _export(request: Request, artifact: int) -> _Said:
+def _export(request: TraceRequest, artifact: int) -> _ChildReport:
+  """Exports the program and writes its artifact to a file descriptor."""
   directory = pathlib.Path(request.program)
   gc.disable()  # a trace is short, and its garbage dies with the process
   try:
-    made = export.export_program(
+    data = export.export_program(
       directory, request.entry, request.spec, request.evaluation_batch
     ).to_bytes()
-    if len(made) > request.plan.file_bytes:
+    if len(data) > request.policy.file_bytes:
       raise ContractError(
-        f'{request.entry}: the traced program has {len(made) / 2**20:.1f} MiB and '
-        f'limits.artifact_bytes allows {request.plan.file_bytes / 2**20:g}; compute large '
+        f'{request.entry}: the traced program has {len(data) / 2**20:.1f} MiB, and '
+        f'limits.artifact_bytes allows {request.policy.file_bytes / 2**20:g} MiB; compute large '
         'constants inside the functions, or loop with jax.lax.scan.'
       )
-    left = memoryview(made)
-    while left:
-      left = left[os.write(artifact, left) :]
+    rest = memoryview(data)
+    while rest:
+      rest = rest[os.write(artifact, rest) :]
   except BaseException as error:
-    _complain()
+    _log_traceback()
     if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
-      return _Said(False, _memory_sentence(request))
-    return _Said(False, errors.sentence(error, directory))
-  return _Said(True)
+      return _ChildReport(False, _out_of_memory(request))
+    return _ChildReport(False, errors.describe(error, directory))
+  return _ChildReport(True)
 
 
-def _complain() -> None:
-  """Puts the traceback into the log, if the program left one to write to."""
+def _log_traceback() -> None:
+  """Writes the traceback to the log, unless the program has closed it."""
   with contextlib.suppress(BaseException):
     traceback.print_exc()
     sys.stderr.flush()
 
 
-def _watch(child: int, reader: int, seconds: float, lines: '_Lines') -> tuple[bytes, str]:
-  """Collects what the child says until it ends. Returns it, and 'deadline' or 'cancel' or ''."""
+def _wait_for_child(
+  child: int, reader: int, timeout: float, requests: '_LineReader'
+) -> tuple[bytes, str]:
+  """Collects the child's output until it ends, is cancelled or times out.
+
+  Returns:
+    The output, and 'timeout', 'cancel' or ''.
+  """
   awake = Awake()
-  said = b''
+  output = b''
   ended = os.pidfd_open(child)
-  waiting = [reader, ended, lines.descriptor]
+  descriptors = [reader, ended, requests.descriptor]
   try:
     while True:
-      left = seconds - awake.seconds()
-      ready = select.select(waiting, [], [], min(max(0.0, left), STRIDE))[0]
-      if lines.descriptor in ready and _cancelled(lines):
-        return said, 'cancel'
-      if reader in ready:
-        data = os.read(reader, MAX_ANSWER_BYTES)
-        said = (said + data)[: 2 * MAX_ANSWER_BYTES]
+      remaining = timeout - awake.seconds()
+      readable = select.select(descriptors, [], [], min(max(0.0, remaining), STRIDE))[0]
+      if requests.descriptor in readable and _is_cancelled(requests):
+        return output, 'cancel'
+      if reader in readable:
+        data = os.read(reader, MAX_REPLY_BYTES)
+        output = (output + data)[: 2 * MAX_REPLY_BYTES]
         if not data:
-          waiting.remove(reader)
-      elif ended in ready:
-        return said, ''
-      elif left <= 0:
-        return said, 'deadline'
+          descriptors.remove(reader)
+      elif ended in readable:
+        return output, ''
+      elif remaining <= 0:
+        return output, 'timeout'
   finally:
     os.close(ended)
 
 
-def _cancelled(lines: '_Lines') -> bool:
-  line = lines.next()
+def _is_cancelled(requests: '_LineReader') -> bool:
+  line = requests.next()
   return line is None or 'cancel' in msgspec.json.decode(line)
 
 
-def _end(child: int) -> tuple[int, float]:
-  """Ends the child and whatever it started. Returns its exit code (or -signal), CPU seconds."""
+def _kill_child(child: int) -> tuple[int, float]:
+  """Kills the child and its descendants. Returns its exit code (or -signal) and CPU seconds."""
   for kill in (os.killpg, os.kill):
     with contextlib.suppress(ProcessLookupError, PermissionError):
       kill(child, signal.SIGKILL)
   _, status, usage = os.wait4(child, 0)
-  while orphans := tracer.children():  # without seccomp, a program may have forked
+  while orphans := tracer_policy.children():  # without seccomp, a program may have forked
     for pid in orphans:
       os.kill(pid, signal.SIGKILL)
       os.waitpid(pid, 0)
   return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
 
-def _judge(request: Request, made: _Attempt) -> Answer:
-  """Status and sentence, from what the child said and how it ended."""
-  said, ended_by, code, usage = made
-  first, _, rest = said.partition(b'\n')
-  killed = not ended_by and code == -signal.SIGKILL
+def _reply(request: TraceRequest, run: _ChildRun) -> TraceReply:
+  """Status and reason, from the child's output and how it ended."""
+  first, _, report = run.output.partition(b'\n')
+  killed = not run.stopped_by and run.exit_code == -signal.SIGKILL
   try:
     isolation = msgspec.json.decode(first, type=Isolation)
   except msgspec.DecodeError:
-    if ended_by or killed:  # before it could shut itself in
-      status, reason = _outcome(request, b'', ended_by, code, usage)
-      return Answer(Status.CRASH if killed else status, reason, Isolation(), killed)
-    detail = errors.tidy(_tail(request.log).decode('utf-8', 'replace').strip()[-300:])
-    return Answer(
-      Status.CRASH, f'The sandbox of the tracer could not be closed: {detail}', Isolation()
+    if run.stopped_by or killed:  # before it had entered the sandbox
+      status, reason = _outcome(request, run, b'')
+      return TraceReply(Status.CRASH if killed else status, reason, Isolation(), killed)
+    detail = errors.one_line(_tail(request.log).decode('utf-8', 'replace').strip()[-300:])
+    return TraceReply(
+      Status.CRASH, f'The tracer could not enter its sandbox: {detail}', Isolation()
     )
-  status, reason = _outcome(request, rest, ended_by, code, usage)
-  return Answer(status, reason, isolation, killed and status == Status.INVALID)
+  status, reason = _outcome(request, run, report)
+  return TraceReply(status, reason, isolation, killed and status == Status.INVALID)
 
 
-def _outcome(
-  request: Request, said: bytes, ended_by: str, code: int, usage: float
-) -> tuple[Status, str]:
-  if ended_by == 'cancel':
+def _outcome(request: TraceRequest, run: _ChildRun, report: bytes) -> tuple[Status, str]:
+  if run.stopped_by == 'cancel':
     return Status.CANCELLED, 'The trial was cancelled while it was traced.'
-  if ended_by == 'deadline':
+  if run.stopped_by == 'timeout':
     return Status.TIMEOUT, (
-      f'{request.entry}: tracing took longer than the {request.seconds:g} s that '
-      'limits.trace_seconds allows; look for an endless loop, or use jax.lax loops.'
+      f'{request.entry}: tracing exceeded the timeout of {request.timeout_seconds:g} s '
+      '(limits.trace_seconds); look for an endless loop, or use jax.lax loops.'
     )
-  limit = request.plan.cpu_seconds
-  if code == -signal.SIGXCPU or (code == -signal.SIGKILL and usage >= limit - 1):
+  limit = request.policy.cpu_seconds
+  out_of_cpu = run.exit_code == -signal.SIGKILL and run.cpu_seconds >= limit - 1
+  if run.exit_code == -signal.SIGXCPU or out_of_cpu:
     return Status.TIMEOUT, (
-      f'{request.entry}: tracing used more than the {limit} s of processor time that '
-      'limits.trace_cpu_seconds allows; look for an endless loop, or use jax.lax loops.'
+      f'{request.entry}: tracing used more than {limit} s of CPU time '
+      '(limits.trace_cpu_seconds); look for an endless loop, or use jax.lax loops.'
     )
-  if said and code == 0:
+  if report and run.exit_code == 0:
     try:
-      told = msgspec.json.decode(said, type=_Said)
-      return (Status.OK, '') if told.ok else (Status.INVALID, errors.tidy(told.reason))
+      decoded = msgspec.json.decode(report, type=_ChildReport)
     except msgspec.DecodeError:
-      return Status.INVALID, f'{request.entry}: the program disturbed the tracer; remove that.'
-  return Status.INVALID, _abrupt(request, code)
+      return Status.INVALID, (
+        f"{request.entry}: the program wrote to the tracer's pipe; remove that."
+      )
+    return (Status.OK, '') if decoded.ok else (Status.INVALID, errors.one_line(decoded.reason))
+  return Status.INVALID, _crash_reason(request, run.exit_code)
 
 
-def _abrupt(request: Request, code: int) -> str:
-  """The sentence for a child that ended without saying how it went."""
-  if code >= 0:
+def _crash_reason(request: TraceRequest, exit_code: int) -> str:
+  """The reason for a child that ended without a report."""
+  if exit_code >= 0:
     return (
-      f"{request.entry}: the program ended the tracer's process with exit code {code}; "
+      f"{request.entry}: the program ended the tracer's process with exit code {exit_code}; "
       'remove the exit.'
     )
-  if code == -signal.SIGABRT and any(word in _tail(request.log) for word in _MEMORY_WORDS):
-    return _memory_sentence(request)
-  name = signal.Signals(-code).name
+  if exit_code == -signal.SIGABRT and any(w in _tail(request.log) for w in _MEMORY_ERRORS):
+    return _out_of_memory(request)
+  name = signal.Signals(-exit_code).name
   return f"{request.entry}: the program crashed the tracer's process with {name}."
 
 
-def _memory_sentence(request: Request) -> str:
-  return f'{request.entry}: {errors.out_of_memory(request.plan.memory_bytes / 2**30)}.'
+def _out_of_memory(request: TraceRequest) -> str:
+  return f'{request.entry}: {errors.out_of_memory(request.policy.memory_bytes / 2**30)}.'
 
 
 def _tail(log: str) -> bytes:
@@ -402,25 +438,25 @@ def _tail(log: str) -> bytes:
     return file.read()
 
 
-def _say(descriptor: int, message: object) -> None:
-  left = memoryview(msgspec.json.encode(message) + b'\n')
-  while left:
-    left = left[os.write(descriptor, left) :]
+def _send(descriptor: int, message: object) -> None:
+  rest = memoryview(msgspec.json.encode(message) + b'\n')
+  while rest:
+    rest = rest[os.write(descriptor, rest) :]
 
 
-class _Lines:
-  """Lines of a file descriptor, without a buffer that `select` can not see for long."""
+class _LineReader:
+  """Reads lines from a file descriptor that is also used with `select`."""
 
   def __init__(self, descriptor: int):
     self.descriptor = descriptor
     self._buffer = b''
 
-  def waiting(self, seconds: float) -> bool:
-    """Whether something can be read, now or within so many seconds."""
-    return bool(self._buffer or select.select([self.descriptor], [], [], seconds)[0])
+  def wait(self, timeout: float) -> bool:
+    """Whether input is available now or within `timeout` seconds."""
+    return bool(self._buffer or select.select([self.descriptor], [], [], timeout)[0])
 
   def next(self) -> bytes | None:
-    """The next line, None at the end."""
+    """The next line, None at the end of input."""
     while b'\n' not in self._buffer:
       data = os.read(self.descriptor, 1 << 16)
       if not data:

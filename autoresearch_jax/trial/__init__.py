@@ -1,1 +1,1 @@
-"""The trial engine: tracer, sandbox, artifact, runner. Candidate code runs in the tracer alone."""
+"""Old names that go on working: `trial.contract` in programs, and `python -m` with this package."""

@@ -19,8 +19,8 @@ import pytest
 from helpers.tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors.local import Local
-from autoresearch_jax.sandbox import tracer
+from autoresearch_jax.executors.local import LocalExecutor
+from autoresearch_jax.sandbox import tracer_policy
 from autoresearch_jax.types import Dataset, Program, Result, Status, TrialRequest
 
 SECRET = 'key-' + '7f3a' * 6
@@ -44,7 +44,7 @@ class Arena:
   bits: what the innocent program measured at first. unproven: attacks since it did so again.
   """
 
-  executor: Local
+  executor: LocalExecutor
   house: pathlib.Path
   dataset: Dataset
   secret: str = SECRET
@@ -146,7 +146,7 @@ def contents(folder: pathlib.Path) -> dict[str, tuple[int, str]]:
 
 @pytest.fixture(scope='session')
 def arena(tmp_path_factory):
-  if not tracer.achievable().files:
+  if not tracer_policy.available_isolation().files:
     pytest.skip('this kernel has no Landlock or no seccomp')
   house = tmp_path_factory.mktemp('house')
   dataset = make_dataset(house)
@@ -157,7 +157,7 @@ def arena(tmp_path_factory):
   folder = tmp_path_factory.mktemp('executor')
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('ATTACKED_API_KEY', SECRET)
-    executor = Local(
+    executor = LocalExecutor(
       SPEC,
       dataset,
       (pathlib.Path(dataset.validation),),

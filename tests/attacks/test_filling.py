@@ -34,7 +34,7 @@ def test_the_artifact(arena):
 
 def test_what_was_written_to_the_artifact_is_no_artifact(arena):
   arena.refused(
-    f'{OPEN}os.write(artifact, b"ARJTRIAL" * 99)\n{program()}', 'The artifact is refused'
+    f'{OPEN}os.write(artifact, b"ARJTRIAL" * 99)\n{program()}', 'The artifact is rejected'
   )
 
 

@@ -19,8 +19,7 @@ import pytest
 from helpers import forging
 from helpers.tiny_language import SPEC, program
 
-from autoresearch_jax.artifact import header as headers
-from autoresearch_jax.artifact.header import ArtifactError
+from autoresearch_jax.artifact.header import ArtifactError, unpack
 from autoresearch_jax.tracer import export
 
 COUNT = int(os.environ.get('FORGED', '1500'))
@@ -59,7 +58,7 @@ def test_the_controller_reads_all_of_them(honest):
   refused = 0
   for seed in range(COUNT):
     try:
-      headers.unpack(forging.forged(data, seed))
+      unpack(forging.forged(data, seed))
     except ArtifactError:
       refused += 1
   assert refused >= 0.49 * COUNT  # those who did not mend the checksum

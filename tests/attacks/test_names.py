@@ -51,4 +51,4 @@ for number in range(3, 99):
 os._exit(0)
 """
   reason = arena.at_import(code)
-  assert 'artifact is refused' in reason or 'disturbed the tracer' in reason, reason
+  assert 'artifact is rejected' in reason or "wrote to the tracer's pipe" in reason, reason

@@ -5,7 +5,7 @@ import pytest
 from helpers.tiny_language import program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.runner.client import RunnerFailed, Setup
+from autoresearch_jax.runner.client import RunnerError, Setup
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer import export
 from autoresearch_jax.types import Budget, Dataset, Spec
@@ -59,5 +59,5 @@ def predict(state, inputs):
   runner = Runner(Setup('cpu', dataset, Limits(), str(tmp_path / 'cache')))
   runner.load(str(tmp_path / 'artifact'))
   runner.compile()
-  with pytest.raises(RunnerFailed, match='depends on the other rows of its batch'):
+  with pytest.raises(RunnerError, match='depends on the other rows of its batch'):
     runner.run(0, spec.budget, lambda *news: None)

@@ -26,7 +26,7 @@ def predict(state, inputs):
 
 def test_training_in_predict(arena):
   """It keeps the batches and trains on them once the clock has stopped."""
-  arena.refused(program() + KEEPING, '`predict` takes', 'let `train_step` do the work')
+  arena.refused(program() + KEEPING, '`predict` takes', 'move the work to `train_step`')
 
 
 def test_training_in_init(arena):
@@ -42,7 +42,7 @@ def init(key, spec):
 """
   )
   reason = arena.refused(text, status=Status.TIMEOUT)
-  assert 'make a state and not train it' in reason or 'no sign for' in reason
+  assert 'create the state, not train it' in reason or 'no progress for' in reason
 
 
 def test_training_at_import_has_no_data(arena):

@@ -11,9 +11,10 @@ from autoresearch_jax.types import Status
 HARMLESS = {
   'the clock': 'import time\ntime.monotonic = time.time = time.perf_counter = lambda: 0.0',
   'the evaluator': """
-from autoresearch_jax.trial import evaluator, runner
-evaluator.evaluate = runner.evaluate = lambda *a, **k: {'val_bpb': 0.0, 'val_loss': 0.0}
-evaluator._prove = lambda *a: None""",
+from autoresearch_jax.runner import evaluate, server
+assert server.evaluate is evaluate.evaluate and evaluate._check_leakage
+evaluate.evaluate = server.evaluate = lambda *a, **k: {'val_bpb': 0.0, 'val_loss': 0.0}
+evaluate._check_leakage = lambda *a: None""",
   'the ledger': """
 from autoresearch_jax import ledger
 for name in dir(ledger):
@@ -25,8 +26,9 @@ for name in list(vars(acceptance)):
   if not name.startswith('_'): setattr(acceptance, name, None)""",
   'random numbers': 'import numpy\nnumpy.random.default_rng = lambda *a: 1 / 0',
   'the sandbox': """
-from autoresearch_jax.trial import sandbox
-sandbox.enter = sandbox.check = sandbox.achievable = lambda *a: None""",
+from autoresearch_jax.sandbox import tracer_policy as policy
+assert policy.enter and policy.check and policy.available_isolation
+policy.enter = policy.check = policy.available_isolation = lambda *a: None""",
   'limits': 'from autoresearch_jax import config\nconfig.Limits.constant_bytes = 2**40',
   'hashes': 'import hashlib\nhashlib.blake2b = None',
 }
@@ -43,8 +45,9 @@ def test_what_runs_elsewhere_is_out_of_reach(arena, what):
 EXPORTER = """
 import jax
 from autoresearch_jax.programs import contract
-from autoresearch_jax.tracer import export as exporting
-exporting._CALLBACKS = ()
+from autoresearch_jax.tracer import export
+assert export._CALLBACKS and export._FlatProgram
+export._CALLBACKS = ()
 """
 
 
@@ -84,20 +87,20 @@ def test_outputs_of_the_wrong_shape_or_type(arena, of, words):
   arena.refused(text, 'predict returns')
   patch = f"""
 import jax, jax.numpy as jnp
-exporting._Program.predict = lambda self, *a: ({of})(self._state(list(a[:-1])), a[-1])
+export._FlatProgram.predict = lambda self, *a: ({of})(self._state(list(a[:-1])), a[-1])
 """
-  reason = arena.refused(f'{EXPORTER}{patch}{program()}', 'The artifact is refused: predict')
+  reason = arena.refused(f'{EXPORTER}{patch}{program()}', 'The artifact is rejected: predict')
   assert words.partition('[')[0] in reason
 
 
 def test_metrics_that_are_not_there(arena):
   patch = """
-honest = exporting._Program._metrics
+honest = export._FlatProgram._metrics
 def forged(self, metrics):
   found = honest(self, metrics)
   self.metric_names = ('loss', 'val_bpb')
   return found
-exporting._Program._metrics = forged
+export._FlatProgram._metrics = forged
 """
   arena.refused(f'{EXPORTER}{patch}{program()}', 'train_step returns other arrays')
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.executor_contract import as_program, make, result_of, results_of
 from helpers.tiny_language import program
 
-from autoresearch_jax.artifact import header as headers
+from autoresearch_jax.artifact.header import Header, pack, unpack
 from autoresearch_jax.executors import slot
 from autoresearch_jax.types import Budget, Status, TrialRequest
 
@@ -53,7 +53,7 @@ def checked_beside(local, *programs):
 def preparing_ends(local):
   """Waits until its runner has said so, which it does between answers."""
   for _ in range(100):
-    if not local._all[0].runner.preparing:
+    if not local._all_slots[0].runner.prefetching:
       return
     time.sleep(0.1)
     result_of(local, TrialRequest(0, TRAINS, (0,), Budget(1, 'steps')))
@@ -62,27 +62,27 @@ def preparing_ends(local):
 
 def crashing(path: pathlib.Path) -> None:
   """Makes a module of the artifact nest deeper than MLIR's reader can bear: it overflows."""
-  header, modules = headers.unpack(path.read_bytes())
+  header, modules = unpack(path.read_bytes())
   exported = jax.export.deserialize(bytearray(modules[1]))
   deep = b'module attributes {x.y = ' + 200_000 * b'[' + 200_000 * b']' + b'} {}'
   exported = dataclasses.replace(exported, mlir_module_serialized=deep)
   modules = (modules[0], bytes(exported.serialize()), *modules[2:])
   fields = {name: getattr(header, name) for name in header.__struct_fields__}
   fields['module_bytes'] = tuple(map(len, modules))
-  path.write_bytes(headers.pack(headers.Header(**fields), modules))
+  path.write_bytes(pack(Header(**fields), modules))
 
 
 def before_preparing(monkeypatch, act):
   """Has `act` happen to the artifact of what is to be compiled ahead, just before."""
-  real, paths = slot.RunnerProcess.prepare, []
+  real, paths = slot.RunnerClient.prefetch, []
 
-  def prepare(self, artifact, compiled):
-    if compiled:
+  def prefetch(self, artifact, compile):
+    if compile:
       act(artifact)
       paths.append(artifact)
-    real(self, artifact, compiled)
+    real(self, artifact, compile)
 
-  monkeypatch.setattr(slot.RunnerProcess, 'prepare', prepare)
+  monkeypatch.setattr(slot.RunnerClient, 'prefetch', prefetch)
   return paths
 
 
@@ -118,7 +118,7 @@ def test_a_crash_of_what_is_prepared_costs_a_retry_and_is_its_own(local, monkeyp
   assert (result.status, begun, len(paths)) == (Status.OK, 1, 1)
   own = result_of(local, TrialRequest(2, forged, (0,), LONG))
   assert own.status == Status.CRASH
-  assert 'SIGSEGV' in own.reason and 'in load' in own.reason
+  assert 'SIGSEGV' in own.reason and 'during load' in own.reason
   monkeypatch.undo()
   result, begun = checked_beside(local, other)
   assert (result.status, begun) == (Status.OK, 1)
@@ -147,7 +147,7 @@ def test_a_hang_of_what_is_prepared_ends_with_the_runner_between_trials(tmp_path
     assert local.pids()['runner'] != runner
     own = result_of(local, TrialRequest(3, hung, (0,), LONG))
     assert own.status == Status.TIMEOUT
-    assert 'no sign for 4 s in load (limits.compile_seconds)' in own.reason
+    assert 'no progress for 4 s during load (limits.compile_seconds)' in own.reason
   finally:
     local.close()
 
@@ -177,7 +177,7 @@ def test_a_run_that_is_closed_while_it_prepares_leaves_no_process(local, monkeyp
 
 def test_of_several_slots_that_prepares_which_will_be_free_first(tmp_path, monkeypatch):
   prepared = []
-  monkeypatch.setattr(slot.Slot, 'prepare', lambda self, *_: prepared.append(self))
+  monkeypatch.setattr(slot.Slot, 'prefetch', lambda self, *_: prepared.append(self))
   local = make('local_slots', tmp_path)
   local.compile_ahead = True
   requests = [TrialRequest(trial, TRAINS, (0,), LONG) for trial in (1, 2)]
@@ -185,7 +185,7 @@ def test_of_several_slots_that_prepares_which_will_be_free_first(tmp_path, monke
   def each(news):
     if news.phase == 'train' and news.step and not prepared:
       assert local.check(as_program(program(batch=4)), LONG) == ''
-      busy = [each for each in local._all if each.request is not None]
+      busy = [each for each in local._all_slots if each.request is not None]
       assert len(busy) < 2 or prepared == [min(busy, key=lambda each: each.began)]
 
   try:

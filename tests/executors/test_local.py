@@ -9,7 +9,7 @@ from helpers.executor_contract import ExecutorContract, as_program, executor, ma
 from helpers.tiny_language import STEPS, program
 
 from autoresearch_jax.executors import Unavailable, slot
-from autoresearch_jax.runner.client import RunnerFailed
+from autoresearch_jax.runner.client import RunnerError
 from autoresearch_jax.types import Status, TrialRequest
 
 pytestmark = pytest.mark.slow
@@ -116,18 +116,20 @@ def test_closing_ends_every_process(tmp_path):
 
 
 def test_a_runner_that_never_comes_up_is_no_result(tmp_path, monkeypatch):
-  monkeypatch.setattr(slot, 'PAUSE_SECONDS', 0.0)
+  monkeypatch.setattr(slot, 'RETRY_SECONDS', 0.0)
   tries = []
 
-  def ready(self, seconds=300.0):
+  def wait_until_ready(self, timeout=300.0):
     tries.append(1)
-    raise RunnerFailed(Status.CRASH, 'The devices are busy.')
+    raise RunnerError(Status.CRASH, 'The devices are busy.')
 
-  monkeypatch.setattr(slot.RunnerProcess, 'ready', ready)
+  monkeypatch.setattr(slot.RunnerClient, 'wait_until_ready', wait_until_ready)
   made = make('local', tmp_path)
   try:
-    with pytest.raises(Unavailable, match=r'devices are busy\. Mend it and start the same command'):
+    with pytest.raises(
+      Unavailable, match=r'devices are busy\. Fix this and start the same command'
+    ):
       result_of(made, TrialRequest(0, as_program(program()), (0,), STEPS))
   finally:
     made.close()
-  assert len(tries) == slot.ATTEMPTS
+  assert len(tries) == slot.MAX_ATTEMPTS

@@ -17,7 +17,7 @@ from autoresearch_jax.executors import Unavailable, sharing, slot
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.research.build import build_task
-from autoresearch_jax.runner.client import RunnerFailed
+from autoresearch_jax.runner.client import RunnerError
 from autoresearch_jax.types import Budget, Status, TrialRequest
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def once(trial, phase, act):
 def slot_of(local, trial):
   """Which slot has the trial."""
   return next(
-    i for i, s in enumerate(local._all) if s.request is not None and s.request.trial == trial
+    i for i, s in enumerate(local._all_slots) if s.request is not None and s.request.trial == trial
   )
 
 
@@ -138,16 +138,16 @@ def test_closing_in_the_midst_of_trials_ends_every_process(tmp_path):
 
 def failing(monkeypatch, fails):
   """Runners for whose log and start (1, 2, ...) `fails` holds do not come up."""
-  real, starts = slot.RunnerProcess.ready, {}
-  monkeypatch.setattr(slot, 'PAUSE_SECONDS', 0.0)
+  real, starts = slot.RunnerClient.wait_until_ready, {}
+  monkeypatch.setattr(slot, 'RETRY_SECONDS', 0.0)
 
-  def ready(self, seconds=300.0):
+  def wait_until_ready(self, timeout=300.0):
     starts[self.log.name] = starts.get(self.log.name, 0) + 1
     if fails(self.log.name, starts[self.log.name]):
-      raise RunnerFailed(Status.CRASH, 'The device is lost.')
-    return real(self, seconds)
+      raise RunnerError(Status.CRASH, 'The device is lost.')
+    return real(self, timeout)
 
-  monkeypatch.setattr(slot.RunnerProcess, 'ready', ready)
+  monkeypatch.setattr(slot.RunnerClient, 'wait_until_ready', wait_until_ready)
 
 
 def test_a_slot_that_never_comes_up_is_given_up_with_a_sentence(tmp_path, monkeypatch, capfd):
@@ -162,7 +162,7 @@ def test_a_slot_that_never_comes_up_is_given_up_with_a_sentence(tmp_path, monkey
     made.close()
   said = capfd.readouterr().err
   assert said.startswith('The slot with cores ')
-  assert 'The device is lost.' in said and said.endswith('One slot goes on.\n')
+  assert 'The device is lost.' in said and said.endswith('One slot is left.\n')
 
 
 def test_when_no_slot_comes_up_there_is_no_result(tmp_path, monkeypatch, capfd):
@@ -170,15 +170,17 @@ def test_when_no_slot_comes_up_there_is_no_result(tmp_path, monkeypatch, capfd):
   made = make('local_slots', tmp_path)
   try:
     made.submit(request(0))
-    with pytest.raises(Unavailable, match=r'device is lost\. Mend it'):
+    with pytest.raises(Unavailable, match=r'device is lost\. Fix this'):
       heard(made, 1)
   finally:
     made.close()
-  assert capfd.readouterr().err.count('is given up') == 1
+  assert capfd.readouterr().err.count('is retired') == 1
 
 
 def test_a_program_that_ends_slots_does_not_end_them_all(tmp_path, monkeypatch, capfd):
-  monkeypatch.setattr(sharing, 'shares', lambda *_: [sharing.Share(f'GPU {i}') for i in range(3)])
+  monkeypatch.setattr(
+    sharing, 'partition', lambda *_: [sharing.ResourceShare(f'GPU {i}') for i in range(3)]
+  )
   failing(monkeypatch, lambda _, start: start > 1)  # after the kill no other one comes up
   made = make('local_slots', tmp_path)
 
@@ -189,20 +191,20 @@ def test_a_program_that_ends_slots_does_not_end_them_all(tmp_path, monkeypatch, 
   try:
     result = result_of(made, request(1, program(step=ENDLESS)), kill)
     assert result.status == Status.CRASH
-    assert 'Two slots failed with it' in result.reason
+    assert 'It failed in two slots' in result.reason
     assert result_of(made, request(2, program(scale=0.4))).status == Status.OK
     assert made.slots == 1
   finally:
     made.close()
-  assert capfd.readouterr().err.count('is given up') == 2
+  assert capfd.readouterr().err.count('is retired') == 2
 
 
 def idle_slots(monkeypatch, count, trial):
   """So many slots without processes, in which `trial` stands for a trial."""
-  shares = [sharing.Share(f'GPU {i}') for i in range(count)]
-  monkeypatch.setattr(sharing, 'shares', lambda *_: shares)
+  shares = [sharing.ResourceShare(f'GPU {i}') for i in range(count)]
+  monkeypatch.setattr(sharing, 'partition', lambda *_: shares)
   monkeypatch.setattr(slot.Slot, 'start', lambda self: None)
-  monkeypatch.setattr(slot.Slot, 'trial', trial)
+  monkeypatch.setattr(slot.Slot, 'run_trial', trial)
 
 
 def test_a_full_disk_is_no_trials_fault_however_many_slots_there_are(tmp_path, monkeypatch, capfd):
@@ -217,7 +219,7 @@ def test_a_full_disk_is_no_trials_fault_however_many_slots_there_are(tmp_path, m
       heard(made, 1)
   finally:
     made.close()
-  assert 'is given up' not in capfd.readouterr().err
+  assert 'is retired' not in capfd.readouterr().err
 
 
 def test_a_cancelled_trial_whose_slot_fails_goes_to_no_other(tmp_path, monkeypatch):

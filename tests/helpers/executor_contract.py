@@ -121,7 +121,7 @@ class ExecutorContract:
     limited = dataclasses.replace(request, rungs=(at[0], PruningRung(0.5, 0.1, 0.1)))
     result = result_of(executor, limited)
     assert (result.status, result.measurements) == (Status.PRUNED, ())
-    assert result.reason.startswith('Ended at 50% of the budget')
+    assert result.reason.startswith('Pruned at 50% of the budget')
     assert result.fingerprint and result.facts['looks'] == {'0': looks['0']}
     assert result.facts['pruned']['saved_seconds'] > 0
 

@@ -13,11 +13,10 @@ import signal
 import sys
 from typing import NoReturn
 
-from autoresearch_jax.artifact import header as headers
 from autoresearch_jax.artifact.fingerprint import fingerprint
-from autoresearch_jax.artifact.header import ArtifactError
+from autoresearch_jax.artifact.header import ArtifactError, Header, pack, unpack
 from autoresearch_jax.artifact.reader import from_bytes
-from autoresearch_jax.runner.compile import Frame
+from autoresearch_jax.runner.compile import ExecutableTemplate
 
 MORE_BYTES, MAX_SECONDS = 4 * 2**30, 4.0
 
@@ -61,7 +60,7 @@ def forged(honest: bytes, seed: int) -> bytes:
   forgery = FORGERIES[seed // 2 % len(FORGERIES)]
   if seed % 2:
     return forgery(honest, rng)
-  header, modules = headers.unpack(honest)
+  header, modules = unpack(honest)
   if rng.random() < 0.1:
     rng.shuffle(modules)
   else:
@@ -69,7 +68,7 @@ def forged(honest: bytes, seed: int) -> bytes:
     modules[which] = forgery(modules[which], rng)
   fields = {name: getattr(header, name) for name in header.__struct_fields__}
   fields['module_bytes'] = tuple(map(len, modules))
-  return headers.pack(headers.Header(**fields), tuple(modules))
+  return pack(Header(**fields), tuple(modules))
 
 
 def outcome(data: bytes, honest: bytes, whole: bool) -> str:
@@ -81,7 +80,7 @@ def outcome(data: bytes, honest: bytes, whole: bool) -> str:
     if whole:
       fingerprint(artifact)
       artifact.facts()
-      assert Frame.of(artifact).key
+      assert ExecutableTemplate.from_artifact(artifact).cache_key
   except ArtifactError as error:
     return 'refused' if str(error).endswith('.') else f'no sentence: {error}'
   except Exception as error:

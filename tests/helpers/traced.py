@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from autoresearch_jax.artifact import reader as artifact
+from autoresearch_jax.artifact import reader
 from autoresearch_jax.config import Limits
 from autoresearch_jax.tracer import client
 from autoresearch_jax.types import Budget, Program, Spec
@@ -64,7 +64,7 @@ def program(text=TEXT, **siblings):
 class Tracing:
   """A started tracer and shorthands for the small program."""
 
-  tracer: client.Tracer
+  tracer: client.TracerClient
   folder: object
 
   def __call__(self, text=TEXT, spec=SPEC, evaluation_batch=EVALUATION_BATCH, **siblings):
@@ -92,7 +92,7 @@ class Tracing:
   def artifact(self, text=TEXT, **options):
     result = self(text, **options)
     assert result.status == 'ok', result.reason
-    return artifact.read(self.folder / 'artifact', LIMITS)
+    return reader.read(self.folder / 'artifact', LIMITS)
 
 
 @pytest.fixture(scope='module')
@@ -102,7 +102,7 @@ def tracing_of(tmp_path_factory):
 
   def make(limits=LIMITS, hidden=()):
     folder = tmp_path_factory.mktemp('tracing')
-    tracer = client.Tracer(limits, hidden, folder / 'scratch')
+    tracer = client.TracerClient(limits, hidden, folder / 'scratch')
     made.append(tracer)
     tracer.start()
     return Tracing(tracer, folder)

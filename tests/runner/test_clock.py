@@ -4,7 +4,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from autoresearch_jax.runner.clock import Rate, steps_that_fit
+from autoresearch_jax.runner.clock import StepCost, steps_that_fit
 from autoresearch_jax.types import Budget
 
 
@@ -40,4 +40,4 @@ def test_the_budget_is_met_to_a_step_and_hardly_passed(amount, per_step, most):
 
 def test_a_step_that_costs_nothing_is_refused():
   with pytest.raises(ValueError, match='never ends'):
-    Rate(tokens=16, flops=0.0, seconds=0.1).per_step(Budget(1e9, 'flops'))
+    StepCost(tokens=16, flops=0.0, seconds=0.1).in_unit_of(Budget(1e9, 'flops'))

@@ -8,9 +8,9 @@ import pytest
 from autoresearch_jax.config import Limits
 from autoresearch_jax.problems.packing import Packing
 from autoresearch_jax.programs.contract import ContractError
-from autoresearch_jax.runner.client import RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.runner.client import RunnerClient, RunnerError, Setup
 from autoresearch_jax.runner.server import Runner
-from autoresearch_jax.tracer import export as exporting
+from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, Measurement, Spec, Status
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def runner(setup) -> Runner:
 
 def export(text: str, folder: pathlib.Path) -> str:
   (folder / 'model.py').write_text(text)
-  exporting.export_program(folder, 'model.py', SPEC, evaluation_batch=0).write(folder / 'artifact')
+  export_program(folder, 'model.py', SPEC, evaluation_batch=0).write(folder / 'artifact')
   return str(folder / 'artifact')
 
 
@@ -92,7 +92,7 @@ def phases(spec):
 )
 def test_what_is_no_packing_is_invalid(runner, tmp_path, edit, sentence):
   start, end = GROWING.split('  x = jnp.array')
-  with pytest.raises(RunnerFailed, match=sentence) as failed:
+  with pytest.raises(RunnerError, match=sentence) as failed:
     run(runner, f'{start}{edit}  x = jnp.array{end}', tmp_path)
   assert failed.value.status == Status.INVALID
 
@@ -102,7 +102,7 @@ def test_predict_shows_the_construction_and_does_not_go_on_with_it(runner, tmp_p
   more = "  state = {'radius': jax.lax.fori_loop(0, 3_000_000, grown, state['radius'])}\n"
   start, end = GROWING.split('  x = jnp.array')
   grown = 'jnp.minimum(radius + 1e-6 * jnp.sin(radius), 0.25)'
-  with pytest.raises(RunnerFailed, match=r'`predict` takes .* s are allowed.*train_step') as failed:
+  with pytest.raises(RunnerError, match=r'`predict` takes .* the limit is .*train_step') as failed:
     run(
       runner,
       f'{start}{more}  x = jnp.array{end}\nimport jax\ngrown = lambda i, radius: {grown}',
@@ -126,13 +126,13 @@ def test_an_unknown_verifier_is_named(setup, tmp_path):
 
 def test_two_devices_need_no_batch_that_divides(setup, runner, tmp_path, monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=2')
-  both = RunnerProcess(setup, tmp_path / 'log')
+  both = RunnerClient(setup, tmp_path / 'log')
   both.start()
   try:
-    assert both.ready()['num_devices'] == 2
-    both.ask('load', 60, artifact=export(GROWING, tmp_path))
-    both.ask('compile', 60)
-    on_two = both.ask('run', 60, seed=0, budget=STEPS)['measurement']['metrics']
+    assert both.wait_until_ready()['num_devices'] == 2
+    both.request('load', 60, artifact=export(GROWING, tmp_path))
+    both.request('compile', 60)
+    on_two = both.request('run', 60, seed=0, budget=STEPS)['measurement']['metrics']
   finally:
     both.close()
   assert on_two == run(runner, GROWING, tmp_path).metrics

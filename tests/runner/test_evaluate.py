@@ -11,7 +11,7 @@ from helpers.tiny_language import ROWS, SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import evaluate
-from autoresearch_jax.runner.client import RunnerFailed, Setup
+from autoresearch_jax.runner.client import RunnerError, Setup
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer import export
 
@@ -41,18 +41,18 @@ def test_the_proof_needs_no_more_than_one_batch(tmp_path, batches):
   for sentence, mix in CHEATS.items():
     if size == 1 and 'rows' in sentence:
       continue  # there are none
-    with pytest.raises(RunnerFailed, match=sentence):
+    with pytest.raises(RunnerError, match=sentence):
       run(sentence, mix)
 
 
 def prove(score, tokens, seed=0):
-  """Proves a model that gives `score(inputs)` as nats, on int tokens [batches, rows, time]."""
+  """Proves a model that gives `score(inputs)` as losses, on int tokens [batches, rows, time]."""
   compiled = types.SimpleNamespace(
-    place=lambda array: array, score=lambda leaves, inputs, targets: (score(inputs), targets)
+    device_put=lambda array: array, score=lambda leaves, inputs, targets: (score(inputs), targets)
   )
-  batches = [evaluate.Scored(batch, batch, score(batch), batch) for batch in tokens]
+  batches = [evaluate.ScoredBatch(batch, batch, score(batch), batch) for batch in tokens]
   rng = np.random.default_rng(seed)
-  evaluate._prove(compiled, None, batches, rng, lambda: None)
+  evaluate._check_leakage(compiled, None, batches, rng, lambda: None)
 
 
 def ahead(inputs):
@@ -66,7 +66,7 @@ def test_looking_ahead_is_found_in_one_row_and_where_all_are_the_same(batches, r
   if same:
     tokens[:] = tokens[0, 0]
   prove(lambda inputs: inputs.astype(np.float32), tokens)
-  with pytest.raises(evaluate.NotAllowed, match='looks ahead'):
+  with pytest.raises(evaluate.EvaluationError, match='looks ahead'):
     prove(ahead, tokens)
 
 
@@ -79,12 +79,12 @@ def test_one_row_that_sees_one_other_is_found(batches, rows):
 
   tokens = np.random.default_rng(1).integers(1, 10**6, (batches, rows, 4))
   for seed in range(50):
-    with pytest.raises(evaluate.NotAllowed, match='other rows'):
+    with pytest.raises(evaluate.EvaluationError, match='other rows'):
       prove(score, tokens, seed)
 
 
 def test_each_row_is_scored_again_once():
-  places = evaluate._places(5, 7, np.random.default_rng(0))
+  places = evaluate._reshuffle(5, 7, np.random.default_rng(0))
   assert (np.sort(places, axis=0) == np.arange(5)[:, None]).all()
 
 
@@ -99,10 +99,10 @@ def test_one_slow_call_of_predict_is_the_machines_and_only_slow_calls_are_the_pr
     time.sleep(0.05 * (next(calls) < naps))
     return np.ones(targets.shape, np.float32), targets
 
-  compiled = types.SimpleNamespace(place=lambda array: array, score=score)
+  compiled = types.SimpleNamespace(device_put=lambda array: array, score=score)
   evaluated = (compiled, None, dataset, np.random.default_rng(0), lambda: None, 0.001, 10**6)
   if naps == 99:
-    with pytest.raises(evaluate.NotAllowed, match='`predict` takes'):
+    with pytest.raises(evaluate.EvaluationError, match='`predict` takes'):
       evaluate.evaluate(*evaluated)
   else:
     assert evaluate.evaluate(*evaluated)['val_loss'] == 1.0

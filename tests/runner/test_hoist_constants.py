@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner.client import Setup
-from autoresearch_jax.runner.compile import Frame, compilations
-from autoresearch_jax.runner.hoist_constants import lift
+from autoresearch_jax.runner.compile import ExecutableTemplate, compilations
+from autoresearch_jax.runner.hoist_constants import hoist_constants
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer import export
 
@@ -45,14 +45,14 @@ def many_places(a, b, c):
 
 
 def code(function, *shapes) -> bytes:
-  return lift(exported(function, *shapes)).exported.mlir_module_serialized
+  return hoist_constants(exported(function, *shapes)).exported.mlir_module_serialized
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.tuples(NUMBERS, NUMBERS, NUMBERS))
-def test_what_is_lifted_for_one_computes_the_other(numbers):
+def test_what_is_hoisted_for_one_computes_the_other(numbers):
   one, other = (exported(many_places(*each)) for each in ((0.1, 0.2, 0.3), numbers))
-  shared, given_ = lift(one), lift(other)
+  shared, given_ = hoist_constants(one), hoist_constants(other)
   assert shared.exported.mlir_module_serialized == given_.exported.mlir_module_serialized
   x = np.linspace(-1, 1, 5, dtype=np.float32)
   found, wanted = shared.exported.call(x, given_.values), other.call(x)
@@ -87,13 +87,15 @@ def test_no_argument_is_sought_where_none_reaches():
   def function(x):
     return jax.lax.reduce(x, 0.0, lambda a, b: jax.jit(lambda c: c * 0.9)(a) + b, (0,))
 
-  lifted = lift(exported(function))
+  hoisted = hoist_constants(exported(function))
   x = np.arange(5, dtype=np.float32)
-  np.testing.assert_allclose(lifted.exported.call(x, lifted.values), function(x), rtol=1e-6)
+  np.testing.assert_allclose(hoisted.exported.call(x, hoisted.values), function(x), rtol=1e-6)
 
 
 def test_which_arguments_are_taken_is_part_of_the_code():
-  one, other = (lift(exported(f, X, X)) for f in (lambda a, b: a * 0.3, lambda a, b: b * 0.3))
+  one, other = (
+    hoist_constants(exported(f, X, X)) for f in (lambda a, b: a * 0.3, lambda a, b: b * 0.3)
+  )
   assert one.exported.mlir_module_serialized == other.exported.mlir_module_serialized
   assert one.code != other.code
 
@@ -102,9 +104,9 @@ def test_calls_of_a_library_can_be_written_again():
   def function(x):
     return jnp.linalg.cholesky(jnp.eye(3) * 0.7 + 0.1) * x[0] * 0.3
 
-  lifted = lift(exported(function))
+  hoisted = hoist_constants(exported(function))
   x = np.ones(5, np.float32)
-  np.testing.assert_allclose(lifted.exported.call(x, lifted.values), function(x), rtol=1e-5)
+  np.testing.assert_allclose(hoisted.exported.call(x, hoisted.values), function(x), rtol=1e-5)
 
 
 def test_an_exponent_is_known_however_often_it_was_spread_out():
@@ -114,16 +116,16 @@ def test_an_exponent_is_known_however_often_it_was_spread_out():
       exponent = exponent.reshape((5, 1) if turn % 2 == 0 else (1, 5))
     return x ** exponent[0]
 
-  assert not lift(exported(function)).values.size
+  assert not hoist_constants(exported(function)).values.size
 
 
 def test_complex_numbers_stay():
   def function(x):
     return jnp.abs(jnp.fft.fft(x) * (0.3 + 0.7j)) * 0.9
 
-  lifted = lift(exported(function))
+  hoisted = hoist_constants(exported(function))
   x = np.arange(5, dtype=np.float32)
-  np.testing.assert_allclose(lifted.exported.call(x, lifted.values), function(x), rtol=1e-5)
+  np.testing.assert_allclose(hoisted.exported.call(x, hoisted.values), function(x), rtol=1e-5)
 
 
 def artifact_of(text: str, folder: pathlib.Path) -> Artifact:
@@ -136,15 +138,19 @@ def tuned(rate: float) -> str:
   return program().replace('5.0 *', f'{rate} *')
 
 
-def test_frames_know_structure_from_numbers(tmp_path):
-  first = Frame.of(artifact_of(tuned(5.3), tmp_path / 'a'))
-  assert first.key == Frame.of(artifact_of(tuned(1.7), tmp_path / 'b')).key
+def cache_key(text: str, folder: pathlib.Path) -> str:
+  return ExecutableTemplate.from_artifact(artifact_of(text, folder)).cache_key
+
+
+def test_programs_that_differ_only_in_constants_share_a_cache_key(tmp_path):
+  key = cache_key(tuned(5.3), tmp_path / 'a')
+  assert key == cache_key(tuned(1.7), tmp_path / 'b')
   other = tuned(5.3).replace('nats.mean()', 'jnp.square(nats).mean()')
-  assert first.key != Frame.of(artifact_of(other, tmp_path / 'c')).key
-  assert first.key != Frame.of(artifact_of(program(batch=4), tmp_path / 'd')).key
+  assert key != cache_key(other, tmp_path / 'c')
+  assert key != cache_key(program(batch=4), tmp_path / 'd')
 
 
-def test_a_prediction_from_another_leaf_is_another_frame(tmp_path):
+def test_a_prediction_from_another_leaf_has_another_cache_key(tmp_path):
   """The weights or their moving average: the module is the same, and takes another argument."""
   averaged = (
     tuned(5.3)
@@ -154,12 +160,13 @@ def test_a_prediction_from_another_leaf_is_another_frame(tmp_path):
   other = averaged.replace("logits(state['table'], inputs)", "logits(state['average'], inputs)")
   assert 'average' in averaged and other != averaged
   first, second = (
-    Frame.of(artifact_of(text, tmp_path / name)) for name, text in (('a', averaged), ('b', other))
+    ExecutableTemplate.from_artifact(artifact_of(text, tmp_path / name))
+    for name, text in (('a', averaged), ('b', other))
   )
   assert first.modules[-1].exported.mlir_module_serialized == (
     second.modules[-1].exported.mlir_module_serialized
   )
-  assert first.key != second.key
+  assert first.cache_key != second.cache_key
 
 
 def test_another_number_compiles_nothing_and_measures_the_same(tmp_path):

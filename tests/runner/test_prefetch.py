@@ -10,10 +10,10 @@ import pytest
 from helpers.tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.runner import server as runners
-from autoresearch_jax.runner.client import KEPT_COMPILED, RunnerFailed, RunnerProcess, Setup
+from autoresearch_jax.runner import program_cache
+from autoresearch_jax.runner.client import COMPILE_CACHE_SIZE, RunnerClient, RunnerError, Setup
 from autoresearch_jax.runner.server import Runner
-from autoresearch_jax.tracer import export as exporting
+from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, Status
 
 pytestmark = pytest.mark.slow
@@ -34,13 +34,13 @@ def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
   (folder / name).mkdir()
   (folder / name / 'model.py').write_text(text)
   path = folder / f'{name}.artifact'
-  exporting.export_program(folder / name, 'model.py', SPEC, evaluation_batch=16).write(path)
+  export_program(folder / name, 'model.py', SPEC, evaluation_batch=16).write(path)
   return str(path)
 
 
 def prepared(runner: Runner, path: str) -> None:
   done = threading.Event()
-  runner.prepare(path, True, done.set)
+  runner.programs.prefetch(path, True, done.set)
   assert done.wait(60)
 
 
@@ -54,13 +54,13 @@ def turn(runner: Runner, path: str, budget: Budget = STEPS, say=lambda *news: No
 @pytest.fixture
 def compiled(monkeypatch) -> list[str]:
   """Digests of the artifacts that are compiled from now on, in that order."""
-  real, digests = runners.compile_frame, []
+  real, digests = program_cache.compile_template, []
 
-  def compile_frame(frame, *rest):
-    digests.append(frame.artifact.digest)
-    return real(frame, *rest)
+  def compile_template(template, *rest):
+    digests.append(template.artifact.digest)
+    return real(template, *rest)
 
-  monkeypatch.setattr(runners, 'compile_frame', compile_frame)
+  monkeypatch.setattr(program_cache, 'compile_template', compile_template)
   return digests
 
 
@@ -79,10 +79,10 @@ def test_what_was_prepared_is_not_compiled_again_and_measures_the_same(setup, tm
 
 
 def test_what_was_read_ahead_alone_is_not_read_again(runner, tmp_path, compiled, monkeypatch):
-  real, read = runners.artifacts.read, []
-  monkeypatch.setattr(runners.artifacts, 'read', lambda *args: read.append(args) or real(*args))
+  real, read = program_cache.reader.read, []
+  monkeypatch.setattr(program_cache.reader, 'read', lambda *args: read.append(args) or real(*args))
   path, done = export(program(), tmp_path), threading.Event()
-  runner.prepare(path, False, done.set)
+  runner.programs.prefetch(path, False, done.set)
   assert done.wait(60)
   assert (len(read), len(compiled)) == (1, 0)
   turn(runner, path)
@@ -92,7 +92,7 @@ def test_what_was_read_ahead_alone_is_not_read_again(runner, tmp_path, compiled,
 def test_a_turn_that_comes_early_waits_for_the_rest(runner, tmp_path, compiled):
   path = export(program(), tmp_path)
   done = threading.Event()
-  runner.prepare(path, True, done.set)
+  runner.programs.prefetch(path, True, done.set)
   while not compiled:
     done.wait(0.01)
   turn(runner, path)
@@ -102,19 +102,19 @@ def test_a_turn_that_comes_early_waits_for_the_rest(runner, tmp_path, compiled):
 
 def test_what_has_not_begun_is_done_in_its_turn(runner, tmp_path, monkeypatch):
   """A prepared program that never compiles to the end holds up its own trial alone."""
-  real, hung, go = runners.compile_frame, threading.Event(), threading.Event()
+  real, hung, go = program_cache.compile_template, threading.Event(), threading.Event()
 
-  def compile_frame(frame, *rest):
-    if threading.current_thread().name.startswith('prepare'):
+  def compile_template(template, *rest):
+    if threading.current_thread().name.startswith('prefetch'):
       hung.set()
       go.wait(60)
-    return real(frame, *rest)
+    return real(template, *rest)
 
-  monkeypatch.setattr(runners, 'compile_frame', compile_frame)
+  monkeypatch.setattr(program_cache, 'compile_template', compile_template)
   over = [threading.Event(), threading.Event()]
-  runner.prepare(export(program(), tmp_path, 'first'), True, over[0].set)
+  runner.programs.prefetch(export(program(), tmp_path, 'first'), True, over[0].set)
   second = export(program(batch=4), tmp_path, 'second')
-  runner.prepare(second, True, over[1].set)
+  runner.programs.prefetch(second, True, over[1].set)
   assert hung.wait(60)
   assert turn(runner, second)[2].cost.steps == 20
   assert over[1].is_set() and not over[0].is_set()
@@ -144,7 +144,7 @@ def test_a_compile_in_the_thread_that_trains_is_one(runner, tmp_path):
   def say(fraction, step, loss, phase='train'):
     jax.jit(lambda x: x * step)(jnp.ones(3))
 
-  with pytest.raises(RunnerFailed, match=r'\d compilations ran inside the clock') as failed:
+  with pytest.raises(RunnerError, match=r'compiled \d times while the trial was timed') as failed:
     turn(runner, path, say=say)
   assert failed.value.status == Status.CRASH
 
@@ -153,19 +153,19 @@ def test_what_trains_stays_compiled_whatever_is_prepared(runner, tmp_path, compi
   trains = export(program(), tmp_path)
   turn(runner, trains)
   others = [
-    export(program(batch=batch), tmp_path, f'{batch}') for batch in range(1, KEPT_COMPILED + 2)
+    export(program(batch=batch), tmp_path, f'{batch}') for batch in range(1, COMPILE_CACHE_SIZE + 2)
   ]
   for path in others:
     prepared(runner, path)
   assert len(compiled) == 1 + len(others)
-  assert len(runner._compiled) == len(runner._frames) == KEPT_COMPILED
+  assert len(runner.programs._compiled) == len(runner.programs._templates) == COMPILE_CACHE_SIZE
   turn(runner, trains)
   turn(runner, others[-1])
   assert len(compiled) == 1 + len(others)
 
 
 def failure(runner: Runner, path: str) -> tuple[Status, str]:
-  with pytest.raises(RunnerFailed) as failed:
+  with pytest.raises(RunnerError) as failed:
     turn(runner, path)
   return failed.value.status, str(failed.value)
 
@@ -187,22 +187,22 @@ def test_what_is_wrong_with_it_is_said_in_its_turn(setup, tmp_path):
 
 
 def test_a_process_trains_and_answers_as_ever_while_it_prepares(setup, tmp_path):
-  process = RunnerProcess(setup, tmp_path / 'runner.log')
+  process = RunnerClient(setup, tmp_path / 'runner.log')
   first, second = (export(program(batch=b), tmp_path, f'{b}') for b in (8, 4))
   process.start()
   try:
-    process.ready()
-    process.ask('load', 60, artifact=first)
-    process.ask('compile', 60)
-    process.prepare(pathlib.Path(second), compiled=True)
-    process.prepare(tmp_path / 'none.artifact', compiled=False)
+    process.wait_until_ready()
+    process.request('load', 60, artifact=first)
+    process.request('compile', 60)
+    process.prefetch(pathlib.Path(second), compile=True)
+    process.prefetch(tmp_path / 'none.artifact', compile=False)
     measured = []
-    while process.preparing:  # it is said between two answers, or while it trains
-      measured.append(process.ask('run', 60, seed=3, budget=STEPS)['measurement']['metrics'])
+    while process.prefetching:  # it is said between two answers, or while it trains
+      measured.append(process.request('run', 60, seed=3, budget=STEPS)['measurement']['metrics'])
     assert measured and all(metrics == measured[0] for metrics in measured)
-    loaded = process.ask('load', 60, artifact=second)
+    loaded = process.request('load', 60, artifact=second)
     assert loaded['facts']['batch_size'] == 4
-    process.ask('compile', 60)
-    process.ask('run', 60, seed=3, budget=STEPS)
+    process.request('compile', 60)
+    process.request('run', 60, seed=3, budget=STEPS)
   finally:
     process.close()

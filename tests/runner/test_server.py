@@ -14,10 +14,10 @@ from helpers.tiny_language import SPEC, STEPS, TIME, VOCAB, make_dataset, progra
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import devices
-from autoresearch_jax.runner.client import RunnerFailed, RunnerProcess, Setup
-from autoresearch_jax.runner.rungs import Watch
+from autoresearch_jax.runner.client import RunnerClient, RunnerError, Setup
+from autoresearch_jax.runner.pruning import RungMonitor
 from autoresearch_jax.runner.server import Runner
-from autoresearch_jax.tracer import export as exporting
+from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, Dataset, Measurement, PruningRung, Status
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
   directory = folder / name
   directory.mkdir()
   (directory / 'model.py').write_text(text)
-  artifact = exporting.export_program(directory, 'model.py', SPEC, evaluation_batch=16)
+  artifact = export_program(directory, 'model.py', SPEC, evaluation_batch=16)
   path = folder / f'{name}.artifact'
   artifact.write(path)
   return str(path)
@@ -63,8 +63,8 @@ def run_again(runner: Runner, seed: int, budget: Budget, **options) -> dict:
   for _ in range(9):
     try:
       return runner.run(seed, budget, lambda *news: None, **options)
-    except RunnerFailed as failed:
-      if not failed.passing:
+    except RunnerError as failed:
+      if not failed.retryable:
         raise
   return runner.run(seed, budget, lambda *news: None, **options)
 
@@ -128,8 +128,8 @@ def test_looking_changes_no_bit_of_the_result(runner, tmp_path, budget):
   done = runner.run(0, budget, lambda *news: None, rungs=LOOKS)
   assert done['measurement'].metrics == blind.metrics
   assert done['measurement'].cost.steps == blind.cost.steps
-  assert [look[0] for look in done['looks']] == [0.05, 0.3, 0.55]
-  for numbers in zip(*(look[1:] for look in done['looks']), strict=True):
+  assert [look[0] for look in done['rungs']] == [0.05, 0.3, 0.55]
+  for numbers in zip(*(look[1:] for look in done['rungs']), strict=True):
     assert list(numbers) == sorted(numbers, reverse=True)  # this program learns
 
 
@@ -138,7 +138,7 @@ def test_a_look_is_at_the_state_and_at_all_losses_since_the_one_before(runner, t
   text = program(scale=0.0, step='gradient = 0 * gradient')
   text = text.replace("{'loss': value}", "{'loss': 20 * progress}")
   run(runner, text, tmp_path)
-  looks = runner.run(0, STEPS, lambda *news: None, rungs=LOOKS)['looks']
+  looks = runner.run(0, STEPS, lambda *news: None, rungs=LOOKS)['rungs']
   losses = [np.mean(steps) for steps in ([0], range(1, 6), range(6, 11))]
   assert [loss for _, loss, _ in looks] == pytest.approx(losses, rel=1e-5)
   assert [nats for *_, nats in looks] == pytest.approx([math.log(VOCAB)] * 3, rel=1e-6)
@@ -146,7 +146,9 @@ def test_a_look_is_at_the_state_and_at_all_losses_since_the_one_before(runner, t
 
 def test_what_is_past_both_limits_ends_there(runner, tmp_path):
   run(runner, program(), tmp_path)
-  with pytest.raises(RunnerFailed, match=r'Ended at 30% .* were saved\.$') as failed:
+  with pytest.raises(
+    RunnerError, match=r'Pruned at 30% .* saved \d+\.\d s of training\.$'
+  ) as failed:
     runner.run(0, STEPS, lambda *news: None, rungs=(PruningRung(0.3, 0.1, 0.1), *LOOKS[2:]))
   assert failed.value.status == Status.PRUNED
   facts = failed.value.facts
@@ -166,35 +168,35 @@ def test_one_limit_alone_ends_nothing(runner, tmp_path, limits):
 def test_the_best_look_so_far_is_what_is_held_against_a_limit(runner, tmp_path, monkeypatch):
   run(runner, program(), tmp_path)
   seen = iter((1.0, 5.0, 5.0, 5.0))
-  monkeypatch.setattr(runner, '_glance', lambda compiled, leaves: next(seen))
+  monkeypatch.setattr(runner, '_first_batch_loss', lambda compiled, leaves: next(seen))
   limited = [PruningRung(at, 0.1, 2.0) for at in (0.3, 0.55)]
   done = runner.run(0, STEPS, lambda *news: None, rungs=limited)
-  assert [nats for *_, nats in done['looks']] == [1.0, 5.0]
-  with pytest.raises(RunnerFailed, match=r'took 5[.]0000 nats a target at best, against 2[.]0000'):
+  assert [nats for *_, nats in done['rungs']] == [1.0, 5.0]
+  with pytest.raises(RunnerError, match=r'was 5[.]0000 nats per target \(threshold 2[.]0000\)'):
     runner.run(0, STEPS, lambda *news: None, rungs=limited)
 
 
 def test_looking_is_outside_of_the_budget(runner, tmp_path, monkeypatch):
   run(runner, program(), tmp_path)
-  monkeypatch.setattr(runner, '_glance', lambda compiled, leaves: time.sleep(0.4) or 1.0)
+  monkeypatch.setattr(runner, '_first_batch_loss', lambda compiled, leaves: time.sleep(0.4) or 1.0)
   began = time.monotonic()
   done = run_again(runner, 0, Budget(0.5, 'seconds'), rungs=LOOKS)
-  assert done['looks']  # three, but for a machine that takes one step from one to the next
+  assert done['rungs']  # three, but for a machine that takes one step from one to the next
   seconds = done['measurement'].cost.training_seconds
-  assert 0.4 < seconds < time.monotonic() - began - 0.4 * len(done['looks'])
+  assert 0.4 < seconds < time.monotonic() - began - 0.4 * len(done['rungs'])
 
 
 def test_looks_are_never_early(runner, tmp_path, monkeypatch):
   """At first a step takes a fraction of what the warm-up said, so less is done than expected."""
   seen = []
 
-  def look(self, at, loss, leaves, seconds):
+  def evaluate(self, at, loss, leaves, seconds):
     seen.append((at.progress, seconds))
 
-  monkeypatch.setattr(Watch, 'look', look)
+  monkeypatch.setattr(RungMonitor, 'evaluate', evaluate)
   runner.load(export(program(), tmp_path))
   runner.compile()
-  runner._current.pace.clear()
+  runner._compiled.step_seconds.clear()
   budget, at = Budget(1.0, 'seconds'), (0.2, 0.3, 0.5, 0.7)
   run_again(runner, 0, budget, rungs=tuple(map(PruningRung, at)))
   assert seen  # one is left out where the machine takes one step over it
@@ -219,7 +221,7 @@ def test_progress_is_the_share_of_the_budget(runner, tmp_path):
   ],
 )
 def test_forbidden_dependence_is_found(runner, tmp_path, mix, sentence):
-  with pytest.raises(RunnerFailed, match=sentence) as failed:
+  with pytest.raises(RunnerError, match=sentence) as failed:
     run(runner, program(mix=mix), tmp_path)
   assert failed.value.status == Status.INVALID
 
@@ -232,7 +234,7 @@ def test_forbidden_dependence_is_found(runner, tmp_path, mix, sentence):
   ],
 )
 def test_divergence_fails_fast(runner, tmp_path, step, sentence):
-  with pytest.raises(RunnerFailed, match=sentence) as failed:
+  with pytest.raises(RunnerError, match=sentence) as failed:
     run(runner, program(step=step), tmp_path)
   assert failed.value.status == Status.DIVERGED
 
@@ -241,7 +243,7 @@ def test_nan_in_the_score_is_divergence(runner, tmp_path):
   text = program().replace(
     "  return logits(state['table'], inputs)", "  return jnp.nan * logits(state['table'], inputs)"
   )
-  with pytest.raises(RunnerFailed, match='not a finite number') as failed:
+  with pytest.raises(RunnerError, match='not finite') as failed:
     run(runner, text, tmp_path)
   assert failed.value.status == Status.DIVERGED
 
@@ -259,7 +261,7 @@ def test_an_offset_of_all_logits_gains_nothing(runner, tmp_path, offset):
 def test_a_rare_look_ahead_is_found_too(runner, tmp_path):
   """Only a quarter of the positions peek; where the cuts fall is not known to the program."""
   peek = 'x = x + jnp.where((jnp.arange(inputs.shape[1]) % 4 == 1)[:, None], jnp.roll(x, -1, 1), 0)'
-  with pytest.raises(RunnerFailed, match='looks ahead'):
+  with pytest.raises(RunnerError, match='looks ahead'):
     run(runner, program(mix=peek), tmp_path)
 
 
@@ -301,7 +303,7 @@ def test_training_inside_init_is_charged(runner, tmp_path):
   def steps(path):
     try:
       return trained(runner, path, budget).cost.steps
-    except RunnerFailed as failed:  # on a slow machine the loop takes all of the budget
+    except RunnerError as failed:  # on a slow machine the loop takes all of the budget
       assert 'Not one train step fits' in str(failed)
       return 0
 
@@ -314,7 +316,7 @@ def test_training_inside_init_is_charged(runner, tmp_path):
 
 @pytest.mark.parametrize(
   ('budget', 'sentence'),
-  [(Budget(0.3, 'seconds'), 'Not one train step fits'), (STEPS, 'make a state and not train it')],
+  [(Budget(0.3, 'seconds'), 'Not one train step fits'), (STEPS, 'create the state, not train it')],
 )
 def test_training_inside_init_is_bounded(runner, tmp_path, budget, sentence):
   """How fast the machine is differs from moment to moment, so the loop gets longer until it is."""
@@ -322,8 +324,8 @@ def test_training_inside_init_is_bounded(runner, tmp_path, budget, sentence):
   for doubled in range(6):
     try:
       trained(runner, export(busy(loops << doubled), tmp_path, f'{doubled}'), budget)
-    except RunnerFailed as failed:
-      if not failed.passing:
+    except RunnerError as failed:
+      if not failed.retryable:
         assert sentence in str(failed)
         return
   raise AssertionError('No `init` took too long.')
@@ -331,7 +333,7 @@ def test_training_inside_init_is_bounded(runner, tmp_path, budget, sentence):
 
 def test_a_step_longer_than_the_budget_is_refused(runner, tmp_path):
   slow = 'for _ in range(30): gradient = gradient + 1e-9 * jnp.sin(gradient @ gradient)'
-  with pytest.raises(RunnerFailed, match='Not one train step fits') as failed:
+  with pytest.raises(RunnerError, match='Not one train step fits') as failed:
     run(runner, program(step=slow), tmp_path, Budget(1e-5, 'seconds'))
   assert failed.value.status == Status.TIMEOUT
 
@@ -347,7 +349,7 @@ def test_a_number_that_makes_steps_longer_wins_no_time(runner, tmp_path):
   paths = export(short, tmp_path, 'short'), export(long, tmp_path, 'long')
   budget = Budget(0.5, 'seconds')
   quick, slow = (trained(runner, path, budget).cost for path in paths)
-  assert len({frame.key for frame in [*runner._frames.values()][-2:]}) == 1
+  assert len({template.cache_key for template in [*runner.programs._templates.values()][-2:]}) == 1
   assert quick.steps > 10 * slow.steps
   # 128 steps of a call took four times as long; else this is what the runner requires.
   assert slow.training_seconds <= 1.0 + slow.training_seconds / slow.steps
@@ -358,9 +360,9 @@ def test_steps_that_get_longer_near_the_end_win_no_time(runner, tmp_path):
   runner.load(export(text, tmp_path))
   runner.compile()
   for _ in range(5):  # of what passes, a busy machine may have another
-    with pytest.raises(RunnerFailed) as failed:
+    with pytest.raises(RunnerError) as failed:
       runner.run(0, Budget(1.0, 'seconds'), lambda *news: None)  # the last calls take 4 seconds
-    assert failed.value.passing
+    assert failed.value.retryable
     if failed.value.status == Status.TIMEOUT:
       break
   assert re.match(r'Training took .* its budget is 1 s', str(failed.value))
@@ -369,13 +371,13 @@ def test_steps_that_get_longer_near_the_end_win_no_time(runner, tmp_path):
 def test_a_stop_says_nothing_of_how_long_a_step_takes(runner, tmp_path, monkeypatch):
   """Else the next attempt could find that no step fits into the budget."""
   run(runner, program(), tmp_path, Budget(0.2, 'seconds'))
-  assert runner._current.pace
+  assert runner._compiled.step_seconds
   with monkeypatch.context() as patch:
-    patch.setattr(runner._heartbeat, 'stopped', lambda since: 5.0)
-    with pytest.raises(RunnerFailed, match=r'stood still for 5\.0 s') as failed:
+    patch.setattr(runner._heartbeat, 'stalled_seconds', lambda since: 5.0)
+    with pytest.raises(RunnerError, match=r'stalled for 5\.0 s') as failed:
       runner.run(0, Budget(0.2, 'seconds'), lambda *news: None)
-  assert failed.value.passing
-  assert not runner._current.pace
+  assert failed.value.retryable
+  assert not runner._compiled.step_seconds
 
 
 def test_a_stop_in_the_warm_up_step_is_no_slow_step(runner, tmp_path, monkeypatch):
@@ -383,20 +385,20 @@ def test_a_stop_in_the_warm_up_step_is_no_slow_step(runner, tmp_path, monkeypatc
   runner.load(export(program(step=LOOP.replace('BOUND', '33333.3')), tmp_path))
   runner.compile()
   short = Budget(0.001, 'seconds')
-  with pytest.raises(RunnerFailed, match='Not one train step fits') as failed:
+  with pytest.raises(RunnerError, match='Not one train step fits') as failed:
     run_again(runner, 0, short)
-  assert failed.value.status == Status.TIMEOUT and not failed.value.passing
-  monkeypatch.setattr(runner._heartbeat, 'stopped', lambda since: 5.0)
-  with pytest.raises(RunnerFailed, match=r'stood still for 5\.0 s') as failed:
+  assert failed.value.status == Status.TIMEOUT and not failed.value.retryable
+  monkeypatch.setattr(runner._heartbeat, 'stalled_seconds', lambda since: 5.0)
+  with pytest.raises(RunnerError, match=r'stalled for 5\.0 s') as failed:
     runner.run(0, short, lambda *news: None)
-  assert failed.value.passing
+  assert failed.value.retryable
 
 
 def test_too_large_is_refused_before_it_runs(setup, tmp_path):
   small = dataclasses.replace(setup, limits=Limits(device_bytes=4096))
   tight = Runner(small)
   tight.load(export(program(), tmp_path))
-  with pytest.raises(RunnerFailed, match='MiB are available') as failed:
+  with pytest.raises(RunnerError, match='MiB are available') as failed:
     tight.compile()
   assert failed.value.status == Status.OOM
 
@@ -427,26 +429,26 @@ def test_phases_train_on_their_own_shapes(runner, tmp_path):
 
 @pytest.fixture
 def process(setup, tmp_path):
-  process = RunnerProcess(setup, tmp_path / 'runner.log')
+  process = RunnerClient(setup, tmp_path / 'runner.log')
   process.start()
-  process.ready()
+  process.wait_until_ready()
   yield process
   process.close()
 
 
-def ask_run(process: RunnerProcess, path: str, seconds: float = 60) -> dict:
-  process.ask('load', 60, artifact=path)
-  process.ask('compile', 60)
-  return process.ask('run', seconds, seed=3, budget=STEPS)['measurement']['metrics']
+def ask_run(process: RunnerClient, path: str, seconds: float = 60) -> dict:
+  process.request('load', 60, artifact=path)
+  process.request('compile', 60)
+  return process.request('run', seconds, seed=3, budget=STEPS)['measurement']['metrics']
 
 
 def test_two_processes_agree_to_the_bit(setup, process, tmp_path):
   path = export(program(), tmp_path)
   fresh = dataclasses.replace(setup, cache=str(tmp_path / 'another cache'))
-  other = RunnerProcess(fresh, tmp_path / 'other.log')
+  other = RunnerClient(fresh, tmp_path / 'other.log')
   other.start()
   try:
-    other.ready()
+    other.wait_until_ready()
     assert ask_run(process, path) == ask_run(other, path)
   finally:
     other.close()
@@ -457,13 +459,13 @@ def test_a_step_without_end_ends_the_runner_and_the_next_one_works(process, tmp_
     'value = jax.lax.while_loop(lambda v: v < 1e9, lambda v: jnp.minimum(v + 1, 7.0), value)'
   )
   path = export(program(step=endless), tmp_path, 'endless')
-  with pytest.raises(RunnerFailed, match='no sign for 2 s in run') as failed:
+  with pytest.raises(RunnerError, match='no progress for 2 s during run') as failed:
     ask_run(process, path, seconds=2)
   assert failed.value.status == Status.TIMEOUT
   assert not process.alive
   process.close()
   process.start()
-  process.ready()
+  process.wait_until_ready()
   assert ask_run(process, export(program(), tmp_path))['val_bpb'] > 0
 
 
@@ -471,10 +473,10 @@ def test_a_step_without_end_ends_the_runner_and_the_next_one_works(process, tmp_
 def test_a_share_of_memory_that_the_user_set_is_the_only_one(setup, tmp_path, monkeypatch, name):
   """JAX does not start on a GPU when both the new name and the old one are set."""
   monkeypatch.setenv(name, '0.5')
-  process = RunnerProcess(setup, tmp_path / 'log')
+  process = RunnerClient(setup, tmp_path / 'log')
   process.start()
   try:
-    process.ready()  # right after its start it has no variables yet
+    process.wait_until_ready()  # right after its start it has no variables yet
     variables = pathlib.Path(f'/proc/{process.pid}/environ').read_text().split('\0')
   finally:
     process.close()
@@ -482,11 +484,11 @@ def test_a_share_of_memory_that_the_user_set_is_the_only_one(setup, tmp_path, mo
 
 
 def test_the_wrong_platform_is_a_sentence(setup, tmp_path):
-  wrong = RunnerProcess(dataclasses.replace(setup, platform='tpu'), tmp_path / 'log')
+  wrong = RunnerClient(dataclasses.replace(setup, platform='tpu'), tmp_path / 'log')
   wrong.start()
   try:
-    with pytest.raises(RunnerFailed, match='tpu'):
-      wrong.ready(60)
+    with pytest.raises(RunnerError, match='tpu'):
+      wrong.wait_until_ready(60)
   finally:
     wrong.close()
 
@@ -496,16 +498,16 @@ def test_devices_that_are_hidden_are_a_sentence(monkeypatch):
     raise AssertionError  # as JAX does where it sees no device file
 
   monkeypatch.setattr(jax, 'local_devices', none)
-  with pytest.raises(devices.WrongPlatform, match='its gpu devices: none is visible; see CUDA_'):
+  with pytest.raises(devices.WrongPlatform, match='its gpu devices: none is visible; check CUDA_'):
     devices.require_platform('gpu')
 
 
 def test_two_devices_share_a_batch(setup, tmp_path, monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=2')
-  both = RunnerProcess(setup, tmp_path / 'log')
+  both = RunnerClient(setup, tmp_path / 'log')
   both.start()
   try:
-    assert both.ready()['num_devices'] == 2
+    assert both.wait_until_ready()['num_devices'] == 2
     path = export(program(), tmp_path)
     on_two = ask_run(both, path)
   finally:

@@ -15,14 +15,15 @@ import pytest
 import sklearn
 
 from autoresearch_jax.data import corpus
-from autoresearch_jax.sandbox import tracer as sandbox
+from autoresearch_jax.sandbox import tracer_policy
 from autoresearch_jax.tracer import server
 from autoresearch_jax.types import Isolation
 
 pytestmark = [
   pytest.mark.slow,
   pytest.mark.skipif(
-    not sandbox.achievable().files, reason='this kernel has no Landlock or no seccomp'
+    not tracer_policy.available_isolation().files,
+    reason='this kernel has no Landlock or no seccomp',
   ),
 ]
 
@@ -147,8 +148,8 @@ def test_the_library_is_there_from_the_first_trace_on(tracing_of, edit):
 def test_a_program_that_asks_for_the_library_and_needs_it_not_is_traced_twice_at_most(tracing_of):
   trace = tracing_of()
   for _ in range(2):
-    text = f'import os\nos._exit({server._WANTS_LIBRARY})\n'
-    assert f'exit code {server._WANTS_LIBRARY}; remove the exit' in trace.refused(text)
+    text = f'import os\nos._exit({server._NEEDS_STDLIB})\n'
+    assert f'exit code {server._NEEDS_STDLIB}; remove the exit' in trace.refused(text)
   assert trace().status == 'ok'
 
 
@@ -164,7 +165,7 @@ def test_what_was_put_off_does_not_hold_up_the_first_trace(tracing_of, edit):
 
 def test_no_other_python_is_readable(attack):
   others = [p for root in ('/usr/lib', '/usr/lib64', '/lib') for p in pathlib.Path(root).glob('*')]
-  readable = set(sandbox.installation())
+  readable = set(tracer_policy.python_installation())
   closed = [p for p in others if p.is_dir() and str(p.resolve()) not in readable]
   running = pathlib.Path(os.__file__).resolve()
   closed = [p for p in closed if p.resolve() not in running.parents]
@@ -174,7 +175,7 @@ def test_no_other_python_is_readable(attack):
 
 
 def test_only_shared_objects_of_the_system_are_opened():
-  libraries = list(map(pathlib.Path, sandbox.shared_libraries()))
+  libraries = list(map(pathlib.Path, tracer_policy.shared_libraries()))
   assert libraries and all('.so' in path.name and not path.is_dir() for path in libraries)
   assert any(path.name.startswith('libc.so') for path in libraries)
 
@@ -182,9 +183,9 @@ def test_only_shared_objects_of_the_system_are_opened():
 def test_memory_is_a_share_of_what_the_machine_has(monkeypatch):
   pages = {'SC_PHYS_PAGES': 2**20, 'SC_PAGE_SIZE': 4096}
   monkeypatch.setattr(os, 'sysconf', pages.__getitem__)
-  assert sandbox.max_memory() == 3 * 2**30
+  assert tracer_policy.max_memory_bytes() == 3 * 2**30
   pages['SC_PHYS_PAGES'] = 1
-  assert sandbox.max_memory() == 2 * 2**30
+  assert tracer_policy.max_memory_bytes() == 2 * 2**30
 
 
 def test_without_seccomp_processes_are_bounded(trace, edit):
@@ -286,7 +287,7 @@ def test_memory_far_over_the_limit_is_invalid(trace, edit):
   code = 'import numpy\nBLOCKS = [numpy.empty(2**27, numpy.uint8) for _ in range(48)]'
   with trace.within(trace_bytes=3 * 2**30):
     reason = trace.refused(edit(('RATE = 0.1', code)))
-  assert 'model.py: tracing needed more than the 3 GiB of memory that limits.trace_bytes' in reason
+  assert 'model.py: tracing exceeded its memory limit of 3 GiB (limits.trace_bytes' in reason
 
 
 def test_the_log_is_bounded(trace, edit):
@@ -324,23 +325,25 @@ def test_an_answer_that_is_forged_does_no_harm(trace, edit):
 def test_an_artifact_for_another_problem_is_refused(trace, edit):
   code = """
 import dataclasses
-from autoresearch_jax.trial import artifact
-honest = artifact.Artifact.to_bytes
+from autoresearch_jax.artifact import reader
+honest = reader.Artifact.to_bytes
 forged = lambda self: honest(dataclasses.replace(self, evaluation_batch=1))
-artifact.Artifact.to_bytes = forged
+reader.Artifact.to_bytes = forged
 """
   reason = trace.refused(edit(('RATE = 0.1', code + 'RATE = 0.1')))
-  assert reason == 'The artifact is refused: it is for another problem than it was asked for.'
+  assert 'rejected' in reason and 'another problem than requested' in reason
 
 
 def test_less_than_asked_is_refused_with_what_is_missing(monkeypatch):
-  monkeypatch.setattr(sandbox, 'landlock_version', lambda: 0)
-  with pytest.raises(sandbox.SandboxError) as caught:
-    sandbox.check('full')
+  monkeypatch.setattr(tracer_policy, 'landlock_version', lambda: 0)
+  with pytest.raises(tracer_policy.SandboxError) as caught:
+    tracer_policy.check('full')
   for words in ('no Landlock', "config.limits.isolation='limits'", "'none'"):
     assert words in str(caught.value)
-  assert sandbox.check('limits') == Isolation(limits=True, detail='isolation limits was asked for')
-  assert not sandbox.check('none').limits
+  assert tracer_policy.check('limits') == Isolation(
+    limits=True, detail='isolation is limits, as configured'
+  )
+  assert not tracer_policy.check('none').limits
 
 
 def sandbox_children(pid):

@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from autoresearch_jax.tracer import client, export
-from autoresearch_jax.tracer import server as tracer
+from autoresearch_jax.tracer import client, export, server
 from autoresearch_jax.types import Budget, Spec
 
 pytestmark = pytest.mark.slow
@@ -40,10 +39,10 @@ def test_the_same_program_gives_the_same_bytes_and_no_path_of_this_machine(trace
   assert str(trace.folder).encode() not in first
 
 
-def test_a_rehearsal_traces_and_is_not_needed(monkeypatch, capsys):
-  list(export.rehearse())
-  monkeypatch.setattr(export, 'REHEARSED', pathlib.Path('/nowhere/model.py'))
-  list(tracer._rehearse())
+def test_the_warm_up_traces_and_is_optional(monkeypatch, capsys):
+  list(export.warm_up())
+  monkeypatch.setattr(export, 'WARM_UP_PROGRAM', pathlib.Path('/nowhere/model.py'))
+  list(server._warm_up_jax())
   assert 'FileNotFoundError' in capsys.readouterr().err
 
 
@@ -73,7 +72,7 @@ def test_the_entry_imports_its_siblings(trace, edit):
     (
       ("'steps': 0}", "'steps': 0, 'name': 'x'}"),
       'model.py:10: ',
-      "state['name'] is a str; the state holds arrays",
+      "state['name'] is a str; the state must hold arrays",
     ),
     (
       ("'speed': speed, 'steps'", "'steps'"),
@@ -88,7 +87,7 @@ def test_the_entry_imports_its_siblings(trace, edit):
     (
       ("'speed': speed, 's", "'speed': speed[0], 's"),
       'model.py:21: ',
-      "turns state['speed'] from float32[6, 3] into float32[3]; keep shapes and dtypes",
+      "turns state['speed'] from float32[6, 3] into float32[3]; keep the shapes and dtypes",
     ),
     (
       ("'speed': speed, 's", "'speed': speed.astype(jnp.bfloat16), 's"),
@@ -123,7 +122,7 @@ def test_the_entry_imports_its_siblings(trace, edit):
         '  jax.pure_callback(float, jax.ShapeDtypeStruct((), "float32"), loss)\n  speed = 0.9',
       ),
       'model.py:23: ',
-      'calls back into Python (pure_callback), and a trial runs no Python; remove',
+      'calls back into Python (pure_callback), but a trial runs no Python; remove',
     ),
     (
       (
@@ -157,24 +156,26 @@ def test_a_large_constant_makes_an_artifact_too_big(trace, edit):
   )
   reason = trace.refused(text)
   assert reason.startswith('model.py: the traced program has ')
-  assert 'MiB and limits.artifact_bytes allows 1; compute large constants inside' in reason
+  assert 'MiB, and limits.artifact_bytes allows 1 MiB; compute large constants inside' in reason
 
 
 def test_text_that_is_no_text_is_invalid(trace, edit):
-  assert 'can not be written to files' in trace.refused(edit(('RATE', '\ud800')))
+  assert 'cannot be written to files' in trace.refused(edit(('RATE', '\ud800')))
   assert 'null bytes' in trace.refused(edit(('RATE', '\0')))
 
 
-def test_phases_are_exported_one_by_one(trace, edit):
+@pytest.mark.parametrize('package', ['programs', 'trial'])
+def test_phases_are_exported_one_by_one(trace, edit, package):
+  """`Phase` comes from `programs.contract`; programs of old ledgers know it by `trial.contract`."""
   spec = Spec('language_model', 'cpu', 1, Budget(10, 'steps'), vocab_size=8, sequence_length=6)
-  text = """
+  text = f"""
 import jax.numpy as jnp
-from autoresearch_jax.programs.contract import Phase
+from autoresearch_jax.{package}.contract import Phase
 BATCH_SIZE = 4
 def init(key, spec):
   return jnp.zeros((spec.vocab_size, spec.vocab_size))
 def train_step(table, batch, progress):
-  return table + 0.1, {'loss': table[batch['inputs']].mean()}
+  return table + 0.1, {{'loss': table[batch['inputs']].mean()}}
 def predict(table, inputs):
   return table[inputs]
 def phases(spec):
@@ -229,7 +230,7 @@ def test_an_endless_loop_ends_at_the_deadline(trace):
   with trace.within(trace_seconds=1.5):
     result = trace('RATE = 1\n' + ENDLESS)
   assert result.status == 'timeout'
-  assert 'model.py: tracing took longer than the 1.5 s that limits.trace_seconds' in result.reason
+  assert 'model.py: tracing exceeded the timeout of 1.5 s (limits.trace_seconds)' in result.reason
   assert trace().status == 'ok'
 
 
@@ -240,7 +241,7 @@ def test_processor_time_is_limited_too(trace, before):
   with trace.within(trace_cpu_seconds=1):
     result = trace(f'{before}\n{ENDLESS}')
   assert result.status == 'timeout'
-  assert 'more than the 1 s of processor time that limits.trace_cpu_seconds' in result.reason
+  assert 'more than 1 s of CPU time (limits.trace_cpu_seconds)' in result.reason
 
 
 def while_it_traces(server, act):
@@ -286,7 +287,7 @@ def test_what_a_killed_run_left_is_cleared_and_what_goes_on_is_not(tmp_path, lim
     kept = tmp_path / 'note'
     for folder in (going_on, kept, *left):
       (folder / 'program').mkdir(parents=True)
-    client.Tracer(limits, (), tmp_path)
+    client.TracerClient(limits, (), tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([going_on, kept])
   finally:
     other.kill()

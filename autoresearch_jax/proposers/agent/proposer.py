@@ -49,10 +49,10 @@ from autoresearch_jax.proposers.prompt.fill import filled
 from autoresearch_jax.proposers.prompt.quoting import clean
 from autoresearch_jax.proposers.prompt.sections import Sections, contract
 from autoresearch_jax.proposers.spend_limits import Caps
-from autoresearch_jax.sandbox import installed, kernel
-from autoresearch_jax.sandbox.command import Confined
+from autoresearch_jax.sandbox import command_files, command_policy
+from autoresearch_jax.sandbox.command import SandboxedCommand
+from autoresearch_jax.sandbox.command_spec import CommandIsolation, CommandResult, CommandSpec
 from autoresearch_jax.sandbox.linux import SandboxError
-from autoresearch_jax.sandbox.plan import Ending, Level, Plan
 from autoresearch_jax.types import (
   Edit,
   Exchange,
@@ -86,16 +86,16 @@ class _Turn:
   def __init__(self) -> None:
     self.closed = False
     self._lock = threading.Lock()
-    self._running: set[Confined] = set()
+    self._running: set[SandboxedCommand] = set()
 
-  def run(self, plan: Plan) -> Ending:
+  def run(self, spec: CommandSpec) -> CommandResult:
     with self._lock:
       if self.closed:
-        return Ending('stopped')
+        return CommandResult('stopped')
       try:
-        running = Confined(plan)
+        running = SandboxedCommand(spec)
       except OSError as error:
-        return Ending('unstarted', reason=f'{error}.')
+        return CommandResult('not_started', reason=f'{error}.')
       self._running.add(running)
     try:
       return running.wait()
@@ -144,7 +144,7 @@ class Agent(Proposer):
   max_calls: int = 0
   max_dollars: float = 0.0
   repairs: int = 1
-  isolation: Level = 'full'
+  isolation: CommandIsolation = 'full'
   network: bool = True
   readable: tuple[str, ...] = ()
   hidden: tuple[str, ...] = ()
@@ -169,7 +169,7 @@ class Agent(Proposer):
       ) from None
     if not words:
       raise ValueError("The proposer 'agent' needs the option `command`, such as 'claude -p'.")
-    if not installed.find(words[0]):
+    if not command_files.find_program(words[0]):
       raise ValueError(f'There is no program {words[0]!r} to run as an agent; look at command[0].')
     if self.prompt == 'file' and not any('{prompt}' in word for word in words):
       raise ValueError("prompt is 'file', so a word of command must have {prompt} in it.")
@@ -187,7 +187,7 @@ class Agent(Proposer):
       raise ValueError(f'The variable {unset[0]} that option environment names is not set.')
     object.__setattr__(self, '_fallback', Fallback.of(self.fallback, 'agent'))
     try:
-      object.__setattr__(self, '_isolation', kernel.check(self.isolation))
+      object.__setattr__(self, '_isolation', command_policy.check(self.isolation))
     except SandboxError as error:
       raise ValueError(str(error)) from error
 
@@ -280,7 +280,7 @@ class Agent(Proposer):
     plan = self._plan(tree, seed, context, redaction)
     context.record(sent)
     ending = self._turn.run(plan)
-    said = redaction.transcript(ending.output, self.transcript_bytes, ending.cut)
+    said = redaction.transcript(ending.output, self.transcript_bytes, ending.truncated)
     error = self._failure(ending, said)
     context.record(
       dataclasses.replace(
@@ -289,7 +289,7 @@ class Agent(Proposer):
         response=said,
         error=error,
         seconds=round(ending.seconds, 3),
-        dollars=0.0 if ending.how == 'unstarted' else self.dollars_a_call,
+        dollars=0.0 if ending.ended_by == 'not_started' else self.dollars_a_call,
       )
     )
     if error:
@@ -297,19 +297,19 @@ class Agent(Proposer):
 
   def _plan(
     self, tree: Worktree, seed: int, context: ProposalContext, redaction: Redaction
-  ) -> Plan:
+  ) -> CommandSpec:
     given = {'{prompt}': str(tree.prompt), '{folder}': str(tree.program)}
     words = []
     for word in self._words:
       for placeholder, path in given.items():
         word = word.replace(placeholder, path)
       words.append(word)
-    words[0] = installed.find(words[0]) or words[0]
-    return Plan(
+    words[0] = command_files.find_program(words[0]) or words[0]
+    return CommandSpec(
       command=tuple(words),
       folder=str(tree.program),
       writable=str(tree.folder),
-      input=str(tree.prompt) if self.prompt == 'stdin' else os.devnull,
+      stdin=str(tree.prompt) if self.prompt == 'stdin' else os.devnull,
       environment={
         **{name: os.environ[name] for name in PASSED if name in os.environ},
         'HOME': str(tree.home),
@@ -318,15 +318,18 @@ class Agent(Proposer):
         'AUTORESEARCH_SEED': str(seed),
         **{name: os.environ[name] for name in self.environment if name in os.environ},
       },
-      level=self.isolation,
+      isolation=self.isolation,
       network=self.network,
-      readable=(*installed.files(self._words), *map(os.path.expanduser, self.readable)),
+      readable=(
+        *command_files.required_files(self._words),
+        *map(os.path.expanduser, self.readable),
+      ),
       hidden=(
         *map(os.path.expanduser, self.hidden),
         *map(str, context.hidden),
         str(cache.directory()),
       ),
-      seconds=self.seconds,
+      timeout_seconds=self.seconds,
       memory_bytes=self.memory_bytes,
       processes=self.processes,
       file_bytes=self.file_bytes,
@@ -335,14 +338,14 @@ class Agent(Proposer):
       output_bytes=self.transcript_bytes + redaction.longest,
     )
 
-  def _failure(self, ending: Ending, said: str) -> str:
+  def _failure(self, ending: CommandResult, said: str) -> str:
     """A sentence when the agent did not end well, else ''."""
     gib = 2**30
     reasons = {
-      'unstarted': f'could not be started: {one_line(ending.reason, LAST_WORDS)}',
+      'not_started': f'could not be started: {one_line(ending.reason, LAST_WORDS)}',
       'lost': f'was lost: {ending.reason}',
       'stopped': 'was ended, for the run is being stopped.',
-      'deadline': f'did not end within the {self.seconds:g} s of option seconds and was ended.',
+      'timeout': f'did not end within the {self.seconds:g} s of option seconds and was ended.',
       'memory': (
         f'used more than the {self.memory_bytes / gib:g} GiB of memory of option memory_bytes and '
         'was ended.'
@@ -355,11 +358,11 @@ class Agent(Proposer):
         'folder_bytes, or with more than can be counted, and was ended.'
       ),
     }
-    if ending.how in reasons:
-      return f'The agent {self.name} {reasons[ending.how]}'
-    if ending.code == 0:
+    if ending.ended_by in reasons:
+      return f'The agent {self.name} {reasons[ending.ended_by]}'
+    if ending.exit_code == 0:
       return ''
-    code = ending.code or 0
+    code = ending.exit_code or 0
     how = f'with exit status {code}' if code > 0 else f'by signal {-code}'
     last = one_line(said[-LAST_WORDS:]) or 'nothing'
     return f'The agent {self.name} ended {how}; the last it said is: {last!r}.'

@@ -23,7 +23,7 @@ from absl import flags
 from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config
 from autoresearch_jax.executors import EXECUTORS
-from autoresearch_jax.executors.local import Local
+from autoresearch_jax.executors.local import LocalExecutor
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.main import SENTENCES, research
@@ -39,7 +39,7 @@ LOOKED = tuple(f'{what}_{number}' for number in range(1, LOOKS) for what in ('lo
 
 @EXECUTORS.register('recording')
 @dataclasses.dataclass
-class Recording(Local):
+class Recording(LocalExecutor):
   """The local executor, which looks and never ends anything."""
 
   def submit(self, request: TrialRequest) -> None:

@@ -31,9 +31,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from autoresearch_jax.runner.client import CPU_FLAGS
+from autoresearch_jax.runner.client import XLA_CPU_FLAGS
 
-os.environ['XLA_FLAGS'] = f'{CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
+os.environ['XLA_FLAGS'] = f'{XLA_CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ from autoresearch_jax.config import from_config_dict
 from autoresearch_jax.data import loader
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
-from autoresearch_jax.runner.compile import CPU_OPTIONS, seed_key
+from autoresearch_jax.runner.compile import CPU_COMPILER_OPTIONS, prng_key_data
 from autoresearch_jax.tracer.export import import_entry
 from autoresearch_jax.types import Dataset, Spec
 from configs import digits, gpt_small
@@ -113,12 +113,12 @@ def way(case: Case, seeds: int | None) -> Way:
 
     return jax.lax.fori_loop(0, case.steps, one, (state, jnp.zeros(())))
 
-  keys, batches = seed_key(0), case.batches(0)[0]
+  keys, batches = prng_key_data(0), case.batches(0)[0]
   if seeds:
     init, step = jax.vmap(init), jax.vmap(step)
     keys = np.stack([keys] * seeds)
     batches = jax.tree.map(lambda x: np.stack([x] * seeds), batches)
-  options = CPU_OPTIONS['train'] if jax.default_backend() == 'cpu' else None
+  options = CPU_COMPILER_OPTIONS['train'] if jax.default_backend() == 'cpu' else None
   start = time.monotonic()
   made = jax.jit(init).lower(keys).compile()
   state = jax.eval_shape(init, keys)
@@ -140,7 +140,7 @@ def train(way: Way, keys: np.ndarray, calls: list[Any]) -> tuple[float, np.ndarr
 def compare(case: Case, seeds: int, pairs: int) -> dict[str, Any]:
   """Both ways, in turns. Seconds are of the whole replicate, all seeds."""
   alone, at_once = way(case, None), way(case, seeds)
-  keys = np.stack([seed_key(seed) for seed in range(seeds)])
+  keys = np.stack([prng_key_data(seed) for seed in range(seeds)])
   feeds = [case.batches(seed) for seed in range(seeds)]
   together = [jax.tree.map(lambda *x: np.stack(x), *parts) for parts in zip(*feeds, strict=True)]
   queued, vmapped, apart = [], [], 0.0

@@ -19,13 +19,13 @@ from jax import export
 from autoresearch_jax import types
 from autoresearch_jax.programs.gpt import model as program
 from autoresearch_jax.runner import client
-from autoresearch_jax.runner import compile as compiled
+from autoresearch_jax.runner.compile import CPU_COMPILER_OPTIONS
 
 # As a runner is started: XLA's flags, and large pages for large buffers.
 ENVIRONMENT = {
   'JAX_PLATFORMS': 'cpu',
   'GLIBC_TUNABLES': client.HUGE_PAGES,
-  'XLA_FLAGS': client.CPU_FLAGS,
+  'XLA_FLAGS': client.XLA_CPU_FLAGS,
 }
 SIZES = {
   'cpu variant': {'DEPTH': 2, 'ASPECT_RATIO': 64, 'HEAD_DIM': 64, 'BATCH_SIZE': 8},
@@ -93,7 +93,7 @@ def train_steps(inputs: np.ndarray, targets: np.ndarray, a_call: int = 0) -> Ste
   rest = np.float32(PROGRESS), np.int32(a_call)
   lowered = jax.jit(steps, donate_argnums=0).lower(leaves, inputs[:a_call], targets[:a_call], *rest)
   began = time.perf_counter()
-  executable = lowered.compile(compiler_options=compiled.CPU_OPTIONS['train'])
+  executable = lowered.compile(compiler_options=CPU_COMPILER_OPTIONS['train'])
   seconds = time.perf_counter() - began
   named = jax.tree_util.tree_leaves_with_path(state.model)
   weights = {jax.tree_util.keystr(path[:-1]): np.array(leaf) for path, leaf in named}

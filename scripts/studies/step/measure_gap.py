@@ -30,7 +30,12 @@ from autoresearch_jax.data import loader
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.runner import client
-from autoresearch_jax.runner.compile import Compiled, Frame, compile_frame, seed_key
+from autoresearch_jax.runner.compile import (
+  CompiledProgram,
+  ExecutableTemplate,
+  compile_template,
+  prng_key_data,
+)
 from autoresearch_jax.runner.train import train
 from autoresearch_jax.tracer import export
 from autoresearch_jax.types import Budget, Dataset
@@ -49,7 +54,7 @@ class Calls:
   counts: list[tuple[int, int]] = dataclasses.field(default_factory=list)  # phase, steps
   arguments: dict[int, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
 
-  def recorded(self, compiled: Compiled) -> Compiled:
+  def recorded(self, compiled: CompiledProgram) -> CompiledProgram:
     """The same program; it notes what it is called with."""
     return dataclasses.replace(
       compiled,
@@ -75,7 +80,7 @@ def main(_argv: Sequence[str]) -> int:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   if STARTED not in os.environ:  # what a runner starts with is read once, when a process starts
-    environment = client.environment(config.platform) | {STARTED: '1'}
+    environment = client.process_environment(config.platform) | {STARTED: '1'}
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)
   dataset = build_task(config).prepare_data(print)
   with tempfile.TemporaryDirectory() as scratch:
@@ -98,38 +103,40 @@ def main(_argv: Sequence[str]) -> int:
   return 0
 
 
-def compiled_start(config: Config, dataset: Dataset, folder: pathlib.Path) -> Compiled:
+def compiled_start(config: Config, dataset: Dataset, folder: pathlib.Path) -> CompiledProgram:
   for name, text in starting_program(config).files:
     (folder / name).write_text(text)
   artifact = export.export_program(
     folder, config.entry, build_task(config).spec, dataset.evaluation_batch
   )
-  frame = Frame.of(artifact)
-  return compile_frame(frame, jax.devices(), 0).given(frame)
+  template = ExecutableTemplate.from_artifact(artifact)
+  return compile_template(template, jax.devices(), 0).bind(template)
 
 
-def steps_of(compiled: Compiled, dataset: Dataset, seconds: float) -> int:
+def steps_of(compiled: CompiledProgram, dataset: Dataset, seconds: float) -> int:
   """How many steps a training of about so many seconds has."""
   trial = train(compiled, 0, Budget(seconds), feeds_of(compiled, dataset), np.inf, quiet)
   return trial.steps
 
 
-def trained(compiled: Compiled, dataset: Dataset, budget: Budget) -> float:
+def trained(compiled: CompiledProgram, dataset: Dataset, budget: Budget) -> float:
   """Seconds on the trial's own clock, `init` included."""
   return train(compiled, 0, budget, feeds_of(compiled, dataset), np.inf, quiet).seconds
 
 
-def called(compiled: Compiled, counts: list[tuple[int, int]], arguments: dict[int, Any]) -> float:
+def called(
+  compiled: CompiledProgram, counts: list[tuple[int, int]], arguments: dict[int, Any]
+) -> float:
   """Seconds of `init` and the same calls, one behind the other."""
   start = time.monotonic()
-  leaves = jax.block_until_ready(compiled.init(seed_key(0)))
+  leaves = jax.block_until_ready(compiled.init(prng_key_data(0)))
   for index, count in counts:
     leaves, _ = compiled.phases[index].run(leaves, *arguments[index], np.int32(count))
   jax.block_until_ready(leaves)
   return time.monotonic() - start
 
 
-def feeds_of(compiled: Compiled, dataset: Dataset) -> list[Iterator[loader.Batch]]:
+def feeds_of(compiled: CompiledProgram, dataset: Dataset) -> list[Iterator[loader.Batch]]:
   return [
     loader.batches(dataset, phase.batch_size, phase.sequence_length, 0) for phase in compiled.phases
   ]

@@ -16,7 +16,7 @@ from helpers import HELPERS
 
 from autoresearch_jax import types
 from autoresearch_jax.proposers import PROPOSERS, NothingToPropose, ProposalContext
-from autoresearch_jax.sandbox import kernel, linux
+from autoresearch_jax.sandbox import command_policy, linux
 
 pytestmark = pytest.mark.slow
 
@@ -543,7 +543,7 @@ def test_a_fallback_proposes_in_its_place(propose):
 
 
 def test_the_run_is_told_who_is_called_and_how_it_is_shut_in():
-  detail = kernel.check(SHUT_IN).detail
+  detail = command_policy.check(SHUT_IN).detail
   if SHUT_IN == 'full':
     capped = agent(max_calls=1, fallback='mutate').title
     assert capped == f'agent: {NAME}, shut in by {detail}, at most 1 call, then mutate'
