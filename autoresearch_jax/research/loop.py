@@ -450,10 +450,9 @@ class Research:
       self._programs(proposal).add(trial, self.history.edits[trial].program)
 
   def _programs(self, proposal: Proposal) -> duplicates.DuplicateIndex:
-    """Programs that were tried for the same share of the budget."""
-    return self._twins.setdefault(
-      proposal.fidelity, duplicates.DuplicateIndex(self.history.config.knowledge.duplicate_tolerance)
-    )
+    """Programs that were tried at the same fidelity."""
+    tolerance = self.history.config.knowledge.duplicate_tolerance
+    return self._twins.setdefault(proposal.fidelity, duplicates.DuplicateIndex(tolerance))
 
   def _twin(self, program: Program, proposal: Proposal) -> tuple[int, str] | None:
     """The trial that the program would repeat, or nearly so, and that as a sentence.
