@@ -1,6 +1,6 @@
-"""`python -m autoresearch_jax.knowledge WORKDIR`: what this run has learned, with evidence.
+"""`python -m autoresearch_jax.knowledge WORKDIR`: prints what a run has learned, with evidence.
 
-Also of a run that goes on. Reads the ledger and nothing else; writes WORKDIR/calibration.png.
+Works while the run goes on. Reads the ledger only; writes WORKDIR/calibration.png.
 """
 
 import pathlib
@@ -11,15 +11,15 @@ from rich.console import Console
 
 from autoresearch_jax.cli import workdir
 from autoresearch_jax.knowledge import calibration
-from autoresearch_jax.knowledge.findings import Findings
 from autoresearch_jax.knowledge.memory import Memory
+from autoresearch_jax.knowledge.report import KnowledgeReport
 from autoresearch_jax.ledger.events import LedgerError
 
-WIDTH = 110  # where there is no terminal that has one
+WIDTH = 110  # columns, if the output is not a terminal
 
 
 def read(directory: pathlib.Path) -> tuple[Memory, str]:
-  """The memory of the run in `directory`, and what it is called. Raises LedgerError."""
+  """Returns the memory of the run in `directory`, and the run's name. Raises LedgerError."""
   history = workdir.history(directory)
   memory = Memory(history.trials, history.objective, history.kept_programs, history.lessons)
   config = history.config
@@ -27,11 +27,11 @@ def read(directory: pathlib.Path) -> tuple[Memory, str]:
 
 
 def plot(memory: Memory, path: pathlib.Path) -> str:
-  """Draws how good the predictions were; says where, or why it could not."""
+  """Writes the calibration plot. Returns where, or why it could not be written."""
   try:
-    calibration.draw(memory.entries.values(), memory.objective.metric, path)
+    calibration.draw(memory.hypotheses.values(), memory.objective.metric, path)
   except OSError as error:
-    return f'The plot could not be written to {path}: {error.strerror or error}.'
+    return f'Cannot write the plot to {path}: {error.strerror or error}.'
   return f'Plot: {path}'
 
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     print(error, file=sys.stderr)
     return workdir.BAD_INPUT
   console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-  Findings.of(memory, name).print(console)
+  KnowledgeReport.of(memory, name).print(console)
   print(plot(memory, directory / 'calibration.png'))
   return 0
 

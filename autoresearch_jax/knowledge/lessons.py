@@ -1,15 +1,15 @@
-"""Lessons by rules: what groups of trials have in common, in sentences that cite the trials.
+"""Lessons derived by rules: what groups of trials have in common, in sentences that cite them.
 
-Groups are made of edits that moved one constant one way and changed nothing else, of those that
-moved the same constants the same ways, and of those with the same tag (the last tag of `mutate` is
-the key of its move, such as 'DEPTH up'). Three kinds of sentences come of them:
+Trials are grouped by the constant that they moved and its direction, if nothing else was changed;
+by the set of constants that they moved together; and by each tag of their hypotheses. (The last tag
+of a `mutate` edit is the key of its move, such as 'DEPTH up'.) There are three kinds of lessons:
 
-- the effect of a group, drawn toward what is usual (see `shrinkage`); for constants that moved
-  together also how that differs from the sum of what they do alone;
+- the mean effect of a group, shrunk towards the overall mean (see `shrinkage`), and for constants
+  that moved together also their interaction: the difference from the sum of their single effects;
 - groups of which half or more failed;
-- sizes above or below which every program failed, and none beyond them did not.
+- values of a constant beyond which every program failed in the same way.
 
-Nothing is learnt from fewer than two trials. Numbers are of the score, so that above 0 is better.
+A lesson needs two trials. Effects are on the score: above 0 is better.
 """
 
 import collections
@@ -18,236 +18,234 @@ import functools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from autoresearch_jax.knowledge.changes import Change, is_number, key
-from autoresearch_jax.knowledge.shrinkage import shrunk
+from autoresearch_jax.knowledge.constant_changes import change_key, is_number
+from autoresearch_jax.knowledge.hypotheses import HypothesisOutcome
+from autoresearch_jax.knowledge.shrinkage import shrink
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import Lesson, Status
 
-LEAST = 2  # trials that a lesson needs
-CLEAR = 2.0  # standard deviations from 0 at which an effect is called one
-FAILING = 0.5  # share of a group that is worth a sentence
-SHOWN = 5  # trials that a sentence names; `Lesson.trials` has all
-TOLD = 1.0  # certainty of an LLM's lesson that comes without a number
-ENDINGS = {
+MIN_TRIALS = 2  # that a lesson needs
+MIN_Z = 2.0  # standard errors from 0 from which on an effect is called clear
+MIN_FAILURE_RATE = 0.5  # of a group, to be worth a sentence
+MAX_CITED = 5  # trials that a sentence names; `Lesson.trials` has all
+UNQUANTIFIED = 1.0  # certainty of a language model's lesson without a number
+FAILURE_WORDS = {
   Status.OOM: 'ran out of memory',
   Status.DIVERGED: 'diverged',
   Status.TIMEOUT: 'ran out of time',
-  Status.PRUNED: 'fell too far behind to be trained to the end',
+  Status.PRUNED: 'was pruned',
 }
 VERBS = {'up': 'raising {}', 'down': 'lowering {}', 'on': 'switching {} on',
          'off': 'switching {} off'}  # fmt: skip
 _MOVE = re.compile(r'[A-Z_][A-Z0-9_]*(?:\[\d+\])? (?:up|down|on|off)')
 
-Constants = Mapping[int, Mapping[str, Any]]
-
-
-class Tried(Protocol):
-  """What is learnt from: an Entry."""
-
-  @property
-  def trial(self) -> int: ...
-  @property
-  def tags(self) -> tuple[str, ...]: ...
-  @property
-  def status(self) -> Status: ...
-  @property
-  def failed(self) -> bool: ...
-  @property
-  def effect(self) -> float | None: ...
-  @property
-  def effect_sd(self) -> float | None: ...
-  @property
-  def changes(self) -> tuple[Change, ...]: ...
-  @property
-  def structural(self) -> bool: ...
+Constants = Mapping[int, Mapping[str, Any]]  # trial -> name -> value
+Groups = Mapping[tuple[str, ...], list[HypothesisOutcome]]  # keys of a group -> its trials
 
 
 @dataclasses.dataclass(frozen=True)
-class Ranked:
-  """A lesson, and how certain it is: standard deviations from saying nothing."""
+class RankedLesson:
+  """A lesson with its certainty.
+
+  Attributes:
+    certainty: Distance from the null hypothesis in standard errors; larger is more certain.
+    lesson: The lesson.
+  """
 
   certainty: float
   lesson: Lesson
 
 
-def distil(entries: Iterable[Tried], constants: Constants) -> tuple[Ranked, ...]:
-  """All lessons of these edits. constants: of each program by its first trial, other ones too."""
-  entries = list(entries)
-  groups = _groups(entries)
+def derive_lessons(
+  hypotheses: Iterable[HypothesisOutcome], constants: Constants
+) -> tuple[RankedLesson, ...]:
+  """Returns all lessons that the rules find, in no particular order.
+
+  Args:
+    hypotheses: What was tried.
+    constants: Constants of each program by its first trial, the baseline included.
+  """
+  hypotheses = list(hypotheses)
+  groups = _groups(hypotheses)
   return (
     *_effects(groups),
-    *_failing(groups, entries),
-    *_limits(entries, constants),
+    *_failures(groups, hypotheses),
+    *_limits(hypotheses, constants),
   )
 
 
-def ordered(rules: Iterable[Ranked], told: Iterable[Lesson]) -> tuple[Lesson, ...]:
-  """Those by rule and those that an LLM wrote; the most certain first."""
-  ranked = [*rules, *(Ranked(_certainty(lesson), lesson) for lesson in told)]
+def rank_lessons(
+  derived: Iterable[RankedLesson], model_lessons: Iterable[Lesson]
+) -> tuple[Lesson, ...]:
+  """Merges derived lessons with those that a language model wrote; most certain first."""
+  ranked = [*derived, *(RankedLesson(_certainty(lesson), lesson) for lesson in model_lessons)]
   return tuple(r.lesson for r in sorted(ranked, key=lambda r: -r.certainty))
 
 
 def _certainty(lesson: Lesson) -> float:
   if lesson.effect is None or not lesson.uncertainty:
-    return TOLD
+    return UNQUANTIFIED
   return abs(lesson.effect) / lesson.uncertainty
 
 
-def keys(entry: Tried) -> tuple[str, ...]:
-  """The groups that an edit belongs to: what moved which way, if it can be told, and its tags."""
-  moves = [key(change) for change in entry.changes]
-  own = ['; '.join(sorted(moves))] if moves and all(moves) and not entry.structural else []
-  return tuple(dict.fromkeys([*own, *(_plain(tag) for tag in entry.tags if tag.strip())]))
+def group_keys(hypothesis: HypothesisOutcome) -> tuple[str, ...]:
+  """Returns the groups that an edit belongs to: its moves of constants, if clear, and its tags."""
+  moves = [change_key(change) for change in hypothesis.changes]
+  clear = moves and all(moves) and not hypothesis.structural
+  own = ['; '.join(sorted(moves))] if clear else []
+  return tuple(dict.fromkeys([*own, *(_normalized(t) for t in hypothesis.tags if t.strip())]))
 
 
 @functools.lru_cache(maxsize=4096)
-def _plain(tag: str) -> str:
-  """A tag as it is compared: a move as its parts in order, other words in lower case."""
+def _normalized(tag: str) -> str:
+  """Makes tags comparable: moves are sorted, other words lose their case."""
   parts = tag.split('; ')
   if all(_MOVE.fullmatch(part) for part in parts):
     return '; '.join(sorted(parts))
   return one_line(tag, 60).casefold()
 
 
-def _groups(entries: Sequence[Tried]) -> dict[tuple[str, ...], list[Tried]]:
-  """Edits by what they have in common; groups with the same edits are one, with all their keys."""
-  by_key: dict[str, list[Tried]] = collections.defaultdict(list)
-  for entry in entries:
-    for name in keys(entry):
-      by_key[name].append(entry)
+def _groups(hypotheses: Sequence[HypothesisOutcome]) -> Groups:
+  """Groups trials by their keys. Groups with the same trials are merged, with all their keys."""
+  by_key: dict[str, list[HypothesisOutcome]] = collections.defaultdict(list)
+  for hypothesis in hypotheses:
+    for key in group_keys(hypothesis):
+      by_key[key].append(hypothesis)
   same: dict[tuple[int, ...], list[str]] = collections.defaultdict(list)
-  for name, members in by_key.items():
-    if len(members) >= LEAST:
-      same[tuple(e.trial for e in members)].append(name)
-  return {tuple(sorted(n, key=_moves_first)): by_key[n[0]] for n in same.values()}
+  for key, members in by_key.items():
+    if len(members) >= MIN_TRIALS:
+      same[tuple(h.trial for h in members)].append(key)
+  return {tuple(sorted(k, key=_moves_first)): by_key[k[0]] for k in same.values()}
 
 
-def _moves_first(name: str) -> tuple[bool, str]:
-  return not all(_MOVE.fullmatch(part) for part in name.split('; ')), name
+def _moves_first(key: str) -> tuple[bool, str]:
+  return not all(_MOVE.fullmatch(part) for part in key.split('; ')), key
 
 
-def _effects(groups: Mapping[tuple[str, ...], list[Tried]]) -> Iterator[Ranked]:
-  """A lesson for each group with two measured effects."""
-  scored = {names: [e for e in g if e.effect is not None] for names, g in groups.items()}
-  scored = {names: g for names, g in scored.items() if len(g) >= LEAST}
-  values = [[e.effect or 0.0 for e in g] for g in scored.values()]
-  estimates = dict(zip(scored, shrunk(values, _noise(scored.values())), strict=True))
-  single = {names[0]: estimate for names, estimate in estimates.items()}
-  for names, (effect, spread) in estimates.items():
-    members = scored[names]
-    better = sum(e.effect is not None and e.effect > 0 for e in members)
+def _effects(groups: Groups) -> Iterator[RankedLesson]:
+  """Yields a lesson for each group with two measured effects."""
+  scored = {keys: [h for h in g if h.effect is not None] for keys, g in groups.items()}
+  scored = {keys: g for keys, g in scored.items() if len(g) >= MIN_TRIALS}
+  values = [[h.effect or 0.0 for h in g] for g in scored.values()]
+  estimates = dict(zip(scored, shrink(values, _noise(scored.values())), strict=True))
+  by_key = {keys[0]: estimate for keys, estimate in estimates.items()}
+  for keys, (effect, sd) in estimates.items():
+    members = scored[keys]
+    improved = sum(h.effect is not None and h.effect > 0 for h in members)
     text = (
-      f'{subject(names[0])} {_verb(effect, spread)}: {effect:+.3g} ± {spread:.2g} '
-      f'({cited(e.trial for e in members)}), {better} of {len(members)} better.'
+      f'{subject(keys[0])} {_verb(effect, sd)}: {effect:+.3g} ± {sd:.2g} '
+      f'({cite(h.trial for h in members)}), {improved} of {len(members)} better.'
     )
-    lesson = Lesson(
-      text + _interaction(names[0], single), tuple(e.trial for e in members), names, effect, spread
-    )
-    yield Ranked(abs(effect) / spread, lesson)
+    trials = tuple(h.trial for h in members)
+    lesson = Lesson(text + _interaction(keys[0], by_key), trials, keys, effect, sd)
+    yield RankedLesson(abs(effect) / sd, lesson)
 
 
-def _interaction(name: str, single: Mapping[str, tuple[float, float]]) -> str:
-  """How constants that moved together differ from the sum of what they do alone, where known."""
-  parts = name.split('; ')
-  if len(parts) < 2 or not all(part in single for part in parts):
+def _interaction(key: str, estimates: Mapping[str, tuple[float, float]]) -> str:
+  """Compares constants that moved together with the sum of their single effects, if known."""
+  parts = key.split('; ')
+  if len(parts) < 2 or not all(part in estimates for part in parts):
     return ''
-  total = sum(single[part][0] for part in parts)
-  extra = single[name][0] - total
-  spread = math.hypot(single[name][1], *(single[part][1] for part in parts))
-  return f' Alone they add up to {total:+.3g}: together {extra:+.3g} ± {spread:.2g} more.'
+  total = sum(estimates[part][0] for part in parts)
+  interaction = estimates[key][0] - total
+  sd = math.hypot(estimates[key][1], *(estimates[part][1] for part in parts))
+  return (
+    f' Their single effects add up to {total:+.3g}, so the interaction is {interaction:+.3g} '
+    f'± {sd:.2g}.'
+  )
 
 
-def _noise(groups: Iterable[Sequence[Tried]]) -> float:
-  """Standard deviation of one effect by the seeds: root of the mean square."""
-  squares = [e.effect_sd**2 for group in groups for e in group if e.effect_sd is not None]
+def _noise(groups: Iterable[Sequence[HypothesisOutcome]]) -> float:
+  """Standard deviation of one effect due to the seeds: root mean square over all."""
+  squares = [h.effect_sd**2 for group in groups for h in group if h.effect_sd is not None]
   return math.sqrt(sum(squares) / len(squares)) if squares else 0.0
 
 
-def _failing(
-  groups: Mapping[tuple[str, ...], list[Tried]], entries: Sequence[Tried]
-) -> Iterator[Ranked]:
-  """Groups of which half or more came to no score; certain by how unusual that is in this run."""
-  ended = [e for e in entries if e.failed or e.effect is not None]
-  usual = (sum(e.failed for e in ended) + 1) / (len(ended) + 2)
-  for names, members in groups.items():
-    failed = [e for e in members if e.failed]
-    count = sum(e.failed or e.effect is not None for e in members)
-    if len(failed) < LEAST or len(failed) < FAILING * count:
+def _failures(groups: Groups, hypotheses: Sequence[HypothesisOutcome]) -> Iterator[RankedLesson]:
+  """Yields a lesson for each group that mostly failed, ranked against this run's failure rate."""
+  ended = [h for h in hypotheses if h.failed or h.effect is not None]
+  overall = (sum(h.failed for h in ended) + 1) / (len(ended) + 2)
+  for keys, members in groups.items():
+    failed = [h for h in members if h.failed]
+    count = sum(h.failed or h.effect is not None for h in members)
+    if len(failed) < MIN_TRIALS or len(failed) < MIN_FAILURE_RATE * count:
       continue
-    endings = collections.Counter(e.status.value for e in failed)
-    how = ', '.join(f'{number} {ending}' for ending, number in endings.most_common())
+    statuses = collections.Counter(h.status.value for h in failed)
+    how = ', '.join(f'{n} {status}' for status, n in sorted(statuses.items(), key=lambda i: -i[1]))
     text = (
-      f'{subject(names[0])} failed in {len(failed)} of {_counted(count)}: {how} '
-      f'({cited(e.trial for e in failed)}).'
+      f'{subject(keys[0])} failed in {len(failed)} of {_count(count)}: {how} '
+      f'({cite(h.trial for h in failed)}).'
     )
-    share = len(failed) / count
-    certainty = (share - usual) / math.sqrt(usual * (1 - usual) / count)
-    yield Ranked(certainty, Lesson(text, tuple(e.trial for e in failed), names))
+    rate = len(failed) / count
+    certainty = (rate - overall) / math.sqrt(overall * (1 - overall) / count)
+    yield RankedLesson(certainty, Lesson(text, tuple(h.trial for h in failed), keys))
 
 
-def _limits(entries: Sequence[Tried], constants: Constants) -> Iterator[Ranked]:
-  """Values of a constant beyond which every program that was taken there failed the same way."""
-  entered = {e.trial for e in entries}
-  others = [trial for trial in constants if trial not in entered]  # the baseline, which ran
-  for status, ending in ENDINGS.items():
-    ran = [*others, *(e.trial for e in entries if _got_past(e, status))]
-    failed = [e for e in entries if e.failed and e.status is status]
-    for name in dict.fromkeys(c[0] for e in failed for c in e.changes if is_number(c[2])):
+def _limits(
+  hypotheses: Sequence[HypothesisOutcome], constants: Constants
+) -> Iterator[RankedLesson]:
+  """Yields values of a constant beyond which every program failed in the same way."""
+  known = {h.trial for h in hypotheses}
+  others = [trial for trial in constants if trial not in known]  # the baseline, which ran
+  for status, failure in FAILURE_WORDS.items():
+    ran = [*others, *(h.trial for h in hypotheses if _avoided(h, status))]
+    failed = [h for h in hypotheses if h.failed and h.status is status]
+    for name in dict.fromkeys(c.name for h in failed for c in h.changes if is_number(c.new)):
       fine = [v for v in (constants[trial].get(name) for trial in ran) if is_number(v)]
-      new = [(c[2], e.trial) for e in failed for c in e.changes if c[0] == name]
-      new = [pair for pair in new if is_number(pair[0])]
+      bad = [(c.new, h.trial) for h in failed for c in h.changes if c.name == name]
+      bad = [pair for pair in bad if is_number(pair[0])]
       if fine:
-        yield from _limit(name, ending, new, max(fine), above=True)
-        yield from _limit(name, ending, new, min(fine), above=False)
+        yield from _limit(name, failure, bad, max(fine), above=True)
+        yield from _limit(name, failure, bad, min(fine), above=False)
 
 
-def _got_past(entry: Tried, status: Status) -> bool:
-  """Whether the program shows that it does not end so: what diverged did fit into the memory."""
+def _avoided(hypothesis: HypothesisOutcome, status: Status) -> bool:
+  """Whether the program shows that it does not fail so: one that diverged did fit into memory."""
   later = (Status.DIVERGED, Status.TIMEOUT, Status.PRUNED) if status is Status.OOM else ()
-  return entry.effect is not None or entry.status in (Status.OK, *later)
+  return hypothesis.effect is not None or hypothesis.status in (Status.OK, *later)
 
 
 def _limit(
-  name: str, ending: str, failed: Sequence[tuple[float, int]], fine: float, above: bool
-) -> Iterator[Ranked]:
-  """A lesson if two failures, (value, trial), took the constant farther than all that ran."""
+  name: str, failure: str, failed: Sequence[tuple[float, int]], fine: float, above: bool
+) -> Iterator[RankedLesson]:
+  """Yields a lesson if two of the failed (value, trial) lie beyond all values that ran."""
   beyond = [pair for pair in failed if (pair[0] > fine if above else pair[0] < fine)]
-  if len(beyond) < LEAST:
+  if len(beyond) < MIN_TRIALS:
     return
   edge = min(beyond)[0] if above else max(beyond)[0]
-  sign, most = ('>=', 'largest') if above else ('<=', 'smallest')
+  sign, extreme = ('>=', 'largest') if above else ('<=', 'smallest')
   trials = tuple(trial for _, trial in beyond)
   text = (
-    f'Every program with {name} {sign} {edge:g} {ending} ({cited(trials)}); the {most} that did '
+    f'Every program with {name} {sign} {edge:g} {failure} ({cite(trials)}); the {extreme} that did '
     f'not had {fine:g}.'
   )
-  yield Ranked(math.sqrt(len(trials)) + 1, Lesson(text, trials, (name,)))
+  yield RankedLesson(math.sqrt(len(trials)) + 1, Lesson(text, trials, (name,)))
 
 
-def subject(name: str) -> str:
-  """'Raising DEPTH and lowering WIDTH', or "Edits tagged 'attention'"."""
-  parts = name.split('; ')
+def subject(key: str) -> str:
+  """Returns 'Raising DEPTH and lowering WIDTH', or "Edits tagged 'attention'"."""
+  parts = key.split('; ')
   if not all(_MOVE.fullmatch(part) for part in parts):
-    return f'Edits tagged {name!r}'
-  words = [VERBS[way].format(what) for what, way in (part.rsplit(' ', 1) for part in parts)]
+    return f'Edits tagged {key!r}'
+  words = [VERBS[where].format(what) for what, where in (part.rsplit(' ', 1) for part in parts)]
   text = ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)
   return text[0].upper() + text[1:]
 
 
-def _verb(effect: float, spread: float) -> str:
-  if abs(effect) < CLEAR * spread:
+def _verb(effect: float, sd: float) -> str:
+  if abs(effect) < MIN_Z * sd:
     return 'had no clear effect'
   return 'helped' if effect > 0 else 'hurt'
 
 
-def cited(trials: Iterable[int]) -> str:
-  """'1 trial: 7', or '9 trials: 3, 4, 7, 8, 9, …'."""
+def cite(trials: Iterable[int]) -> str:
+  """Returns '1 trial: 7', or '9 trials: 3, 4, 7, 8, 9, …'."""
   numbers = list(trials)
-  shown = ', '.join(map(str, numbers[:SHOWN])) + (', …' if len(numbers) > SHOWN else '')
-  return f'{_counted(len(numbers))}: {shown}'
+  shown = ', '.join(map(str, numbers[:MAX_CITED])) + (', …' if len(numbers) > MAX_CITED else '')
+  return f'{_count(len(numbers))}: {shown}'
 
 
-def _counted(number: int) -> str:
+def _count(number: int) -> str:
   return f'{number} trial{"" if number == 1 else "s"}'

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Set
 import numpy as np
 
 from autoresearch_jax.knowledge import Memory, Question
+from autoresearch_jax.knowledge.outcomes import ProgramOutcomes
 from autoresearch_jax.programs.catalogue import Catalogue
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import (
@@ -96,6 +97,10 @@ class ProposalContext:
   record_lessons: Callable[[tuple[Lesson, ...]], None] = _discard
   structural_edits: Catalogue = ()
   spend: Callable[[], Spend] = Spend
+
+  def outcomes(self) -> ProgramOutcomes:
+    """Computes the outcomes of all programs in the history, reruns pooled."""
+    return ProgramOutcomes(self.history, self.objective, self.kept, self.undecided)
 
 
 class NothingToPropose(Exception):

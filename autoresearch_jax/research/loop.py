@@ -107,7 +107,7 @@ class Research:
     self._landed: list[Result] = []  # that wait until the proposer has answered
     self._trials = types.MappingProxyType(history.trials)
     self._memory = Memory(self._trials, history.objective, history.kept_programs, history.lessons)
-    self._twins: dict[float, duplicates.Twins] = {}
+    self._twins: dict[float, duplicates.DuplicateIndex] = {}
     for trial in sorted(history.results):  # the order in which they began
       if (
         history.results[trial].status is not Status.DUPLICATE or history.results[trial].fingerprint
@@ -400,7 +400,7 @@ class Research:
       return ()
     parent = self.history.program(proposal.parents[0]) if proposal.parents else BASELINE
     areas = () if self.spec.kind == 'construction' else planner.AREAS
-    return planner.rank(self._memory, parent, areas=areas)
+    return planner.rank_questions(self._memory, parent, areas=areas)
 
   def _decline(self, event: Declined) -> None:
     self._append(event)
@@ -449,11 +449,10 @@ class Research:
     if proposal.operation not in REPEATS:
       self._programs(proposal).add(trial, self.history.edits[trial].program)
 
-  def _programs(self, proposal: Proposal) -> duplicates.Twins:
-    """Programs that were tried for the same share of the budget."""
-    return self._twins.setdefault(
-      proposal.fidelity, duplicates.Twins(self.history.config.knowledge.duplicate_tolerance)
-    )
+  def _programs(self, proposal: Proposal) -> duplicates.DuplicateIndex:
+    """Programs that were tried at the same fidelity."""
+    tolerance = self.history.config.knowledge.duplicate_tolerance
+    return self._twins.setdefault(proposal.fidelity, duplicates.DuplicateIndex(tolerance))
 
   def _twin(self, program: Program, proposal: Proposal) -> tuple[int, str] | None:
     """The trial that the program would repeat, or nearly so, and that as a sentence.
@@ -465,11 +464,10 @@ class Research:
     found = self._programs(proposal).find(program)
     if found is None:
       return None
-    first, exact = found
-    result = self.history.results.get(first)
-    if (result and result.status in SILENT) or not (exact or proposal.edit is None):
+    result = self.history.results.get(found.trial)
+    if (result and result.status in SILENT) or not (found.exact or proposal.edit is None):
       return None
-    return first, duplicates.sentence(first, exact, self._memory.entries.get(first))
+    return found.trial, duplicates.explain(found, self._memory.hypotheses.get(found.trial))
 
   def _decide(self, trial: int) -> None:
     finished = self.history.finished(trial)

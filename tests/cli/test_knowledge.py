@@ -38,7 +38,7 @@ def test_a_run_tells_what_it_learned(workdir, capsys):
   told = capsys.readouterr().out
   for part in (
     'synthetic (proposer mutate, strategy greedy): ',
-    'What surprised most',
+    'Most surprising results',
     '- Lowering Y hurt: ',
     'model-0',
     'critic',
@@ -70,7 +70,7 @@ def test_a_plot_that_cannot_be_written_is_no_reason_to_be_silent(workdir, capsys
     (workdir / 'calibration.png').rmdir()
   told = capsys.readouterr().out
   assert 'Lessons' in told
-  assert 'The plot could not be written to ' in told
+  assert 'Cannot write the plot to ' in told
   assert not (workdir / '.calibration.png.new').exists()
 
 

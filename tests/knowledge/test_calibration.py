@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from autoresearch_jax.knowledge import Entry, calibration
+from autoresearch_jax.knowledge import HypothesisOutcome, calibration
 from autoresearch_jax.types import Decision, Status
 
 
 def entry(trial, predicted, sd, effect, effect_sd=0.0, author=''):
-  return Entry(
+  return HypothesisOutcome(
     trial, 0, 'edit', '', (), Status.OK, Decision.DISCARD, False, '', predicted, sd, effect,
     effect_sd, author,
   )  # fmt: skip
@@ -32,13 +32,13 @@ def test_figures_by_hand():
   ]  # fmt: skip
   (found,) = calibration.calibrations(entries)
   assert (found.author, found.count) == ('all', 4)
-  assert found.error == pytest.approx((1 + 0.5 + 1.5 + 3) / 4)
+  assert found.bias == pytest.approx((1 + 0.5 + 1.5 + 3) / 4)
   assert found.rmse == pytest.approx(math.sqrt((1 + 0.25 + 2.25 + 9) / 4))
-  assert found.signs == pytest.approx(2 / 3)  # the one predicted to be 0 says nothing
-  assert found.rank == pytest.approx(1 - 6 * (1 + 1 + 0 + 4) / (4 * 15))
+  assert found.sign_accuracy == pytest.approx(2 / 3)  # the one predicted to be 0 says nothing
+  assert found.rank_correlation == pytest.approx(1 - 6 * (1 + 1 + 0 + 4) / (4 * 15))
   half, most, nearly = found.coverage  # 0.674, 1.28 and 1.96 deviations
   assert (half.inside, most.inside, nearly.inside) == (1, 2, 3)
-  assert {c.of for c in found.coverage} == {3}
+  assert {c.count for c in found.coverage} == {3}
 
 
 def test_the_noise_of_the_outcome_widens_the_interval():
@@ -71,11 +71,11 @@ def test_authors_are_apart_when_there_are_several():
 
 def test_what_does_not_vary_has_no_correlation():
   (found,) = calibration.calibrations([entry(i, 1.0, 1.0, float(i)) for i in range(6)])
-  assert found.correlation is found.rank is None
+  assert found.correlation is found.rank_correlation is None
 
 
 @pytest.mark.parametrize(
-  ('count', 'start'), [(0, 'No prediction was'), (1, 'Only one'), (4, 'Only 4 predictions were')]
+  ('count', 'start'), [(0, 'No prediction has'), (1, 'Only one'), (4, 'Only 4 predictions have')]
 )
 def test_too_few_are_said_to_be(count, start):
   found = calibration.calibrations([entry(i, 1.0, 1.0, 1.0) for i in range(count)])

@@ -1,4 +1,4 @@
-"""Twins are found whatever their looks, and nothing else is taken for one."""
+"""Duplicates are found whatever their layout, and nothing else is taken for one."""
 
 import time
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import Memory
-from autoresearch_jax.knowledge.duplicates import Twins, sentence
+from autoresearch_jax.knowledge.duplicates import Duplicate, DuplicateIndex, explain
 
 TEXT = '''"""A program."""
 
@@ -22,15 +22,15 @@ def init(key, spec):
 '''
 
 
-def twins(*texts, near=0.02):
-  found = Twins(near)
+def index(*texts, tolerance=0.02):
+  found = DuplicateIndex(tolerance)
   for number, text in enumerate(texts):
     found.add(number, tried.program(text))
   return found
 
 
 def found(text, *texts):
-  return twins(*texts).find(tried.program(text))
+  return index(*texts).find(tried.program(text))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_looks_do_not_count(text):
     ('DEPTH = 8', 'DEPTH = True'),
   ],
 )
-def test_what_counts_is_no_twin(old, new):
+def test_a_real_change_is_no_duplicate(old, new):
   assert found(TEXT.replace(old, new), TEXT) is None
 
 
@@ -109,7 +109,7 @@ def test_other_files_count_as_they_are():
   def program(notes):
     return types.Program((('model.py', 'A = 1\n'), ('notes.txt', notes)), 'model.py')
 
-  known = Twins()
+  known = DuplicateIndex()
   known.add(4, program('# one'))
   assert known.find(program('# one')) == (4, True)
   assert known.find(program('# two')) is None
@@ -131,7 +131,7 @@ def test_nearly_the_same_goes_both_ways(one, other):
 
 
 def test_ten_thousand_with_one_shape_are_searched_in_milliseconds():
-  known = Twins()
+  known = DuplicateIndex()
   for number in range(10_000):
     known.add(
       number, tried.program(f'A = {1.1 ** (number % 3000 / 10)!r}\nB = {number / 7 + 0.1!r}\n')
@@ -152,17 +152,19 @@ def test_the_sentence_names_the_trial_and_what_became_of_it():
     tried.trial(2, text=text, status='oom', reason='Too large.'),
     tried.trial(3, (3.9,), decision='keep', reason='', description='a\tb'),
   )
-  entries = Memory(trials, tried.OBJECTIVE).entries
-  assert sentence(1, False, entries[1]) == (
+  entries = Memory(trials, tried.OBJECTIVE).hypotheses
+  assert explain(Duplicate(1, False), entries[1]) == (
     'Nearly the same as trial 1 (LEARNING_RATE 0.006), which was discarded: It is worse; '
     'try something else.'
   )
-  assert sentence(2, True, entries[2]) == (
-    'The same program as trial 2 (LEARNING_RATE 0.006), which came to no score (oom): Too large; '
+  assert explain(Duplicate(2, True), entries[2]) == (
+    'The same program as trial 2 (LEARNING_RATE 0.006), which got no score (oom): Too large; '
     'try something else.'
   )
-  assert sentence(3, True, entries[3]) == (
+  assert explain(Duplicate(3, True), entries[3]) == (
     'The same program as trial 3 (a b), which was kept; try something else.'
   )
-  assert sentence(0, True) == 'The same program as the unmodified program; try something else.'
-  assert sentence(7, False) == 'Nearly the same as trial 7; try something else.'
+  assert (
+    explain(Duplicate(0, True)) == 'The same program as the unmodified program; try something else.'
+  )
+  assert explain(Duplicate(7, False)) == 'Nearly the same as trial 7; try something else.'

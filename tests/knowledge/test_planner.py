@@ -33,7 +33,7 @@ HARMED = [faster(n, 4.5 + 0.01 * n, 0.003 * n) for n in (4, 5, 6)]
 
 
 def test_what_helped_comes_before_what_harmed():
-  found = planner.rank(memory(*HELPED, *HARMED), 0, limit=20, areas=())
+  found = planner.rank_questions(memory(*HELPED, *HARMED), 0, limit=20, areas=())
   helped, harmed = (next(q for q in found if tag in q.tags) for tag in ('depth', 'optimizer'))
   assert helped.expected_gain > harmed.expected_gain
   assert helped.trials == (1, 2, 3)
@@ -55,40 +55,50 @@ def test_what_is_never_moved_or_one_way_only_is_a_question():
     )
     for t in (*HELPED, *HARMED)
   ]
-  found = planner.rank(Memory(tried.history(start, *trials), tried.OBJECTIVE), 0, 20, areas=())
+  found = planner.rank_questions(
+    Memory(tried.history(start, *trials), tried.OBJECTIVE), 0, 20, areas=()
+  )
   never = next(q for q in found if q.tags == ('WIDTH up', 'WIDTH down'))
-  assert never.text.startswith('No trial has moved WIDTH yet, which is 4') and not never.trials
+  assert never.text.startswith('No trial has changed WIDTH (now 4)') and not never.trials
   one_way = next(q for q in found if q.tags == ('DEPTH up',))
   assert "Nobody has tried 'DEPTH up'" in one_way.text and one_way.trials == (1, 2, 3)
   known = next(q for q in found if q.tags == ('depth',))
-  assert never.teaches > known.teaches > 0
+  assert never.uncertainty_reduction > known.uncertainty_reduction > 0
 
 
 def test_two_edits_that_helped_apart_are_to_be_tried_together():
   trials = [*HELPED, *HARMED[:2], faster(6, 3.5, 0.006)]
   text = TEXT.format(rate=0.006, depth=7)
-  apart = planner.rank(memory(*trials), 1, 20, areas=())
+  apart = planner.rank_questions(memory(*trials), 1, 20, areas=())
   both = [q for q in apart if q.trials == (1, 6)]
   assert len(both) == 1 and 'no program has both: add that of trial 6' in both[0].text
   assert both[0].tags == FIRST  # the parent has the other one
-  assert next(q for q in planner.rank(memory(*trials), 0, 20) if q.trials == (1, 6)).tags == (
+  assert next(
+    q for q in planner.rank_questions(memory(*trials), 0, 20) if q.trials == (1, 6)
+  ).tags == (
     'depth',
     'DEPTH down',
     *FIRST,
   )
   together = tried.trial(7, (3.4,), 1, text, tags=FIRST)
   merged = dataclasses.replace(together, proposal=types.Proposal(types.Operation.MERGE, (1, 6)))
-  assert not [q for q in planner.rank(memory(*trials, merged), 1, 20) if q.trials == (1, 6)]
+  assert not [
+    q for q in planner.rank_questions(memory(*trials, merged), 1, 20) if q.trials == (1, 6)
+  ]
   # Edits of the same constant take each other's place.
   assert not [q for q in apart if q.trials == (1, 2)]
 
 
 def test_areas_nobody_touched():
   (question,) = [
-    q for q in planner.rank(memory(*HELPED, *HARMED), 0, 20) if 'was about any of' in q.text
+    q
+    for q in planner.rank_questions(memory(*HELPED, *HARMED), 0, 20)
+    if 'was about any of' in q.text
   ]
   assert set(question.tags) <= set(planner.AREAS) - {'depth', 'optimizer'}
-  assert not planner.rank(memory(*HELPED, *HARMED), 0, 20, areas=('depth',))[-1].text.count('about')
+  assert not planner.rank_questions(memory(*HELPED, *HARMED), 0, 20, areas=('depth',))[
+    -1
+  ].text.count('about')
 
 
 def test_failures_make_a_factor_promise_less():
@@ -98,7 +108,7 @@ def test_failures_make_a_factor_promise_less():
   ]
 
   def gain(*trials):
-    found = planner.rank(memory(*HELPED, *HARMED, *trials), 0, 20)
+    found = planner.rank_questions(memory(*HELPED, *HARMED, *trials), 0, 20)
     return next(q for q in found if 'depth' in q.tags)
 
   assert gain(*broken).expected_gain < gain().expected_gain
@@ -106,26 +116,26 @@ def test_failures_make_a_factor_promise_less():
 
 
 def test_little_known_is_no_plan():
-  assert planner.rank(memory(*HELPED), 0) == ()
-  assert planner.rank(memory(), 0) == ()
-  assert planner.rank(memory(*HELPED, *HARMED), 99) == ()
+  assert planner.rank_questions(memory(*HELPED), 0) == ()
+  assert planner.rank_questions(memory(), 0) == ()
+  assert planner.rank_questions(memory(*HELPED, *HARMED), 99) == ()
 
 
 def test_a_replicate_is_planned_for_as_its_original():
   trials = [*HELPED, *HARMED[:2], faster(6, 3.5, 0.006)]
   again = lower(7, 3.79, 7, parent=1, operation='replicate')
   again = dataclasses.replace(again, proposal=dataclasses.replace(again.proposal, seeds=(1,)))
-  found = planner.rank(memory(*trials, again), 7, 20)
+  found = planner.rank_questions(memory(*trials, again), 7, 20)
   assert next(q for q in found if q.trials == (1, 6)).tags == FIRST
 
 
 def test_text_of_candidates_stays_on_one_line():
   bad = tried.trial(7, (3.0,), tags=('a\nb\x1b[2J' + 'x' * 300,), description='line\nbreak')
-  ranked = planner.rank(memory(*HELPED, *HARMED, bad), 0, 20)
+  ranked = planner.rank_questions(memory(*HELPED, *HARMED, bad), 0, 20)
   assert ranked
   for question in ranked:
     assert question.text.isprintable() and len(question.text) < 500
-    assert all(tag.isprintable() and len(tag) <= planner.LONGEST for tag in question.tags)
+    assert all(tag.isprintable() and len(tag) <= planner.MAX_TAG for tag in question.tags)
 
 
 @settings(max_examples=40, deadline=None)
@@ -138,10 +148,10 @@ def test_any_run_gives_a_ranking_that_is_the_same_again(outcomes, limit):
     lower(n, loss, depth, status='ok' if ok else 'crash')
     for n, (depth, loss, ok) in enumerate(outcomes, start=1)
   ]
-  found = planner.rank(memory(*trials), 0, limit)
-  assert found == planner.rank(memory(*trials), 0, limit)
+  found = planner.rank_questions(memory(*trials), 0, limit)
+  assert found == planner.rank_questions(memory(*trials), 0, limit)
   assert len(found) <= limit
-  worths = [q.expected_gain + q.teaches for q in found]
+  worths = [q.expected_gain + q.uncertainty_reduction for q in found]
   assert worths == sorted(worths, reverse=True) and all(w >= 0 for w in worths)
   for question in found:
     assert set(question.trials) <= {t.id for t in trials}

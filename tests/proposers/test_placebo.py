@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.knowledge.duplicates import Twins
+from autoresearch_jax.knowledge.duplicates import DuplicateIndex
 from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.proposers.placebo import numbered
 
@@ -34,7 +34,7 @@ def test_a_placebo_of_a_placebo_is_one_of_the_program():
 
 
 def test_a_comment_leaves_the_program_as_it_is_and_a_redrawn_one_is_another():
-  twins = Twins()
-  twins.add(0, numbered(MLP, 7))
-  assert twins.find(numbered(numbered(MLP, 7), 8, redraw=False)) == (0, True)
-  assert twins.find(numbered(MLP, 8)) is None
+  index = DuplicateIndex()
+  index.add(0, numbered(MLP, 7))
+  assert index.find(numbered(numbered(MLP, 7), 8, redraw=False)) == (0, True)
+  assert index.find(numbered(MLP, 8)) is None

@@ -188,7 +188,7 @@ class Asked(Nudge):
 
   def propose(self, proposal, context, rng):
     self.seen.extend(context.history.values())
-    self.seen.extend(entry for entry in context.memory.entries.values())
+    self.seen.extend(entry for entry in context.memory.hypotheses.values())
     self.seen.append(context.spec)
     return super().propose(proposal, context, rng)
 

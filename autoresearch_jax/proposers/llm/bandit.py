@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from autoresearch_jax.proposers.base import ProposalContext
-from autoresearch_jax.proposers.llm.outcomes import Outcomes
 
 # How much cheapness counts: at 0.25, a model that costs sixteen times as much must win twice as
 # often. Less than in proportion, for the trial itself costs more than the call.
@@ -43,5 +42,5 @@ def choose(
 
 def arms(models: Sequence[str], context: ProposalContext) -> dict[str, Arm]:
   """Wins and losses of each model, over the programs that its edits made so far."""
-  wins, losses = Outcomes(context).tally(lambda edit: edit.author)
+  wins, losses = context.outcomes().tally(lambda edit: edit.author)
   return {model: Arm(wins[model], losses[model]) for model in models}

@@ -288,7 +288,7 @@ class Gemini(Proposer):
     """Has lessons drawn from the trials so far; a failure costs no more than the call."""
     if not self.distil_every or context.memory is None:
       return
-    cited = (max(lesson.trials, default=0) for lesson in context.memory.told)
+    cited = (max(lesson.trials, default=0) for lesson in context.memory.model_lessons)
     done, last = len(context.history), max([self._notes.distilled, *cited])
     if done - last < self.distil_every:
       return

@@ -24,7 +24,6 @@ import numpy as np
 import yaml
 
 from autoresearch_jax.proposers.base import ProposalContext
-from autoresearch_jax.proposers.llm.outcomes import Outcomes
 from autoresearch_jax.types import GUIDANCE, REPEATS, Operation, Proposal
 
 FOLDER = pathlib.Path(__file__).parent / 'role_files'
@@ -81,7 +80,7 @@ def choose(
   fitting = _fitting(roles, proposal)
   if len(fitting) < 2:
     return fitting[0] if fitting else None
-  wins, losses = Outcomes(context).tally(lambda edit: edit.role)
+  wins, losses = context.outcomes().tally(lambda edit: edit.role)
   draws = [rng.beta(1 + wins[role.name], 1 + losses[role.name]) for role in fitting]
   return fitting[int(np.argmax(draws))]
 

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from autoresearch_jax.knowledge.outcomes import BASELINE, ProgramOutcome, ProgramOutcomes
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers.llm.outcomes import BASELINE, Outcome, Outcomes
 from autoresearch_jax.proposers.prompt.quoting import clean
 from autoresearch_jax.types import Cost, Edit, Objective, Program, Status, Trial
 
@@ -44,9 +44,9 @@ def signed(change: float, deviation: float | None = None) -> str:
   return f'{abs(change):.3g}{spread} {"better" if change > 0 else "worse"}'
 
 
-def trial_line(number: int, outcomes: Outcomes) -> str:
+def trial_line(number: int, outcomes: ProgramOutcomes) -> str:
   """One trial: its verdict, number, effect, edit, and what was believed of it."""
-  outcome = outcomes.all[number]
+  outcome = outcomes.by_trial[number]
   trial = outcome.trial
   said = [f'trial {number} ({_verdict(number, outcomes)}): {described(trial, number)}.']
   said.append(_measured(number, outcome, outcomes))
@@ -71,7 +71,7 @@ def described(trial: Trial, number: int) -> str:
   return one_line(trial.edit.description, DESCRIPTION).rstrip('.') or 'no description'
 
 
-def value_of(outcome: Outcome, objective: Objective) -> str:
+def value_of(outcome: ProgramOutcome, objective: Objective) -> str:
   """The metric with the runs that it is a mean of; '' without one."""
   if outcome.value is None:
     return ''
@@ -156,20 +156,20 @@ def _claim(edit: Edit) -> str:
   return f'Claim: {one_line(edit.hypothesis.claim, CLAIM).rstrip(".")}.'
 
 
-def _verdict(number: int, outcomes: Outcomes) -> str:
-  trial = outcomes.all[number].trial
+def _verdict(number: int, outcomes: ProgramOutcomes) -> str:
+  trial = outcomes.by_trial[number].trial
   if number in outcomes.kept:
     return 'kept'
   if trial.result.status is not Status.OK:
     return trial.result.status.value
   if number in outcomes.undecided:
     return 'not decided yet'
-  if outcomes.all[number].fidelity < 1:
+  if outcomes.by_trial[number].fidelity < 1:
     return 'trained for a part of the budget'
   return 'not kept' if trial.verdict else 'not decided yet'
 
 
-def _measured(number: int, outcome: Outcome, outcomes: Outcomes) -> str:
+def _measured(number: int, outcome: ProgramOutcome, outcomes: ProgramOutcomes) -> str:
   """What came of it: the number and the effect, or the reason why there is none."""
   result = outcome.trial.result
   if outcome.value is None:

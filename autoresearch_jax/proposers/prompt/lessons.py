@@ -71,7 +71,7 @@ class _Answer(msgspec.Struct):
 def distil(context: ProposalContext, tokens: int = 20000) -> Prompt:
   """What a model is shown to distil lessons from the trials so far. Raises TooSmall."""
   sections = Sections(Proposal(Operation.IMPROVE), context)
-  numbers = list(reversed(sections.outcomes.all))
+  numbers = list(reversed(sections.outcomes.by_trial))
   items = (Item(f'- {formatting.trial_line(n, sections.outcomes)}', n) for n in numbers)
   system = filled(
     'distil_system',

@@ -6,9 +6,9 @@ import functools
 import string
 from collections.abc import Iterable
 
+from autoresearch_jax.knowledge.outcomes import BASELINE, ProgramOutcomes
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.proposers.base import ProposalContext
-from autoresearch_jax.proposers.llm.outcomes import BASELINE, Outcomes
 from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.budget import Item, Section
 from autoresearch_jax.proposers.prompt.fill import chapters, filled
@@ -74,13 +74,15 @@ class Sections:
     ]
 
   @functools.cached_property
-  def outcomes(self) -> Outcomes:
-    return Outcomes(self.context)
+  def outcomes(self) -> ProgramOutcomes:
+    return self.context.outcomes()
 
   @property
   def edited(self) -> int:
     """The trial whose program is edited."""
-    return self.outcomes.first(self.proposal.parents[0]) if self.proposal.parents else BASELINE
+    return (
+      self.outcomes.first_trial(self.proposal.parents[0]) if self.proposal.parents else BASELINE
+    )
 
   def task(self) -> Section:
     words = [chapters('operations')[self.proposal.operation.value][1]]
@@ -99,11 +101,11 @@ class Sections:
     ]
     if self.proposal.fidelity < 1:
       words.append(f'This edit trains for {self.proposal.fidelity:.3g} of that at first.')
-    start, best = outcomes.all.get(BASELINE), outcomes.incumbent
+    start, best = outcomes.by_trial.get(BASELINE), outcomes.incumbent
     if start and start.value is not None:
       words.append(f'The unmodified program has {formatting.value_of(start, context.objective)}.')
     if best is not None and best != BASELINE:
-      shown = formatting.value_of(outcomes.all[best], context.objective)
+      shown = formatting.value_of(outcomes.by_trial[best], context.objective)
       words.append(f'The best program that was kept, of trial {best}, has {shown}.')
     if noise := outcomes.noise:
       words.append(
@@ -114,7 +116,7 @@ class Sections:
 
   def failure(self) -> Section:
     """Of the program to repair, whole: there is nothing to mend without it."""
-    outcome = self.outcomes.all.get(self.edited)
+    outcome = self.outcomes.by_trial.get(self.edited)
     if self.proposal.operation is not Operation.DEBUG or outcome is None:
       return _nothing('failure')
     trial = outcome.trial
@@ -128,7 +130,7 @@ class Sections:
 
   def program(self) -> Section:
     program, context = self.context.parents[0], self.context
-    outcome, number = self.outcomes.all.get(self.edited), self.edited
+    outcome, number = self.outcomes.by_trial.get(self.edited), self.edited
     words = 'It is the program the search started from.'
     if number != BASELINE:
       words = f'It is the program of trial {number}.'
@@ -150,17 +152,17 @@ class Sections:
     if self.proposal.operation is not Operation.MERGE or len(self.context.parents) < 2:
       return _nothing('second')
     first, second = self.context.parents[:2]
-    number = self.outcomes.first(self.proposal.parents[1])
+    number = self.outcomes.first_trial(self.proposal.parents[1])
     change, whole = formatting.changed(first, second), _whole(second)
     said = f'The program of trial {number}.'
-    if number in self.outcomes.all:
+    if number in self.outcomes.by_trial:
       said = f'The program of trial {number}, described below.'
     if len(change) < len(whole):
       said += " Lines with - are in the program to edit, lines with + are the second parent's."
       item = Item(change, label='how the second parent differs')
     else:
       item = Item(whole, label='the second parent, whole')
-    line = [Item(self._line(number), number)] if number in self.outcomes.all else []
+    line = [Item(self._line(number), number)] if number in self.outcomes.by_trial else []
     return section('second', item, *line, label="the second parent's trial", second=said)
 
   def change(self) -> Section:
@@ -186,14 +188,14 @@ class Sections:
     return section('underway', *items, label='edits')
 
   def siblings(self) -> Section:
-    children = [n for n in self.outcomes.all if self.outcomes.parent(n) == self.edited]
+    children = [n for n in self.outcomes.by_trial if self.outcomes.parent(n) == self.edited]
     return self._trials('siblings', reversed(children))
 
   def shown(self) -> Section:
     """The trials of `proposal.context`, with what their edits changed."""
     items = []
-    for number in dict.fromkeys(map(self.outcomes.first, self.proposal.context)):
-      if number in self.outcomes.all:
+    for number in dict.fromkeys(map(self.outcomes.first_trial, self.proposal.context)):
+      if number in self.outcomes.by_trial:
         change = self._change(number)
         line = self._line(number)
         text = f'{line}\n{change}\n' if 0 < len(change) <= CHANGE else line
@@ -210,10 +212,10 @@ class Sections:
     return self._trials('best', self.outcomes.best()[:10])
 
   def recent(self) -> Section:
-    return self._trials('recent', reversed(self.outcomes.all))
+    return self._trials('recent', reversed(self.outcomes.by_trial))
 
   def failed(self) -> Section:
-    every = self.outcomes.all.items()
+    every = self.outcomes.by_trial.items()
     broken = [n for n, o in every if o.value is None and o.trial.result.status in FAILURES]
     return self._trials('failed', reversed(broken))
 
@@ -234,7 +236,7 @@ class Sections:
     """The words that memory is searched for."""
     asked = [self.proposal.question] if self.proposal.question else []
     asked += [f'{q.text} {" ".join(q.tags)}' for q in self.context.questions[:1]]
-    outcome = self.outcomes.all.get(self.edited)
+    outcome = self.outcomes.by_trial.get(self.edited)
     if not asked and outcome and self.edited != BASELINE:
       edit = outcome.trial.edit
       asked += [edit.description, edit.hypothesis.claim, ' '.join(edit.hypothesis.mechanisms)]
@@ -243,11 +245,11 @@ class Sections:
   def device(self) -> Section:
     """The device, what the program to edit takes of it, and what ran out of memory."""
     outcomes = self.outcomes
-    ran = [o.trial for o in outcomes.all.values() if o.trial.result.measurements]
+    ran = [o.trial for o in outcomes.by_trial.values() if o.trial.result.measurements]
     lines: list[str] = []
     if ran:
       lines.append(formatting.device_line(ran[-1].result.facts))
-      chain = (outcomes.all[number].trial for number in outcomes.lineage(self.edited))
+      chain = (outcomes.by_trial[number].trial for number in outcomes.lineage(self.edited))
       shown = next((trial for trial in chain if trial.result.measurements), ran[-1])
       cost = formatting.cost_line(shown.result.measurements[0].cost, self.context.spec.kind)
       kinds = formatting.dtypes_line(shown.result.facts)
@@ -261,7 +263,7 @@ class Sections:
           + (f' ({size}).' if size else '.')
         )
     items = [Item(f'- {line}') for line in lines if line]
-    for number, outcome in reversed(outcomes.all.items()):
+    for number, outcome in reversed(outcomes.by_trial.items()):
       result = outcome.trial.result
       if result.status is Status.OOM:
         size = formatting.size_line(result.facts)
@@ -269,7 +271,7 @@ class Sections:
     return section('device', *items, label='device facts')
 
   def _trials(self, key: str, numbers: Iterable[int]) -> Section:
-    known = [number for number in numbers if number in self.outcomes.all]
+    known = [number for number in numbers if number in self.outcomes.by_trial]
     items = (Item(self._line(n), n) for n in known[:MOST])
     return section(key, *items, label='trials', more=max(0, len(known) - MOST))
 
@@ -278,8 +280,8 @@ class Sections:
 
   def _change(self, number: int) -> str:
     """What a trial's edit did to its parent's program; '' where the parent is not known."""
-    made, parent = self.outcomes.all.get(number), self.outcomes.parent(number)
-    before = self.outcomes.all.get(parent) if parent is not None else None
+    made, parent = self.outcomes.by_trial.get(number), self.outcomes.parent(number)
+    before = self.outcomes.by_trial.get(parent) if parent is not None else None
     if made is None or before is None:
       return ''
     return formatting.changed(before.trial.edit.program, made.trial.edit.program)

@@ -7,7 +7,8 @@ one is tried is all that differs between the arms:
 
   none       one of them at random
   best       memory: the one with the largest expected gain by what is known of the factors it is
-             made of (`knowledge/prospects.py`); at random where less than 5 effects are known
+             made of (`knowledge/effect_regression.py`); at random while fewer than 5 effects are
+             known
   odds       memory: one drawn in proportion to that gain
   tags       as best, with the areas of the edits as factors too
   questions  planner: at random, but one that is about a question `--heed` times as often
@@ -39,8 +40,13 @@ from autoresearch_jax.benchmark.runners.simulate import play
 from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance
 from autoresearch_jax.benchmark.simulations.effects import AREAS, SITES, VARIANTS
 from autoresearch_jax.benchmark.simulations.lineage import Root, edits_of
-from autoresearch_jax.knowledge import Memory, changes, planner
-from autoresearch_jax.knowledge.prospects import Prospects
+from autoresearch_jax.knowledge import Memory, planner
+from autoresearch_jax.knowledge.constant_changes import (
+  change_key,
+  constant_changes,
+  constant_values,
+)
+from autoresearch_jax.knowledge.effect_regression import EffectRegression
 from autoresearch_jax.proposers import NothingToPropose, ProposalContext
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Edit, Program, Proposal
@@ -113,12 +119,12 @@ class Picking:
     if self.arm == 'none':
       return weights
     if self.arm in GAINS:
-      model = Prospects.of(tuple(memory.entries.values()), coarse=self.arm == 'tags')
-      if model.effects >= planner.LEAST:
-        weights = np.array([model.gain(edit.hypothesis.mechanisms) for edit in edits])
+      model = EffectRegression.fit(tuple(memory.hypotheses.values()), undirected=self.arm == 'tags')
+      if model.num_effects >= planner.MIN_EFFECTS:
+        weights = np.array([model.expected_gain(edit.hypothesis.mechanisms) for edit in edits])
     if self.arm in ('questions', 'both'):
       parent = proposal.parents[0] if proposal.parents else 0
-      asked = {tag for q in planner.rank(memory, parent, areas=()) for tag in q.tags}
+      asked = {tag for q in planner.rank_questions(memory, parent, areas=()) for tag in q.tags}
       about = [not asked.isdisjoint(edit.hypothesis.mechanisms) for edit in edits]
       weights = weights * np.where(about, self.heed, 1.0)
     return weights if weights.sum() > 0 else np.ones(len(edits))
@@ -127,8 +133,8 @@ class Picking:
 def factors(instance: Instance, parent: Program, program: Program) -> tuple[str, ...]:
   """What an edit is about, as its author can see in the two texts."""
   if not isinstance(instance, Root):
-    moved = changes.changes(changes.values(parent), changes.values(program))
-    return tuple(changes.key(change) for change in moved if changes.key(change))
+    moved = constant_changes(constant_values(parent), constant_values(program))
+    return tuple(change_key(change) for change in moved if change_key(change))
   before, after = edits_of(parent) or [], edits_of(program) or []
   applied, out = sorted({*after} - {*before}), sorted({*before} - {*after})
   found = [AREAS[edit // (SITES * VARIANTS)] for edit in applied]

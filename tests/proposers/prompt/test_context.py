@@ -12,7 +12,7 @@ from helpers import briefed
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
-from autoresearch_jax.knowledge import Entry, Memory, Question
+from autoresearch_jax.knowledge import HypothesisOutcome, Memory, Question
 from autoresearch_jax.proposers import NothingToPropose
 from autoresearch_jax.proposers import prompt as briefing
 from autoresearch_jax.proposers.llm import roles
@@ -262,7 +262,7 @@ def test_the_best_programs_lineage_is_shown_when_another_is_edited():
 
 
 def test_what_memory_knows_of_the_question_is_shown():
-  entry = Entry(3, 0, 'DEPTH 8 -> 12', '', (), Status.OK, None, False, '')
+  entry = HypothesisOutcome(3, 0, 'DEPTH 8 -> 12', '', (), Status.OK, None, False, '')
   notes = briefed.Notebook(said=briefed.LESSONS, found=(entry,))
   proposal = dataclasses.replace(IMPROVE, question='Does depth pay?')
   prompt = briefing.brief(proposal, briefed.context(memory=notes))
