@@ -1,1 +1,1 @@
-"""The trial engine: tracer, sandbox, artifact, runner. Candidate code runs in the tracer alone."""
+"""Nothing but `python -m autoresearch_jax.trial`, an older name of `autoresearch trial`."""

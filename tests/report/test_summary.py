@@ -8,7 +8,7 @@ from helpers.synthetic_run import Arithmetic, run, ticking
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential
-from autoresearch_jax.report.__main__ import main
+from autoresearch_jax.cli.report import main
 from autoresearch_jax.report.summary import duration, figures, measured, summary
 from autoresearch_jax.testing.acceptance import finished
 
