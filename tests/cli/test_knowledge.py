@@ -84,7 +84,7 @@ def test_a_run_without_edits_is_told_too(tmp_path, capsys):
 @pytest.mark.parametrize('arguments', [[], ['a', 'b'], ['--what']])
 def test_a_wrong_call_is_told_how(arguments, capsys):
   assert main(arguments) == 2
-  assert capsys.readouterr().err.startswith('Usage: ')
+  assert '`autoresearch knowledge' in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_one_sentence(tmp_path, capsys):

@@ -103,7 +103,7 @@ def test_the_report_command(tmp_path, capsys):
   assert main([str(tmp_path / 'nowhere')]) == 2
   assert 'There is no ledger at' in capsys.readouterr().err
   assert main([]) == 2
-  assert 'Usage' in capsys.readouterr().err
+  assert 'WORKDIR' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
