@@ -1,10 +1,17 @@
-"""The configuration of a run: an ml-collections ConfigDict is checked and becomes a `Config`.
+"""The configuration of a run: found by name or path, checked, and converted to a `Config`.
 
-Config files live in `configs/`. Unknown fields are refused, and renamed ones with their new name.
+A config file defines `get_config(variant)`, which returns an ml-collections ConfigDict; the shipped
+ones are in `configs/`. `load` reads one and `from_config_dict` checks it. Unknown fields are
+refused, and renamed ones with their new name.
 """
 
 import dataclasses
 import difflib
+import importlib.util
+import pathlib
+import sys
+import traceback
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, get_args
 
 import ml_collections
@@ -176,13 +183,93 @@ class ConfigError(ValueError):
   """A config that cannot be used; the message names the field and the values it may have."""
 
 
-def from_config_dict(config: ml_collections.ConfigDict) -> Config:
+def shipped() -> dict[str, pathlib.Path]:
+  """The configs that come with the library: name -> file."""
+  package = pathlib.Path(__file__).resolve().parent
+  folders = (package / 'configs', package.parent / 'configs')  # installed; in a source checkout
+  found = next((folder for folder in folders if folder.is_dir()), None)
+  files = found.glob('[!_]*.py') if found else ()
+  return {file.stem: file for file in sorted(files)}
+
+
+def find(name: str) -> tuple[pathlib.Path, str | None]:
+  """The file and the variant that a config's name stands for.
+
+  Args:
+    name: `NAME` or `NAME:VARIANT`, where NAME is a shipped config (`digits`) or the path of a
+      Python file. `configs/digits.py` means the shipped one where there is no such path.
+
+  Raises:
+    ConfigError: There is no such config; the message lists the shipped ones.
+  """
+  base, colon, variant = name.partition(':')
+  configs, path = shipped(), pathlib.Path(base)
+  if path.is_file():
+    found = path
+  else:
+    ours = path.suffix in ('', '.py') and str(path.parent) in ('.', 'configs')
+    found = configs.get(path.stem) if ours else None
+  if found is None:
+    near = difflib.get_close_matches(path.stem, configs, n=1)
+    hint = f'Did you mean {near[0]}? ' if near else ''
+    raise ConfigError(
+      f'There is no config {base!r}. {hint}Shipped configs: {", ".join(configs)}; or give the path '
+      'of a Python file.'
+    )
+  return found, variant if colon else None
+
+
+def load(name: str) -> ml_collections.ConfigDict:
+  """The ConfigDict of a shipped config or of a file, as `get_config` returns it.
+
+  Args:
+    name: As in `find`, for instance `digits:seconds` or `my_config.py`.
+
+  Raises:
+    ConfigError: There is no such config or variant, or its file fails.
+  """
+  path, variant = find(name)
+  spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
+  try:
+    if spec is None or spec.loader is None:
+      raise ConfigError('it is not a Python file')
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses in a config look their module up
+    spec.loader.exec_module(module)
+    made = module.get_config() if variant is None else module.get_config(variant)
+  except ValueError as error:  # a variant that does not exist, say: the file's own sentence
+    raise ConfigError(str(error)) from None
+  except Exception as error:
+    raise ConfigError(f'{path} cannot be loaded: {_failure(error, path)}') from error
+  if not isinstance(made, ml_collections.ConfigDict):
+    raise ConfigError(f'{path}: get_config returned {type(made).__name__}, not a ConfigDict.')
+  return made
+
+
+def _failure(error: Exception, path: pathlib.Path) -> str:
+  """What went wrong in a config file, and at which of its lines."""
+  lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+           if frame.filename == str(path)]  # fmt: skip
+  where = f' (line {lines[-1]})' if lines else ''
+  return f'{type(error).__name__}: {error}{where}.'
+
+
+def from_config_dict(
+  config: ml_collections.ConfigDict, overrides: Mapping[str, Any] | None = None
+) -> Config:
   """Checks a ConfigDict and returns it as a Config.
+
+  Args:
+    config: For instance from `load`.
+    overrides: Values for fields, by dotted path: `{'search.max_trials': 10}`.
 
   Raises:
     ConfigError: An unknown or renamed field, or a value that is not allowed.
   """
-  made = converted(config.to_dict(), Config)
+  values = config.to_dict()
+  for path, value in (overrides or {}).items():
+    _set(values, path, value)
+  made = converted(values, Config)
   if made.budget.amount <= 0:
     raise ConfigError(f'config.budget.amount is {made.budget.amount}; it must be above 0.')
   if made.search.max_trials < 0:
@@ -198,6 +285,15 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
       'least 0 and below 1.'
     )
   return made
+
+
+def _set(values: dict[str, Any], path: str, value: Any) -> None:
+  *parts, name = path.split('.')
+  for part in parts:
+    values = values.setdefault(part, {})
+    if not isinstance(values, dict):
+      raise ConfigError(f'config.{path} cannot be set: config.{part} has no fields.')
+  values[name] = value
 
 
 def converted(values: dict[str, Any], kind: type[T]) -> T:

@@ -63,7 +63,13 @@ REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-  """How long a trial trains. `seconds` counts training alone, compilation never."""
+  """How long a trial trains.
+
+  Attributes:
+    amount: How much, in the unit.
+    unit: `seconds` (training alone, compilation never counts), `steps`, `tokens` (examples, for
+      supervised problems) or `flops`.
+  """
 
   amount: float
   unit: BudgetUnit = 'seconds'

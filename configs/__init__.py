@@ -1,1 +1,1 @@
-"""Configs: each file has `get_config(variant)`; start one with `--config=configs/NAME.py`."""
+"""The shipped configs: `--config=NAME[:VARIANT]` is what `get_config(VARIANT)` of NAME returns."""

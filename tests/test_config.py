@@ -12,20 +12,20 @@ from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Budget
-from configs import digits, gpt_small
 
 CONFIGS = [
-  (digits, 'steps'),
-  (digits, 'seconds'),
-  (gpt_small, 'cpu'),
-  (gpt_small, 'gpu'),
-  (gpt_small, 'tpu'),
+  'digits:steps',
+  'digits:seconds',
+  'gpt_small:cpu',
+  'gpt_small:gpu',
+  'gpt_small:tpu',
+  'packing:steps',
 ]
 
 
 def changed(**fields):
   """The digits config with dotted fields set, even those that it lacks."""
-  values = digits.get_config().to_dict()
+  values = config.load('digits').to_dict()
   for path, value in fields.items():
     *above, name = path.split('__')
     place = values
@@ -35,9 +35,9 @@ def changed(**fields):
   return ConfigDict(values)
 
 
-@pytest.mark.parametrize(('module', 'variant'), CONFIGS)
-def test_every_config_in_the_repository_fits(module, variant):
-  made = config.from_config_dict(module.get_config(variant))
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_config_in_the_repository_fits(name):
+  made = config.from_config_dict(config.load(name))
   assert made.platform in ('cpu', 'gpu', 'tpu')
   assert made.entry in made.editable
   assert made.objective.metric == made.metric
@@ -46,9 +46,9 @@ def test_every_config_in_the_repository_fits(module, variant):
     made.seed = 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@pytest.mark.parametrize(('module', 'variant'), CONFIGS)
-def test_every_config_names_what_exists_with_options_that_fit(module, variant):
-  made = config.from_config_dict(module.get_config(variant))
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_config_names_what_exists_with_options_that_fit(name):
+  made = config.from_config_dict(config.load(name))
   STRATEGIES.make(made.search.strategy, made.search.options)
   PROPOSERS.make(made.proposer, made.proposer_options)
   ACCEPTANCE.make(made.acceptance, made.acceptance_options)
@@ -56,13 +56,12 @@ def test_every_config_names_what_exists_with_options_that_fit(module, variant):
   assert made.executor in EXECUTORS.names()
 
 
-@pytest.mark.parametrize('module', [digits, gpt_small])
-def test_configs_are_locked_and_refuse_unknown_variants(module):
-  variant = CONFIGS[[m for m, _ in CONFIGS].index(module)][1]
+@pytest.mark.parametrize('name', ['digits', 'gpt_small:cpu', 'packing'])
+def test_configs_are_locked_and_refuse_unknown_variants(name):
   with pytest.raises(AttributeError):
-    module.get_config(variant).metrik = 'val_bpb'
-  with pytest.raises(ValueError, match='There is no variant'):
-    module.get_config('abacus')
+    config.load(name).metrik = 'val_bpb'
+  with pytest.raises(config.ConfigError, match='There is no variant'):
+    config.load(f'{name.partition(":")[0]}:abacus')
 
 
 def test_the_values_arrive():
@@ -95,7 +94,7 @@ def test_what_does_not_fit_is_named_by_its_path(fields, sentence):
 
 
 def test_a_missing_field_is_named():
-  values = digits.get_config().to_dict()
+  values = config.load('digits').to_dict()
   del values['metric']
   with pytest.raises(config.ConfigError, match='metric'):
     config.from_config_dict(ConfigDict(values))

@@ -71,8 +71,9 @@ SENTENCES = [
     ],
     "by the metric 'val_acc'; the problem 'synthetic' gives: val_loss, and train_NAME",
   ),
-  (['extra'], "'extra' is no flag"),
-  (['--unknown=1'], 'unknown'),
+  (['extra'], "does not take the argument 'extra'"),
+  (['--unknown=1'], '--unknown is not an option'),
+  (['--wrkdir=x'], 'did you mean --workdir?'),
 ]
 
 

@@ -1,10 +1,4 @@
-"""One trial from the command line, for a coding agent or a person.
-
-  python -m autoresearch_jax.trial --config=configs/gpt_small.py --program=DIR --out=FILE.json
-
-Trains the program in DIR once, prints the original's summary block, writes everything known of
-the trial to FILE.json, and exits with 0 only when the status is `ok`.
-"""
+"""`autoresearch trial`: one trial, for a coding agent or a person."""
 
 import pathlib
 import sys
@@ -12,9 +6,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 import msgspec
-from absl import flags
 
-from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli import fields, flags
+from autoresearch_jax.cli.command import FAILED, Command, CommandLine, Option
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import Unavailable, finished
 from autoresearch_jax.programs.start import constants_of, read_program, starting_program
@@ -22,18 +16,36 @@ from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest, to_builtins
 
-_CONFIG = command.define_config('The run this trial belongs to, e.g. configs/gpt_small.py.')
-_PROGRAM = flags.DEFINE_string(
-  'program', None, "Folder that holds the program's editable files; default: the starting program."
+COMMAND = Command(
+  'trial',
+  'Train one program once, and print how it scored.',
+  """
+  Traces, trains and evaluates the program in a folder. Prints the original's summary block
+  (`---`, then one `key: value` a line) on standard output and news on standard error, and writes
+  all that is known of the trial as JSON. A run's ledger is not involved.
+  """,
+  (
+    Option('program', 'Folder with the editable files.', value='DIR', shown='the starting program'),
+    Option('out', 'JSON file to write the result to.', value='FILE'),
+    Option('seed', 'Seed of the training run.', 0, minimum=0, value='N'),
+  ),
+  config='The run that the trial belongs to, a shipped config or a file.',
+  describe=fields.run_fields,
+  examples={
+    'autoresearch start --config=gpt_small --out=my_program': 'Get the program first, and edit it.',
+    'autoresearch trial --config=gpt_small --program=my_program --out=trial.json': 'Then score it.',
+  },
+  exit_codes={
+    '0': 'The program trained and has a score (status ok).',
+    '1': 'It has none; the status and the reason say why.',
+    '2': 'Something does not fit; a sentence on standard error says what.',
+    '130': 'Stopped by Ctrl-C; nothing was written.',
+  },
 )
-_OUT = flags.DEFINE_string('out', None, 'JSON file to write the result to.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the training run.', lower_bound=0)
-
-INTERRUPTED = 130
 
 
 def run_trial(config: Config, program: Program, seed: int) -> Result:
-  """Traces, trains and evaluates one program, with news on standard error."""
+  """Traces, trains and evaluates one program, with progress on standard error."""
   with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
     task = build_task(config)
     executor = task.start_executor(task.prepare_data(_say), pathlib.Path(scratch))
@@ -112,14 +124,8 @@ def _say(line: str, end: str = '\n') -> None:
   print(line, end=end, file=sys.stderr, flush=True)
 
 
-def _program(config: Config) -> Program:
-  if _PROGRAM.value is None:
-    return starting_program(config)
-  return read_program(config, pathlib.Path(_PROGRAM.value), '--program')
-
-
 def _require_writable(out: str | None) -> None:
-  """A trial takes minutes, so what would lose its result is said before it. Raises ConfigError."""
+  """Raises ConfigError where --out cannot be written: better before minutes of training."""
   if out and not pathlib.Path(out).absolute().parent.is_dir():
     raise ConfigError(f'--out is {out!r}, but its folder does not exist; make it first.')
   if out and pathlib.Path(out).is_dir():
@@ -127,27 +133,25 @@ def _require_writable(out: str | None) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-  try:
-    if len(arguments) > 1:
-      raise ConfigError(
-        f'{arguments[1]!r} is no flag; the flags are --config, --program, --out and --seed.'
-      )
-    config = command.config_of(_CONFIG)
-    _require_writable(_OUT.value)
-    program = _program(config)
-    result = run_trial(config, program, _SEED.value)
-  except (ConfigError, OSError, UnicodeError, SandboxError, Unavailable) as error:
-    _say(str(error))
-    return command.BAD_INPUT
-  except KeyboardInterrupt:
-    _say('Stopped; nothing was written.')
-    return INTERRUPTED
-  if _OUT.value:
+  """Runs the command; returns its exit code."""
+  errors = (OSError, UnicodeError, SandboxError, Unavailable)
+  return COMMAND.run(_trial, arguments, errors, interrupted='Stopped; nothing was written.')
+
+
+def _trial(line: CommandLine) -> int:
+  config = flags.config_of(line.config)
+  _require_writable(line['out'])
+  if line['program'] is None:
+    program = starting_program(config)
+  else:
+    program = read_program(config, pathlib.Path(line['program']), '--program')
+  result = run_trial(config, program, line['seed'])
+  if line['out']:
     data = msgspec.json.format(msgspec.json.encode(record(result)), indent=1)
-    pathlib.Path(_OUT.value).write_bytes(data + b'\n')
+    pathlib.Path(line['out']).write_bytes(data + b'\n')
   print(summary(config, result, depth_of(program)))
-  return 0 if result.status == Status.OK else 1
+  return 0 if result.status == Status.OK else FAILED
 
 
 if __name__ == '__main__':
-  command.run(main)
+  sys.exit(main(sys.argv[1:]))

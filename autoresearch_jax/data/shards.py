@@ -22,7 +22,7 @@ from autoresearch_jax.data import cache
 
 URL = 'https://huggingface.co/datasets/karpathy/climbmix-400b-shuffle/resolve/main'
 LAST = 6542  # the last shard is always validation
-COMMAND = 'python -m autoresearch_jax.data.prepare --corpus=climbmix'
+COMMAND = 'autoresearch prepare --corpus=climbmix'
 MAGIC = b'PAR1'  # a parquet file begins and ends with it
 BLOCK = 1 << 16  # bytes written at a time: what a broken connection loses at most
 

@@ -14,15 +14,12 @@ import dataclasses
 import pathlib
 import shutil
 import sqlite3
-import sys
 from collections.abc import Sequence
 
-from autoresearch_jax.cli import workdir
 from autoresearch_jax.ledger.events import Damaged, Edited, LedgerError, Record
-from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError
+from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger, witnessed
-from autoresearch_jax.messages import of_machine
 
 PAGE = 4096  # bytes; SQLite's own choice for a new file
 GAP = 1000  # indices without a row after which no more are looked for
@@ -203,21 +200,3 @@ def _trials(found: Found) -> str:
   made = {record.event.trial for record in found.events if isinstance(record.event, Edited)}
   parts = [f'{trial} (its program is kept)' if trial in made else str(trial) for trial in gone]
   return f'With them the results of the trials {", ".join(parts)}.'
-
-
-def main(arguments: Sequence[str]) -> int:
-  directory = workdir.named('repair', arguments)
-  if isinstance(directory, int):
-    return directory
-  try:
-    if not directory.is_dir():
-      raise LedgerError(f'There is no folder {directory}; name the --workdir of a run.')
-    print(repair(directory))
-  except (LedgerError, WorkspaceError, OSError) as error:
-    print(of_machine(error) if isinstance(error, OSError) else error, file=sys.stderr)
-    return workdir.BAD_INPUT
-  return 0
-
-
-if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:]))

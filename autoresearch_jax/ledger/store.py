@@ -214,7 +214,7 @@ class Ledger:
       raise Damaged(
         f'{self.path} is another ledger than the one that was written here: event {last} has '
         f'another checksum than {_witness_path(self.path).name} says. Put the right file back, or '
-        f'see what `python -m autoresearch_jax.ledger.repair {self.path.parent}` says.'
+        f'see what `autoresearch repair {self.path.parent}` says.'
       )
 
   def _rows(self) -> list[Row]:
@@ -401,6 +401,6 @@ def _sentences(path: pathlib.Path) -> Iterator[None]:
     # Python's own errors, of a text that is none, have no code.
     code = getattr(error, 'sqlite_errorcode', sqlite3.SQLITE_CORRUPT) & 0xFF
     if code not in _NO_DAMAGE:
-      command = f'python -m autoresearch_jax.ledger.repair {path.parent}'
+      command = f'autoresearch repair {path.parent}'
       raise Damaged(f'{what} `{command}` says what is sound, and goes on from there.') from error
     raise LedgerError(f'{what} {_NO_DAMAGE[code]}'.strip()) from error

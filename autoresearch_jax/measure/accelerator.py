@@ -35,7 +35,7 @@ import msgspec
 from absl import app, flags
 
 from autoresearch_jax.cli import flags as command
-from autoresearch_jax.config import Config, ConfigError, from_config_dict
+from autoresearch_jax.config import Config, ConfigError, from_config_dict, load
 from autoresearch_jax.data import shards
 from autoresearch_jax.executors import finished, probe
 from autoresearch_jax.measure import gpt_setting
@@ -44,7 +44,6 @@ from autoresearch_jax.programs.start import starting_program, with_constants
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.types import Dataset, Program, Progress, Result, Status, TrialRequest
-from configs import gpt_small
 
 SECONDS = flags.DEFINE_float('seconds', 300.0, 'Training time, 300 in the original; 0: none.', 0)
 DEVICES = flags.DEFINE_integer('devices', 1, 'That share a batch, where nothing is trained.', 1)
@@ -74,7 +73,7 @@ def setting() -> tuple[Config, Dataset, str]:
   variant = 'cpu' if SMOKE.value else probe.platform()
   if variant == 'cpu' and not SMOKE.value:
     sys.exit('JAX finds a CPU alone here; --smoke tries this script on one.')
-  values: Any = gpt_small.get_config(variant).unlock()
+  values: Any = load(f'gpt_small:{variant}').unlock()
   values.budget.amount = SECONDS.value or 300.0
   if SMOKE.value:  # steps: on a busy machine a second may not hold one
     values.constants.update(TINY)

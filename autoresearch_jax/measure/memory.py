@@ -38,13 +38,12 @@ from jax.experimental import topologies
 
 from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.reader import Artifact
-from autoresearch_jax.config import from_config_dict
+from autoresearch_jax.config import from_config_dict, load
 from autoresearch_jax.measure.gpt_setting import TARGET_MFU, Model, trace
 from autoresearch_jax.programs.start import constants_of, starting_program, with_constants
 from autoresearch_jax.runner import devices
 from autoresearch_jax.runner.compile import ExecutableTemplate, compile_template
 from autoresearch_jax.types import Platform
-from configs import gpt_small
 
 GB = 10**9
 KERNELS = re.compile(r'custom_call_target="(__cudnn\$fmha\w+|tpu_custom_call)"')
@@ -213,7 +212,7 @@ def main(arguments: list[str]) -> None:
   }
   found: list[dict[str, Any]] = []
   for platform in dict.fromkeys(CHIPS[name].platform for name in WANTED.value):
-    config = from_config_dict(gpt_small.get_config(platform))
+    config = from_config_dict(load(f'gpt_small:{platform}'))
     start = with_constants(starting_program(config), constants)
     count = int(DEVICES.value)
     for micro in map(int, MICRO.value or [constants_of(start)['MICRO_BATCH_SIZE']]):

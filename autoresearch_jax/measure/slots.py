@@ -21,17 +21,18 @@ from collections.abc import Sequence
 from absl import flags
 
 from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli.run import ERRORS, research
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import finished
 from autoresearch_jax.executors.local import LocalExecutor
 from autoresearch_jax.ledger.events import Decided
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.types import Progress, TrialRequest
 
+_CONFIG = command.define_config('The run that is measured.')
 _SLOTS = flags.DEFINE_list('slots', ['1', '2'], 'Values of config.executor_options.slots.')
 flags.register_validator(_SLOTS, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
 _TRIALS = flags.DEFINE_integer('trials', 24, 'Trials of a run, the baseline included.', 3)
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
   try:
     if len(arguments) > 1:
       raise ConfigError(f'{arguments[1]!r} is no flag.')
-    config = command.config_of(flags.FLAGS['config'])
+    config = command.config_of(_CONFIG)
     paces: dict[int, list[Pace]] = {int(slots): [] for slots in _SLOTS.value}
     for _ in range(_RUNS.value):
       for slots, found in paces.items():
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
       seconds = statistics.median(pace.trial_seconds for pace in found)
       print(f'| {slots} | {pace:.0f} | {seconds:.2f} |')
     print(survived(config))
-  except SENTENCES as error:
+  except ERRORS as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   return 0

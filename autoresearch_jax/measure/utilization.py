@@ -28,13 +28,15 @@ from typing import Any
 from absl import flags
 
 from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli.run import ERRORS, research
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import Edited, Finished, Record, Released
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.testing import loopback_model
 
+_CONFIG = command.define_config('The run that is measured.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the runs.')
 _SHARE = flags.DEFINE_float('share', 0.2, 'Of the budget, for one answer.', 0.0)
 _TRIALS = flags.DEFINE_integer('trials', 9, 'Trials of a run, the baseline included.', 3)
 _PREFETCH = flags.DEFINE_list(
@@ -160,13 +162,13 @@ def main(arguments: Sequence[str]) -> int:
   del arguments
   os.environ['GEMINI_API_KEY'] = loopback_model.KEY  # nobody's, and no real one is sent
   try:
-    config = command.config_of(flags.FLAGS['config'])  # that of the real command, like --workdir
+    config = command.config_of(_CONFIG)
     if config.budget.unit != 'seconds':
       raise ConfigError(f'config.budget.unit is {config.budget.unit}; it must be seconds here.')
     with tempfile.TemporaryDirectory() as temporary:
-      folder = pathlib.Path(flags.FLAGS.workdir or temporary)
+      folder = pathlib.Path(_WORKDIR.value or temporary)
       rows = [run(config, int(a), folder / f'prefetch_{a}') for a in _PREFETCH.value]
-  except SENTENCES as error:
+  except ERRORS as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   print(

@@ -1,8 +1,6 @@
 """The starting program of a run: read as text, with the config's constants applied.
 
-  python -m autoresearch_jax.programs.start --config=configs/gpt_small.py --out=DIR
-
-writes it into DIR, for a person or a coding agent who wants to edit it.
+`autoresearch start` writes it into a folder, for a person or a coding agent to edit.
 
 `config.program` names a folder of `autoresearch_jax/programs`, or is a path to one. The program
 is never imported here; constants are changed in its syntax tree.
@@ -10,14 +8,10 @@ is never imported here; constants are changed in its syntax tree.
 
 import ast
 import pathlib
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import libcst as cst
-from absl import flags
 
-from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.types import Program
 
@@ -160,26 +154,3 @@ def _directory(program: str) -> pathlib.Path:
       f'autoresearch_jax/programs: {", ".join(has)}.'
     )
   return directory
-
-
-def main(arguments: Sequence[str]) -> int:
-  """Writes the starting program into --out and prints the names of its files."""
-  try:
-    if len(arguments) > 1:
-      raise ConfigError(f'{arguments[1]!r} is no flag; the flags are --config and --out.')
-    out = flags.FLAGS['out'].value
-    if not out:
-      raise ConfigError('Where to? Name a new folder, for instance --out=my_program.')
-    config = command.config_of(flags.FLAGS['config'])
-    for path in write_program(starting_program(config), pathlib.Path(out)):
-      print(path)
-  except (ConfigError, OSError) as error:
-    print(error, file=sys.stderr)
-    return command.BAD_INPUT
-  return 0
-
-
-if __name__ == '__main__':
-  command.define_config('Whose starting program, e.g. configs/gpt_small.py.')
-  flags.DEFINE_string('out', None, 'New or empty folder to write it into.')
-  command.run(main)

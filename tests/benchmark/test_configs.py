@@ -8,15 +8,15 @@ import pytest
 from helpers.registered import ours
 
 from autoresearch_jax.benchmark.config import benchmark_config
+from autoresearch_jax.config import load
 from autoresearch_jax.search import STRATEGIES
-from configs import benchmark
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize('variant', ['smoke', 'standard'])
 def test_every_name_and_option_exists(variant):
-  strategies, rules = benchmark_config(benchmark.get_config(variant)).suites()
+  strategies, rules = benchmark_config(load(f'benchmark:{variant}')).suites()
   assert len(rules.rules) >= 3
   if variant == 'standard':
     assert len(strategies.entrants) >= 12 and len(strategies.problems) >= 10
@@ -28,7 +28,7 @@ NOT_PLAYED = {'gp', 'speculative'}
 
 
 def test_the_whole_benchmark_has_every_strategy():
-  full = benchmark_config(benchmark.get_config('full'))
+  full = benchmark_config(load('benchmark:full'))
   assert {row.strategy for row in full.strategies.values()} >= ours(STRATEGIES) - NOT_PLAYED
 
 
@@ -44,4 +44,4 @@ def test_the_smoke_run(tmp_path):
 
 def test_an_unknown_variant():
   with pytest.raises(ValueError, match="no variant 'big'; there are: smoke, standard, full"):
-    benchmark.get_config('big')
+    load('benchmark:big')

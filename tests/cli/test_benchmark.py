@@ -111,7 +111,7 @@ def asked(*arguments):
   values, line = flags.FlagValues(), ['program', f'--config={SMALL}', *arguments]
   flag = autoresearch_jax.cli.flags.define_config('', values, line, PARTS)
   values(line)
-  config = benchmark_config(autoresearch_jax.cli.flags.values_of(flag, '', ''))
+  config = benchmark_config(autoresearch_jax.cli.flags.values_of(flag, ''))
   return config.suites()
 
 

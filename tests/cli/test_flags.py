@@ -11,8 +11,6 @@ from helpers import ROOT
 from autoresearch_jax.cli import flags as command
 from autoresearch_jax.config import ConfigError
 
-# ml_collections loads config files the old way; outside tests Python does not show this warning.
-pytestmark = pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
 DIGITS = f'--config={ROOT}/configs/digits.py'
 BARE = f'--config={ROOT}/tests/helpers/synthetic_command.py'  # a config that leaves whole parts out
 

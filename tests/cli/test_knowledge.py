@@ -8,10 +8,10 @@ import pytest
 from helpers.synthetic_run import Arithmetic, Nudge, config, run
 
 from autoresearch_jax.acceptance.sequential import Sequential
-from autoresearch_jax.knowledge.__main__ import main
+from autoresearch_jax.cli import report
+from autoresearch_jax.cli.knowledge import main
 from autoresearch_jax.ledger.events import Learned, Started
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.report import __main__ as report
 from autoresearch_jax.types import Lesson, to_builtins
 
 HOSTILE = 'a [bold]pen[/bold]\x1b[2J\n and $paper$'
@@ -84,7 +84,7 @@ def test_a_run_without_edits_is_told_too(tmp_path, capsys):
 @pytest.mark.parametrize('arguments', [[], ['a', 'b'], ['--what']])
 def test_a_wrong_call_is_told_how(arguments, capsys):
   assert main(arguments) == 2
-  assert capsys.readouterr().err.startswith('Usage: ')
+  assert '`autoresearch knowledge' in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_one_sentence(tmp_path, capsys):

@@ -81,7 +81,7 @@ def test_no_damage_is_ever_read_as_another_story(finished, tmp_path, damage):
         assert list(ledger.records()) == whole  # the damage lies where no event does
     except LedgerError as error:
       assert str(path) in str(error)
-      assert 'autoresearch_jax.ledger.repair' in str(error)
+      assert 'autoresearch repair' in str(error)
     said = repair(directory)
     if path.exists():
       left = records(directory)
@@ -172,7 +172,7 @@ def test_a_changed_first_page_costs_no_event(workdir):
 
 
 def test_the_command_says_what_it_did_and_a_run_that_goes_on_is_left_alone(workdir):
-  command = [sys.executable, '-m', 'autoresearch_jax.ledger.repair']
+  command = [sys.executable, '-m', 'autoresearch_jax.repair']
   done = subprocess.run([*command, workdir], capture_output=True, text=True, check=True)
   assert 'is sound' in done.stdout and 'Nothing was changed' in done.stdout
   with Workspace.open(workdir), pytest.raises(WorkspaceError, match='in use by the process'):

@@ -5,11 +5,11 @@ python synthetic_command.py --config=synthetic_command.py --workdir=DIR
 
 import dataclasses
 import pathlib
+import sys
 
 import ml_collections
 
 from autoresearch_jax import main
-from autoresearch_jax.cli import flags
 from autoresearch_jax.executors import EXECUTORS
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.proposers import PROPOSERS
@@ -78,4 +78,4 @@ if __name__ == '__main__':
   PROBLEMS.register('synthetic')(Synthetic)
   PROPOSERS.register('nudge')(synthetic_run.Nudge)
   EXECUTORS.register('arithmetic')(Arithmetic)
-  flags.run(main.main)
+  sys.exit(main.main(sys.argv[1:]))

@@ -3,16 +3,15 @@
 import pytest
 
 from autoresearch_jax.artifact import reader as artifacts
-from autoresearch_jax.config import from_config_dict
+from autoresearch_jax.config import from_config_dict, load
 from autoresearch_jax.measure import gpt_setting
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
-from configs import gpt_small
 
 
 @pytest.fixture(scope='module')
 def traced(tmp_path_factory):
-  config = from_config_dict(gpt_small.get_config('gpu'))
+  config = from_config_dict(load('gpt_small:gpu'))
   program = starting_program(config)
   out = tmp_path_factory.mktemp('traced') / 'artifact'
   isolation = gpt_setting.trace(config, program, 1, out)

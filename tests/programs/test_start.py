@@ -100,7 +100,7 @@ def test_the_gpt_program_is_there():
 
 
 def test_the_command_writes_it_where_nothing_is(tmp_path):
-  command = [sys.executable, '-m', 'autoresearch_jax.programs.start', '--config=configs/digits.py']
+  command = [sys.executable, '-m', 'autoresearch_jax.problems.start', '--config=configs/digits.py']
   command += [f'--out={tmp_path}/new', '--config.constants.LEARNING_RATE=0.5']
   root = start.PROGRAMS.parent.parent
 

@@ -8,7 +8,7 @@ from helpers.synthetic_run import Arithmetic, run, ticking
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import Sequential
-from autoresearch_jax.report.__main__ import main
+from autoresearch_jax.cli.report import main
 from autoresearch_jax.report.summary import duration, figures, measured, summary
 from autoresearch_jax.testing.acceptance import finished
 
@@ -103,7 +103,7 @@ def test_the_report_command(tmp_path, capsys):
   assert main([str(tmp_path / 'nowhere')]) == 2
   assert 'There is no ledger at' in capsys.readouterr().err
   assert main([]) == 2
-  assert 'Usage' in capsys.readouterr().err
+  assert 'WORKDIR' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from helpers.synthetic_run import SPEC, Arithmetic, Nudge, config, run
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
+from autoresearch_jax.cli.report import report
 from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.ledger.events import Confirmed, Proposed, Started
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.report.__main__ import report
 from autoresearch_jax.report.confirmed import candidate, confirmation, confirmed_line
 from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.research.final_evaluation import REQUEST, FinalEvaluation, fresh_seeds

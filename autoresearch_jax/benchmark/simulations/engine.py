@@ -10,15 +10,15 @@ not differ in is what a program is worth, which is measured once on seeds that n
 """
 
 import dataclasses
-import importlib.util
 import pathlib
 import tempfile
 import time
 
 import numpy as np
 
+from autoresearch_jax import config as configs
 from autoresearch_jax.benchmark.simulations import SIMULATIONS
-from autoresearch_jax.config import Config, ConfigError, from_config_dict
+from autoresearch_jax.config import Config, from_config_dict
 from autoresearch_jax.executors import Executor, finished
 from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.research.build import build, build_task
@@ -34,7 +34,6 @@ from autoresearch_jax.types import (
   TrialRequest,
 )
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]  # where `configs` lies
 SEEDS_APART = 2**32  # between two instances
 MAX_INSTANCES = 2**29
 VALUE_SEED = SEEDS_APART * MAX_INSTANCES  # the first of those that tell a program's value
@@ -46,7 +45,7 @@ VALUE_TRIAL = -1  # the number under which they are submitted
 class EngineProblem:
   """A config's problem, to be compared on. Its strategy and acceptance are not looked at.
 
-  config: a file, from here or from the folder that holds `configs`. variant: as in the config
+  config: the name of a shipped config or a file. variant: as in the config
   string, '' for the file's default. optimum: the best known value of the metric; None: the
   problem's own, see `Problem.best_known`. value_seeds: training runs behind `value`.
   """
@@ -171,16 +170,5 @@ class EngineInstance:
 
 
 def load(file: str, variant: str = '') -> Config:
-  """The config that `get_config(variant)` of a Python file gives. Raises ConfigError."""
-  path = next((p for p in (pathlib.Path(file), ROOT / file) if p.is_file()), None)
-  if path is None:
-    has = ', '.join(f'configs/{p.name}' for p in sorted((ROOT / 'configs').glob('[!_]*.py')))
-    raise ConfigError(f'There is no config file {file!r}; there are: {has}.')
-  spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
-  assert spec and spec.loader
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  try:
-    return from_config_dict(module.get_config(variant))
-  except (AttributeError, ValueError) as error:
-    raise ConfigError(f'{file}: {error}') from None
+  """A shipped config or a file, in that variant. Raises ConfigError."""
+  return from_config_dict(configs.load(f'{file}:{variant}' if variant else file))

@@ -1,11 +1,9 @@
 """Recorded tables of real trials, made into a problem by a surrogate: search without training.
 
-  python -m autoresearch_jax.benchmark.simulations.recorded [--table=FILE] [--metric=val_loss]
-
-prints how well the surrogate fits, cross-validated: believe a comparison on it no further than
-that. A program is the table's constants, `RATE = 0.1` and so on, in the ranges of the table. What a
-trial measures is the surrogate's mean and its noise; where recorded trials failed, it crashes (see
-`surrogate.py`). The table named 'digits' is shipped;
+`autoresearch table --table=FILE` prints how well the surrogate fits, cross-validated: believe a
+comparison on it no further than that. A program is the table's constants, `RATE = 0.1` and so on,
+in the ranges of the table. What a trial measures is the surrogate's mean and its noise; where
+recorded trials failed, it crashes (see `surrogate.py`). The table named 'digits' is shipped;
 `scripts/studies/landscapes/record_digits_table.py` made it.
 
 All instances of a table have the same surface. The instance seed decides the start, one of the
@@ -16,19 +14,15 @@ The optimum is the best of a dense sample, polished: the best that is known of t
 
 import dataclasses
 import functools
-import sys
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from absl import flags
 
 from autoresearch_jax.benchmark.simulations import ENTRY, HELD_OUT, SIMULATIONS, moves
 from autoresearch_jax.benchmark.simulations.assignments import Unreadable
 from autoresearch_jax.benchmark.simulations.fitted import Model, fitted
 from autoresearch_jax.benchmark.simulations.measuring import Evaluation, Meter
-from autoresearch_jax.benchmark.simulations.table import Columns, TableError
-from autoresearch_jax.cli import flags as command
+from autoresearch_jax.benchmark.simulations.table import Columns
 from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import (
   Edit,
@@ -169,36 +163,3 @@ class Trials:
       f'{scaling.high[place]:g}.'
     )
     return Evaluation(status=Status.INVALID, reason=reason, training_seconds=0.0)
-
-
-def _define_flags() -> None:
-  """Not on import: the library's users have flags of their own."""
-  for name, of in (
-    ('table', 'Name of a shipped table, or path of a CSV or JSON file.'),
-    ('metric', 'Column of the metric.'),
-    ('success', 'Column that says whether a trial succeeded.'),
-    ('seconds', 'Column of what a trial took.'),
-    ('seed', 'Column of the training seed.'),
-  ):
-    flags.DEFINE_string(name, getattr(Recorded, name), of)
-  flags.DEFINE_list('constants', [], 'Columns of constants. [all other columns of numbers]')
-  flags.DEFINE_enum('direction', Recorded.direction, DIRECTIONS, 'What is better.')
-
-
-def main(arguments: Sequence[str]) -> int:
-  names = [field.name for field in dataclasses.fields(Recorded) if field.name != 'noise']
-  try:
-    if len(arguments) > 1:
-      has = ', '.join(f'--{name}' for name in names)
-      raise TableError(f'{arguments[1]!r} is no flag; the flags are {has}.')
-    given = {name: flags.FLAGS[name].value for name in names}
-    print(Recorded(**{**given, 'constants': tuple(given['constants'] or ())}).describe())
-  except TableError as error:
-    print(error, file=sys.stderr)
-    return command.BAD_INPUT
-  return 0
-
-
-if __name__ == '__main__':
-  _define_flags()
-  command.run(main)

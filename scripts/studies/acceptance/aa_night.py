@@ -28,16 +28,18 @@ from absl import flags
 from scipy import stats
 
 from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli.run import ERRORS, research
 from autoresearch_jax.config import Config
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.programs.start import starting_program, write_program
 from autoresearch_jax.proposers.placebo import numbered
 from autoresearch_jax.report.confirmed import confirmation, confirmed_line
 from autoresearch_jax.types import REPEATS, Decision
 
 # --config and --workdir are the command's own.
+_CONFIG = command.define_config('The run whose program is trained.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the nights.')
 NIGHTS = flags.DEFINE_integer('nights', 1, 'How many.', 1)
 TRIALS = flags.DEFINE_integer('trials', 100, 'Of a night, the baseline included.', 3)
 REDRAW = flags.DEFINE_boolean('redraw', True, 'Edits draw initial values anew; else comments.')
@@ -46,8 +48,8 @@ REDRAW = flags.DEFINE_boolean('redraw', True, 'Edits draw initial values anew; e
 def main(arguments: Sequence[str]) -> int:
   del arguments
   try:
-    config = command.config_of(flags.FLAGS['config'])
-    directory = pathlib.Path(flags.FLAGS['workdir'].value or f'runs/{config.name}_aa')
+    config = command.config_of(_CONFIG)
+    directory = pathlib.Path(_WORKDIR.value or f'runs/{config.name}_aa')
     nights = []
     for number in range(NIGHTS.value):
       where = directory / f'night{number}'
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         history = recorded(where)
       assert history is not None
       nights.append(Night.of(history))
-  except SENTENCES as error:
+  except ERRORS as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   print('\n'.join(report(config, nights)))

@@ -21,14 +21,15 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli.run import ERRORS, research
 from autoresearch_jax.config import Config
 from autoresearch_jax.executors import EXECUTORS
 from autoresearch_jax.executors.local import LocalExecutor
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.main import SENTENCES, research
 from autoresearch_jax.types import PruningRung, TrialRequest
 
+_CONFIG = command.define_config('The run whose curves are recorded.')
 OUT = flags.DEFINE_string('out', 'runs/curves', 'Folder of the runs, and name of the table.')
 STRATEGIES = flags.DEFINE_list('strategies', ['random', 'greedy', 'tree'], 'One search with each.')
 TRIALS = flags.DEFINE_integer('trials', 100, 'Of a search, the baseline included.', 2)
@@ -50,7 +51,7 @@ class Recording(LocalExecutor):
 def main(arguments: Sequence[str]) -> int:
   del arguments
   try:
-    config = command.config_of(flags.FLAGS['config'])  # the real command's flag
+    config = command.config_of(_CONFIG)
     for seed, strategy in enumerate(STRATEGIES.value):
       code = research(searched(config, strategy, seed), folder(strategy))
       if code:
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
       for strategy in STRATEGIES.value:
         with Ledger.open(folder(strategy) / 'ledger.db') as ledger:
           table.writerows(rows(strategy, History.of(ledger.records())))
-  except SENTENCES as error:
+  except ERRORS as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   return 0

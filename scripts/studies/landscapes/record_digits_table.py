@@ -22,12 +22,11 @@ from typing import Any
 
 from scipy.stats import qmc
 
-from autoresearch_jax.config import Config, from_config_dict
+from autoresearch_jax.config import Config, from_config_dict, load
 from autoresearch_jax.executors import Executor, finished
 from autoresearch_jax.programs.start import starting_program, with_constants
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.types import TrialRequest
-from configs import digits
 
 TABLE = 'autoresearch_jax/problems/simulated/tables/digits.csv'
 DEVICE_BYTES = 6 * 2**20  # of the pretended device
@@ -53,7 +52,7 @@ def main() -> int:
   parser.add_argument('--minutes', type=float, default=6.0)
   arguments = parser.parse_args()
   deadline = time.monotonic() + 60 * arguments.minutes
-  config = pretended(from_config_dict(digits.get_config()), arguments.steps)
+  config = pretended(from_config_dict(load('digits')), arguments.steps)
   done = recorded(arguments.out)
   with tempfile.TemporaryDirectory() as scratch, arguments.out.open('a', newline='') as file:
     table = csv.writer(file, lineterminator='\n')

@@ -41,14 +41,13 @@ import msgspec
 import numpy as np
 from absl import app, flags
 
-from autoresearch_jax.config import from_config_dict
+from autoresearch_jax.config import from_config_dict, load
 from autoresearch_jax.data import loader
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.runner.compile import CPU_COMPILER_OPTIONS, prng_key_data
 from autoresearch_jax.tracer.export import import_entry
 from autoresearch_jax.types import Dataset, Spec
-from configs import digits, gpt_small
 
 ONLY = flags.DEFINE_list('only', ['digits', 'gpt'], 'Problems.')
 SEEDS = flags.DEFINE_list('seeds', ['2', '4', '8'], 'How many seeds at once.')
@@ -184,8 +183,8 @@ def main(arguments: list[str]) -> None:
   rows = []
   with tempfile.TemporaryDirectory() as scratch:
     made = {
-      'digits': lambda: case('digits', digits.get_config(), pathlib.Path(scratch), 50, 6),
-      'gpt': lambda: case('gpt', gpt_small.get_config('cpu'), pathlib.Path(scratch), 4, 3),
+      'digits': lambda: case('digits', load('digits'), pathlib.Path(scratch), 50, 6),
+      'gpt': lambda: case('gpt', load('gpt_small:cpu'), pathlib.Path(scratch), 4, 3),
     }
     for name in ONLY.value:
       chosen = made[name]()

@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from absl import flags
 
 from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli.run import ERRORS
 from autoresearch_jax.executors import finished
-from autoresearch_jax.main import SENTENCES
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.types import Status, TrialRequest
 
+_CONFIG = command.define_config('The run whose starting program is trained.')
 SEEDS = flags.DEFINE_integer('seeds', 200, 'How many, from 1000 on, which no run uses.', 2)
 OUT = flags.DEFINE_string('out', 'scores.txt', 'File for the scores.')
 FIRST = 1000
@@ -32,7 +33,7 @@ AT_ONCE = 10  # seeds of one request: what is recorded together
 def main(arguments: Sequence[str]) -> int:
   del arguments
   try:
-    config = command.config_of(flags.FLAGS['config'])  # the real command's flag
+    config = command.config_of(_CONFIG)
     task = build_task(config)
     dataset = task.prepare_data(print)
     program = starting_program(config)
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
       finally:
         executor.close()
     print(described(scores))
-  except SENTENCES as error:
+  except ERRORS as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
   return 0

@@ -92,8 +92,8 @@ def test_the_seeds_of_values_are_nobody_s():
 @pytest.mark.parametrize(
   ('problem', 'sentence'),
   [
-    (EngineProblem('configs/nothing.py'), r'no config file .*configs/digits\.py'),
-    (EngineProblem('configs/digits.py', 'fast'), r"digits\.py: There is no variant 'fast'"),
+    (EngineProblem('configs/nothing.py'), r'no config .*nothing.*: benchmark, digits'),
+    (EngineProblem('configs/digits.py', 'fast'), r"There is no variant 'fast'"),
     (EngineProblem('configs/gpt_small.py', 'cpu'), 'No best value of val_bpb is known'),
   ],
 )

@@ -1,0 +1,71 @@
+"""`autoresearch COMMAND`, the console script; also `python -m autoresearch_jax COMMAND`.
+
+Each command is a module in cli/ with a `main(arguments)` that returns the exit code. A module is
+imported when its command is used, and its `COMMAND.summary` repeats the line below.
+"""
+
+import difflib
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+
+PACKAGE = 'autoresearch_jax.cli'
+BAD_INPUT = 2  # exit code
+COMMANDS = {
+  'run': 'Start a run, or resume it: search for better programs until told to stop.',
+  'report': 'Draw the plot of a run and summarise it, also while it goes on.',
+  'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
+  'trial': 'Train one program once, and print how it scored.',
+  'start': 'Write the starting program of a run into a folder, to be edited.',
+  'prepare': 'Download and prepare the data of the language model.',
+  'repair': 'Make a run with a damaged ledger resumable.',
+  'benchmark': 'Compare search strategies on simulated problems, without a device.',
+  'measure': 'Measure this machine: speed, memory, overhead, utilization.',
+  'table': 'Describe a table of recorded trials as a problem for the benchmark.',
+}
+HELP = """Usage: autoresearch COMMAND [OPTIONS]
+
+Autonomous machine-learning research: edit a program, train it for a fixed time, keep what is
+better by more than noise.
+
+Commands:
+{commands}
+
+`autoresearch COMMAND --help` explains a command, `autoresearch --version` prints the version.
+
+Examples:
+  autoresearch run --config=digits
+      A whole run in about a minute, on a CPU.
+  autoresearch run --config=gpt_small
+      Research on a small GPT, on whatever device this machine has. Ctrl-C stops it, and the same
+      command resumes.
+  autoresearch report runs/digits_steps
+      What came of the first one."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command that the arguments name; returns its exit code.
+
+  Args:
+    arguments: Those after `autoresearch`; None: of the command line.
+  """
+  name, *rest = (sys.argv[1:] if arguments is None else arguments) or ['--help']
+  if name in ('--help', '-h', 'help'):
+    if rest and rest[0] in COMMANDS:
+      return main([rest[0], '--help'])
+    print(HELP.format(commands='\n'.join(f'  {n:<12}{text}' for n, text in COMMANDS.items())))
+    return 0
+  if name == '--version':
+    print(importlib.metadata.version('autoresearch_jax'))
+    return 0
+  if name not in COMMANDS:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f'did you mean {near[0]}?' if near else f'there are: {", ".join(COMMANDS)}.'
+    print(f'There is no command {name!r}; {hint} See `autoresearch --help`.', file=sys.stderr)
+    return BAD_INPUT
+  return importlib.import_module(f'{PACKAGE}.{name}').main(rest)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,91 @@
+"""`autoresearch benchmark`: plays a benchmark and writes its leaderboard."""
+
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+from autoresearch_jax.benchmark.analysis import leaderboard
+from autoresearch_jax.benchmark.comparison import BenchmarkError, Comparison, run
+from autoresearch_jax.benchmark.config import PARTS, BenchmarkConfig, benchmark_config
+from autoresearch_jax.benchmark.progress import shown
+from autoresearch_jax.benchmark.results import Results, ResultsError
+from autoresearch_jax.benchmark.runners.simulate import SimulationError
+from autoresearch_jax.cli.command import FAILED, Command, CommandLine, Option
+from autoresearch_jax.cli.fields import benchmark_fields
+from autoresearch_jax.cli.signals import StopSignals
+
+COMMAND = Command(
+  'benchmark',
+  'Compare search strategies on simulated problems, without a device.',
+  """
+  Plays every strategy on every problem with the same seeds and the same budget in training runs,
+  and writes results.db (a row per run), results.csv, leaderboard.md with its figures and
+  leaderboard.html. The same command resumes: runs that are there are not played again.
+  """,
+  (
+    Option('out', 'Folder of the results.', value='DIR', shown='runs/benchmark_NAME'),
+  ),
+  config='The benchmark: benchmark:smoke (seconds), benchmark:standard (minutes), benchmark:full '
+  '(many hours), or a file.',
+  example='benchmark:smoke',
+  parts=PARTS,
+  describe=benchmark_fields,
+  examples={
+    'autoresearch benchmark --config=benchmark:smoke': 'To see that it works.',
+    'autoresearch benchmark --config=benchmark:standard --config.seeds=5 --out=quick': (
+      'The published leaderboard with fewer seeds.'
+    ),
+  },
+  exit_codes={
+    '0': 'Done.',
+    '1': 'A run could not be played.',
+    '2': 'Something does not fit; a sentence on standard error says what.',
+    '130': 'Stopped by Ctrl-C, in order; 143: by SIGTERM. A second one ends it at once.',
+  },
+)  # fmt: skip
+ERRORS = (BenchmarkError, ResultsError, OSError)
+
+
+def benchmark(config: BenchmarkConfig, out: pathlib.Path, made_by: str) -> int:
+  """Plays what is missing in `out` and writes the pages. Returns the exit code."""
+  suites = config.suites()
+  with Results.open(out / 'results.db', config.name) as results:
+    with StopSignals() as stop, shown() as progress:
+      comparisons = run(suites, results, config.workers, progress, stop)
+    (out / 'results.csv').write_text(results.csv(), encoding='utf-8')
+  if stop.exit_code:
+    print(f'{stop.reason} Runs so far: {out / "results.db"}')
+    return stop.exit_code
+  _write(comparisons, out, made_by, config.call_price)
+  return 0
+
+
+def _write(
+  comparisons: Sequence[Comparison], out: pathlib.Path, made_by: str, price: float
+) -> None:
+  for name in ('leaderboard.md', 'leaderboard.html'):
+    print(f'Wrote {leaderboard.write(comparisons, out / name, made_by, price)}')
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs the command; returns its exit code."""
+  command = shlex.join(['autoresearch', 'benchmark', *arguments])
+  return COMMAND.run(
+    lambda line: _benchmark(line, command), arguments, ERRORS,
+    interrupted='Stopped before the first run.',
+  )  # fmt: skip
+
+
+def _benchmark(line: CommandLine, command: str) -> int:
+  config = benchmark_config(COMMAND.required_config(line))
+  out = pathlib.Path(line['out'] or f'runs/benchmark_{config.name}')
+  try:
+    return benchmark(config, out, command)
+  except SimulationError as error:
+    print(error, file=sys.stderr)
+    return FAILED
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

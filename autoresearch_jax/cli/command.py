@@ -1,0 +1,319 @@
+"""A subcommand of `autoresearch`: its options, its help text, and how its command line is read.
+
+Options are absl flags in a registry of the command's own, so that importing the library defines no
+flag. Whatever does not fit becomes one sentence, and exit code 2.
+"""
+
+import dataclasses
+import difflib
+import faulthandler
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from autoresearch_jax.cli.flags import (
+  BAD_INPUT,
+  PARSING_ERRORS,
+  PARTS,
+  define_config,
+  explained,
+  values_of,
+)
+from autoresearch_jax.config import ConfigError
+
+FAILED, INTERRUPTED = 1, 130  # exit codes, beside 0 and BAD_INPUT
+MAX_WIDTH = 100  # columns of a help text
+INDENT, COLUMN = 2, 28  # where names and their explanations begin
+
+Row = tuple[str, str]  # a name and its explanation
+Section = tuple[str, list[Row]]  # a heading and what is below it
+
+
+class UsageError(ValueError):
+  """A command line that the command does not understand; the message says what is wrong."""
+
+
+class HelpRequested(Exception):
+  """`--help` was given; the message is the help text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+  """One option, `--name=VALUE`.
+
+  Attributes:
+    name: Without the dashes.
+    text: What it does, a sentence.
+    default: Its value where it is not given; its type is the option's, `str` where it is None.
+    kind: The type, where `default` does not tell it.
+    choices: The values that it may have, where they are few.
+    minimum: Of a number.
+    maximum: Of a number.
+    shown: The default as the help text shows it, where it is not `default`.
+    value: What stands for the value in the help text.
+  """
+
+  name: str
+  text: str
+  default: Any = None
+  kind: type | None = None
+  choices: tuple[str, ...] = ()
+  minimum: float | None = None
+  maximum: float | None = None
+  shown: str = ''
+  value: str = ''
+
+  @property
+  def type(self) -> type:
+    return self.kind or (str if self.default is None else type(self.default))
+
+  @property
+  def heading(self) -> str:
+    if self.type is bool:
+      return f'--{self.name}'
+    return f'--{self.name}={self.value or self.name.rpartition("_")[2].upper()}'
+
+  @property
+  def explanation(self) -> str:
+    choices = f' One of {", ".join(self.choices)}.' if self.choices else ''
+    default = self.default
+    if isinstance(default, tuple | list):
+      default = ','.join(map(str, default))
+    shown = self.shown or ('' if default in (None, '', False) else str(default))
+    return self.text + choices + (f' [{shown}]' if shown else '')
+
+  def define(self, values: flags.FlagValues) -> None:
+    """Adds the option to `values` as an absl flag."""
+    bounds: dict[str, Any] = {'lower_bound': self.minimum, 'upper_bound': self.maximum}
+    how: dict[Any, Callable[..., Any]] = {
+      bool: flags.DEFINE_bool, tuple: flags.DEFINE_list, list: flags.DEFINE_list,
+      str: flags.DEFINE_string,
+    }  # fmt: skip
+    if self.choices:
+      flags.DEFINE_enum(self.name, self.default, self.choices, self.text, flag_values=values)
+    elif self.type is int:
+      flags.DEFINE_integer(self.name, self.default, self.text, flag_values=values, **bounds)
+    elif self.type is float:
+      flags.DEFINE_float(self.name, self.default, self.text, flag_values=values, **bounds)
+    else:
+      default = list(self.default) if isinstance(self.default, tuple) else self.default
+      how[self.type](self.name, default, self.text, flag_values=values)
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine:
+  """A command line that was understood.
+
+  Attributes:
+    options: Value of every option, by name.
+    operand: The argument that is no option; '' where the command takes none.
+    config: What --config names, with the overrides applied; None where it was not given.
+  """
+
+  options: Mapping[str, Any]
+  operand: str = ''
+  config: ConfigDict | None = None
+
+  def __getitem__(self, name: str) -> Any:
+    return self.options[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """A subcommand, as data.
+
+  Attributes:
+    name: As typed after `autoresearch`.
+    summary: What it does, in one line.
+    text: What it does, in paragraphs that are separated by empty lines.
+    options: Without --config and --help.
+    operand: What stands for its one argument in the help text; '' where it takes none.
+    config: What --config means to it, a sentence; '' where it takes no config.
+    example: A config for messages and help.
+    parts: Parts of the config that its file need not list.
+    describe: Makes further sections of the help text, a heading and rows each, about the config's
+      fields; given the config where the command line names one.
+    examples: Command line -> what it does.
+    exit_codes: Exit code -> what it means.
+  """
+
+  name: str
+  summary: str
+  text: str
+  options: tuple[Option, ...] = ()
+  operand: str = ''
+  config: str = ''
+  example: str = 'digits'
+  parts: Sequence[str] = PARTS
+  describe: Callable[[ConfigDict | None], list[Section]] | None = None
+  examples: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  exit_codes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  def parse(self, arguments: Sequence[str]) -> CommandLine:
+    """Reads the arguments after the command's name.
+
+    Raises:
+      HelpRequested: With the help text.
+      UsageError: An option or argument does not fit.
+      ConfigError: The config cannot be loaded.
+    """
+    asked = [a for a in arguments if a in ('--help', '-h', '-help', '--helpfull', '--helpshort')]
+    # A field of the config is known once the config is loaded, so --config comes first.
+    rest = _config_first([a for a in arguments if a not in asked])
+    if asked:
+      raise HelpRequested(self.help(self._config_of(rest)))
+    values = flags.FlagValues()
+    line = [f'autoresearch {self.name}', *rest]
+    for option in self.options:
+      option.define(values)
+    flag = None
+    if self.config:
+      flag = define_config(self.config, values, line, self.parts)
+    try:
+      operands = values(line)[1:]
+    except flags.UnrecognizedFlagError as error:
+      raise UsageError(self._unknown(error.flagname)) from None
+    except PARSING_ERRORS as error:
+      raise explained(error) from None
+    options = {option.name: values[option.name].value for option in self.options}
+    config = flag.value if flag is not None else None
+    return CommandLine(options, self._operand(operands), config)
+
+  def required_config(self, line: CommandLine) -> ConfigDict:
+    """The config that was given. Raises ConfigError where there is none."""
+    return values_of(line.config, f'Name a config, for instance --config={self.example}.')
+
+  def help(self, config: ConfigDict | None = None) -> str:
+    """The help text, fitted to the terminal.
+
+    Args:
+      config: Whose values are shown beside the config's fields.
+    """
+    width = min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns)
+    rows = [(option.heading, option.explanation) for option in self.options]
+    usage = f'autoresearch {self.name}'
+    if self.config:
+      rows.insert(0, ('--config=NAME[:VARIANT]', self.config))
+      rows.insert(1, ('--config.FIELD=VALUE', 'Sets a field of the config; the fields are below.'))
+      usage += ' --config=NAME [--config.FIELD=VALUE ...]'
+    rows.append(('--help', 'Shows this text.'))
+    usage += ' [OPTIONS]' if self.options else ''
+    usage += f' {self.operand}' if self.operand else ''
+    parts = [f'Usage: {usage}', *(textwrap.fill(p, width) for p in paragraphs(self.text))]
+    parts.append('Options:\n' + table(rows, width))
+    for heading, fields in self.describe(config) if self.describe else ():
+      parts.append(f'{textwrap.fill(heading, width)}\n{table(fields, width)}')
+    if self.examples:
+      lines = [f'  {line}\n      {what}' for line, what in self.examples.items()]
+      parts.append('Examples:\n' + '\n'.join(lines))
+    if self.exit_codes:
+      parts.append('Exit codes:\n' + table(self.exit_codes.items(), width, column=8))
+    return '\n\n'.join(parts)
+
+  def _config_of(self, arguments: Sequence[str]) -> ConfigDict | None:
+    """The config that the help text describes; None where none is given that can be loaded."""
+    try:
+      return self.parse(arguments).config
+    except (UsageError, ConfigError):
+      return None
+
+  def _unknown(self, name: str) -> str:
+    names = [option.name for option in self.options] + (['config'] if self.config else [])
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+      hint = f'did you mean --{near[0]}?'
+    elif names:
+      hint = f'the options are {", ".join(f"--{n}" for n in names)}.'
+    else:
+      hint = 'it has none.'
+    return f'--{name} is not an option of `autoresearch {self.name}`; {hint}'
+
+  def _operand(self, operands: Sequence[str]) -> str:
+    if self.operand and len(operands) == 1:
+      return operands[0]
+    if self.operand and not operands:
+      raise UsageError(f'Name the {self.operand}: `autoresearch {self.name} {self.operand}`.')
+    if not operands:
+      return ''
+    surplus = operands[-1]
+    names = ', '.join(f'--{n}' for n in [*(['config'] if self.config else []),
+                                         *(option.name for option in self.options)])  # fmt: skip
+    hint = f'; did you mean --config={surplus}?' if self.config else '.'
+    if self.operand:
+      hint = f'; it takes one {self.operand}.'
+    elif names:
+      hint += f' The options are {names}.'
+    raise UsageError(f'`autoresearch {self.name}` does not take the argument {surplus!r}{hint}')
+
+  def run(
+    self,
+    body: Callable[[CommandLine], int],
+    arguments: Sequence[str],
+    errors: tuple[type[Exception], ...] = (),
+    interrupted: str = 'Stopped.',
+    sentence: Callable[[Exception], str] = str,
+  ) -> int:
+    """Reads the arguments and runs the command; returns its exit code.
+
+    Args:
+      body: The command itself.
+      arguments: Those after the command's name.
+      errors: What `body` may raise that is for the user: printed as a sentence, exit code 2.
+      interrupted: What is printed after a Ctrl-C.
+      sentence: Makes the sentence of an error.
+    """
+    if not faulthandler.is_enabled() and sys.__stderr__ is not None:
+      faulthandler.enable()
+    try:
+      return body(self.parse(arguments))
+    except HelpRequested as text:
+      print(text)
+      return 0
+    except UsageError as error:
+      print(f'{error} See `autoresearch {self.name} --help`.', file=sys.stderr)
+      return BAD_INPUT
+    except KeyboardInterrupt:
+      print(interrupted, file=sys.stderr)
+      return INTERRUPTED
+    except (ConfigError, *errors) as error:
+      print(sentence(error), file=sys.stderr)
+      return BAD_INPUT
+
+
+def paragraphs(text: str) -> list[str]:
+  """The paragraphs of a text, each on one line."""
+  return [' '.join(part.split()) for part in textwrap.dedent(text).strip().split('\n\n')]
+
+
+def table(rows: Iterable[Row], width: int, indent: int = INDENT, column: int = COLUMN) -> str:
+  """Names on the left and their explanations, wrapped, on the right."""
+  lines = []
+  for name, text in rows:
+    wrapped = textwrap.wrap(text, width - column) or ['']
+    if len(name) + indent + 2 > column:
+      lines.append(' ' * indent + name)
+    else:
+      lines.append((' ' * indent + name).ljust(column) + wrapped.pop(0))
+    lines += [' ' * column + line for line in wrapped]
+  return '\n'.join(line.rstrip() for line in lines)
+
+
+def _config_first(arguments: Sequence[str]) -> list[str]:
+  """The arguments with --config=NAME moved to the front."""
+  front: list[str] = []
+  rest: list[str] = []
+  waiting = iter(arguments)
+  for argument in waiting:
+    bare = argument.lstrip('-')
+    if argument.startswith('-') and bare.startswith('config='):
+      front.append(argument)
+    elif argument.startswith('-') and bare == 'config':
+      front += [argument, *([value] if (value := next(waiting, None)) is not None else [])]
+    else:
+      rest.append(argument)
+  return front + rest

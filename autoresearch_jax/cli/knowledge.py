@@ -1,0 +1,63 @@
+"""`autoresearch knowledge WORKDIR`: what a run has learned, also while it goes on."""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from autoresearch_jax.cli import workdir
+from autoresearch_jax.cli.command import Command, CommandLine
+from autoresearch_jax.knowledge import calibration
+from autoresearch_jax.knowledge.memory import Memory
+from autoresearch_jax.knowledge.report import KnowledgeReport
+from autoresearch_jax.ledger.events import LedgerError
+
+WIDTH = 110  # columns, where the output is no terminal
+COMMAND = Command(
+  'knowledge',
+  'Print what a run has learned: hypotheses, their outcomes, lessons.',
+  """
+  Reads the ledger of the run and nothing else. Prints what helped and what did not, each with the
+  trials that it rests on, and how well the proposer predicted effects; writes the plot of that to
+  WORKDIR/calibration.png.
+  """,
+  operand=workdir.OPERAND,
+  examples={'autoresearch knowledge runs/gpt_small_cpu': 'The run whose --workdir that is.'},
+  exit_codes={'0': 'Done.', '2': 'There is no such run, or its ledger cannot be read.'},
+)
+
+
+def read(directory: pathlib.Path) -> tuple[Memory, str]:
+  """The memory of the run in `directory`, and what it is called. Raises LedgerError."""
+  history = workdir.history(directory)
+  memory = Memory(history.trials, history.objective, history.kept_programs, history.lessons)
+  config = history.config
+  return memory, f'{config.name} (proposer {config.proposer}, strategy {config.search.strategy})'
+
+
+def plot(memory: Memory, path: pathlib.Path) -> str:
+  """Draws how good the predictions were; says where, or why it could not."""
+  try:
+    calibration.draw(memory.hypotheses.values(), memory.objective.metric, path)
+  except OSError as error:
+    return f'The plot could not be written to {path}: {error.strerror or error}.'
+  return f'Plot: {path}'
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs the command; returns its exit code."""
+  return COMMAND.run(_knowledge, arguments, (LedgerError, OSError))
+
+
+def _knowledge(line: CommandLine) -> int:
+  directory = pathlib.Path(line.operand)
+  memory, name = read(directory)
+  console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+  KnowledgeReport.of(memory, name).print(console)
+  print(plot(memory, directory / 'calibration.png'))
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

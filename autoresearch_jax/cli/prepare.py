@@ -1,0 +1,99 @@
+"""`autoresearch prepare`: the data of the language model, downloaded, tokenized and packed."""
+
+import pathlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+import rich.console
+
+from autoresearch_jax.cli.command import FAILED, INTERRUPTED, Command, CommandLine, Option
+from autoresearch_jax.data import cache as caching
+from autoresearch_jax.data import prepare, shards
+from autoresearch_jax.problems import PROBLEMS
+
+ORIGINAL = {
+  'vocab_size': 8192,
+  'sequence_length': 2048,
+  'validation_tokens': 40 * 524_288,
+  'test_tokens': 10 * 524_288,  # not the original's, which has none
+}
+SIZES = tuple(ORIGINAL)
+COMMAND = Command(
+  'prepare',
+  'Download and prepare the data of the language model.',
+  """
+  Downloads ClimbMix shards (the original's ten and the validation shard), then trains the
+  tokenizer and packs the rows, as a run with the same config.data would do on first use. The
+  corpus `python`, the text that ships with Python, needs no download.
+
+  Run it again after an interruption: it continues where it stopped. The defaults are those of the
+  original; for other settings give the values of config.data.
+  """,
+  (
+    Option('corpus', 'What to prepare.', 'climbmix', choices=('climbmix', 'python')),
+    Option('shards', 'Training shards of ClimbMix.', 10, minimum=1, maximum=shards.LAST),
+    Option('cache', 'Folder for the data.', value='DIR',
+           shown='$AUTORESEARCH_JAX_CACHE or ~/.cache/autoresearch_jax'),
+    Option('url', 'Parent address of the shards.', shards.URL),
+    Option('workers', 'Downloads at a time.', 4, minimum=1, maximum=32),
+    Option('attempts', 'Failures in a row after which a shard is given up.', 6, minimum=1),
+    Option('verify', 'Read all shards, and download damaged ones again.', False),
+    Option('only_fetch', 'Stop when the shards are there.', False),
+    Option('vocab_size', 'Tokens.', kind=int, minimum=1, shown='8192; python: 1024'),
+    Option('sequence_length', 'Tokens per row.', kind=int, minimum=1, shown='2048; python: 256'),
+    Option('validation_tokens', 'Tokens that are scored.', kind=int, minimum=1,
+           shown='20971520; python: 131072'),
+    Option('test_tokens', 'Tokens that are scored at the end of a run only.', kind=int, minimum=0,
+           shown='5242880; python: 0'),
+  ),
+  examples={
+    'autoresearch prepare': 'The data of the gpu and tpu variants of gpt_small.',
+    'autoresearch prepare --corpus=python': 'Without a download.',
+  },
+  exit_codes={
+    '0': 'The data are ready.',
+    '1': 'They could not be prepared; a sentence says why.',
+    '2': 'An option does not fit.',
+    '130': 'Stopped by Ctrl-C; the same command continues.',
+  },
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs the command; returns its exit code."""
+  return COMMAND.run(_prepare, arguments)
+
+
+def _prepare(line: CommandLine) -> int:
+  # A shell that starts this in the background has SIGINT ignored; a stop must work there too.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  console = rich.console.Console(highlight=False, markup=False, soft_wrap=True)
+  cache = pathlib.Path(line['cache']).absolute() if line['cache'] else caching.directory()
+  try:
+    if line['corpus'] == 'climbmix':
+      prepare.climbmix(
+        cache / 'climbmix', line['shards'], console, line['url'], line['workers'],
+        line['attempts'], line['verify'],
+      )  # fmt: skip
+    if not line['only_fetch']:
+      _pack(line, cache, console.print)
+  except KeyboardInterrupt:
+    console.print('Interrupted; run the same command again to continue where it stopped.')
+    return INTERRUPTED
+  except (shards.Unavailable, OSError, ValueError) as error:
+    console.print(f'Not prepared: {error}')
+    return FAILED
+  return 0
+
+
+def _pack(line: CommandLine, cache: pathlib.Path, say: Callable[[str], None]) -> None:
+  options = dict(ORIGINAL) if line['corpus'] == 'climbmix' else {}
+  options |= {name: line[name] for name in SIZES if line[name] is not None}
+  options |= {'corpus': line['corpus'], 'shards': line['shards'], 'evaluation_batch': 1}
+  dataset = PROBLEMS.make('language_model', options).prepare(cache, say)
+  say(f'Ready in {pathlib.Path(dataset.train).parent}.')
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

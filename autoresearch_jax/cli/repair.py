@@ -1,0 +1,47 @@
+"""`autoresearch repair WORKDIR`: makes a run with a damaged ledger resumable."""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from autoresearch_jax.cli import workdir
+from autoresearch_jax.cli.command import Command, CommandLine
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.git_repo import WorkspaceError
+from autoresearch_jax.ledger.repair import repair
+from autoresearch_jax.messages import of_machine
+
+COMMAND = Command(
+  'repair',
+  'Make a run with a damaged ledger resumable.',
+  """
+  Every state of a run builds on all events before it, so a run can resume from the last event
+  before the damage and from no later one. The command says which events and trials that costs,
+  keeps all files as they were in WORKDIR/damaged.N, and writes a ledger of the events before the
+  damage. It changes nothing where there is no damage.
+  """,
+  operand=workdir.OPERAND,
+  examples={'autoresearch repair runs/gpt_small_cpu': 'The run whose --workdir that is.'},
+  exit_codes={'0': 'Repaired, or not damaged.', '2': 'It cannot be repaired; a sentence says why.'},
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs the command; returns its exit code."""
+  return COMMAND.run(_repair, arguments, (LedgerError, WorkspaceError, OSError), sentence=_sentence)
+
+
+def _repair(line: CommandLine) -> int:
+  directory = pathlib.Path(line.operand)
+  if not directory.is_dir():
+    raise LedgerError(f'There is no folder {directory}; name the --workdir of a run.')
+  print(repair(directory))
+  return 0
+
+
+def _sentence(error: Exception) -> str:
+  return of_machine(error) if isinstance(error, OSError) else str(error)
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""`autoresearch run`: a config in, research until there is a reason to stop."""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import pygit2
+
+from autoresearch_jax.cli import fields, flags
+from autoresearch_jax.cli.command import FAILED, Command, CommandLine, Option
+from autoresearch_jax.cli.report import report
+from autoresearch_jax.cli.signals import StopSignals
+from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.git_repo import WorkspaceError
+from autoresearch_jax.messages import PartError, of_machine
+from autoresearch_jax.report import live
+from autoresearch_jax.research.session import run_session
+from autoresearch_jax.sandbox.tracer_policy import SandboxError
+
+COMMAND = Command(
+  'run',
+  'Start a run, or resume it: search for better programs until told to stop.',
+  """
+  Research: a strategy chooses what to try, a proposer edits the program, a trial trains it for a
+  fixed budget, and an acceptance rule keeps it or not. All of it is recorded in the run's folder,
+  and the same command resumes a run that was stopped or killed.
+
+  The first Ctrl-C (or SIGTERM) ends the search in order, a second one ends the process at once.
+  Where config.final_seeds is set, the end of a run trains the best program and the baseline again
+  and compares them on the test split; Ctrl-C skips that, and SIGTERM never starts it.
+
+  The folder gets results.tsv (a row per trial), progress.png, repo/ (git: the branch
+  autoresearch/NAME has the successes) and ledger.db (every event).
+  """,
+  (Option('workdir', 'Folder of the run.', value='DIR', shown='runs/NAME of the config'),),
+  config='The run: a shipped config (digits, gpt_small, packing), or a file.',
+  describe=fields.run_fields,
+  examples={
+    'autoresearch run --config=digits': 'A small classifier, 24 trials in about a minute.',
+    'autoresearch run --config=gpt_small:cpu --config.search.max_trials=40 --workdir=runs/first': (
+      'A small GPT, 40 trials, in a folder of its own.'
+    ),
+    'autoresearch run --config=digits --config.search.strategy=tree --help': (
+      'The same text with the values of that config, and the options of that strategy.'
+    ),
+  },
+  exit_codes={
+    '0': 'The run is done.',
+    '1': 'The baseline, the machine, the strategy or the acceptance rule failed.',
+    '2': 'Something does not fit; a sentence on standard error says what.',
+    '130': 'Stopped by Ctrl-C, in order.',
+    '143': 'Stopped by SIGTERM, in order.',
+  },
+)
+
+ERRORS = (
+  ConfigError, LedgerError, PartError, WorkspaceError, SandboxError, OSError, pygit2.GitError,
+)  # fmt: skip
+
+
+def research(config: Config, directory: pathlib.Path) -> int:
+  """Runs one session of the run in `directory` and returns the exit code."""
+  stop = StopSignals()
+  outcome = run_session(config, directory, say=_say, make_view=live.view, stop=stop)
+  _say(f'Log: {directory / "results.tsv"}\n{report(directory)}')
+  return stop.exit_code or (FAILED if outcome.failed else 0)
+
+
+def _say(line: str) -> None:
+  print(line, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs the command; returns its exit code."""
+  return COMMAND.run(
+    _run, arguments, ERRORS, interrupted='Stopped before the run began.', sentence=_sentence
+  )
+
+
+def _run(line: CommandLine) -> int:
+  config = flags.config_of(line.config)
+  return research(config, pathlib.Path(line['workdir'] or f'runs/{config.name}'))
+
+
+def _sentence(error: Exception) -> str:
+  return of_machine(error) if isinstance(error, OSError) else str(error)
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Nothing but `python -m autoresearch_jax.problems.simulated.recorded`: `autoresearch table`."""

@@ -1,0 +1,7 @@
+"""`python -m autoresearch_jax.repair`: the same as `autoresearch repair`."""
+
+import importlib
+import sys
+
+if __name__ == '__main__':
+  sys.exit(importlib.import_module('autoresearch_jax.cli.repair').main(sys.argv[1:]))

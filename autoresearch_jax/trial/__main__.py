@@ -1,0 +1,7 @@
+"""`python -m autoresearch_jax.trial`: the same as `autoresearch trial`."""
+
+import importlib
+import sys
+
+if __name__ == '__main__':
+  sys.exit(importlib.import_module('autoresearch_jax.cli.trial').main(sys.argv[1:]))
