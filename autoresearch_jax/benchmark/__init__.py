@@ -1,6 +1,6 @@
 """Strategies side by side: the same problems, budget and seeds, and statistics with intervals.
 
-    result = benchmark.compare(['greedy', 'random', ('annealing', {'cooling': 0.9})], ['nk'])
+    result = benchmark.compare(['greedy', 'random', ('annealing', {'cooling_rate': 0.9})], ['nk'])
     print(result.table())
     result.leaderboard('leaderboard.html')
 

@@ -113,7 +113,7 @@ class Model:
   entries: tuple['Entry', ...]
   places: Mapping[str, int]
   trials: Mapping[str, tuple[int, ...]]
-  beliefs: beliefs.Beliefs
+  beliefs: beliefs.EffectEstimates
   failing: np.ndarray
   failures: np.ndarray
   effects: int
@@ -129,10 +129,10 @@ class Model:
     places = {name: place for place, name in enumerate(trials)}
     count = len(places) + 1
     measured = [e for e in told if e.effect is not None]
-    effects = beliefs.clipped(np.array([e.effect for e in measured], float), CLIP)
+    effects = beliefs.clip_outliers(np.array([e.effect for e in measured], float), CLIP)
     pairs = [(row, places[n]) for row, e in enumerate(measured) for n in names[e.trial]]
     rows, kinds = np.array(pairs, int).reshape(-1, 2).T
-    believed = beliefs.believed(effects[rows], kinds, count)
+    believed = beliefs.estimate_effects(effects[rows], kinds, count)
     broken = [places[n] for e in told if e.effect is None for n in names[e.trial]]
     failures = np.bincount(np.array(broken, int), minlength=count)
     overall = (len(told) - len(measured) + 0.5) / (len(told) + 1)
@@ -150,13 +150,13 @@ class Model:
   @functools.cached_property
   def gains(self) -> np.ndarray:
     """The expected gain of the next edit of each factor, a new one included."""
-    improved = beliefs.expected_improvement(self.beliefs.means, self.beliefs.spreads)
+    improved = beliefs.expected_improvement(self.beliefs.means, self.beliefs.predictive_stds)
     return improved * (1 - self.failing)
 
   @functools.cached_property
   def lessons(self) -> np.ndarray:
     """What that edit would teach, unless it fails."""
-    return self.beliefs.teaches * (1 - self.failing)
+    return self.beliefs.std_reductions * (1 - self.failing)
 
   def sum_of(self, gains: Sequence[float]) -> float:
     """The expected gain of effects that were measured, taken together on another program.
@@ -165,10 +165,12 @@ class Model:
     as uncertain as one edit of a known factor.
     """
     b = self.beliefs
-    share = b.between**2 / (b.between**2 + b.within**2) if b.between else 0.0
+    share = b.between_std**2 / (b.between_std**2 + b.within_std**2) if b.between_std else 0.0
     mean = sum(b.mean + share * (gain - b.mean) for gain in gains)
     overall = float(self.failing[-1])
-    return float(beliefs.expected_improvement(np.array(mean), np.array(b.within))) * (1 - overall)
+    return float(beliefs.expected_improvement(np.array(mean), np.array(b.within_std))) * (
+      1 - overall
+    )
 
   def known(self, program: Program) -> Iterator[Question]:
     """A question for each factor with trials that the program offers, but for one that no trial
@@ -219,7 +221,7 @@ class Model:
     effects, failed = int(self.beliefs.counts[place]), int(self.failures[place])
     if not effects:
       return f"All edits of '{name}' failed so far ({_cited(trials)})."
-    mean, deviation = self.beliefs.means[place], self.beliefs.deviations[place]
+    mean, deviation = self.beliefs.means[place], self.beliefs.stds[place]
     text = (
       f"Edits of '{name}' change the score by {mean:+.3g} ± {deviation:.2g}, from "
       f'{effects} trial{"s" if effects > 1 else ""}'

@@ -58,7 +58,7 @@ class Prospects:
     """coarse: whether tags without a direction count too, such as 'optimizer'."""
     told = [e for e in entries if e.effect is not None or e.failed][-RECENT:]
     measured = [e for e in told if e.effect is not None]
-    effects = effect_model.clipped(np.array([e.effect for e in measured], float), CLIP)
+    effects = effect_model.clip_outliers(np.array([e.effect for e in measured], float), CLIP)
     mean = float(effects.mean()) if len(effects) else 0.0
     names = [factors(e) for e in measured]
     columns: dict[str, int] = {}
