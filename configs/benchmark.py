@@ -6,7 +6,8 @@
 Variants: `smoke` (default; seconds, to see that it works), `standard` (every strategy on
 landscapes, functions, lineages and recorded tables; minutes on two cores) and `full` (all functions
 in all dimensions, Gaussian processes, and real trainings; many hours, needs the `gp` extra). Any
-field can be set: --config.trials=50, --config.seeds=5, --config.strategies.tree.options.drafts=3.
+field can be set: --config.trials=50, --config.seeds=5,
+--config.strategies.tree.options.num_drafts=3.
 
 The same command resumes, and runs that are there are not played again.
 """

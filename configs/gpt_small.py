@@ -9,7 +9,7 @@ need `python -m autoresearch_jax.data.prepare` first. cpu is sized for two cores
 download: its corpus is the text that ships with Python, so its scores compare on one Python only.
 
 Any field can be set on the command line, `--config.budget.amount=30`, and so can options that are
-not listed here: `--config.search.options.shown=10`, `--config.limits.step_seconds=300`.
+not listed here: `--config.search.options.context_size=10`, `--config.limits.step_seconds=300`.
 """
 
 from ml_collections import ConfigDict

@@ -74,7 +74,7 @@ class EffectRegression:
     """
     ended = [h for h in hypotheses if h.effect is not None or h.failed][-MAX_HYPOTHESES:]
     measured = [h for h in ended if h.effect is not None]
-    effects = effect_model.clipped(np.array([h.effect for h in measured], float), CLIP_STDS)
+    effects = effect_model.clip_outliers(np.array([h.effect for h in measured], float), CLIP_STDS)
     mean = float(effects.mean()) if len(effects) else 0.0
     names = [factors(h) for h in measured]
     columns: dict[str, int] = {}

@@ -137,7 +137,7 @@ class FactorModel:
   hypotheses: tuple[HypothesisOutcome, ...]
   index: Mapping[str, int]
   trials: Mapping[str, tuple[int, ...]]
-  estimates: effect_model.Beliefs
+  estimates: effect_model.EffectEstimates
   failure_rates: np.ndarray
   failures: np.ndarray
   num_effects: int
@@ -154,10 +154,10 @@ class FactorModel:
     index = {name: i for i, name in enumerate(trials)}
     size = len(index) + 1
     measured = [h for h in ended if h.effect is not None]
-    effects = effect_model.clipped(np.array([h.effect for h in measured], float), CLIP_STDS)
+    effects = effect_model.clip_outliers(np.array([h.effect for h in measured], float), CLIP_STDS)
     pairs = [(row, index[n]) for row, h in enumerate(measured) for n in names[h.trial]]
     rows, kinds = np.array(pairs, int).reshape(-1, 2).T
-    estimates = effect_model.believed(effects[rows], kinds, size)
+    estimates = effect_model.estimate_effects(effects[rows], kinds, size)
     failed = [index[n] for h in ended if h.effect is None for n in names[h.trial]]
     failures = np.bincount(np.array(failed, int), minlength=size)
     overall = (len(ended) - len(measured) + 0.5) / (len(ended) + 1)
@@ -176,12 +176,12 @@ class FactorModel:
   def expected_gains(self) -> np.ndarray:
     """Expected improvement by the next edit of each factor. [factors + 1]."""
     e = self.estimates
-    return effect_model.expected_improvement(e.means, e.spreads) * (1 - self.failure_rates)
+    return effect_model.expected_improvement(e.means, e.predictive_stds) * (1 - self.failure_rates)
 
   @functools.cached_property
   def uncertainty_reductions(self) -> np.ndarray:
     """Expected decrease of the uncertainty by the next edit of each factor. [factors + 1]."""
-    return self.estimates.teaches * (1 - self.failure_rates)
+    return self.estimates.std_reductions * (1 - self.failure_rates)
 
   def expected_sum(self, gains: Sequence[float]) -> float:
     """Returns the expected gain of an edit that combines edits with these measured gains.
@@ -190,9 +190,9 @@ class FactorModel:
     edit of a known factor.
     """
     e = self.estimates
-    share = e.between**2 / (e.between**2 + e.within**2) if e.between else 0.0
+    share = e.between_std**2 / (e.between_std**2 + e.within_std**2) if e.between_std else 0.0
     mean = sum(e.mean + share * (gain - e.mean) for gain in gains)
-    gain = float(effect_model.expected_improvement(np.array(mean), np.array(e.within)))
+    gain = float(effect_model.expected_improvement(np.array(mean), np.array(e.within_std)))
     return gain * (1 - float(self.failure_rates[-1]))
 
   def tried(self, program: Program) -> Iterator[Question]:
@@ -244,7 +244,7 @@ class FactorModel:
     effects, failed = int(self.estimates.counts[i]), int(self.failures[i])
     if not effects:
       return f"All edits of '{name}' failed so far ({_cite(trials)})."
-    mean, sd = self.estimates.means[i], self.estimates.deviations[i]
+    mean, sd = self.estimates.means[i], self.estimates.stds[i]
     text = (
       f"Edits of '{name}' change the score by {mean:+.3g} ± {sd:.2g}, from "
       f'{effects} trial{"s" if effects > 1 else ""}'

@@ -1,8 +1,8 @@
-"""What population strategies remember of trials: an immutable table with a row a program.
+"""An immutable table of trials, one row per program: the memory of most strategies.
 
-A column is a block of bytes that numpy reads in place. Adding a row copies a block of memory, so
-that a state of ten thousand trials takes in another one within microseconds, and it stays plain
-data: it compares, and goes through JSON. Strategies with archives, trees and islands build on it.
+Populations, trees and islands are built on it. A column is a block of bytes that numpy reads in
+place: appending a row copies one block of memory, so a state of ten thousand trials takes in
+another one within microseconds, compares by value, and survives a round trip through JSON.
 """
 
 import dataclasses
@@ -10,14 +10,19 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from autoresearch_jax.types import Objective, Operation, Status, Trial
+from autoresearch_jax.types import Decision, Objective, Operation, Status, Trial
 
-NONE = -1  # where a trial id is expected and there is none
+NONE = -1  # stands for a missing trial id or row
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """An immutable array of numbers; `array` is a read-only view."""
+  """An immutable 1-D array.
+
+  Attributes:
+    data: The numbers, 8 bytes each.
+    dtype: Their type.
+  """
 
   data: bytes = b''
   dtype: ClassVar[type] = np.float64
@@ -28,25 +33,28 @@ class Column:
 
   @property
   def array(self) -> np.ndarray:
+    """A read-only view. [rows]."""
     return np.frombuffer(self.data, self.dtype)
 
   def __len__(self) -> int:
     return len(self.data) // 8
 
-  def appended(self, value: float) -> Self:
+  def append(self, value: float) -> Self:
+    """Returns a column with one more row."""
     return type(self)(self.data + self.dtype(value).tobytes())
 
-  def changed(self, row: int, value: float) -> Self:
+  def set(self, row: int, value: float) -> Self:
+    """Returns a column with another value in one row."""
     return type(self)(self.data[: 8 * row] + self.dtype(value).tobytes() + self.data[8 * row + 8 :])
 
 
 @dataclasses.dataclass(frozen=True)
-class Floats(Column):
+class FloatColumn(Column):
   """A column of float64."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Ints(Column):
+class IntColumn(Column):
   """A column of int64."""
 
   dtype: ClassVar[type] = np.int64
@@ -54,103 +62,117 @@ class Ints(Column):
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-  """Trials told, a row each, in the order of telling; replicates are rows of no one.
+  """One row per program, in order of completion; a replicate updates its original's row.
 
-  ids: trial ids. parents: id of the first parent, NONE without one. scores: larger is better, NaN
-  without one; the mean over `runs` training runs. children: proposals that had the row as first
-  parent, those still under way included. depths: edits since a row without a known parent (a
-  promotion is no edit). above: row of the first parent, NONE without a known one.
+  Attributes:
+    ids: Trial ids.
+    parents: Trial id of the first parent, NONE without one.
+    scores: Larger is better; the mean over all training runs, NaN without a score.
+    num_runs: Training runs behind each score.
+    num_children: Proposals with this row as first parent, including pending ones.
+    depths: Number of edits since a row without a known parent; a promotion is not an edit.
+    parent_rows: Row of the first parent, NONE when the parent is not in the archive.
   """
 
-  ids: Ints = Ints()
-  parents: Ints = Ints()
-  scores: Floats = Floats()
-  runs: Ints = Ints()
-  children: Ints = Ints()
-  depths: Ints = Ints()
-  above: Ints = Ints()
+  ids: IntColumn = IntColumn()
+  parents: IntColumn = IntColumn()
+  scores: FloatColumn = FloatColumn()
+  num_runs: IntColumn = IntColumn()
+  num_children: IntColumn = IntColumn()
+  depths: IntColumn = IntColumn()
+  parent_rows: IntColumn = IntColumn()
 
   def __len__(self) -> int:
     return len(self.ids)
 
-  def row(self, trial: int) -> int | None:
-    """The row of a trial id; None when it was never told."""
-    found = np.flatnonzero(self.ids.array == trial)
-    return int(found[0]) if len(found) else None
+  def row_of(self, trial: int) -> int | None:
+    """Returns the row of a trial id, None when it is not in the archive."""
+    rows = np.flatnonzero(self.ids.array == trial)
+    return int(rows[0]) if len(rows) else None
 
   @property
-  def scored(self) -> np.ndarray:
-    """Rows that have a score, ascending."""
+  def scored_rows(self) -> np.ndarray:
+    """Rows that have a score, in ascending order. int64 [n]."""
     return np.flatnonzero(~np.isnan(self.scores.array))
 
-  def best(self) -> int | None:
-    """The row with the best score, the first of equals; None while no row has one."""
-    rows = self.scored
+  def best_row(self) -> int | None:
+    """Returns the row with the best score, the first among ties; None when no row has a score."""
+    rows = self.scored_rows
     return int(rows[np.argmax(self.scores.array[rows])]) if len(rows) else None
 
-  def last(self, count: int) -> tuple[int, ...]:
-    """Ids of the last `count` rows, the oldest first."""
+  def last_ids(self, count: int) -> tuple[int, ...]:
+    """Returns the ids of the last `count` rows, oldest first."""
     return tuple(self.ids.array[max(0, len(self) - count) :].tolist())
 
   def lineage(self, row: int) -> list[int]:
-    """The row, its parent's row, and so on up to one without a known parent."""
-    above, rows = self.above.array, []
+    """Returns the row, its parent's row, and so on up to a row without a known parent."""
+    parent_rows, rows = self.parent_rows.array, []
     while row != NONE:
       rows.append(row)
-      row = int(above[row])
+      row = int(parent_rows[row])
     return rows
 
-  def added(self, trial: Trial, score: float | None) -> Self:
-    """With a finished trial in a row of its own; a replicate's score joins that of its original."""
+  def add(self, trial: Trial, score: float | None) -> Self:
+    """Returns an archive with a finished trial added.
+
+    A replicate adds no row: its score is averaged into its original's.
+    """
     parent = trial.proposal.parents[0] if trial.proposal.parents else NONE
-    above = self.row(parent)
-    runs = len(trial.result.measurements)
-    if trial.proposal.operation is Operation.REPLICATE and above is not None:
-      return self._replicated(above, score, runs)
+    parent_row = self.row_of(parent)
+    num_runs = len(trial.result.measurements)
+    if trial.proposal.operation is Operation.REPLICATE and parent_row is not None:
+      return self._add_replicate(parent_row, score, num_runs)
     edits = 0 if trial.proposal.operation is Operation.PROMOTE else 1
     return type(self)(
-      ids=self.ids.appended(trial.id),
-      parents=self.parents.appended(parent),
-      scores=self.scores.appended(np.nan if score is None else score),
-      runs=self.runs.appended(runs),
-      children=self.children.appended(0),
-      depths=self.depths.appended(0 if above is None else self.depths.array[above] + edits),
-      above=self.above.appended(NONE if above is None else above),
+      ids=self.ids.append(trial.id),
+      parents=self.parents.append(parent),
+      scores=self.scores.append(np.nan if score is None else score),
+      num_runs=self.num_runs.append(num_runs),
+      num_children=self.num_children.append(0),
+      depths=self.depths.append(0 if parent_row is None else self.depths.array[parent_row] + edits),
+      parent_rows=self.parent_rows.append(NONE if parent_row is None else parent_row),
     )
 
-  def asked(self, row: int) -> Self:
-    """With one more child of `row`, told of or not."""
-    return dataclasses.replace(
-      self, children=self.children.changed(row, self.children.array[row] + 1)
-    )
+  def count_child(self, row: int) -> Self:
+    """Returns an archive with one more child of `row`, counted when it is proposed."""
+    num_children = self.num_children.set(row, self.num_children.array[row] + 1)
+    return dataclasses.replace(self, num_children=num_children)
 
-  def _replicated(self, row: int, score: float | None, runs: int) -> Self:
+  def _add_replicate(self, row: int, score: float | None, num_runs: int) -> Self:
     if score is None:
       return self
-    old, before = self.scores.array[row], self.runs.array[row]
-    mean = score if np.isnan(old) else (old * before + score * runs) / (before + runs)
+    old, before = self.scores.array[row], self.num_runs.array[row]
+    mean = score if np.isnan(old) else (old * before + score * num_runs) / (before + num_runs)
     return dataclasses.replace(
       self,
-      scores=self.scores.changed(row, mean),
-      runs=self.runs.changed(row, (0 if np.isnan(old) else before) + runs),
+      scores=self.scores.set(row, mean),
+      num_runs=self.num_runs.set(row, (0 if np.isnan(old) else before) + num_runs),
     )
 
 
 def score_of(objective: Objective, trial: Trial) -> float | None:
-  """The score of a trial that ended well with a finite metric, larger is better; else None."""
+  """Returns a trial's score (larger is better), None unless it ended ok with a finite metric."""
   if trial.result.status is not Status.OK:
     return None
   score = objective.score(trial)
   return score if score is not None and np.isfinite(score) else None
 
 
+def is_kept(trial: Trial) -> bool:
+  """Returns whether acceptance kept the trial."""
+  return trial.verdict is not None and trial.verdict.decision is Decision.KEEP
+
+
 def is_buggy(trial: Trial) -> bool:
-  """Whether the program itself failed, so that mending it may pay: no duplicate, not stopped."""
+  """Returns whether the program itself failed, so that debugging it may pay off.
+
+  Duplicates, cancelled and pruned trials are not buggy.
+  """
   return trial.result.status not in (
     Status.OK, Status.DUPLICATE, Status.CANCELLED, Status.PRUNED
   )  # fmt: skip
 
 
-def is_lost(trial: Trial) -> bool:
-  """Whether the edit is known to be no improvement though it has no score: buggy, or pruned."""
+def is_failure(trial: Trial) -> bool:
+  """Returns whether a trial without a score shows that its edit is no improvement."""
   return is_buggy(trial) or trial.result.status is Status.PRUNED

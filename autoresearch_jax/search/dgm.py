@@ -1,18 +1,20 @@
-"""Darwin Gödel Machine: an open-ended archive; the good and the little tried have children.
+"""Darwin Gödel Machine: an archive where any program may be a parent; good, little-used ones first.
 
 Source: Zhang et al., "Darwin Gödel Machine: Open-Ended Evolution of Self-Improving Agents", 2025
-(https://arxiv.org/abs/2505.22954), code jennyzzt/dgm. A parent is drawn with the probability
+(https://arxiv.org/abs/2505.22954), and jennyzzt/dgm. A parent is sampled with probability
 
-    p ∝ logistic(10·(s - 0.5)) / (1 + c)
+    p ∝ sigmoid(10·(s - 0.5)) / (1 + c)
 
-of its score s in [0, 1] and its number of children c. There s is the share of solved tasks; here it
-is the metric on the scale of the archive (`odds.unit_interval`). Evaluation is staged: a new
-program trains for `first_fidelity` of the budget (there: on 10 of 60 tasks), and for the whole of
-it if its s among such short runs is 0.4 or more. Only those that trained in full become parents.
-The archive keeps all of them, or those with s no lower than the initial program's less 0.1; since
-the scale moves, which ones these are is looked at in each draw.
+where s is its score in [0, 1] (`selection.normalize_scores` of the metric) and c its number of
+children, pending ones included.
 
-What it does not do: let an agent edit its own code. The program is all there is to be modified.
+Evaluation is staged: a new program first trains for `shallow_fidelity` of the budget (there: on 10
+of 60 tasks), and for the full budget if its s among all such short runs reaches
+`test_more_threshold`. Only programs that trained in full become parents. The archive keeps all of
+them, or those with s of at least the initial program's minus `eval_noise`. Because the scale of s
+moves as scores arrive, the latter is evaluated at every draw.
+
+Difference from the paper: no agent edits its own code; the program is all there is to modify.
 """
 
 import dataclasses
@@ -20,93 +22,115 @@ from typing import Literal
 
 import numpy as np
 
-from autoresearch_jax.search.archive import Archive, Floats, score_of
+from autoresearch_jax.search.archive import Archive, FloatColumn, score_of
 from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.search.selection import draw, log_logistic, probabilities, unit_interval
+from autoresearch_jax.search.selection import log_sigmoid, normalize_scores, sample_index, softmax
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
-STEEPNESS, MIDPOINT = 10.0, 0.5  # of the logistic, in the paper
+STEEPNESS, MIDPOINT = 10.0, 0.5  # of the sigmoid, in the paper
 
 
-def parent_probabilities(s: np.ndarray, children: np.ndarray) -> np.ndarray:
-  """Probabilities p ∝ logistic(10·(s - 0.5)) / (1 + c).
+def parent_probabilities(s: np.ndarray, num_children: np.ndarray) -> np.ndarray:
+  """Probabilities p ∝ sigmoid(10·(s - 0.5)) / (1 + c).
 
-  s: float64 [n] in [0, 1]. children: c, [n].
+  Args:
+    s: Scores in [0, 1], float64 [n].
+    num_children: c, [n].
   """
-  return probabilities(log_logistic(STEEPNESS * (s - MIDPOINT)) - np.log1p(children))
+  return softmax(log_sigmoid(STEEPNESS * (s - MIDPOINT)) - np.log1p(num_children))
 
 
 @dataclasses.dataclass(frozen=True)
 class DgmState:
-  """archive: scores are those of full runs. short: scores of the short ones, in order of telling.
+  """The archive, and the programs on their way into it.
 
-  ready: trial ids of short runs whose programs will train in full.
+  Attributes:
+    objective: The run's objective.
+    archive: All trials; scores are those of full runs.
+    shallow_scores: Scores of the short runs, in order of completion.
+    to_evaluate: Ids of short runs whose programs will train in full.
   """
 
   objective: Objective
   archive: Archive = dataclasses.field(default_factory=Archive)
-  short: Floats = dataclasses.field(default_factory=Floats)
-  ready: tuple[int, ...] = ()
+  shallow_scores: FloatColumn = dataclasses.field(default_factory=FloatColumn)
+  to_evaluate: tuple[int, ...] = ()
 
 
-@STRATEGIES.register('dgm')
+@STRATEGIES.register(
+  'dgm',
+  renamed_options={
+    'keep': 'update_archive',
+    'leeway': 'eval_noise',
+    'first_fidelity': 'shallow_fidelity',
+    'threshold': 'test_more_threshold',
+    'shown': 'context_size',
+  },
+)
 @dataclasses.dataclass(frozen=True)
 class Dgm(Strategy):
-  """keep: 'all' programs, or those 'better' than the initial one less `leeway` on the scale of s.
+  """Samples a parent from the archive; the defaults are the paper's.
 
-  first_fidelity: share of the budget of a first run, 1 for none that is shorter. threshold: the s
-  from which on it is followed by a full run. shown: how many of the last trials a proposer gets
-  to see. The defaults are the paper's.
+  Attributes:
+    update_archive: 'keep_all' programs, or 'keep_better' for those that are at least as good as the
+      initial one, up to `eval_noise`.
+    eval_noise: Leeway of 'keep_better', on the scale of s.
+    shallow_fidelity: Fraction of the budget of a program's first run; 1 for full runs only.
+    test_more_threshold: The s from which a short run is followed by a full one.
+    context_size: How many of the last trials are shown to the proposer.
   """
 
-  keep: Literal['all', 'better'] = 'all'
-  leeway: float = 0.1
-  first_fidelity: float = 1 / 6
-  threshold: float = 0.4
-  shown: int = 40
+  update_archive: Literal['keep_all', 'keep_better'] = 'keep_all'
+  eval_noise: float = 0.1
+  shallow_fidelity: float = 1 / 6
+  test_more_threshold: float = 0.4
+  context_size: int = 40
 
   def __post_init__(self) -> None:
-    if not 0 < self.first_fidelity <= 1:
+    if not 0 < self.shallow_fidelity <= 1:
       raise ValueError(
-        f'first_fidelity is {self.first_fidelity}; it must be above 0 and at most 1.'
+        f'shallow_fidelity is {self.shallow_fidelity}; it must be greater than 0 and at most 1.'
       )
-    require_at_least(0, self, 'dgm', 'leeway', 'threshold', 'shown')
+    require_at_least(0, self, 'dgm', 'eval_noise', 'test_more_threshold', 'context_size')
 
   def init(self, objective: Objective) -> DgmState:
     return DgmState(objective)
 
   def ask(self, state: DgmState, rng: np.random.Generator) -> tuple[Proposal, DgmState]:
-    if state.ready:
-      full = Proposal(Operation.PROMOTE, state.ready[:1])
-      return full, dataclasses.replace(state, ready=state.ready[1:])
+    if state.to_evaluate:
+      full = Proposal(Operation.PROMOTE, state.to_evaluate[:1])
+      return full, dataclasses.replace(state, to_evaluate=state.to_evaluate[1:])
     parents, archive = (), state.archive
     if len(archive):
       row = self._parent(archive, rng)
-      parents, archive = (int(archive.ids.array[row]),), archive.asked(row)
-    proposal = Proposal(
-      Operation.IMPROVE, parents, archive.last(self.shown), fidelity=self.first_fidelity
-    )
+      parents, archive = (int(archive.ids.array[row]),), archive.count_child(row)
+    context = archive.last_ids(self.context_size)
+    proposal = Proposal(Operation.IMPROVE, parents, context, fidelity=self.shallow_fidelity)
     return proposal, dataclasses.replace(state, archive=archive)
 
   def _parent(self, archive: Archive, rng: np.random.Generator) -> int:
-    rows = archive.scored
+    rows = archive.scored_rows
     if not len(rows):
-      return 0  # the first trial told: nothing is better known
-    s = unit_interval(archive.scores.array[rows])
-    if self.keep == 'better' and rows[0] == 0:  # the initial program has a score
-      kept = s >= s[0] - self.leeway
-      rows, s = rows[kept], s[kept]
-    return int(rows[draw(parent_probabilities(s, archive.children.array[rows]), rng)])
+      return 0  # no score yet: the first trial
+    s = normalize_scores(archive.scores.array[rows])
+    if self.update_archive == 'keep_better' and rows[0] == 0:  # the initial program has a score
+      eligible = s >= s[0] - self.eval_noise
+      rows, s = rows[eligible], s[eligible]
+    return int(rows[sample_index(parent_probabilities(s, archive.num_children.array[rows]), rng)])
 
   def tell(self, state: DgmState, trial: Trial) -> DgmState:
     score = score_of(state.objective, trial)
     if trial.proposal.fidelity == 1:
-      return dataclasses.replace(state, archive=state.archive.added(trial, score))
-    short, ready = state.short, state.ready
+      return dataclasses.replace(state, archive=state.archive.add(trial, score))
+    shallow_scores, to_evaluate = state.shallow_scores, state.to_evaluate
     if score is not None:
-      short = short.appended(score)
-      passed = unit_interval(short.array)[-1] >= self.threshold
-      ready = (*ready, trial.id) if passed else ready
-    archive = state.archive.added(trial, None)
-    return dataclasses.replace(state, archive=archive, short=short, ready=ready)
+      shallow_scores = shallow_scores.append(score)
+      passed = normalize_scores(shallow_scores.array)[-1] >= self.test_more_threshold
+      to_evaluate = (*to_evaluate, trial.id) if passed else to_evaluate
+    return dataclasses.replace(
+      state,
+      archive=state.archive.add(trial, None),
+      shallow_scores=shallow_scores,
+      to_evaluate=to_evaluate,
+    )

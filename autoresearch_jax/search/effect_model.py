@@ -1,13 +1,13 @@
-"""What kinds of edit do, believed from few trials: a hierarchical normal model, by its moments.
+"""The effect of each kind of edit, estimated from few trials by a hierarchical normal model.
 
-The effect of an edit of kind k is m + a_k + e, where a_k is normal with the deviation `between`
-kinds and e with the deviation `within` them. Both deviations are estimated by the moments of a
-one-way analysis of variance with unequal groups (Searle, Casella, McCulloch, Variance Components,
-1992), and each kind's mean is drawn towards m the more, the fewer its trials (Efron and Morris,
-1975). Effects have heavy tails, so they are clipped around their median before. What an edit
-promises is the expected improvement (Jones, Schonlau, Welch, 1998) over what there is.
+The effect of an edit of kind k is m + a_k + e, where a_k is normal with standard deviation
+`between_std` (between kinds) and e with `within_std` (within a kind). Both are estimated by the
+moments of a one-way analysis of variance with unequal groups (Searle, Casella, McCulloch, Variance
+Components, 1992), and each kind's mean is shrunk towards m, the more the fewer trials it has (Efron
+and Morris, 1975). Effects have heavy tails, so outliers are clipped first. An edit is worth its
+expected improvement over what there is (Jones, Schonlau, Welch, 1998).
 
-Used by the strategy `surrogate` and by the planner in `knowledge/`. Arrays in, arrays out.
+Used by the strategy `surrogate` and by `knowledge/`. Arrays in, arrays out.
 """
 
 import dataclasses
@@ -15,125 +15,148 @@ import math
 
 import numpy as np
 
-NORMAL = 1.4826  # times the median absolute deviation: the deviation of normal numbers
-# Kinds differ by this share of the variance inside them at least: with few trials, the moments
-# often say that they do not differ, and nothing would be learnt ever.
+MAD_TO_STD = 1.4826  # standard deviation of a normal divided by its median absolute deviation
+# The variance between kinds is at least this fraction of the variance within them: with few trials,
+# the moments often say that kinds do not differ, and nothing would ever be learnt.
 MIN_BETWEEN = 0.05
-OWN_SCATTER = 4.0  # trials whose weight the common deviation has against a kind's own
-FARTHEST = 38.0  # deviations from which on nothing is left of a normal tail
-LARGEST = 1e100  # effects are cut to it, so that their squares are numbers
-DOUBT = 2.0  # trials whose weight the overall rate of failures has against a kind's own
+WITHIN_PRIOR = 4.0  # trials that the common variance counts as, against a kind's own
+MAX_Z = 38.0  # standard deviations beyond which a normal tail is 0 in float64
+MAX_EFFECT = 1e100  # effects are clipped to it, so that their squares are finite
+FAILURE_PRIOR = 2.0  # trials that the overall failure rate counts as, against a kind's own
 
 
 @dataclasses.dataclass(frozen=True)
-class Beliefs:
-  """By kind, arrays [kinds]; in the unit of the effects.
+class EffectEstimates:
+  """The fitted model, in the unit of the effects. All arrays are [kinds].
 
-  mean: of all effects. between, within: deviations, see the module. counts: effects. means,
-  deviations: of a kind's mean effect, after its trials. scatter: deviation of single edits around
-  their kind's mean.
+  Attributes:
+    mean: Mean of all effects, m.
+    between_std: Standard deviation of the kinds' means.
+    within_std: Standard deviation of effects within a kind.
+    counts: Number of effects of each kind.
+    means: Posterior mean of each kind's mean effect.
+    stds: Posterior standard deviation of each kind's mean effect.
+    edit_stds: Standard deviation of single edits around their kind's mean.
   """
 
   mean: float
-  between: float
-  within: float
+  between_std: float
+  within_std: float
   counts: np.ndarray
   means: np.ndarray
-  deviations: np.ndarray
-  scatter: np.ndarray
+  stds: np.ndarray
+  edit_stds: np.ndarray
 
   @property
-  def teaches(self) -> np.ndarray:
-    """By how much one more trial would reduce each kind's deviation. [kinds]."""
-    return self.deviations - deviation_after(self.counts + 1, self.between, self.within)
+  def std_reductions(self) -> np.ndarray:
+    """How much one more trial would reduce each kind's `stds`. [kinds]."""
+    return self.stds - posterior_std(self.counts + 1, self.between_std, self.within_std)
 
   @property
-  def spreads(self) -> np.ndarray:
-    """Deviation of the next edit's effect of each kind: of its mean, and around it. [kinds]."""
-    return np.hypot(self.deviations, self.scatter)
+  def predictive_stds(self) -> np.ndarray:
+    """Standard deviation of the effect of each kind's next edit. [kinds]."""
+    return np.hypot(self.stds, self.edit_stds)
 
 
-def believed(effects: np.ndarray, kinds: np.ndarray, count: int) -> Beliefs:
-  """Beliefs about `count` kinds. effects: float64 [n], clipped. kinds: of each effect, int [n]."""
-  counts = np.bincount(kinds, minlength=count).astype(float)
+def estimate_effects(effects: np.ndarray, kinds: np.ndarray, num_kinds: int) -> EffectEstimates:
+  """Fits the model.
+
+  Args:
+    effects: Effects with outliers clipped, float64 [n].
+    kinds: Kind of each effect, int [n].
+    num_kinds: Number of kinds.
+  """
+  counts = np.bincount(kinds, minlength=num_kinds).astype(float)
   total = len(effects)
   mean = float(effects.mean()) if total else 0.0
-  sums = np.bincount(kinds, effects, count)
-  own = np.divide(sums, counts, out=np.full(count, mean), where=counts > 0)
-  around = np.bincount(kinds, np.square(effects - own[kinds]), count)
-  groups = int(np.count_nonzero(counts))
-  within = math.sqrt(_variance(effects, mean, float(around.sum()), groups))
-  between = _between(counts, own, mean, within, groups)
-  weights = counts * between**2
-  weights = np.divide(weights, weights + within**2, out=np.zeros(count), where=weights > 0)
-  scatter = np.sqrt((OWN_SCATTER * within**2 + around) / (OWN_SCATTER + counts))
-  return Beliefs(
+  sums = np.bincount(kinds, effects, num_kinds)
+  kind_means = np.divide(sums, counts, out=np.full(num_kinds, mean), where=counts > 0)
+  residuals = np.bincount(kinds, np.square(effects - kind_means[kinds]), num_kinds)
+  num_groups = int(np.count_nonzero(counts))
+  within_std = math.sqrt(_within_variance(effects, mean, float(residuals.sum()), num_groups))
+  between_std = _between_std(counts, kind_means, mean, within_std, num_groups)
+  weights = counts * between_std**2
+  weights = np.divide(weights, weights + within_std**2, out=np.zeros(num_kinds), where=weights > 0)
+  edit_stds = np.sqrt((WITHIN_PRIOR * within_std**2 + residuals) / (WITHIN_PRIOR + counts))
+  return EffectEstimates(
     mean,
-    between,
-    within,
+    between_std,
+    within_std,
     counts,
-    mean + weights * (own - mean),
-    deviation_after(counts, between, within),
-    scatter,
+    mean + weights * (kind_means - mean),
+    posterior_std(counts, between_std, within_std),
+    edit_stds,
   )
 
 
-def deviation_after(counts: np.ndarray, between: float, within: float) -> np.ndarray:
-  """Of a kind's mean after so many trials: from `between` down to none."""
-  if not between:
+def posterior_std(counts: np.ndarray, between_std: float, within_std: float) -> np.ndarray:
+  """Standard deviation of a kind's mean after so many trials: `between_std` before the first."""
+  if not between_std:
     return np.zeros_like(counts)
-  return between * within / np.sqrt(counts * between**2 + within**2)
+  return between_std * within_std / np.sqrt(counts * between_std**2 + within_std**2)
 
 
-def _variance(effects: np.ndarray, mean: float, around: float, groups: int) -> float:
-  """Of effects inside kinds; of all, where no kind has two."""
-  freedom = len(effects) - groups
-  if freedom > 0 and around > 0:
-    return around / freedom
+def _within_variance(effects: np.ndarray, mean: float, residuals: float, num_groups: int) -> float:
+  """Variance of effects within kinds; of all effects, when no kind has two."""
+  degrees = len(effects) - num_groups
+  if degrees > 0 and residuals > 0:
+    return residuals / degrees
   return float(np.square(effects - mean).mean()) if len(effects) else 0.0
 
 
-def _between(counts: np.ndarray, own: np.ndarray, mean: float, within: float, groups: int) -> float:
-  """The deviation between kinds, by the expected mean square between them."""
-  total, least = counts.sum(), MIN_BETWEEN * within**2
-  if groups < 2:
-    return math.sqrt(least)
-  size = (total - np.square(counts).sum() / total) / (groups - 1)
-  square = float((counts * np.square(own - mean)).sum()) / (groups - 1)
-  return math.sqrt(max(least, (square - within**2) / size))
+def _between_std(
+  counts: np.ndarray, kind_means: np.ndarray, mean: float, within_std: float, num_groups: int
+) -> float:
+  """Standard deviation between kinds, from the expected mean square between them."""
+  total, minimum = counts.sum(), MIN_BETWEEN * within_std**2
+  if num_groups < 2:
+    return math.sqrt(minimum)
+  size = (total - np.square(counts).sum() / total) / (num_groups - 1)
+  mean_square = float((counts * np.square(kind_means - mean)).sum()) / (num_groups - 1)
+  return math.sqrt(max(minimum, (mean_square - within_std**2) / size))
 
 
-def clipped(effects: np.ndarray, width: float) -> np.ndarray:
-  """Effects no farther from their median than `width` deviations, which the median gives too.
+def clip_outliers(effects: np.ndarray, num_stds: float) -> np.ndarray:
+  """Clips effects to `num_stds` standard deviations around their median.
 
-  Where half of the effects are equal, so that it gives none, the root mean square does.
+  The standard deviation is estimated from the median absolute deviation. When that is 0, because
+  half of the effects are equal, the root mean square is used.
   """
   if not len(effects):
     return effects
-  effects = np.clip(effects, -LARGEST, LARGEST)
+  effects = np.clip(effects, -MAX_EFFECT, MAX_EFFECT)
   median = np.median(effects)
-  apart = np.abs(effects - median)
-  deviation = NORMAL * np.median(apart) or math.sqrt(np.square(apart).mean())
-  return np.clip(effects, median - width * deviation, median + width * deviation)
+  deviations = np.abs(effects - median)
+  std = MAD_TO_STD * np.median(deviations) or math.sqrt(np.square(deviations).mean())
+  return np.clip(effects, median - num_stds * std, median + num_stds * std)
 
 
 def failure_rates(failed: np.ndarray, tried: np.ndarray, overall: float) -> np.ndarray:
-  """By kind: the mean of a Beta, whose prior is DOUBT trials at the overall rate. All [kinds]."""
-  return (failed + DOUBT * overall) / (tried + DOUBT)
+  """Posterior mean of each kind's failure rate, under a Beta prior at the overall rate.
+
+  Args:
+    failed: Failed trials of each kind, [kinds].
+    tried: All trials of each kind, [kinds].
+    overall: Failure rate over all kinds; the prior counts as FAILURE_PRIOR trials.
+
+  Returns:
+    float64 [kinds].
+  """
+  return (failed + FAILURE_PRIOR * overall) / (tried + FAILURE_PRIOR)
 
 
-def expected_improvement(means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-  """E max(0, X) of normal X: mean·Φ(z) + d·φ(z) with z = mean/d. Any equal shapes."""
-  means, deviations = np.broadcast_arrays(np.asarray(means, float), np.asarray(deviations, float))
+def expected_improvement(means: np.ndarray, stds: np.ndarray) -> np.ndarray:
+  """E max(0, X) of a normal X: mean·Φ(z) + std·φ(z) with z = mean/std. Shapes broadcast."""
+  means, stds = np.broadcast_arrays(np.asarray(means, float), np.asarray(stds, float))
   with np.errstate(over='ignore'):
-    z = np.divide(means, deviations, out=np.zeros(means.shape), where=deviations > 0)
-  z = np.clip(z, -FARTHEST, FARTHEST)
+    z = np.divide(means, stds, out=np.zeros(means.shape), where=stds > 0)
+  z = np.clip(z, -MAX_Z, MAX_Z)
   density = np.exp(-0.5 * np.square(z)) / math.sqrt(2 * math.pi)
-  uncertain = np.maximum(0.0, means * _below(z, density) + deviations * density)
-  return np.where(deviations > 0, uncertain, np.maximum(means, 0.0))
+  uncertain = np.maximum(0.0, means * _normal_cdf(z, density) + stds * density)
+  return np.where(stds > 0, uncertain, np.maximum(means, 0.0))
 
 
-def _below(z: np.ndarray, density: np.ndarray) -> np.ndarray:
+def _normal_cdf(z: np.ndarray, density: np.ndarray) -> np.ndarray:
   """Φ(z) within 1e-7 (Abramowitz and Stegun, 1964, 26.2.17); numpy has no error function."""
   t = 1 / (1 + 0.2316419 * np.abs(z))
   series = 1.330274429

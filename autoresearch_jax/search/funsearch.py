@@ -1,18 +1,20 @@
-"""FunSearch: islands of programs, clustered by what they score, two samples to a prompt.
+"""FunSearch: islands of programs, clustered by their scores, with two samples per prompt.
 
-Source: Romera-Paredes and others, "Mathematical discoveries from program search with large
-language models", Nature 2024; google-deepmind/funsearch, `programs_database.py`. As there:
+Source: Romera-Paredes et al., "Mathematical discoveries from program search with large language
+models", Nature 2024; google-deepmind/funsearch, `programs_database.py`. As there:
 
-- A proposal takes a random island, draws two clusters of it by the softmax of their scores at the
-  temperature T = T0 · (1 - (n mod period) / period), n programs being on the island, and in each
-  cluster a program by the softmax of its negative normalised length: short ones are preferred.
-- The proposer sees the samples sorted, the worse first. A trial joins the island it came from.
-- Now and then the worse half of the islands is emptied, and each of them is founded anew by the
-  best program of a surviving island.
+- A proposal samples an island uniformly, then two of its clusters by a softmax over their scores at
+  temperature T = T0 · (1 - (n mod period) / period), where n is the number of programs on the
+  island, then a program in each cluster by a softmax over the negative normalised length, so that
+  short programs are preferred.
+- The proposer sees the samples in ascending order of score. A new program joins the island that it
+  came from.
+- Periodically, the worse half of the islands is emptied, and each is founded again by the best
+  program of a surviving island.
 
-Otherwise than there: islands are reset by the number of trials, not by hours; scores are brought
-to [0, 1] on each island, since T0 supposes a scale; a program that was drawn twice is improved
-alone, since it cannot be merged with itself. Replicates count towards the score of the original.
+Differences from the paper: `reset_period` counts trials, not seconds; scores are scaled to [0, 1]
+per island, because T0 assumes a scale; a program that was sampled twice is improved alone, because
+it cannot be merged with itself. Replicates count towards the original's score.
 """
 
 import dataclasses
@@ -20,51 +22,85 @@ import hashlib
 
 import numpy as np
 
-from autoresearch_jax.search.archive import Archive, Ints, score_of
+from autoresearch_jax.search.archive import Archive, IntColumn, score_of
 from autoresearch_jax.search.base import STRATEGIES, Strategy
-from autoresearch_jax.search.membership import Membership
+from autoresearch_jax.search.instance_scores import instance_scores
+from autoresearch_jax.search.membership import IslandMembership
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.search.parts import parts_of
-from autoresearch_jax.search.pending import Underway
-from autoresearch_jax.search.selection import draw, probabilities, unit_interval
+from autoresearch_jax.search.pending import PendingProposals
+from autoresearch_jax.search.selection import normalize_scores, sample_index, softmax
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
+
+FUNCTIONS_PER_PROMPT = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class FunSearchState:
-  """archive: trials with a score; signatures, lengths: one for each of its rows.
+  """The programs database.
 
-  islands: who lives where, by row. told: trials told since the last reset.
+  Attributes:
+    objective: The run's objective.
+    archive: Trials with a score.
+    signatures: Cluster signature of each row of the archive.
+    lengths: Number of characters of each row's program.
+    islands: Which rows live on which island.
+    pending: Proposals without a result, labelled with their island.
+    num_since_reset: Trials finished since the last reset.
   """
 
   objective: Objective
   archive: Archive = dataclasses.field(default_factory=Archive)
-  signatures: Ints = dataclasses.field(default_factory=Ints)
-  lengths: Ints = dataclasses.field(default_factory=Ints)
-  islands: Membership = dataclasses.field(default_factory=Membership)
-  underway: Underway = dataclasses.field(default_factory=Underway)
-  told: int = 0
+  signatures: IntColumn = dataclasses.field(default_factory=IntColumn)
+  lengths: IntColumn = dataclasses.field(default_factory=IntColumn)
+  islands: IslandMembership = dataclasses.field(default_factory=IslandMembership)
+  pending: PendingProposals = dataclasses.field(default_factory=PendingProposals)
+  num_since_reset: int = 0
 
 
-@STRATEGIES.register('funsearch')
+@STRATEGIES.register(
+  'funsearch',
+  renamed_options={
+    'islands': 'num_islands',
+    'temperature': 'cluster_sampling_temperature_init',
+    'period': 'cluster_sampling_temperature_period',
+    'reset_after': 'reset_period',
+    'digits': 'signature_digits',
+  },
+)
 @dataclasses.dataclass(frozen=True)
 class FunSearch(Strategy):
-  """islands: how many. temperature: T0. period: programs until T starts over.
+  """Samples programs from a random island for the next prompt.
 
-  reset_after: trials between two resets. digits: significant digits to which metrics are rounded
-  before they make up a cluster's signature; trials whose metrics agree so far are one cluster.
+  Attributes:
+    num_islands: Number of islands.
+    cluster_sampling_temperature_init: T0.
+    cluster_sampling_temperature_period: Programs on an island until T starts over.
+    reset_period: Trials between two resets of the worse islands.
+    signature_digits: Significant digits to which metrics are rounded for a cluster's signature;
+      programs whose metrics agree to that precision are one cluster.
   """
 
-  islands: int = 10
-  temperature: float = 0.1
-  period: int = 30_000
-  reset_after: int = 1000
-  digits: int = 3
+  num_islands: int = 10
+  cluster_sampling_temperature_init: float = 0.1
+  cluster_sampling_temperature_period: int = 30_000
+  reset_period: int = 1000
+  signature_digits: int = 3
 
   def __post_init__(self) -> None:
-    require_at_least(1, self, 'funsearch', 'islands', 'period', 'reset_after', 'digits')
-    if not self.temperature > 0:
-      raise ValueError(f'temperature of funsearch is {self.temperature}; it must be above 0.')
+    require_at_least(
+      1,
+      self,
+      'funsearch',
+      'num_islands',
+      'cluster_sampling_temperature_period',
+      'reset_period',
+      'signature_digits',
+    )
+    if not self.cluster_sampling_temperature_init > 0:
+      raise ValueError(
+        f'cluster_sampling_temperature_init is {self.cluster_sampling_temperature_init}; it must '
+        f'be greater than 0.'
+      )
 
   def init(self, objective: Objective) -> FunSearchState:
     return FunSearchState(objective)
@@ -72,89 +108,98 @@ class FunSearch(Strategy):
   def ask(self, state: FunSearchState, rng: np.random.Generator) -> tuple[Proposal, FunSearchState]:
     if not len(state.archive):
       return Proposal(Operation.DRAFT), state
-    if state.told >= self.reset_after:
-      state = self.reset(state, rng)
-    island = int(rng.integers(self.islands))
-    worst_first = self._samples(state, island, rng)
-    operation = Operation.MERGE if len(worst_first) > 1 else Operation.IMPROVE
-    # The best is edited, so it is the first parent.
-    proposal = Proposal(operation, parents=worst_first[::-1], context=worst_first)
-    underway = state.underway.departed(proposal, island)
-    return proposal, dataclasses.replace(state, underway=underway)
+    if state.num_since_reset >= self.reset_period:
+      state = self.reset_islands(state, rng)
+    island = int(rng.integers(self.num_islands))
+    ascending = self._sample_programs(state, island, rng)
+    operation = Operation.MERGE if len(ascending) > 1 else Operation.IMPROVE
+    # The first parent is the one that gets edited: the best.
+    proposal = Proposal(operation, parents=ascending[::-1], context=ascending)
+    pending = state.pending.add(proposal, island)
+    return proposal, dataclasses.replace(state, pending=pending)
 
   def tell(self, state: FunSearchState, trial: Trial) -> FunSearchState:
-    flight, underway = state.underway.landed(trial)
-    state = dataclasses.replace(state, underway=underway, told=state.told + 1)
+    proposed, pending = state.pending.pop(trial)
+    state = dataclasses.replace(state, pending=pending, num_since_reset=state.num_since_reset + 1)
     score = score_of(state.objective, trial)
-    before = len(state.archive)
-    archive = state.archive if score is None else state.archive.added(trial, score)
-    if len(archive) == before:
+    row = len(state.archive)
+    archive = state.archive if score is None else state.archive.add(trial, score)
+    if len(archive) == row:
       return dataclasses.replace(state, archive=archive)
-    # What nobody asked for, such as the baseline, is given to all islands.
-    homes = range(self.islands) if flight is None else (flight.label,)
+    # A trial that this strategy did not propose, such as the baseline, joins all islands.
+    islands = range(self.num_islands) if proposed is None else (proposed.label,)
     length = sum(len(text) for _, text in trial.edit.program.files)
-    word = signature(parts_of(state.objective, trial), self.digits)
+    scores = instance_scores(state.objective, trial)
     return dataclasses.replace(
       state,
       archive=archive,
-      signatures=state.signatures.appended(word),
-      lengths=state.lengths.appended(length),
-      islands=state.islands.joined(before, homes),
+      signatures=state.signatures.append(signature_of(scores, self.signature_digits)),
+      lengths=state.lengths.append(length),
+      islands=state.islands.add(row, islands),
     )
 
-  def reset(self, state: FunSearchState, rng: np.random.Generator) -> FunSearchState:
-    """Empties the worse half of the islands; a survivor's best program founds each anew."""
+  def reset_islands(self, state: FunSearchState, rng: np.random.Generator) -> FunSearchState:
+    """Empties the worse half of the islands; a surviving island's best program founds each."""
     scores = state.archive.scores.array
-    rows = [state.islands.on(island) for island in range(self.islands)]
-    founders = [int(on[np.argmax(scores[on])]) for on in rows]
-    order = np.lexsort((rng.random(self.islands), scores[founders]))
-    worse, better = order[: self.islands // 2], order[self.islands // 2 :]
-    islands = state.islands.kept(~np.isin(state.islands.islands.array, worse))
-    for island in sorted(worse.tolist()):
-      islands = islands.joined(founders[int(rng.choice(better))], (island,))
-    return dataclasses.replace(state, islands=islands, told=0)
+    members = [state.islands.members_of(island) for island in range(self.num_islands)]
+    founders = [int(rows[np.argmax(scores[rows])]) for rows in members]
+    order = np.lexsort((rng.random(self.num_islands), scores[founders]))
+    num_reset = self.num_islands // 2
+    reset, surviving = order[:num_reset], order[num_reset:]
+    islands = state.islands.select(~np.isin(state.islands.islands.array, reset))
+    for island in sorted(reset.tolist()):
+      islands = islands.add(founders[int(rng.choice(surviving))], (island,))
+    return dataclasses.replace(state, islands=islands, num_since_reset=0)
 
-  def temperature_at(self, programs: int) -> float:
-    """T on an island of so many programs."""
-    return self.temperature * (1 - programs % self.period / self.period)
+  def temperature(self, num_programs: int) -> float:
+    """Returns T on an island with this many programs."""
+    period = self.cluster_sampling_temperature_period
+    return self.cluster_sampling_temperature_init * (1 - num_programs % period / period)
 
-  def _samples(
+  def _sample_programs(
     self, state: FunSearchState, island: int, rng: np.random.Generator
   ) -> tuple[int, ...]:
-    """Ids of one or two programs of an island, the worse first."""
-    rows = state.islands.on(island)
-    firsts, clusters = clustered(state.signatures.array[rows])
+    """Returns the ids of one or two programs of an island, in ascending order of score."""
+    rows = state.islands.members_of(island)
+    first, clusters = cluster_by_signature(state.signatures.array[rows])
     # A cluster's score is that of its first program, as in the original.
-    scores = state.archive.scores.array[rows[firsts]]
-    odds = cluster_odds(scores, self.temperature_at(len(rows)))
-    drawn = sorted((draw(odds, rng) for _ in range(min(2, len(firsts)))), key=scores.__getitem__)
-    sampled = (self._program(state, rows[clusters == cluster], rng) for cluster in drawn)
-    return tuple(dict.fromkeys(sampled))
+    scores = state.archive.scores.array[rows[first]]
+    weights = cluster_probabilities(scores, self.temperature(len(rows)))
+    num_samples = min(FUNCTIONS_PER_PROMPT, len(first))
+    sampled = sorted(
+      (sample_index(weights, rng) for _ in range(num_samples)), key=scores.__getitem__
+    )
+    programs = (self._sample_program(state, rows[clusters == cluster], rng) for cluster in sampled)
+    return tuple(dict.fromkeys(programs))
 
   @staticmethod
-  def _program(state: FunSearchState, rows: np.ndarray, rng: np.random.Generator) -> int:
-    """The id of a program out of one cluster."""
-    row = rows[draw(length_odds(state.lengths.array[rows]), rng)]
+  def _sample_program(state: FunSearchState, rows: np.ndarray, rng: np.random.Generator) -> int:
+    """Returns the id of a program of one cluster."""
+    row = rows[sample_index(length_probabilities(state.lengths.array[rows]), rng)]
     return int(state.archive.ids.array[row])
 
 
-def clustered(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Place of each cluster's first program, and for each program its cluster. Both int64."""
-  _, firsts, clusters = np.unique(signatures, return_index=True, return_inverse=True)
-  return firsts, clusters
+def cluster_by_signature(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Groups equal signatures.
+
+  Returns:
+    Index of each cluster's first program, int64 [clusters]; cluster of each program, int64 [n].
+  """
+  _, first, clusters = np.unique(signatures, return_index=True, return_inverse=True)
+  return first, clusters
 
 
-def cluster_odds(scores: np.ndarray, temperature: float) -> np.ndarray:
-  """Softmax of the clusters' scores, which are brought to [0, 1] first. float64 [n]."""
-  return probabilities(unit_interval(scores) / temperature)
+def cluster_probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
+  """Softmax over the clusters' scores, which are scaled to [0, 1] first. float64 [clusters]."""
+  return softmax(normalize_scores(scores) / temperature)
 
 
-def length_odds(lengths: np.ndarray) -> np.ndarray:
-  """Softmax of -(length - shortest) / longest. float64 [n]."""
-  return probabilities(-(lengths - lengths.min()) / (lengths.max() + 1e-6))
+def length_probabilities(lengths: np.ndarray) -> np.ndarray:
+  """Softmax over -(length - shortest) / longest. float64 [n]."""
+  return softmax(-(lengths - lengths.min()) / (lengths.max() + 1e-6))
 
 
-def signature(parts: dict[str, float], digits: int) -> int:
-  """A 63-bit word for the metrics, rounded to so many significant digits."""
-  text = ' '.join(f'{name}={value:.{digits}g}' for name, value in sorted(parts.items()))
+def signature_of(scores: dict[str, float], digits: int) -> int:
+  """Returns a 63-bit hash of the scores, rounded to this many significant digits."""
+  text = ' '.join(f'{name}={value:.{digits}g}' for name, value in sorted(scores.items()))
   return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), 'little') >> 1

@@ -1,93 +1,134 @@
-"""MAP-Elites over islands, as OpenEvolve does it: keep the best program of every kind.
+"""MAP-Elites with islands, as in OpenEvolve: keep the best program of every kind.
 
 Source: Mouret and Clune, "Illuminating search spaces by mapping elites", 2015, arXiv 1504.04909;
-OpenEvolve (codelion/openevolve), `database.py`, whose defaults are used.
+OpenEvolve (codelion/openevolve), `database.py`, whose names and defaults are used.
 
-A map has a cell for each bin of complexity (characters of the program) and diversity (lines that
-differ from a reference set, the first programs told, on average). Each island has a map; a cell's
-elite is its best program, and the archive holds the best elites of all maps. A parent is
+The feature map has a cell for each bin of complexity (number of characters) and diversity (average
+number of lines that differ from a reference set, the first programs of the run). Each island has
+its own map. A cell's elite is its best program, and the archive holds the best elites of all maps.
+A parent is sampled by
 
-- explored (0.2): any elite of the island whose turn it is,
-- exploited (0.7): any member of the archive, of this island where there is one,
-- or drawn by fitness (0.1): any program, in proportion to its score on the scale of [0, 1].
+- exploration (probability 0.2): any elite of the current island;
+- exploitation (0.7): any member of the archive, from the current island if it has one there;
+- fitness (0.1): any program, in proportion to its score scaled to [0, 1].
 
-The proposer also sees the island's top elites and some elites of other cells. A trial joins the
-island whose turn it was. Islands lie on a ring: every 50 trials the best 10 % of each are copied
-to both neighbours. Beyond 1000 places on all islands, the worst is given up.
+The proposer also sees the island's top elites and some elites of other cells. A new program joins
+the island that it was proposed on; islands take turns. They form a ring: every `migration_interval`
+trials, the best `migration_rate` of each island is copied to both neighbours. When all islands
+together exceed `population_size`, the worst programs are removed.
 
-Otherwise than there: bins are laid between the least and the largest of the programs that are
-alive whenever somebody asks, so that they need no rebuilding; diversity counts lines, not
-characters, since the programs of one run are nearly equal.
+Differences from OpenEvolve: the bins span the living programs' range at the time of sampling, so
+that they need no rebuilding; diversity counts lines, not characters, because the programs of one
+run are nearly equal.
 """
 
 import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.search.archive import Archive, Floats, Ints, score_of
+from autoresearch_jax.search.archive import Archive, FloatColumn, IntColumn, score_of
 from autoresearch_jax.search.base import STRATEGIES, Strategy
-from autoresearch_jax.search.membership import Membership
-from autoresearch_jax.search.options import require_at_least, require_share
-from autoresearch_jax.search.pending import Underway
-from autoresearch_jax.search.selection import draw, unit_interval
-from autoresearch_jax.search.similarity import Sketch, differing
+from autoresearch_jax.search.membership import IslandMembership
+from autoresearch_jax.search.options import require_at_least, require_fractions
+from autoresearch_jax.search.pending import PendingProposals
+from autoresearch_jax.search.selection import normalize_scores, sample_index
+from autoresearch_jax.search.similarity import Embedding, num_differing_lines
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
-MIN_WEIGHT = 1e-3  # of the worst program in a draw by fitness, as in OpenEvolve
+MIN_WEIGHT = 1e-3  # of the worst program when sampling by fitness, as in OpenEvolve
 
 
 @dataclasses.dataclass(frozen=True)
 class MapElitesState:
-  """archive: trials with a score; complexity, diversity: one for each of its rows.
+  """The programs with their features and islands.
 
-  islands: who lives where, by row. reference: programs that diversity is measured from.
+  Attributes:
+    objective: The run's objective.
+    archive: Trials with a score.
+    complexity: Number of characters of each row's program.
+    diversity: Average number of lines in which each row's program differs from the reference set.
+    islands: Which rows live on which island.
+    diversity_reference: The reference set.
+    pending: Proposals without a result, labelled with their island.
+    num_asked: Proposals so far.
+    num_told: Trials finished so far.
   """
 
   objective: Objective
   archive: Archive = dataclasses.field(default_factory=Archive)
-  complexity: Ints = dataclasses.field(default_factory=Ints)
-  diversity: Floats = dataclasses.field(default_factory=Floats)
-  islands: Membership = dataclasses.field(default_factory=Membership)
-  reference: tuple[Sketch, ...] = ()
-  underway: Underway = dataclasses.field(default_factory=Underway)
-  asked: int = 0
-  told: int = 0
+  complexity: IntColumn = dataclasses.field(default_factory=IntColumn)
+  diversity: FloatColumn = dataclasses.field(default_factory=FloatColumn)
+  islands: IslandMembership = dataclasses.field(default_factory=IslandMembership)
+  diversity_reference: tuple[Embedding, ...] = ()
+  pending: PendingProposals = dataclasses.field(default_factory=PendingProposals)
+  num_asked: int = 0
+  num_told: int = 0
 
 
-@STRATEGIES.register('map_elites')
+@STRATEGIES.register(
+  'map_elites',
+  renamed_options={
+    'explore': 'exploration_ratio',
+    'exploit': 'exploitation_ratio',
+    'population': 'population_size',
+    'archive': 'archive_size',
+    'islands': 'num_islands',
+    'bins': 'feature_bins',
+    'migrate_every': 'migration_interval',
+    'migrants': 'migration_rate',
+    'top': 'num_top_programs',
+    'diverse': 'num_diverse_programs',
+    'reference': 'diversity_reference_size',
+  },
+)
 @dataclasses.dataclass(frozen=True)
 class MapElites(Strategy):
-  """explore, exploit: shares of the parents; the rest is drawn by fitness.
+  """Samples a parent from the elites of a feature map.
 
-  population: places on all islands. archive: elites that are exploited. islands: how many. bins: of
-  each feature. migrate_every: trials told between two migrations. migrants: share of an island
-  that migrates. top, diverse: how many of an island's best elites, and of others, a proposer
-  sees. reference: programs that diversity is measured from.
+  Attributes:
+    exploration_ratio: Probability of a random elite of the current island.
+    exploitation_ratio: Probability of a member of the archive; the rest is sampled by fitness.
+    population_size: Programs on all islands together; a copy counts too.
+    archive_size: The best elites, from which exploitation samples.
+    num_islands: Number of islands.
+    feature_bins: Bins per feature.
+    migration_interval: Trials between two migrations.
+    migration_rate: Fraction of each island that migrates.
+    num_top_programs: How many of the island's best elites are shown to the proposer.
+    num_diverse_programs: How many of its other elites are shown to the proposer.
+    diversity_reference_size: Programs that diversity is measured against.
   """
 
-  explore: float = 0.2
-  exploit: float = 0.7
-  population: int = 1000
-  archive: int = 100
-  islands: int = 5
-  bins: int = 10
-  migrate_every: int = 50
-  migrants: float = 0.1
-  top: int = 3
-  diverse: int = 2
-  reference: int = 20
+  exploration_ratio: float = 0.2
+  exploitation_ratio: float = 0.7
+  population_size: int = 1000
+  archive_size: int = 100
+  num_islands: int = 5
+  feature_bins: int = 10
+  migration_interval: int = 50
+  migration_rate: float = 0.1
+  num_top_programs: int = 3
+  num_diverse_programs: int = 2
+  diversity_reference_size: int = 20
 
   def __post_init__(self) -> None:
-    require_share(self, 'map_elites', 'explore', 'exploit')
-    require_share(self, 'map_elites', 'migrants')
-    require_at_least(0, self, 'map_elites', 'top', 'diverse')
+    require_fractions(self, 'map_elites', 'exploration_ratio', 'exploitation_ratio')
+    require_fractions(self, 'map_elites', 'migration_rate')
+    require_at_least(0, self, 'map_elites', 'num_top_programs', 'num_diverse_programs')
     require_at_least(
-      1, self, 'map_elites', 'archive', 'islands', 'bins', 'migrate_every', 'reference'
+      1,
+      self,
+      'map_elites',
+      'archive_size',
+      'num_islands',
+      'feature_bins',
+      'migration_interval',
+      'diversity_reference_size',
     )
-    if self.population < self.islands:
+    if self.population_size < self.num_islands:
       raise ValueError(
-        f'population of map_elites is {self.population}; it needs a place on each of the '
-        f'{self.islands} islands.'
+        f'population_size of map_elites is {self.population_size}; each of the '
+        f'{self.num_islands} islands needs at least one program.'
       )
 
   def init(self, objective: Objective) -> MapElitesState:
@@ -96,114 +137,119 @@ class MapElites(Strategy):
   def ask(self, state: MapElitesState, rng: np.random.Generator) -> tuple[Proposal, MapElitesState]:
     if not len(state.archive):
       return Proposal(Operation.DRAFT), state
-    island = state.asked % self.islands
-    elites, homes = self.elites(state)
-    here = elites[homes == island]
+    island = state.num_asked % self.num_islands
+    elites, islands = self.elites(state)
+    own_elites = elites[islands == island]
     kind = rng.random()
-    if kind < self.explore:
-      parent = rng.choice(here)
-    elif kind < self.explore + self.exploit:
-      best, own = elites[: self.archive], homes[: self.archive] == island
-      parent = rng.choice(best[own] if own.any() else best)
+    if kind < self.exploration_ratio:
+      parent = rng.choice(own_elites)
+    elif kind < self.exploration_ratio + self.exploitation_ratio:
+      archive, is_own = elites[: self.archive_size], islands[: self.archive_size] == island
+      parent = rng.choice(archive[is_own] if is_own.any() else archive)
     else:
-      parent = self._by_fitness(state, rng)
-    shown = self._inspirations(here, int(parent), rng)
+      parent = self._sample_by_fitness(state, rng)
+    inspirations = self._inspirations(own_elites, int(parent), rng)
     ids = state.archive.ids.array
-    proposal = Proposal(Operation.IMPROVE, (int(ids[parent]),), tuple(ids[shown].tolist()))
-    underway = state.underway.departed(proposal, island)
-    return proposal, dataclasses.replace(state, underway=underway, asked=state.asked + 1)
+    proposal = Proposal(Operation.IMPROVE, (int(ids[parent]),), tuple(ids[inspirations].tolist()))
+    pending = state.pending.add(proposal, island)
+    return proposal, dataclasses.replace(state, pending=pending, num_asked=state.num_asked + 1)
 
   def tell(self, state: MapElitesState, trial: Trial) -> MapElitesState:
-    flight, underway = state.underway.landed(trial)
-    state = dataclasses.replace(state, underway=underway, told=state.told + 1)
+    proposed, pending = state.pending.pop(trial)
+    state = dataclasses.replace(state, pending=pending, num_told=state.num_told + 1)
     score = score_of(state.objective, trial)
     before = len(state.archive)
     if score is not None:
-      state = dataclasses.replace(state, archive=state.archive.added(trial, score))
+      state = dataclasses.replace(state, archive=state.archive.add(trial, score))
     if len(state.archive) > before:
-      # What nobody asked for, such as the baseline, is given to all islands.
-      homes = range(self.islands) if flight is None else (flight.label,)
-      state = self._settled(state, trial, tuple(homes))
-    return self._migrated(state) if state.told % self.migrate_every == 0 else state
+      # A trial that this strategy did not propose, such as the baseline, joins all islands.
+      islands = range(self.num_islands) if proposed is None else (proposed.label,)
+      state = self._add_newest(state, trial, tuple(islands))
+    return self._migrate(state) if state.num_told % self.migration_interval == 0 else state
 
   def elites(self, state: MapElitesState) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the best program of each occupied cell, and the island of each. Both int64 [n].
+    """Returns the elites in descending order of score.
 
-    The best come first.
+    Returns:
+      Row of the best program of each occupied cell, and its island. Both int64 [n].
     """
-    rows, homes = state.islands.members.array, state.islands.islands.array
+    rows, islands = state.islands.members.array, state.islands.islands.array
     scores = state.archive.scores.array[rows]
     order = np.argsort(-scores, kind='stable')
-    rows, homes = rows[order], homes[order]
-    cells = binned(state.complexity.array[rows], self.bins) * self.bins
-    cells += binned(state.diversity.array[rows], self.bins)
-    _, firsts = np.unique(homes * self.bins**2 + cells, return_index=True)
-    firsts.sort()
-    return rows[firsts], homes[firsts]
+    rows, islands = rows[order], islands[order]
+    cells = bin_index(state.complexity.array[rows], self.feature_bins) * self.feature_bins
+    cells += bin_index(state.diversity.array[rows], self.feature_bins)
+    _, first = np.unique(islands * self.feature_bins**2 + cells, return_index=True)
+    first.sort()
+    return rows[first], islands[first]
 
-  def _by_fitness(self, state: MapElitesState, rng: np.random.Generator) -> int:
-    """The row of any program that is alive."""
+  def _sample_by_fitness(self, state: MapElitesState, rng: np.random.Generator) -> int:
+    """Returns the row of any living program."""
     rows = np.unique(state.islands.members.array)
-    return int(rows[draw(fitness_odds(state.archive.scores.array[rows]), rng)])
+    return int(rows[sample_index(fitness_probabilities(state.archive.scores.array[rows]), rng)])
 
-  def _inspirations(self, here: np.ndarray, parent: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of the island's top elites, then of some others; all are of different cells."""
-    others = here[here != parent]
-    return np.append(others[: self.top], rng.permutation(others[self.top :])[: self.diverse])
+  def _inspirations(self, elites: np.ndarray, parent: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns the rows of the top elites, then of some others, each of a different cell."""
+    others = elites[elites != parent]
+    top, rest = others[: self.num_top_programs], others[self.num_top_programs :]
+    return np.append(top, rng.permutation(rest)[: self.num_diverse_programs])
 
-  def _settled(self, state: MapElitesState, trial: Trial, homes: tuple[int, ...]) -> MapElitesState:
-    """With the features and the homes of the newest row."""
+  def _add_newest(
+    self, state: MapElitesState, trial: Trial, islands: tuple[int, ...]
+  ) -> MapElitesState:
+    """Adds the features and the islands of the archive's newest row."""
     program = trial.edit.program
-    sketch = Sketch.of(program)
-    reference = state.reference
-    if len(reference) < self.reference:
-      reference = (*reference, sketch)
-    return self._limited(dataclasses.replace(
+    embedding = Embedding.of(program)
+    reference = state.diversity_reference
+    if len(reference) < self.diversity_reference_size:
+      reference = (*reference, embedding)
+    diversity = float(num_differing_lines(embedding, reference).mean())
+    return self._remove_worst(dataclasses.replace(
       state,
-      complexity=state.complexity.appended(sum(len(text) for _, text in program.files)),
-      diversity=state.diversity.appended(float(differing(sketch, reference).mean())),
-      islands=state.islands.joined(len(state.archive) - 1, homes),
-      reference=reference,
+      complexity=state.complexity.append(sum(len(text) for _, text in program.files)),
+      diversity=state.diversity.append(diversity),
+      islands=state.islands.add(len(state.archive) - 1, islands),
+      diversity_reference=reference,
     ))  # fmt: skip
 
-  def _migrated(self, state: MapElitesState) -> MapElitesState:
-    """With the best of each island, as it was before, on both of its neighbours too."""
+  def _migrate(self, state: MapElitesState) -> MapElitesState:
+    """Copies the best programs of each island, as it was before, to both of its neighbours."""
     islands = state.islands
-    for island in range(self.islands):
-      rows = state.islands.on(island)
-      count = max(1, int(len(rows) * self.migrants))
+    for island in range(self.num_islands):
+      rows = state.islands.members_of(island)
+      count = max(1, int(len(rows) * self.migration_rate))
       best = rows[np.argsort(-state.archive.scores.array[rows], kind='stable')[:count]]
-      neighbours = ((island + 1) % self.islands, (island - 1) % self.islands)
+      neighbours = ((island + 1) % self.num_islands, (island - 1) % self.num_islands)
       for row in best.tolist():
-        islands = islands.joined(row, dict.fromkeys(neighbours))
-    return self._limited(dataclasses.replace(state, islands=islands))
+        islands = islands.add(row, dict.fromkeys(neighbours))
+    return self._remove_worst(dataclasses.replace(state, islands=islands))
 
-  def _limited(self, state: MapElitesState) -> MapElitesState:
-    """With at most `population` places: the worst are given up, but no island's best is."""
-    homes = state.islands.islands.array
-    excess = len(homes) - self.population
+  def _remove_worst(self, state: MapElitesState) -> MapElitesState:
+    """Removes the worst programs beyond `population_size`, but never an island's best."""
+    islands = state.islands.islands.array
+    excess = len(islands) - self.population_size
     if excess <= 0:
       return state
     scores = state.archive.scores.array[state.islands.members.array]
-    left, alive = scores.copy(), np.ones(len(homes), bool)
-    while excess:  # mostly one
-      worst = np.argmin(left)
-      left[worst] = np.inf
-      places = np.flatnonzero(homes == homes[worst])
-      if worst != places[np.argmax(scores[places])]:
+    remaining, alive = scores.copy(), np.ones(len(islands), bool)
+    while excess:  # usually 1
+      worst = np.argmin(remaining)
+      remaining[worst] = np.inf
+      same_island = np.flatnonzero(islands == islands[worst])
+      if worst != same_island[np.argmax(scores[same_island])]:
         alive[worst] = False
         excess -= 1
-    return dataclasses.replace(state, islands=state.islands.kept(alive))
+    return dataclasses.replace(state, islands=state.islands.select(alive))
 
 
-def binned(feature: np.ndarray, bins: int) -> np.ndarray:
-  """The bin of each value, in equal steps from the least to the largest. int64 [n]."""
+def bin_index(feature: np.ndarray, num_bins: int) -> np.ndarray:
+  """Returns the bin of each value, with equal bins between minimum and maximum. int64 [n]."""
   low, high = feature.min(), feature.max()
-  share = (feature - low) / (high - low) if high > low else np.zeros(len(feature))
-  return np.minimum((share * bins).astype(np.int64), bins - 1)
+  scaled = (feature - low) / (high - low) if high > low else np.zeros(len(feature))
+  return np.minimum((scaled * num_bins).astype(np.int64), num_bins - 1)
 
 
-def fitness_odds(scores: np.ndarray) -> np.ndarray:
-  """In proportion to the score, which is brought to [0, 1] first. float64 [n]."""
-  weights = np.maximum(unit_interval(scores), MIN_WEIGHT)
+def fitness_probabilities(scores: np.ndarray) -> np.ndarray:
+  """Probabilities proportional to the scores scaled to [0, 1]. float64 [n]."""
+  weights = np.maximum(normalize_scores(scores), MIN_WEIGHT)
   return weights / weights.sum()

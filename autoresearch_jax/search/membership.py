@@ -1,6 +1,6 @@
-"""Who lives on which island: pairs of a member (a trial id or a row of an archive) and an island.
+"""Which programs live on which island, as an immutable list of (member, island) pairs.
 
-A member may live on several islands: the first program of all does, and migrants do.
+A member may live on several islands: the first program does, and so do migrants.
 """
 
 import dataclasses
@@ -9,37 +9,43 @@ from typing import Self
 
 import numpy as np
 
-from autoresearch_jax.search.archive import Ints
+from autoresearch_jax.search.archive import IntColumn
 
 
 @dataclasses.dataclass(frozen=True)
-class Membership:
-  """members, islands: one pair a place, in the order of joining."""
+class IslandMembership:
+  """One pair per row, in order of joining.
 
-  members: Ints = dataclasses.field(default_factory=Ints)
-  islands: Ints = dataclasses.field(default_factory=Ints)
+  Attributes:
+    members: Trial ids or rows of an archive, as the strategy decides.
+    islands: Island of each pair.
+  """
+
+  members: IntColumn = dataclasses.field(default_factory=IntColumn)
+  islands: IntColumn = dataclasses.field(default_factory=IntColumn)
 
   def __len__(self) -> int:
     return len(self.members)
 
-  def on(self, island: int) -> np.ndarray:
-    """The members that live on an island, in the order of joining. int64 [n]."""
+  def members_of(self, island: int) -> np.ndarray:
+    """Returns the members of an island, in order of joining. int64 [n]."""
     return self.members.array[self.islands.array == island]
 
-  def homes(self, member: int) -> tuple[int, ...]:
-    """The islands where a member lives, in the order of joining."""
+  def islands_of(self, member: int) -> tuple[int, ...]:
+    """Returns the islands where a member lives, in order of joining."""
     return tuple(self.islands.array[self.members.array == member].tolist())
 
-  def joined(self, member: int, islands: Iterable[int]) -> Self:
-    """With a member on more islands; where it already lives nothing changes."""
-    homes = self.homes(member)
-    new = [island for island in islands if island not in homes]
+  def add(self, member: int, islands: Iterable[int]) -> Self:
+    """Returns the membership with a member on more islands; where it lives already, no change."""
+    present = self.islands_of(member)
+    new = [island for island in islands if island not in present]
     both = np.array([[member] * len(new), new], np.int64)
     return type(self)(*(
-      Ints(old.data + more.tobytes())
-      for old, more in zip((self.members, self.islands), both, strict=True)
+      IntColumn(old.data + added.tobytes())
+      for old, added in zip((self.members, self.islands), both, strict=True)
     ))  # fmt: skip
 
-  def kept(self, places: np.ndarray) -> Self:
-    """With only the pairs at these places: a bool for each, or their indices."""
-    return type(self)(Ints.of(self.members.array[places]), Ints.of(self.islands.array[places]))
+  def select(self, pairs: np.ndarray) -> Self:
+    """Returns only these pairs: a boolean mask [pairs], or their indices."""
+    members, islands = self.members.array[pairs], self.islands.array[pairs]
+    return type(self)(IntColumn.of(members), IntColumn.of(islands))

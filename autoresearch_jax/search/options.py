@@ -1,26 +1,46 @@
-"""Checks of options that many strategies share. The sentences name the option and what it may be.
+"""Checks of options that many strategies share; the messages name the option and its valid range.
 
-Written so that NaN, which compares with nothing, fits nowhere.
+The comparisons are written so that NaN fails all of them.
 """
 
 from typing import Any
 
 
-def require_at_least(least: int, strategy: Any, title: str, *options: str) -> None:
-  """Raises ValueError for an option of a strategy, registered as `title`, that is below `least`."""
+def require_at_least(minimum: int, strategy: Any, name: str, *options: str) -> None:
+  """Checks that options are not below a minimum.
+
+  Args:
+    minimum: The smallest valid value.
+    strategy: The strategy, whose attributes the options are.
+    name: The strategy's registered name, for the message.
+    *options: Names of the options.
+
+  Raises:
+    ValueError: An option is below the minimum.
+  """
   for option in options:
     value = getattr(strategy, option)
-    if not value >= least:
-      must = 'must not be below 0' if least == 0 else f'must be at least {least}'
-      raise ValueError(f'{option} of {title} is {value}; it {must}.')
+    if not value >= minimum:
+      raise ValueError(f'{option} of {name} is {value}; it must be at least {minimum}.')
 
 
-def require_share(strategy: Any, title: str, *options: str) -> None:
-  """Raises ValueError for options that are no shares of one whole: below 0, or together above 1."""
+def require_fractions(strategy: Any, name: str, *options: str) -> None:
+  """Checks that options are fractions of one whole: none below 0, their sum at most 1.
+
+  Args:
+    strategy: The strategy, whose attributes the options are.
+    name: The strategy's registered name, for the message.
+    *options: Names of the options.
+
+  Raises:
+    ValueError: They are not.
+  """
   values = [getattr(strategy, option) for option in options]
   if all(value >= 0 for value in values) and sum(values) <= 1:
     return
   if len(options) == 1:
-    raise ValueError(f'{options[0]} of {title} is {values[0]}; it must be from 0 to 1.')
-  names, said = ' and '.join(options), ' and '.join(map(str, values))
-  raise ValueError(f'{names} of {title} are {said}; they are shares, and their sum is at most 1.')
+    raise ValueError(f'{options[0]} of {name} is {values[0]}; it must be between 0 and 1.')
+  names, numbers = ' and '.join(options), ' and '.join(map(str, values))
+  raise ValueError(
+    f'{names} of {name} are {numbers}; they must be fractions whose sum is at most 1.'
+  )

@@ -1,11 +1,11 @@
-"""What a strategy remembers of its proposals until their results come: which island, which copy.
+"""Pending proposals, each with a label such as the island that it came from.
 
-A proposal has no room for such a label, and ids are given out after `ask`. So the proposal itself
-is the key: a told trial belongs to the oldest flight with an equal proposal. Equal proposals are
-interchangeable, so it does no harm that two of them may change places.
+A proposal has no field for such a label, and trial ids are assigned only after `ask`. The proposal
+itself is therefore the key: a finished trial belongs to the oldest pending proposal that equals
+its own. Equal proposals are interchangeable, so it does not matter which of them is matched.
 
-A wrapper that alters a proposal (another fidelity, more context) keeps the one of its inner
-strategy beside it, since the inner strategy must be told of what it asked for.
+A wrapper that changes a proposal (its fidelity, its context) also remembers what the inner
+strategy had requested, because the inner strategy must be told about its own proposal.
 """
 
 import dataclasses
@@ -13,36 +13,46 @@ from typing import Self
 
 from autoresearch_jax.types import Proposal, Trial
 
-MOST = 1000  # flights remembered; a proposal that is never told of must not stay for ever
+MAX_PENDING = 1000  # a proposal that never gets a result must not be remembered for ever
 
 
 @dataclasses.dataclass(frozen=True)
-class Flight:
-  """given: the proposal as the loop got it. asked: the inner strategy's, None when it is given."""
+class PendingProposal:
+  """A proposal without a result.
 
-  given: Proposal
-  asked: Proposal | None = None
+  Attributes:
+    submitted: The proposal as the research loop received it.
+    requested: The inner strategy's proposal, None when it is the submitted one.
+    label: Whatever the strategy needs to know when the result arrives.
+  """
+
+  submitted: Proposal
+  requested: Proposal | None = None
   label: int = 0
 
-  def landed_as(self, trial: Trial) -> Trial:
-    """The trial as the inner strategy asked for it."""
-    return trial if self.asked is None else dataclasses.replace(trial, proposal=self.asked)
+  def as_requested(self, trial: Trial) -> Trial:
+    """Returns the trial with the proposal that the inner strategy had requested."""
+    return trial if self.requested is None else dataclasses.replace(trial, proposal=self.requested)
 
 
 @dataclasses.dataclass(frozen=True)
-class Underway:
-  """Proposals asked for and not told of yet, the oldest first."""
+class PendingProposals:
+  """All proposals without a result, oldest first."""
 
-  flights: tuple[Flight, ...] = ()
+  proposals: tuple[PendingProposal, ...] = ()
 
-  def departed(self, given: Proposal, label: int = 0, asked: Proposal | None = None) -> Self:
-    asked = None if asked == given else asked
-    flights = (*self.flights, Flight(given, asked, label))
-    return type(self)(flights[max(0, len(flights) - MOST) :])
+  def add(self, submitted: Proposal, label: int = 0, requested: Proposal | None = None) -> Self:
+    """Returns the proposals with one more."""
+    requested = None if requested == submitted else requested
+    proposals = (*self.proposals, PendingProposal(submitted, requested, label))
+    return type(self)(proposals[max(0, len(proposals) - MAX_PENDING) :])
 
-  def landed(self, trial: Trial) -> tuple[Flight | None, Self]:
-    """The flight that a told trial ends, None when it was never asked for, and the others."""
-    for place, flight in enumerate(self.flights):
-      if flight.given == trial.proposal:
-        return flight, type(self)(self.flights[:place] + self.flights[place + 1 :])
+  def pop(self, trial: Trial) -> tuple[PendingProposal | None, Self]:
+    """Returns the proposal that a finished trial belongs to, and the remaining ones.
+
+    The proposal is None when this strategy did not propose the trial.
+    """
+    for place, pending in enumerate(self.proposals):
+      if pending.submitted == trial.proposal:
+        return pending, type(self)(self.proposals[:place] + self.proposals[place + 1 :])
     return None, self

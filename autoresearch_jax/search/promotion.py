@@ -1,11 +1,12 @@
-"""Rungs of growing budgets, and the rule by which programs climb them without waiting.
+"""ASHA's promotion rule: which program moves to the next rung, decided without waiting.
 
-Source: Li and others, "A system for massively parallel hyperparameter tuning" (ASHA), MLSys 2020,
-arXiv 1810.05934, algorithm 2: from the highest rung down, promote the best program that is among
-the first ⌊|rung| / η⌋ of its rung and was not promoted yet; if there is none, grow the lowest rung.
+Source: Li et al., "A system for massively parallel hyperparameter tuning" (ASHA), MLSys 2020, arXiv
+1810.05934, algorithm 2. From the highest rung down, promote the best program that is among the top
+⌊|rung| / η⌋ of its rung and has not been promoted yet; if there is none, add a program to the
+lowest rung.
 
-A program that failed counts in the size of its rung, as the worst of it, and is never promoted; a
-run that was cancelled counts nowhere. A promotion is given out once, whatever becomes of its run.
+A failed program counts towards the size of its rung, as its worst member, and is never promoted. A
+cancelled trial counts nowhere. A program is promoted once, whatever becomes of that trial.
 """
 
 import dataclasses
@@ -13,117 +14,140 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from autoresearch_jax.search.archive import NONE, Floats, Ints
+from autoresearch_jax.search.archive import NONE, FloatColumn, IntColumn
 from autoresearch_jax.types import Status
 
-UNCOUNTED = (Status.CANCELLED, Status.DUPLICATE)  # no measurement of a new program
+NOT_MEASURED = (Status.CANCELLED, Status.DUPLICATE)  # such trials do not count in a rung
 
 
 class Promotion(NamedTuple):
-  """config: the trial whose program is run again. rung: where it goes. place: its row."""
+  """A program to run again with a larger budget.
+
+  Attributes:
+    config: The trial that first ran the program.
+    rung: The rung that it is promoted to.
+    row: Its row among the results.
+  """
 
   config: int
   rung: int
-  place: int
+  row: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Ladder:
-  """How budgets grow. reduction: η. rungs: how many; the highest is the whole budget."""
+class RungSchedule:
+  """The budget of each rung; the highest rung has the full budget.
 
-  reduction: int
-  rungs: int
+  Attributes:
+    reduction_factor: η: one program in η is promoted, and the next rung's budget is η times larger.
+    num_rungs: Number of rungs.
+  """
+
+  reduction_factor: int
+  num_rungs: int
 
   def __post_init__(self) -> None:
-    if self.reduction < 2:
-      raise ValueError(f'reduction is {self.reduction}; a rung keeps one in 2 or more.')
-    if self.rungs < 1:
-      raise ValueError(f'rungs is {self.rungs}; there must be at least 1.')
+    if self.reduction_factor < 2:
+      raise ValueError(f'reduction_factor is {self.reduction_factor}; it must be at least 2.')
+    if self.num_rungs < 1:
+      raise ValueError(f'num_rungs is {self.num_rungs}; it must be at least 1.')
 
   @property
   def top(self) -> int:
-    return self.rungs - 1
+    """The highest rung."""
+    return self.num_rungs - 1
 
   def fidelity(self, rung: int) -> float:
-    """The share of the budget in a rung."""
-    return 1 / self.reduction ** (self.top - rung)
+    """Returns a rung's fraction of the full budget."""
+    return 1 / self.reduction_factor ** (self.top - rung)
 
-  def rung(self, fidelity: float) -> int | None:
-    """The rung of a share of the budget; None when it is no rung's."""
-    fits = [k for k in range(self.rungs) if np.isclose(self.fidelity(k), fidelity)]
-    return fits[0] if fits else None
+  def rung_of(self, fidelity: float) -> int | None:
+    """Returns the rung with this fraction of the budget, None when no rung has it."""
+    rungs = [k for k in range(self.num_rungs) if np.isclose(self.fidelity(k), fidelity)]
+    return rungs[0] if rungs else None
 
 
 @dataclasses.dataclass(frozen=True)
-class Rungs:
-  """What was measured, a row for each program and rung, in the order of telling.
+class RungResults:
+  """One row per program and rung, in order of completion.
 
-  configs: the trial that first ran the program. rungs, brackets: where. scores: NaN when it
-  failed. promoted: 1 once a promotion to the next rung was given out, or will never be.
+  Attributes:
+    configs: The trial that first ran the program.
+    rungs: The rung it was measured on.
+    brackets: Its bracket.
+    scores: Larger is better, NaN when it failed.
+    promoted: 1 once it was promoted to the next rung, or when it never will be.
   """
 
-  configs: Ints = dataclasses.field(default_factory=Ints)
-  rungs: Ints = dataclasses.field(default_factory=Ints)
-  brackets: Ints = dataclasses.field(default_factory=Ints)
-  scores: Floats = dataclasses.field(default_factory=Floats)
-  promoted: Ints = dataclasses.field(default_factory=Ints)
+  configs: IntColumn = dataclasses.field(default_factory=IntColumn)
+  rungs: IntColumn = dataclasses.field(default_factory=IntColumn)
+  brackets: IntColumn = dataclasses.field(default_factory=IntColumn)
+  scores: FloatColumn = dataclasses.field(default_factory=FloatColumn)
+  promoted: IntColumn = dataclasses.field(default_factory=IntColumn)
 
-  def measured(self, config: int, rung: int, score: float | None, bracket: int = 0) -> Self:
+  def add(self, config: int, rung: int, score: float | None, bracket: int = 0) -> Self:
+    """Returns the results with one more."""
     return type(self)(
-      self.configs.appended(config),
-      self.rungs.appended(rung),
-      self.brackets.appended(bracket),
-      self.scores.appended(np.nan if score is None else score),
-      self.promoted.appended(0),
+      self.configs.append(config),
+      self.rungs.append(rung),
+      self.brackets.append(bracket),
+      self.scores.append(np.nan if score is None else score),
+      self.promoted.append(0),
     )
 
-  def bracket(self, config: int) -> int:
-    """The bracket of a program that was measured; NONE of another."""
-    places = np.flatnonzero(self.configs.array == config)
-    return int(self.brackets.array[places[0]]) if len(places) else NONE
+  def bracket_of(self, config: int) -> int:
+    """Returns the bracket of a program, NONE when it has no result."""
+    rows = np.flatnonzero(self.configs.array == config)
+    return int(self.brackets.array[rows[0]]) if len(rows) else NONE
 
-  def promotable(self, ladder: Ladder, bracket: int = 0) -> Promotion | None:
-    """What is to be promoted next in a bracket, the highest rung first; None: nothing."""
-    for rung in range(ladder.top - 1, -1, -1):
-      inside = np.flatnonzero((self.rungs.array == rung) & (self.brackets.array == bracket))
-      place = self._first(inside, len(inside) // ladder.reduction)
-      if place is not None:
-        return Promotion(int(self.configs.array[place]), rung + 1, place)
+  def next_promotion(self, schedule: RungSchedule, bracket: int = 0) -> Promotion | None:
+    """Returns what to promote next in a bracket, from the highest rung down; None for nothing."""
+    for rung in range(schedule.top - 1, -1, -1):
+      rows = np.flatnonzero((self.rungs.array == rung) & (self.brackets.array == bracket))
+      row = self._best_unpromoted(rows, len(rows) // schedule.reduction_factor)
+      if row is not None:
+        return Promotion(int(self.configs.array[row]), rung + 1, row)
     return None
 
-  def given_out(self, promotion: Promotion) -> Self:
-    return dataclasses.replace(self, promoted=self.promoted.changed(promotion.place, 1))
+  def mark_promoted(self, promotion: Promotion) -> Self:
+    """Returns the results with a program marked as promoted."""
+    return dataclasses.replace(self, promoted=self.promoted.set(promotion.row, 1))
 
-  def given_up(self, ladder: Ladder, rung: int, bracket: int = 0) -> tuple[list[int], Self]:
-    """The programs of a bracket's rung that are not among its first ⌈|rung| / η⌉.
+  def stop_outside_top(
+    self, schedule: RungSchedule, rung: int, bracket: int = 0
+  ) -> tuple[list[int], Self]:
+    """Gives up the unpromoted programs of a rung that are not among its top ⌈|rung| / η⌉.
 
-    They were not promoted yet, and will not be. This is no part of ASHA, in which any program may
-    be promoted once enough worse ones came. It is for callers that have to know what becomes of a
-    program; of those that are left, at most one is not promotable at once.
+    This is not part of ASHA, where any program may still be promoted once enough worse ones have
+    arrived. It is for callers that need a final answer for each program. At most one of the
+    remaining programs is not promotable at once.
+
+    Returns:
+      The programs given up, as the trials that first ran them, and the new results.
     """
-    inside = np.flatnonzero((self.rungs.array == rung) & (self.brackets.array == bracket))
-    scores, promoted = self.scores.array[inside], self.promoted.array.copy()
-    allowed = -(-len(inside) // ladder.reduction)
-    waiting = np.flatnonzero((promoted[inside] == 0) & ~np.isnan(scores))
-    over = [place for place in waiting.tolist() if _before(scores, place) >= allowed]
-    promoted[inside[over]] = 1
-    configs = self.configs.array[inside[over]].tolist()
-    return configs, dataclasses.replace(self, promoted=Ints.of(promoted)) if over else self
+    rows = np.flatnonzero((self.rungs.array == rung) & (self.brackets.array == bracket))
+    scores, promoted = self.scores.array[rows], self.promoted.array.copy()
+    allowed = -(-len(rows) // schedule.reduction_factor)
+    waiting = np.flatnonzero((promoted[rows] == 0) & ~np.isnan(scores))
+    stopped = [place for place in waiting.tolist() if _rank(scores, place) >= allowed]
+    promoted[rows[stopped]] = 1
+    configs = self.configs.array[rows[stopped]].tolist()
+    return configs, dataclasses.replace(self, promoted=IntColumn.of(promoted)) if stopped else self
 
-  def _first(self, inside: np.ndarray, allowed: int) -> int | None:
-    """The best row not promoted yet, if fewer than `allowed` of its rung are before it.
+  def _best_unpromoted(self, rows: np.ndarray, allowed: int) -> int | None:
+    """Returns the best unpromoted row, if it ranks among the first `allowed`.
 
-    Of equal scores the earlier is before.
+    Among equal scores, the earlier row ranks first.
     """
-    scores = self.scores.array[inside]
-    waiting = np.where(self.promoted.array[inside] == 0, scores, np.nan)
+    scores = self.scores.array[rows]
+    waiting = np.where(self.promoted.array[rows] == 0, scores, np.nan)
     if not allowed or np.isnan(waiting).all():
       return None
     best = int(np.nanargmax(waiting))
-    return int(inside[best]) if _before(scores, best) < allowed else None
+    return int(rows[best]) if _rank(scores, best) < allowed else None
 
 
-def _before(scores: np.ndarray, place: int) -> int:
-  """How many are better, or as good and earlier."""
+def _rank(scores: np.ndarray, place: int) -> int:
+  """Returns how many scores rank before this one: better, or equal and earlier."""
   score = scores[place]
   return int(np.sum(scores > score) + np.sum(scores[:place] == score))

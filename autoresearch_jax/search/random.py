@@ -1,7 +1,7 @@
-"""Random search: independent improvements of the root, the baseline that every paper must beat.
+"""Random search: independent improvements of the root, the baseline every method has to beat.
 
-Every proposal edits trial 0, whatever became of the others, and shows the proposer no history,
-so that the draws stay independent.
+Every proposal edits trial 0, whatever the results so far, and shows the proposer no history, so
+that the samples stay independent.
 """
 
 import dataclasses
@@ -14,23 +14,27 @@ from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 @dataclasses.dataclass(frozen=True)
 class RandomState:
-  """started: whether trial 0 is known; until then a proposal has the problem's start as parent."""
+  """Whether the root exists.
 
-  started: bool = False
+  Attributes:
+    has_root: Whether trial 0 has finished; until then a proposal edits the problem's start.
+  """
+
+  has_root: bool = False
 
 
 @STRATEGIES.register('random')
 @dataclasses.dataclass(frozen=True)
 class Random(Strategy):
-  """Has no options."""
+  """Improves trial 0. Has no options."""
 
   def init(self, objective: Objective) -> RandomState:
     del objective
     return RandomState()
 
   def ask(self, state: RandomState, rng: np.random.Generator) -> tuple[Proposal, RandomState]:
-    del rng  # nothing to draw: the proposer draws the edit
-    return Proposal(Operation.IMPROVE, parents=(0,) if state.started else ()), state
+    del rng  # deterministic: the proposer samples the edit
+    return Proposal(Operation.IMPROVE, parents=(0,) if state.has_root else ()), state
 
   def tell(self, state: RandomState, trial: Trial) -> RandomState:
-    return RandomState(started=state.started or trial.id == 0)
+    return RandomState(has_root=state.has_root or trial.id == 0)

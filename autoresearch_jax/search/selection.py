@@ -1,18 +1,24 @@
-"""Arithmetic of the strategies that draw a parent at random: a scale for scores, and the draw.
+"""Sampling a parent: a common scale for scores, and draws from a discrete distribution.
 
-Published formulas suppose scores between 0 and 1, such as the share of solved tasks. A metric of
-any scale is brought there by `unit_interval`.
+Published selection formulas assume scores in [0, 1], such as the fraction of solved tasks.
+`normalize_scores` maps a metric of any scale there.
 """
 
 import numpy as np
 
 
-def unit_interval(scores: np.ndarray) -> np.ndarray:
-  """Scores of any scale on [0, 1]: the best is 1, and the lowest quarter is 0.
+def normalize_scores(scores: np.ndarray) -> np.ndarray:
+  """Scales scores to [0, 1]: the best is 1, the lower quartile and everything below it 0.
 
-  Linear in between. It is min-max but for the lowest quarter: one program that fell far behind
-  would otherwise push all others to 1. With fewer than four scores it is min-max. Equal scores
-  are all 0.5. scores: float64 [n], finite.
+  Min-max scaling, except that the minimum is the lower quartile: a single program that is far
+  worse would otherwise move all others close to 1. With fewer than four scores it is min-max
+  scaling. Equal scores all become 0.5.
+
+  Args:
+    scores: Finite, float64 [n].
+
+  Returns:
+    float64 [n].
   """
   if not len(scores):
     return scores
@@ -23,18 +29,21 @@ def unit_interval(scores: np.ndarray) -> np.ndarray:
   return np.clip((scores - low) / (high - low), 0.0, 1.0)
 
 
-def probabilities(log_weights: np.ndarray) -> np.ndarray:
-  """Weights given by their logarithms, divided by their sum. float64 [n], n > 0."""
-  weights = np.exp(log_weights - log_weights.max())
+def softmax(logits: np.ndarray) -> np.ndarray:
+  """Probabilities proportional to exp(logits). float64 [n], n > 0."""
+  weights = np.exp(logits - logits.max())
   return weights / weights.sum()
 
 
-def log_logistic(x: np.ndarray) -> np.ndarray:
+def log_sigmoid(x: np.ndarray) -> np.ndarray:
   """The logarithm of the logistic function, -log(1 + exp(-x)), without overflow."""
   return np.minimum(x, 0.0) - np.log1p(np.exp(-np.abs(x)))  # np.logaddexp takes 5 times as long
 
 
-def draw(odds: np.ndarray, rng: np.random.Generator) -> int:
-  """An index, drawn with these probabilities (Generator.choice takes several times as long)."""
-  totals = np.cumsum(odds)
-  return min(int(np.searchsorted(totals, rng.random() * totals[-1], 'right')), len(odds) - 1)
+def sample_index(weights: np.ndarray, rng: np.random.Generator) -> int:
+  """Draws an index with probability proportional to its weight.
+
+  Does what `Generator.choice` does with probabilities, several times as fast.
+  """
+  totals = np.cumsum(weights)
+  return min(int(np.searchsorted(totals, rng.random() * totals[-1], 'right')), len(weights) - 1)

@@ -1,21 +1,22 @@
 """ShinkaEvolve: a small archive on two islands; parents that are good and have few children.
 
 Source: Lange, Imajuku and Cetin, "ShinkaEvolve: towards open-ended and sample-efficient program
-evolution", 2025, arXiv 2509.19349; SakanaAI/ShinkaEvolve. As there:
+evolution", 2025, arXiv 2509.19349; SakanaAI/ShinkaEvolve, whose option names are used. As there:
 
-- On an island drawn uniformly, a parent is drawn from the archive with the weight
-  logistic(10 · (s - median) / MAD) / (1 + c), c being its children so far.
-- The proposer changes a part of it (0.6), writes it anew (0.3, guidance 'rewrite'), or crosses it
-  with another member of the archive (0.1). It sees the best programs and some of the archive.
-- A near-duplicate of a member (cosine above 0.99, see `sketch.py`) does not enter the archive.
-- Every 10 trials 10 % of each island's members, never its best, move to the next island, and a
-  scratchpad is written anew.
+- On an island sampled uniformly, a parent is sampled from the archive with weight
+  sigmoid(10 · (s - median) / MAD) / (1 + c), c being its number of children
+  (`parent_selection_strategy: weighted` with `parent_selection_lambda: 10`).
+- The patch type is a diff (0.6), a full rewrite (0.3, guidance 'rewrite'), or a crossover with
+  another member of the archive (0.1). The proposer sees the top-k programs and some of the archive.
+- A near-duplicate of a member (cosine similarity above 0.99, see `similarity.py`) is rejected.
+- Every 10 trials, 10 % of each island's members, never its best, migrate to the next island, and
+  the scratchpad is rewritten (`meta_rec_interval`, here equal to `migration_interval`).
 
-Otherwise than there: a near-duplicate is noticed once it was run, since a strategy sees programs
-only then (the wrapper `novelty` asks again for edits that come with a proposal). Without an LLM
-the scratchpad is no text but the trials of the last ten that changed the score most, for better or
-worse, against their parents; they come first in the context. The bandit over models is left out: a
-proposal names no model.
+Differences from the paper: a near-duplicate is noticed only after its trial, because a strategy
+sees programs only then (the wrapper `novelty` asks again for edits that come with a proposal). No
+language model writes the scratchpad: it is the trials of the last interval that changed the score
+most, for better or worse, relative to their parents, and they come first in the context. The bandit
+over models is left out, because a proposal names no model.
 """
 
 import dataclasses
@@ -24,28 +25,39 @@ import numpy as np
 
 from autoresearch_jax.search.archive import NONE, Archive, score_of
 from autoresearch_jax.search.base import STRATEGIES, Strategy
-from autoresearch_jax.search.options import require_at_least, require_share
-from autoresearch_jax.search.pending import Underway
-from autoresearch_jax.search.selection import draw, log_logistic, probabilities
-from autoresearch_jax.search.similarity import Sketch, cosines, direction
+from autoresearch_jax.search.options import require_at_least, require_fractions
+from autoresearch_jax.search.pending import PendingProposals
+from autoresearch_jax.search.selection import log_sigmoid, sample_index, softmax
+from autoresearch_jax.search.similarity import Embedding, cosine_similarities, edit_direction
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
-STEEPNESS = 10.0  # of the parent's weight
-EVERYWHERE = NONE  # the island of a program that lives on all of them
+PARENT_SELECTION_LAMBDA = 10.0
+ALL_ISLANDS = NONE  # the island of a program that lives on all of them
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
-  """A program of the archive. row: in the table of trials. towards: its `direction`."""
+class ArchiveMember:
+  """A program in the archive.
+
+  Attributes:
+    row: Its row in the table of trials.
+    island: Its island, or ALL_ISLANDS.
+    direction: Its `edit_direction`.
+  """
 
   row: int
   island: int
-  towards: bytes
+  direction: bytes
 
 
 @dataclasses.dataclass(frozen=True)
-class Lesson:
-  """What a trial taught: the size of its gain or loss against its parent."""
+class ScoreChange:
+  """How much a trial changed the score.
+
+  Attributes:
+    trial: Trial id.
+    size: Absolute difference from its parent's score.
+  """
 
   trial: int
   size: float
@@ -53,51 +65,91 @@ class Lesson:
 
 @dataclasses.dataclass(frozen=True)
 class ShinkaState:
-  """trials: those with a score. members: the archive. start: of the first program told.
+  """The archive and the scratchpad.
 
-  scratchpad: ids that come first in the context. lessons: of the trials since it was written.
-  moved: trials told at the last migration.
+  Attributes:
+    objective: The run's objective.
+    trials: Trials with a score.
+    members: The archive.
+    start: Embedding of the first program with a score.
+    scratchpad: Ids that come first in the context.
+    score_changes: Candidates for the next scratchpad.
+    pending: Proposals without a result, labelled with their island.
+    num_told: Trials finished so far.
+    last_migration: `num_told` at the last migration.
   """
 
   objective: Objective
   trials: Archive = dataclasses.field(default_factory=Archive)
-  members: tuple[Member, ...] = ()
-  start: Sketch | None = None
+  members: tuple[ArchiveMember, ...] = ()
+  start: Embedding | None = None
   scratchpad: tuple[int, ...] = ()
-  lessons: tuple[Lesson, ...] = ()
-  underway: Underway = dataclasses.field(default_factory=Underway)
-  told: int = 0
-  moved: int = 0
+  score_changes: tuple[ScoreChange, ...] = ()
+  pending: PendingProposals = dataclasses.field(default_factory=PendingProposals)
+  num_told: int = 0
+  last_migration: int = 0
 
 
-@STRATEGIES.register('shinka')
+@STRATEGIES.register(
+  'shinka',
+  renamed_options={
+    'islands': 'num_islands',
+    'archive': 'archive_size',
+    'rewrite': 'full_patch_prob',
+    'cross': 'cross_patch_prob',
+    'threshold': 'code_embed_sim_threshold',
+    'every': 'migration_interval',
+    'migrants': 'migration_rate',
+    'best': 'num_top_k_inspirations',
+    'inspirations': 'num_archive_inspirations',
+    'lessons': 'meta_max_recommendations',
+  },
+)
 @dataclasses.dataclass(frozen=True)
 class Shinka(Strategy):
-  """islands: how many. archive: members on all of them. rewrite, cross: shares of the operations.
+  """Samples a parent from an archive of diverse programs.
 
-  threshold: the cosine above which a program is a near-duplicate. every: trials between two
-  scratchpads and two migrations. migrants: share of an island's members that moves. best,
-  inspirations, lessons: how many trials of each kind a proposer sees.
+  Attributes:
+    num_islands: Number of islands.
+    archive_size: Members on all islands together.
+    full_patch_prob: Probability of rewriting the whole program.
+    cross_patch_prob: Probability of a crossover; the remaining proposals are diffs.
+    code_embed_sim_threshold: Cosine similarity above which a program is a near-duplicate.
+    migration_interval: Trials between two migrations, and between two scratchpads.
+    migration_rate: Fraction of each island's members that migrates.
+    num_top_k_inspirations: How many of the best members are shown to the proposer.
+    num_archive_inspirations: How many other members are shown to the proposer.
+    meta_max_recommendations: Trials on the scratchpad.
   """
 
-  islands: int = 2
-  archive: int = 40
-  rewrite: float = 0.3
-  cross: float = 0.1
-  threshold: float = 0.99
-  every: int = 10
-  migrants: float = 0.1
-  best: int = 2
-  inspirations: int = 4
-  lessons: int = 3
+  num_islands: int = 2
+  archive_size: int = 40
+  full_patch_prob: float = 0.3
+  cross_patch_prob: float = 0.1
+  code_embed_sim_threshold: float = 0.99
+  migration_interval: int = 10
+  migration_rate: float = 0.1
+  num_top_k_inspirations: int = 2
+  num_archive_inspirations: int = 4
+  meta_max_recommendations: int = 3
 
   def __post_init__(self) -> None:
-    require_at_least(1, self, 'shinka', 'islands', 'archive', 'every')
-    require_at_least(0, self, 'shinka', 'best', 'inspirations', 'lessons')
-    require_share(self, 'shinka', 'rewrite', 'cross')
-    require_share(self, 'shinka', 'migrants')
-    if not 0 < self.threshold <= 1:
-      raise ValueError(f'threshold of shinka is {self.threshold}; a cosine above 0 is wanted.')
+    require_at_least(1, self, 'shinka', 'num_islands', 'archive_size', 'migration_interval')
+    require_at_least(
+      0,
+      self,
+      'shinka',
+      'num_top_k_inspirations',
+      'num_archive_inspirations',
+      'meta_max_recommendations',
+    )
+    require_fractions(self, 'shinka', 'full_patch_prob', 'cross_patch_prob')
+    require_fractions(self, 'shinka', 'migration_rate')
+    if not 0 < self.code_embed_sim_threshold <= 1:
+      raise ValueError(
+        f'code_embed_sim_threshold of shinka is {self.code_embed_sim_threshold}; it must be '
+        f'greater than 0 and at most 1.'
+      )
 
   def init(self, objective: Objective) -> ShinkaState:
     return ShinkaState(objective)
@@ -105,111 +157,116 @@ class Shinka(Strategy):
   def ask(self, state: ShinkaState, rng: np.random.Generator) -> tuple[Proposal, ShinkaState]:
     if not state.members:
       return Proposal(Operation.DRAFT), state
-    if state.told - state.moved >= self.every:
-      state = self._migrated(state, rng)
-    island = int(rng.integers(self.islands))
-    members = _on(state.members, island) or state.members
+    if state.num_told - state.last_migration >= self.migration_interval:
+      state = self._migrate(state, rng)
+    island = int(rng.integers(self.num_islands))
+    members = _members_on(state.members, island) or state.members
     rows = np.array([member.row for member in members])
-    scores, children = (c.array[rows] for c in (state.trials.scores, state.trials.children))
-    parent = int(rows[draw(parent_odds(scores, children), rng)])
-    proposal = self._proposal(state, parent, rng)
+    scores, num_children = (c.array[rows] for c in (state.trials.scores, state.trials.num_children))
+    parent = int(rows[sample_index(parent_probabilities(scores, num_children), rng)])
+    proposal = self._propose(state, parent, rng)
     return proposal, dataclasses.replace(
       state,
-      trials=state.trials.asked(parent),
-      underway=state.underway.departed(proposal, island),
+      trials=state.trials.count_child(parent),
+      pending=state.pending.add(proposal, island),
     )
 
   def tell(self, state: ShinkaState, trial: Trial) -> ShinkaState:
-    flight, underway = state.underway.landed(trial)
+    proposed, pending = state.pending.pop(trial)
     score = score_of(state.objective, trial)
     before = len(state.trials)
-    trials = state.trials if score is None else state.trials.added(trial, score)
-    state = dataclasses.replace(state, underway=underway, trials=trials, told=state.told + 1)
+    trials = state.trials if score is None else state.trials.add(trial, score)
+    state = dataclasses.replace(state, pending=pending, trials=trials, num_told=state.num_told + 1)
     if len(trials) > before:
-      # What nobody asked for, such as the baseline, lives on all islands.
-      state = self._entered(state, trial, EVERYWHERE if flight is None else flight.label)
-      state = _learned(state, trial.id)
-    return self._written(state) if state.told % self.every == 0 else state
+      # A trial that this strategy did not propose, such as the baseline, joins all islands.
+      state = self._add_newest(state, trial, ALL_ISLANDS if proposed is None else proposed.label)
+      state = _note_score_change(state, trial.id)
+    is_due = state.num_told % self.migration_interval == 0
+    return self._rewrite_scratchpad(state) if is_due else state
 
-  def _proposal(self, state: ShinkaState, parent: int, rng: np.random.Generator) -> Proposal:
+  def _propose(self, state: ShinkaState, parent: int, rng: np.random.Generator) -> Proposal:
     ids = state.trials.ids.array
     others = [member.row for member in state.members if member.row != parent]
-    shown = tuple(dict.fromkeys((*state.scratchpad, *self._shown(state, others, rng))))
+    inspirations = self._inspirations(state, others, rng)
+    context = tuple(dict.fromkeys((*state.scratchpad, *inspirations)))
     kind = rng.random()
-    if kind < self.cross and others:
+    if kind < self.cross_patch_prob and others:
       partner = int(ids[others[int(rng.integers(len(others)))]])
-      return Proposal(Operation.MERGE, (int(ids[parent]), partner), shown)
-    guidance = 'rewrite' if kind >= 1 - self.rewrite else ''
-    return Proposal(Operation.IMPROVE, (int(ids[parent]),), shown, guidance=guidance)
+      return Proposal(Operation.MERGE, (int(ids[parent]), partner), context)
+    guidance = 'rewrite' if kind >= 1 - self.full_patch_prob else ''
+    return Proposal(Operation.IMPROVE, (int(ids[parent]),), context, guidance=guidance)
 
-  def _shown(self, state: ShinkaState, others: list[int], rng: np.random.Generator) -> list[int]:
-    """Ids of the best members but the parent, then of some others of the archive."""
-    rows = np.array(others, np.int64)
+  def _inspirations(
+    self, state: ShinkaState, others: list[int], rng: np.random.Generator
+  ) -> list[int]:
+    """Returns the ids of the top-k members except the parent, then of some other members."""
+    rows, top_k = np.array(others, np.int64), self.num_top_k_inspirations
     ranked = rows[np.argsort(-state.trials.scores.array[rows], kind='stable')]
-    drawn = rng.permutation(ranked[self.best :])[: self.inspirations]
-    return state.trials.ids.array[[*ranked[: self.best], *drawn]].tolist() if others else []
+    sampled = rng.permutation(ranked[top_k:])[: self.num_archive_inspirations]
+    return state.trials.ids.array[[*ranked[:top_k], *sampled]].tolist() if others else []
 
-  def _entered(self, state: ShinkaState, trial: Trial, island: int) -> ShinkaState:
-    """With the newest trial in the archive: if there is room, or in place of a worse one."""
-    start = state.start or Sketch.of(trial.edit.program)
+  def _add_newest(self, state: ShinkaState, trial: Trial, island: int) -> ShinkaState:
+    """Adds the newest trial to the archive if there is space, or in place of a worse member."""
+    start = state.start or Embedding.of(trial.edit.program)
     state = dataclasses.replace(state, start=start)
-    towards = direction(trial.edit.program, start)
+    direction = edit_direction(trial.edit.program, start)
     members = state.members
-    if members and cosines(towards, tuple(m.towards for m in members)).max() > self.threshold:
-      return state
+    if members:
+      similarities = cosine_similarities(direction, tuple(m.direction for m in members))
+      if similarities.max() > self.code_embed_sim_threshold:
+        return state
     scores = state.trials.scores.array
-    if len(members) >= self.archive:
+    if len(members) >= self.archive_size:
       worst = min(members, key=lambda member: scores[member.row])
       if scores[-1] <= scores[worst.row]:
         return state
       members = tuple(member for member in members if member is not worst)
-    newest = Member(len(state.trials) - 1, island, towards)
+    newest = ArchiveMember(len(state.trials) - 1, island, direction)
     return dataclasses.replace(state, members=(*members, newest))
 
-  def _migrated(self, state: ShinkaState, rng: np.random.Generator) -> ShinkaState:
-    """With some members of each island moved to the next one."""
+  def _migrate(self, state: ShinkaState, rng: np.random.Generator) -> ShinkaState:
+    """Moves some members of each island to the next one."""
     scores = state.trials.scores.array
-    goes = {}
-    for island in range(self.islands):
+    destinations = {}
+    for island in range(self.num_islands):
       own = [member for member in state.members if member.island == island]
       own.sort(key=lambda member: -scores[member.row])
-      count = min(len(own) - 1, max(1, round(len(own) * self.migrants)))
+      count = min(len(own) - 1, max(1, round(len(own) * self.migration_rate)))
       for place in rng.permutation(len(own) - 1)[:count].tolist() if len(own) > 1 else []:
-        goes[own[1 + place].row] = (island + 1) % self.islands
+        destinations[own[1 + place].row] = (island + 1) % self.num_islands
     members = tuple(
-      dataclasses.replace(member, island=goes.get(member.row, member.island))
+      dataclasses.replace(member, island=destinations.get(member.row, member.island))
       for member in state.members
     )
-    return dataclasses.replace(state, members=members, moved=state.told)
+    return dataclasses.replace(state, members=members, last_migration=state.num_told)
 
-  def _written(self, state: ShinkaState) -> ShinkaState:
-    """With a new scratchpad, the largest lesson first."""
-    largest = sorted(state.lessons, key=lambda lesson: -lesson.size)[: self.lessons]
-    return dataclasses.replace(
-      state, scratchpad=tuple(lesson.trial for lesson in largest), lessons=()
-    )
+  def _rewrite_scratchpad(self, state: ShinkaState) -> ShinkaState:
+    """Puts the trials with the largest score changes on the scratchpad."""
+    ranked = sorted(state.score_changes, key=lambda change: -change.size)
+    scratchpad = tuple(change.trial for change in ranked[: self.meta_max_recommendations])
+    return dataclasses.replace(state, scratchpad=scratchpad, score_changes=())
 
 
-def parent_odds(scores: np.ndarray, children: np.ndarray) -> np.ndarray:
-  """In proportion to logistic(10 · (s - median) / MAD) / (1 + c). float64 [n].
+def parent_probabilities(scores: np.ndarray, num_children: np.ndarray) -> np.ndarray:
+  """Probabilities proportional to sigmoid(10 · (s - median) / MAD) / (1 + c). float64 [n].
 
-  MAD: the median of the absolute deviations from the median; where it is 0, above the median
-  counts as far above, and below as far below.
+  MAD is the median absolute deviation from the median. Where it is 0, every score above the median
+  counts as far above it, and every score below it as far below.
   """
   deviations = scores - np.median(scores)
   scale = np.median(np.abs(deviations))
-  steps = deviations / scale if scale > 0 else np.sign(deviations) * 10
-  return probabilities(log_logistic(STEEPNESS * steps) - np.log1p(children))
+  relative = deviations / scale if scale > 0 else np.sign(deviations) * 10
+  return softmax(log_sigmoid(PARENT_SELECTION_LAMBDA * relative) - np.log1p(num_children))
 
 
-def _on(members: tuple[Member, ...], island: int) -> tuple[Member, ...]:
-  return tuple(member for member in members if member.island in (island, EVERYWHERE))
+def _members_on(members: tuple[ArchiveMember, ...], island: int) -> tuple[ArchiveMember, ...]:
+  return tuple(member for member in members if member.island in (island, ALL_ISLANDS))
 
 
-def _learned(state: ShinkaState, trial: int) -> ShinkaState:
-  """With the lesson of the newest trial, if its parent has a score."""
-  above, scores = state.trials.above.array[-1], state.trials.scores.array
-  if above == NONE:
+def _note_score_change(state: ShinkaState, trial: int) -> ShinkaState:
+  """Notes the score change of the newest trial, if its parent has a score."""
+  parent, scores = state.trials.parent_rows.array[-1], state.trials.scores.array
+  if parent == NONE:
     return state
-  lesson = Lesson(trial, float(abs(scores[-1] - scores[above])))
-  return dataclasses.replace(state, lessons=(*state.lessons, lesson))
+  change = ScoreChange(trial, float(abs(scores[-1] - scores[parent])))
+  return dataclasses.replace(state, score_changes=(*state.score_changes, change))

@@ -1,20 +1,21 @@
-"""The AI Scientist's stages: best-first search for one kind of edit after another.
+"""The AI Scientist-v2's stages: best-first tree search for one kind of edit after another.
 
 Source: Yamada et al., "The AI Scientist-v2: Workshop-Level Automated Scientific Discovery via
-Agentic Tree Search", 2025 (https://arxiv.org/abs/2504.08066), code SakanaAI/AI-Scientist-v2. The
-stages, and what they ask of the proposer by `guidance`:
+Agentic Tree Search", 2025 (https://arxiv.org/abs/2504.08066), and SakanaAI/AI-Scientist-v2. The
+stages, and the `guidance` they give the proposer:
 
 | stage | ends | parent | guidance |
 |---|---|---|---|
-| draft | when `drafts` were asked for and a program works | the start | |
-| tuning | after `tuning` trials | the best program | tuning |
-| creative | after `creative` trials | the best program | creative |
-| ablation | after `ablation` trials | the best program of the stages before | ablation |
+| 1 draft | after `num_drafts` proposals, once a program works | the start | |
+| 2 tuning | after `stage2_max_iters` proposals | the best program | tuning |
+| 3 creative | after `stage3_max_iters` proposals | the best program | creative |
+| 4 ablation | after `stage4_max_iters` proposals | the best program at its start | ablation |
 
-In each, a broken leaf of the stage is mended first, with AIDE's odds (see `tree.py`). A stage
-hands on the best program of all so far. Two things are otherwise than there: tuning goes on from
-the best program so far (there: from the first stage's, which sums up no gains), and after the
-ablation comes another round that starts with tuning, since a run ends when its user says so.
+In each stage, one of its buggy leaves is debugged first, with AIDE's probability (see `tree.py`).
+
+Differences from the paper: tuning starts from the best program so far (there: from the first
+stage's result), and ablation is followed by another round that starts with tuning, because the
+user decides when a run ends.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ import numpy as np
 from autoresearch_jax.search.archive import NONE
 from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.search.tree import Journal, require_debugging
+from autoresearch_jax.search.tree import RENAMED_OPTIONS, Journal, require_debug_options
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 DRAFT, TUNING, CREATIVE, ABLATION = STAGES = ('', 'tuning', 'creative', 'ablation')
@@ -32,82 +33,111 @@ DRAFT, TUNING, CREATIVE, ABLATION = STAGES = ('', 'tuning', 'creative', 'ablatio
 
 @dataclasses.dataclass(frozen=True)
 class StagesState:
-  """stage: one of STAGES. asked: proposals in it. first: row of the first trial told in it.
+  """The tree and the current stage.
 
-  handed: the program that the stage before handed on, a trial id; NONE in the first stage.
+  Attributes:
+    journal: All trials.
+    stage: One of STAGES.
+    num_proposals: Proposals in this stage.
+    first_row: Row of the first trial that finished in this stage.
+    best_before: Id of the best trial when the stage began, NONE in the first stage.
   """
 
   journal: Journal
   stage: str = DRAFT
-  asked: int = 0
-  first: int = 0
-  handed: int = NONE
+  num_proposals: int = 0
+  first_row: int = 0
+  best_before: int = NONE
 
 
-@STRATEGIES.register('stages')
+@STRATEGIES.register(
+  'stages',
+  renamed_options={
+    **RENAMED_OPTIONS,
+    'tuning': 'stage2_max_iters',
+    'creative': 'stage3_max_iters',
+    'ablation': 'stage4_max_iters',
+  },
+)
 @dataclasses.dataclass(frozen=True)
 class Stages(Strategy):
-  """drafts, tuning, creative, ablation: trials of each stage; the defaults are those of the paper's
-  code. debug_probability, debug_depth: see `tree.py`. shown: how many of the last working programs
-  a proposer gets to see.
+  """Tree search in four stages; the defaults are those of the paper's code.
+
+  Attributes:
+    num_drafts: Proposals of the first stage, more if none of them works.
+    stage2_max_iters: Proposals of the tuning stage.
+    stage3_max_iters: Proposals of the creative stage.
+    stage4_max_iters: Proposals of the ablation stage.
+    debug_prob: Probability of debugging a buggy leaf of the stage, if there is one.
+    max_debug_depth: Consecutive debugging attempts before a branch is given up.
+    context_size: How many of the last trials with a score are shown to the proposer.
   """
 
-  drafts: int = 3
-  tuning: int = 12
-  creative: int = 12
-  ablation: int = 18
-  debug_probability: float = 0.5
-  debug_depth: int = 3
-  shown: int = 40
+  num_drafts: int = 3
+  stage2_max_iters: int = 12
+  stage3_max_iters: int = 12
+  stage4_max_iters: int = 18
+  debug_prob: float = 0.5
+  max_debug_depth: int = 3
+  context_size: int = 40
 
   def __post_init__(self) -> None:
-    require_debugging(self.debug_probability, self.debug_depth)
-    require_at_least(0, self, 'stages', 'drafts', 'tuning', 'creative', 'ablation', 'shown')
-    if not self.tuning + self.creative + self.ablation:
-      raise ValueError('tuning, creative and ablation are all 0; one stage needs a trial.')
+    require_debug_options(self.debug_prob, self.max_debug_depth)
+    lengths = ('stage2_max_iters', 'stage3_max_iters', 'stage4_max_iters')
+    require_at_least(0, self, 'stages', 'num_drafts', *lengths, 'context_size')
+    if not self.stage2_max_iters + self.stage3_max_iters + self.stage4_max_iters:
+      raise ValueError(f'{", ".join(lengths)} are all 0; one of them must be at least 1.')
 
   def init(self, objective: Objective) -> StagesState:
     return StagesState(Journal(objective))
 
   def ask(self, state: StagesState, rng: np.random.Generator) -> tuple[Proposal, StagesState]:
-    while self._over(state):
+    while self._is_over(state):
       state = _next_stage(state)
-    operation, row = self._choice(state, rng)
-    journal = state.journal if row is None else state.journal.asked(row)
+    operation, row = self._select(state, rng)
+    journal = state.journal if row is None else state.journal.count_child(row)
     parents = () if row is None else (int(journal.archive.ids.array[row]),)
-    proposal = Proposal(operation, parents, journal.working(self.shown), guidance=state.stage)
-    return proposal, dataclasses.replace(state, journal=journal, asked=state.asked + 1)
+    context = journal.last_good(self.context_size)
+    proposal = Proposal(operation, parents, context, guidance=state.stage)
+    num_proposals = state.num_proposals + 1
+    return proposal, dataclasses.replace(state, journal=journal, num_proposals=num_proposals)
 
-  def _over(self, state: StagesState) -> bool:
+  def _is_over(self, state: StagesState) -> bool:
     if state.stage == DRAFT:
-      return state.asked >= self.drafts and state.journal.archive.best() is not None
-    return state.asked >= getattr(self, state.stage)
+      works = state.journal.archive.best_row() is not None
+      return works and state.num_proposals >= self.num_drafts
+    max_iters = {
+      TUNING: self.stage2_max_iters,
+      CREATIVE: self.stage3_max_iters,
+      ABLATION: self.stage4_max_iters,
+    }
+    return state.num_proposals >= max_iters[state.stage]
 
-  def _choice(self, state: StagesState, rng: np.random.Generator) -> tuple[Operation, int | None]:
-    """What is done, and the parent's row; None is the problem's start."""
+  def _select(self, state: StagesState, rng: np.random.Generator) -> tuple[Operation, int | None]:
+    """Returns the operation and the parent's row, None for the problem's start."""
     archive = state.journal.archive
-    drafting = state.stage == DRAFT and state.asked < self.drafts
-    if not drafting and rng.random() < self.debug_probability:
-      leaves = state.journal.broken_leaves(self.debug_depth, state.first)
+    is_drafting = state.stage == DRAFT and state.num_proposals < self.num_drafts
+    if not is_drafting and rng.random() < self.debug_prob:
+      leaves = state.journal.buggy_leaves(self.max_debug_depth, state.first_row)
       if len(leaves):
         return Operation.DEBUG, int(rng.choice(leaves))
     if state.stage == DRAFT:
       return Operation.DRAFT, None
-    row = archive.row(state.handed) if state.stage == ABLATION else archive.best()
-    return Operation.IMPROVE, row
+    best_before = archive.row_of(state.best_before)
+    return Operation.IMPROVE, best_before if state.stage == ABLATION else archive.best_row()
 
   def tell(self, state: StagesState, trial: Trial) -> StagesState:
-    return dataclasses.replace(state, journal=state.journal.added(trial))
+    return dataclasses.replace(state, journal=state.journal.append(trial))
 
 
 def _next_stage(state: StagesState) -> StagesState:
   archive = state.journal.archive
-  best = archive.best()
-  assert best is not None  # the first stage ends with one, and scores are not lost
-  after = STAGES[1:] * 2
+  best = archive.best_row()
+  assert best is not None  # the first stage ends with a score, and scores are never lost
+  following = STAGES[1:] * 2
   return StagesState(
     journal=state.journal,
-    stage=after[STAGES.index(state.stage)],
-    first=len(archive),
-    handed=int(archive.ids.array[best]),
+    stage=following[STAGES.index(state.stage)],
+    first_row=len(archive),
+    best_before=int(archive.ids.array[best]),
   )

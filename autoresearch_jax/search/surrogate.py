@@ -1,18 +1,19 @@
-"""Improve from the node, and by the kind of edit, with the best expected improvement.
+"""Improve the node, by the kind of edit, with the largest expected improvement.
 
-This project's own. After `drafts` programs, as `tree` has them, a model of what each kind of edit
-did (`beliefs.py`) says for every pair of a program and a kind how much better than the best program
-the child may be:
+This project's own. After `num_drafts` drafts, as in `tree`, a model of the effect of each kind of
+edit (`effect_model.py`) rates every pair of a program and a kind by how much the child may exceed
+the best program:
 
-    (1 - P(it fails)) · E max(0, score + effect of the kind - best) / (1 + c / patience)
+    (1 - P(it fails)) · E max(0, score + effect of the kind - best) / (1 + c / children_to_halve)
 
-The kinds are the tags of the hypotheses, a trial having one or several; for `mutate` the last one
-is the key of its move. c counts the program's children, those under way too: a score that was luck
-has children that are no better, and is left in the end. A term for what all children of a program
-gained was tried and left out; it led back to old programs (instances 0 to 9 of the benchmark).
+The kinds are the mechanisms of the hypotheses, one or several per trial; with the proposer `mutate`
+the last one is the key of its move. c is the program's number of children, pending ones included: a
+program whose score was luck has children that are no better, and is left eventually. A term for
+the average gain of a program's children was tried and left out, because it led back to old
+programs (benchmark instances 0 to 9).
 
-A proposal says in its question which kind the model expects most of; a proposer may ignore that,
-and then only the node is the model's choice.
+A proposal's question names the kind that the model rates highest. The proposer may ignore it; then
+only the node is the model's choice.
 """
 
 import dataclasses
@@ -21,165 +22,208 @@ import numpy as np
 
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.search import effect_model
-from autoresearch_jax.search.archive import NONE, Archive, Ints, is_lost, score_of
+from autoresearch_jax.search.archive import NONE, Archive, IntColumn, is_failure, score_of
 from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Trial
 
-OTHER = ''  # the kind of edits without a tag, and of those beyond the first MAX_KINDS kinds
+OTHER = ''  # the kind of edits without a mechanism, and of those beyond the first MAX_KINDS kinds
 MAX_KINDS = 128
-LONGEST = 80  # characters of a tag
+MAX_NAME_LENGTH = 80  # characters
 MAX_NODES = 32  # the best ones, of which one is improved
-RECENT = 2000  # pairs of an edit and a tag that the model is made from
-EVIDENCE = 5  # trials of a kind that a question names
+MAX_PAIRS = 2000  # the latest pairs of an edit and a kind, from which the model is fitted
+NUM_EVIDENCE = 5  # trials of a kind that a question mentions
 
 
 @dataclasses.dataclass(frozen=True)
 class SurrogateState:
-  """archive: a row a program. failed: by row, 1 where the program broke.
+  """All trials, and the data of the model.
 
-  drafts: how many were asked for. kinds: names. edits, tags: a row and one of its kinds, for the
-  last RECENT pairs of the two.
+  Attributes:
+    objective: The run's objective.
+    archive: All trials.
+    failed: Per row, 1 where the program failed.
+    num_drafts: Drafts proposed so far.
+    kinds: Names of the kinds.
+    edit_rows: Row of each (edit, kind) pair, the last MAX_PAIRS of them.
+    edit_kinds: Kind of each of these pairs.
   """
 
   objective: Objective
   archive: Archive = dataclasses.field(default_factory=Archive)
-  failed: Ints = dataclasses.field(default_factory=Ints)
-  drafts: int = 0
+  failed: IntColumn = dataclasses.field(default_factory=IntColumn)
+  num_drafts: int = 0
   kinds: tuple[str, ...] = (OTHER,)
-  edits: Ints = dataclasses.field(default_factory=Ints)
-  tags: Ints = dataclasses.field(default_factory=Ints)
+  edit_rows: IntColumn = dataclasses.field(default_factory=IntColumn)
+  edit_kinds: IntColumn = dataclasses.field(default_factory=IntColumn)
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
-  """kinds: what their edits did. failing: probability by kind; failures: how many were seen."""
+class EditModel:
+  """What is known of each kind of edit. Arrays are [kinds].
 
-  kinds: effect_model.Beliefs
-  failing: np.ndarray
+  Attributes:
+    effects: Estimated effects on the score.
+    failure_rates: Probability that the program fails.
+    failures: Failed trials.
+  """
+
+  effects: effect_model.EffectEstimates
+  failure_rates: np.ndarray
   failures: np.ndarray
 
 
-@STRATEGIES.register('surrogate')
+@STRATEGIES.register(
+  'surrogate',
+  renamed_options={
+    'drafts': 'num_drafts',
+    'patience': 'children_to_halve',
+    'clip': 'clip_stds',
+    'shown': 'context_size',
+  },
+)
 @dataclasses.dataclass(frozen=True)
 class Surrogate(Strategy):
-  """drafts: programs that are asked for first. patience: children that halve what a program
-  promises. clip: effects count up to so many deviations. shown: how many of the last trials a
-  proposer gets to see.
+  """Maximises the expected improvement over programs and kinds of edit.
+
+  Attributes:
+    num_drafts: Programs drafted before any is improved.
+    children_to_halve: Number of children at which a program's expected improvement is halved.
+    clip_stds: Effects are clipped to this many standard deviations around their median.
+    context_size: How many of the last trials are shown to the proposer.
   """
 
-  drafts: int = 5
-  patience: float = 30.0
-  clip: float = 3.0
-  shown: int = 40
+  num_drafts: int = 5
+  children_to_halve: float = 30.0
+  clip_stds: float = 3.0
+  context_size: int = 40
 
   def __post_init__(self) -> None:
-    require_at_least(0, self, 'surrogate', 'drafts', 'shown')
-    for name in ('patience', 'clip'):
+    require_at_least(0, self, 'surrogate', 'num_drafts', 'context_size')
+    for name in ('children_to_halve', 'clip_stds'):
       if not getattr(self, name) > 0:
-        raise ValueError(f'{name} of surrogate is {getattr(self, name)}; it must be above 0.')
+        raise ValueError(
+          f'{name} of surrogate is {getattr(self, name)}; it must be greater than 0.'
+        )
 
   def init(self, objective: Objective) -> SurrogateState:
     return SurrogateState(objective)
 
   def ask(self, state: SurrogateState, rng: np.random.Generator) -> tuple[Proposal, SurrogateState]:
-    del rng  # the model decides; the proposer draws the edit
+    del rng  # the model is deterministic; the proposer samples the edit
     archive = state.archive
     nodes = _best_nodes(archive)
-    if not len(nodes) or state.drafts < self.drafts:
-      draft = Proposal(Operation.DRAFT, context=archive.last(self.shown))
-      return draft, dataclasses.replace(state, drafts=state.drafts + 1)
-    model = model_of(state, self.clip)
-    place, kind = divmod(int(np.argmax(self.promises(state, model, nodes))), len(state.kinds))
+    if not len(nodes) or state.num_drafts < self.num_drafts:
+      draft = Proposal(Operation.DRAFT, context=archive.last_ids(self.context_size))
+      return draft, dataclasses.replace(state, num_drafts=state.num_drafts + 1)
+    model = fit(state, self.clip_stds)
+    improvements = self.expected_improvements(state, model, nodes)
+    place, kind = divmod(int(np.argmax(improvements)), len(state.kinds))
     row = int(nodes[place])
-    evidence = state.edits.array[state.tags.array == kind][-EVIDENCE:]
-    rows = np.union1d(evidence, np.arange(max(0, len(archive) - self.shown), len(archive)))
-    context = archive.ids.array[rows if self.shown else evidence[:0]]
+    evidence = state.edit_rows.array[state.edit_kinds.array == kind][-NUM_EVIDENCE:]
+    recent = np.arange(max(0, len(archive) - self.context_size), len(archive))
+    context_rows = np.union1d(evidence, recent)
+    context = archive.ids.array[context_rows if self.context_size else evidence[:0]]
     proposal = Proposal(
       Operation.IMPROVE,
       (int(archive.ids.array[row]),),
       tuple(context.tolist()),
       question=_question(state, model, row, kind, evidence),
     )
-    return proposal, dataclasses.replace(state, archive=archive.asked(row))
+    return proposal, dataclasses.replace(state, archive=archive.count_child(row))
 
-  def promises(self, state: SurrogateState, model: Model, nodes: np.ndarray) -> np.ndarray:
-    """The expected improvement over the best program, see the module. [nodes, kinds]."""
-    archive, kinds = state.archive, model.kinds
-    ahead = archive.scores.array[nodes] - archive.scores.array[nodes].max()
-    gains = effect_model.expected_improvement(ahead[:, None] + kinds.means, kinds.spreads)
-    waiting = 1 + archive.children.array[nodes] / self.patience
-    return gains * (1 - model.failing) / waiting[:, None]
+  def expected_improvements(
+    self, state: SurrogateState, model: EditModel, nodes: np.ndarray
+  ) -> np.ndarray:
+    """Returns the formula of the module's docstring for each pair. float64 [nodes, kinds]."""
+    archive, effects = state.archive, model.effects
+    gaps = archive.scores.array[nodes] - archive.scores.array[nodes].max()
+    improvements = effect_model.expected_improvement(
+      gaps[:, None] + effects.means, effects.predictive_stds
+    )
+    penalties = 1 + archive.num_children.array[nodes] / self.children_to_halve
+    return improvements * (1 - model.failure_rates) / penalties[:, None]
 
   def tell(self, state: SurrogateState, trial: Trial) -> SurrogateState:
-    known, archive = len(state.archive), state.archive
+    row, archive = len(state.archive), state.archive
     score = score_of(state.objective, trial) if trial.proposal.fidelity == 1 else None
-    archive = archive.added(trial, score)
-    if len(archive) == known:
+    archive = archive.add(trial, score)
+    if len(archive) == row:
       return dataclasses.replace(state, archive=archive)  # a replicate
-    failed = state.failed.appended(int(is_lost(trial)))
+    failed = state.failed.append(int(is_failure(trial)))
     state = dataclasses.replace(state, archive=archive, failed=failed)
-    if archive.above.array[known] == NONE or trial.proposal.operation in REPEATS:
-      return state  # nothing was edited, or not a program that is known
-    tags = trial.edit.hypothesis.mechanisms or (OTHER,)
-    return _tagged(state, known, tuple(one_line(tag, LONGEST) for tag in tags))
+    if archive.parent_rows.array[row] == NONE or trial.proposal.operation in REPEATS:
+      return state  # no edit of a known program
+    kinds = trial.edit.hypothesis.mechanisms or (OTHER,)
+    return _add_pairs(state, row, tuple(one_line(kind, MAX_NAME_LENGTH) for kind in kinds))
 
 
-def model_of(state: SurrogateState, clip: float) -> Model:
-  """What the last trials told say; older ones were of programs that are long surpassed."""
-  archive, count = state.archive, len(state.kinds)
-  rows, tags = state.edits.array, state.tags.array
-  edited = rows[np.append(True, rows[1:] != rows[:-1])[: len(rows)]]
-  effects = archive.scores.array[edited] - archive.scores.array[archive.above.array[edited]]
+def fit(state: SurrogateState, clip_stds: float) -> EditModel:
+  """Fits the model to the latest edits; older ones were of programs long surpassed."""
+  archive, num_kinds = state.archive, len(state.kinds)
+  rows, kinds = state.edit_rows.array, state.edit_kinds.array
+  edits = rows[np.append(True, rows[1:] != rows[:-1])[: len(rows)]]
+  effects = archive.scores.array[edits] - archive.scores.array[archive.parent_rows.array[edits]]
   known = ~np.isnan(effects)
-  effects[known] = effect_model.clipped(effects[known], clip)
-  failed = state.failed.array[edited]
-  places = np.cumsum(np.append(0, rows[1:] != rows[:-1]))[: len(rows)]  # of each pair in `edited`
-  has = known[places]
-  kinds = effect_model.believed(effects[places[has]], tags[has], count)
-  failures = np.bincount(tags, failed[places], count)
+  effects[known] = effect_model.clip_outliers(effects[known], clip_stds)
+  failed = state.failed.array[edits]
+  edit_index = np.cumsum(np.append(0, rows[1:] != rows[:-1]))[
+    : len(rows)
+  ]  # of each pair in `edits`
+  has_effect = known[edit_index]
+  estimates = effect_model.estimate_effects(
+    effects[edit_index[has_effect]], kinds[has_effect], num_kinds
+  )
+  failures = np.bincount(kinds, failed[edit_index], num_kinds)
   overall = (failed.sum() + 0.5) / (known.sum() + failed.sum() + 1)
-  failing = effect_model.failure_rates(failures, failures + kinds.counts, overall)
-  return Model(kinds, failing, failures)
+  rates = effect_model.failure_rates(failures, failures + estimates.counts, overall)
+  return EditModel(estimates, rates, failures)
 
 
 def _best_nodes(archive: Archive) -> np.ndarray:
-  """Rows of the best programs, the best first: where nothing tells them apart, it is taken."""
-  rows = archive.scored
-  behind = -archive.scores.array[rows]
+  """Returns the rows of the best programs in descending order of score, earlier ones first."""
+  rows = archive.scored_rows
+  negated = -archive.scores.array[rows]
   if len(rows) > MAX_NODES:
-    few = np.argpartition(behind, MAX_NODES)[:MAX_NODES]
-    rows, behind = rows[few], behind[few]
-  return rows[np.lexsort((rows, behind))]
+    best = np.argpartition(negated, MAX_NODES)[:MAX_NODES]
+    rows, negated = rows[best], negated[best]
+  return rows[np.lexsort((rows, negated))]
 
 
-def _tagged(state: SurrogateState, row: int, tags: tuple[str, ...]) -> SurrogateState:
-  """With the kinds of a row's edit; pairs before the last RECENT are forgotten."""
+def _add_pairs(state: SurrogateState, row: int, names: tuple[str, ...]) -> SurrogateState:
+  """Adds the kinds of a row's edit; pairs before the last MAX_PAIRS are dropped."""
   kinds = state.kinds
-  for tag in tags:
-    if tag not in kinds and len(kinds) < MAX_KINDS:
-      kinds = (*kinds, tag)
-  places = {kinds.index(tag if tag in kinds else OTHER): None for tag in tags}
-  edits = np.append(state.edits.array, np.full(len(places), row))
-  found = np.append(state.tags.array, list(places))
+  for name in names:
+    if name not in kinds and len(kinds) < MAX_KINDS:
+      kinds = (*kinds, name)
+  indices = dict.fromkeys(kinds.index(name if name in kinds else OTHER) for name in names)
+  edit_rows = np.append(state.edit_rows.array, np.full(len(indices), row))
+  edit_kinds = np.append(state.edit_kinds.array, list(indices))
   return dataclasses.replace(
-    state, kinds=kinds, edits=Ints.of(edits[-RECENT:]), tags=Ints.of(found[-RECENT:])
+    state,
+    kinds=kinds,
+    edit_rows=IntColumn.of(edit_rows[-MAX_PAIRS:]),
+    edit_kinds=IntColumn.of(edit_kinds[-MAX_PAIRS:]),
   )
 
 
 def _question(
-  state: SurrogateState, model: Model, row: int, kind: int, evidence: np.ndarray
+  state: SurrogateState, model: EditModel, row: int, kind: int, evidence: np.ndarray
 ) -> str:
-  """'' where the kind has no name or no trial: then nothing but the node was chosen."""
-  name, tried = state.kinds[kind], model.kinds.counts[kind]
-  if not name or not tried or len(state.kinds) == 2:
+  """Returns what to ask the proposer; '' when the kind has no name or no trial.
+
+  The question is part of the proposal, and a replay compares proposals: its wording must not
+  change.
+  """
+  name, count = state.kinds[kind], model.effects.counts[kind]
+  if not name or not count or len(state.kinds) == 2:
     return ''
   ids = state.archive.ids.array
   trials = ', '.join(map(str, ids[evidence].tolist()))
   failed = int(model.failures[kind])
   return (
-    f"From trial {ids[row]}, an edit of the kind '{name}' promises most: in {tried:.0f} "
-    f'trial{"s" if tried > 1 else ""} (such as {trials}) it changed the score by '
-    f'{model.kinds.means[kind]:+.3g} ± {model.kinds.deviations[kind]:.2g}'
+    f"From trial {ids[row]}, an edit of the kind '{name}' promises most: in {count:.0f} "
+    f'trial{"s" if count > 1 else ""} (such as {trials}) it changed the score by '
+    f'{model.effects.means[kind]:+.3g} ± {model.effects.stds[kind]:.2g}'
     + (f', and {failed} more failed.' if failed else '.')
   )

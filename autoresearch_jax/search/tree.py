@@ -1,15 +1,15 @@
-"""AIDE's tree: a few drafts, then mend a broken leaf or improve the best program that works.
+"""AIDE's tree search: a few drafts, then debug a buggy leaf or improve the best good node.
 
 Source: Jiang et al., "AIDE: AI-Driven Exploration in the Space of Code", 2025
 (https://arxiv.org/abs/2502.13138), and the search policy of WecoAI/aideml. In its order:
 
-1. `drafts` programs are drafted from the problem's start (trial 0 is not one of them);
-2. with probability `debug_probability`, a random broken leaf is mended whose chain of attempts at
-   mending is not longer than `debug_depth`;
-3. the program with the best score is improved; without one, another is drafted.
+1. `num_drafts` programs are drafted from the problem's start (trial 0 is not one of them);
+2. with probability `debug_prob`, a random buggy leaf is debugged whose `debug_depth` does not
+   exceed `max_debug_depth`;
+3. the good node with the best score is improved; if there is none, another program is drafted.
 
-Several trials under way: drafts count when they are asked for, and a broken leaf that is being
-mended is no leaf any more.
+With several trials running, drafts count when they are proposed, and a buggy leaf that is being
+debugged is no longer a leaf.
 """
 
 import dataclasses
@@ -17,109 +17,129 @@ from typing import Self
 
 import numpy as np
 
-from autoresearch_jax.search.archive import NONE, Archive, Ints, is_buggy, score_of
+from autoresearch_jax.search.archive import NONE, Archive, IntColumn, is_buggy, score_of
 from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
+RENAMED_OPTIONS = {
+  'drafts': 'num_drafts',
+  'debug_probability': 'debug_prob',
+  'debug_depth': 'max_debug_depth',
+  'shown': 'context_size',
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Journal:
-  """The tree of trials, with what is broken in it.
+  """The tree of all trials.
 
-  mended: per row of the archive, for a broken program the number of attempts at mending that led
-  to it, NONE for one that works (or was not tried: a duplicate, a cancelled trial).
+  Attributes:
+    objective: The run's objective.
+    archive: All trials; a row is a node.
+    debug_depth: Per row: for a buggy node, the number of consecutive debugging attempts that led to
+      it; NONE for any other node.
   """
 
   objective: Objective
   archive: Archive = dataclasses.field(default_factory=Archive)
-  mended: Ints = dataclasses.field(default_factory=Ints)
+  debug_depth: IntColumn = dataclasses.field(default_factory=IntColumn)
 
-  def added(self, trial: Trial) -> Self:
-    archive = self.archive.added(trial, score_of(self.objective, trial))
+  def append(self, trial: Trial) -> Self:
+    """Returns the journal with a finished trial added."""
+    archive = self.archive.add(trial, score_of(self.objective, trial))
     if len(archive) == len(self.archive):
       return dataclasses.replace(self, archive=archive)  # a replicate
-    return dataclasses.replace(
-      self, archive=archive, mended=self.mended.appended(self._attempts(archive, trial))
-    )
+    debug_depth = self.debug_depth.append(self._debug_depth(archive, trial))
+    return dataclasses.replace(self, archive=archive, debug_depth=debug_depth)
 
-  def _attempts(self, archive: Archive, trial: Trial) -> int:
+  def _debug_depth(self, archive: Archive, trial: Trial) -> int:
     if not is_buggy(trial):
       return NONE
-    above = archive.above.array[-1]
-    is_attempt = trial.proposal.operation is Operation.DEBUG and above != NONE
-    return 1 + max(0, int(self.mended.array[above])) if is_attempt else 0
+    parent = archive.parent_rows.array[-1]
+    is_debugging = trial.proposal.operation is Operation.DEBUG and parent != NONE
+    return 1 + max(0, int(self.debug_depth.array[parent])) if is_debugging else 0
 
-  def broken_leaves(self, depth: int, first: int = 0) -> np.ndarray:
-    """Rows from `first` on that are broken, have no child, and `depth` attempts at most."""
-    mended = self.mended.array[first:]
-    leaves = self.archive.children.array[first:] == 0
-    return first + np.flatnonzero((mended != NONE) & (mended <= depth) & leaves)
+  def buggy_leaves(self, max_debug_depth: int, first_row: int = 0) -> np.ndarray:
+    """Returns the buggy rows without children, from `first_row` on. int64 [n]."""
+    depth = self.debug_depth.array[first_row:]
+    is_leaf = self.archive.num_children.array[first_row:] == 0
+    return first_row + np.flatnonzero((depth != NONE) & (depth <= max_debug_depth) & is_leaf)
 
-  def working(self, count: int) -> tuple[int, ...]:
-    """Ids of the last `count` programs with a score: AIDE's memory, the oldest first."""
-    rows = self.archive.scored
+  def last_good(self, count: int) -> tuple[int, ...]:
+    """Returns the ids of the last `count` trials with a score, oldest first: AIDE's memory."""
+    rows = self.archive.scored_rows
     return tuple(self.archive.ids.array[rows[max(0, len(rows) - count) :]].tolist())
 
-  def asked(self, row: int) -> Self:
-    return dataclasses.replace(self, archive=self.archive.asked(row))
+  def count_child(self, row: int) -> Self:
+    """Returns the journal with one more child of `row`, counted when it is proposed."""
+    return dataclasses.replace(self, archive=self.archive.count_child(row))
 
 
 @dataclasses.dataclass(frozen=True)
 class TreeState:
-  """drafts: how many were asked for."""
+  """The tree and the number of drafts.
 
-  journal: Journal
-  drafts: int = 0
-
-
-@STRATEGIES.register('tree')
-@dataclasses.dataclass(frozen=True)
-class Tree(Strategy):
-  """drafts, debug_probability, debug_depth: see the module; the defaults are AIDE's.
-
-  shown: how many of the last working programs a proposer gets to see.
+  Attributes:
+    journal: All trials.
+    num_drafts: Drafts proposed so far.
   """
 
-  drafts: int = 5
-  debug_probability: float = 0.5
-  debug_depth: int = 3
-  shown: int = 40
+  journal: Journal
+  num_drafts: int = 0
+
+
+@STRATEGIES.register('tree', renamed_options=RENAMED_OPTIONS)
+@dataclasses.dataclass(frozen=True)
+class Tree(Strategy):
+  """Drafts, debugs or improves; the defaults are AIDE's.
+
+  Attributes:
+    num_drafts: Programs drafted before any is improved.
+    debug_prob: Probability of debugging a buggy leaf, if there is one.
+    max_debug_depth: Consecutive debugging attempts before a branch is given up.
+    context_size: How many of the last trials with a score are shown to the proposer.
+  """
+
+  num_drafts: int = 5
+  debug_prob: float = 0.5
+  max_debug_depth: int = 3
+  context_size: int = 40
 
   def __post_init__(self) -> None:
-    require_debugging(self.debug_probability, self.debug_depth)
-    require_at_least(0, self, 'tree', 'drafts', 'shown')
+    require_debug_options(self.debug_prob, self.max_debug_depth)
+    require_at_least(0, self, 'tree', 'num_drafts', 'context_size')
 
   def init(self, objective: Objective) -> TreeState:
     return TreeState(Journal(objective))
 
   def ask(self, state: TreeState, rng: np.random.Generator) -> tuple[Proposal, TreeState]:
     journal = state.journal
-    context, best = journal.working(self.shown), journal.archive.best()
-    enough = state.drafts >= self.drafts
-    if enough and rng.random() < self.debug_probability:
-      leaves = journal.broken_leaves(self.debug_depth)
+    context, best = journal.last_good(self.context_size), journal.archive.best_row()
+    drafted = state.num_drafts >= self.num_drafts
+    if drafted and rng.random() < self.debug_prob:
+      leaves = journal.buggy_leaves(self.max_debug_depth)
       if len(leaves):
         return self._edit(state, Operation.DEBUG, int(rng.choice(leaves)), context)
-    if enough and best is not None:
+    if drafted and best is not None:
       return self._edit(state, Operation.IMPROVE, best, context)
     draft = Proposal(Operation.DRAFT, context=context)
-    return draft, dataclasses.replace(state, drafts=state.drafts + 1)
+    return draft, dataclasses.replace(state, num_drafts=state.num_drafts + 1)
 
   def _edit(
     self, state: TreeState, operation: Operation, row: int, context: tuple[int, ...]
   ) -> tuple[Proposal, TreeState]:
     parent = int(state.journal.archive.ids.array[row])
-    state = dataclasses.replace(state, journal=state.journal.asked(row))
+    state = dataclasses.replace(state, journal=state.journal.count_child(row))
     return Proposal(operation, (parent,), context), state
 
   def tell(self, state: TreeState, trial: Trial) -> TreeState:
-    return dataclasses.replace(state, journal=state.journal.added(trial))
+    return dataclasses.replace(state, journal=state.journal.append(trial))
 
 
-def require_debugging(probability: float, depth: int) -> None:
-  """Raises ValueError when the options of mending make no sense."""
-  if not 0 <= probability <= 1:
-    raise ValueError(f'debug_probability is {probability}; it must be from 0 to 1.')
-  if depth < 0:
-    raise ValueError(f'debug_depth is {depth}; it must not be below 0.')
+def require_debug_options(debug_prob: float, max_debug_depth: int) -> None:
+  """Raises ValueError when the options of debugging are out of range."""
+  if not 0 <= debug_prob <= 1:
+    raise ValueError(f'debug_prob is {debug_prob}; it must be between 0 and 1.')
+  if max_debug_depth < 0:
+    raise ValueError(f'max_debug_depth is {max_debug_depth}; it must be at least 0.')

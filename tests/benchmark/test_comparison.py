@@ -99,14 +99,14 @@ class Unmade(OneMax):
 
 def test_strategies_and_problems_by_name_pair_and_label():
   made = benchmark.compare(
-    {'mine': 'random', 'yours': ('greedy', {'shown': 2})},
+    {'mine': 'random', 'yours': ('greedy', {'context_size': 2})},
     ['onemax', ('onemax', {'bits': 6})],
     **SMALL,
   )
   assert list(made.runnable) == ['mine', 'yours']
   assert [p.label for p in made.suite.problems] == ['onemax', 'onemax(bits=6)']
   assert made.scores('final', 'mine', ['onemax']).shape == (1, 3)
-  assert made.runs['yours', 'onemax', 1001].strategy_options == {'shown': 2}
+  assert made.runs['yours', 'onemax', 1001].strategy_options == {'context_size': 2}
 
 
 def test_runs_of_one_seed_are_of_one_instance():
@@ -167,7 +167,7 @@ def test_runs_of_another_budget_do_not_compare(tmp_path, changed, sentence):
 def test_a_strategy_with_other_options_needs_another_label(tmp_path):
   benchmark.compare({'mine': 'greedy'}, BITS, **SMALL, out=tmp_path)
   with pytest.raises(benchmark.ResultsError, match='give another label'):
-    benchmark.compare({'mine': ('greedy', {'shown': 1})}, BITS, **SMALL, out=tmp_path)
+    benchmark.compare({'mine': ('greedy', {'context_size': 1})}, BITS, **SMALL, out=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,11 @@ from autoresearch_jax.benchmark.runners.specs import AcceptanceSpec, Entrant, Pr
 
 PROBLEM = ProblemSpec('bits', 'onemax', {'bits': 6})
 SPEC = RunSpec(
-  PROBLEM, Entrant('climber', 'greedy', {'shown': 3}), AcceptanceSpec('any', 'strict'), 1000, 12
+  PROBLEM,
+  Entrant('climber', 'greedy', {'context_size': 3}),
+  AcceptanceSpec('any', 'strict'),
+  1000,
+  12,
 )
 
 
@@ -37,7 +41,7 @@ def test_a_run_survives_the_file(tmp_path):
 def test_a_run_says_what_was_played_and_what_came_of_it():
   assert (RUN.problem, RUN.strategy, RUN.acceptance) == ('bits', 'climber', 'any')
   assert (RUN.simulation, RUN.simulation_options) == ('onemax', {'bits': 6})
-  assert (RUN.strategy_name, RUN.strategy_options) == ('greedy', {'shown': 3})
+  assert (RUN.strategy_name, RUN.strategy_options) == ('greedy', {'context_size': 3})
   assert RUN.start == OneMax(6).instance(1000).start.digest
   assert RUN.final == RUN.curve.regret[-1]
   assert 0 < RUN.area_calls < RUN.area_runs < 1
@@ -60,7 +64,10 @@ def test_the_same_run_twice_is_one_row(tmp_path):
     ({'slots': 2}, 'with the slots 1; now it is 2'),
     ({'start': 'another'}, 'another start'),
     ({'definition': 'another'}, 'another definition'),
-    ({'strategy_options': {}}, "strategy 'climber' with the options {'shown': 3}; now it is {}"),
+    (
+      {'strategy_options': {}},
+      "strategy 'climber' with the options {'context_size': 3}; now it is {}",
+    ),
     ({'strategy_name': 'random'}, "strategy 'climber' with the strategy 'greedy'"),
     ({'acceptance_name': 'noise'}, "acceptance 'any' with the rule 'strict'"),
     ({'acceptance_options': {'x': 1}}, "acceptance 'any' with the options"),

@@ -137,9 +137,9 @@ def test_bad_input_is_a_sentence(arguments, sentence):
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
 def test_any_field_can_be_set():
   strategies, rules = asked('--config.trials=50', '--config.seeds=5', '--config.slots=2',
-                            '--config.strategies.greedy.options.shown=3')  # fmt: skip
+                            '--config.strategies.greedy.options.context_size=3')  # fmt: skip
   assert (strategies.trials, len(strategies.seeds), rules.slots) == (50, 5, 2)
-  assert {c.label: c.options for c in strategies.entrants}['greedy'] == {'shown': 3}
+  assert {c.label: c.options for c in strategies.entrants}['greedy'] == {'context_size': 3}
 
 
 @pytest.mark.slow

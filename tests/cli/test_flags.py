@@ -26,7 +26,7 @@ def config(*arguments, file=DIGITS):
 def test_options_that_the_file_does_not_list(file):
   made = config(
     '--config.acceptance_options.baseline_seeds=6',
-    '--config.search.options.shown=10',
+    '--config.search.options.context_size=10',
     '--config.proposer_options.mood=good',
     '--config.executor_options.delay=0.5',
     '--config.data.shards=20',
@@ -35,7 +35,7 @@ def test_options_that_the_file_does_not_list(file):
     file=file,
   )
   assert made.acceptance_options['baseline_seeds'] == 6
-  assert made.search.options == {'shown': 10}
+  assert made.search.options == {'context_size': 10}
   assert made.proposer_options == {'mood': 'good'}
   assert made.executor_options['delay'] == 0.5
   assert made.data['shards'] == 20

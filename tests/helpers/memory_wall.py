@@ -6,7 +6,7 @@ import numpy as np
 
 from autoresearch_jax import types
 from autoresearch_jax.search.samplers import study
-from autoresearch_jax.search.samplers.base import SamplingState
+from autoresearch_jax.search.samplers.base import SamplerState
 
 TEXT = (
   'WIDTH = 256  # in [64, 2048], log\nBATCH = 64  # in [8, 512], log\nRATE = 0.1\nDECAY = 0.01\n'
@@ -39,8 +39,8 @@ def played(strategy, trials, seed=0, device=DEVICE, says=True, rebuilt=False):
   for number in range(trials):
     if number:
       if rebuilt:
-        study._remembered.clear()
-        state = types.from_json(types.to_json(state), SamplingState)
+        study._cache.clear()
+        state = types.from_json(types.to_json(state), SamplerState)
       proposal, state = strategy.ask(state, np.random.default_rng((seed, number)))
       edit = proposal.edit
     result = measured(number, edit.program, device, says)

@@ -520,7 +520,7 @@ def test_a_strategy_that_changed_its_mind_does_not_resume(tmp_path):
   run(tmp_path, 4)
   before = len(events(tmp_path))
   with pytest.raises(LedgerError, match='cannot be replayed'):
-    run(tmp_path, 6, strategy=Greedy(shown=1))
+    run(tmp_path, 6, strategy=Greedy(context_size=1))
   assert len(events(tmp_path)) == before
 
 

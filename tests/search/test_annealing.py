@@ -35,21 +35,21 @@ def test_the_formula():
 
 
 def test_a_worse_trial_is_accepted_that_often():
-  strategy = Annealing(temperature=2.0, unit='metric')
+  strategy = Annealing(initial_temperature=2.0, temperature_unit='metric')
   state = told(strategy, 4.0)  # worse by 3
   accepted = sum(parent(strategy, state, seed) == 1 for seed in range(4000))
   assert accepted / 4000 == pytest.approx(math.exp(-1.5), abs=0.02)
 
 
 def test_a_better_trial_is_always_accepted():
-  strategy = Annealing(temperature=0.0)
+  strategy = Annealing(initial_temperature=0.0)
   assert parent(strategy, told(strategy, 0.9)) == 1
   assert parent(strategy, told(strategy, 1.0)) == 1  # equal: the walk goes on
   assert parent(strategy, told(strategy, 1.1)) == 0
 
 
 def test_it_cools_geometrically_by_decisions():
-  strategy = Annealing(temperature=8.0, cooling=0.5, unit='metric')
+  strategy = Annealing(initial_temperature=8.0, cooling_rate=0.5, temperature_unit='metric')
   state = told(strategy, 2.0, 3.0)
   assert strategy.temperature_of(state) == 8
   _, state = strategy.ask(state, np.random.default_rng(0))
@@ -59,14 +59,14 @@ def test_it_cools_geometrically_by_decisions():
 
 
 def test_the_temperature_is_in_typical_steps_down():
-  strategy = Annealing(temperature=0.5)
+  strategy = Annealing(initial_temperature=0.5)
   state = told(strategy, 2.0, 5.0, 1.25, 0.5)  # losses of 1, 4 and 0.25; one gain
   assert strategy.temperature_of(state) == 0.5
   assert strategy.temperature_of(told(strategy)) == 0
 
 
 def test_trials_are_decided_on_in_the_order_of_telling():
-  strategy = Annealing(temperature=0.0)
+  strategy = Annealing(initial_temperature=0.0)
   assert parent(strategy, told(strategy, 0.5, 0.7, 0.6)) == 1
   assert parent(strategy, told(strategy, 0.7, 0.6, 0.9)) == 2
 
@@ -78,18 +78,18 @@ def test_failed_trials_and_replicates_are_no_candidates():
   state = strategy.tell(state, finished(2, IMPROVE, (types.Status.OOM, False, 0.0)))
   proposal, after = strategy.ask(state, np.random.default_rng(0))
   assert proposal.parents == (0,)
-  assert after.decisions == 0
+  assert after.num_decisions == 0
 
 
 def test_a_replicate_corrects_the_score_of_the_current_trial():
-  strategy = Annealing(temperature=0.0)
+  strategy = Annealing(initial_temperature=0.0)
   state = told(strategy, 0.9)
   state = strategy.tell(state, finished(2, REPLICATE, (OK, False, 0.2)))  # trial 0: 0.6 on average
   assert parent(strategy, state) == 0
 
 
 def test_any_score_beats_a_baseline_without_one():
-  strategy = Annealing(temperature=0.0)
+  strategy = Annealing(initial_temperature=0.0)
   failed = finished(0, types.Proposal(types.Operation.DRAFT), (types.Status.CRASH, False, 0.0))
   state = strategy.tell(strategy.init(OBJECTIVE), failed)
   assert parent(strategy, state) == 0
@@ -97,7 +97,13 @@ def test_any_score_beats_a_baseline_without_one():
 
 
 @pytest.mark.parametrize(
-  'options', [{'temperature': -1.0}, {'temperature': math.inf}, {'cooling': 0.0}, {'shown': -1}]
+  'options',
+  [
+    {'initial_temperature': -1.0},
+    {'initial_temperature': math.inf},
+    {'cooling_rate': 0.0},
+    {'context_size': -1},
+  ],
 )
 def test_options_that_make_no_sense_are_refused(options):
   with pytest.raises(ValueError, match=rf'{next(iter(options))} .*is'):

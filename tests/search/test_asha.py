@@ -24,10 +24,10 @@ def run(strategy, losses, kept=()):
     proposal, state = strategy.ask(state, np.random.default_rng(number))
     if proposal.operation is PROMOTE:
       loss = of[proposal.parents[0]]
-      log.append((proposal.parents[0], strategy.ladder.rung(proposal.fidelity)))
+      log.append((proposal.parents[0], strategy.schedule.rung_of(proposal.fidelity)))
     else:
       loss = of[number] = losses.pop(0)
-      log.append((number, strategy.ladder.rung(proposal.fidelity)))
+      log.append((number, strategy.schedule.rung_of(proposal.fidelity)))
     outcome = (CRASH, False, 0.0) if loss is None else (OK, number in kept, loss)
     state = strategy.tell(state, finished(number, proposal, outcome))
   return log, state
@@ -70,21 +70,21 @@ def test_what_was_cancelled_or_run_before_does_not_fill_a_rung():
 
 
 def test_a_new_program_improves_what_was_kept_at_the_whole_budget_or_the_root():
-  strategy = Asha(rungs=1)
+  strategy = Asha(num_rungs=1)
   _, state = run(strategy, [5, 4, 3], kept=(2,))
   assert strategy.ask(state, np.random.default_rng(0))[0].parents == (2,)
-  assert Asha(rungs=1, base='root').ask(state, np.random.default_rng(0))[0].parents == (0,)
+  assert Asha(num_rungs=1, parent='root').ask(state, np.random.default_rng(0))[0].parents == (0,)
 
 
 def test_brackets_get_programs_as_in_hyperband():
   # ⌈K / (K - s) · η^(K - s - 1)⌉ for R = 81: 81, 34, 15, 8, 5.
-  assert Asha(rungs=5, brackets=5).bracket_odds() == pytest.approx(
+  assert Asha(num_rungs=5, num_brackets=5).bracket_probabilities() == pytest.approx(
     np.array([81, 34, 15, 8, 5]) / 143
   )
 
 
 def test_a_bracket_starts_at_its_own_rung_and_promotes_within():
-  strategy = Asha(brackets=3)
+  strategy = Asha(num_brackets=3)
   log, state = run(strategy, np.random.default_rng(0).random(80))
   firsts = dict(reversed(log))
   assert set(firsts.values()) == {0, 1, 2}
@@ -92,11 +92,12 @@ def test_a_bracket_starts_at_its_own_rung_and_promotes_within():
     climbed = [r for c, r in log if c == config]
     assert climbed == list(range(firsts[config], firsts[config] + len(climbed)))
     assert rung <= 2
-  assert len(state.rungs.configs) == len(log)
+  assert len(state.results.configs) == len(log)
 
 
 @pytest.mark.parametrize(
-  'options', [{'brackets': 4}, {'brackets': 0}, {'reduction': 1}, {'shown': -1}]
+  'options',
+  [{'num_brackets': 4}, {'num_brackets': 0}, {'reduction_factor': 1}, {'context_size': -1}],
 )
 def test_options_that_do_not_fit_are_refused(options):
   with pytest.raises(ValueError, match=r'must |2 or more'):

@@ -69,5 +69,5 @@ def test_draws_show_no_history_and_n_is_checked():
   strategy = BestOfN()
   state = strategy.tell(strategy.init(OBJECTIVE), baseline())
   assert strategy.ask(state, RNG)[0].context == ()
-  with pytest.raises(ValueError, match='n is 0; best_of_n draws 1 or more'):
+  with pytest.raises(ValueError, match='n of best_of_n is 0; it must be at least 1'):
     BestOfN(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search.centaur import Centaur
+from autoresearch_jax.search.samplers.centaur import Centaur
 from autoresearch_jax.search.samplers.cma_es import CmaEs
 from autoresearch_jax.search.samplers.space import Range
 from autoresearch_jax.search.samplers.study import Add, Ask
@@ -21,7 +21,7 @@ GENERATION = 4
 
 
 def centaur(**options):
-  return Centaur(**{'population': GENERATION, **options})
+  return Centaur(**{'popsize': GENERATION, **options})
 
 
 def program(a=0.5, b=0.01, c=3, more=''):
@@ -68,7 +68,7 @@ def played(strategy, trials, answer):
 
 
 def question(state, strategy=None, seed=0):
-  strategy = strategy or centaur(share=1.0)
+  strategy = strategy or centaur(llm_ratio=1.0)
   proposal, after = strategy.ask(state, np.random.default_rng(seed))
   assert after == state, 'a turn of the proposer leaves nothing in the study before it is told'
   return proposal
@@ -90,13 +90,13 @@ def test_the_generator_gives_the_proposer_its_share():
     turns.append(proposal.edit is None)
   assert 0.2 < np.mean(turns) < 0.4
   for share, whose in ((0.0, False), (1.0, True)):
-    asked = centaur(share=share).ask(state, np.random.default_rng(1))[0]
+    asked = centaur(llm_ratio=share).ask(state, np.random.default_rng(1))[0]
     assert (asked.edit is None) is whose
 
 
 def test_its_own_draws_are_those_of_cma_es():
   """With the same seeds: a draw of the generator for the turn, the next one for the sampler."""
-  mine, plain = centaur(share=0.0), CmaEs(population=GENERATION)
+  mine, plain = centaur(llm_ratio=0.0), CmaEs(popsize=GENERATION)
   state, other = begun(mine), begun(plain)
   for number in range(1, 14):
     proposal, state = mine.ask(state, np.random.default_rng(number))
@@ -115,7 +115,7 @@ def test_a_turn_of_the_proposer_asks_it_to_tune_the_best_program():
   ask = question(state)
   for number, value in ((1, 2.0), (2, 7.0), (3, 1.0), (4, 3.0)):
     state = strategy.tell(state, trial(number, ask, program(a=number / 4), value))
-  proposal = question(state, centaur(share=1.0, shown=3))
+  proposal = question(state, centaur(llm_ratio=1.0, num_best_points=3))
   assert proposal.operation is types.Operation.IMPROVE
   assert proposal.guidance == 'tuning' and proposal.edit is None
   assert proposal.parents == (3,)
@@ -144,7 +144,7 @@ def test_the_question_has_the_ranges_and_what_cma_es_begins_with():
 
 def test_mean_and_deviation_are_those_of_the_draws_to_come():
   """After CMA-ES has found the optimum they lie there, narrow, and the next draws among them."""
-  state, _ = played(centaur(share=0.0), 140, None)
+  state, _ = played(centaur(llm_ratio=0.0), 140, None)
   proposal = question(state)
   mean, deviation = shown(proposal, 'A')
   assert abs(mean - 2) < 0.3 and deviation < 0.3
@@ -152,14 +152,14 @@ def test_mean_and_deviation_are_those_of_the_draws_to_come():
   assert 5e-4 < mean_b < 2e-3 and factor < 2
   drawn = []
   for number in range(20):
-    asked, state = centaur(share=0.0).ask(state, np.random.default_rng(number))
+    asked, state = centaur(llm_ratio=0.0).ask(state, np.random.default_rng(number))
     drawn.append(values_of(brought(asked))[0])
   assert abs(np.mean(drawn) - mean) < 3 * deviation
   assert np.std(drawn) < 3 * deviation
 
 
 def test_choices_are_shown_with_their_shares():
-  strategy = centaur(share=1.0, space={'A': Range(), 'KIND': Range(choices=('plain', 'other'))})
+  strategy = centaur(llm_ratio=1.0, space={'A': Range(), 'KIND': Range(choices=('plain', 'other'))})
   text = question(begun(strategy), strategy).question
   assert re.search(r"- KIND: 'other' \d+%, 'plain' \d+%; in one of 'plain', 'other'", text)
 
@@ -179,7 +179,7 @@ def test_what_the_proposer_makes_takes_the_place_of_a_draw():
   strategy = centaur()
   state = begun(strategy)
   state = strategy.tell(state, trial(1, question(state), program(a=3.0), 2.0))
-  assert state.log[-1] == Add(1, 1, -2.0, (3.0, 0.01, 3), instead=True)
+  assert state.log[-1] == Add(1, 1, -2.0, (3.0, 0.01, 3), replaces_draw=True)
   again = types.Proposal(types.Operation.REPLICATE, (1,))
   state = strategy.tell(state, trial(2, again, program(a=3.0), 2.2))
   assert state.log[-1] == Add(2, 2, -2.2, (3.0, 0.01, 3))
@@ -197,7 +197,7 @@ def after_generation(strategy):
 def test_cma_es_learns_from_the_proposer():
   """A generation of its points moves the mean to them; where they are only added, it stays."""
   assert after_generation(centaur()) > 1.5
-  assert after_generation(centaur(margin=True)) < 0.7
+  assert after_generation(centaur(with_margin=True)) < 0.7
 
 
 def test_another_structure_is_not_told_to_the_study():
@@ -221,7 +221,9 @@ def test_it_finds_the_optimum_with_a_proposer_that_knows_nothing():
   assert np.median(last) < 0.5
 
 
-@pytest.mark.parametrize('options', [{'share': 1.2}, {'share': -0.1}, {'shown': 0}])
+@pytest.mark.parametrize(
+  'options', [{'llm_ratio': 1.2}, {'llm_ratio': -0.1}, {'num_best_points': 0}]
+)
 def test_options_that_cannot_work_are_refused(options):
   with pytest.raises(ValueError, match=f'{next(iter(options))} of centaur is'):
     Centaur(**options)

@@ -12,62 +12,76 @@ from autoresearch_jax.testing.strategies import HASH_SEEDS, StrategyContract, di
 # (registered name, options to test it with)
 SIMPLE = [
   ('greedy', {}),
-  ('greedy', {'shown': 0}),
+  ('greedy', {'context_size': 0}),
   ('random', {}),
 ]
 TREES = [
   ('best_of_n', {}),
   ('best_of_n', {'n': 2}),
   ('sequential', {}),
-  ('sequential', {'shown': 0}),
+  ('sequential', {'context_size': 0}),
   ('annealing', {}),
-  ('annealing', {'unit': 'metric', 'temperature': 3.0}),
+  ('annealing', {'temperature_unit': 'metric', 'initial_temperature': 3.0}),
   ('tree', {}),
-  ('tree', {'drafts': 0, 'shown': 3}),
+  ('tree', {'num_drafts': 0, 'context_size': 3}),
   ('stages', {}),
-  ('stages', {'drafts': 1, 'tuning': 2, 'creative': 0, 'ablation': 1}),
+  (
+    'stages',
+    {
+      'num_drafts': 1,
+      'stage2_max_iters': 2,
+      'stage3_max_iters': 0,
+      'stage4_max_iters': 1,
+    },
+  ),
   ('dgm', {}),
-  ('dgm', {'keep': 'better', 'first_fidelity': 1.0}),
+  ('dgm', {'update_archive': 'keep_better', 'shallow_fidelity': 1.0}),
   ('hyperagents', {}),
-  ('hyperagents', {'modify': 1.0, 'shown': 2}),
+  ('hyperagents', {'modify_prob': 1.0, 'context_size': 2}),
   ('hgm', {}),
-  ('hgm', {'exponent': 0.9, 'shown': 0}),
+  ('hgm', {'alpha': 0.9, 'context_size': 0}),
   ('surrogate', {}),
-  ('surrogate', {'shown': 0, 'drafts': 0, 'patience': 2.0}),
+  ('surrogate', {'context_size': 0, 'num_drafts': 0, 'children_to_halve': 2.0}),
 ]
 POPULATIONS = [
   ('funsearch', {}),
-  ('funsearch', {'islands': 2, 'reset_after': 3}),
+  ('funsearch', {'num_islands': 2, 'reset_period': 3}),
   ('map_elites', {}),
   (
     'map_elites',
-    {'population': 4, 'islands': 2, 'migrate_every': 2, 'explore': 0.4, 'exploit': 0.4},
+    {
+      'population_size': 4,
+      'num_islands': 2,
+      'migration_interval': 2,
+      'exploration_ratio': 0.4,
+      'exploitation_ratio': 0.4,
+    },
   ),
   ('shinka', {}),
-  ('shinka', {'archive': 3, 'every': 2, 'cross': 0.5}),
-  ('pareto', {'merge': 1.0}),
+  ('shinka', {'archive_size': 3, 'migration_interval': 2, 'cross_patch_prob': 0.5}),
+  ('pareto', {'merge_prob': 1.0}),
   ('pareto', {'metrics': {'val_loss': 'minimize', 'val_other': 'minimize'}}),
   ('asha', {}),
-  ('asha', {'brackets': 3, 'base': 'root'}),
+  ('asha', {'num_brackets': 3, 'parent': 'root'}),
 ]
 SLOW = ('gp', 'centaur')
 HAS_TORCH = importlib.util.find_spec('torch') is not None  # without it, gp refuses to be made
 SAMPLERS = [
-  ('tpe', {'startup': 3}),
-  ('tpe', {'startup': 3, 'multivariate': False, 'liar': False}),
-  ('cma_es', {'population': 4}),
-  ('cma_es', {'population': 4, 'margin': True}),
-  ('centaur', {'population': 4}),
-  ('centaur', {'population': 4, 'share': 0.9, 'shown': 2, 'memory_risk': 1.0}),
-  *([('gp', {'startup': 8})] if HAS_TORCH else []),
+  ('tpe', {'n_startup_trials': 3}),
+  ('tpe', {'n_startup_trials': 3, 'multivariate': False, 'constant_liar': False}),
+  ('cma_es', {'popsize': 4}),
+  ('cma_es', {'popsize': 4, 'with_margin': True}),
+  ('centaur', {'popsize': 4}),
+  ('centaur', {'popsize': 4, 'llm_ratio': 0.9, 'num_best_points': 2, 'max_oom_probability': 1.0}),
+  *([('gp', {'n_startup_trials': 8})] if HAS_TORCH else []),
 ]
 WRAPPERS = [
   (name, {'inner': inner, **options})
   for name, options in [
-    ('novelty', {'memory': 3}),
+    ('novelty', {'max_remembered': 3}),
     ('restarts', {'patience': 2}),
     ('rungs', {}),
-    ('islands', {'count': 2, 'migrate_every': 3}),
+    ('islands', {'num_islands': 2, 'migration_interval': 3}),
   ]
   for inner in ('greedy', 'funsearch', 'asha', 'islands')
 ] + [('novelty', {'inner': 'restarts', 'inner_options': {'inner': 'rungs', 'patience': 2}})]

@@ -40,7 +40,7 @@ def test_the_published_formula():
 
 
 def test_parents_are_drawn_by_it_with_scores_on_the_archives_scale():
-  strategy = Dgm(first_fidelity=1.0)
+  strategy = Dgm(shallow_fidelity=1.0)
   state = told(strategy, 0.5, 0.0)  # on the scale: 0, 0.5, 1
   state = strategy.tell(state, finished(3, FULL, (CRASH, False, 0.0)))
   expected = parent_probabilities(np.array([0.0, 0.5, 1.0]), np.zeros(3))
@@ -50,12 +50,12 @@ def test_parents_are_drawn_by_it_with_scores_on_the_archives_scale():
 
 
 def test_children_under_way_count():
-  strategy = Dgm(first_fidelity=1.0)
+  strategy = Dgm(shallow_fidelity=1.0)
   state = told(strategy, 1.0)  # two equal ones
   for seed in range(40):
     _, state = strategy.ask(state, np.random.default_rng(seed))
-  assert state.archive.children.array.sum() == 40
-  assert abs(np.diff(state.archive.children.array)[0]) < 20
+  assert state.archive.num_children.array.sum() == 40
+  assert abs(np.diff(state.archive.num_children.array)[0]) < 20
 
 
 def test_a_first_run_is_short_and_a_good_one_is_followed_by_a_full_one():
@@ -76,7 +76,7 @@ def test_only_short_runs_from_the_threshold_on_are_promoted():
   short = types.Proposal(types.Operation.IMPROVE, (0,), fidelity=SHORT)
   # Each on the scale of the short runs before it: 0.5 (alone), 1, 0.41, 0.39, none (failed).
   state = told(strategy, 9.0, 8.0, 8.59, 8.61, None, proposal=short)
-  assert state.ready == (1, 2, 3)
+  assert state.to_evaluate == (1, 2, 3)
   for promoted in (1, 2, 3):
     proposal, state = strategy.ask(state, np.random.default_rng(0))
     assert (proposal.operation, proposal.parents) == (types.Operation.PROMOTE, (promoted,))
@@ -85,9 +85,9 @@ def test_only_short_runs_from_the_threshold_on_are_promoted():
 
 def test_the_archive_keeps_all_or_those_near_the_initial_program_and_above():
   losses = (0.0, 1.09, 1.11, 2.0)  # of a range of 2, with fewer than 8 scores from the second least
-  everything = shares(Dgm(first_fidelity=1.0), told(Dgm(), *losses))
+  everything = shares(Dgm(shallow_fidelity=1.0), told(Dgm(), *losses))
   assert 2 in everything and 3 in everything
-  better = Dgm(first_fidelity=1.0, keep='better', leeway=0.09)
+  better = Dgm(shallow_fidelity=1.0, update_archive='keep_better', eval_noise=0.09)
   s_initial, s_near, s_below = (1.11 - loss for loss in (1.0, 1.09, 1.11))
   assert s_near / 1.11 > s_initial / 1.11 - 0.09 > s_below / 1.11
   found = shares(better, told(better, *losses))
@@ -95,14 +95,20 @@ def test_the_archive_keeps_all_or_those_near_the_initial_program_and_above():
 
 
 def test_an_archive_without_scores_goes_on_from_the_first_trial():
-  strategy = Dgm(keep='better')
+  strategy = Dgm(update_archive='keep_better')
   failed = finished(0, types.Proposal(types.Operation.DRAFT), (CRASH, False, 0.0))
   state = strategy.tell(strategy.init(OBJECTIVE), failed)
   assert strategy.ask(state, np.random.default_rng(0))[0].parents == (0,)
 
 
 @pytest.mark.parametrize(
-  'options', [{'leeway': -0.1}, {'first_fidelity': 0.0}, {'threshold': math.nan}, {'shown': -1}]
+  'options',
+  [
+    {'eval_noise': -0.1},
+    {'shallow_fidelity': 0.0},
+    {'test_more_threshold': math.nan},
+    {'context_size': -1},
+  ],
 )
 def test_options_that_make_no_sense_are_refused(options):
   with pytest.raises(ValueError, match=rf'{next(iter(options))} .*is'):

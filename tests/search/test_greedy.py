@@ -51,10 +51,10 @@ def test_asks_in_flight_share_the_incumbent():
 
 def test_it_shows_the_last_trials_only():
   decisions = [(0, KEEP), *((n, DISCARD) for n in range(1, 6))]
-  assert after(Greedy(shown=3), *decisions).context == (3, 4, 5)
-  assert after(Greedy(shown=0), *decisions).context == ()
+  assert after(Greedy(context_size=3), *decisions).context == (3, 4, 5)
+  assert after(Greedy(context_size=0), *decisions).context == ()
 
 
 def test_a_negative_number_of_trials_to_show_is_refused():
-  with pytest.raises(ValueError, match='shown of greedy is -1; it must not be below 0'):
-    Greedy(shown=-1)
+  with pytest.raises(ValueError, match='context_size of greedy is -1; it must be at least 0'):
+    Greedy(context_size=-1)

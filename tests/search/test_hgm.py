@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
-from autoresearch_jax.search.hgm import Hgm, expands
+from autoresearch_jax.search.hgm import Hgm, should_expand
 from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 
 OK, CRASH, DUPLICATE = types.Status.OK, types.Status.CRASH, types.Status.DUPLICATE
@@ -36,8 +36,8 @@ def test_a_program_is_made_while_evaluations_to_the_power_of_0_6_are_enough():
   # 1^0.6 = 1, 2^0.6 = 1.52, 3^0.6 = 1.93, 4^0.6 = 2.30, 6^0.6 = 2.93, 7^0.6 = 3.21
   made = [(0, 0), (1, 1), (4, 2), (7, 3), (100, 15)]
   evaluated = [(2, 2), (3, 2), (6, 3), (100, 16)]
-  assert all(expands(*case) for case in made)
-  assert not any(expands(*case) for case in evaluated)
+  assert all(should_expand(*case) for case in made)
+  assert not any(should_expand(*case) for case in evaluated)
 
 
 def test_programs_and_evaluations_alternate_so():
@@ -49,7 +49,7 @@ def test_programs_and_evaluations_alternate_so():
     state = strategy.tell(state, finished(number, proposal, (OK, False, 1 / number)))
   made = [n for n, operation in enumerate(operations) if operation is IMPROVE]
   assert made == [0, 1, 4, 7]  # evaluations before each, as in the table above
-  assert state.evaluations == 10
+  assert state.num_evals == 10
 
 
 def test_programs_under_way_count():
@@ -85,13 +85,13 @@ def test_a_failed_program_counts_against_its_clade_and_is_not_chosen():
   strategy = Hgm()
   state = told(strategy, trial(1, 0, 0.5), trial(2, 1, CRASH), trial(3, 1, DUPLICATE))
   assert counts(state, 1) == (1, 0, 1, 1)
-  assert state.evaluations == 2
+  assert state.num_evals == 2
   for seed in range(50):
     assert strategy.ask(state, np.random.default_rng(seed))[0].parents[0] in (0, 1)
 
 
 def test_a_replicate_is_an_evaluation_on_a_seed_that_was_not_used():
-  strategy = Hgm(exponent=0.1)
+  strategy = Hgm(alpha=0.1)
   state = told(strategy, trial(1, 0, 0.5), trial(2, 0, 0.4))
   used = {0: {0}, 1: {0}, 2: {0}}
   for number in range(3, 20):
@@ -119,7 +119,7 @@ def test_the_parent_is_sampled_by_its_clade_and_the_evaluated_one_by_itself():
   chosen = [strategy.ask(state, np.random.default_rng(seed))[0] for seed in range(300)]
   assert {proposal.operation for proposal in chosen} == {REPLICATE}
   assert not any(p.parents[0] >= 13 for p in chosen[:20])
-  many = Hgm(exponent=1.0)  # 22 evaluations, 22 programs: makes another
+  many = Hgm(alpha=1.0)  # 22 evaluations, 22 programs: makes another
   parents = [many.ask(state, np.random.default_rng(seed))[0].parents[0] for seed in range(300)]
   assert parents.count(1) > 20 * max(1, parents.count(2))
 
@@ -146,10 +146,10 @@ def test_counts_of_a_clade_are_the_sums_over_its_programs(trials):
     clade = [row for row in rows if ancestor in state.archive.lineage(row)]
     assert state.clade_successes.array[ancestor] == state.successes.array[clade].sum()
     assert state.clade_failures.array[ancestor] == state.failures.array[clade].sum()
-  assert state.evaluations == state.successes.array.sum() + state.failures.array.sum()
+  assert state.num_evals == state.successes.array.sum() + state.failures.array.sum()
 
 
-@pytest.mark.parametrize('options', [{'exponent': 0.0}, {'exponent': 1.1}, {'shown': -1}])
+@pytest.mark.parametrize('options', [{'alpha': 0.0}, {'alpha': 1.1}, {'context_size': -1}])
 def test_options_that_make_no_sense_are_refused(options):
   with pytest.raises(ValueError, match=rf'{next(iter(options))} .*is'):
     Hgm(**options)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search.archive import Floats
+from autoresearch_jax.search.archive import FloatColumn
 from autoresearch_jax.search.hyperagents import (
-  INITIAL,
-  LEAST,
-  MOST,
+  INITIAL_PROCEDURE,
+  LOWER_BOUNDS,
+  UPPER_BOUNDS,
   HyperAgents,
   parent_probabilities,
 )
@@ -34,7 +34,7 @@ def told(strategy, *trials):
 
 
 def procedures(state):
-  return state.procedures.array.reshape(-1, len(INITIAL))
+  return state.procedures.array.reshape(-1, len(INITIAL_PROCEDURE))
 
 
 def test_the_published_formula():
@@ -56,7 +56,7 @@ def test_many_children_leave_probabilities_that_add_up():
 
 
 def test_parents_are_drawn_by_it():
-  strategy = HyperAgents(modify=0.0)
+  strategy = HyperAgents(modify_prob=0.0)
   state = told(strategy, child(1, 0, 0.6), child(2, 0, 0.0), child(3, 0, None))
   expected = parent_probabilities(np.array([0.0, 0.4, 1.0]), np.zeros(3))
   asked = [strategy.ask(state, np.random.default_rng(seed))[0] for seed in range(3000)]
@@ -73,19 +73,19 @@ def test_half_of_the_initial_edits_have_no_guidance():
 
 
 def test_a_procedure_without_changes_is_inherited():
-  strategy = HyperAgents(modify=0.0)
+  strategy = HyperAgents(modify_prob=0.0)
   _, state = strategy.ask(told(strategy, child(1, 0, 0.5)), np.random.default_rng(0))
-  assert (procedures(state) == INITIAL).all()
+  assert (procedures(state) == INITIAL_PROCEDURE).all()
 
 
 def test_a_child_changes_its_own_procedure_and_its_children_inherit_that():
-  strategy = HyperAgents(modify=1.0)
+  strategy = HyperAgents(modify_prob=1.0)
   _, state = strategy.ask(told(strategy, child(1, 0, 0.5)), np.random.default_rng(0))
   root, changed = procedures(state)
-  assert (root == INITIAL).all()
-  assert (changed != INITIAL).all()
+  assert (root == INITIAL_PROCEDURE).all()
+  assert (changed != INITIAL_PROCEDURE).all()
   state = strategy.tell(state, child(2, 1, 0.4))
-  _, quiet = HyperAgents(modify=0.0).ask(state, np.random.default_rng(1))
+  _, quiet = HyperAgents(modify_prob=0.0).ask(state, np.random.default_rng(1))
   assert (procedures(quiet)[2] == changed).all()
   _, state = strategy.ask(state, np.random.default_rng(1))
   assert (procedures(state)[1] == changed).all()
@@ -95,36 +95,37 @@ def test_a_child_changes_its_own_procedure_and_its_children_inherit_that():
 def test_parents_are_selected_by_the_last_child_or_by_its_parent_when_it_failed():
   strategy = HyperAgents()
   state = told(strategy)
-  assert state.acting == 0
+  assert state.selecting_row == 0
   state = strategy.tell(state, child(1, 0, 9.0))
-  assert state.acting == 1
+  assert state.selecting_row == 1
   state = strategy.tell(state, child(2, 0, None))
-  assert state.acting == 0
+  assert state.selecting_row == 0
   state = strategy.tell(state, child(3, 1, None))
-  assert state.acting == 1
+  assert state.selecting_row == 1
 
 
 def test_the_acting_procedure_selects():
-  strategy = HyperAgents(modify=0.0)
+  strategy = HyperAgents(modify_prob=0.0)
   _, state = strategy.ask(told(strategy, child(1, 0, 0.0)), np.random.default_rng(0))
   state = dataclasses.replace(state, archive=told(strategy, child(1, 0, 0.0)).archive)
   procedure = procedures(state).copy()
   procedure[1, 0] = 0.0  # the child told last does not look at scores
-  flat = dataclasses.replace(state, procedures=Floats.of(procedure.ravel()))
+  flat = dataclasses.replace(state, procedures=FloatColumn.of(procedure.ravel()))
   asked = [strategy.ask(flat, np.random.default_rng(seed))[0].parents[0] for seed in range(2000)]
   assert asked.count(0) / 2000 == pytest.approx(0.5, abs=0.04)
 
 
 def test_numbers_stay_within_a_factor_of_ten():
-  strategy, state = HyperAgents(modify=1.0, step=3.0), told(HyperAgents())
+  strategy, state = HyperAgents(modify_prob=1.0, modify_scale=3.0), told(HyperAgents())
   for number in range(1, 60):
     state = strategy.tell(state, child(number, number - 1, 0.5))
     _, state = strategy.ask(state, np.random.default_rng(number))
-  assert (procedures(state) >= LEAST).all() and (procedures(state) <= MOST).all()
+  assert (procedures(state) >= LOWER_BOUNDS).all() and (procedures(state) <= UPPER_BOUNDS).all()
 
 
 @pytest.mark.parametrize(
-  'options', [{'modify': 1.5}, {'step': -1.0}, {'step': math.nan}, {'shown': -1}]
+  'options',
+  [{'modify_prob': 1.5}, {'modify_scale': -1.0}, {'modify_scale': math.nan}, {'context_size': -1}],
 )
 def test_options_that_make_no_sense_are_refused(options):
   with pytest.raises(ValueError, match=rf'{next(iter(options))} .*is'):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search.islands import Islands
+from autoresearch_jax.search.wrappers.islands import Islands
 from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 
 OK = types.Status.OK
@@ -25,7 +25,7 @@ def recent(state):
 
 
 def test_asks_go_round_and_each_trial_is_told_to_its_own_island():
-  strategy = Islands(count=3)
+  strategy = Islands(num_islands=3)
   state = started(strategy)
   asked = []
   for _ in range(4):
@@ -37,7 +37,7 @@ def test_asks_go_round_and_each_trial_is_told_to_its_own_island():
 
 
 def test_islands_climb_on_their_own():
-  strategy = Islands(count=2)
+  strategy = Islands(num_islands=2)
   _, state = step(strategy, started(strategy), 1, 0.5, kept=True)  # the first leads
   _, state = step(strategy, state, 2, 0.8)  # better than the start, not than the incumbent
   proposals = []
@@ -48,7 +48,7 @@ def test_islands_climb_on_their_own():
 
 
 def test_the_best_of_each_island_is_told_to_the_next_one_once():
-  strategy = Islands(count=3, migrate_every=4)  # the baseline is the first that is told
+  strategy = Islands(num_islands=3, migration_interval=4)  # the baseline is the first that is told
   state = started(strategy)
   for number, loss in ((1, 0.5), (2, 0.7), (3, 2.0)):
     _, state = step(strategy, state, number, loss, kept=number == 1)
@@ -61,7 +61,7 @@ def test_the_best_of_each_island_is_told_to_the_next_one_once():
 
 
 def test_a_migrant_that_was_kept_once_does_not_displace_a_better_program():
-  strategy = Islands(count=2, migrate_every=3)
+  strategy = Islands(num_islands=2, migration_interval=3)
   _, state = step(strategy, started(strategy), 1, 0.5, kept=True)
   _, state = step(strategy, state, 2, 0.3, kept=True)
   assert recent(state) == [(0, 1, 2), (0, 2, 1)]
@@ -69,7 +69,7 @@ def test_a_migrant_that_was_kept_once_does_not_displace_a_better_program():
 
 
 def test_a_replicate_is_told_where_its_original_is_known():
-  strategy = Islands(count=3)
+  strategy = Islands(num_islands=3)
   _, state = step(strategy, started(strategy), 1, 0.5)
   replicate = types.Proposal(types.Operation.REPLICATE, (1,), seeds=(1, 2))
   state = strategy.tell(state, finished(2, replicate, (OK, True, 0.5)))
@@ -77,7 +77,7 @@ def test_a_replicate_is_told_where_its_original_is_known():
   assert state.islands[0].inner.incumbent == 2
 
 
-@pytest.mark.parametrize('options', [{'count': 0}, {'migrate_every': 0}])
+@pytest.mark.parametrize('options', [{'num_islands': 0}, {'migration_interval': 0}])
 def test_options_that_do_not_fit_are_refused(options):
   with pytest.raises(ValueError, match='of islands is 0'):
     Islands(**options)

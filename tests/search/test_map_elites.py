@@ -1,4 +1,4 @@
-"""MAP-Elites over islands: cells, the three kinds of parents, migration and the limit."""
+"""MAP-Elites over num_islands: cells, the three kinds of parents, migration and the limit."""
 
 import collections
 import dataclasses
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search.map_elites import MapElites, binned, fitness_odds
+from autoresearch_jax.search.map_elites import MapElites, bin_index, fitness_probabilities
 from autoresearch_jax.testing.strategies import OBJECTIVE, START, baseline, finished
 
 OK = types.Status.OK
@@ -20,7 +20,7 @@ def added(strategy, state, number, loss, lines=0, island=None):
   text = START.text() + ''.join(f'{"x" * 40} = {n}\n' for n in range(lines))
   edit = types.Edit(START.with_text(text), 'an edit', types.Hypothesis(''))
   if island is not None:
-    state = dataclasses.replace(state, underway=state.underway.departed(FREE, island))
+    state = dataclasses.replace(state, pending=state.pending.add(FREE, island))
   return strategy.tell(state, finished(number, FREE, (OK, False, loss), edit))
 
 
@@ -39,12 +39,12 @@ def shares(strategy, state, draws=3000):
 
 
 def test_features_are_cut_in_equal_bins():
-  assert binned(np.array([10, 14, 15, 19.9, 20]), 10).tolist() == [0, 4, 5, 9, 9]
-  assert binned(np.array([3, 3]), 10).tolist() == [0, 0]
+  assert bin_index(np.array([10, 14, 15, 19.9, 20]), 10).tolist() == [0, 4, 5, 9, 9]
+  assert bin_index(np.array([3, 3]), 10).tolist() == [0, 0]
 
 
 def test_fitness_is_in_proportion_to_the_score():
-  assert fitness_odds(np.array([-3.0, -2.0, -1.0])) == pytest.approx(
+  assert fitness_probabilities(np.array([-3.0, -2.0, -1.0])) == pytest.approx(
     np.array([0.001, 0.5, 1]) / 1.501
   )
 
@@ -54,17 +54,17 @@ TWO_CELLS = ((0.5, 0), (0.8, 30), (0.3, 30))
 
 
 def test_each_cell_has_its_best_program_as_elite():
-  strategy = MapElites(islands=1, reference=1)
+  strategy = MapElites(num_islands=1, diversity_reference_size=1)
   rows, homes = strategy.elites(grown(strategy, *TWO_CELLS))
   assert rows.tolist() == [3, 1] and homes.tolist() == [0, 0]
-  rows, homes = MapElites(islands=2, reference=1).elites(
-    grown(MapElites(islands=2, reference=1), (0.5, 0, 0), (0.4, 0, 1))
+  rows, homes = MapElites(num_islands=2, diversity_reference_size=1).elites(
+    grown(MapElites(num_islands=2, diversity_reference_size=1), (0.5, 0, 0), (0.4, 0, 1))
   )
   assert sorted(zip(rows.tolist(), homes.tolist(), strict=True)) == [(1, 0), (2, 1)]
 
 
 def test_parents_are_explored_exploited_and_drawn_by_fitness():
-  strategy = MapElites(islands=1, archive=1, reference=1)
+  strategy = MapElites(num_islands=1, archive_size=1, diversity_reference_size=1)
   state = grown(strategy, *TWO_CELLS)
   # Scores -1, -0.5, -0.8, -0.3: the lowest quarter is -0.8, so on its scale 0, 0.6, 0, 1.
   fit = np.array([0.001, 0.6, 0.001, 1.0]) / 1.602
@@ -74,17 +74,23 @@ def test_parents_are_explored_exploited_and_drawn_by_fitness():
 
 
 def test_the_archive_prefers_the_island_whose_turn_it_is():
-  strategy = MapElites(islands=2, archive=2, explore=0.0, exploit=1.0)
+  strategy = MapElites(num_islands=2, archive_size=2, exploration_ratio=0.0, exploitation_ratio=1.0)
   first = grown(strategy, (0.5, 0, 0), (0.4, 0, 1))
   assert shares(strategy, first, 50) == {1: 1.0}
   _, second = strategy.ask(first, np.random.default_rng(0))
   assert shares(strategy, second, 50) == {2: 1.0}
   # With one place in the archive, the first island has none of its own in it.
-  assert shares(dataclasses.replace(strategy, archive=1), first, 50) == {2: 1.0}
+  assert shares(dataclasses.replace(strategy, archive_size=1), first, 50) == {2: 1.0}
 
 
 def test_top_programs_are_shown_before_diverse_ones_and_the_parent_is_not():
-  strategy = MapElites(islands=1, top=1, diverse=1, explore=1.0, exploit=0.0)
+  strategy = MapElites(
+    num_islands=1,
+    num_top_programs=1,
+    num_diverse_programs=1,
+    exploration_ratio=1.0,
+    exploitation_ratio=0.0,
+  )
   state = grown(strategy, (0.9, 20), (0.8, 40), (0.7, 60), (0.6, 80))
   for seed in range(20):
     proposal, _ = strategy.ask(state, np.random.default_rng(seed))
@@ -94,33 +100,36 @@ def test_top_programs_are_shown_before_diverse_ones_and_the_parent_is_not():
 
 
 def test_the_best_tenth_moves_to_both_neighbours_on_the_ring():
-  strategy = MapElites(islands=5, migrate_every=3)
+  strategy = MapElites(num_islands=5, migration_interval=3)
   state = strategy.tell(strategy.init(OBJECTIVE), baseline(1.0))
   state = added(strategy, state, 1, 0.5, island=0)
-  assert state.islands.homes(1) == (0,)
+  assert state.islands.islands_of(1) == (0,)
   state = added(strategy, state, 2, 0.6, island=2)
-  assert sorted(state.islands.homes(1)) == [0, 1, 4]
-  assert sorted(state.islands.homes(2)) == [1, 2, 3]
+  assert sorted(state.islands.islands_of(1)) == [0, 1, 4]
+  assert sorted(state.islands.islands_of(2)) == [1, 2, 3]
 
 
 def test_beyond_the_population_the_worst_is_given_up_but_no_islands_best():
-  strategy = MapElites(islands=2, population=4)
+  strategy = MapElites(num_islands=2, population_size=4)
   state = grown(strategy, (0.5, 0, 0), (0.9, 0, 0), (2.0, 0, 1), (0.8, 0, 0))
   # On island 1 the start, with a loss of 1, is the best; trial 3 there was the worst of all.
-  assert [sorted(state.islands.on(island).tolist()) for island in (0, 1)] == [[1, 2, 4], [0]]
+  assert [sorted(state.islands.members_of(island).tolist()) for island in (0, 1)] == [
+    [1, 2, 4],
+    [0],
+  ]
 
 
 @pytest.mark.parametrize(
   'options',
   [
-    {'explore': 0.5},
-    {'explore': -0.1},
-    {'population': 4},
-    {'bins': 0},
-    {'explore': math.nan},
-    {'top': -1},
-    {'diverse': -1},
-    {'migrants': 1.5},
+    {'exploration_ratio': 0.5},
+    {'exploration_ratio': -0.1},
+    {'population_size': 4},
+    {'feature_bins': 0},
+    {'exploration_ratio': math.nan},
+    {'num_top_programs': -1},
+    {'num_diverse_programs': -1},
+    {'migration_rate': 1.5},
   ],
 )
 def test_options_that_do_not_fit_are_refused(options):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
-from autoresearch_jax.search.memory_limit import Footprint, MemoryLimit, footprint
+from autoresearch_jax.search.samplers.memory_limit import Footprint, MemoryLimit, footprint
 from autoresearch_jax.search.samplers.space import Range, space_of
 
 TEXT = 'WIDTH = 256\nBATCH = 64\nRATE = 0.01\nDECAY = 0.0\nSTEPS = 100\n'
@@ -65,7 +65,7 @@ def seen(needs, points, said=('bytes', 'device'), device=DEVICE):
 def mistaken(limit, needs, points, apart=1.0):
   """Share of the points, that are not within a factor `apart` of the limit, judged wrongly."""
   clear = [p for p in points if abs(math.log(needs(p) / DEVICE)) >= math.log(apart)]
-  wrong = [(limit.risk(p) > 0.5) != (needs(p) > DEVICE) for p in clear]
+  wrong = [(limit.oom_probability(p) > 0.5) != (needs(p) > DEVICE) for p in clear]
   return sum(wrong) / len(wrong)
 
 
@@ -85,7 +85,7 @@ def test_its_probabilities_are_honest_after_few_trials():
   for seed in range(12):
     points = drawn(90, seed)
     limit = MemoryLimit(SPACE, seen(parts, points[:10]))
-    sure = [p for p in points[10:] if limit.risk(p) > 0.8]
+    sure = [p for p in points[10:] if limit.oom_probability(p) > 0.8]
     said += len(sure)
     wrong += sum(parts(p) <= DEVICE for p in sure)
   assert said > 50
@@ -96,15 +96,17 @@ def test_what_was_tried_is_known_for_sure():
   points = drawn(12, 3)
   footprints = seen(product, points)
   limit = MemoryLimit(SPACE, footprints)
-  assert [limit.risk(f.values) for f in footprints] == [float(not f.fits) for f in footprints]
+  assert [limit.oom_probability(f.values) for f in footprints] == [
+    float(not f.fits) for f in footprints
+  ]
   assert {f.fits for f in footprints} == {True, False}
 
 
 def test_without_enough_sizes_nothing_else_is_claimed():
   point, other, *_ = drawn(5, 4)
   limit = MemoryLimit(SPACE, (Footprint(point, False), Footprint(drawn(1, 5)[0], True, 2**30)))
-  assert limit.risk(point) == 1.0
-  assert limit.risk(other) == 0.0
+  assert limit.oom_probability(point) == 1.0
+  assert limit.oom_probability(other) == 0.0
 
 
 def test_the_margin_is_kept_free():
@@ -112,8 +114,8 @@ def test_the_margin_is_kept_free():
   footprints = seen(product, points)
   near = (round(0.9 * DEVICE / 2**14 / 128), 128, 0.01, 0.0, 100)
   assert product(near) / DEVICE == pytest.approx(0.9, rel=0.01)
-  assert MemoryLimit(SPACE, footprints).risk(near) < 0.2
-  assert MemoryLimit(SPACE, footprints, margin=0.3).risk(near) > 0.8
+  assert MemoryLimit(SPACE, footprints).oom_probability(near) < 0.2
+  assert MemoryLimit(SPACE, footprints, margin=0.3).oom_probability(near) > 0.8
 
 
 def test_where_no_trial_was_it_is_less_sure():
@@ -125,7 +127,10 @@ def test_where_no_trial_was_it_is_less_sure():
     """How far from sure it is of a program that takes half of the device."""
     width = round(DEVICE / 2 / 2**14 / batch)
     limit = MemoryLimit(SPACE, (*seen(product, near), refused))
-    return min(limit.risk(point := (width, batch, 0.01, 0.0, 100)), 1 - limit.risk(point))
+    return min(
+      limit.oom_probability(point := (width, batch, 0.01, 0.0, 100)),
+      1 - limit.oom_probability(point),
+    )
 
   assert doubt(512) > 2 * doubt(32)
 
@@ -161,7 +166,7 @@ def test_choices_count_as_columns():
 def test_a_risk_is_a_probability_whatever_was_told(footprints, margin):
   limit = MemoryLimit(SPACE, tuple(footprints), margin)
   for point in drawn(9, 9) + drawn(9, 10):
-    assert 0 <= limit.risk(point) <= 1
+    assert 0 <= limit.oom_probability(point) <= 1
 
 
 def trial(status, facts=None, **cost):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.search.sequential import Sequential
+from autoresearch_jax.search.sequential import SequentialSampling
 from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 
 RNG = np.random.default_rng(0)
@@ -21,27 +21,27 @@ def after(strategy, *trials):
 
 def test_the_last_trial_is_improved_whatever_its_score():
   worse, better = (finished(n, IMPROVE, (OK, False, v)) for n, v in ((1, 9.0), (2, 0.1)))
-  assert after(Sequential(), baseline(), worse).parents == (1,)
-  assert after(Sequential(), baseline(), better, worse).parents == (1,)
+  assert after(SequentialSampling(), baseline(), worse).parents == (1,)
+  assert after(SequentialSampling(), baseline(), better, worse).parents == (1,)
 
 
 def test_a_failed_trial_is_no_link_of_the_chain():
   scored, failed = finished(1, IMPROVE, (OK, False, 2)), finished(2, IMPROVE, (CRASH, False, 0))
-  assert after(Sequential(), baseline(), scored, failed).parents == (1,)
-  assert after(Sequential(), failed).parents == (2,)  # nothing else is known
+  assert after(SequentialSampling(), baseline(), scored, failed).parents == (1,)
+  assert after(SequentialSampling(), failed).parents == (2,)  # nothing else is known
 
 
 def test_a_replicate_is_no_new_link():
   again = finished(2, types.Proposal(types.Operation.REPLICATE, (0,)), (OK, False, 0.1))
   last = finished(1, IMPROVE, (OK, False, 2.0))
-  assert after(Sequential(), baseline(), last, again).parents == (1,)
+  assert after(SequentialSampling(), baseline(), last, again).parents == (1,)
 
 
 def test_it_shows_the_last_programs_that_have_a_score():
   scored = [finished(n, IMPROVE, (OK, False, n)) for n in (1, 2, 4)]
   failed = finished(3, IMPROVE, (CRASH, False, 0.0))
   trials = (baseline(), *scored, failed)
-  assert after(Sequential(shown=3), *trials).context == (1, 2, 4)
-  assert after(Sequential(shown=0), *trials).context == ()
-  with pytest.raises(ValueError, match='shown of sequential is -1; it must not be below 0'):
-    Sequential(shown=-1)
+  assert after(SequentialSampling(context_size=3), *trials).context == (1, 2, 4)
+  assert after(SequentialSampling(context_size=0), *trials).context == ()
+  with pytest.raises(ValueError, match='context_size of sequential is -1; it must be at least 0'):
+    SequentialSampling(context_size=-1)

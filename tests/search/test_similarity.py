@@ -1,12 +1,17 @@
-"""Sketches are near for programs that differ little, and say in which direction they differ."""
+"""Embeddings of programs that differ little are close, and tell in which direction they differ."""
 
 import numpy as np
 import pytest
 
-from autoresearch_jax.search.similarity import Sketch, cosines, differing, direction
+from autoresearch_jax.search.similarity import (
+  Embedding,
+  cosine_similarities,
+  edit_direction,
+  num_differing_lines,
+)
 from autoresearch_jax.testing.strategies import START
 
-BASE = Sketch.of(START)
+BASE = Embedding.of(START)
 
 
 def changed(old, new):
@@ -15,7 +20,7 @@ def changed(old, new):
 
 
 def cosine(one, other):
-  return float(cosines(direction(one, BASE), (direction(other, BASE),))[0])
+  return float(cosine_similarities(edit_direction(one, BASE), (edit_direction(other, BASE),))[0])
 
 
 def test_the_same_change_up_to_two_digits_is_the_same_direction():
@@ -53,15 +58,17 @@ def test_the_distance_is_about_the_number_of_lines_that_differ():
   lines = [f'x = {n / 7!r} + y' for n in range(60)]
   one = START.with_text('\n'.join(lines))
   other = START.with_text('\n'.join([*lines[:50], *(f'{line} * z' for line in lines[50:])]))
-  assert differing(Sketch.of(one), (Sketch.of(one),)).tolist() == [0]
-  assert differing(Sketch.of(one), (Sketch.of(other),))[0] == pytest.approx(20, rel=0.5)
+  assert num_differing_lines(Embedding.of(one), (Embedding.of(one),)).tolist() == [0]
+  assert num_differing_lines(Embedding.of(one), (Embedding.of(other),))[0] == pytest.approx(
+    20, rel=0.5
+  )
 
 
 def test_another_order_of_lines_is_no_difference():
   text = START.text().splitlines()
-  assert Sketch.of(START.with_text('\n'.join(reversed(text)))) == BASE
+  assert Embedding.of(START.with_text('\n'.join(reversed(text)))) == BASE
 
 
 def test_all_files_count():
   with_more = START.with_text('MORE = 1\n', 'other.py')
-  assert np.any(Sketch.of(with_more).array != BASE.array)
+  assert np.any(Embedding.of(with_more).array != BASE.array)

@@ -9,7 +9,7 @@ from autoresearch_jax.testing.strategies import OBJECTIVE, baseline, finished
 
 OK, CRASH, DUPLICATE = types.Status.OK, types.Status.CRASH, types.Status.DUPLICATE
 DRAFT, IMPROVE, DEBUG = types.Operation.DRAFT, types.Operation.IMPROVE, types.Operation.DEBUG
-ALWAYS, NEVER = {'drafts': 0, 'debug_probability': 1.0}, {'drafts': 0, 'debug_probability': 0.0}
+ALWAYS, NEVER = {'num_drafts': 0, 'debug_prob': 1.0}, {'num_drafts': 0, 'debug_prob': 0.0}
 
 
 def told(strategy, *trials):
@@ -29,7 +29,7 @@ def asked(strategy, state, seed=0):
 
 
 def test_five_drafts_come_first_counted_when_asked_for():
-  strategy = Tree(debug_probability=0.0)
+  strategy = Tree(debug_prob=0.0)
   state, operations = told(strategy), []
   for _ in range(7):  # nothing is told in between
     (operation, *_), state = asked(strategy, state)
@@ -45,7 +45,7 @@ def test_the_best_program_is_improved():
 
 
 def test_a_broken_leaf_is_mended_half_of_the_time():
-  strategy = Tree(drafts=0)
+  strategy = Tree(num_drafts=0)
   state = told(strategy, (1, IMPROVE, 0, CRASH))
   mended = sum(asked(strategy, state, seed)[0] == (DEBUG, 1) for seed in range(2000))
   assert mended / 2000 == pytest.approx(0.5, abs=0.04)
@@ -78,9 +78,9 @@ def test_mending_stops_at_the_depth():
 
 
 def test_an_improvement_of_a_mended_program_starts_counting_anew():
-  strategy = Tree(**ALWAYS, debug_depth=0)
+  strategy = Tree(**ALWAYS, max_debug_depth=0)
   chain = ((1, IMPROVE, 0, CRASH), (2, DEBUG, 1, 5.0), (3, IMPROVE, 2, CRASH))
-  assert told(strategy, *chain).journal.mended.array.tolist() == [-1, 0, -1, 0]
+  assert told(strategy, *chain).journal.debug_depth.array.tolist() == [-1, 0, -1, 0]
 
 
 def test_duplicates_and_cancelled_trials_are_not_mended():
@@ -98,14 +98,15 @@ def test_without_a_working_program_there_are_more_drafts():
 
 
 def test_working_programs_are_shown():
-  strategy = Tree(**NEVER, shown=2)
+  strategy = Tree(**NEVER, context_size=2)
   trials = [(1, IMPROVE, 0, 3.0), (2, IMPROVE, 0, CRASH), (3, IMPROVE, 0, 2.0)]
   proposal, _ = strategy.ask(told(strategy, *trials), np.random.default_rng(0))
   assert proposal.context == (1, 3)
 
 
 @pytest.mark.parametrize(
-  'options', [{'drafts': -1}, {'debug_probability': 1.1}, {'debug_depth': -1}, {'shown': -1}]
+  'options',
+  [{'num_drafts': -1}, {'debug_prob': 1.1}, {'max_debug_depth': -1}, {'context_size': -1}],
 )
 def test_options_that_make_no_sense_are_refused(options):
   with pytest.raises(ValueError, match=rf'{next(iter(options))} .*is'):

@@ -1,1 +1,4 @@
-"""Strategies that propose constants through samplers: Optuna's, and the search space they share."""
+"""Strategies that sample a program's constants: Optuna's TPE, CMA-ES and GP, and Centaur.
+
+Imports what `search` may import, and Optuna.
+"""

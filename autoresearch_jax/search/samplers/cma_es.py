@@ -1,9 +1,9 @@
-"""CMA-ES: constants from a normal distribution that learns its mean, size and shape.
+"""CMA-ES: constants from a normal distribution whose mean, step size and covariance are learnt.
 
 Source: Hansen, 2016, The CMA Evolution Strategy: A Tutorial, arXiv 1604.00772; Optuna's
-CmaEsSampler over the package cmaes. It starts at the middle of the space, which is the program's
-own value where ranges are derived from a positive one. See `sampling` for how a run becomes an
-Optuna study; constants with choices are drawn at random.
+CmaEsSampler over the package cmaes, whose option names are used. It starts at the middle of the
+search space, which is the program's own value where ranges are derived from a positive one.
+Constants with choices are sampled uniformly. `base.py` says how a run becomes an Optuna study.
 """
 
 import dataclasses
@@ -12,36 +12,46 @@ from typing import ClassVar
 import optuna
 
 from autoresearch_jax.search.base import STRATEGIES
-from autoresearch_jax.search.samplers.base import Sampling
+from autoresearch_jax.search.options import require_at_least
+from autoresearch_jax.search.samplers.base import RENAMED_OPTIONS, SamplerStrategy
+
+RENAMED_CMA_ES_OPTIONS = {
+  **RENAMED_OPTIONS,
+  'population': 'popsize',
+  'margin': 'with_margin',
+}
 
 
-@STRATEGIES.register('cma_es')
+@STRATEGIES.register('cma_es', renamed_options=RENAMED_CMA_ES_OPTIONS)
 @dataclasses.dataclass(frozen=True)
-class CmaEs(Sampling):
-  """startup: completed trials before the first that is not random.
+class CmaEs(SamplerStrategy):
+  """The covariance matrix adaptation evolution strategy.
 
-  population: trials a generation; 0: 4 + floor(3 ln dimensions), the tutorial's. margin: whether
-  whole numbers keep a least probability to move (Hamano et al., 2022, arXiv 2205.13482).
+  Attributes:
+    n_startup_trials: Completed trials before the first that is not sampled uniformly.
+    popsize: Trials per generation; 0 for the tutorial's 4 + floor(3 ln dimensions).
+    with_margin: Whether integers keep a minimum probability of changing (Hamano et al., 2022, arXiv
+      2205.13482).
   """
 
-  startup: int = 1
-  population: int = 0
-  margin: bool = False
+  n_startup_trials: int = 1
+  popsize: int = 0
+  with_margin: bool = False
   title: ClassVar[str] = 'cma_es'
-  redraws: ClassVar[bool] = True
+  forgets_dropped: ClassVar[bool] = True
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    if self.startup < 0 or (self.population < 4 and self.population != 0):
+    require_at_least(0, self, self.title, 'n_startup_trials')
+    if self.popsize < 4 and self.popsize != 0:
       raise ValueError(
-        f'startup is {self.startup} and population is {self.population}; startup must be at least '
-        f'0, population at least 4, or 0 for the default.'
+        f'popsize of {self.title} is {self.popsize}; it must be at least 4, or 0 for the default.'
       )
 
   def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.CmaEsSampler(
       seed=seed,
-      n_startup_trials=self.startup,
-      popsize=self.population or None,
-      with_margin=self.margin,
+      n_startup_trials=self.n_startup_trials,
+      popsize=self.popsize or None,
+      with_margin=self.with_margin,
     )

@@ -1,7 +1,7 @@
-"""Bayesian optimisation: constants of the largest expected improvement under a Gaussian process.
+"""Bayesian optimisation: constants with the best expected improvement under a Gaussian process.
 
 Source: Jones et al., 1998, Efficient Global Optimization; Optuna's GPSampler, which needs torch.
-See `sampling` for how a run becomes an Optuna study.
+`base.py` says how a run becomes an Optuna study.
 """
 
 import dataclasses
@@ -11,26 +11,30 @@ from typing import ClassVar
 import optuna
 
 from autoresearch_jax.search.base import STRATEGIES
-from autoresearch_jax.search.samplers.base import Sampling
+from autoresearch_jax.search.options import require_at_least
+from autoresearch_jax.search.samplers.base import RENAMED_OPTIONS, SamplerStrategy
 
 
-@STRATEGIES.register('gp')
+@STRATEGIES.register('gp', renamed_options=RENAMED_OPTIONS)
 @dataclasses.dataclass(frozen=True)
-class Gp(Sampling):
-  """startup: completed trials before the first that is not random."""
+class Gp(SamplerStrategy):
+  """Gaussian-process regression with expected improvement.
 
-  startup: int = 10
+  Attributes:
+    n_startup_trials: Completed trials before the first that is not sampled uniformly.
+  """
+
+  n_startup_trials: int = 10
   title: ClassVar[str] = 'gp'
 
   def __post_init__(self) -> None:
     super().__post_init__()
     if importlib.util.find_spec('torch') is None:
       raise ValueError(
-        'The strategy gp fits its process with torch, which is not installed here: pip install '
+        'The strategy gp needs torch, which is not installed: pip install '
         "'autoresearch_jax[gp]', or choose tpe or cma_es."
       )
-    if self.startup < 1:
-      raise ValueError(f'startup is {self.startup}; a process needs at least 1 trial to fit.')
+    require_at_least(1, self, 'gp', 'n_startup_trials')
 
   def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self.startup)
+    return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self.n_startup_trials)

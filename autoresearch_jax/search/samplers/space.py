@@ -1,23 +1,24 @@
-"""The space of a program's constants, for strategies that propose constants themselves.
+"""The search space over a program's constants.
 
-A constant is a literal that is assigned once, at the top level, to a name in ALL_CAPS. Numbers
-make up the space; bools and strings belong to it when their `choices` are given, tuples never.
-Python's own `ast` finds the literals, and a new value replaces exactly their bytes.
+A constant is a literal that is assigned once, at the top level, to a name in ALL_CAPS. The search
+space consists of the numbers; booleans and strings join it when their `choices` are given, tuples
+never do. Python's own `ast` finds the literals, and a new value replaces exactly their bytes.
 
-Where a range comes from, the first that there is:
-- the option `space` of the strategy, a Range for each name;
+A constant's range comes from the first of these that exists:
+
+- the strategy's option `space`, a Range per name;
 - the constant's comment, such as `# in [-5, 5]` or `# in [1e-5, 0.1], log`;
-- its value v (derived, a guess: `describe` shows it before a night is spent on it):
+- its value v, by this heuristic (`describe` prints the result before a run):
 
-    int that is 16, 32, 64, ...               powers of two, v / 4 to 4 v
-    other int above 0                         log, v / 4 to 4 v
-    float above 0                             log, v / 10 to 10 v
-    float in [0.1, 1], named a share (SHARES) linear, 0 to 1
-    float in [0.75, 1), a decay or momentum   linear, ten times v's distance to 1, to a tenth of it
-    zero                                      linear, 0 to 1
-    below 0                                   linear, 2 v to -2 v
+    int that is 16, 32, 64, ...                   powers of two, v / 4 to 4 v
+    other int above 0                             log, v / 4 to 4 v
+    float above 0                                 log, v / 10 to 10 v
+    float in [0.1, 1], named as a fraction        linear, 0 to 1 (see FRACTION_WORDS)
+    float in [0.75, 1), such as a decay           linear, 10 times to a tenth of its distance to 1
+    zero                                          linear, 0 to 1
+    below 0                                       linear, 2 v to -2 v
 
-No expressions such as 2**19, no constants inside classes or functions: these stay as they are.
+Expressions such as 2**19, and constants inside classes or functions, are left alone.
 """
 
 import ast
@@ -32,19 +33,23 @@ from typing import Any, Literal, cast
 import msgspec
 
 Value = bool | int | float | str
-SHARES = ('RATIO', 'FRAC', 'SHARE', 'PROB', 'DROPOUT', 'SMOOTHING')
-LARGEST_INT, LARGEST, SMALLEST = 2**50, 1e290, 1e-290  # numbers beyond these are left alone
+FRACTION_WORDS = ('RATIO', 'FRAC', 'SHARE', 'PROB', 'DROPOUT', 'SMOOTHING')
+MAX_INT, MAX_FLOAT, MIN_FLOAT = 2**50, 1e290, 1e-290  # numbers beyond these are left alone
 _NUMBER = r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?'
-_STATED = re.compile(rf'#.*\bin \[({_NUMBER}), ({_NUMBER})\](, log)?')
+_COMMENT_RANGE = re.compile(rf'#.*\bin \[({_NUMBER}), ({_NUMBER})\](, log)?')
 _LINE_END = re.compile(rb'\r\n|\r|\n')
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-  """What one constant may be. Nothing set: the range that its comment states or its value implies.
+  """The values that one constant may take. By default from its comment, or derived from its value.
 
-  low, high: both included, given together. log: whether steps are factors. choices: a list of
-  values instead of a range. powers: whether only powers of two, for sizes that a device likes. int:
-  whether only whole numbers; by default as in the program.
+  Attributes:
+    low: Lower bound, included; given together with `high`.
+    high: Upper bound, included.
+    log: Whether to sample on a log scale.
+    choices: A list of values instead of a range.
+    powers: Whether to use powers of two only, for sizes that suit the hardware.
+    int: Whether to use integers only; by default as in the program.
   """
 
   low: float | None = None
@@ -56,21 +61,31 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
   def __post_init__(self) -> None:
     if (self.low is None) != (self.high is None):
-      raise ValueError('a range needs both low and high, or neither')
+      raise ValueError('low and high must be given together')
     ranged = self.low is not None or self.log or self.powers or self.int is not None
     if self.choices and ranged:
-      raise ValueError('choices stand alone: leave out low, high, log, powers and int')
+      raise ValueError('choices cannot be combined with low, high, log, powers or int')
     if len(set(map(repr, self.choices))) < len(self.choices):
-      raise ValueError(f'choices are {self.choices}; each may be there once')
+      raise ValueError(f'choices are {self.choices}; they must be distinct')
     if self.low is not None and self.high is not None:
       _require_range(self.low, self.high, self.log)
       if self.powers and not (_is_power(self.low) and _is_power(self.high)):
-        raise ValueError(f'low is {self.low:g} and high is {self.high:g}; with powers both must be')
+        raise ValueError(
+          f'low is {self.low:g} and high is {self.high:g}; with powers, both must be powers of two'
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-  """A literal in a file: its value, the bytes [start, end) it takes, the rest of its line."""
+  """A literal in a file.
+
+  Attributes:
+    name: The name it is assigned to.
+    value: Its value.
+    start: Offset of its first byte.
+    end: Offset after its last byte.
+    rest: The rest of its line, with any comment.
+  """
 
   name: str
   value: Any
@@ -81,11 +96,22 @@ class Constant:
 
 @dataclasses.dataclass(frozen=True)
 class Dimension:
-  """One constant's range, or its choices. value: the program's own. origin: see the module."""
+  """A constant of the search space, with its range or choices.
+
+  Attributes:
+    name: The constant's name.
+    value: Its value in the program.
+    origin: Where the range comes from: the option `space`, the comment, or the value.
+    low: Lower bound, included.
+    high: Upper bound, included.
+    log: Whether it is sampled on a log scale.
+    choices: Its choices; empty for a range.
+    powers: Whether it takes powers of two only.
+  """
 
   name: str
   value: Value
-  origin: Literal['given', 'stated', 'derived']
+  origin: Literal['option', 'comment', 'derived']
   low: int | float = 0
   high: int | float = 0
   log: bool = False
@@ -96,8 +122,8 @@ class Dimension:
   def integer(self) -> bool:
     return isinstance(self.low, int)
 
-  def holds(self, value: Any) -> bool:
-    """Whether the value lies in the range and is of its type."""
+  def contains(self, value: Any) -> bool:
+    """Returns whether a value lies in the range and has its type."""
     if self.choices:
       return any(value == c and type(value) is type(c) for c in self.choices)
     if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
@@ -108,9 +134,15 @@ class Dimension:
 def space_of(
   text: str, ranges: Mapping[str, Range], file: str = 'the file'
 ) -> tuple[Dimension, ...]:
-  """The constants of `ranges`, or all numbers where it is empty, in the order of the file.
+  """Returns the search space of a file, in the order of the file.
 
-  file: its name, for the sentence. Raises ValueError for a name that cannot be searched over.
+  Args:
+    text: The file.
+    ranges: A Range per constant to search over; empty for all numbers.
+    file: The file's name, for messages.
+
+  Raises:
+    ValueError: A name cannot be searched over, or there is none.
   """
   found = constants(text)
   numbers = [c.name for c in found if _is_number(c.value)]
@@ -119,17 +151,19 @@ def space_of(
   wanted = [c for c in found if c.name in (ranges or numbers)]
   if not wanted:
     raise ValueError(
-      f'{file} has no constant to search over: a number assigned once, at the top level, to a '
-      f'name in ALL_CAPS.'
+      f'{file} has no constant to search over: a number that is assigned once, at the top level, '
+      f'to a name in ALL_CAPS.'
     )
   return tuple(_dimension(c, ranges.get(c.name, Range())) for c in wanted)
 
 
 def with_values(text: str, values: Mapping[str, Value]) -> str:
-  """The text with these constants' literals rewritten and every other byte as it was.
+  """Returns the text with new values for some constants, and every other byte unchanged.
 
-  A literal that has the value already stays as it is written. Raises KeyError for a name that is
-  no constant of the text.
+  A literal that already has the value is left as it is written.
+
+  Raises:
+    KeyError: A name is not a constant of the text.
   """
   data, known = text.encode(), {c.name: c for c in constants(text)}
   chosen = sorted((known[name] for name in values), key=lambda c: c.start, reverse=True)
@@ -141,7 +175,7 @@ def with_values(text: str, values: Mapping[str, Value]) -> str:
 
 
 def skeleton(text: str, names: Iterable[str]) -> str:
-  """The text without these constants' literals: the same for texts that differ in them alone."""
+  """Returns the text without these constants' literals, the same for all their values."""
   data, known = text.encode(), {c.name: c for c in constants(text)}
   for constant in sorted((known[name] for name in names), key=lambda c: c.start, reverse=True):
     data = data[: constant.start] + data[constant.end :]
@@ -149,15 +183,15 @@ def skeleton(text: str, names: Iterable[str]) -> str:
 
 
 def describe(space: Iterable[Dimension]) -> str:
-  """A line a constant: its value, its range, and where the range comes from."""
-  return '\n'.join(f'{d.name} = {d.value!r}: {extent(d)} ({d.origin})' for d in space)
+  """Returns one line per constant: its value, its range, and where the range comes from."""
+  return '\n'.join(f'{d.name} = {d.value!r}: {describe_range(d)} ({d.origin})' for d in space)
 
 
 @functools.lru_cache(maxsize=64)
 def constants(text: str) -> tuple[Constant, ...]:
-  """All constants whatever their type, in the order of the file; none where it does not parse."""
+  """Returns all constants of any type, in the order of the file; none if it does not parse."""
   try:
-    with warnings.catch_warnings():  # of the program's own, such as an unknown escape
+    with warnings.catch_warnings():  # about the program, such as an unknown escape
       warnings.simplefilter('ignore')
       body = ast.parse(text).body
   except (SyntaxError, ValueError, RecursionError):
@@ -176,7 +210,10 @@ def constants(text: str) -> tuple[Constant, ...]:
 
 
 def _assigned(statement: ast.stmt) -> list[tuple[str, ast.expr | None]]:
-  """(name, value) for each ALL_CAPS name the statement binds; no value where it is not plain."""
+  """Returns (name, value) for each ALL_CAPS name that the statement binds.
+
+  The value is None where it is not a plain assignment.
+  """
   match statement:
     case ast.Assign(targets=[ast.Name(id=name)], value=value):
       found: list[tuple[str, ast.expr | None]] = [(name, value)]
@@ -184,14 +221,14 @@ def _assigned(statement: ast.stmt) -> list[tuple[str, ast.expr | None]]:
       found = [(name, value)]
     case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
       found = []
-    case _:  # `A = B = 1`, `A += 1`, a loop: bound, but to no literal of its own
+    case _:  # `A = B = 1`, `A += 1`, a loop: bound, but not to one literal
       names = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
       found = [(n.id, None) for n in names if isinstance(n.ctx, ast.Store)]
   return [(name, value) for name, value in found if name.isupper()]
 
 
 def _constant(name: str, node: ast.expr | None, data: bytes, starts: list[int]) -> Constant:
-  """The literal at `node`; value None where there is none."""
+  """Returns the literal at `node`; its value is None when it is not a literal."""
   try:
     value = None if node is None else ast.literal_eval(node)
   except (ValueError, TypeError, SyntaxError, RecursionError):
@@ -204,39 +241,42 @@ def _constant(name: str, node: ast.expr | None, data: bytes, starts: list[int]) 
   return Constant(name, value, start, end, rest)
 
 
-def _dimension(constant: Constant, given: Range) -> Dimension:
+def _dimension(constant: Constant, option: Range) -> Dimension:
   name, value = constant.name, constant.value
-  if given.choices:
-    return Dimension(name, value, 'given', choices=given.choices)
-  if given.low is not None and given.high is not None:
-    low, high, log, powers, origin = given.low, given.high, given.log, given.powers, 'given'
+  if option.choices:
+    return Dimension(name, value, 'option', choices=option.choices)
+  if option.low is not None and option.high is not None:
+    low, high, log, powers = option.low, option.high, option.log, option.powers
+    origin = 'option'
   else:
-    low, high, log, powers, origin = _stated(constant) or (*derived(name, value), 'derived')
-  if powers or (isinstance(value, int) if given.int is None else given.int):
+    low, high, log, powers, origin = _from_comment(constant) or (*derived(name, value), 'derived')
+  if powers or (isinstance(value, int) if option.int is None else option.int):
     low, high = math.ceil(low), math.floor(high)
     _require_range(low, high, log)
     return Dimension(name, value, origin, low, high, log, powers=powers)
   return Dimension(name, value, origin, float(low), float(high), log)
 
 
-def _stated(constant: Constant) -> tuple[float, float, bool, bool, Literal['stated']] | None:
-  match = _STATED.search(constant.rest)
+def _from_comment(
+  constant: Constant,
+) -> tuple[float, float, bool, bool, Literal['comment']] | None:
+  match = _COMMENT_RANGE.search(constant.rest)
   if match is None:
     return None
   low, high, log = float(match[1]), float(match[2]), bool(match[3])
   try:
     _require_range(low, high, log)
   except ValueError as error:
-    raise ValueError(f'The comment of {constant.name} states a range: {error}.') from None
-  return low, high, log, False, 'stated'
+    raise ValueError(f'The range in the comment of {constant.name}: {error}.') from None
+  return low, high, log, False, 'comment'
 
 
 def derived(name: str, value: int | float) -> tuple[float, float, bool, bool]:
-  """(low, high, log, powers) by the table above."""
+  """Returns (low, high, log, powers) by the heuristic in the module's docstring."""
   if value < 0:
     return 2 * value, -2 * value, False, False
-  share = isinstance(value, float) and any(word in name for word in SHARES)
-  if value == 0 or (share and 0.1 <= value <= 1):
+  is_fraction = isinstance(value, float) and any(word in name for word in FRACTION_WORDS)
+  if value == 0 or (is_fraction and 0.1 <= value <= 1):
     return 0, 1, False, False
   if isinstance(value, int):
     powers = value >= 16 and _is_power(value)
@@ -254,32 +294,36 @@ def _is_number(value: Any) -> bool:
   if isinstance(value, bool) or not isinstance(value, int | float):
     return False
   size = abs(value)
-  return size <= LARGEST_INT if isinstance(value, int) else not size or SMALLEST <= size <= LARGEST
+  return size <= MAX_INT if isinstance(value, int) else not size or MIN_FLOAT <= size <= MAX_FLOAT
 
 
 def _require_range(low: float, high: float, log: bool) -> None:
   if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-    raise ValueError(f'low is {low:g} and high is {high:g}; low must not be above high')
+    raise ValueError(f'low is {low:g} and high is {high:g}; low must not exceed high')
   if log and low <= 0:
-    raise ValueError(f'low is {low:g}; with log it must be above 0')
+    raise ValueError(f'low is {low:g}; with log it must be greater than 0')
 
 
-def _require_known(name: str, given: Range, found: Iterable[Constant], file: str) -> None:
+def _require_known(name: str, option: Range, found: Iterable[Constant], file: str) -> None:
   values = {c.name: c.value for c in found}
   if name not in values:
     raise ValueError(
-      f'Option space names {name}, which is no constant of {file}; it has: '
+      f'Option space names {name}, which is not a constant of {file}; it has: '
       f'{", ".join(sorted(values)) or "none"}.'
     )
-  if not _is_number(values[name]) and not given.choices:
+  if not _is_number(values[name]) and not option.choices:
     raise ValueError(
-      f'Option space names {name}, which is {values[name]!r} in {file}: only a number has a '
-      f'range; give its choices.'
+      f'Option space names {name}, which is {values[name]!r} in {file}: only numbers have a range; '
+      f'give its choices.'
     )
 
 
-def extent(dimension: Dimension) -> str:
-  """The range or the choices in words."""
+def describe_range(dimension: Dimension) -> str:
+  """Returns the range or the choices in words.
+
+  They are part of Centaur's proposals, and a replay compares proposals: the wording must not
+  change.
+  """
   if dimension.choices:
     return 'one of ' + ', '.join(map(repr, dimension.choices))
   words = f'{dimension.low:.6g} to {dimension.high:.6g}'

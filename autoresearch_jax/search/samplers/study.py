@@ -1,9 +1,9 @@
-"""An Optuna study as a pure function of a log of asks and tells; `sampling` writes the log.
+"""An Optuna study as a pure function of a log of asks and tells; `base.py` writes the log.
 
-Each ask is answered by a sampler of its own, seeded with the number in the log, so a study that is
-rebuilt from the log is the one that lived: what samplers keep is in the study's trials (CMA-ES's
-optimizer, pickled) or follows from them. The last few studies are remembered, so that a run pays
-for its newest entries only; an older state that is asked again pays for all of its log.
+Each ask is answered by a new sampler, seeded with the number in the log, so a study rebuilt from
+the log equals the original: what samplers keep is stored in the study's trials (CMA-ES's optimizer,
+pickled) or follows from them. The last few studies are cached, so that a run pays only for its
+newest entries; asking an older state again replays its whole log.
 """
 
 import contextlib
@@ -23,11 +23,15 @@ from optuna.trial import TrialState
 
 from autoresearch_jax.search.samplers.space import Dimension, Value
 
-REMEMBERED = 8  # studies: as many runs can take turns in one process without replaying
+MAX_CACHED = 8  # studies: this many runs can take turns in one process without replaying
 
 
-class Samplers(Protocol):
-  """What answers asks; equal ones give the same answers. title: for sentences."""
+class SamplerFactory(Protocol):
+  """Makes the samplers that answer asks; equal factories give the same answers.
+
+  Attributes:
+    title: Its name in messages.
+  """
 
   title: ClassVar[str]
 
@@ -35,7 +39,13 @@ class Samplers(Protocol):
 
 
 class Ask(msgspec.Struct, frozen=True, tag='ask'):
-  """The study's trial `number`, answered with the sampler's `seed` by these values."""
+  """An ask.
+
+  Attributes:
+    number: Number of the study's trial.
+    seed: The sampler's seed.
+    values: The answer.
+  """
 
   number: int
   seed: int
@@ -43,7 +53,13 @@ class Ask(msgspec.Struct, frozen=True, tag='ask'):
 
 
 class Tell(msgspec.Struct, frozen=True, tag='tell'):
-  """The result of ask `number`: this run's trial id and score; None: it says nothing."""
+  """The result of an ask.
+
+  Attributes:
+    number: Number of the ask.
+    trial: Trial id of the run.
+    score: Larger is better; None for a trial without any information.
+  """
 
   number: int
   trial: int
@@ -51,23 +67,31 @@ class Tell(msgspec.Struct, frozen=True, tag='tell'):
 
 
 class Add(msgspec.Struct, frozen=True, tag='add', omit_defaults=True):
-  """A completed trial that was never asked for; it becomes the study's trial `number`.
+  """A completed trial that the study was not asked for.
 
-  instead: it takes the place of what the sampler would have drawn, so that a sampler that goes by
-  its own draws alone, as CMA-ES does, learns from it.
+  Attributes:
+    number: The number it gets in the study.
+    trial: Trial id of the run.
+    score: Larger is better.
+    values: Its constants.
+    replaces_draw: Whether it takes the place of the sampler's next draw, so that a sampler that
+      learns only from its own draws, such as CMA-ES, learns from it.
   """
 
   number: int
   trial: int
   score: float
   values: tuple[Value, ...]
-  instead: bool = False
+  replaces_draw: bool = False
 
 
 class Drop(msgspec.Struct, frozen=True, tag='drop'):
-  """Ask `number` is not tried, since it would not fit in memory; score: what the study is told.
+  """An ask that is not tried, because it would not fit in memory.
 
-  None: nothing, so that what comes next is another draw of the same kind.
+  Attributes:
+    number: Number of the ask.
+    score: What the study is told; None to tell it nothing, so that the next ask is another draw
+      from the same distribution.
   """
 
   number: int
@@ -79,18 +103,19 @@ Log = tuple[Entry, ...]
 Space = tuple[Dimension, ...]
 
 
-class Study:
-  """An Optuna study that went through `log`. Mutable, so only `replayed` hands it out."""
+class ReplayableStudy:
+  """An Optuna study with the log that led to it. Mutable, so only `replayed` hands it out."""
 
-  def __init__(self, samplers: Samplers, space: Space):
+  def __init__(self, samplers: SamplerFactory, space: Space):
     self.samplers, self.space = samplers, space
-    self.form = repr(space)  # tells 1 from 1.0 and from True, which are equal
+    self.space_repr = repr(space)  # distinguishes 1, 1.0 and True, which compare equal
     self.log: Log = ()
     self.distributions = {d.name: _distribution(d) for d in space}
     with _quiet():
       self.study = optuna.create_study(direction='maximize', study_name='search')
 
   def ask(self, seed: int) -> Ask:
+    """Asks for a point, and logs it."""
     with _quiet():
       self.study.sampler = self.samplers.sampler(seed)
       trial = self.study.ask(self.distributions)
@@ -100,12 +125,16 @@ class Study:
     return entry
 
   def take(self, entry: Entry) -> None:
-    """Raises RuntimeError when the sampler does not answer as it did."""
+    """Applies a log entry.
+
+    Raises:
+      RuntimeError: The sampler's answer differs from the logged one.
+    """
     if isinstance(entry, Ask):
       if self.ask(entry.seed) != entry:
         raise RuntimeError(
           f'Optuna {optuna.__version__} answers ask {entry.number} of {self.samplers.title} '
-          f'otherwise than the log says; use the version that wrote it.'
+          f'differently from the ledger; use the Optuna version that wrote it.'
         )
       return
     if isinstance(entry, Add):
@@ -119,7 +148,7 @@ class Study:
   def _add(self, entry: Add) -> None:
     pairs = zip(self.space, entry.values, strict=True)
     params = {d.name: _parameter(d, value) for d, value in pairs}
-    if not entry.instead:
+    if not entry.replaces_draw:
       self.study.add_trial(
         optuna.trial.create_trial(
           params=params, distributions=self.distributions, value=entry.score
@@ -130,11 +159,11 @@ class Study:
       self.study.sampler = self.samplers.sampler(entry.number)
       self.study.enqueue_trial(params)
       trial = self.study.ask(self.distributions)
-      _ = trial.relative_params  # lazy: now the sampler draws, and marks the trial as its own
+      _ = trial.relative_params  # lazy: makes the sampler draw, and mark the trial as its own
       self.study.tell(trial, entry.score)
 
   def draws(self, seed: int, count: int) -> list[tuple[Value, ...]]:
-    """What so many asks would be answered, were nothing told in between; they leave no trace."""
+    """Returns the answers to `count` asks without tells in between, from a copy of the study."""
     with _quiet():
       copy = optuna.create_study(direction='maximize', study_name='draws')
       copy.add_trials(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
@@ -143,29 +172,30 @@ class Study:
     return [tuple(_value(d, row[d.name]) for d in self.space) for row in params]
 
 
-_remembered: list[Study] = []  # a memo of a pure function: it changes the time, never the answer
+_cache: list[ReplayableStudy] = []  # memoises a pure function: changes the time, not the answer
 
 
-def replayed(samplers: Samplers, space: Space, log: Log) -> Study:
-  """A study that went through `log`, from the longest part of it that is remembered."""
-  fitting = [
+def replayed(samplers: SamplerFactory, space: Space, log: Log) -> ReplayableStudy:
+  """Returns a study after `log`, starting from the cached study with the longest prefix of it."""
+  prefixes = [
     s
-    for s in _remembered
-    if s.log == log[: len(s.log)] and s.samplers == samplers and s.form == repr(space)
+    for s in _cache
+    if s.log == log[: len(s.log)] and s.samplers == samplers and s.space_repr == repr(space)
   ]
-  study = max(fitting, key=lambda s: len(s.log), default=None)
+  study = max(prefixes, key=lambda s: len(s.log), default=None)
   if study is None:
-    study = Study(samplers, space)
+    study = ReplayableStudy(samplers, space)
   else:
-    _remembered.remove(study)  # it goes on from here, and is no longer what it was
+    _cache.remove(study)  # it is about to change
   for entry in log[len(study.log) :]:
     study.take(entry)
   return study
 
 
-def remember(study: Study) -> None:
-  _remembered.append(study)
-  del _remembered[:-REMEMBERED]
+def remember(study: ReplayableStudy) -> None:
+  """Caches a study."""
+  _cache.append(study)
+  del _cache[:-MAX_CACHED]
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
@@ -178,7 +208,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def _parameter(dimension: Dimension, value: Value) -> Value:
-  """What Optuna has for the value of a constant: the exponent of a power of two."""
+  """Returns Optuna's parameter for a constant: for a power of two, its exponent."""
   return int(value).bit_length() - 1 if dimension.powers else value
 
 
@@ -188,7 +218,7 @@ def _value(dimension: Dimension, parameter: Value) -> Value:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Without Optuna's line for every new study and its warnings that a sampler is experimental."""
+  """Silences Optuna's message for each new study and its warnings about experimental samplers."""
   verbosity = optuna.logging.get_verbosity()
   optuna.logging.set_verbosity(optuna.logging.ERROR)
   try:

@@ -1,7 +1,7 @@
-"""TPE: constants where good trials are dense and bad ones are not.
+"""TPE: constants from where good trials are dense and bad ones are not.
 
-Source: Bergstra et al., 2011, Algorithms for Hyper-Parameter Optimization; Optuna's TPESampler.
-See `sampling` for how a run becomes an Optuna study.
+Source: Bergstra et al., 2011, Algorithms for Hyper-Parameter Optimization; Optuna's TPESampler,
+whose option names are used. `base.py` says how a run becomes an Optuna study.
 """
 
 import dataclasses
@@ -10,37 +10,45 @@ from typing import ClassVar
 import optuna
 
 from autoresearch_jax.search.base import STRATEGIES
-from autoresearch_jax.search.samplers.base import Sampling
+from autoresearch_jax.search.options import require_at_least
+from autoresearch_jax.search.samplers.base import RENAMED_OPTIONS, SamplerStrategy
 
 
-@STRATEGIES.register('tpe')
+@STRATEGIES.register(
+  'tpe',
+  renamed_options={
+    **RENAMED_OPTIONS,
+    'candidates': 'n_ei_candidates',
+    'liar': 'constant_liar',
+  },
+)
 @dataclasses.dataclass(frozen=True)
-class Tpe(Sampling):
-  """startup: completed trials before the first that is not random. candidates: draws an ask.
+class Tpe(SamplerStrategy):
+  """The tree-structured Parzen estimator.
 
-  multivariate: whether constants are modelled together. liar: whether trials under way count as
-  bad ones, so that several at once keep apart.
+  Attributes:
+    n_startup_trials: Completed trials before the first that is not sampled uniformly.
+    n_ei_candidates: Candidates per ask, of which the one with the best expected improvement is run.
+    multivariate: Whether constants are modelled jointly.
+    constant_liar: Whether running trials count as bad ones, so that parallel trials keep apart.
   """
 
-  startup: int = 10
-  candidates: int = 24
+  n_startup_trials: int = 10
+  n_ei_candidates: int = 24
   multivariate: bool = True
-  liar: bool = True
+  constant_liar: bool = True
   title: ClassVar[str] = 'tpe'
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    if self.startup < 0 or self.candidates < 1:
-      raise ValueError(
-        f'startup is {self.startup} and candidates is {self.candidates}; they must be at least '
-        f'0 and 1.'
-      )
+    require_at_least(0, self, 'tpe', 'n_startup_trials')
+    require_at_least(1, self, 'tpe', 'n_ei_candidates')
 
   def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(
       seed=seed,
-      n_startup_trials=self.startup,
-      n_ei_candidates=self.candidates,
+      n_startup_trials=self.n_startup_trials,
+      n_ei_candidates=self.n_ei_candidates,
       multivariate=self.multivariate,
-      constant_liar=self.liar,
+      constant_liar=self.constant_liar,
     )

@@ -1,21 +1,21 @@
-"""Budget rungs: new programs of any strategy start on a small budget and must climb to the whole.
+"""Budget rungs: programs of any strategy start on a small budget and are promoted to the full one.
 
-Source: the rule of ASHA (Li and others, MLSys 2020, arXiv 1810.05934), see `promotion.py`, with
-programs that the inner strategy proposes instead of random ones.
+Source: ASHA's rule (Li et al., MLSys 2020, arXiv 1810.05934), see `promotion.py`, with programs
+that the inner strategy proposes instead of random ones.
 
-The inner strategy proposes programs for the whole budget. It is told once of each, in the same
-terms, as the result of its own proposal under the id of the trial that ran last:
+The inner strategy proposes programs for the full budget. It is told once about each, as the result
+of its own proposal under the id of the trial that ran last:
 
-- when the program failed or was cancelled, on any rung, or ran on the whole budget: as that ended;
-- when it is no longer among the first third of its rung, rounded up: as `cancelled`. Its score is
-  withheld, since scores of different budgets do not compare.
+- when the program failed or was cancelled on any rung, or ran on the full budget: how that ended;
+- when it is no longer among the first 1/η of its rung, rounded up: `cancelled`. Its score is
+  withheld, because scores at different budgets are not comparable.
 
-Until then the program is under way. In ASHA one that fell back may still climb, if enough worse
-ones come later. Here it is given up, so that the inner strategy hears of it soon, and the programs
-that wait are few: on each rung those that are promoted next, and at most one more.
+Until then the program is pending. In ASHA a program that fell behind may still be promoted once
+enough worse ones have arrived. Here it is given up, so that the inner strategy gets its result soon
+and few programs wait: on each rung those that are promoted next, and at most one more.
 
-What repeats a program, and what the inner strategy itself wants on less than the whole budget,
-goes through unchanged.
+Repeats of a program, and proposals that the inner strategy itself wants at less than the full
+budget, pass through unchanged.
 """
 
 import dataclasses
@@ -26,18 +26,22 @@ import numpy as np
 
 from autoresearch_jax.search.archive import score_of
 from autoresearch_jax.search.base import STRATEGIES
-from autoresearch_jax.search.pending import Underway
-from autoresearch_jax.search.promotion import UNCOUNTED, Ladder, Promotion, Rungs
-from autoresearch_jax.search.wrappers.base import Wrapper, stopped
+from autoresearch_jax.search.pending import PendingProposals
+from autoresearch_jax.search.promotion import NOT_MEASURED, Promotion, RungResults, RungSchedule
+from autoresearch_jax.search.wrappers.base import Wrapper, as_discarded
 from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Status, Trial
 
 LOWEST = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Waiting:
-  """A program that may be promoted. config: the trial that first ran it. rung: where it was
-  measured. trial: its last one, as the inner strategy asked for it.
+class PromotionCandidate:
+  """A program that may be promoted.
+
+  Attributes:
+    config: The trial that first ran it.
+    rung: The rung it was measured on.
+    trial: Its last trial, with the inner strategy's proposal.
   """
 
   config: int
@@ -47,86 +51,105 @@ class Waiting:
 
 @dataclasses.dataclass(frozen=True)
 class RungsState:
-  """underway: with the inner strategy's own proposals, and labelled with the rung."""
+  """The inner state and the rungs.
+
+  Attributes:
+    objective: The run's objective.
+    inner: State of the inner strategy.
+    results: What was measured on each rung.
+    candidates: Programs that the inner strategy has not been told about.
+    pending: Proposals without a result, with the inner strategy's own, labelled with the rung.
+  """
 
   objective: Objective
   inner: Any
-  rungs: Rungs = dataclasses.field(default_factory=Rungs)
-  waiting: tuple[Waiting, ...] = ()
-  underway: Underway = dataclasses.field(default_factory=Underway)
+  results: RungResults = dataclasses.field(default_factory=RungResults)
+  candidates: tuple[PromotionCandidate, ...] = ()
+  pending: PendingProposals = dataclasses.field(default_factory=PendingProposals)
 
 
-@STRATEGIES.register('rungs')
+@STRATEGIES.register(
+  'rungs', renamed_options={'reduction': 'reduction_factor', 'rungs': 'num_rungs'}
+)
 @dataclasses.dataclass(frozen=True)
 class BudgetRungs(Wrapper):
-  """reduction: η, one in how many is promoted and how much larger the next budget is.
+  """Runs the inner strategy's programs on increasing budgets.
 
-  rungs: how many; the shares of the budget are η^(1-rungs), ..., 1/η, 1.
+  Attributes:
+    inner: Registered name of the inner strategy.
+    inner_options: Its options.
+    reduction_factor: η; one program in η is promoted, to a budget η times larger.
+    num_rungs: Number of rungs; their fractions of the budget are η^(1-num_rungs), ..., 1/η, 1.
   """
 
-  reduction: int = 3
-  rungs: int = 3
+  reduction_factor: int = 3
+  num_rungs: int = 3
 
   def __post_init__(self) -> None:
     super().__post_init__()
-    _ = self.ladder
+    _ = self.schedule
 
   @functools.cached_property
-  def ladder(self) -> Ladder:
-    return Ladder(self.reduction, self.rungs)
+  def schedule(self) -> RungSchedule:
+    return RungSchedule(self.reduction_factor, self.num_rungs)
 
   def init(self, objective: Objective) -> RungsState:
     return RungsState(objective, self.strategy.init(objective))
 
   def ask(self, state: RungsState, rng: np.random.Generator) -> tuple[Proposal, RungsState]:
-    promotion = state.rungs.promotable(self.ladder)
+    promotion = state.results.next_promotion(self.schedule)
     if promotion is not None:
-      return self._promoted(state, promotion)
-    asked, inner = self.strategy.ask(state.inner, rng)
+      return self._promote(state, promotion)
+    requested, inner = self.strategy.ask(state.inner, rng)
     state = dataclasses.replace(state, inner=inner)
-    if asked.operation in REPEATS or asked.fidelity < 1:
-      return asked, state
-    given = dataclasses.replace(asked, fidelity=self.ladder.fidelity(LOWEST))
-    underway = state.underway.departed(given, LOWEST, asked)
-    return given, dataclasses.replace(state, underway=underway)
+    if requested.operation in REPEATS or requested.fidelity < 1:
+      return requested, state
+    submitted = dataclasses.replace(requested, fidelity=self.schedule.fidelity(LOWEST))
+    pending = state.pending.add(submitted, LOWEST, requested)
+    return submitted, dataclasses.replace(state, pending=pending)
 
   def tell(self, state: RungsState, trial: Trial) -> RungsState:
-    flight, underway = state.underway.landed(trial)
-    state = dataclasses.replace(state, underway=underway)
-    if flight is None:
-      return self._told(state, trial)
-    seen, rung = flight.landed_as(trial), flight.label
-    if rung == self.ladder.top or trial.result.status in UNCOUNTED:
-      return self._told(state, seen)
+    proposed, pending = state.pending.pop(trial)
+    state = dataclasses.replace(state, pending=pending)
+    if proposed is None:
+      return self._tell_inner(state, trial)
+    seen, rung = proposed.as_requested(trial), proposed.label
+    if rung == self.schedule.top or trial.result.status in NOT_MEASURED:
+      return self._tell_inner(state, seen)
     config = trial.id if rung == LOWEST else trial.proposal.parents[0]
     score = score_of(state.objective, trial)
-    state = dataclasses.replace(state, rungs=state.rungs.measured(config, rung, score))
+    state = dataclasses.replace(state, results=state.results.add(config, rung, score))
     if score is None:
-      return self._told(state, seen)
-    waiting = (*state.waiting, Waiting(config, rung, seen))
-    return self._given_up(dataclasses.replace(state, waiting=waiting), rung)
+      return self._tell_inner(state, seen)
+    candidates = (*state.candidates, PromotionCandidate(config, rung, seen))
+    return self._stop_outside_top(dataclasses.replace(state, candidates=candidates), rung)
 
-  def _promoted(self, state: RungsState, promotion: Promotion) -> tuple[Proposal, RungsState]:
-    (chosen,) = (w for w in state.waiting if w.config == promotion.config)
-    asked = chosen.trial.proposal
-    fidelity = self.ladder.fidelity(promotion.rung)
-    given = Proposal(Operation.PROMOTE, (promotion.config,), fidelity=fidelity, seeds=asked.seeds)
-    return given, dataclasses.replace(
+  def _promote(self, state: RungsState, promotion: Promotion) -> tuple[Proposal, RungsState]:
+    (chosen,) = (c for c in state.candidates if c.config == promotion.config)
+    requested = chosen.trial.proposal
+    submitted = Proposal(
+      Operation.PROMOTE,
+      parents=(promotion.config,),
+      fidelity=self.schedule.fidelity(promotion.rung),
+      seeds=requested.seeds,
+    )
+    return submitted, dataclasses.replace(
       state,
-      rungs=state.rungs.given_out(promotion),
-      waiting=tuple(w for w in state.waiting if w is not chosen),
-      underway=state.underway.departed(given, promotion.rung, asked),
+      results=state.results.mark_promoted(promotion),
+      candidates=tuple(c for c in state.candidates if c is not chosen),
+      pending=state.pending.add(submitted, promotion.rung, requested),
     )
 
-  def _given_up(self, state: RungsState, rung: int) -> RungsState:
-    """With the inner strategy told of the programs that a new one of this rung has overtaken."""
-    over, rungs = state.rungs.given_up(self.ladder, rung)
-    waiting = tuple(w for w in state.waiting if w.config not in over)
-    reason = f'Stopped at {self.ladder.fidelity(rung):.2%} of the budget.'
-    for other in state.waiting:
-      if other.config in over:
-        state = self._told(state, stopped(other.trial, Status.CANCELLED, reason))
-    return dataclasses.replace(state, rungs=rungs, waiting=waiting)
+  def _stop_outside_top(self, state: RungsState, rung: int) -> RungsState:
+    """Tells the inner strategy about the programs that a new result of this rung has overtaken."""
+    stopped, results = state.results.stop_outside_top(self.schedule, rung)
+    candidates = tuple(c for c in state.candidates if c.config not in stopped)
+    reason = f'Stopped at {self.schedule.fidelity(rung):.2%} of the budget.'
+    for candidate in state.candidates:
+      if candidate.config in stopped:
+        cancelled = as_discarded(candidate.trial, Status.CANCELLED, reason)
+        state = self._tell_inner(state, cancelled)
+    return dataclasses.replace(state, results=results, candidates=candidates)
 
-  def _told(self, state: RungsState, trial: Trial) -> RungsState:
+  def _tell_inner(self, state: RungsState, trial: Trial) -> RungsState:
     return dataclasses.replace(state, inner=self.strategy.tell(state.inner, trial))

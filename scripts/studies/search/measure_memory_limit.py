@@ -4,7 +4,7 @@
 
 Six constants, of which WIDTH, BATCH and DEPTH take memory as those of a transformer do; the loss is
 the smaller, the larger they are. "said" is with the bytes that a refused trial needed, "unsaid"
-without them, and "off" with memory_risk=1.
+without them, and "off" with max_oom_probability=1.
 """
 
 import math
@@ -27,7 +27,7 @@ START = types.Program(
   'model.py',
 )
 DEVICE = 16 * 2**30
-CASES = (('off', {'memory_risk': 1.0}, True), ('said', {}, True), ('unsaid', {}, False))
+CASES = (('off', {'max_oom_probability': 1.0}, True), ('said', {}, True), ('unsaid', {}, False))
 
 _STRATEGIES = flags.DEFINE_list('strategies', ['tpe', 'cma_es'], 'Registered names.')
 _TRIALS = flags.DEFINE_integer('trials', 60, 'Trials of a run.')

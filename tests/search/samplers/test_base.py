@@ -19,7 +19,7 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.samplers import space, study
-from autoresearch_jax.search.samplers.base import SamplingState
+from autoresearch_jax.search.samplers.base import SamplerState
 from autoresearch_jax.search.samplers.space import Range
 from autoresearch_jax.search.samplers.study import Add, Ask, Drop, Tell
 
@@ -34,9 +34,9 @@ SPACE = {
 }
 NAMES = ['tpe', 'cma_es', *(['gp'] if importlib.util.find_spec('torch') else [])]
 OPTIONS = {
-  'tpe': {'startup': 4},
-  'cma_es': {'population': 4},
-  'gp': {'startup': 4},
+  'tpe': {'n_startup_trials': 4},
+  'cma_es': {'popsize': 4},
+  'gp': {'n_startup_trials': 4},
 }
 PLAIN = {
   'tpe': lambda seed: optuna.samplers.TPESampler(
@@ -135,8 +135,8 @@ def test_a_study_rebuilt_from_json_goes_on_as_the_one_that_lived(name, outcomes)
       value, status = (loss(params_of(edited)), OK) if outcome == 'ok' else (None, OOM)
       state = strategy.tell(state, trial(number, edited, value, status))
   live, after = asked(strategy, state, 99)
-  study._remembered.clear()
-  read = types.from_json(types.to_json(state), SamplingState)
+  study._cache.clear()
+  read = types.from_json(types.to_json(state), SamplerState)
   assert read == state
   assert asked(strategy, read, 99) == (live, after)
 
@@ -159,7 +159,7 @@ def test_no_more_studies_are_remembered_than_it_says():
   strategy = make('tpe')
   for value in range(2 * study.REMEMBERED):
     asked(strategy, begun(strategy, float(value)), 1)
-  assert len(study._remembered) == study.REMEMBERED
+  assert len(study._cache) == study.REMEMBERED
 
 
 def test_studies_of_equal_numbers_of_other_types_are_not_taken_for_each_other():
@@ -175,7 +175,7 @@ def test_another_answer_than_the_log_has_is_not_passed_over():
   _, state = asked(strategy, begun(strategy), 1)
   log = (state.log[0], Ask(1, state.log[1].seed, (4, 0.5)))
   with pytest.raises(RuntimeError, match='answers ask 1 of tpe otherwise than the log says'):
-    asked(strategy, SamplingState(OBJECTIVE, 0, START, log), 2)
+    asked(strategy, SamplerState(OBJECTIVE, 0, START, log), 2)
 
 
 def test_the_start_is_the_first_completed_trial():
@@ -340,9 +340,9 @@ def test_a_run_is_resumed_and_replayed_byte_for_byte(name, tmp_path):
   """The real loop, three trials at once, two sessions, the second without what the first knew."""
   strategy = make(name, space={'X': {'low': -4, 'high': 4}, 'Y': {'low': -4, 'high': 4}})
   for trials in (8, 16):
-    study._remembered.clear()
+    study._cache.clear()
     live = run(tmp_path, trials, strategy=strategy, executor=Arithmetic(slots=3))
-  study._remembered.clear()
+  study._cache.clear()
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     _, states = replay(ledger.records(), strategy, Noise())
   assert states.encoded() == live.states.encoded()
@@ -357,7 +357,7 @@ every_walled = pytest.mark.parametrize('name', WALLED)
 
 def walled(name, **options):
   """Centaur without turns of the proposer, which is asked elsewhere."""
-  given = {'population': 4, 'share': 0.0} if name == 'centaur' else OPTIONS[name]
+  given = {'popsize': 4, 'share': 0.0} if name == 'centaur' else OPTIONS[name]
   return STRATEGIES.make(name, {**given, **options})
 
 
@@ -370,7 +370,7 @@ def test_what_does_not_fit_is_soon_asked_for_no_more(name, says):
       for seed in range(3)
       for status in memory_wall.played(walled(name, **options), 30, seed, says=says)[1][12:]
     ]
-    for options in ({'memory_risk': 1.0}, {})
+    for options in ({'max_oom_probability': 1.0}, {})
   )
   assert off.count(OOM) > 5
   assert on.count(OOM) <= off.count(OOM) / 3
@@ -380,7 +380,7 @@ def test_what_does_not_fit_is_soon_asked_for_no_more(name, says):
 def test_where_everything_fits_it_answers_as_if_memory_were_not_there(name):
   large = 2**50
   with_memory, _ = memory_wall.played(walled(name), 20, device=large)
-  without, _ = memory_wall.played(walled(name, memory_risk=1.0), 20, device=large)
+  without, _ = memory_wall.played(walled(name, max_oom_probability=1.0), 20, device=large)
   assert with_memory.log == without.log
   assert len(with_memory.footprints) > 1
 
@@ -398,7 +398,7 @@ def test_dropped_points_are_in_the_log_and_replay(name):
 
 
 def test_memory_switched_off_drops_nothing():
-  state, statuses = memory_wall.played(walled('tpe', memory_risk=1.0), 24)
+  state, statuses = memory_wall.played(walled('tpe', max_oom_probability=1.0), 24)
   assert OOM in statuses
   assert not any(isinstance(entry, Drop) for entry in state.log)
 
@@ -453,15 +453,15 @@ def test_a_log_from_before_memory_was_known_goes_on():
   assert {key for entry in old['log'] for key in entry} == {
     'type', 'number', 'seed', 'trial', 'score', 'values'
   }  # fmt: skip
-  study._remembered.clear()
-  read = types.from_builtins(old, SamplingState)
+  study._cache.clear()
+  read = types.from_builtins(old, SamplerState)
   assert asked(strategy, read, 50)[0] == asked(strategy, state, 50)[0]
 
 
 @pytest.mark.parametrize(
   ('options', 'sentence'),
   [
-    ({'memory_risk': 1.5}, 'memory_risk of tpe is 1.5'),
+    ({'max_oom_probability': 1.5}, 'max_oom_probability of tpe is 1.5'),
     ({'memory_margin': 1.0}, 'memory_margin of tpe is 1.0; it is a share of the memory'),
     ({'memory_margin': float('nan')}, 'memory_margin of tpe is nan'),
   ],

@@ -19,7 +19,7 @@ def drawn(strategy, trials):
 
 @pytest.mark.parametrize('margin', [False, True])
 def test_the_distribution_moves_to_the_optimum_and_narrows(margin):
-  values = drawn(CmaEs(margin=margin), 130)
+  values = drawn(CmaEs(with_margin=margin), 130)
   first, last = values[1:15], values[-14:]
   distance = np.linalg.norm(last.mean(0) - OPTIMUM)
   assert distance < np.linalg.norm(first.mean(0) - OPTIMUM) / 4
@@ -27,19 +27,20 @@ def test_the_distribution_moves_to_the_optimum_and_narrows(margin):
 
 
 def test_it_starts_in_the_middle_of_the_space():
-  values = drawn(CmaEs(population=40), 40)[1:]
+  values = drawn(CmaEs(popsize=40), 40)[1:]
   assert np.abs(values[:, :2].mean(0)).max() < 0.8  # of a range that is 8 wide
   assert abs(values[:, 2].mean() - 4.5) < 1
 
 
 def test_a_generation_is_as_large_as_it_is_set():
   """Until one is complete nothing told has an influence: the draws are those of a larger one."""
-  small, large = drawn(CmaEs(population=6), 12), drawn(CmaEs(population=60), 12)
+  small, large = drawn(CmaEs(popsize=6), 12), drawn(CmaEs(popsize=60), 12)
   assert (small[:7] == large[:7]).all()
   assert (small[7:] != large[7:]).any()
 
 
-@pytest.mark.parametrize('options', [{'startup': -1}, {'population': 3}, {'population': -4}])
+@pytest.mark.parametrize('options', [{'n_startup_trials': -1}, {'popsize': 3}, {'popsize': -4}])
 def test_options_that_cannot_work_are_refused(options):
-  with pytest.raises(ValueError, match='population at least 4, or 0'):
+  (name,) = options
+  with pytest.raises(ValueError, match=f'{name} of cma_es is .*at least [04]'):
     CmaEs(**options)

@@ -17,15 +17,13 @@ def test_without_torch_a_sentence_says_what_to_install(monkeypatch):
   monkeypatch.setattr(
     importlib.util, 'find_spec', lambda name, *rest: None if name == 'torch' else find(name, *rest)
   )
-  with pytest.raises(
-    ValueError, match=r"torch, which is not installed here: pip install '.*\[gp\]'"
-  ):
+  with pytest.raises(ValueError, match=r"torch, which is not installed: pip install '.*\[gp\]'"):
     STRATEGIES.make('gp')
 
 
 def test_it_finds_the_optimum_within_a_few_trials():
   pytest.importorskip('torch')
-  strategy = Gp(startup=4)
+  strategy = Gp(n_startup_trials=4)
   state, values = strategy.init(types.Objective('loss', 'minimize')), []
   proposal, edit = (
     types.Proposal(types.Operation.DRAFT),
@@ -45,4 +43,4 @@ def test_it_finds_the_optimum_within_a_few_trials():
 def test_options_that_cannot_work_are_refused():
   pytest.importorskip('torch')
   with pytest.raises(ValueError, match='startup is 0'):
-    Gp(startup=0)
+    Gp(n_startup_trials=0)

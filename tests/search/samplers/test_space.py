@@ -127,32 +127,32 @@ def test_a_range_is_derived_from_the_value(name, value, low, high, log):
 def test_sizes_stay_powers_of_two():
   (size,) = space_of('BATCH_SIZE = 64\n', {})
   assert (size.low, size.high, size.powers) == (16, 256, True)
-  assert [v for v in range(300) if size.holds(v)] == [16, 32, 64, 128, 256]
+  assert [v for v in range(300) if size.contains(v)] == [16, 32, 64, 128, 256]
   assert describe([size]) == 'BATCH_SIZE = 64: 16 to 256, powers of two (derived)'
   (depth,) = space_of('DEPTH = 8\n', {})
   assert not depth.powers
   (depth,) = space_of('DEPTH = 8\n', {'DEPTH': Range(2, 16, powers=True)})
-  assert [v for v in range(30) if depth.holds(v)] == [2, 4, 8, 16]
+  assert [v for v in range(30) if depth.contains(v)] == [2, 4, 8, 16]
 
 
 @given(st.one_of(st.integers(-(2**40), 2**40), st.floats(-1e280, 1e280)))
 def test_a_derived_range_holds_the_value(value):
   assume(not 0 < abs(value) < 1e-280)
   (dimension,) = space_of(f'X = {value!r}\n', {})
-  assert dimension.holds(value)
+  assert dimension.contains(value)
   assert dimension.low > 0 or not dimension.log
 
 
 def test_a_comment_states_a_range_and_the_option_goes_first():
   text = 'A = 0.5  # the first, in [-5, 5]\nB = 2  # in [1e0, 64], log\nC = 3.0  # in [0, 1)\n'
   a, b, c = space_of(text, {})
-  assert (a.low, a.high, a.log, a.origin) == (-5.0, 5.0, False, 'stated')
+  assert (a.low, a.high, a.log, a.origin) == (-5.0, 5.0, False, 'comment')
   assert (b.low, b.high, b.log, b.integer) == (1, 64, True, True)
   assert c.origin == 'derived'
   (a,) = space_of(text, {'A': Range(0, 2)})
-  assert (a.low, a.high, a.origin) == (0.0, 2.0, 'given')
+  assert (a.low, a.high, a.origin) == (0.0, 2.0, 'option')
   (a,) = space_of(text, {'A': Range()})
-  assert a.origin == 'stated'
+  assert a.origin == 'comment'
 
 
 def test_choices_take_in_bools_and_strings():
@@ -160,14 +160,14 @@ def test_choices_take_in_bools_and_strings():
     TEXT, {'KIND': Range(choices=('adam', 'sgd')), 'CLIP': Range(choices=(True, False))}
   )
   assert [d.choices for d in space] == [(True, False), ('adam', 'sgd')]
-  assert space[0].holds(False) and not space[0].holds(0)
-  assert space[1].holds('sgd') and not space[1].holds('lion')
+  assert space[0].contains(False) and not space[0].contains(0)
+  assert space[1].contains('sgd') and not space[1].contains('lion')
 
 
 def test_a_whole_number_stays_one():
   whole, free = space_of('A = 4\nB = 4\n', {'A': Range(1, 9), 'B': Range(1, 9, int=False)})
-  assert whole.holds(5) and not whole.holds(5.0)
-  assert free.holds(5.0) and not free.holds(9.5) and not free.holds(True)
+  assert whole.contains(5) and not whole.contains(5.0)
+  assert free.contains(5.0) and not free.contains(9.5) and not free.contains(True)
 
 
 def test_it_is_described_a_line_a_constant():
@@ -178,16 +178,19 @@ def test_it_is_described_a_line_a_constant():
   }
   assert describe(space_of(TEXT, ranges)) == (
     'DEPTH = 8: 2 to 32, log, whole (derived)\n'
-    'RATE = 0.001: 0.0001 to 1, log (given)\n'
-    'CLIP = True: one of True, False (given)'
+    'RATE = 0.001: 0.0001 to 1, log (option)\n'
+    'CLIP = True: one of True, False (option)'
   )
 
 
 @pytest.mark.parametrize(
   ('ranges', 'sentence'),
   [
-    ({'WIDTH': Range()}, 'names WIDTH, which is no constant of m.py; it has: BETAS, CLIP, DECAY'),
-    ({'BETAS': Range(0, 1)}, r'names BETAS, which is \(0.9, 0.95\) in m.py: only a number'),
+    (
+      {'WIDTH': Range()},
+      'names WIDTH, which is not a constant of m.py; it has: BETAS, CLIP, DECAY',
+    ),
+    ({'BETAS': Range(0, 1)}, r'names BETAS, which is \(0.9, 0.95\) in m.py: only numbers'),
     ({'KIND': Range()}, "names KIND, which is 'adam' in m.py"),
     ({'DEPTH': Range(0.2, 0.8)}, 'low is 1 and high is 0'),
   ],
@@ -202,18 +205,18 @@ def test_a_file_without_numbers_and_a_comment_that_makes_no_range_are_named():
   for text in ('NAME = "x"\n', 'A = (\n', ''):
     with pytest.raises(ValueError, match=r'm\.py has no constant to search over'):
       space_of(text, {}, 'm.py')
-  with pytest.raises(ValueError, match='comment of A states a range: low is 5 and high is 1'):
+  with pytest.raises(ValueError, match='comment of A: low is 5 and high is 1'):
     space_of('A = 1  # in [5, 1]\n', {})
 
 
 @pytest.mark.parametrize(
   ('options', 'sentence'),
   [
-    ({'low': 1}, 'both low and high'),
-    ({'low': 2, 'high': 1}, 'low must not be above high'),
-    ({'low': 0, 'high': 1, 'log': True}, 'with log it must be above 0'),
-    ({'choices': [1], 'low': 0, 'high': 1}, 'choices stand alone'),
-    ({'choices': [1, 1]}, 'each may be there once'),
+    ({'low': 1}, 'low and high must be given'),
+    ({'low': 2, 'high': 1}, 'low must not exceed high'),
+    ({'low': 0, 'high': 1, 'log': True}, 'with log it must be greater than 0'),
+    ({'choices': [1], 'low': 0, 'high': 1}, 'choices cannot be combined'),
+    ({'choices': [1, 1]}, 'must be distinct'),
     ({'low': 3, 'high': 8, 'powers': True}, 'low is 3 and high is 8; with powers'),
     ({'lowest': 1}, 'unknown field `lowest`'),
   ],
@@ -228,5 +231,5 @@ def test_our_programs_have_a_space_and_survive_a_rewrite(program):
   text = (PROGRAMS / program / 'model.py').read_text()
   space = space_of(text, {})
   assert {d.name for d in space} >= {'DEPTH', 'BATCH_SIZE'}
-  assert all(d.holds(d.value) for d in space)
+  assert all(d.contains(d.value) for d in space)
   assert with_values(text, {d.name: d.value for d in space}) == text

@@ -41,7 +41,7 @@ def test_a_near_duplicate_is_told_as_a_duplicate_of_the_nearest(inner, trial):
   seen = state.inner[3]
   assert (seen.result.status, seen.result.duplicate_of) == (DUPLICATE, 1)
   assert seen.verdict.decision is types.Decision.DISCARD
-  assert seen.result.reason == 'Nearly the same as trial 1.'
+  assert seen.result.reason == 'Near-duplicate of trial 1.'
   assert state.ids == (0, 1, 2)
 
 
@@ -69,14 +69,14 @@ def test_what_was_cancelled_was_not_tried(inner, trial):
 
 def test_only_the_last_programs_are_remembered(inner, trial):
   again = trial(3, 0.123)
-  state = told(Novelty(**inner, memory=1), trial(1, 0.123), trial(2, 0.3), again)
+  state = told(Novelty(**inner, max_remembered=1), trial(1, 0.123), trial(2, 0.3), again)
   assert state.inner[3] == again and state.ids == (3,)
 
 
 def test_near_duplicate_edits_are_asked_again_and_leave_no_trace(inner, trial, edit):
   rates = [n / 10 for n in range(11) if n not in (3, 5)]
   state = told(Novelty(**inner), *(trial(n, rate) for n, rate in enumerate(rates, start=1)))
-  strategy = Novelty(**inner, attempts=1000)
+  strategy = Novelty(**inner, max_novelty_attempts=1000)
   proposal, after = strategy.ask(state, np.random.default_rng(0))
   assert proposal.edit == edit(0.3)  # 0.5 is the start's
   assert after.inner == (*state.inner, 'rate 0.3')
@@ -84,7 +84,9 @@ def test_near_duplicate_edits_are_asked_again_and_leave_no_trace(inner, trial, e
   assert any(found != edit(0.3) for found in few)  # let through in the end
 
 
-@pytest.mark.parametrize('options', [{'threshold': 1.0}, {'attempts': 0}, {'memory': 0}])
+@pytest.mark.parametrize(
+  'options', [{'code_embed_sim_threshold': 1.0}, {'max_novelty_attempts': 0}, {'max_remembered': 0}]
+)
 def test_options_that_do_not_fit_are_refused(options):
   with pytest.raises(ValueError, match='of novelty'):
     Novelty(**options)

@@ -39,9 +39,9 @@ def test_after_its_patience_the_inner_strategy_knows_the_start_alone():
   run = Run(Restarts(patience=2))
   run.step(0.5, kept=True)
   run.step(0.6)
-  assert run.state.epoch == 0 and run.ask().parents == (1,)
+  assert run.state.num_restarts == 0 and run.ask().parents == (1,)
   run.step(0.5)  # equal is no improvement
-  assert run.state.epoch == 1
+  assert run.state.num_restarts == 1
   assert run.state.inner == run.strategy.strategy.tell(
     run.strategy.strategy.init(OBJECTIVE), baseline()
   )
@@ -79,11 +79,11 @@ def test_trials_asked_for_before_the_restart_are_not_told_to_the_new_inner_strat
   late = run.ask()
   run.step(2.0)
   run.step(2.0)
-  assert run.state.epoch == 1
+  assert run.state.num_restarts == 1
   before = run.state.inner
   run.tell(late, 0.5, kept=True)
   assert run.state.inner == before
-  assert (run.state.best, run.state.incumbent, run.state.since) == (3, 3, 0)
+  assert (run.state.best, run.state.incumbent, run.state.num_stale) == (3, 3, 0)
   replicate = types.Proposal(types.Operation.REPLICATE, (3,), seeds=(1, 2))
   run.tell(replicate, 0.5)
   assert run.state.inner == before
@@ -93,15 +93,15 @@ def test_failures_use_up_patience_too():
   run = Run(Restarts(patience=2))
   run.tell(run.ask(), 0.0, status=types.Status.CRASH)
   run.tell(run.ask(), 0.0, status=types.Status.OOM)
-  assert run.state.epoch == 1
+  assert run.state.num_restarts == 1
 
 
 def test_the_inner_strategy_is_told_of_its_own_proposal():
-  run = Run(Restarts('funsearch', {'islands': 1}, patience=99))
+  run = Run(Restarts('funsearch', {'num_islands': 1}, patience=99))
   run.step(0.5)
   run.step(0.6)  # the best is put first in its context
-  assert run.state.inner.underway.flights == ()
-  assert run.state.underway.flights == ()
+  assert run.state.inner.pending.proposals == ()
+  assert run.state.pending.proposals == ()
 
 
 def test_patience_is_at_least_one():

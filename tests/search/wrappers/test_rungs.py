@@ -30,7 +30,7 @@ def run(strategy, losses, steps):
 
 
 def test_new_programs_start_low_and_the_best_third_climbs():
-  log, _ = run(BudgetRungs(rungs=2), [5, 1, 4, 3], 5)
+  log, _ = run(BudgetRungs(num_rungs=2), [5, 1, 4, 3], 5)
   assert log == [
     (IMPROVE, (0,), 3), (IMPROVE, (0,), 3), (IMPROVE, (0,), 3),
     (PROMOTE, (2,), 1),
@@ -41,7 +41,7 @@ def test_new_programs_start_low_and_the_best_third_climbs():
 def test_the_inner_strategy_hears_of_short_runs_as_stopped_and_of_full_ones_in_its_own_terms(
   scribe,
 ):
-  strategy = BudgetRungs(scribe, rungs=2)
+  strategy = BudgetRungs(scribe, num_rungs=2)
   state = strategy.tell(strategy.init(OBJECTIVE), baseline(9.0))
   for number in range(1, 5):
     proposal, state = strategy.ask(state, RNG)
@@ -57,7 +57,7 @@ def test_the_inner_strategy_hears_of_short_runs_as_stopped_and_of_full_ones_in_i
 
 
 def test_failures_are_told_as_they_are_and_do_not_climb():
-  strategy = BudgetRungs(rungs=2)
+  strategy = BudgetRungs(num_rungs=2)
   state = strategy.tell(strategy.init(OBJECTIVE), baseline())
   for number in range(1, 7):
     proposal, state = strategy.ask(state, RNG)
@@ -67,17 +67,17 @@ def test_failures_are_told_as_they_are_and_do_not_climb():
 
 
 def test_repeats_and_short_runs_of_the_inner_strategy_go_through_unchanged():
-  strategy = BudgetRungs('asha', {'rungs': 2, 'base': 'root'})
+  strategy = BudgetRungs('asha', {'num_rungs': 2, 'parent': 'root'})
   log, state = run(strategy, [5, 1, 4], 4)
   assert log[3] == (PROMOTE, (2,), 1)
-  assert len(state.rungs.configs) == 0  # the inner strategy promotes, not the wrapper
+  assert len(state.results.configs) == 0  # the inner strategy promotes, not the wrapper
   replicate = types.Proposal(types.Operation.REPLICATE, (0,), seeds=(1, 2))
   state = strategy.tell(state, finished(5, replicate, (OK, True, 0.5)))
   assert state.inner.incumbent == 5
 
 
 def test_a_promotion_keeps_the_seeds_it_was_asked_with(scribe):
-  strategy = BudgetRungs(scribe, {'draws_seed': True}, rungs=2)
+  strategy = BudgetRungs(scribe, {'draws_seed': True}, num_rungs=2)
   state, seeds = strategy.init(OBJECTIVE), {}
   for number in range(1, 4):
     proposal, state = strategy.ask(state, RNG)
@@ -88,7 +88,7 @@ def test_a_promotion_keeps_the_seeds_it_was_asked_with(scribe):
 
 
 def test_what_is_overtaken_is_told_as_stopped_and_never_climbs(scribe):
-  strategy = BudgetRungs(scribe, {'draws_seed': True}, rungs=2)
+  strategy = BudgetRungs(scribe, {'draws_seed': True}, num_rungs=2)
   told = []
   losses = [3.0, 2.0, 4.0, 2.5, 1.0]  # the fourth is second of four when it comes
   state, names = strategy.init(OBJECTIVE), iter(range(1, 9))
@@ -102,7 +102,7 @@ def test_what_is_overtaken_is_told_as_stopped_and_never_climbs(scribe):
     told.append([t.id for t in state.inner if isinstance(t, types.Trial)])
   # One at most waits; trial 4 is among the first ⌈4/3⌉ = 2 of its rung until trial 5 comes.
   assert told == [[], [1], [1, 3], (2,), [1, 3, 20], [1, 3, 20, 4]]
-  assert [waiting.config for waiting in state.waiting] == [5]
+  assert [waiting.config for waiting in state.candidates] == [5]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[FIXTURE])
@@ -110,16 +110,16 @@ def test_what_is_overtaken_is_told_as_stopped_and_never_climbs(scribe):
 def test_each_proposal_of_the_inner_strategy_is_told_of_or_still_under_way(
   scribe, outcomes, flying, rungs
 ):
-  strategy = BudgetRungs(scribe, {'draws_seed': True}, reduction=2, rungs=rungs)
+  strategy = BudgetRungs(scribe, {'draws_seed': True}, reduction_factor=2, num_rungs=rungs)
   _, state = play(strategy, outcomes, flying=flying)
   told = [entry.proposal for entry in state.inner if isinstance(entry, types.Trial)]
   asked = [entry for entry in state.inner if isinstance(entry, types.Proposal)]
-  waiting = [waiting.trial.proposal for waiting in state.waiting]
+  waiting = [waiting.trial.proposal for waiting in state.candidates]
   mine = [proposal for proposal in told if proposal in asked]
   assert sorted(p.seeds for p in (*mine, *waiting)) == sorted(p.seeds for p in asked)
   assert len(waiting) <= flying * rungs
 
 
 def test_a_ladder_that_leads_nowhere_is_refused():
-  with pytest.raises(ValueError, match='reduction is 1'):
-    BudgetRungs(reduction=1)
+  with pytest.raises(ValueError, match='reduction_factor is 1'):
+    BudgetRungs(reduction_factor=1)
