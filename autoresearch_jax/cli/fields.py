@@ -9,7 +9,7 @@ from typing import Any, get_origin
 from ml_collections import ConfigDict
 
 from autoresearch_jax.acceptance import ACCEPTANCE
-from autoresearch_jax.benchmark.config import Benchmark
+from autoresearch_jax.benchmark.config import BenchmarkConfig
 from autoresearch_jax.cli.command import Row, Section
 from autoresearch_jax.config import Config
 from autoresearch_jax.executors import EXECUTORS
@@ -82,7 +82,7 @@ def run_fields(config: ConfigDict | None) -> list[Section]:
 
 def benchmark_fields(config: ConfigDict | None) -> list[Section]:
   """The fields of a benchmark's config."""
-  return [('Fields of the config:', list(rows(Benchmark, config)))]
+  return [('Fields of the config:', list(rows(BenchmarkConfig, config)))]
 
 
 def _options(path: str, config: ConfigDict) -> Section | None:
