@@ -16,10 +16,10 @@ from absl import flags
 
 from autoresearch_jax.benchmark.analysis import leaderboard
 from autoresearch_jax.benchmark.comparison import BenchmarkError, Comparison, run
-from autoresearch_jax.benchmark.config import PARTS, Benchmark, benchmark_of
+from autoresearch_jax.benchmark.config import PARTS, BenchmarkConfig, benchmark_config
 from autoresearch_jax.benchmark.progress import shown
 from autoresearch_jax.benchmark.results import Results, ResultsError
-from autoresearch_jax.benchmark.runners.simulate import PlayingError
+from autoresearch_jax.benchmark.runners.simulate import SimulationError
 from autoresearch_jax.cli import flags as command
 from autoresearch_jax.cli.signals import StopSignals
 from autoresearch_jax.config import ConfigError
@@ -31,12 +31,12 @@ FAILED, INTERRUPTED = 1, 130
 SENTENCES = (ConfigError, BenchmarkError, ResultsError, OSError)
 
 
-def benchmark(config: Benchmark, out: pathlib.Path, made_by: str) -> int:
+def benchmark(config: BenchmarkConfig, out: pathlib.Path, made_by: str) -> int:
   """Plays what is missing in `out` and writes the pages. Returns the exit code."""
-  studies = config.studies()
+  suites = config.suites()
   with Results.open(out / 'results.db', config.name) as results:
     with StopSignals() as stop, shown() as progress:
-      comparisons = run(studies, results, config.workers, progress, stop)
+      comparisons = run(suites, results, config.workers, progress, stop)
     (out / 'results.csv').write_text(results.csv(), encoding='utf-8')
   if stop.exit_code:
     print(f'{stop.reason} Runs so far: {out / "results.db"}')
@@ -57,13 +57,13 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) > 1:
       raise ConfigError(f'{arguments[1]!r} is no flag; the flags are --config and --out.')
     values = command.values_of(_CONFIG, 'Which benchmark?', 'configs/benchmark.py:smoke')
-    config = benchmark_of(values)
+    config = benchmark_config(values)
     made_by = shlex.join(['python', '-m', 'autoresearch_jax.benchmark', *sys.argv[1:]])
     return benchmark(config, pathlib.Path(_OUT.value or f'runs/benchmark_{config.name}'), made_by)
   except SENTENCES as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
-  except PlayingError as error:
+  except SimulationError as error:
     print(error, file=sys.stderr)
     return FAILED
   except KeyboardInterrupt:

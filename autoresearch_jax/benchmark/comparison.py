@@ -15,17 +15,23 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.benchmark.progress import Progress, shown
-from autoresearch_jax.benchmark.results import Results, Run
-from autoresearch_jax.benchmark.runners.pool import play_cells
-from autoresearch_jax.benchmark.runners.simulate import PlayingError
-from autoresearch_jax.benchmark.runners.specs import Cell, Contestant, Options, Problem, Rule
+from autoresearch_jax.benchmark.results import BenchmarkRun, Results
+from autoresearch_jax.benchmark.runners.pool import run_all
+from autoresearch_jax.benchmark.runners.simulate import SimulationError
+from autoresearch_jax.benchmark.runners.specs import (
+  AcceptanceSpec,
+  Entrant,
+  Options,
+  ProblemSpec,
+  RunSpec,
+)
 from autoresearch_jax.benchmark.simulations import HELD_OUT
 
 Named = str | tuple[str, Options]
 SEEDS = range(HELD_OUT, HELD_OUT + 20)
 PACKAGES = ('autoresearch_jax', 'numpy', 'scipy', 'optuna', 'cmaes', 'torch')
 REFERENCES = ('random', 'best_of_n')  # where they compete
-MAX_SEEDS = 2**32  # instance seeds are below it, see `cells.ROOTS`
+MAX_SEEDS = 2**32  # instance seeds are below it, see `specs.ROOTS`
 MEASURES = ('area_runs', 'final', 'area_seconds', 'area_calls')
 
 
@@ -34,29 +40,29 @@ class BenchmarkError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class Suite:
   """What is compared: strategies, each under its problem's rule, or under each of `rules`.
 
   seeds: of the instances, all paired. trials: the budget of a run in training runs. slots: trials
-  at once. references: entrants, or rules and so their entrants, that all others are held against.
+  at once. references: methods, or rules and so their methods, that all others are held against.
   """
 
   title: str
-  problems: tuple[Problem, ...]
-  contestants: tuple[Contestant, ...]
+  problems: tuple[ProblemSpec, ...]
+  entrants: tuple[Entrant, ...]
   seeds: tuple[int, ...]
   trials: float
   slots: int = 1
-  rules: tuple[Rule, ...] = ()
+  rules: tuple[AcceptanceSpec, ...] = ()
   references: tuple[str, ...] = REFERENCES
 
   def __post_init__(self) -> None:
     for what, rows in (
-      ('problems', self.problems), ('strategies', self.contestants), ('seeds', self.seeds),
+      ('problems', self.problems), ('strategies', self.entrants), ('seeds', self.seeds),
     ):  # fmt: skip
       if not rows:
         raise BenchmarkError(f'{self.title}: there are no {what} to compare on; name one or more.')
-    for rows in (self.problems, self.contestants, self.rules):
+    for rows in (self.problems, self.entrants, self.rules):
       labels = [row.label for row in rows]
       if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise BenchmarkError(f'{self.title}: the label {twice[0]!r} is given twice.')
@@ -78,7 +84,7 @@ class Study:
 
   def _require_made(self) -> None:
     """Makes everything once, so that a wrong name or option is told before anything runs."""
-    for row in (*self.problems, *self.contestants):
+    for row in (*self.problems, *self.entrants):
       _made(row)
     rules = self.rules or tuple(problem.rule for problem in self.problems)
     most = max(_made(rule).baseline_seeds for rule in rules)
@@ -86,10 +92,10 @@ class Study:
       raise BenchmarkError(
         f'{self.title}: trials is {self.trials:g}; the baseline alone takes {most} training runs.'
       )
-    for contestant in self.contestants:
-      if not self._problems_of(contestant):
+    for entrant in self.entrants:
+      if not self._problems_of(entrant):
         raise BenchmarkError(
-          f'{self.title}: {contestant.label} can run on none of the problems: it samples '
+          f'{self.title}: {entrant.label} can run on none of the problems: it samples '
           f'constants, and {", ".join(self._offers)} offer none. Leave it out, or add a problem '
           'that offers some.'
         )
@@ -97,21 +103,21 @@ class Study:
   def _require_references(self) -> None:
     if self.references == REFERENCES:
       return
-    there = [*self.entrants(), *(rule.label for rule in self.rules)]
+    there = [*self.methods(), *(rule.label for rule in self.rules)]
     if unknown := [label for label in self.references if label not in there]:
       raise BenchmarkError(
         f'{self.title}: there is no {unknown[0]!r} to hold the others against; there are: '
         f'{", ".join(dict.fromkeys(there))}.'
       )
 
-  def entrants(self) -> dict[str, tuple[Contestant, Rule | None]]:
+  def methods(self) -> dict[str, tuple[Entrant, AcceptanceSpec | None]]:
     """What has a row in the tables: by label, a strategy and the rule if that is compared too."""
     if not self.rules:
-      return {c.label: (c, None) for c in self.contestants}
-    alone = len(self.contestants) == 1
+      return {c.label: (c, None) for c in self.entrants}
+    alone = len(self.entrants) == 1
     return {
       rule.label if alone else f'{c.label} + {rule.label}': (c, rule)
-      for c, rule in itertools.product(self.contestants, self.rules)
+      for c, rule in itertools.product(self.entrants, self.rules)
     }
 
   def groups(self) -> dict[str, tuple[str, ...]]:
@@ -123,42 +129,40 @@ class Study:
     return found
 
   def held_against(self) -> tuple[str, ...]:
-    """Labels of the entrants that are references, in the order of `references`."""
-    entrants = self.entrants()
+    """Labels of the methods that are references, in the order of `references`."""
+    methods = self.methods()
     return tuple(
       label
       for reference in self.references
-      for label, (_, rule) in entrants.items()
+      for label, (_, rule) in methods.items()
       if reference in (label, rule and rule.label)
     )
 
   def runnable(self) -> dict[str, tuple[str, ...]]:
-    """Problems' labels that each entrant can run on; instances with constants have all."""
-    able = {c.label: self._problems_of(c) for c in self.contestants}
-    return {label: able[c.label] for label, (c, _) in self.entrants().items()}
+    """Problems' labels that each method can run on; instances with constants have all."""
+    able = {c.label: self._problems_of(c) for c in self.entrants}
+    return {label: able[c.label] for label, (c, _) in self.methods().items()}
 
-  def _problems_of(self, contestant: Contestant) -> tuple[str, ...]:
-    return tuple(
-      label for label, offers in self._offers.items() if offers or not contestant.samples
-    )
+  def _problems_of(self, entrant: Entrant) -> tuple[str, ...]:
+    return tuple(label for label, offers in self._offers.items() if offers or not entrant.samples)
 
   @functools.cached_property
   def _offers(self) -> dict[str, bool]:
     """Whether each problem offers its constants; makes an instance of each, for the first time."""
     try:
       return {problem.label: problem.offers_space(self.seeds[0]) for problem in self.problems}
-    except PlayingError as error:
+    except SimulationError as error:
       raise BenchmarkError(f'{self.title}: {error}') from error
 
-  def cell(self, entrant: str, problem: Problem, seed: int) -> Cell:
-    contestant, rule = self.entrants()[entrant]
-    return Cell(problem, contestant, rule or problem.rule, seed, self.trials, self.slots)
+  def spec(self, method: str, problem: ProblemSpec, seed: int) -> RunSpec:
+    entrant, rule = self.methods()[method]
+    return RunSpec(problem, entrant, rule or problem.rule, seed, self.trials, self.slots)
 
-  def cells(self) -> list[Cell]:
+  def specs(self) -> list[RunSpec]:
     runnable, problems = self.runnable(), {p.label: p for p in self.problems}
     return [
-      self.cell(entrant, problems[label], seed)
-      for entrant, labels in runnable.items()
+      self.spec(method, problems[label], seed)
+      for method, labels in runnable.items()
       for label in labels
       for seed in self.seeds
     ]
@@ -166,32 +170,32 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """A study that was run: every cell has its run.
+  """A suite that was run: every spec has its run.
 
-  runs: by (entrant, problem, seed). runnable: problems that each entrant can run on.
+  runs: by (method, problem, seed). runnable: problems that each method can run on.
   """
 
-  study: Study
-  runs: Mapping[tuple[str, str, int], Run]
+  suite: Suite
+  runs: Mapping[tuple[str, str, int], BenchmarkRun]
   runnable: Mapping[str, tuple[str, ...]]
 
   @property
   def left_out(self) -> list[tuple[str, str]]:
-    """(entrant, problem) that cannot be played: it samples constants, the problem offers none."""
+    """(method, problem) that cannot be played: it samples constants, the problem offers none."""
     return [
-      (entrant, problem.label)
-      for entrant, able in self.runnable.items()
-      for problem in self.study.problems
+      (method, problem.label)
+      for method, able in self.runnable.items()
+      for problem in self.suite.problems
       if problem.label not in able
     ]
 
-  def of(self, entrant: str, problem: str) -> list[Run]:
+  def of(self, method: str, problem: str) -> list[BenchmarkRun]:
     """The runs of all seeds, in the seeds' order."""
-    return [self.runs[entrant, problem, seed] for seed in self.study.seeds]
+    return [self.runs[method, problem, seed] for seed in self.suite.seeds]
 
-  def scores(self, measure: str, entrant: str, problems: Sequence[str]) -> np.ndarray:
+  def scores(self, measure: str, method: str, problems: Sequence[str]) -> np.ndarray:
     """[problems, seeds] of one of MEASURES; smaller is better."""
-    return np.array([[getattr(run, measure) for run in self.of(entrant, p)] for p in problems])
+    return np.array([[getattr(run, measure) for run in self.of(method, p)] for p in problems])
 
   def table(self, group: str = '') -> str:
     """The standings as Markdown: over all problems, or over those of one group."""
@@ -207,8 +211,8 @@ class Comparison:
 
 
 def compare(
-  strategies: Iterable[Named | Contestant] | Mapping[str, Named],
-  problems: Iterable[Named | Problem] | Mapping[str, Named],
+  strategies: Iterable[Named | Entrant] | Mapping[str, Named],
+  problems: Iterable[Named | ProblemSpec] | Mapping[str, Named],
   acceptance: Named = 'strict',
   seeds: Iterable[int] = SEEDS,
   trials: float = 200,
@@ -223,20 +227,20 @@ def compare(
   registered in this process alone will do. out: folder that keeps `results.db`, so that the same
   call goes on after a stop and takes what is there. Raises ValueError with a sentence.
   """
-  study = Study(
-    'comparison', _problems(problems, *_pair(acceptance)), _contestants(strategies), tuple(seeds),
+  suite = Suite(
+    'comparison', _problems(problems, *_pair(acceptance)), _entrants(strategies), tuple(seeds),
     trials, slots,
   )  # fmt: skip
   with contextlib.ExitStack() as stack:
     folder = out or stack.enter_context(tempfile.TemporaryDirectory())
-    results = stack.enter_context(Results.open(pathlib.Path(folder) / 'results.db', study.title))
+    results = stack.enter_context(Results.open(pathlib.Path(folder) / 'results.db', suite.title))
     progress = stack.enter_context(shown())
-    (made,) = run([study], results, workers, progress)
+    (made,) = run([suite], results, workers, progress)
   return made
 
 
 def run(
-  studies: Sequence[Study],
+  suites: Sequence[Suite],
   results: Results,
   workers: int,
   progress: Progress,
@@ -245,35 +249,35 @@ def run(
   """Plays what is missing in `results`; the comparisons, or none of them if `stop` ended it.
 
   Raises BenchmarkError for a number of workers that cannot be, ResultsError when the file holds
-  what does not compare, PlayingError for a run that cannot be played.
+  what does not compare, SimulationError for a run that cannot be played.
   """
   if workers < 0:
     raise BenchmarkError(f'workers is {workers}; it must be 0 (one a core) or more.')
-  cells = {cell.key: cell for study in studies for cell in study.cells()}
-  for cell in cells.values():
-    for kind, (label, meaning) in cell.meanings().items():
+  specs = {spec.key: spec for suite in suites for spec in suite.specs()}
+  for spec in specs.values():
+    for kind, (label, meaning) in spec.meanings().items():
       results.require(kind, label, meaning)
-  missing = [cell for key, cell in cells.items() if key not in results.keys]
-  progress.begin(len(cells), len(cells) - len(missing))
-  with contextlib.closing(play_cells(missing, workers, _versions(), stop)) as played:
+  missing = [spec for key, spec in specs.items() if key not in results.keys]
+  progress.begin(len(specs), len(specs) - len(missing))
+  with contextlib.closing(run_all(missing, workers, _versions(), stop)) as played:
     for runs in played:
       results.add(runs)
       progress.advance(len(runs))
-  if any(key not in results.keys for key in cells):
+  if any(key not in results.keys for key in specs):
     return []
-  return [_comparison(study, results) for study in studies]
+  return [_comparison(suite, results) for suite in suites]
 
 
-def _comparison(study: Study, results: Results) -> Comparison:
+def _comparison(suite: Suite, results: Results) -> Comparison:
   stored = {made.key: made for made in results.runs()}
-  runnable, problems = study.runnable(), {p.label: p for p in study.problems}
+  runnable, problems = suite.runnable(), {p.label: p for p in suite.problems}
   runs = {
-    (entrant, label, seed): stored[study.cell(entrant, problems[label], seed).key]
-    for entrant, labels in runnable.items()
+    (method, label, seed): stored[suite.spec(method, problems[label], seed).key]
+    for method, labels in runnable.items()
     for label in labels
-    for seed in study.seeds
+    for seed in suite.seeds
   }
-  return Comparison(study, runs, runnable)
+  return Comparison(suite, runs, runnable)
 
 
 def _versions() -> dict[str, str]:
@@ -285,7 +289,7 @@ def _versions() -> dict[str, str]:
   return found
 
 
-def _made(row: Problem | Contestant | Rule) -> Any:
+def _made(row: ProblemSpec | Entrant | AcceptanceSpec) -> Any:
   """Raises BenchmarkError when there is no such thing, or it cannot be made."""
   try:
     return row.make()
@@ -294,19 +298,19 @@ def _made(row: Problem | Contestant | Rule) -> Any:
 
 
 def _problems(
-  problems: Iterable[Named | Problem] | Mapping[str, Named], rule: str, rule_options: Options
-) -> tuple[Problem, ...]:
+  problems: Iterable[Named | ProblemSpec] | Mapping[str, Named], rule: str, rule_options: Options
+) -> tuple[ProblemSpec, ...]:
   return tuple(
-    row if isinstance(row, Problem) else Problem(label, *_pair(row), '', rule, rule_options)
+    row if isinstance(row, ProblemSpec) else ProblemSpec(label, *_pair(row), '', rule, rule_options)
     for label, row in _labelled(problems, 'problems')
   )
 
 
-def _contestants(
-  strategies: Iterable[Named | Contestant] | Mapping[str, Named],
-) -> tuple[Contestant, ...]:
+def _entrants(
+  strategies: Iterable[Named | Entrant] | Mapping[str, Named],
+) -> tuple[Entrant, ...]:
   return tuple(
-    row if isinstance(row, Contestant) else Contestant(label, *_pair(row))
+    row if isinstance(row, Entrant) else Entrant(label, *_pair(row))
     for label, row in _labelled(strategies, 'strategies')
   )
 
@@ -325,11 +329,11 @@ def _labelled(rows: Any, what: str) -> list[tuple[str, Any]]:
 
 
 def _label(row: Any) -> str:
-  if isinstance(row, Problem | Contestant):
+  if isinstance(row, ProblemSpec | Entrant):
     return row.label
   name, options = row
   said = ', '.join(f'{key}={value}' for key, value in options.items())
   return f'{name}({said})' if said else name
 
 
-__all__ = ['BenchmarkError', 'Comparison', 'PlayingError', 'Study', 'compare', 'run']
+__all__ = ['BenchmarkError', 'Comparison', 'SimulationError', 'Suite', 'compare', 'run']

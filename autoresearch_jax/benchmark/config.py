@@ -1,4 +1,4 @@
-"""The door of the benchmark command: a config becomes studies here, or a sentence says why not.
+"""The door of the benchmark command: a config becomes suites here, or a sentence says why not.
 
 Every field that `configs/benchmark.py` sets is a field below, and unknown ones are refused.
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from autoresearch_jax.benchmark.comparison import Study
-from autoresearch_jax.benchmark.runners.specs import Contestant, Problem, Rule
+from autoresearch_jax.benchmark.comparison import Suite
+from autoresearch_jax.benchmark.runners.specs import AcceptanceSpec, Entrant, ProblemSpec
 from autoresearch_jax.benchmark.simulations import HELD_OUT
 from autoresearch_jax.config import converted
 
@@ -18,8 +18,8 @@ PARTS = ('problems', 'strategies', 'acceptance')  # that a config file need not 
 
 
 @dataclasses.dataclass(frozen=True)
-class ProblemRow:
-  """A problem, whose label is its key in the config; the fields are those of `cells.Problem`."""
+class ProblemConfig:
+  """A problem, labelled by its key in the config. The fields are those of `ProblemSpec`."""
 
   simulation: str
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -30,7 +30,7 @@ class ProblemRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class StrategyRow:
+class StrategyConfig:
   """A strategy, whose label is its key."""
 
   strategy: str
@@ -38,7 +38,7 @@ class StrategyRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class RuleRow:
+class AcceptanceConfig:
   """An acceptance rule, whose label is its key."""
 
   acceptance: str
@@ -46,65 +46,67 @@ class RuleRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class RulesCompared:
-  """The second study: each of `rules` with each of `strategies`. Without rules there is none.
+class AcceptanceSuiteConfig:
+  """The second suite: each of `rules` with each of `strategies`. Without rules there is none.
 
   reference: label of the rule that the others are held against.
   """
 
-  rules: dict[str, RuleRow] = dataclasses.field(default_factory=dict)
-  strategies: dict[str, StrategyRow] = dataclasses.field(default_factory=dict)
-  problems: dict[str, ProblemRow] = dataclasses.field(default_factory=dict)
+  rules: dict[str, AcceptanceConfig] = dataclasses.field(default_factory=dict)
+  strategies: dict[str, StrategyConfig] = dataclasses.field(default_factory=dict)
+  problems: dict[str, ProblemConfig] = dataclasses.field(default_factory=dict)
   reference: str = 'strict'
 
 
 @dataclasses.dataclass(frozen=True)
-class Benchmark:
+class BenchmarkConfig:
   """A whole benchmark. Field by field comments are in configs/benchmark.py."""
 
   name: str
-  problems: dict[str, ProblemRow]
-  strategies: dict[str, StrategyRow]
+  problems: dict[str, ProblemConfig]
+  strategies: dict[str, StrategyConfig]
   trials: int
   seeds: int = 20
   first_seed: int = HELD_OUT
   slots: int = 1
   workers: int = 0
   call_price: float = 1.0
-  acceptance: RulesCompared = dataclasses.field(default_factory=RulesCompared)
+  acceptance: AcceptanceSuiteConfig = dataclasses.field(default_factory=AcceptanceSuiteConfig)
 
-  def studies(self) -> list[Study]:
+  def suites(self) -> list[Suite]:
     """What is compared. Raises BenchmarkError with a sentence for what cannot be."""
     seeds = tuple(range(self.first_seed, self.first_seed + self.seeds))
-    whole = Study(
-      'Strategies', _problems(self.problems), _contestants(self.strategies), seeds, self.trials,
+    whole = Suite(
+      'Strategies', _problems(self.problems), _entrants(self.strategies), seeds, self.trials,
       self.slots,
     )  # fmt: skip
     if not self.acceptance.rules:
       return [whole]
     compared = self.acceptance
-    rules = tuple(Rule(k, row.acceptance, row.options) for k, row in compared.rules.items())
-    contestants = _contestants(compared.strategies)
+    rules = tuple(
+      AcceptanceSpec(k, row.acceptance, row.options) for k, row in compared.rules.items()
+    )
+    entrants = _entrants(compared.strategies)
     return [
       whole,
-      Study(
-        'Acceptance rules', _problems(compared.problems), contestants, seeds, self.trials,
+      Suite(
+        'Acceptance rules', _problems(compared.problems), entrants, seeds, self.trials,
         self.slots, rules, references=(compared.reference,),
       ),
     ]  # fmt: skip
 
 
-def benchmark_of(config: ConfigDict) -> Benchmark:
+def benchmark_config(config: ConfigDict) -> BenchmarkConfig:
   """Raises ConfigError with the field's path."""
-  return converted(config.to_dict(), Benchmark)
+  return converted(config.to_dict(), BenchmarkConfig)
 
 
-def _problems(rows: Mapping[str, ProblemRow]) -> tuple[Problem, ...]:
+def _problems(rows: Mapping[str, ProblemConfig]) -> tuple[ProblemSpec, ...]:
   return tuple(
-    Problem(k, r.simulation, r.options, r.group, r.acceptance, r.acceptance_options, r.sampled)
+    ProblemSpec(k, r.simulation, r.options, r.group, r.acceptance, r.acceptance_options, r.sampled)
     for k, r in rows.items()
   )
 
 
-def _contestants(rows: Mapping[str, StrategyRow]) -> tuple[Contestant, ...]:
-  return tuple(Contestant(k, row.strategy, row.options) for k, row in rows.items())
+def _entrants(rows: Mapping[str, StrategyConfig]) -> tuple[Entrant, ...]:
+  return tuple(Entrant(k, row.strategy, row.options) for k, row in rows.items())

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-from autoresearch_jax.benchmark.analysis.curves import Curve
+from autoresearch_jax.benchmark.regret import RegretCurve
 from autoresearch_jax.ledger.store import transaction
 
 APPLICATION_ID = 0x41524A42  # 'ARJB' in the header of the file
@@ -29,15 +29,15 @@ class ResultsError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class BenchmarkRun:
   """One row: what was played, and what came of it.
 
   problem, strategy, acceptance: labels. *_code: digests of the code behind them, see `sources.py`.
   definition: digest of what makes the instance (simulation, options, seed, start, optimum). start:
   digest of the unmodified program. trials: the budget in training runs. seed: root of the run's
-  randomness. curve: see `curves.Curve`.
+  randomness. curve: see `regret.RegretCurve`.
   final: normalised regret at the end. area_*: its mean over the budget, by training runs, device
-  seconds and proposer calls (see `curves.areas`). runs, seconds, calls: used in all.
+  seconds and proposer calls (see `regret.areas`). runs, seconds, calls: used in all.
   """
 
   problem: str
@@ -58,7 +58,7 @@ class Run:
   acceptance_options: dict[str, Any]
   acceptance_code: str
   seed: int
-  curve: Curve
+  curve: RegretCurve
   final: float
   area_runs: float
   area_seconds: float
@@ -77,7 +77,7 @@ class Run:
     return self.problem, self.strategy, self.acceptance, self.instance_seed
 
 
-FIELDS = tuple(f.name for f in dataclasses.fields(Run))
+FIELDS = tuple(f.name for f in dataclasses.fields(BenchmarkRun))
 JSON = ('simulation_options', 'strategy_options', 'acceptance_options', 'curve', 'statuses',
         'versions')  # fmt: skip
 # What one label stands for, in the words of the sentence that refuses another meaning of it.
@@ -142,7 +142,7 @@ class Results:
   def __exit__(self, *_: object) -> None:
     self.close()
 
-  def add(self, runs: Iterable[Run]) -> None:
+  def add(self, runs: Iterable[BenchmarkRun]) -> None:
     """Writes finished runs, all or none. Raises ResultsError for what does not compare."""
     runs = list(runs)
     for run in runs:
@@ -153,7 +153,7 @@ class Results:
         f'INSERT OR IGNORE INTO runs VALUES ({marks})', [_values(run) for run in runs]
       )
 
-  def runs(self) -> Iterator[Run]:
+  def runs(self) -> Iterator[BenchmarkRun]:
     """All rows, in an order that does not depend on when they were written."""
     order = 'problem, strategy, acceptance, instance_seed'
     with _readable(self.path):
@@ -172,7 +172,7 @@ class Results:
     writer.writerows(_values(run) for run in self.runs())
     return text.getvalue()
 
-  def _take(self, run: Run) -> None:
+  def _take(self, run: BenchmarkRun) -> None:
     self._meanings.take(run)
     self.keys.add(run.key)
 
@@ -185,7 +185,7 @@ class _Meanings:
     self._known: dict[tuple[str, str], dict[str, Any]] = {}
     self._instances: dict[tuple[str, int], tuple[str, str]] = {}
 
-  def take(self, run: Run) -> None:
+  def take(self, run: BenchmarkRun) -> None:
     for kind, fields in MEANINGS.items():
       self.require(kind, getattr(run, kind), {f: getattr(run, f) for f in fields})
     place, found = (run.problem, run.instance_seed), (run.start, run.definition)
@@ -214,17 +214,17 @@ class _Meanings:
         )
 
 
-def _values(run: Run) -> tuple[Any, ...]:
+def _values(run: BenchmarkRun) -> tuple[Any, ...]:
   return tuple(
     msgspec.json.encode(getattr(run, f), order='sorted').decode() if f in JSON else getattr(run, f)
     for f in FIELDS
   )
 
 
-def _run(row: tuple[Any, ...]) -> Run:
+def _run(row: tuple[Any, ...]) -> BenchmarkRun:
   values = dict(zip(FIELDS, row, strict=True))
   values |= {field: msgspec.json.decode(values[field]) for field in JSON}
-  return msgspec.convert(values, Run)
+  return msgspec.convert(values, BenchmarkRun)
 
 
 def _require_ours(connection: sqlite3.Connection, path: pathlib.Path, name: str) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from autoresearch_jax.benchmark.analysis import curves
+from autoresearch_jax.benchmark import regret
 from autoresearch_jax.benchmark.runners import simulate
 from autoresearch_jax.ledger import history
 from autoresearch_jax.registry import Registry
@@ -48,7 +48,7 @@ def digest(kinds: Iterable[type]) -> str:
 @functools.cache
 def rules() -> str:
   """Digest of how a run is played and counted."""
-  return _of(*(_source(module) for module in (simulate, curves, history)))
+  return _of(*(_source(module) for module in (simulate, regret, history)))
 
 
 @functools.cache

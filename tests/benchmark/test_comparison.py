@@ -11,11 +11,11 @@ import pytest
 from helpers.onemax import OneMax
 
 from autoresearch_jax import benchmark
-from autoresearch_jax.benchmark import Contestant, PlayingError, Problem
+from autoresearch_jax.benchmark import Entrant, ProblemSpec, SimulationError
 from autoresearch_jax.benchmark.comparison import run
 from autoresearch_jax.benchmark.progress import Progress
 from autoresearch_jax.benchmark.results import Results
-from autoresearch_jax.benchmark.runners.specs import Cell
+from autoresearch_jax.benchmark.runners.specs import RunSpec
 from autoresearch_jax.benchmark.simulations import HELD_OUT, SIMULATIONS
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.greedy import Greedy
@@ -104,14 +104,14 @@ def test_strategies_and_problems_by_name_pair_and_label():
     **SMALL,
   )
   assert list(made.runnable) == ['mine', 'yours']
-  assert [p.label for p in made.study.problems] == ['onemax', 'onemax(bits=6)']
+  assert [p.label for p in made.suite.problems] == ['onemax', 'onemax(bits=6)']
   assert made.scores('final', 'mine', ['onemax']).shape == (1, 3)
   assert made.runs['yours', 'onemax', 1001].strategy_options == {'shown': 2}
 
 
 def test_runs_of_one_seed_are_of_one_instance():
   made = benchmark.compare(['random', 'greedy'], BITS, **SMALL)
-  for problem in made.study.problems:
+  for problem in made.suite.problems:
     for one, other in zip(made.of('random', problem.label), made.of('greedy', problem.label),
                           strict=True):  # fmt: skip
       assert (one.start, one.definition) == (other.start, other.definition)
@@ -144,11 +144,13 @@ def test_any_number_of_workers_and_any_process_gives_the_same_runs(tmp_path):
 
 def test_what_is_there_is_not_played_again(tmp_path, monkeypatch):
   first = benchmark.compare(['random'], BITS, **SMALL, out=tmp_path)
-  cells = []
-  play = Cell.play
-  monkeypatch.setattr(Cell, 'play', lambda cell, *rest: (cells.append(cell), play(cell, *rest))[1])
+  specs = []
+  play = RunSpec.run
+  monkeypatch.setattr(
+    RunSpec, 'run', lambda spec, *rest: (specs.append(spec), play(spec, *rest))[1]
+  )
   second = benchmark.compare(['random', 'greedy'], BITS, **SMALL, out=tmp_path)
-  assert {cell.contestant.label for cell in cells} == {'greedy'} and len(cells) == 6
+  assert {spec.entrant.label for spec in specs} == {'greedy'} and len(specs) == 6
   assert {k: v for k, v in second.runs.items() if k[0] == 'random'} == dict(first.runs)
 
 
@@ -209,29 +211,29 @@ def test_a_strategy_that_raises_is_named():
     'breaks on onemax.* under strict cannot be played: The strategy Breaks of .* failed when '
     'it was asked for trial 1: ZeroDivisionError: by the number'
   )
-  with pytest.raises(PlayingError, match=sentence):
+  with pytest.raises(SimulationError, match=sentence):
     benchmark.compare(['breaks'], BITS, **SMALL)
 
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_an_instance_that_cannot_be_made_is_named(workers):
   problems = [*BITS, ('unmade', {'first': 1002})]
-  with pytest.raises(PlayingError, match=r'unmade.*, seed 1002, cannot be made: KeyError'):
+  with pytest.raises(SimulationError, match=r'unmade.*, seed 1002, cannot be made: KeyError'):
     benchmark.compare(['random'], problems, **{**SMALL, 'workers': workers})
 
 
 def test_references_are_entrants_or_rules():
-  two = {'problems': (Problem('p', 'onemax'),), 'seeds': (1,), 'trials': 9, 'title': 't'}
-  rules = tuple(benchmark.Rule(name, name) for name in ('strict', 'noise'))
-  contestants = (Contestant('g', 'greedy'), Contestant('r', 'random'))
-  study = benchmark.Study(**two, contestants=contestants, rules=rules, references=('strict',))
-  assert study.held_against() == ('g + strict', 'r + strict')
-  study = benchmark.Study(**two, contestants=contestants, references=('r',))
-  assert study.held_against() == ('r',)
+  two = {'problems': (ProblemSpec('p', 'onemax'),), 'seeds': (1,), 'trials': 9, 'title': 't'}
+  rules = tuple(benchmark.AcceptanceSpec(name, name) for name in ('strict', 'noise'))
+  entrants = (Entrant('g', 'greedy'), Entrant('r', 'random'))
+  suite = benchmark.Suite(**two, entrants=entrants, rules=rules, references=('strict',))
+  assert suite.held_against() == ('g + strict', 'r + strict')
+  suite = benchmark.Suite(**two, entrants=entrants, references=('r',))
+  assert suite.held_against() == ('r',)
   with pytest.raises(
     benchmark.BenchmarkError, match=r"no 'foo' to hold .*; there are: strict, noi"
   ):
-    benchmark.Study(**two, contestants=contestants[:1], rules=rules, references=('foo',))
+    benchmark.Suite(**two, entrants=entrants[:1], rules=rules, references=('foo',))
 
 
 @STRATEGIES.register('local')
@@ -243,27 +245,32 @@ class Local(Random):
 
 def test_what_only_this_process_knows_needs_one_worker():
   assert len(benchmark.compare(['local'], BITS, **SMALL).runs) == 6
-  with pytest.raises(PlayingError, match=r'worker process cannot import .*use one worker'):
+  with pytest.raises(SimulationError, match=r'worker process cannot import .*use one worker'):
     benchmark.compare(['local'], BITS, **{**SMALL, 'workers': 2})
 
 
 def test_samplers_get_the_instances_space_and_are_listed_where_there_is_none():
-  contestants = ['samples', Contestant('inside', 'wraps'), 'greedy', ('wraps', {'inner': 'greedy'})]
-  problems = [Problem('with', 'constants'), Problem('kept', 'constants', sampled=False), 'onemax']
-  made = benchmark.compare(contestants, problems, **SMALL)
+  entrants = ['samples', Entrant('inside', 'wraps'), 'greedy', ('wraps', {'inner': 'greedy'})]
+  problems = [
+    ProblemSpec('with', 'constants'),
+    ProblemSpec('kept', 'constants', sampled=False),
+    'onemax',
+  ]
+  made = benchmark.compare(entrants, problems, **SMALL)
   without = [(e, p) for e in ('samples', 'inside') for p in ('kept', 'onemax')]
   assert made.left_out == without
   assert np.array_equal(*(made.scores('final', e, ['with']) for e in ('samples', 'greedy')))
 
 
 def test_rules_side_by_side(tmp_path):
-  study = benchmark.Study(
-    'rules', (Problem('noisy', 'onemax', {'noise': 4.0}),), (Contestant('g', 'greedy'),),
-    tuple(range(6)), 60, rules=(benchmark.Rule('a', 'strict'), benchmark.Rule('b', 'noise')),
+  suite = benchmark.Suite(
+    'rules', (ProblemSpec('noisy', 'onemax', {'noise': 4.0}),), (Entrant('g', 'greedy'),),
+    tuple(range(6)), 60,
+    rules=(benchmark.AcceptanceSpec('a', 'strict'), benchmark.AcceptanceSpec('b', 'noise')),
     references=('a',),
   )  # fmt: skip
   with Results.open(tmp_path / 'results.db', 'rules') as results:
-    (made,) = run([study], results, 1, Progress(lambda line: None))
+    (made,) = run([suite], results, 1, Progress(lambda line: None))
   assert list(made.runnable) == ['a', 'b']
   kept = {e: sum(r.kept for r in made.of(e, 'noisy')) for e in 'ab'}
   false = {e: sum(r.false_keeps for r in made.of(e, 'noisy')) for e in 'ab'}
@@ -271,15 +278,15 @@ def test_rules_side_by_side(tmp_path):
 
 
 def test_a_stop_keeps_what_is_done(tmp_path):
-  study = benchmark.Study(
-    's', (Problem('p', 'onemax'),), (Contestant('g', 'greedy'),), tuple(range(5)), 9
+  suite = benchmark.Suite(
+    's', (ProblemSpec('p', 'onemax'),), (Entrant('g', 'greedy'),), tuple(range(5)), 9
   )
   told = []
   with Results.open(tmp_path / 'results.db', 's') as results:
     stop = lambda: 'enough' if len(results.keys) >= 2 else ''  # noqa: E731
-    assert run([study], results, 1, Progress(told.append), stop) == []
+    assert run([suite], results, 1, Progress(told.append), stop) == []
     assert len(results.keys) == 2
-    (made,) = run([study], results, 1, Progress(told.append))
+    (made,) = run([suite], results, 1, Progress(told.append))
   assert len(made.runs) == 5
   assert told == ['5 runs.', '5 runs, 2 of them done before.', '5 of 5 runs, done in 0:00:00.']
 

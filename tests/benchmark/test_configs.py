@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers.registered import ours
 
-from autoresearch_jax.benchmark.config import benchmark_of
+from autoresearch_jax.benchmark.config import benchmark_config
 from autoresearch_jax.search import STRATEGIES
 from configs import benchmark
 
@@ -16,10 +16,10 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 @pytest.mark.parametrize('variant', ['smoke', 'standard'])
 def test_every_name_and_option_exists(variant):
-  strategies, rules = benchmark_of(benchmark.get_config(variant)).studies()
+  strategies, rules = benchmark_config(benchmark.get_config(variant)).suites()
   assert len(rules.rules) >= 3
   if variant == 'standard':
-    assert len(strategies.contestants) >= 12 and len(strategies.problems) >= 10
+    assert len(strategies.entrants) >= 12 and len(strategies.problems) >= 10
     assert (len(strategies.seeds), strategies.trials, strategies.seeds[0]) == (20, 200, 1000)
 
 
@@ -28,7 +28,7 @@ NOT_PLAYED = {'gp', 'speculative'}
 
 
 def test_the_whole_benchmark_has_every_strategy():
-  full = benchmark_of(benchmark.get_config('full'))
+  full = benchmark_config(benchmark.get_config('full'))
   assert {row.strategy for row in full.strategies.values()} >= ours(STRATEGIES) - NOT_PLAYED
 
 

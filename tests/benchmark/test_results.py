@@ -9,27 +9,29 @@ import pytest
 from helpers.onemax import OneMax
 
 from autoresearch_jax.benchmark.results import FIELDS, Results, ResultsError
-from autoresearch_jax.benchmark.runners.specs import Cell, Contestant, Problem, Rule
+from autoresearch_jax.benchmark.runners.specs import AcceptanceSpec, Entrant, ProblemSpec, RunSpec
 
-PROBLEM = Problem('bits', 'onemax', {'bits': 6})
-CELL = Cell(PROBLEM, Contestant('climber', 'greedy', {'shown': 3}), Rule('any', 'strict'), 1000, 12)
+PROBLEM = ProblemSpec('bits', 'onemax', {'bits': 6})
+SPEC = RunSpec(
+  PROBLEM, Entrant('climber', 'greedy', {'shown': 3}), AcceptanceSpec('any', 'strict'), 1000, 12
+)
 
 
-def played(cell=CELL):
-  return cell.play(OneMax(6).instance(cell.instance_seed), {'numpy': '2.0'})
+def played(spec=SPEC):
+  return spec.run(OneMax(6).instance(spec.instance_seed), {'numpy': '2.0'})
 
 
 RUN = played()
 
 
 def test_a_run_survives_the_file(tmp_path):
-  other = played(dataclasses.replace(CELL, instance_seed=1001))
+  other = played(dataclasses.replace(SPEC, instance_seed=1001))
   with Results.open(tmp_path / 'deep' / 'results.db', 'mine') as results:
     results.add([other, RUN])
     assert list(results.runs()) == [RUN, other]
   with Results.open(tmp_path / 'deep' / 'results.db', 'mine') as results:
     assert list(results.runs()) == [RUN, other]
-    assert results.keys == {CELL.key, ('bits', 'climber', 'any', 1001)}
+    assert results.keys == {SPEC.key, ('bits', 'climber', 'any', 1001)}
 
 
 def test_a_run_says_what_was_played_and_what_came_of_it():

@@ -14,7 +14,7 @@ from absl import flags
 from helpers import HELPERS, ROOT
 
 import autoresearch_jax.cli.flags
-from autoresearch_jax.benchmark.config import PARTS, benchmark_of
+from autoresearch_jax.benchmark.config import PARTS, benchmark_config
 from autoresearch_jax.benchmark.results import Results
 
 SMALL = HELPERS / 'small_benchmark.py'
@@ -107,12 +107,12 @@ def test_it_stops_in_good_order(tmp_path, number, code):
 
 
 def asked(*arguments):
-  """The studies that a command line asks for."""
+  """The suites that a command line asks for."""
   values, line = flags.FlagValues(), ['program', f'--config={SMALL}', *arguments]
   flag = autoresearch_jax.cli.flags.define_config('', values, line, PARTS)
   values(line)
-  config = benchmark_of(autoresearch_jax.cli.flags.values_of(flag, '', ''))
-  return config.studies()
+  config = benchmark_config(autoresearch_jax.cli.flags.values_of(flag, '', ''))
+  return config.suites()
 
 
 @pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
@@ -139,7 +139,7 @@ def test_any_field_can_be_set():
   strategies, rules = asked('--config.trials=50', '--config.seeds=5', '--config.slots=2',
                             '--config.strategies.greedy.options.shown=3')  # fmt: skip
   assert (strategies.trials, len(strategies.seeds), rules.slots) == (50, 5, 2)
-  assert {c.label: c.options for c in strategies.contestants}['greedy'] == {'shown': 3}
+  assert {c.label: c.options for c in strategies.entrants}['greedy'] == {'shown': 3}
 
 
 @pytest.mark.slow

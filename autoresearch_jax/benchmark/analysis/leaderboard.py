@@ -9,7 +9,7 @@ from autoresearch_jax.benchmark.analysis import document, plots
 from autoresearch_jax.benchmark.analysis.document import Block, Figure, Heading, Paragraph, Table
 from autoresearch_jax.benchmark.analysis.standings import Standing, Standings, standings
 from autoresearch_jax.benchmark.analysis.statistics import DRAWS, Estimate
-from autoresearch_jax.benchmark.comparison import Comparison, Study
+from autoresearch_jax.benchmark.comparison import Comparison, Suite
 from autoresearch_jax.benchmark.simulations import HELD_OUT
 
 _READING = (
@@ -58,7 +58,7 @@ def write(
 
 def tables(comparison: Comparison, group: str = '', price: float = 1.0) -> str:
   """The tables alone, as Markdown. Raises ValueError for a group that no problem is in."""
-  groups = comparison.study.groups()
+  groups = comparison.suite.groups()
   if group and group not in groups:
     raise ValueError(f'There is no group {group!r}; there are: {", ".join(groups) or "none"}.')
   problems = groups[group] if group else _labels(comparison)
@@ -70,15 +70,15 @@ def tables(comparison: Comparison, group: str = '', price: float = 1.0) -> str:
 
 def _comparison(comparison: Comparison, price: float, titled: bool) -> Iterator[Block]:
   if titled:
-    yield Heading(comparison.study.title)
+    yield Heading(comparison.suite.title)
   below = 3 if titled else 2
   yield _problems(comparison)
   yield from _left_out(comparison)
   for table in standings(comparison, _labels(comparison)):
     yield Heading(_overall(comparison, table), below)
     yield from _table(table, price)
-    yield from _pictures(table, comparison.study.title)
-  groups = comparison.study.groups()
+    yield from _pictures(table, comparison.suite.title)
+  groups = comparison.suite.groups()
   for group, problems in groups.items():
     yield Heading(f'Group {group}: {", ".join(problems)}', below)
     tables = standings(comparison, problems)
@@ -87,7 +87,7 @@ def _comparison(comparison: Comparison, price: float, titled: bool) -> Iterator[
         yield from _table(table, price)
     yield from _identical(comparison, problems)
     yield Figure(
-      f'{_slug(comparison.study.title)}_{_slug(group)}_anytime',
+      f'{_slug(comparison.suite.title)}_{_slug(group)}_anytime',
       f'Anytime curves, {group}',
       f'Anytime curves, {group}: interquartile mean over seeds, with its 95 % band.'
       f'{_in_grey(tables)}',
@@ -109,7 +109,7 @@ def _table(table: Standings, price: float) -> Iterator[Block]:
 def _row(row: Standing, references: Sequence[str], price: float) -> tuple[str, ...]:
   use = row.use
   return (
-    row.entrant,
+    row.method,
     *(_interval(row.estimates[m]) for m in ('area_runs', 'final', 'area_seconds', 'area_calls')),
     *(_duel(row, reference) for reference in references),
     f'{use.seconds:.4g}',
@@ -156,7 +156,7 @@ def _pictures(table: Standings, title: str) -> Iterator[Block]:
 def _in_grey(tables: Sequence[Standings]) -> str:
   """A sentence on whose lines a figure draws in the background."""
   front = plots.in_front(tables)
-  rest = sorted({e for table in tables for e in table.entrants if e not in front})
+  rest = sorted({e for table in tables for e in table.methods if e not in front})
   if not rest:
     return ''
   return (
@@ -168,26 +168,26 @@ def _in_grey(tables: Sequence[Standings]) -> str:
 def _identical(comparison: Comparison, problems: Sequence[str]) -> Iterator[Block]:
   """Who did the same in every run, since one line then hides the other."""
   alike: dict[tuple, list[str]] = {}
-  for entrant, able in comparison.runnable.items():
-    places = [(p, seed) for p in problems if p in able for seed in comparison.study.seeds]
-    runs = [comparison.runs[entrant, p, seed] for p, seed in places]
+  for method, able in comparison.runnable.items():
+    places = [(p, seed) for p in problems if p in able for seed in comparison.suite.seeds]
+    runs = [comparison.runs[method, p, seed] for p, seed in places]
     did = tuple((run.curve, run.runs, run.seconds, run.calls, run.kept) for run in runs)
-    alike.setdefault((tuple(places), did), []).append(entrant)
-  for (places, _), entrants in alike.items():
-    if places and len(entrants) > 1:
+    alike.setdefault((tuple(places), did), []).append(method)
+  for (places, _), methods in alike.items():
+    if places and len(methods) > 1:
       there = ', '.join(dict.fromkeys(problem for problem, _ in places))
-      together = f'{", ".join(entrants[:-1])} and {entrants[-1]}'
+      together = f'{", ".join(methods[:-1])} and {methods[-1]}'
       yield Paragraph(f'{together} did the same in every run on {there}.')
 
 
 def _left_out(comparison: Comparison) -> Iterator[Block]:
   """Who cannot run where, so that nothing is missing in silence."""
   left: dict[str, list[str]] = {}
-  for entrant, problem in comparison.left_out:
-    left.setdefault(entrant, []).append(problem)
-  for entrant, problems in left.items():
+  for method, problem in comparison.left_out:
+    left.setdefault(method, []).append(problem)
+  for method, problems in left.items():
     yield Paragraph(
-      f'{entrant} cannot run on {", ".join(problems)}: it samples constants, and these problems '
+      f'{method} cannot run on {", ".join(problems)}: it samples constants, and these problems '
       'offer none. Tables over these problems leave it out.'
     )
 
@@ -196,9 +196,9 @@ def _origin(comparisons: Sequence[Comparison]) -> str:
   """What was run, on which seeds, with which versions."""
   runs = {run.key: run for comparison in comparisons for run in comparison.runs.values()}
   versions = sorted({f'{name} {v}' for run in runs.values() for name, v in run.versions.items()})
-  studies = [comparison.study for comparison in comparisons]
-  seeds = sorted({seed for study in studies for seed in study.seeds})
-  budgets = sorted({f'{study.trials:g}' for study in studies})
+  suites = [comparison.suite for comparison in comparisons]
+  seeds = sorted({seed for suite in suites for seed in suite.seeds})
+  budgets = sorted({f'{suite.trials:g}' for suite in suites})
   few = (
     f' Of fewer than four runs, as of the {len(seeds)} seeds of a curve, the interquartile mean is '
     'the mean.'
@@ -206,13 +206,13 @@ def _origin(comparisons: Sequence[Comparison]) -> str:
   return (
     f'{len(runs)} runs of {" and ".join(budgets)} training runs each, on instances with the seeds '
     f'{seeds[0]} to {seeds[-1]} ({len(seeds)} of them, paired; {_kept_apart(seeds)}). '
-    f'Versions: {", ".join(versions)}.{_one_surface(studies)}{few if len(seeds) < 4 else ""}'
+    f'Versions: {", ".join(versions)}.{_one_surface(suites)}{few if len(seeds) < 4 else ""}'
   )
 
 
-def _one_surface(studies: Sequence[Study]) -> str:
+def _one_surface(suites: Sequence[Suite]) -> str:
   """Sentences on problems of which another seed is not quite another problem."""
-  problems = {p.label: p for study in studies for p in study.problems}
+  problems = {p.label: p for suite in suites for p in suite.problems}
   found = []
   for simulation, words in _SHARED.items():
     labels = [label for label, p in problems.items() if p.simulation == simulation]
@@ -229,30 +229,30 @@ def _kept_apart(seeds: Sequence[int]) -> str:
 
 
 def _labels(comparison: Comparison) -> tuple[str, ...]:
-  return tuple(problem.label for problem in comparison.study.problems)
+  return tuple(problem.label for problem in comparison.suite.problems)
 
 
 def _problems(comparison: Comparison) -> Table:
   """What was played, so that the page can be read without its config."""
-  study = comparison.study
+  suite = comparison.suite
   rows = tuple(
     (
       problem.label,
       problem.group,
       problem.simulation,
       ', '.join(f'{key} {value}' for key, value in problem.options.items()),
-      'compared' if study.rules else problem.acceptance,
+      'compared' if suite.rules else problem.acceptance,
     )
-    for problem in study.problems
+    for problem in suite.problems
   )
   return Table(('problem', 'group', 'simulation', 'options', 'acceptance'), rows, texts=5)
 
 
 def _overall(comparison: Comparison, table: Standings) -> str:
   """The table's heading: who is not in it, or for whose sake it has fewer problems."""
-  absent = [entrant for entrant in comparison.runnable if entrant not in table.entrants]
-  bound = [e for e in table.entrants if set(comparison.runnable[e]) == set(table.problems)]
-  whole = len(table.problems) == len(comparison.study.problems)
+  absent = [method for method in comparison.runnable if method not in table.methods]
+  bound = [e for e in table.methods if set(comparison.runnable[e]) == set(table.problems)]
+  whole = len(table.problems) == len(comparison.suite.problems)
   title = 'Overall' if whole else f'With {", ".join(sorted(bound))}'
   without = f', without {", ".join(sorted(absent))}' if absent else ''
   return f'{title}: {_counted(table.problems)}{without}'

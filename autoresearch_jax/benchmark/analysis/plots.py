@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from autoresearch_jax.benchmark.analysis import curves, statistics
+from autoresearch_jax.benchmark import regret
+from autoresearch_jax.benchmark.analysis import statistics
 from autoresearch_jax.benchmark.analysis.standings import Standings, standings
 from autoresearch_jax.benchmark.comparison import Comparison
 
@@ -41,7 +42,7 @@ def anytime(tables: Sequence[Standings], problems: tuple[str, ...]) -> bytes:
   drawn = {}
   for axes, problem in zip(panels.flat, problems, strict=False):
     drawn |= _curves(axes, comparison, problem, front)
-  _legend(figure, {entrant: drawn[entrant] for entrant in front if entrant in drawn})
+  _legend(figure, {method: drawn[method] for method in front if method in drawn})
   return _png(figure)
 
 
@@ -51,13 +52,13 @@ def profiles(table: Standings) -> bytes:
   axes = figure.subplots()
   thresholds = np.linspace(0.0, 1.0, POINTS)
   looks, front, drawn = looks_of(table.comparison), in_front([table]), {}
-  for entrant in table.entrants:
-    scores = table.comparison.scores('final', entrant, table.problems)
-    if entrant not in front:
+  for method in table.methods:
+    scores = table.comparison.scores('final', method, table.problems)
+    if method not in front:
       _line(axes, thresholds, statistics.performance_profile(scores, thresholds))
       continue
     middle, low, high = statistics.performance_profile_interval(scores, thresholds)
-    drawn[entrant] = _line(axes, thresholds, middle, looks[entrant], (low, high))
+    drawn[method] = _line(axes, thresholds, middle, looks[method], (low, high))
   _frame(axes, 'normalised regret τ at the end', 'share of runs with at most τ')
   axes.set_ylim(0, 1)
   _legend(figure, drawn)
@@ -65,23 +66,23 @@ def profiles(table: Standings) -> bytes:
 
 
 def in_front(tables: Sequence[Standings]) -> list[str]:
-  """Whose lines have a colour and a band: all of few entrants, else references and the best."""
-  entrants = dict.fromkeys(entrant for table in tables for entrant in table.entrants)
-  if len(entrants) <= FEW:
-    return list(entrants)
-  chosen = {e for table in tables for e in (*table.references, *table.entrants[:FRONT])}
-  return [entrant for entrant in entrants if entrant in chosen]
+  """Whose lines have a colour and a band: all of few methods, else references and the best."""
+  methods = dict.fromkeys(method for table in tables for method in table.methods)
+  if len(methods) <= FEW:
+    return list(methods)
+  chosen = {e for table in tables for e in (*table.references, *table.methods[:FRONT])}
+  return [method for method in methods if method in chosen]
 
 
 def improvements(table: Standings) -> bytes:
-  """The matrix: how probably the row's entrant beats the column's, those that tests tell apart."""
-  entrants, values = table.entrants, table.matrix()
-  side = 0.52 * len(entrants) + 2.2
+  """The matrix: how probably the row's method beats the column's, those that tests tell apart."""
+  methods, values = table.methods, table.matrix()
+  side = 0.52 * len(methods) + 2.2
   figure = _figure(side + 1.0, side)
   axes = figure.subplots()
   image = axes.imshow(values, cmap='RdBu', vmin=0, vmax=1)
-  for i, one in enumerate(entrants):
-    for j, other in enumerate(entrants):
+  for i, one in enumerate(methods):
+    for j, other in enumerate(methods):
       if i != j:
         apart = table.apart(one, other)
         strong = 'white' if abs(values[i, j] - 0.5) > 0.35 else INK
@@ -89,9 +90,9 @@ def improvements(table: Standings) -> bytes:
           j, i, f'{values[i, j]:.2f}'.lstrip('0'), ha='center', va='center', fontsize=7.5,
           color=strong, fontweight='bold' if apart else 'normal',
         )  # fmt: skip
-  places = range(len(entrants))
-  axes.set_xticks(places, entrants, rotation=55, ha='right', rotation_mode='anchor', fontsize=9)
-  axes.set_yticks(places, entrants, fontsize=9)
+  places = range(len(methods))
+  axes.set_xticks(places, methods, rotation=55, ha='right', rotation_mode='anchor', fontsize=9)
+  axes.set_yticks(places, methods, fontsize=9)
   axes.tick_params(length=0)
   for spine in axes.spines.values():
     spine.set_visible(False)
@@ -102,20 +103,20 @@ def improvements(table: Standings) -> bytes:
 def _curves(
   axes: Axes, comparison: Comparison, problem: str, front: Sequence[str]
 ) -> dict[str, object]:
-  """Draws every entrant of one problem; returns the lines by entrant."""
-  trials, looks = comparison.study.trials, looks_of(comparison)
+  """Draws every method of one problem; returns the lines by method."""
+  trials, looks = comparison.suite.trials, looks_of(comparison)
   grid = np.linspace(0.0, trials, min(POINTS, math.ceil(trials) + 1))
   lines = {}
-  for entrant, able in comparison.runnable.items():
+  for method, able in comparison.runnable.items():
     if problem not in able:
       continue
-    stairs = [run.curve for run in comparison.of(entrant, problem)]
-    heights = np.array([curves.at(c.runs, c.regret, grid) for c in stairs])
-    if entrant not in front:
+    stairs = [run.curve for run in comparison.of(method, problem)]
+    heights = np.array([regret.at(c.runs, c.regret, grid) for c in stairs])
+    if method not in front:
       _line(axes, grid, scipy.stats.trim_mean(heights, 0.25, axis=0))
       continue
     middle, low, high = statistics.curve_interval(heights)
-    lines[entrant] = _line(axes, grid, middle, looks[entrant], (low, high))
+    lines[method] = _line(axes, grid, middle, looks[method], (low, high))
   axes.set_title(problem, loc='left', color=INK, fontsize=10, parse_math=False)
   _frame(axes, 'training runs', 'normalised regret')
   axes.set_xlim(0, trials)
@@ -138,19 +139,19 @@ def _line(
 
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:
-  """A line's colour, dashes and width by entrant, in all figures; references are thick and dark.
+  """A line's colour, dashes and width by method, in all figures; references are thick and dark.
 
   The best of any table get their colours first, so that few in front of one figure share one.
   """
   colours = matplotlib.colormaps['tab10']([0, 1, 2, 3, 4, 5, 6, 8, 9])  # 7 is grey
-  dark = dict(zip(comparison.study.held_against(), (INK, '#8c959f'), strict=False))
+  dark = dict(zip(comparison.suite.held_against(), (INK, '#8c959f'), strict=False))
   looks, count = {}, 0
-  for entrant in _by_best_place(comparison):
-    if entrant in dark:
-      looks[entrant] = {'color': dark[entrant], 'lw': REFERENCE_WIDTH, 'ls': '-', 'zorder': 3}
+  for method in _by_best_place(comparison):
+    if method in dark:
+      looks[method] = {'color': dark[method], 'lw': REFERENCE_WIDTH, 'ls': '-', 'zorder': 3}
       continue
     style = STYLES[count // len(colours) % len(STYLES)]
-    looks[entrant] = {'color': colours[count % len(colours)], 'lw': WIDTH, 'ls': style}
+    looks[method] = {'color': colours[count % len(colours)], 'lw': WIDTH, 'ls': style}
     count += 1
   return looks
 
@@ -158,11 +159,11 @@ def looks_of(comparison: Comparison) -> dict[str, Look]:
 def _by_best_place(comparison: Comparison) -> list[str]:
   """Entrants, those first that are high up in some table of the page."""
   best = dict.fromkeys(sorted(comparison.runnable), len(comparison.runnable))
-  everything = tuple(problem.label for problem in comparison.study.problems)
-  for problems in (everything, *comparison.study.groups().values()):
+  everything = tuple(problem.label for problem in comparison.suite.problems)
+  for problems in (everything, *comparison.suite.groups().values()):
     for table in standings(comparison, problems):
-      for place, entrant in enumerate(table.entrants):
-        best[entrant] = min(best[entrant], place)
+      for place, method in enumerate(table.methods):
+        best[method] = min(best[method], place)
   return sorted(best, key=best.__getitem__)
 
 

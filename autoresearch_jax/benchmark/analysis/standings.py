@@ -1,6 +1,6 @@
 """Who is better than whom: a comparison's runs reduced to rows with intervals and tests.
 
-A table only holds entrants that all ran on all of its problems. Where some cannot run everywhere,
+A table only holds methods that all ran on all of its problems. Where some cannot run everywhere,
 there is one table over all problems without them, and one with them over the problems they share.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from autoresearch_jax.benchmark.analysis import statistics
 from autoresearch_jax.benchmark.analysis.statistics import Estimate
 from autoresearch_jax.benchmark.comparison import MEASURES, Comparison
-from autoresearch_jax.benchmark.results import Run
+from autoresearch_jax.benchmark.results import BenchmarkRun
 
 MAIN = 'area_runs'  # what ranks, and what is tested: anytime performance by training runs
 SIGNIFICANT = 0.05
@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Duel:
-  """One entrant against another on MAIN. p: Wilcoxon's, adjusted over all pairs of the table."""
+  """One method against another on MAIN. p: Wilcoxon's, adjusted over all pairs of the table."""
 
   improvement: Estimate
   p: float
@@ -37,7 +37,7 @@ class Duel:
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-  """What an entrant's runs used and met, means over runs.
+  """What an method's runs used and met, means over runs.
 
   failed, duplicates: share of trials. kept: trials after the baseline. false: share of the kept
   that were not truly better; None when nothing was kept.
@@ -55,7 +55,7 @@ class Use:
 class Standing:
   """A row. estimates: interquartile means by measure. duels: with each reference."""
 
-  entrant: str
+  method: str
   estimates: Mapping[str, Estimate]
   duels: Mapping[str, Duel]
   use: Use
@@ -64,17 +64,15 @@ class Standing:
 class Standings:
   """Entrants that share `problems`, best first."""
 
-  def __init__(self, comparison: Comparison, entrants: Sequence[str], problems: Sequence[str]):
+  def __init__(self, comparison: Comparison, methods: Sequence[str], problems: Sequence[str]):
     self.comparison, self.problems = comparison, tuple(problems)
-    self.scores = {e: comparison.scores(MAIN, e, problems) for e in entrants}
-    self.references = tuple(r for r in comparison.study.held_against() if r in self.scores)
-    self.entrants = sorted(
-      entrants, key=lambda e: (statistics.interquartile_mean(self.scores[e]), e)
-    )
+    self.scores = {e: comparison.scores(MAIN, e, problems) for e in methods}
+    self.references = tuple(r for r in comparison.suite.held_against() if r in self.scores)
+    self.methods = sorted(methods, key=lambda e: (statistics.interquartile_mean(self.scores[e]), e))
 
   @functools.cached_property
   def rows(self) -> list[Standing]:
-    return [self._standing(entrant) for entrant in self.entrants]
+    return [self._standing(method) for method in self.methods]
 
   def duel(self, one: str, other: str) -> Duel:
     ours, theirs = self.scores[one], self.scores[other]
@@ -86,16 +84,16 @@ class Standings:
     return self._tests[one, other][0] < SIGNIFICANT
 
   def matrix(self) -> np.ndarray:
-    """Probability that the row's entrant beats the column's; NaN on the diagonal."""
-    found = np.full((len(self.entrants), len(self.entrants)), np.nan)
-    for (i, one), (j, other) in itertools.permutations(enumerate(self.entrants), 2):
+    """Probability that the row's method beats the column's; NaN on the diagonal."""
+    found = np.full((len(self.methods), len(self.methods)), np.nan)
+    for (i, one), (j, other) in itertools.permutations(enumerate(self.methods), 2):
       found[i, j] = statistics.probability_of_improvement(self.scores[one], self.scores[other])
     return found
 
   @functools.cached_property
   def _tests(self) -> dict[tuple[str, str], tuple[float, bool]]:
     """Adjusted p of each ordered pair, and whether the first is the better one."""
-    pairs = list(itertools.combinations(self.entrants, 2))
+    pairs = list(itertools.combinations(self.methods, 2))
     tests = [statistics.wilcoxon(self.scores[a], self.scores[b]) for a, b in pairs]
     adjusted = statistics.holm([test.p for test in tests])
     both = {}
@@ -103,23 +101,23 @@ class Standings:
       both[one, other], both[other, one] = (p, test.better), (p, not test.better)
     return both
 
-  def _standing(self, entrant: str) -> Standing:
+  def _standing(self, method: str) -> Standing:
     estimates = {
       measure: statistics.interquartile_mean_interval(
-        self.comparison.scores(measure, entrant, self.problems)
+        self.comparison.scores(measure, method, self.problems)
       )
       for measure in MEASURES
     }
-    duels = {r: self.duel(entrant, r) for r in self.references if r != entrant}
-    runs = [run for problem in self.problems for run in self.comparison.of(entrant, problem)]
-    return Standing(entrant, estimates, duels, _use(runs))
+    duels = {r: self.duel(method, r) for r in self.references if r != method}
+    runs = [run for problem in self.problems for run in self.comparison.of(method, problem)]
+    return Standing(method, estimates, duels, _use(runs))
 
 
 def standings(comparison: Comparison, problems: Sequence[str]) -> list[Standings]:
-  """A table for each set of problems that some entrant can run on, the largest set first."""
+  """A table for each set of problems that some method can run on, the largest set first."""
   able = {
-    entrant: tuple(p for p in problems if p in labels)
-    for entrant, labels in comparison.runnable.items()
+    method: tuple(p for p in problems if p in labels)
+    for method, labels in comparison.runnable.items()
   }
   sets = sorted({labels for labels in able.values() if labels}, key=lambda s: (-len(s), s))
   return [
@@ -128,7 +126,7 @@ def standings(comparison: Comparison, problems: Sequence[str]) -> list[Standings
   ]
 
 
-def _use(runs: Sequence[Run]) -> Use:
+def _use(runs: Sequence[BenchmarkRun]) -> Use:
   counts = [run.statuses for run in runs]
   trials = sum(sum(count.values()) for count in counts)
   duplicates = sum(count.get('duplicate', 0) for count in counts)

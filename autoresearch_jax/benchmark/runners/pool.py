@@ -1,4 +1,4 @@
-"""Plays cells over the cores of this machine; the runs are the same for any number of workers.
+"""Plays specs over the cores of this machine; the runs are the same for any number of workers.
 
 Cells of one instance are played one after the other by one worker, which makes the instance once;
 after SLICE seconds it hands back what it has, so that a stop or a kill loses little. Workers are
@@ -17,27 +17,27 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 
 import threadpoolctl
 
-from autoresearch_jax.benchmark.results import Run
-from autoresearch_jax.benchmark.runners.simulate import PlayingError
-from autoresearch_jax.benchmark.runners.specs import Cell, import_rooms, rooms
+from autoresearch_jax.benchmark.results import BenchmarkRun
+from autoresearch_jax.benchmark.runners.simulate import SimulationError
+from autoresearch_jax.benchmark.runners.specs import RunSpec, import_modules, modules_of
 
-SLICE = 10.0  # seconds after which a worker reports, a cell under way excepted
+SLICE = 10.0  # seconds after which a worker reports, a spec under way excepted
 LOOK = 0.5  # seconds between looks at the stop signal
 AHEAD = 2  # batches a worker has waiting, so that it is never idle
 
 
-def play_cells(
-  cells: Iterable[Cell],
+def run_all(
+  specs: Iterable[RunSpec],
   workers: int,
   versions: Mapping[str, str],
   stop: Callable[[], str] = lambda: '',
-) -> Generator[list[Run], None, None]:
+) -> Generator[list[BenchmarkRun], None, None]:
   """Yields finished runs as they come, in no order, until all are or `stop` says why not.
 
-  workers: processes, 0 for one a core. Raises PlayingError for the first run that cannot be
+  workers: processes, 0 for one a core. Raises SimulationError for the first run that cannot be
   played, after which the others are ended.
   """
-  batches = _batches(cells)
+  batches = _batches(specs)
   workers = min(workers or cores(), max(1, len(batches)))
   alone = workers == 1
   yield from (_here if alone else _spread)(batches, workers, dict(versions), stop)
@@ -50,43 +50,45 @@ def cores() -> int:
   return os.cpu_count() or 1
 
 
-def play_batch(cells: list[Cell], versions: dict[str, str]) -> tuple[list[Run], list[Cell]]:
-  """Plays cells of one instance for SLICE seconds. Returns the runs, and the cells left."""
-  first, runs, deadline = cells[0], [], 0.0
+def run_batch(
+  specs: list[RunSpec], versions: dict[str, str]
+) -> tuple[list[BenchmarkRun], list[RunSpec]]:
+  """Plays specs of one instance for SLICE seconds. Returns the runs, and the specs left."""
+  first, runs, deadline = specs[0], [], 0.0
   with first.problem.opened(first.instance_seed) as instance:
-    for cell in cells:
-      runs.append(cell.play(instance, versions))
+    for spec in specs:
+      runs.append(spec.run(instance, versions))
       deadline = deadline or time.monotonic() + SLICE  # the first run also found the optimum
       if time.monotonic() > deadline:
         break
-  return runs, cells[len(runs) :]
+  return runs, specs[len(runs) :]
 
 
-def _batches(cells: Iterable[Cell]) -> list[list[Cell]]:
+def _batches(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
   """Cells by instance; all problems take turns, so that the time left can be told early."""
-  ordered = sorted(cells, key=_instance)
+  ordered = sorted(specs, key=_instance)
   return [list(group) for _, group in itertools.groupby(ordered, key=_instance)]
 
 
-def _instance(cell: Cell) -> tuple[int, str]:
-  return cell.instance_seed, cell.problem.label
+def _instance(spec: RunSpec) -> tuple[int, str]:
+  return spec.instance_seed, spec.problem.label
 
 
 def _here(
-  batches: list[list[Cell]], workers: int, versions: dict[str, str], stop: Callable[[], str]
-) -> Generator[list[Run], None, None]:
+  batches: list[list[RunSpec]], workers: int, versions: dict[str, str], stop: Callable[[], str]
+) -> Generator[list[BenchmarkRun], None, None]:
   del workers
   with threadpoolctl.threadpool_limits(1):  # as in workers, so that sums have the same order
     while batches and not stop():
-      runs, left = play_batch(batches[0], versions)
+      runs, left = run_batch(batches[0], versions)
       batches = [left, *batches[1:]] if left else batches[1:]
       yield runs
 
 
 def _spread(
-  batches: list[list[Cell]], workers: int, versions: dict[str, str], stop: Callable[[], str]
-) -> Generator[list[Run], None, None]:
-  modules = rooms([cell for batch in batches for cell in batch])
+  batches: list[list[RunSpec]], workers: int, versions: dict[str, str], stop: Callable[[], str]
+) -> Generator[list[BenchmarkRun], None, None]:
+  modules = modules_of([spec for batch in batches for spec in batch])
   pool = concurrent.futures.ProcessPoolExecutor(
     workers, multiprocessing.get_context('spawn'), _begin_worker
   )
@@ -109,11 +111,11 @@ def _spread(
     _end(pool)
 
 
-def _result(future: concurrent.futures.Future) -> tuple[list[Run], list[Cell]]:
+def _result(future: concurrent.futures.Future) -> tuple[list[BenchmarkRun], list[RunSpec]]:
   try:
     return future.result()
   except concurrent.futures.BrokenExecutor as error:
-    raise PlayingError(
+    raise SimulationError(
       f'A worker process died ({error}). Finished runs are kept; the same command goes on. If '
       'memory ran out, use fewer workers.'
     ) from error
@@ -130,18 +132,18 @@ def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
 
 
 def _in_worker(
-  modules: list[str], cells: list[Cell], versions: dict[str, str]
-) -> tuple[list[Run], list[Cell]]:
-  """Raises PlayingError where a module of the cells is not to be had."""
+  modules: list[str], specs: list[RunSpec], versions: dict[str, str]
+) -> tuple[list[BenchmarkRun], list[RunSpec]]:
+  """Raises SimulationError where a module of the specs is not to be had."""
   try:
-    import_rooms(modules)
+    import_modules(modules)
   except ImportError as error:
-    raise PlayingError(
+    raise SimulationError(
       f'A worker process cannot import what defines the strategies, rules and problems: {error}. '
       'Put them into a module on the path, or use one worker.'
     ) from error
   with threadpoolctl.threadpool_limits(1):
-    return play_batch(cells, versions)
+    return run_batch(specs, versions)
 
 
 def _begin_worker() -> None:

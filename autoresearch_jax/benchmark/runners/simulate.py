@@ -14,7 +14,7 @@ import heapq
 import types
 
 from autoresearch_jax.acceptance import AcceptanceRule
-from autoresearch_jax.benchmark.analysis.curves import Curve
+from autoresearch_jax.benchmark.regret import RegretCurve
 from autoresearch_jax.benchmark.simulations import Instance
 from autoresearch_jax.ledger.history import BASELINE, repeated
 from autoresearch_jax.messages import PartError
@@ -54,12 +54,12 @@ MAX_TRIALS = (
 )
 
 
-class PlayingError(ValueError):
+class SimulationError(ValueError):
   """A run that cannot be played or compared: the problem or the strategy breaks its contract."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Played:
+class SimulatedRun:
   """What is kept of a run.
 
   statuses: how many trials ended how. kept: trials kept after the baseline. false_keeps: those of
@@ -68,7 +68,7 @@ class Played:
   training run of the start. runs, seconds, calls: used in all.
   """
 
-  curve: Curve
+  curve: RegretCurve
   statuses: dict[str, int]
   kept: int
   false_keeps: int
@@ -78,23 +78,23 @@ class Played:
   run_seconds: float
 
 
-def play(
+def simulate(
   strategy: Strategy,
   acceptance: AcceptanceRule,
   instance: Instance,
   seed: int,
   budget: float,
   slots: int = 1,
-) -> Played:
+) -> SimulatedRun:
   """Plays until `budget` training runs are used or five proposals in a row came to nothing.
 
-  seed: root of the strategy's and the proposer's randomness. Raises PlayingError.
+  seed: root of the strategy's and the proposer's randomness. Raises SimulationError.
   """
   run = _Run(strategy, acceptance, instance, seed, budget, slots)
   try:
-    run.play()
+    run.simulate()
   except PartError as error:
-    raise PlayingError(str(error)) from error
+    raise SimulationError(str(error)) from error
   return run.played()
 
 
@@ -128,17 +128,17 @@ class _Run:
     self.incumbent: Trial | None = None
     self.score = _Score(instance)
 
-  def play(self) -> None:
+  def simulate(self) -> None:
     self._fill_slots()
     while self.flying:
       self.clock, trial, result = heapq.heappop(self.flying)
       self._finish(trial, result)
       self._fill_slots()
 
-  def played(self) -> Played:
+  def played(self) -> SimulatedRun:
     score = self.score
     baseline = self.trials[BASELINE].result.measurements
-    return Played(
+    return SimulatedRun(
       curve=score.curve(),
       statuses=dict(sorted(score.statuses.items())),
       kept=score.kept,
@@ -166,7 +166,7 @@ class _Run:
       self.full = True
       return False
     if len(self.edits) >= MAX_TRIALS * self.budget:
-      raise PlayingError(
+      raise SimulationError(
         f'It began {len(self.edits)} trials within {self.budget:g} training runs; {MAX_TRIALS} a '
         'training run is the most. Take higher fidelities.'
       )
@@ -191,7 +191,7 @@ class _Run:
         self.strategy, self.acceptance, self.states, generated, self.proposals
       )
     except PartError as error:
-      raise PlayingError(str(error)) from error
+      raise SimulationError(str(error)) from error
     return proposal
 
   def _edit(self, proposal: Proposal) -> Edit:
@@ -219,7 +219,7 @@ class _Run:
   def _parents(self, proposal: Proposal) -> tuple[Program, ...]:
     known = all(0 <= trial < len(self.edits) for trial in proposal.parents)
     if not known or (proposal.operation in REPEATS and not proposal.parents):
-      raise PlayingError(f'It named parents {proposal.parents}; no such trial exists.')
+      raise SimulationError(f'It named parents {proposal.parents}; no such trial exists.')
     return tuple(self.edits[trial].program for trial in proposal.parents) or (self.start,)
 
   def _submit(self, proposal: Proposal, edit: Edit) -> None:
@@ -255,7 +255,7 @@ class _Run:
       self.incumbent = finished
       self.kept[repeated(trial, self.proposals, REPEATS)] = None
     elif trial == BASELINE:
-      raise PlayingError(f'The baseline failed, so nothing can be compared: {verdict.reason}')
+      raise SimulationError(f'The baseline failed, so nothing can be compared: {verdict.reason}')
     told = tell(self.strategy, self.states.strategy, finished)
     self.states = self.states.told(told, judging)
     self.turn += 2  # the events Finished and Decided
@@ -269,7 +269,7 @@ class _Score:
     self.instance, self.optimum = instance, instance.optimum
     worst = instance.value(instance.start)
     if worst is None or worst == self.optimum:
-      raise PlayingError(
+      raise SimulationError(
         f'The start of this instance has the value {worst} and the optimum is {self.optimum}: '
         'regret has no scale. Take another seed or other options.'
       )
@@ -302,8 +302,8 @@ class _Score:
     value = self.worst if value is None else value
     return (self.optimum - value) / (self.optimum - self.worst) + 0.0  # no -0.0 at the optimum
 
-  def curve(self) -> Curve:
-    return Curve(*(tuple(column) for column in zip(*self.steps, strict=True)))
+  def curve(self) -> RegretCurve:
+    return RegretCurve(*(tuple(column) for column in zip(*self.steps, strict=True)))
 
 
 def _duplicate(trial: int, digest: str, first: int) -> Result:

@@ -1,6 +1,6 @@
-"""What is played against what: problems, strategies and rules by label, and a cell for each run.
+"""What is played against what: problems, strategies and rules by label, and a spec for each run.
 
-A cell is plain data, so that any process can play it, and it always gives the same run.
+A spec is plain data, so that any process can play it, and it always gives the same run.
 """
 
 import contextlib
@@ -15,14 +15,13 @@ import msgspec
 
 from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.benchmark import sources
-from autoresearch_jax.benchmark.analysis.curves import areas
-from autoresearch_jax.benchmark.results import Key, Run
-from autoresearch_jax.benchmark.runners.simulate import Played, PlayingError, play
+from autoresearch_jax.benchmark.regret import areas
+from autoresearch_jax.benchmark.results import BenchmarkRun, Key
+from autoresearch_jax.benchmark.runners.simulate import SimulatedRun, SimulationError, simulate
 from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance, Simulation
 from autoresearch_jax.search import STRATEGIES, Strategy
 
 Options = dict[str, Any]
-ENGINE = 'engine'  # real trainings as a simulation
 # A run's root seed is ROOTS + its instance's seed. Instances draw from (seed, small number), runs
 # from (root, turn): with equal seeds a strategy would draw what its problem's optimum was drawn
 # from. As words of 32 bits the root is (seed, 256), so that no turn gives an instance's numbers.
@@ -30,7 +29,7 @@ ROOTS = 2**40
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class ProblemSpec:
   """group: the table it is counted in. acceptance: its runs' rule, unless rules are compared.
 
   sampled: whether its constants, if it has any, are offered to strategies that sample them.
@@ -46,25 +45,23 @@ class Problem:
 
   def make(self) -> Simulation:
     """Raises ValueError for an unknown name or option."""
-    if self.simulation == ENGINE:  # it needs the controller's rooms, which simulations do without
-      importlib.import_module(f'{__package__}.{ENGINE}')
     return SIMULATIONS.make(self.simulation, self.options)
 
   def offers_space(self, seed: int) -> bool:
     """Makes an instance and says whether strategies that sample constants can run on it.
 
-    Raises PlayingError when the instance cannot be made.
+    Raises SimulationError when the instance cannot be made.
     """
     with self.opened(seed) as instance:
       return self.sampled and bool(_space(instance))
 
   @contextlib.contextmanager
   def opened(self, seed: int) -> Iterator[Instance]:
-    """The instance, which is closed at the end if it holds processes. Raises PlayingError."""
+    """The instance, which is closed at the end if it holds processes. Raises SimulationError."""
     try:
       instance = self.make().instance(seed)
     except Exception as error:  # a simulation is not ours either
-      raise PlayingError(
+      raise SimulationError(
         f'The problem {self.label}, seed {seed}, cannot be made: {type(error).__name__}: {error}'
       ) from error
     try:
@@ -73,12 +70,12 @@ class Problem:
       getattr(instance, 'close', lambda: None)()
 
   @property
-  def rule(self) -> 'Rule':
-    return Rule(self.acceptance, self.acceptance, self.acceptance_options)
+  def rule(self) -> 'AcceptanceSpec':
+    return AcceptanceSpec(self.acceptance, self.acceptance, self.acceptance_options)
 
 
 @dataclasses.dataclass(frozen=True)
-class Contestant:
+class Entrant:
   """A strategy with its options, under a label."""
 
   label: str
@@ -99,7 +96,7 @@ class Contestant:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class AcceptanceSpec:
   """An acceptance rule with its options, under a label."""
 
   label: str
@@ -112,44 +109,46 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class RunSpec:
   """One run. trials: the budget in training runs. instance_seed: 0 or more, below 2**32."""
 
-  problem: Problem
-  contestant: Contestant
-  rule: Rule
+  problem: ProblemSpec
+  entrant: Entrant
+  rule: AcceptanceSpec
   instance_seed: int
   trials: float
   slots: int = 1
 
   @property
   def key(self) -> Key:
-    return self.problem.label, self.contestant.label, self.rule.label, self.instance_seed
+    return self.problem.label, self.entrant.label, self.rule.label, self.instance_seed
 
   @property
   def root_seed(self) -> int:
     """Of the strategy's and the proposer's random numbers."""
     return ROOTS + self.instance_seed
 
-  def play(self, instance: Instance, versions: Mapping[str, str]) -> Run:
-    """Plays the run on its instance. Raises PlayingError that names the cell.
+  def run(self, instance: Instance, versions: Mapping[str, str]) -> BenchmarkRun:
+    """Plays the run on its instance. Raises SimulationError that names the spec.
 
     versions: of what can change a result, to be put on record.
     """
     try:
-      strategy, rule = self.contestant.make(instance), self.rule.make()
-      played = play(strategy, rule, instance, self.root_seed, self.trials, self.slots)
+      strategy, rule = self.entrant.make(instance), self.rule.make()
+      played = simulate(strategy, rule, instance, self.root_seed, self.trials, self.slots)
     except Exception as error:  # a strategy is not ours: whatever it raises is put into a sentence
-      why = f'{error}' if isinstance(error, PlayingError) else f'{type(error).__name__}: {error}'
-      raise PlayingError(
-        f'{self.contestant.label} on {self.problem.label}, seed {self.instance_seed}, under '
+      why = f'{error}' if isinstance(error, SimulationError) else f'{type(error).__name__}: {error}'
+      raise SimulationError(
+        f'{self.entrant.label} on {self.problem.label}, seed {self.instance_seed}, under '
         f'{self.rule.label} cannot be played: {why}'
       ) from error
     return self._run(instance, played, versions)
 
-  def _run(self, instance: Instance, played: Played, versions: Mapping[str, str]) -> Run:
+  def _run(
+    self, instance: Instance, played: SimulatedRun, versions: Mapping[str, str]
+  ) -> BenchmarkRun:
     under = areas(played.curve, self.trials, played.run_seconds)
-    return Run(
+    return BenchmarkRun(
       problem=self.problem.label,
       simulation=self.problem.simulation,
       simulation_options=_plain(self.problem.options),
@@ -159,9 +158,9 @@ class Cell:
       instance_seed=self.instance_seed,
       trials=float(self.trials),
       slots=self.slots,
-      strategy=self.contestant.label,
-      strategy_name=self.contestant.strategy,
-      strategy_options=_plain(self.contestant.options),
+      strategy=self.entrant.label,
+      strategy_name=self.entrant.strategy,
+      strategy_options=_plain(self.entrant.options),
       strategy_code=self.code['strategy'],
       acceptance=self.rule.label,
       acceptance_name=self.rule.acceptance,
@@ -192,10 +191,10 @@ class Cell:
     return hashlib.sha256(msgspec.json.encode(said, order='sorted')).hexdigest()
 
   def classes(self) -> dict[str, list[type]]:
-    """What the cell's names are registered for, wrapped ones too."""
+    """What the spec's names are registered for, wrapped ones too."""
     return {
       'problem': [SIMULATIONS.get(self.problem.simulation)],
-      'strategy': sources.classes(STRATEGIES, self.contestant.strategy, self.contestant.options),
+      'strategy': sources.classes(STRATEGIES, self.entrant.strategy, self.entrant.options),
       'acceptance': sources.classes(ACCEPTANCE, self.rule.acceptance, self.rule.options),
     }
 
@@ -206,7 +205,7 @@ class Cell:
     return {**found, 'problem': found['problem'] + sources.rules()}
 
   def meanings(self) -> dict[str, tuple[str, dict[str, Any]]]:
-    """What the cell's labels stand for, as `Results.require` wants it."""
+    """What the spec's labels stand for, as `Results.require` wants it."""
     return {
       'problem': (
         self.problem.label,
@@ -219,10 +218,10 @@ class Cell:
         },
       ),
       'strategy': (
-        self.contestant.label,
+        self.entrant.label,
         {
-          'strategy_name': self.contestant.strategy,
-          'strategy_options': _plain(self.contestant.options),
+          'strategy_name': self.entrant.strategy,
+          'strategy_options': _plain(self.entrant.options),
           'strategy_code': self.code['strategy'],
         },
       ),
@@ -237,13 +236,13 @@ class Cell:
     }
 
 
-def rooms(cells: list[Cell]) -> list[str]:
-  """Modules that another process must import to know the cells' names."""
-  kinds = {kind for cell in cells for found in cell.classes().values() for kind in found}
+def modules_of(specs: list[RunSpec]) -> list[str]:
+  """Modules that another process must import to know the specs' names."""
+  kinds = {kind for spec in specs for found in spec.classes().values() for kind in found}
   return sorted({kind.__module__ for kind in kinds} - {'__main__'})
 
 
-def import_rooms(modules: list[str]) -> None:
+def import_modules(modules: list[str]) -> None:
   for module in modules:
     importlib.import_module(module)
 

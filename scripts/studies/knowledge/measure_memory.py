@@ -33,9 +33,9 @@ import numpy as np
 from absl import app, flags
 
 from autoresearch_jax.acceptance import ACCEPTANCE
-from autoresearch_jax.benchmark.analysis.curves import areas
 from autoresearch_jax.benchmark.analysis.statistics import holm, wilcoxon
-from autoresearch_jax.benchmark.runners.simulate import play
+from autoresearch_jax.benchmark.regret import areas
+from autoresearch_jax.benchmark.runners.simulate import simulate
 from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance
 from autoresearch_jax.benchmark.simulations.effects import AREAS, SITES, VARIANTS
 from autoresearch_jax.benchmark.simulations.lineage import Root, edits_of
@@ -154,7 +154,7 @@ class Job:
     instance = _instance(simulation, tuple(options.items()), self.seed)
     picking: Any = Picking(instance, self.arm, self.drafts, self.heed)
     strategy, rule = STRATEGIES.make(self.strategy), ACCEPTANCE.make('strict')
-    played = play(strategy, rule, picking, self.seed, self.trials)
+    played = simulate(strategy, rule, picking, self.seed, self.trials)
     anytime = areas(played.curve, self.trials, played.run_seconds).runs
     return anytime, played.curve.regret[-1]
 

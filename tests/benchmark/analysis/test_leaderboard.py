@@ -10,19 +10,19 @@ import pytest
 from helpers.onemax import OneMax
 
 from autoresearch_jax import benchmark
-from autoresearch_jax.benchmark import Contestant, Problem
+from autoresearch_jax.benchmark import Entrant, ProblemSpec
 from autoresearch_jax.benchmark.analysis import document, leaderboard, plots, standings
-from autoresearch_jax.benchmark.analysis.curves import Curve
 from autoresearch_jax.benchmark.analysis.statistics import Estimate
-from autoresearch_jax.benchmark.comparison import Comparison, Study
+from autoresearch_jax.benchmark.comparison import Comparison, Suite
+from autoresearch_jax.benchmark.regret import RegretCurve
 
 pytestmark = pytest.mark.slow
 
 SEEDS = tuple(range(1000, 1012))
-STUDY = Study(
+SUITE = Suite(
   'Strategies',
-  (Problem('p', 'onemax', {}, 'binary'), Problem('q', 'onemax', {'bits': 9}, 'other')),
-  tuple(Contestant(name, 'greedy') for name in ('good', 'random', 'same', 'bad', 'sampler')),
+  (ProblemSpec('p', 'onemax', {}, 'binary'), ProblemSpec('q', 'onemax', {'bits': 9}, 'other')),
+  tuple(Entrant(name, 'greedy') for name in ('good', 'random', 'same', 'bad', 'sampler')),
   SEEDS,
   10,
 )
@@ -34,35 +34,36 @@ def made():
   return comparison()
 
 
-def comparison(study=STUDY):
-  """Runs as they would be if each entrant got as far as REACHED says, give or take a little."""
+def comparison(suite=SUITE):
+  """Runs as they would be if each method got as far as REACHED says, give or take a little."""
   able = {name: ('p', 'q') if name != 'sampler' else ('p',) for name in REACHED}
-  template = study.cell('good', study.problems[0], 1000).play(OneMax().instance(0), {'numpy': '2'})
+  template = suite.spec('good', suite.problems[0], 1000).run(OneMax().instance(0), {'numpy': '2'})
   runs = {
-    (entrant, problem, seed): _run(template, entrant, problem, seed)
-    for entrant, problems in able.items()
+    (method, problem, seed): _run(template, method, problem, seed)
+    for method, problems in able.items()
     for problem in problems
-    for seed in study.seeds
+    for seed in suite.seeds
   }
-  return Comparison(study, runs, able)
+  return Comparison(suite, runs, able)
 
 
-def _run(template, entrant, problem, seed):
+def _run(template, method, problem, seed):
   """The seed's luck is the same for all but `same`, who has it where random has none."""
-  luck = 0.01 * (-1) ** seed * (1 if entrant != 'same' else -1)
-  end = REACHED[entrant] + luck * (1 + seed % 3)
+  luck = 0.01 * (-1) ** seed * (1 if method != 'same' else -1)
+  end = REACHED[method] + luck * (1 + seed % 3)
   values = dict.fromkeys(('final', 'area_runs', 'area_seconds', 'area_calls'), end)
-  made = {**vars(template), **values, 'problem': problem, 'strategy': entrant,
-          'instance_seed': seed, 'curve': Curve((0, 5), (0, 9), (0, 3), (1, end))}  # fmt: skip
+  made = {**vars(template), **values, 'problem': problem, 'strategy': method,
+          'instance_seed': seed,
+          'curve': RegretCurve((0, 5), (0, 9), (0, 3), (1, end))}  # fmt: skip
   return type(template)(**made)
 
 
 def test_rows_are_ranked_and_told_apart(made):
   whole, shared = standings.standings(made, ('p', 'q'))
   assert whole.problems == ('p', 'q') and shared.problems == ('p',)
-  assert whole.entrants[0] == 'good' and whole.entrants[-1] == 'bad'
-  assert shared.entrants[0] == 'sampler' and len(shared.entrants) == 5
-  verdicts = {row.entrant: row.duels['random'].verdict for row in whole.rows if row.duels}
+  assert whole.methods[0] == 'good' and whole.methods[-1] == 'bad'
+  assert shared.methods[0] == 'sampler' and len(shared.methods) == 5
+  verdicts = {row.method: row.duels['random'].verdict for row in whole.rows if row.duels}
   assert verdicts == {'good': 'better', 'same': 'not distinguishable', 'bad': 'worse'}
   good = whole.rows[0]
   assert good.duels['random'].improvement == benchmark.statistics.Estimate(1.0, 1.0, 1.0)
@@ -164,23 +165,23 @@ def test_columns_of_text_stand_to_the_left():
 
 
 def crowd(alike=()):
-  """Twelve entrants, of which `alike` do what the first does, on one problem each."""
+  """Twelve methods, of which `alike` do what the first does, on one problem each."""
   names = tuple(f'entrant_{n:02}' for n in range(12))
-  study = dataclasses.replace(
-    STUDY, contestants=tuple(Contestant(name, 'greedy') for name in (*names, 'random'))
+  suite = dataclasses.replace(
+    SUITE, entrants=tuple(Entrant(name, 'greedy') for name in (*names, 'random'))
   )
-  template = study.cell('random', study.problems[0], 1000).play(OneMax().instance(0), {})
+  template = suite.spec('random', suite.problems[0], 1000).run(OneMax().instance(0), {})
   runs = {}
   for (n, name), problem, seed in itertools.product(
     enumerate([*names, 'random']), ('p', 'q'), SEEDS
   ):
     end = 0.1 + 0.05 * (0 if name in alike else n) + 0.001 * (seed - SEEDS[0])
-    curve = Curve((0, 5), (0, 9), (0, 3), (1, end))
+    curve = RegretCurve((0, 5), (0, 9), (0, 3), (1, end))
     runs[name, problem, seed] = dataclasses.replace(
       template, problem=problem, strategy=name, instance_seed=seed, curve=curve, final=end,
       area_runs=end,
     )  # fmt: skip
-  return Comparison(study, runs, dict.fromkeys((*names, 'random'), ('p', 'q')))
+  return Comparison(suite, runs, dict.fromkeys((*names, 'random'), ('p', 'q')))
 
 
 def test_among_many_only_references_and_the_best_are_in_front():
@@ -211,7 +212,7 @@ def test_a_line_looks_the_same_in_all_figures_of_a_page(made, monkeypatch):
   for table in standings.standings(made, ('p', 'q')):
     drawn.clear()
     plots.profiles(table)
-    expected = [plots.looks_of(made)[entrant]['color'] for entrant in table.entrants]
+    expected = [plots.looks_of(made)[method]['color'] for method in table.methods]
     assert [str(colour) for colour, _ in drawn] == [str(colour) for colour in expected]
   assert len(looks) == len(REACHED)
 
@@ -220,7 +221,7 @@ def test_those_in_front_have_colours_of_their_own():
   made = crowd()
   looks = plots.looks_of(made)
   front = plots.in_front(standings.standings(made, ('p', 'q')))
-  assert len({str(looks[entrant]['color']) for entrant in front}) == len(front)
+  assert len({str(looks[method]['color']) for method in front}) == len(front)
 
 
 def test_entrants_that_did_the_same_are_named():
@@ -231,23 +232,23 @@ def test_entrants_that_did_the_same_are_named():
 
 
 def test_what_is_not_quite_held_out_is_said(made):
-  shared = Problem('table', 'recorded', {'noise': 0.0}, 'other')
-  study = dataclasses.replace(STUDY, problems=(STUDY.problems[0], shared))
+  shared = ProblemSpec('table', 'recorded', {'noise': 0.0}, 'other')
+  suite = dataclasses.replace(SUITE, problems=(SUITE.problems[0], shared))
   words = 'table: one recorded surface for all seeds'
-  assert words in leaderboard._origin([Comparison(study, made.runs, made.runnable)])
+  assert words in leaderboard._origin([Comparison(suite, made.runs, made.runnable)])
   assert 'for all seeds' not in leaderboard._origin([made])
 
 
 @pytest.mark.parametrize(('seeds', 'said'), [(3, True), (4, False)])
 def test_an_interquartile_mean_of_few_runs_is_said_to_be_the_mean(seeds, said):
-  few = comparison(dataclasses.replace(STUDY, seeds=SEEDS[:seeds]))
+  few = comparison(dataclasses.replace(SUITE, seeds=SEEDS[:seeds]))
   assert ('the interquartile mean is the mean' in leaderboard._origin([few])) is said
 
 
 def test_one_seed_has_a_dash_and_no_interval_and_zero_no_sign():
   assert leaderboard._interval(Estimate(0.25, np.nan, np.nan), 2) == '0.25 —'
   assert leaderboard._interval(Estimate(-1e-9, -0.0, 0.5), 2) == '0.00 [0.00, 0.50]'
-  page = leaderboard.tables(comparison(dataclasses.replace(STUDY, seeds=SEEDS[:1])))
+  page = leaderboard.tables(comparison(dataclasses.replace(SUITE, seeds=SEEDS[:1])))
   assert '—' in page and 'nan' not in page and '[' not in page.replace('\\[', '')
 
 
@@ -261,5 +262,5 @@ def test_tables_of_one_group(made):
   ('seeds', 'words'), [((3, 4), 'for tuning'), ((3, 1004), 'not for a report')]
 )
 def test_seeds_that_are_not_held_out_are_said_to_be(seeds, words):
-  page = leaderboard.blocks([comparison(dataclasses.replace(STUDY, seeds=seeds))])
+  page = leaderboard.blocks([comparison(dataclasses.replace(SUITE, seeds=seeds))])
   assert words in document.as_markdown(page)

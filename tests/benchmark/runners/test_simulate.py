@@ -14,7 +14,7 @@ from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.acceptance.strict import Strict
-from autoresearch_jax.benchmark.runners.simulate import PlayingError, play
+from autoresearch_jax.benchmark.runners.simulate import SimulationError, simulate
 from autoresearch_jax.ledger.history import BASELINE
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.greedy import Greedy
@@ -61,7 +61,7 @@ class Recording(Strategy):
 
 def told(strategy, instance, budget, acceptance=None, slots=1, seed=0):
   recording = Recording(strategy)
-  played = play(recording, acceptance or Strict(), instance, seed, budget, slots)
+  played = simulate(recording, acceptance or Strict(), instance, seed, budget, slots)
   return recording.told, played
 
 
@@ -151,7 +151,7 @@ def test_a_proposer_sees_what_it_would_see_in_the_real_loop(tmp_path, monkeypatc
     tmp_path, max_trials=30, strategy=Greedy(), acceptance=acceptance, proposer=real,
     executor=InTheLoop(instance), prefetch=0,
   )  # fmt: skip
-  play(Greedy(), acceptance, played, 0, 40)
+  simulate(Greedy(), acceptance, played, 0, 40)
   shared = min(len(real.seen), len(played.seen))
   assert shared > 5 and real.seen[:shared] == played.seen[:shared]
   assert any(len(kept) > 1 for _, _, kept, _ in real.seen[:shared])
@@ -162,8 +162,8 @@ def test_a_strategy_that_raises_is_a_sentence():
     def tell(self, state, trial):
       raise KeyError('no such thing')
 
-  with pytest.raises(PlayingError, match=r'strategy Broken .* told of trial 0: KeyError'):
-    play(Broken(), Strict(), OneMax().instance(0), 0, 5)
+  with pytest.raises(SimulationError, match=r'strategy Broken .* told of trial 0: KeyError'):
+    simulate(Broken(), Strict(), OneMax().instance(0), 0, 5)
 
 
 def _essence(trial):
@@ -179,7 +179,7 @@ def _essence(trial):
 def test_the_curve_is_what_a_user_would_take_home():
   instance = OneMax(bits=6).instance(0)
   zeros = instance.start.text().count('0')
-  played = play(Greedy(), Strict(), instance, 1, 60)
+  played = simulate(Greedy(), Strict(), instance, 1, 60)
   expected = [1.0, *((zeros - k) / zeros for k in range(1, zeros + 1))]
   assert played.curve.regret == pytest.approx(expected)
   assert played.kept == zeros and played.false_keeps == 0
@@ -191,7 +191,7 @@ def test_the_curve_is_what_a_user_would_take_home():
 def test_regret_does_not_depend_on_the_direction(maximize):
   instance = OneMax(bits=6, maximize=maximize).instance(0)
   other = OneMax(bits=6).instance(0)
-  a, b = (play(Greedy(), Strict(), i, 1, 30).curve for i in (instance, other))
+  a, b = (simulate(Greedy(), Strict(), i, 1, 30).curve for i in (instance, other))
   assert a.regret == pytest.approx(b.regret) and a.runs == b.runs
 
 
@@ -245,7 +245,7 @@ def test_noise_makes_false_keeps_and_the_count_knows_them():
 
 
 def test_five_proposals_in_a_row_that_come_to_nothing_end_the_run():
-  played = play(Random(), Strict(), OneMax(bits=4).instance(0), 0, 100)
+  played = simulate(Random(), Strict(), OneMax(bits=4).instance(0), 0, 100)
   assert played.runs == 1 + 4  # the baseline and its four neighbours
   assert played.calls == 4 + 5
 
@@ -284,21 +284,21 @@ def test_more_slots_change_the_order_and_so_the_search():
   ],
 )
 def test_a_strategy_that_names_no_trial_is_refused(proposal, sentence):
-  with pytest.raises(PlayingError, match=sentence):
-    play(Scripted((proposal,)), Strict(), OneMax().instance(0), 0, 9)
+  with pytest.raises(SimulationError, match=sentence):
+    simulate(Scripted((proposal,)), Strict(), OneMax().instance(0), 0, 9)
 
 
 @pytest.mark.parametrize('fidelity', [-1.0, 0.0, float('nan'), 2.0, float('inf')])
 def test_a_fidelity_that_is_no_share_is_refused(fidelity):
   proposal = Proposal(Operation.IMPROVE, (0,), fidelity=fidelity)
-  with pytest.raises(PlayingError, match=f'has the fidelity {fidelity}; it is a share'):
-    play(Scripted((proposal,) * 99), Strict(), OneMax().instance(0), 0, 9)
+  with pytest.raises(SimulationError, match=f'has the fidelity {fidelity}; it is a share'):
+    simulate(Scripted((proposal,) * 99), Strict(), OneMax().instance(0), 0, 9)
 
 
 @pytest.mark.parametrize('seeds', [(), (0, 0)])
 def test_seeds_that_are_none_or_repeated_are_refused(seeds):
-  with pytest.raises(PlayingError, match='a trial needs one or more, all different'):
-    play(Scripted((Proposal(Operation.IMPROVE, (0,), seeds=seeds),)), Strict(),
+  with pytest.raises(SimulationError, match='a trial needs one or more, all different'):
+    simulate(Scripted((Proposal(Operation.IMPROVE, (0,), seeds=seeds),)), Strict(),
          OneMax().instance(0), 0, 9)  # fmt: skip
 
 
@@ -306,8 +306,8 @@ def test_a_run_of_ever_smaller_trials_ends():
   start = OneMax().instance(3).start
   again = types.Edit(start, 'the start', types.Hypothesis(''))
   small = Proposal(Operation.DRAFT, edit=again, fidelity=1e-9)
-  with pytest.raises(PlayingError, match='began 300 trials within 3 training runs'):
-    play(Scripted((small,) * 10**4), Strict(), OneMax().instance(3), 0, 3)
+  with pytest.raises(SimulationError, match='began 300 trials within 3 training runs'):
+    simulate(Scripted((small,) * 10**4), Strict(), OneMax().instance(3), 0, 3)
 
 
 def test_a_program_of_equal_worth_is_kept_without_a_false_keep():
@@ -316,25 +316,25 @@ def test_a_program_of_equal_worth_is_kept_without_a_false_keep():
   longer = dataclasses.replace(instance, start=instance.start.with_text('0+0'))
   shorter = types.Edit(longer.start.with_text('00'), '', types.Hypothesis(''))
   strategy = Scripted((Proposal(Operation.DRAFT, edit=shorter),))
-  played = play(strategy, Simplicity(), longer, 0, 5)
+  played = simulate(strategy, Simplicity(), longer, 0, 5)
   assert (played.kept, played.false_keeps) == (1, 0)
 
 
 def test_the_optimum_has_the_regret_zero_without_a_sign():
-  regret = play(Greedy(), Strict(), OneMax(bits=6).instance(0), 1, 60).curve.regret[-1]
+  regret = simulate(Greedy(), Strict(), OneMax(bits=6).instance(0), 1, 60).curve.regret[-1]
   assert str(regret) == '0.0'
 
 
 def test_a_start_that_is_the_optimum_has_no_regret():
   instance = OneMax().instance(0)
   solved = dataclasses.replace(instance, start=instance.start.with_text('1' * 12))
-  with pytest.raises(PlayingError, match='regret has no scale'):
-    play(Greedy(), Strict(), solved, 0, 9)
+  with pytest.raises(SimulationError, match='regret has no scale'):
+    simulate(Greedy(), Strict(), solved, 0, 9)
 
 
 def test_nothing_global_is_drawn_from():
   before = repr(np.random.get_state())
-  assert play(Greedy(), Strict(), OneMax().instance(0), 0, 20) == play(
+  assert simulate(Greedy(), Strict(), OneMax().instance(0), 0, 20) == simulate(
     Greedy(), Strict(), OneMax().instance(0), 0, 20
   )
   assert repr(np.random.get_state()) == before

@@ -1,4 +1,4 @@
-"""A cell's run draws from numbers of its own: none of them says where its problem's optimum is."""
+"""A spec's run draws from numbers of its own: none of them says where its problem's optimum is."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax import benchmark
-from autoresearch_jax.benchmark.runners.specs import Cell, Contestant, Problem, Rule
+from autoresearch_jax.benchmark.runners.specs import AcceptanceSpec, Entrant, ProblemSpec, RunSpec
 from autoresearch_jax.research.decisions import generator
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
@@ -17,7 +17,9 @@ STREAMS = range(1, 7)  # of the simulations: default_rng((seed, number))
 
 
 def root(seed):
-  return Cell(Problem('p', 'nk'), Contestant('c', 'greedy'), Rule('r', 'strict'), seed, 9).root_seed
+  return RunSpec(
+    ProblemSpec('p', 'nk'), Entrant('c', 'greedy'), AcceptanceSpec('r', 'strict'), seed, 9
+  ).root_seed
 
 
 @given(seed=st.integers(0, 2**32 - 1), turn=st.integers(0, 10**6))

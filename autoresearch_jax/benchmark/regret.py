@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
+class RegretCurve:
   """A staircase: from (runs, seconds, calls) on, the incumbent has this regret.
 
   runs: training runs at the full budget, each seed at fidelity f counting f, failed ones and
@@ -29,7 +29,7 @@ class Areas:
   calls: float
 
 
-def areas(curve: Curve, trials: float, run_seconds: float) -> Areas:
+def areas(curve: RegretCurve, trials: float, run_seconds: float) -> Areas:
   """The areas under a run's staircase, divided by their budgets.
 
   trials: the budget in training runs. The budget in seconds is that of `trials` runs of the start,

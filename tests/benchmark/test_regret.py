@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.benchmark.analysis.curves import Areas, Curve, area, areas, at
+from autoresearch_jax.benchmark.regret import Areas, RegretCurve, area, areas, at
 
 
 def test_the_area_under_a_staircase():
@@ -23,7 +23,7 @@ def test_steps_at_the_same_place_leave_the_last_one():
 
 
 def test_areas_have_the_budgets_of_runs_of_the_start():
-  curve = Curve((0, 5), (0, 5), (0, 1), (1, 0))
+  curve = RegretCurve((0, 5), (0, 5), (0, 1), (1, 0))
   assert areas(curve, 10, 1.0) == Areas(0.5, 0.5, 0.1)
   assert areas(curve, 10, 0.5).seconds == 1.0  # five seconds are the whole budget then
 
