@@ -72,9 +72,9 @@ def roles(controller):
   """Process ids of a running controller's relatives: runner, tracer, children of the tracer."""
   found = {'controller': [controller], 'runner': [], 'tracer': [], 'child': []}
   for pid, line in family(controller).items():
-    if 'trial.runner' in line:
+    if 'runner.server' in line:
       found['runner'].append(pid)
-    elif 'trial.tracer' in line:
+    elif 'tracer.server' in line:
       found['tracer'].append(pid)
   for tracer in found['tracer']:
     children = [*family(tracer)]
