@@ -174,7 +174,7 @@ def test_a_strategy_with_other_options_needs_another_label(tmp_path):
   ('strategies', 'problems', 'changed', 'sentence'),
   [
     (['greddy'], BITS, {}, "There is no strategy 'greddy'; there are: .*greedy"),
-    ([('greedy', {'shwon': 1})], BITS, {}, "has no option 'shwon'; it has: shown"),
+    ([('greedy', {'shwon': 1})], BITS, {}, "has no option 'shwon'; it has: context_size"),
     (['greedy'], ['nothing'], {}, "There is no simulation 'nothing'; there are: .*onemax"),
     (['greedy'], [('onemax', {'bits': 1})], {}, 'bits is 1; it must be 2 or more'),
     (['greedy'], BITS, {'acceptance': 'lenient'}, "There is no acceptance 'lenient'; there are"),

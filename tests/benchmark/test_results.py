@@ -125,7 +125,7 @@ def test_the_table_as_csv(tmp_path):
     (row,) = csv.DictReader(io.StringIO(results.csv()))
   assert tuple(row) == FIELDS
   assert float(row['final']) == RUN.final
-  assert row['strategy_options'] == '{"shown":3}'
+  assert row['strategy_options'] == '{"context_size":3}'
 
 
 def _statement(path, text):
