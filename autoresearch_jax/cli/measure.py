@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from autoresearch_jax.cli.flags import run
+from autoresearch_jax.cli.command import Command
+from autoresearch_jax.cli.flags import BAD_INPUT, run
 
-BAD_INPUT = 2  # exit code
 MEASUREMENTS = {
   'accelerator': "The GPT in the original's setting on this machine's GPU or TPU: speed and MFU.",
   'memory': 'Bytes and FLOPs of the GPT for chips that need not be there, by XLA.',
@@ -21,14 +21,28 @@ MEASUREMENTS = {
 }
 
 
+COMMAND = Command(
+  'measure',
+  'Measure this machine: speed, memory, overhead, utilization.',
+  """
+  Each measurement is a module of autoresearch_jax/measure with options of its own, which
+  `autoresearch measure NAME --help` explains.
+  """,
+  operand='NAME',
+  describe=lambda config: [('Measurements:', list(MEASUREMENTS.items()))],
+  examples={
+    'autoresearch measure overhead --config=gpt_small:cpu': 'What a trial takes beyond its budget.',
+    'autoresearch measure memory --help': 'What that measurement does, and its options.',
+  },
+  exit_codes={'0': 'Measured.', '2': 'Something does not fit; a sentence says what.'},
+)
+
+
 def main(arguments: Sequence[str]) -> int:
   """Runs the measurement that the arguments name; returns the exit code."""
-  name, *rest = list(arguments) or ['--help']
-  if name in ('--help', '-h', 'help'):
-    rows = '\n'.join(f'  {name:<13}{text}' for name, text in MEASUREMENTS.items())
-    print(f'Usage: autoresearch measure NAME [OPTIONS]\n\nMeasurements:\n{rows}\n')
-    print('`autoresearch measure NAME --help` explains one.')
-    return 0
+  if not arguments or arguments[0].startswith('-'):
+    return COMMAND.run(lambda line: 0, arguments)
+  name, *rest = arguments
   if name not in MEASUREMENTS:
     near = difflib.get_close_matches(name, MEASUREMENTS, n=1)
     hint = f'did you mean {near[0]}?' if near else f'there are: {", ".join(MEASUREMENTS)}.'
