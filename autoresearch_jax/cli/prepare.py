@@ -81,7 +81,7 @@ def _prepare(line: CommandLine) -> int:
   except KeyboardInterrupt:
     console.print('Interrupted; run the same command again to continue where it stopped.')
     return INTERRUPTED
-  except (shards.Unavailable, OSError, ValueError) as error:
+  except (shards.ShardUnavailable, OSError, ValueError) as error:
     console.print(f'Not prepared: {error}')
     return FAILED
   return 0

@@ -63,7 +63,7 @@ def fetch(
 ) -> None:
   """Downloads all wanted shards, `workers` at a time; the first failure ends the others too.
 
-  What was written stays for the next start. Raises shards.Unavailable, KeyboardInterrupt.
+  What was written stays for the next start. Raises shards.ShardUnavailable, KeyboardInterrupt.
   """
 
   def one(index: int) -> None:
@@ -82,7 +82,7 @@ def fetch(
       if not all(future.done() for future in under_way) or _failed(under_way):
         downloader.stop.set()
   for future in _failed(under_way):
-    if not isinstance(future.exception(), shards.Stopped):
+    if not isinstance(future.exception(), shards.DownloadStopped):
       future.result()
 
 
@@ -107,7 +107,7 @@ def climbmix(
     verify: Whether to read all shards that are there, and download damaged ones again.
 
   Raises:
-    shards.Unavailable: A shard cannot be downloaded.
+    shards.ShardUnavailable: A shard cannot be downloaded.
     ValueError: Another process downloads into this folder.
   """
   folder.mkdir(parents=True, exist_ok=True)

@@ -31,11 +31,11 @@ class Missing(FileNotFoundError):
   """Shards are not there; the sentence names the command that fetches them."""
 
 
-class Unavailable(Exception):
+class ShardUnavailable(Exception):
   """A shard cannot be had; the sentence says which, why and what to do."""
 
 
-class Stopped(Exception):
+class DownloadStopped(Exception):
   """The caller asked to stop; what was written stays for the next start to go on from."""
 
 
@@ -48,7 +48,7 @@ class _Retry(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class ShardRecord:
   """What was written: bytes and their SHA-256."""
 
   size: int
@@ -60,7 +60,7 @@ class Manifest:
   """The records of the shards in a folder, kept beside them as manifest.json."""
 
   folder: pathlib.Path
-  records: dict[str, Record]
+  records: dict[str, ShardRecord]
 
   @classmethod
   def read(cls, folder: pathlib.Path) -> Self:
@@ -69,11 +69,11 @@ class Manifest:
     if not path.exists():
       return cls(folder, {})
     try:
-      return cls(folder, msgspec.json.decode(path.read_bytes(), type=dict[str, Record]))
+      return cls(folder, msgspec.json.decode(path.read_bytes(), type=dict[str, ShardRecord]))
     except msgspec.DecodeError as error:
       raise ValueError(f'{path} is damaged ({error}); delete it and run {COMMAND}.') from None
 
-  def add(self, name: str, record: Record) -> None:
+  def add(self, name: str, record: ShardRecord) -> None:
     self.records[name] = record
     path = self.folder / 'manifest.json'
     partial = path.with_suffix('.json.part')
@@ -117,11 +117,11 @@ def texts(path: pathlib.Path) -> Iterator[str]:
           yield value
 
 
-def digest(path: pathlib.Path) -> Record:
+def digest(path: pathlib.Path) -> ShardRecord:
   """Size and SHA-256 of a file."""
   with path.open('rb') as file:
     sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
-  return Record(path.stat().st_size, sha256)
+  return ShardRecord(path.stat().st_size, sha256)
 
 
 def damaged(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
@@ -159,7 +159,7 @@ class Downloader:
     """Makes sure that the shard is there; False when it already was.
 
     report: called with bytes had and bytes in all (0: not known) as they arrive.
-    Raises Unavailable, Stopped, OSError for a full disk.
+    Raises ShardUnavailable, DownloadStopped, OSError for a full disk.
     """
     target = self.folder / name(index)
     if _complete(target, self._manifest.records.get(target.name)):
@@ -181,14 +181,14 @@ class Downloader:
       except (_Retry, requests.RequestException) as error:
         faults = 1 if _size(partial) > before else faults + 1
         if faults >= self.attempts:
-          raise Unavailable(
+          raise ShardUnavailable(
             f'{target.name} could not be fetched from {self.url} in {faults} attempts. '
             f'Run the same command again to go on where it stopped. What went wrong last: {error}'
           ) from None
         self._wait(faults, error.wait if isinstance(error, _Retry) else None)
     if not _is_parquet(partial):
       _discard(partial)
-      raise Unavailable(
+      raise ShardUnavailable(
         f'{self.url}/{target.name} did not answer with a parquet file. Check --url.'
       )
     _forget(partial)
@@ -206,7 +206,7 @@ class Downloader:
         file.seek(had)
         for block in answer.iter_content(BLOCK):
           if self.stop.is_set():
-            raise Stopped
+            raise DownloadStopped
           file.write(block)
           report(file.tell(), total)
     if total and _size(partial) != total:
@@ -217,7 +217,7 @@ class Downloader:
     spread = 0.5 + random.random() / 2
     pause = min(self.patience, self.backoff * 2 ** (faults - 1)) * spread
     if self.stop.wait(pause if asked is None else min(asked, self.patience)):
-      raise Stopped
+      raise DownloadStopped
 
   def _session(self) -> requests.Session:
     """One a thread: a requests session is not safe to share."""
@@ -229,7 +229,7 @@ class Downloader:
 def _agree(answer: requests.Response, partial: pathlib.Path, had: int) -> tuple[int, int]:
   """Where to write from, and the bytes in all (0: unknown), by what the server answered.
 
-  Raises _Retry, Unavailable.
+  Raises _Retry, ShardUnavailable.
   """
   code = answer.status_code
   if code in (408, 425, 429) or code >= 500:
@@ -238,11 +238,11 @@ def _agree(answer: requests.Response, partial: pathlib.Path, had: int) -> tuple[
     _discard(partial)
     raise _Retry('the server no longer has what was fetched before; starting again.')
   if code == 404:
-    raise Unavailable(
+    raise ShardUnavailable(
       f'There is no {answer.url} (404). Check --url, and --shards: there are {LAST} for training.'
     )
   if code not in (200, 206):
-    raise Unavailable(f'{answer.url} was refused with {code} {answer.reason}.')
+    raise ShardUnavailable(f'{answer.url} was refused with {code} {answer.reason}.')
   _remember(partial, answer.headers.get('ETag'))
   if code == 206:
     match = re.fullmatch(r'bytes (\d+)-\d+/(\d+|\*)', answer.headers.get('Content-Range', ''))
@@ -281,7 +281,7 @@ def _forget(partial: pathlib.Path) -> None:
   partial.with_suffix('.etag').unlink(missing_ok=True)
 
 
-def _complete(path: pathlib.Path, record: Record | None) -> bool:
+def _complete(path: pathlib.Path, record: ShardRecord | None) -> bool:
   return record is not None and _size(path) == record.size
 
 

@@ -39,7 +39,7 @@ from autoresearch_jax.config import Config, ConfigError, from_config_dict, load
 from autoresearch_jax.data import shards
 from autoresearch_jax.executors import finished, probe
 from autoresearch_jax.measure import gpt_setting
-from autoresearch_jax.measure.gpt_setting import Model
+from autoresearch_jax.measure.gpt_setting import GptShape
 from autoresearch_jax.programs.start import starting_program, with_constants
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
@@ -98,7 +98,7 @@ def setting() -> tuple[Config, Dataset, str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class MeasuredTrial:
   """A trial. began: phase -> when it was first heard of. tracer: what its process may use."""
 
   result: Result
@@ -107,7 +107,7 @@ class Run:
   tracer: dict[str, Any]
 
 
-def trial(config: Config, dataset: Dataset, program: Program) -> Run:
+def trial(config: Config, dataset: Dataset, program: Program) -> MeasuredTrial:
   """Trains and scores the program once."""
   with tempfile.TemporaryDirectory() as scratch:
     executor: Any = build_task(config).start_executor(dataset, pathlib.Path(scratch))
@@ -124,7 +124,7 @@ def trial(config: Config, dataset: Dataset, program: Program) -> Run:
     try:
       request = TrialRequest(0, program, (SEED.value,), config.budget)
       (result,) = finished(executor, request, each=each)
-      return Run(result, began, time.monotonic(), tracer)
+      return MeasuredTrial(result, began, time.monotonic(), tracer)
     finally:
       executor.close()
 
@@ -172,7 +172,7 @@ def steps(config: Config, program: Program, devices: int, most: float) -> list[d
     return msgspec.json.decode(found.read_bytes()) if found.exists() else []
 
 
-def trained(run: Run, model: Model) -> dict[str, Any]:
+def trained(run: MeasuredTrial, model: GptShape) -> dict[str, Any]:
   """The figures of a trial that went well."""
   cost, facts = run.result.measurements[0].cost, run.result.facts
   peak = facts['peak_flops'] * facts['num_devices']
@@ -225,7 +225,7 @@ def trained_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
   ]
 
 
-def step_rows(row: dict[str, Any], model: Model) -> list[tuple[str, str, str]]:
+def step_rows(row: dict[str, Any], model: GptShape) -> list[tuple[str, str, str]]:
   """Of one variant."""
   kernels = ', '.join(f'{n} {name}' for name, n in row['kernels'].items()) or 'no kernel'
   mfu = 100 * model.original() / row['looped'] / (row['peak_flops'] * row['num_devices'])
@@ -261,7 +261,7 @@ def measure() -> int:
   began = time.monotonic()
   config, dataset, data = setting()
   program = starting_program(config)
-  model = Model.of(program, build_task(config).spec)
+  model = GptShape.of(program, build_task(config).spec)
   found: dict[str, Any] = {
     'data': data,
     'jax': importlib.metadata.version('jax'),

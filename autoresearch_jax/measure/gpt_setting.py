@@ -28,7 +28,7 @@ TARGET_MFU = 45.0  # percent
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class GptShape:
   """The GPT's sizes. windows: how many positions each layer looks back."""
 
   width: int
@@ -42,7 +42,7 @@ class Model:
   batch_size: int
 
   @classmethod
-  def of(cls, program: Program, spec: Spec) -> 'Model':
+  def of(cls, program: Program, spec: Spec) -> 'GptShape':
     """Of programs with the constants of `programs/gpt`. Raises KeyError where one is absent."""
     c = constants_of(program)
     depth, head, time = c['DEPTH'], c['HEAD_DIM'], spec.sequence_length or 0

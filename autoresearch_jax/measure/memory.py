@@ -39,7 +39,7 @@ from jax.experimental import topologies
 from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.config import from_config_dict, load
-from autoresearch_jax.measure.gpt_setting import TARGET_MFU, Model, trace
+from autoresearch_jax.measure.gpt_setting import TARGET_MFU, GptShape, trace
 from autoresearch_jax.programs.start import constants_of, starting_program, with_constants
 from autoresearch_jax.runner import devices
 from autoresearch_jax.runner.compile import ExecutableTemplate, compile_template
@@ -113,7 +113,7 @@ HLO = flags.DEFINE_string('hlo', '', 'Folder for the compiled modules as text.')
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class CompiledVariant:
   """A variant compiled for a chip. Bytes of one device; error: the sentence if it did not compile.
 
   kernels: attention kernels in the compiled step, by name. collectives: what the devices exchange.
@@ -134,7 +134,7 @@ class Row:
   kernels: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-def show_trace(artifact: Artifact, model: Model, platform: str) -> dict[str, Any]:
+def show_trace(artifact: Artifact, model: GptShape, platform: str) -> dict[str, Any]:
   facts = artifact.facts()
   flops, needed = model.original(), model.needed()
   print(f'  modules: {facts["artifact_bytes"]:,} bytes, operations {facts["operations"]}')
@@ -153,21 +153,21 @@ def show_trace(artifact: Artifact, model: Model, platform: str) -> dict[str, Any
   return facts
 
 
-def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
+def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> CompiledVariant:
   """What the runner's compilation gives for described devices."""
   start = time.monotonic()
   try:
     template = ExecutableTemplate.from_artifact(artifact)
     made = compile_template(template, CHIPS[name].described(count), 0)
   except Exception as error:
-    return Row(name, micro, count, error=' '.join(str(error).split())[:300])
+    return CompiledVariant(name, micro, count, error=' '.join(str(error).split())[:300])
   step = made.phases[0]
   executable: Any = step.run
   memory, text = executable.memory_analysis(), executable.as_text()
   kernels, collectives = KERNELS.findall(text), COLLECTIVES.findall(text)
   if HLO.value:
     pathlib.Path(HLO.value, f'{name}_{micro}_{count}.hlo').write_text(text)
-  return Row(
+  return CompiledVariant(
     name,
     micro,
     count,
@@ -182,7 +182,7 @@ def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> Row:
   )
 
 
-def show_row(row: Row) -> None:
+def show_row(row: CompiledVariant) -> None:
   chip = CHIPS[row.chip]
   where = f'  {row.chip} x {row.devices}, micro-batch {row.micro}'
   if row.error:
@@ -222,7 +222,7 @@ def main(arguments: list[str]) -> None:
         trace(config, program, count, out)
         artifact = reader.read(out, config.limits)
       print(f'{platform}, micro-batch {micro}, traced by the sandboxed tracer:')
-      facts = show_trace(artifact, Model.of(program, artifact.spec), platform)
+      facts = show_trace(artifact, GptShape.of(program, artifact.spec), platform)
       for name in WANTED.value:
         if CHIPS[name].platform == platform:
           row = compiled_for(artifact, name, micro, count)

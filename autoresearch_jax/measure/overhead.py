@@ -43,7 +43,7 @@ from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import Program, Progress, Status, TrialRequest
 
 _CONFIG = command.define_config('The run whose trials are measured.')
-_ROUNDS = flags.DEFINE_integer('rounds', 9, 'Trials of each kind.', lower_bound=1)
+_ROUNDS = flags.DEFINE_integer('rounds', 9, 'TimedTrials of each kind.', lower_bound=1)
 _AHEAD = flags.DEFINE_bool(
   'ahead', False, 'Programs are traced and read while another trains, as in a run.'
 )
@@ -79,7 +79,7 @@ class Beyond:
   parts: dict[str, float]
 
 
-class Trials:
+class TimedTrials:
   """Programs of the three kinds, and the executor that tries them."""
 
   def __init__(self, config: Config, executor: LocalExecutor):
@@ -189,7 +189,7 @@ def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
 
 
 def in_turn(config: Config, executor: LocalExecutor) -> Iterator[str]:
-  trials = Trials(config, executor)
+  trials = TimedTrials(config, executor)
   for trial in (trials.seed, trials.constant, trials.structure):
     trial()  # loads what is loaded once
   yield f'waiting: {memory(executor)}'
@@ -206,7 +206,7 @@ def in_turn(config: Config, executor: LocalExecutor) -> Iterator[str]:
 
 
 def in_pairs(config: Config, executor: LocalExecutor) -> Iterator[str]:
-  trials = Trials(config, executor)
+  trials = TimedTrials(config, executor)
   trials.seed()  # loads what is loaded once
   shares: list[float] = []
   found: dict[bool, list[Beyond]] = {True: [], False: []}

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from autoresearch_jax.problems.base import PROBLEMS, Problem
-from autoresearch_jax.problems.verifiers import VERIFIERS, Refused, Verifier
+from autoresearch_jax.problems.verifiers import VERIFIERS, InvalidConstruction, Verifier
 from autoresearch_jax.types import Dataset
 
 FORMAT = 1  # change it with anything that changes what the same construction scores
@@ -72,7 +72,7 @@ class PackingVerifier(Verifier):
   """
 
   def verify(self, construction: np.ndarray) -> dict[str, float]:
-    """construction: float64 [circles, 3]. Raises Refused."""
+    """construction: float64 [circles, 3]. Raises InvalidConstruction."""
     _require_circles(construction)
     claimed = construction[:, 2]
     _, radii = valid(construction[:, :2], claimed)
@@ -128,9 +128,9 @@ def violations(centres: np.ndarray, radii: np.ndarray) -> Iterator[tuple[int, ..
 
 
 def _require_circles(construction: np.ndarray) -> None:
-  """Raises Refused unless the array is a list of circles."""
+  """Raises InvalidConstruction unless the array is a list of circles."""
   if construction.ndim != 2 or construction.shape[1] != 3 or not len(construction):
-    raise Refused(
+    raise InvalidConstruction(
       f'The construction has the shape {list(construction.shape)}; return one row (x, y, radius) '
       'a circle from `predict`.'
     )
@@ -141,7 +141,7 @@ def _require_circles(construction: np.ndarray) -> None:
     if bad.any():
       circle = int(np.argmax(bad))
       x, y, radius = construction[circle]
-      raise Refused(
+      raise InvalidConstruction(
         f'Circle {circle} of the packing has {what}: (x, y, radius) = '
         f'({x:g}, {y:g}, {radius:g}). Return finite centres and radii of at least 0 from `predict`.'
       )

@@ -15,7 +15,7 @@ from autoresearch_jax.registry import Registry
 VERIFIERS = Registry('verifier', 'autoresearch_jax.problems')
 
 
-class Refused(Exception):
+class InvalidConstruction(Exception):
   """The array is no valid construction; the message says why, and what to return instead."""
 
 
@@ -33,5 +33,5 @@ class Verifier(abc.ABC):
       construction: What `predict` returned, float64 `[*spec.output_shape]`.
 
     Raises:
-      Refused: The array is no valid construction.
+      InvalidConstruction: The array is no valid construction.
     """

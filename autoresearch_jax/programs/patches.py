@@ -49,7 +49,7 @@ class Hunk:
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
+class FileChange:
   """What a patch does to one file.
 
   Attributes:
@@ -77,7 +77,7 @@ class Patch:
 
   description: str
   hypothesis: Hypothesis
-  changes: tuple[Change, ...]
+  changes: tuple[FileChange, ...]
 
 
 def parse(text: str) -> Patch:
@@ -86,7 +86,7 @@ def parse(text: str) -> Patch:
   first = next((i for i in range(len(lines)) if _begins(lines, i)), None)
   if first is None:
     raise PatchError('It has no unified diff: no lines that begin with --- and +++.')
-  changes = _Reader(lines, first).changes()
+  changes = _DiffReader(lines, first).changes()
   names = [change.name for change in changes]
   if len(set(names)) < len(names):
     raise PatchError('It changes a file in two places of the diff; put them together.')
@@ -141,13 +141,13 @@ def _begins(lines: list[str], at: int) -> bool:
 
 
 @dataclasses.dataclass
-class _Reader:
+class _DiffReader:
   """Goes through the diff's lines; `at` is the next one."""
 
   lines: list[str]
   at: int
 
-  def changes(self) -> tuple[Change, ...]:
+  def changes(self) -> tuple[FileChange, ...]:
     found = []
     while self.at < len(self.lines):
       line = self._line()
@@ -174,7 +174,7 @@ class _Reader:
     elif line and not line.startswith(_SAYS_NOTHING):
       raise self._error(f'{one_line(line, 40)!r} is no part of a unified diff.')
 
-  def _change(self) -> Change:
+  def _change(self) -> FileChange:
     old, new = (_path(self._line(n)[4:]) for n in (0, 1))
     name = self._name(old, new)
     self.at += 2
@@ -183,7 +183,7 @@ class _Reader:
       hunks.append(self._hunk(adds=old == NOWHERE))
     if not hunks:
       raise self._error(f'{name} has no hunk, which begins with @@ -1,2 +1,2 @@ or the like.')
-    return Change(name, tuple(hunks), old == NOWHERE, new == NOWHERE)
+    return FileChange(name, tuple(hunks), old == NOWHERE, new == NOWHERE)
 
   def _name(self, old: str, new: str) -> str:
     if old.startswith(('a/', NOWHERE)) and new.startswith(('b/', NOWHERE)):

@@ -43,7 +43,7 @@ class Rewrite:
 
 
 @dataclasses.dataclass(frozen=True)
-class Move:
+class SourceEdit:
   """One edit that applies to a file.
 
   Attributes:
@@ -102,7 +102,7 @@ class Alternatives:
   prior: EditPrior
   needs: tuple[str, ...] = ()
 
-  def moves(self, source: Source) -> Iterator[Move]:
+  def moves(self, source: Source) -> Iterator[SourceEdit]:
     scope = source.scope(self.scope)
     if scope is None or not all(source.constants.get(n, 0) for n in self.needs):
       return
@@ -128,14 +128,14 @@ class Alternatives:
     node: cst.BaseExpression,
     now: Alternative,
     new: Alternative,
-  ) -> Move:
+  ) -> SourceEdit:
     def make(rng: np.random.Generator) -> Rewrite:
       del rng
       changes = [(node, cst.parse_expression(new.code)), *self._docstring(scope, new)]
       return Rewrite(source.replaced(changes), f'{self.key}: {now.words} -> {new.words}')
 
     prior = self.prior
-    return Move(
+    return SourceEdit(
       f'{self.key} {new.words}',
       'structure',
       prior.weight * new.weight,
@@ -193,7 +193,7 @@ class Toggle:
   prior: EditPrior
   values: tuple[tuple[str, float], ...] = ()
 
-  def moves(self, source: Source) -> Iterator[Move]:
+  def moves(self, source: Source) -> Iterator[SourceEdit]:
     for on in (True, False):
       changes = self._changes(source, on)
       if changes is None:
@@ -207,7 +207,7 @@ class Toggle:
         return Rewrite(text, f'{"add" if on else "remove"} {self.key}') if text else None
 
       prior = self.prior
-      yield Move(
+      yield SourceEdit(
         f'{self.key} {"up" if on else "down"}',
         'structure',
         prior.weight if on else prior.weight / 2,
@@ -244,7 +244,7 @@ class Toggle:
     return source.with_constants(values)
 
 
-def available(source: Source, catalogue: Sequence[Alternatives | Toggle]) -> list[Move]:
+def available(source: Source, catalogue: Sequence[Alternatives | Toggle]) -> list[SourceEdit]:
   """All edits of a catalogue that apply to this file."""
   return [move for entry in catalogue for move in entry.moves(source)]
 

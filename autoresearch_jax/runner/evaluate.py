@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.data import loader
-from autoresearch_jax.problems.verifiers import VERIFIERS, Refused, Verifier
+from autoresearch_jax.problems.verifiers import VERIFIERS, InvalidConstruction, Verifier
 from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.types import Dataset, test_metric
 
@@ -189,7 +189,7 @@ def _verify(construction: np.ndarray, dataset: Dataset) -> dict[str, float]:
   verifier: Verifier = VERIFIERS.make(dataset.verifier)
   try:
     return verifier.verify(construction.astype(np.float64))
-  except Refused as error:
+  except InvalidConstruction as error:
     raise EvaluationError(str(error)) from None
 
 

@@ -64,7 +64,7 @@ def test_two_versions_of_a_shard_are_never_joined(server, downloader):
   server.faults[NAME] = ['cut']
   server.tags[NAME] = '"old"'
   downloader.attempts = 1
-  with pytest.raises(shards.Unavailable, match=r'went wrong last: .*broken'):
+  with pytest.raises(shards.ShardUnavailable, match=r'went wrong last: .*broken'):
     downloader.fetch(0, ignore)
   server.files[NAME], server.tags[NAME] = server.files['shard_00001.parquet'], '"new"'
   downloader.fetch(0, ignore)
@@ -100,7 +100,7 @@ def test_pauses_double_up_to_a_limit(server, downloader, monkeypatch):
 
 def test_a_server_that_stays_broken_ends_in_a_sentence(server, downloader):
   server.faults[NAME] = [(500, {})] * 9
-  with pytest.raises(shards.Unavailable, match=r'shard_00000.*3 attempts.*same command.*500'):
+  with pytest.raises(shards.ShardUnavailable, match=r'shard_00000.*3 attempts.*same command.*500'):
     downloader.fetch(0, ignore)
   assert len(server.requests) == 3
 
@@ -112,32 +112,32 @@ def test_faults_count_in_a_row_only(server, downloader):
 
 
 def test_a_shard_that_does_not_exist_is_no_reason_to_retry(server, downloader):
-  with pytest.raises(shards.Unavailable, match=r'404.*--url.*--shards'):
+  with pytest.raises(shards.ShardUnavailable, match=r'404.*--url.*--shards'):
     downloader.fetch(5, ignore)
   assert len(server.requests) == 1
 
 
 def test_a_refusal_is_said(server, downloader):
   server.faults[NAME] = [(403, {})]
-  with pytest.raises(shards.Unavailable, match='refused with 403'):
+  with pytest.raises(shards.ShardUnavailable, match='refused with 403'):
     downloader.fetch(0, ignore)
 
 
 def test_something_else_than_parquet_is_not_kept(server, downloader):
   server.files[NAME] = b'<html>Please sign in</html>'
-  with pytest.raises(shards.Unavailable, match='parquet'):
+  with pytest.raises(shards.ShardUnavailable, match='parquet'):
     downloader.fetch(0, ignore)
   assert not list(downloader.folder.glob('shard*'))
 
 
 def test_a_server_that_is_not_there_ends_in_a_sentence(tmp_path):
   downloader = shards.Downloader(tmp_path, 'http://127.0.0.1:9', attempts=2, backoff=0.001)
-  with pytest.raises(shards.Unavailable, match='2 attempts'):
+  with pytest.raises(shards.ShardUnavailable, match='2 attempts'):
     downloader.fetch(0, ignore)
 
 
 def test_stop_keeps_what_was_written(server, downloader):
-  with pytest.raises(shards.Stopped):
+  with pytest.raises(shards.DownloadStopped):
     downloader.fetch(0, lambda had, total: downloader.stop.set())
   assert (downloader.folder / f'{NAME}.part').stat().st_size == 100
   downloader.stop = threading.Event()

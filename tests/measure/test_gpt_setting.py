@@ -15,7 +15,7 @@ def traced(tmp_path_factory):
   program = starting_program(config)
   out = tmp_path_factory.mktemp('traced') / 'artifact'
   isolation = gpt_setting.trace(config, program, 1, out)
-  model = gpt_setting.Model.of(program, build_task(config).spec)
+  model = gpt_setting.GptShape.of(program, build_task(config).spec)
   return artifacts.read(out, config.limits), model, isolation
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from autoresearch_jax.problems.packing import Packing, PackingVerifier, valid, violations
-from autoresearch_jax.problems.verifiers import VERIFIERS, Refused
+from autoresearch_jax.problems.verifiers import VERIFIERS, InvalidConstruction
 
 
 def score(rows) -> dict[str, float]:
@@ -126,7 +126,7 @@ def test_where_no_share_helps_a_radius_is_gone():
   ],
 )
 def test_what_is_no_packing_is_refused(rows, sentence):
-  with pytest.raises(Refused, match=sentence):
+  with pytest.raises(InvalidConstruction, match=sentence):
     score(rows)
 
 

@@ -70,7 +70,7 @@ CLAIM, DESCRIPTION, TAG, MAX_TAGS = 600, 200, 40, 8
 LAST_WORDS = 300  # characters of the transcript in a sentence
 
 
-class _Told(msgspec.Struct):
+class _AgentHypothesis(msgspec.Struct):
   """`hypothesis.json`; what else is in it is passed over."""
 
   claim: str = ''
@@ -443,12 +443,12 @@ def _told(
   return Edit(program, description, hypothesis, author=author)
 
 
-def _hypothesis(tree: Worktree) -> _Told:
+def _hypothesis(tree: Worktree) -> _AgentHypothesis:
   """What the agent left in `hypothesis.json`; nothing where that can not be read."""
   try:
-    return msgspec.json.decode(tree.text(HYPOTHESIS, LARGEST_HYPOTHESIS), type=_Told)
+    return msgspec.json.decode(tree.text(HYPOTHESIS, LARGEST_HYPOTHESIS), type=_AgentHypothesis)
   except (Refused, msgspec.DecodeError, RecursionError):
-    return _Told()
+    return _AgentHypothesis()
 
 
 def _finite(value: float | None) -> float | None:

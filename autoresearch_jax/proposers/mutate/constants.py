@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_jax.programs.source import Source
-from autoresearch_jax.programs.structural_edits import Move, Rewrite
+from autoresearch_jax.programs.structural_edits import Rewrite, SourceEdit
 from autoresearch_jax.proposers.mutate.steps import (
   Sizes,
   Step,
@@ -313,7 +313,7 @@ UNKNOWN = Rule(
 )
 
 
-def moves(source: Source, sizes: Sizes) -> list[Move]:
+def moves(source: Source, sizes: Sizes) -> list[SourceEdit]:
   """All moves of single constants and of coupled ones that this file offers."""
   constants = source.constants
   tied = _width_is_tied(constants)
@@ -331,7 +331,7 @@ def rule_of(name: str) -> Rule:
   return next(fitting, UNKNOWN)
 
 
-def _single(source: Source, name: str, value: Any, sizes: Sizes) -> Iterator[Move]:
+def _single(source: Source, name: str, value: Any, sizes: Sizes) -> Iterator[SourceEdit]:
   rule = rule_of(name)
   if rule.needs and not source.constants.get(rule.needs, 1):
     return
@@ -346,7 +346,9 @@ def _single(source: Source, name: str, value: Any, sizes: Sizes) -> Iterator[Mov
 
       word = 'up' if direction > 0 else 'down'
       tags = (*rule.mechanisms,)
-      yield Move(f'{name} {word}', 'constant', way.weight, way.claim, tags, *rule.effect, make)
+      yield SourceEdit(
+        f'{name} {word}', 'constant', way.weight, way.claim, tags, *rule.effect, make
+      )
 
 
 def describe(name: str, old: Any, new: Any) -> str:
@@ -556,7 +558,7 @@ COUPLED = (
 )
 
 
-def _coupled(source: Source, sizes: Sizes) -> Iterator[Move]:
+def _coupled(source: Source, sizes: Sizes) -> Iterator[SourceEdit]:
   for coupled in COUPLED:
     trial_draw = coupled.draw(source.constants, np.random.default_rng(0), sizes)
     if trial_draw is None:
@@ -570,7 +572,7 @@ def _coupled(source: Source, sizes: Sizes) -> Iterator[Move]:
       every = ', '.join(f'{n} {c}' for n, c in changed.items())
       return Rewrite(source.with_constants(values), coupled.text.format(every, **changed))
 
-    yield Move(
+    yield SourceEdit(
       coupled.key,
       'coupled',
       coupled.weight,

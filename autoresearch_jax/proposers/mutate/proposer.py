@@ -24,7 +24,7 @@ import numpy as np
 
 from autoresearch_jax.programs.catalogue import Catalogue, packaged
 from autoresearch_jax.programs.source import Source
-from autoresearch_jax.programs.structural_edits import Kind, Move, available
+from autoresearch_jax.programs.structural_edits import Kind, SourceEdit, available
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.proposers.mutate import constants, crossover
 from autoresearch_jax.proposers.mutate.steps import Sizes
@@ -117,7 +117,7 @@ class Mutate(Proposer):
 
   def _moves(
     self, program: Program, proposal: Proposal, context: ProposalContext
-  ) -> list[tuple[str, Move]]:
+  ) -> list[tuple[str, SourceEdit]]:
     """(file, move) for all that the editable files offer, in the order of the files.
 
     Guidance leaves some out, unless none would be left.
@@ -129,7 +129,9 @@ class Mutate(Proposer):
         found += [(name, move) for move in _offered(text, sizes, context.structural_edits)]
     return [(n, m) for n, m in found if m.kind in KINDS.get(proposal.guidance, (m.kind,))] or found
 
-  def _odds(self, moves: list[Move], proposal: Proposal, context: ProposalContext) -> np.ndarray:
+  def _odds(
+    self, moves: list[SourceEdit], proposal: Proposal, context: ProposalContext
+  ) -> np.ndarray:
     """Probability of each move: its kind's share, divided by weights and by what was learnt."""
     learnt = _learnt(proposal, context) if self.learn else {}
     shares = {'structure': self.structural_share, 'coupled': self.coupled_share}
@@ -151,7 +153,7 @@ class _Made:
   """A program after one or more moves."""
 
   program: Program
-  moves: tuple[Move, ...]
+  moves: tuple[SourceEdit, ...]
   descriptions: tuple[str, ...]
 
   def then(self, further: '_Made') -> '_Made':
@@ -166,7 +168,7 @@ class _Made:
 
 
 @functools.lru_cache(maxsize=8)  # many edits are drawn for one program; finding them takes longest
-def _offered(text: str, sizes: Sizes, own: Catalogue) -> tuple[Move, ...]:
+def _offered(text: str, sizes: Sizes, own: Catalogue) -> tuple[SourceEdit, ...]:
   """All edits that apply to a file; none where it does not parse. own: see ProposalContext."""
   try:
     source = Source(text)
@@ -175,7 +177,7 @@ def _offered(text: str, sizes: Sizes, own: Catalogue) -> tuple[Move, ...]:
   return (*constants.moves(source, sizes), *available(source, (*packaged(), *own)))
 
 
-def _made(program: Program, name: str, move: Move, rng: np.random.Generator) -> _Made | None:
+def _made(program: Program, name: str, move: SourceEdit, rng: np.random.Generator) -> _Made | None:
   """The program after a move; None where nothing valid comes of it."""
   rewrite = move.make(rng)
   if rewrite is None or not _parses(rewrite.text):
@@ -249,7 +251,7 @@ def _key(hypothesis: Hypothesis) -> str:
   return hypothesis.mechanisms[-1] if hypothesis.mechanisms else ''
 
 
-def _is_asked(move: Move, proposal: Proposal, context: ProposalContext) -> bool:
+def _is_asked(move: SourceEdit, proposal: Proposal, context: ProposalContext) -> bool:
   """Whether a question is about a move: by its tags, or in quotes in the strategy's sentence."""
   asked = any(move.key in question.tags for question in context.questions)
   return asked or f"'{move.key}'" in proposal.question
@@ -259,7 +261,9 @@ def _opposite(key: str) -> str:
   return ' '.join(OPPOSITES.get(word, word) for word in key.split(' '))
 
 
-def _hypothesis(moves: Sequence[Move], proposal: Proposal, context: ProposalContext) -> Hypothesis:
+def _hypothesis(
+  moves: Sequence[SourceEdit], proposal: Proposal, context: ProposalContext
+) -> Hypothesis:
   """The moves' belief in the metric's unit, by the parent's value; unknown before it has one.
 
   Effects add up, and so do the squares of their deviations.

@@ -54,7 +54,7 @@ LESSONS_SCHEMA: dict[str, Any] = {
 }
 
 
-class _Told(msgspec.Struct):
+class _LessonAnswer(msgspec.Struct):
   """A lesson as it is answered."""
 
   text: str
@@ -65,7 +65,7 @@ class _Told(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-  lessons: list[_Told]
+  lessons: list[_LessonAnswer]
 
 
 def distil(context: ProposalContext, tokens: int = 20000) -> Prompt:
@@ -128,7 +128,7 @@ def _parsed(text: str) -> _Answer:
     ) from None
 
 
-def _lesson(told: _Told, context: ProposalContext, author: str) -> Lesson | None:
+def _lesson(told: _LessonAnswer, context: ProposalContext, author: str) -> Lesson | None:
   words = one_line(told.text, LENGTH)
   trials = _cited(told.trials, context.history)
   if not words or not trials:
