@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-from autoresearch_jax.search.samplers.space import constants, skeleton
+from autoresearch_jax.programs.constants import constants, skeleton
 from autoresearch_jax.types import Program
 
 MAX_NUMBER = 1e300  # integers above it do not fit into a float

@@ -10,7 +10,7 @@ timed step by step (autoresearch_jax/measure/steps.py): as it is, and with `ops.
 in place of the platform's kernel; see VARIANTS for others. What is printed as a table goes to a
 JSON file after each part, so that a time limit loses the rest alone.
 
-ClimbMix is used where `python -m autoresearch_jax.data.prepare` has fetched it. Elsewhere the text
+ClimbMix is used where `autoresearch prepare` has fetched it. Elsewhere the text
 that ships with Python stands in, with the same shapes: speed and memory are the same, and the
 score means nothing beside the original's.
 

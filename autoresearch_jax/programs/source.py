@@ -15,6 +15,8 @@ from typing import Any
 
 import libcst as cst
 
+from autoresearch_jax.programs.constants import assignments
+
 Scope = cst.FunctionDef | cst.ClassDef
 OPERATORS = {
   ast.Add: operator.add,
@@ -39,10 +41,12 @@ class Source:
   def constants(self) -> dict[str, Any]:
     """Values of the ALL_CAPS literals set once at the top level and read by file or engine."""
     found: dict[str, list[Any]] = {}
-    for statement in self.module.body:
-      for name, value in _assigned(statement):
-        if name.isupper():
-          found.setdefault(name, []).append(_literal(value))
+    for constant in assignments(self.text):
+      if not constant.nested:
+        value = constant.value
+        found.setdefault(constant.name, []).append(
+          _int_of(constant.code) if value is None else value
+        )
     read = _names(self._tree, ast.Load) | READ_BY_ENGINE
     return {n: v[0] for n, v in found.items() if len(v) == 1 and v[0] is not None and n in read}
 
@@ -199,11 +203,6 @@ def literal(value: Any, like: str = '') -> str:
   return repr(value)
 
 
-def _assigned(statement: cst.CSTNode) -> list[tuple[str, cst.BaseExpression]]:
-  pair = assignment(statement)
-  return [pair] if pair else []
-
-
 def _with_values(statement: Any, values: Mapping[str, Any]) -> Any:
   pair = assignment(statement)
   if pair is None or pair[0] not in values:
@@ -218,7 +217,9 @@ def _with_values(statement: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _is_prefix(value: cst.Tuple, wanted: Any) -> bool:
-  old = _literal(value)
+  old = None
+  with contextlib.suppress(ValueError):
+    old = ast.literal_eval(code_of(value))
   return isinstance(old, tuple) and 1 < len(wanted) < len(old) and old[: len(wanted)] == wanted
 
 
@@ -229,12 +230,9 @@ def _shortened(value: cst.Tuple, length: int) -> cst.Tuple:
   return value.with_changes(elements=kept)
 
 
-def _literal(node: cst.BaseExpression) -> Any:
-  """The value of a literal or of an int expression such as 2**19; None for anything else."""
-  tree = ast.parse(f'({code_of(node)})', mode='eval').body
-  with contextlib.suppress(ValueError, TypeError, SyntaxError):
-    return ast.literal_eval(tree)
-  return _int(tree)
+def _int_of(code: str) -> int | None:
+  """The value of an int expression such as 2**19; None for anything else."""
+  return _int(ast.parse(f'({code})', mode='eval').body)
 
 
 def _int(tree: ast.AST) -> int | None:

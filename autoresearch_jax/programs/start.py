@@ -3,16 +3,15 @@
 `autoresearch start` writes it into a folder, for a person or a coding agent to edit.
 
 `config.program` names a folder of `autoresearch_jax/programs`, or is a path to one. The program
-is never imported here; constants are changed in its syntax tree.
+is never imported here; new values replace the bytes of the old ones.
 """
 
 import ast
 import pathlib
 from typing import Any
 
-import libcst as cst
-
 from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.programs.constants import assignments, set_values
 from autoresearch_jax.types import Program
 
 PROGRAMS = pathlib.Path(__file__).resolve().parent
@@ -61,9 +60,9 @@ def with_constants(program: Program, constants: dict[str, Any]) -> Program:
   found: set[str] = set()
   for name, text in program.files if literals else ():
     if name.endswith('.py'):
-      rewriting = _SetConstants(literals)
-      program = program.with_text(_parsed(name, text).visit(rewriting).code, name)
-      found |= rewriting.found
+      _require_python(name, text)
+      program = program.with_text(set_values(text, literals), name)
+      found |= {constant.name for constant in assignments(text)} & literals.keys()
   missing = sorted(set(literals) - found)
   if missing:
     raise ConfigError(
@@ -75,60 +74,19 @@ def with_constants(program: Program, constants: dict[str, Any]) -> Program:
 
 def constants_of(program: Program) -> dict[str, Any]:
   """ALL_CAPS constants assigned at the top level of its modules; None where it is no literal."""
-  looking = _SetConstants({})
+  found: dict[str, Any] = {}
   for name, text in program.files:
     if name.endswith('.py'):
-      _parsed(name, text).visit(looking)
-  return looking.all
+      _require_python(name, text)
+      found |= {constant.name: constant.value for constant in assignments(text)}
+  return found
 
 
-class _SetConstants(cst.CSTTransformer):
-  """Replaces the values of top-level `NAME = value` and `NAME: type = value`."""
-
-  def __init__(self, literals: dict[str, str]):
-    super().__init__()
-    self.literals = literals
-    self.found: set[str] = set()
-    self.all: dict[str, Any] = {}
-
-  def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-    return False
-
-  def visit_ClassDef(self, node: cst.ClassDef) -> bool:
-    return False
-
-  def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> cst.Assign:
-    if len(updated_node.targets) == 1:
-      return self._changed(updated_node.targets[0].target, updated_node)
-    return updated_node
-
-  def leave_AnnAssign(
-    self, original_node: cst.AnnAssign, updated_node: cst.AnnAssign
-  ) -> cst.AnnAssign:
-    return self._changed(updated_node.target, updated_node)
-
-  def _changed(self, target: cst.CSTNode, node: Any) -> Any:
-    if not (isinstance(target, cst.Name) and target.value.isupper()):
-      return node
-    self.all[target.value] = _value(node.value)
-    if target.value not in self.literals:
-      return node
-    self.found.add(target.value)
-    return node.with_changes(value=cst.parse_expression(self.literals[target.value]))
-
-
-def _value(node: cst.BaseExpression | None) -> Any:
+def _require_python(name: str, text: str) -> None:
   try:
-    return ast.literal_eval(cst.Module([]).code_for_node(node)) if node else None
-  except (ValueError, SyntaxError):
-    return None
-
-
-def _parsed(name: str, text: str) -> cst.Module:
-  try:
-    return cst.parse_module(text)
-  except cst.ParserSyntaxError as error:
-    line = error.raw_line
+    ast.parse(text)
+  except SyntaxError as error:
+    line = error.lineno
     raise ConfigError(f'{name}, line {line}: the starting program is not valid Python.') from None
 
 

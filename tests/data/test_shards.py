@@ -165,7 +165,7 @@ def test_damage_of_one_byte_is_found(server, downloader):
 
 
 def test_missing_shards_name_the_command(downloader):
-  with pytest.raises(shards.Missing, match=r'2 of 2.*data\.prepare .*--shards=1 --cache='):
+  with pytest.raises(shards.Missing, match=r'2 of 2.*autoresearch prepare .*--shards=1 --cache='):
     shards.present(downloader.folder, 1)
 
 

@@ -21,7 +21,6 @@ environment variables that it gets are taken out of the transcript and of the hy
 that has one in it is refused.
 """
 
-import ast
 import contextlib
 import dataclasses
 import math
@@ -30,7 +29,7 @@ import pathlib
 import secrets
 import shlex
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -39,6 +38,7 @@ import pygit2
 
 from autoresearch_jax.data import cache
 from autoresearch_jax.messages import one_line
+from autoresearch_jax.programs.constants import assignments
 from autoresearch_jax.proposers.agent.transcript import Redaction
 from autoresearch_jax.proposers.agent.worktree import HYPOTHESIS, Refused, Worktree
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
@@ -470,14 +470,4 @@ def _changes(parent: Program, program: Program) -> str:
 
 def _constants(text: str) -> dict[str, str]:
   """Source of the values of the ALL_CAPS names at a file's top level."""
-  try:
-    body: Sequence[ast.stmt] = ast.parse(text).body
-  except (SyntaxError, ValueError, RecursionError, MemoryError):
-    return {}
-  found = {}
-  for node in body:
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-      target = node.targets[0]
-      if isinstance(target, ast.Name) and target.id.isupper():
-        found[target.id] = one_line(ast.unparse(node.value), TAG)
-  return found
+  return {c.name: one_line(c.code, TAG) for c in assignments(text) if not c.nested}

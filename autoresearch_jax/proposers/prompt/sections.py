@@ -1,6 +1,5 @@
 """What a prompt says to whoever writes the next edit: one function for each of its sections."""
 
-import ast
 import dataclasses
 import functools
 import string
@@ -8,6 +7,7 @@ from collections.abc import Iterable
 
 from autoresearch_jax.knowledge.outcomes import BASELINE, ProgramOutcomes
 from autoresearch_jax.messages import one_line
+from autoresearch_jax.programs.constants import assignments
 from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.budget import Item, Section
@@ -330,9 +330,4 @@ def _devices(spec: Spec) -> str:
 
 def _constants(program: Program) -> list[str]:
   """Names of the entry's ALL_CAPS constants."""
-  try:
-    tree = ast.parse(program.text())
-  except (SyntaxError, ValueError, RecursionError):
-    return []
-  targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
-  return [t.id for t in targets if isinstance(t, ast.Name) and t.id.isupper()]
+  return [constant.name for constant in assignments(program.text()) if not constant.nested]

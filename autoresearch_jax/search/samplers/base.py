@@ -32,19 +32,12 @@ from typing import ClassVar
 import numpy as np
 import optuna
 
+from autoresearch_jax.programs.constants import constants, skeleton, with_values
 from autoresearch_jax.search.archive import NONE, score_of
 from autoresearch_jax.search.base import Strategy
 from autoresearch_jax.search.options import require_fractions
 from autoresearch_jax.search.samplers.memory_limit import Footprint, MemoryLimit, footprint
-from autoresearch_jax.search.samplers.space import (
-  Dimension,
-  Range,
-  Value,
-  constants,
-  skeleton,
-  space_of,
-  with_values,
-)
+from autoresearch_jax.search.samplers.space import Dimension, Range, Value, space_of
 from autoresearch_jax.search.samplers.study import (
   Add,
   Ask,

@@ -21,23 +21,20 @@ A constant's range comes from the first of these that exists:
 Expressions such as 2**19, and constants inside classes or functions, are left alone.
 """
 
-import ast
 import dataclasses
-import functools
 import math
 import re
-import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 
-Value = bool | int | float | str
+from autoresearch_jax.programs.constants import Constant, Value, constants
+
 FRACTION_WORDS = ('RATIO', 'FRAC', 'SHARE', 'PROB', 'DROPOUT', 'SMOOTHING')
 MAX_INT, MAX_FLOAT, MIN_FLOAT = 2**50, 1e290, 1e-290  # numbers beyond these are left alone
 _NUMBER = r'[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?'
 _COMMENT_RANGE = re.compile(rf'#.*\bin \[({_NUMBER}), ({_NUMBER})\](, log)?')
-_LINE_END = re.compile(rb'\r\n|\r|\n')
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,25 +70,6 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         raise ValueError(
           f'low is {self.low:g} and high is {self.high:g}; with powers, both must be powers of two'
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Constant:
-  """A literal in a file.
-
-  Attributes:
-    name: The name it is assigned to.
-    value: Its value.
-    start: Offset of its first byte.
-    end: Offset after its last byte.
-    rest: The rest of its line, with any comment.
-  """
-
-  name: str
-  value: Any
-  start: int
-  end: int
-  rest: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,88 +135,9 @@ def space_of(
   return tuple(_dimension(c, ranges.get(c.name, Range())) for c in wanted)
 
 
-def with_values(text: str, values: Mapping[str, Value]) -> str:
-  """Returns the text with new values for some constants, and every other byte unchanged.
-
-  A literal that already has the value is left as it is written.
-
-  Raises:
-    KeyError: A name is not a constant of the text.
-  """
-  data, known = text.encode(), {c.name: c for c in constants(text)}
-  chosen = sorted((known[name] for name in values), key=lambda c: c.start, reverse=True)
-  for constant in chosen:
-    value = values[constant.name]
-    if repr(constant.value) != repr(value):
-      data = data[: constant.start] + repr(value).encode() + data[constant.end :]
-  return data.decode()
-
-
-def skeleton(text: str, names: Iterable[str]) -> str:
-  """Returns the text without these constants' literals, the same for all their values."""
-  data, known = text.encode(), {c.name: c for c in constants(text)}
-  for constant in sorted((known[name] for name in names), key=lambda c: c.start, reverse=True):
-    data = data[: constant.start] + data[constant.end :]
-  return data.decode()
-
-
 def describe(space: Iterable[Dimension]) -> str:
   """Returns one line per constant: its value, its range, and where the range comes from."""
   return '\n'.join(f'{d.name} = {d.value!r}: {describe_range(d)} ({d.origin})' for d in space)
-
-
-@functools.lru_cache(maxsize=64)
-def constants(text: str) -> tuple[Constant, ...]:
-  """Returns all constants of any type, in the order of the file; none if it does not parse."""
-  try:
-    with warnings.catch_warnings():  # about the program, such as an unknown escape
-      warnings.simplefilter('ignore')
-      body = ast.parse(text).body
-  except (SyntaxError, ValueError, RecursionError):
-    return ()
-  data = text.encode()
-  starts = [0, *(match.end() for match in _LINE_END.finditer(data))]
-  starts[0] = (
-    len(b'\xef\xbb\xbf') if text.startswith('\ufeff') else 0
-  )  # ast counts no byte order mark
-  found: dict[str, list[Constant]] = {}
-  for statement in body:
-    for name, node in _assigned(statement):
-      found.setdefault(name, []).append(_constant(name, node, data, starts))
-  once = [same[0] for same in found.values() if len(same) == 1]
-  return tuple(c for c in once if c.value is not None)
-
-
-def _assigned(statement: ast.stmt) -> list[tuple[str, ast.expr | None]]:
-  """Returns (name, value) for each ALL_CAPS name that the statement binds.
-
-  The value is None where it is not a plain assignment.
-  """
-  match statement:
-    case ast.Assign(targets=[ast.Name(id=name)], value=value):
-      found: list[tuple[str, ast.expr | None]] = [(name, value)]
-    case ast.AnnAssign(target=ast.Name(id=name), value=value):
-      found = [(name, value)]
-    case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-      found = []
-    case _:  # `A = B = 1`, `A += 1`, a loop: bound, but not to one literal
-      names = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
-      found = [(n.id, None) for n in names if isinstance(n.ctx, ast.Store)]
-  return [(name, value) for name, value in found if name.isupper()]
-
-
-def _constant(name: str, node: ast.expr | None, data: bytes, starts: list[int]) -> Constant:
-  """Returns the literal at `node`; its value is None when it is not a literal."""
-  try:
-    value = None if node is None else ast.literal_eval(node)
-  except (ValueError, TypeError, SyntaxError, RecursionError):
-    value = None
-  if node is None or value is None:
-    return Constant(name, None, 0, 0, '')
-  start = starts[node.lineno - 1] + node.col_offset
-  end = starts[cast(int, node.end_lineno) - 1] + cast(int, node.end_col_offset)
-  rest = _LINE_END.split(data[end:], maxsplit=1)[0].decode()
-  return Constant(name, value, start, end, rest)
 
 
 def _dimension(constant: Constant, option: Range) -> Dimension:

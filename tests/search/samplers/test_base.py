@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.programs import constants
 from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.search.samplers import space, study
+from autoresearch_jax.search.samplers import study
 from autoresearch_jax.search.samplers.base import SamplerState
 from autoresearch_jax.search.samplers.space import Range
 from autoresearch_jax.search.samplers.study import Add, Ask, Drop, Tell
@@ -431,7 +432,7 @@ def test_someone_else_may_run_a_point_that_was_dropped():
   strategy = walled('tpe')
   dimensions = strategy.search_space(memory_wall.START)
   new = dict(zip((d.name for d in dimensions), values, strict=True))
-  edited = memory_wall.START.with_text(space.with_values(memory_wall.TEXT, new))
+  edited = memory_wall.START.with_text(constants.with_values(memory_wall.TEXT, new))
   state = strategy.tell(state, trial(99, edited, 0.5))
   assert state.log[-1] == Add(len(state.log) - 1 - told_of(state), 99, -0.5, values)
 

@@ -7,16 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from autoresearch_jax.programs.constants import constants, skeleton, with_values
 from autoresearch_jax.programs.start import PROGRAMS
-from autoresearch_jax.search.samplers.space import (
-  Range,
-  constants,
-  derived,
-  describe,
-  skeleton,
-  space_of,
-  with_values,
-)
+from autoresearch_jax.search.samplers.space import Range, derived, describe, space_of
 
 TEXT = '''"""A model."""
 import math
