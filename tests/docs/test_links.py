@@ -70,7 +70,7 @@ def test_files_that_are_named_exist(page):
 
 
 def test_the_tree_is_the_tree():
-  """The drawing in the architecture page has all folders and modules of the package, and no more."""
+  """The drawing in the architecture page has all folders and modules of the package, no more."""
   text = (ROOT / 'docs' / 'architecture.md').read_text()
   drawing = next(b for b in re.findall(r'```text\n(.*?)```', text, re.DOTALL) if '__init__' in b)
   inside, _, beside = drawing.partition('configs/')
