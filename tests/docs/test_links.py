@@ -12,7 +12,15 @@ PUBLISHED = sorted(PACKAGE.rglob('published/*.md')) + sorted(PACKAGE.rglob('publ
 LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
 NAMED = re.compile(r'`((?:[\w-]+/)*[\w-]+\.(?:py|md|yml|toml|sh)|(?:[\w-]+/)+)`')
 # Files that an example makes, that a reader is to make, or that a run leaves behind.
-EXAMPLES = {'epsilon_greedy.py', 'search/NAME.py', 'leaderboard.md', 'repo/', 'scratch/', 'runs/', 'refs/trials/'}
+EXAMPLES = {
+  'epsilon_greedy.py',
+  'search/NAME.py',
+  'leaderboard.md',
+  'repo/',
+  'scratch/',
+  'runs/',
+  'refs/trials/',
+}
 MOST_README_LINES = 140
 
 

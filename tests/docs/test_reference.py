@@ -1,10 +1,12 @@
-"""The reference tables are complete: each registered part, option, default and config field."""
+"""The reference tables are complete: each command, flag, part, option, default and config field."""
 
 import ast
 import dataclasses
 import operator
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -165,3 +167,27 @@ def test_config_fields(heading, cls, prefix):
   (rows,) = (rows for title, _, rows in tables('reference/configuration.md') if title == heading)
   documented = {code(row[0]): value(code(row[1])) if row[1] else REQUIRED for row in rows}
   assert documented == fields(cls, prefix)
+
+
+def help_of(*command):
+  ended = subprocess.run(
+    [sys.executable, '-m', 'autoresearch_jax', *command, '--help'],
+    capture_output=True, text=True, check=True, timeout=120,
+  )  # fmt: skip
+  return ended.stdout
+
+
+def section(text, heading):
+  """The indented lines below a heading of a help text."""
+  return re.search(rf'^{heading}:\n((?:  .*\n)+)', text, re.MULTILINE)[1]
+
+
+def test_commands_and_their_flags():
+  page = (DOCS / 'reference' / 'cli.md').read_text()
+  there = re.findall(r'^  (\w+)', section(help_of(), 'Commands'), re.MULTILINE)
+  assert sorted(re.findall(r'^## autoresearch (\w+)$', page, re.MULTILINE)) == sorted(there)
+  documented = {heading: rows for heading, _, rows in tables('reference/cli.md')}
+  for command in there:
+    flags = re.findall(r'^  --([\w.]+)', section(help_of(command), 'Options'), re.MULTILINE)
+    rows = documented.get(f'autoresearch {command}', [])
+    assert sorted(code(row[0]) for row in rows) == sorted(f'--{f}' for f in flags if f != 'help')
