@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / 'autoresearch_jax'
 PAGES = [ROOT / 'README.md', ROOT / 'program.md', *sorted((ROOT / 'docs').rglob('*.md'))]
-PUBLISHED = sorted(PACKAGE.rglob('published/*.md')) + sorted(PACKAGE.rglob('published.md'))
+STUDIES = sorted((ROOT / 'scripts' / 'studies').rglob('*.md'))
 LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
 NAMED = re.compile(r'`((?:[\w-]+/)*[\w-]+\.(?:py|md|yml|toml|sh)|(?:[\w-]+/)+)`')
 # Files that an example makes, that a reader is to make, or that a run leaves behind.
@@ -59,7 +59,7 @@ def test_there_are_pages_and_links():
   assert sum(len(links(page)) for page in PAGES) > 50
 
 
-@pytest.mark.parametrize('page', [*PAGES, *PUBLISHED], ids=name)
+@pytest.mark.parametrize('page', [*PAGES, *STUDIES], ids=name)
 def test_links_lead_somewhere(page):
   for link in links(page):
     path, _, anchor = link.partition('#')
