@@ -110,11 +110,13 @@ def commands(block):
 def ours(words):
   """(command, arguments) where the words call this library or a script, else None."""
   match words:
+    case ['autoresearch', 'measure', name, *rest] if not name.startswith('-'):
+      return ['-m', 'autoresearch_jax', 'measure', name], rest
     case ['autoresearch', command, *rest]:
       return ['-m', 'autoresearch_jax', command], rest
     case ['python' | 'python3', '-m', module, *rest] if module.startswith('autoresearch_jax'):
       return ['-m', module], rest
-    case ['python' | 'python3', script, *rest] if script.startswith('scripts/'):
+    case ['python' | 'python3', script, *rest] | [script, *rest] if script.startswith('scripts/'):
       return [script], rest
   return None
 
@@ -208,16 +210,34 @@ def test_commands_are_ours_or_marked(page):
 def test_commands_have_the_flags_fields_and_options(page):
   for block in blocks(page):
     for words in commands(block) if block.language == 'bash' else ():
-      if (call := ours(words)) is None:
-        continue
-      command, arguments = call
-      said = _help(*command)
-      given = [word[2:].partition('=')[0] for word in arguments if word.startswith('--')]
-      for flag in given:
-        if not flag.startswith('config'):
-          assert re.search(rf'--(\[no\])?{flag}\b', said), f'{words}: no flag --{flag}'
-      if 'config' in given:
-        require_config([word for word in arguments if word.startswith('--config')])
+      if call := ours(words):
+        require(*call)
+
+
+def sentences_with_commands():
+  """Commands inside of sentences, without those that leave a word to the reader."""
+  for page in PAGES:
+    prose = re.sub(r'^( *)```.*?^\1```$', '', page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for text in re.findall(r'`([^`\n]+)`', prose):
+      words = shlex.split(text) if text.startswith(('autoresearch ', 'python', 'scripts/')) else []
+      if ours(words) and not any(re.search(r'\b[A-Z]{3,}\b|\.\.\.', word) for word in words):
+        yield ' '.join(words)
+
+
+@pytest.mark.parametrize('text', sorted(set(sentences_with_commands())))
+def test_commands_in_sentences(text):
+  require(*ours(shlex.split(text)))
+
+
+def require(command, arguments):
+  """The command has the flags, its config the fields, and the config's parts the options."""
+  said = _help(*command)
+  given = [word[2:].partition('=')[0] for word in arguments if word.startswith('--')]
+  for flag in given:
+    if not flag.startswith('config'):
+      assert re.search(rf'--(\[no\])?{flag}\b', said), f'{command} has no flag --{flag}'
+  if 'config' in given:
+    require_config([word for word in arguments if word.startswith('--config')])
 
 
 @functools.cache
