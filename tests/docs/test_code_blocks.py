@@ -32,6 +32,8 @@ from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.search import STRATEGIES
 
+# ml_collections loads config files the old way; outside tests Python does not show this warning.
+pytestmark = pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'program.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 LANGUAGES = {'python', 'bash', 'text', 'toml', 'yaml', 'json'}
