@@ -12,7 +12,7 @@ import pytest
 
 from autoresearch_jax import config
 from autoresearch_jax.acceptance import ACCEPTANCE
-from autoresearch_jax.benchmark.config import Benchmark
+from autoresearch_jax.benchmark.config import BenchmarkConfig
 from autoresearch_jax.benchmark.simulations import SIMULATIONS
 from autoresearch_jax.executors import EXECUTORS
 from autoresearch_jax.problems import PROBLEMS
@@ -160,7 +160,7 @@ def fields(cls, prefix=''):
     ('Search', config.Search, 'search.'),
     ('Knowledge', config.Knowledge, 'knowledge.'),
     ('Limits', config.Limits, 'limits.'),
-    ('Benchmark', Benchmark, ''),
+    ('Benchmark', BenchmarkConfig, ''),
   ],
 )
 def test_config_fields(heading, cls, prefix):
