@@ -178,8 +178,9 @@ def help_of(*command):
 
 
 def section(text, heading):
-  """The indented lines below a heading of a help text."""
-  return re.search(rf'^{heading}:\n((?:  .*\n)+)', text, re.MULTILINE)[1]
+  """The indented lines below a heading of a help text; '' where it has none of that name."""
+  found = re.search(rf'^{heading}:\n((?:  .*\n)+)', text, re.MULTILINE)
+  return found[1] if found else ''
 
 
 def test_commands_and_their_flags():
@@ -188,6 +189,9 @@ def test_commands_and_their_flags():
   assert sorted(re.findall(r'^## autoresearch (\w+)$', page, re.MULTILINE)) == sorted(there)
   documented = {heading: rows for heading, _, rows in tables('reference/cli.md')}
   for command in there:
-    flags = re.findall(r'^  --([\w.]+)', section(help_of(command), 'Options'), re.MULTILINE)
+    text = help_of(command)
+    flags = re.findall(r'^  (--[\w.]+)', section(text, 'Options'), re.MULTILINE)
+    names = re.findall(r'^  (\w+)', section(text, 'Measurements'), re.MULTILINE)
+    assert flags or names
     rows = documented.get(f'autoresearch {command}', [])
-    assert sorted(code(row[0]) for row in rows) == sorted(f'--{f}' for f in flags if f != 'help')
+    assert sorted(code(row[0]) for row in rows) == sorted({*flags, *names} - {'--help'})
