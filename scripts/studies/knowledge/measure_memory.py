@@ -38,7 +38,7 @@ from autoresearch_jax.benchmark.regret import areas
 from autoresearch_jax.benchmark.runners.simulate import simulate
 from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance
 from autoresearch_jax.benchmark.simulations.effects import AREAS, SITES, VARIANTS
-from autoresearch_jax.benchmark.simulations.lineage import Root, edits_of
+from autoresearch_jax.benchmark.simulations.lineage import LineageInstance, edits_of
 from autoresearch_jax.knowledge import Memory, changes, planner
 from autoresearch_jax.knowledge.prospects import Prospects
 from autoresearch_jax.proposers import NothingToPropose, ProposalContext
@@ -126,7 +126,7 @@ class Picking:
 
 def factors(instance: Instance, parent: Program, program: Program) -> tuple[str, ...]:
   """What an edit is about, as its author can see in the two texts."""
-  if not isinstance(instance, Root):
+  if not isinstance(instance, LineageInstance):
     moved = changes.changes(changes.values(parent), changes.values(program))
     return tuple(changes.key(change) for change in moved if changes.key(change))
   before, after = edits_of(parent) or [], edits_of(program) or []
