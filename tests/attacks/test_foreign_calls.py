@@ -61,7 +61,7 @@ def test_operands_that_do_not_fit(arena):
       gradient, gradient[:4, :4], side=numpy.uint8(76), uplo=numpy.uint8(76),
       trans_x=numpy.uint8(78), diag=numpy.uint8(78))
   gradient = gradient + x.sum()"""
-  arena.refused('import numpy\n' + program(step=step), "it calls 'lapack_strsm_ffi' with other shapes")
+  arena.refused('import numpy\n' + program(step=step), "'lapack_strsm_ffi' with other shapes")
 
 
 def test_memory_shared_with_what_is_smaller(arena):
