@@ -18,7 +18,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from autoresearch_jax.artifact.graph import Block, Graph, Op
+from autoresearch_jax.artifact.graph import BasicBlock, Graph, Op
 from autoresearch_jax.artifact.reader import Artifact
 
 # Beyond so many operations in one pass, functions are hashed once instead of being inlined, since
@@ -140,7 +140,7 @@ class _ModuleLabels:
     values = dict(zip(self._main.arguments, arguments, strict=True))
     return self._evaluate(self._main, outputs, values, 0)
 
-  def _slice(self, block: Block, outputs: Positions) -> _LiveCode:
+  def _slice(self, block: BasicBlock, outputs: Positions) -> _LiveCode:
     """The live code of a block for the outputs at these positions, cached."""
     key = (id(block), outputs)
     found = self._live_code.get(key)
@@ -148,7 +148,7 @@ class _ModuleLabels:
       found = self._live_code[key] = self._walk_back(block, outputs)
     return found
 
-  def _walk_back(self, block: Block, outputs: Positions) -> _LiveCode:
+  def _walk_back(self, block: BasicBlock, outputs: Positions) -> _LiveCode:
     terminator = block.ops[-1]
     live = {terminator.operands[i] for i in outputs}
     steps: list[tuple[Op, Positions]] = []
@@ -197,7 +197,7 @@ class _ModuleLabels:
     return tuple(sorted(carried)), [*(op.operands[i] for i in sorted(carried)), *captured]
 
   def _evaluate(
-    self, block: Block, outputs: Positions, values: dict[int, bytes], depth: int
+    self, block: BasicBlock, outputs: Positions, values: dict[int, bytes], depth: int
   ) -> list[bytes]:
     """Labels of the block's outputs.
 
@@ -244,7 +244,7 @@ class _ModuleLabels:
       found = self._kinds[key] = _hash(repr(key).encode())
     return found
 
-  def _region(self, block: Block, values: dict[int, bytes], depth: int) -> list[bytes]:
+  def _region(self, block: BasicBlock, values: dict[int, bytes], depth: int) -> list[bytes]:
     """Labels of a region's outputs; its arguments are labelled by position."""
     for i, argument in enumerate(block.arguments):
       values[argument] = _hash(b'region', depth, i)
@@ -269,7 +269,7 @@ class _ModuleLabels:
       self._calls[key] = found
     return found
 
-  def _summary(self, function: Block, live: Positions) -> list[bytes]:
+  def _summary(self, function: BasicBlock, live: Positions) -> list[bytes]:
     """Labels of a function's outputs that do not depend on the labels of its arguments."""
     key = (id(function), live, ())
     if key not in self._calls:
@@ -296,7 +296,7 @@ class _ModuleLabels:
     return [_hash(label, each) for each in refined]
 
 
-def _all_outputs(block: Block) -> Positions:
+def _all_outputs(block: BasicBlock) -> Positions:
   return tuple(range(len(block.ops[-1].operands)))
 
 

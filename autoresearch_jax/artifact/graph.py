@@ -51,11 +51,11 @@ class Op:
   attributes: tuple[tuple[str, str], ...]
   symbols: tuple[str, ...]
   types: tuple[str, ...]
-  blocks: tuple['Block', ...]
+  blocks: tuple['BasicBlock', ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Block:
+class BasicBlock:
   """The only block of a region. Its last operation is the terminator, which returns its operands.
 
   Attributes:
@@ -78,11 +78,11 @@ class Graph:
     size: Number of operations.
   """
 
-  functions: dict[str, Block]
+  functions: dict[str, BasicBlock]
   size: int
 
   @property
-  def main(self) -> Block:
+  def main(self) -> BasicBlock:
     """The function that a call of the module executes."""
     return self.functions['main']
 
@@ -121,7 +121,7 @@ class _ModuleWalker:
     self._depth = 0
 
   def module(self, module: Any) -> Graph:
-    functions: dict[str, Block] = {}
+    functions: dict[str, BasicBlock] = {}
     for view in module.regions[0].blocks[0].operations:
       op = view.operation
       if op.name != 'func.func':
@@ -133,7 +133,7 @@ class _ModuleWalker:
     _check_calls(functions)
     return Graph(functions, self._size)
 
-  def _block(self, region: Any, values: dict[Any, int]) -> Block:
+  def _block(self, region: Any, values: dict[Any, int]) -> BasicBlock:
     self._depth += 1
     if self._depth > MAX_DEPTH:
       raise GraphError(f'A module nests loops more than {MAX_DEPTH} deep.')
@@ -147,7 +147,7 @@ class _ModuleWalker:
     if not ops:
       raise GraphError('A block is empty.')
     self._depth -= 1
-    return Block(numbers, types, ops)
+    return BasicBlock(numbers, types, ops)
 
   def _op(self, op: Any, values: dict[Any, int]) -> Op:
     name = op.name
@@ -202,7 +202,7 @@ def symbols_of(attribute: Any) -> list[str]:
   return []
 
 
-def _check_depth(functions: dict[str, Block]) -> None:
+def _check_depth(functions: dict[str, BasicBlock]) -> None:
   """Refuses recursion, calls of missing functions, and nesting that would exhaust the stack."""
   depths: dict[str, int] = {}
   open_: set[str] = set()
@@ -218,7 +218,7 @@ def _check_depth(functions: dict[str, Block]) -> None:
       open_.discard(name)
     return depths[name]
 
-  def block(inside: Block, above: int) -> int:
+  def block(inside: BasicBlock, above: int) -> int:
     below = [block(each, above + 1) for op in inside.ops for each in op.blocks]
     below += [function(name, above) for op in inside.ops for name in op.symbols]
     return 1 + max(below, default=0)
@@ -227,11 +227,11 @@ def _check_depth(functions: dict[str, Block]) -> None:
     raise GraphError(f'A module nests functions and loops more than {MAX_DEPTH} deep.')
 
 
-def _check_calls(functions: dict[str, Block]) -> None:
+def _check_calls(functions: dict[str, BasicBlock]) -> None:
   """Refuses modules that become too large when XLA inlines their calls."""
   sizes: dict[str, int] = {}
 
-  def size(block: Block) -> int:
+  def size(block: BasicBlock) -> int:
     return sum(1 + sum(map(size, op.blocks)) + sum(map(function, op.symbols)) for op in block.ops)
 
   def function(name: str) -> int:

@@ -12,7 +12,7 @@ import collections
 import math
 import re
 
-from autoresearch_jax.artifact.graph import Block, Graph, Op
+from autoresearch_jax.artifact.graph import BasicBlock, Graph, Op
 
 _TENSOR = re.compile(r'tensor<(?:([0-9x]+)x)?([a-zA-Z][a-zA-Z0-9]*)>')
 _WINDOW = re.compile(r'sliding_window_length(?:\\22|")\s*:\s*(\d{1,9})')
@@ -69,7 +69,7 @@ class _FlopCounter:
       self._open.discard(name)
     return self._counts[name]
 
-  def _block(self, block: Block, producers: dict[int, Op]) -> collections.Counter[str]:
+  def _block(self, block: BasicBlock, producers: dict[int, Op]) -> collections.Counter[str]:
     """FLOPs of one block.
 
     Args:

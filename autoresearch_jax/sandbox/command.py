@@ -26,7 +26,7 @@ class SandboxedCommand:
     """Starts the command.
 
     Raises:
-      OSError: the launcher itself can not be started.
+      OSError: the launcher itself cannot be started.
     """
     self._spec = spec
     self._lock = threading.Lock()  # guards the launcher's stdin; closing it stops the command

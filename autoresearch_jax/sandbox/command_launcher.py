@@ -116,7 +116,7 @@ class CommandSupervisor:
           preexec_fn=enter_sandbox,  # noqa: PLW1509 - this process has one thread
         )
     except (OSError, ValueError) as error:
-      return f'{self.spec.command[0]} can not be started: {error}.'
+      return f'{self.spec.command[0]} cannot be started: {error}.'
     except subprocess.SubprocessError:
       return os.read(error_read, 4096).decode(errors='replace')
     finally:
@@ -181,7 +181,7 @@ class CommandSupervisor:
   def _read_output(self) -> bool:
     """Reads pending output. Returns False at its end."""
     with contextlib.suppress(BlockingIOError):
-      for _ in range(16):  # bounded, so that a flood of output can not delay the limit checks
+      for _ in range(16):  # bounded, so that a flood of output cannot delay the limit checks
         data = os.read(self._pipe, 1 << 16)
         if not data:
           return False
@@ -203,7 +203,7 @@ def descendants() -> Iterator[int]:
 
 
 def disk_usage(folder: str) -> float:
-  """Bytes on disk below a folder; infinity where they can not be counted.
+  """Bytes on disk below a folder; infinity where they cannot be counted.
 
   That is so with more than MAX_FILES files, with paths that are too long, and with folders that
   can be written to but not listed.

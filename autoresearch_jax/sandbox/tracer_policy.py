@@ -9,7 +9,7 @@ Covered, on Linux for x86_64 and aarch64:
 - files: Landlock allows reading the program, the folders of the running Python and shared
   libraries (files called `*.so*`, no folder of them). Nothing can be written, created or removed.
   `hidden` paths stay unreadable inside what is readable, and so does every other installed Python.
-  The child has two files open for writing, its reply and its log; RLIMIT_FSIZE bounds both.
+  The child has two files open for writing, its artifact and its log; RLIMIT_FSIZE bounds both.
 - system calls: a seccomp allow-list; any other call fails with EPERM. It has no call that creates
   processes, executes programs, signals or inspects other processes, changes attributes of files,
   mounts, loads code into the kernel, or uses keys, io_uring, bpf, user namespaces or shared memory.

@@ -6,11 +6,11 @@ sandbox (`tracer_policy.enter`) and only then runs the program's Python. The ser
 runs any. It trusts nothing that the child reports after entering: replies are bounded and typed,
 and how the child ended is taken from the kernel.
 
-The server is ready once it has imported what most programs need. While it is idle, it goes on in
-small steps: it imports the rest of the standard library, whose files a child may not be allowed to
-read, and warms up jax by tracing the library's own GPT. A child that imports a standard module
-before that exits with a code of its own. The server then imports the whole library and traces
-again, so the outcome of a trace does not depend on how far the server has come.
+The server is ready once it has imported what most programs need. While it is idle, `preload`
+continues in small steps: it imports the rest of the standard library, whose files a child may not
+be allowed to read, and warms up jax. A child that imports a standard module before that exits with
+NEEDS_STDLIB. The server then imports the whole standard library and traces again, so the outcome of
+a trace does not depend on how far the server has come.
 
 Protocol, JSON lines. Requests: {"trace": TraceRequest} and {"cancel": true}. Replies:
 {"ready": true} after the start, then one TraceReply for each trace. The server exits when its
@@ -38,7 +38,6 @@ import select
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
@@ -50,23 +49,17 @@ from autoresearch_jax.clock import STRIDE, Awake
 from autoresearch_jax.programs.contract import ContractError
 from autoresearch_jax.sandbox import linux, tracer_policy
 from autoresearch_jax.tracer import errors, export
+from autoresearch_jax.tracer.preload import (
+  NEEDS_STDLIB,
+  ExitOnMissingStdlib,
+  StandardLibrary,
+  preload,
+)
 from autoresearch_jax.types import Isolation, Spec, Status
 
 IDLE_SECONDS = 0.1  # without a request, before the deferred warm-up goes on
 MAX_REPLY_BYTES = 64 * 1024
-# Not imported ahead for programs: modules that need a screen or a terminal, that act on import, or
-# that are (or import) held-out text of the `python` corpus, which must not be in memory.
-_NOT_IMPORTED = frozenset(
-  """
-  antigravity this idlelib tkinter turtle turtledemo test lib2to3 distutils ensurepip venv
-  encodings readline rlcompleter curses pydoc_data pty tty
-  compileall filecmp ftplib imaplib mailbox modulefinder netrc pickletools poplib sched shelve
-  smtplib trace wave xmlrpc""".split()
-)
-_STDLIB = sys.stdlib_module_names - _NOT_IMPORTED
-_TPU_ATTENTION = 'jax.experimental.pallas.ops.tpu.splash_attention'  # `ops` import it lazily
 _SANDBOX_FAILED = 70  # exit code of a child that could not enter the sandbox
-_NEEDS_STDLIB = 71  # exit code of a child that imports a standard module not imported yet
 _MEMORY_ERRORS = (b'bad_alloc', b'RESOURCE_EXHAUSTED', b'Cannot allocate memory', b'MemoryError')
 
 
@@ -143,8 +136,8 @@ def main() -> None:
   for module in pkgutil.iter_modules(autoresearch_jax.ops.__path__):
     importlib.import_module(f'autoresearch_jax.ops.{module.name}')
   tracer_policy.shared_libraries()  # cached here, so that children need not search for them
-  requests, stdlib = _LineReader(0), _StandardLibrary()
-  deferred = _deferred_warm_up(stdlib)
+  requests, stdlib = _LineReader(0), StandardLibrary()
+  deferred = preload(stdlib)
   _send(replies, {'ready': True})
   while (line := _next_request(requests, deferred)) is not None:
     message = msgspec.json.decode(line)
@@ -162,72 +155,12 @@ def _next_request(requests: '_LineReader', deferred: Iterator[None]) -> bytes | 
   return requests.next()
 
 
-def _deferred_warm_up(stdlib: '_StandardLibrary') -> Iterator[None]:
-  """Makes later traces cheaper, in small steps."""
-  while stdlib.remaining:
-    stdlib.import_one()
-    yield
-  _try_to_import(_TPU_ATTENTION)
-  yield
-  yield from _warm_up_jax()
-  gc.freeze()  # so that no collection copies these pages in a child
-  gc.enable()
-
-
-def _warm_up_jax() -> Iterator[None]:
-  """Optional: programs are traced without it too, and the GPT's file may be being edited."""
-  try:
-    yield from export.warm_up()
-  except Exception:
-    _log_traceback()
-
-
-class _StandardLibrary:
-  """Imports the standard library ahead. Its files may be a problem's data, and so unreadable.
-
-  Attributes:
-    remaining: Names of top-level modules that are not imported yet.
-  """
-
-  def __init__(self):
-    self.remaining = sorted((name for name in _STDLIB if not name.startswith('_')), reverse=True)
-
-  def import_one(self) -> None:
-    """Imports the next module and its submodules."""
-    name = self.remaining.pop()
-    _try_to_import(name)
-    folders = getattr(sys.modules.get(name), '__path__', ())
-    for module in pkgutil.walk_packages(folders, f'{name}.', onerror=lambda _: None):
-      if module.name.rpartition('.')[2] not in ('__main__', 'test', 'tests'):
-        _try_to_import(module.name)
-
-  def import_all(self) -> None:
-    while self.remaining:
-      self.import_one()
-
-
-class _ExitOnMissingStdlib:
-  """A finder for `sys.meta_path`: ends a child that imports a standard module not imported yet."""
-
-  @staticmethod
-  def find_spec(name: str, *_: object) -> None:
-    if name.partition('.')[0] in _STDLIB:
-      os._exit(_NEEDS_STDLIB)
-
-
-def _try_to_import(name: str) -> None:
-  with warnings.catch_warnings(action='ignore'), contextlib.suppress(Exception):
-    importlib.import_module(name)  # some are for other systems, or were not built
-
-
-def _trace(
-  request: TraceRequest, requests: '_LineReader', stdlib: '_StandardLibrary'
-) -> TraceReply:
+def _trace(request: TraceRequest, requests: '_LineReader', stdlib: StandardLibrary) -> TraceReply:
   """Traces a program; a second time if it needs a standard module that was not imported yet."""
   awake = Awake()
   complete = not stdlib.remaining
   run = _run_child(request, request.timeout_seconds, requests, stdlib_imported=complete)
-  if run.exit_code == _NEEDS_STDLIB and stdlib.remaining:
+  if run.exit_code == NEEDS_STDLIB and stdlib.remaining:
     stdlib.import_all()
     for path in (request.artifact, request.log):
       os.unlink(path)  # noqa: PTH108
@@ -278,7 +211,7 @@ def _child(
       _log_traceback()
       os._exit(_SANDBOX_FAILED)
     if not stdlib_imported:
-      sys.meta_path.insert(0, _ExitOnMissingStdlib)
+      sys.meta_path.insert(0, ExitOnMissingStdlib)
     # From here on, nothing that this process reports can be trusted.
     os.write(writer, msgspec.json.encode(isolation) + b'\n')
     report = _export(request, artifact)

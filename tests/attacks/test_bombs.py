@@ -47,7 +47,7 @@ def test_helpers_that_call_each_other_twice(arena):
   )
   helpers = f'@jax.jit\ndef f0(x):\n  return jnp.sin(x)\n{levels}'
   text = program(step='gradient = gradient + f20(value)') + helpers
-  arena.refused(text, 'operations once its calls are written out')
+  arena.refused(text, 'operations once its calls are inlined')
 
 
 def test_deep_nesting(arena):

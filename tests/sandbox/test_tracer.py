@@ -16,7 +16,7 @@ import sklearn
 
 from autoresearch_jax.data import corpus
 from autoresearch_jax.sandbox import tracer_policy
-from autoresearch_jax.tracer import server
+from autoresearch_jax.tracer import preload
 from autoresearch_jax.types import Isolation
 
 pytestmark = [
@@ -148,8 +148,8 @@ def test_the_library_is_there_from_the_first_trace_on(tracing_of, edit):
 def test_a_program_that_asks_for_the_library_and_needs_it_not_is_traced_twice_at_most(tracing_of):
   trace = tracing_of()
   for _ in range(2):
-    text = f'import os\nos._exit({server._NEEDS_STDLIB})\n'
-    assert f'exit code {server._NEEDS_STDLIB}; remove the exit' in trace.refused(text)
+    text = f'import os\nos._exit({preload.NEEDS_STDLIB})\n'
+    assert f'exit code {preload.NEEDS_STDLIB}; remove the exit' in trace.refused(text)
   assert trace().status == 'ok'
 
 

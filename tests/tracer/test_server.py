@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from autoresearch_jax.tracer import client, export, server
+from autoresearch_jax.tracer import client, export, preload
 from autoresearch_jax.types import Budget, Spec
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def test_the_same_program_gives_the_same_bytes_and_no_path_of_this_machine(trace
 def test_the_warm_up_traces_and_is_optional(monkeypatch, capsys):
   list(export.warm_up())
   monkeypatch.setattr(export, 'WARM_UP_PROGRAM', pathlib.Path('/nowhere/model.py'))
-  list(server._warm_up_jax())
+  list(preload._warm_up_jax())
   assert 'FileNotFoundError' in capsys.readouterr().err
 
 
