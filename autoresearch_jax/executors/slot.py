@@ -27,7 +27,7 @@ from autoresearch_jax.runner.client import (
   COMPILE_CACHE_SIZE,
   RunnerClient,
   RunnerError,
-  Setup,
+  RunnerSetup,
 )
 from autoresearch_jax.tracer.client import TracerClient, TraceResult
 from autoresearch_jax.types import (
@@ -111,7 +111,7 @@ class Slot:
     suffix = f'-{index}' if index else ''
     self.tracer = TracerClient(context.limits, context.hidden, context.scratch / f'traces{suffix}')
     self.runner = RunnerClient(
-      Setup(
+      RunnerSetup(
         context.spec.platform,
         context.dataset,
         _limits(context.limits, share),

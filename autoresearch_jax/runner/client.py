@@ -36,7 +36,7 @@ START_TIMEOUT_SECONDS = 300.0  # to import jax and acquire the devices
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
+class RunnerSetup:
   """The configuration of a runner, fixed at its start.
 
   Attributes:
@@ -81,7 +81,9 @@ class RunnerClient:
       numbers are unique; an artifact may be prefetched more than once.
   """
 
-  def __init__(self, setup: Setup, log: pathlib.Path, environment: Mapping[str, str] | None = None):
+  def __init__(
+    self, setup: RunnerSetup, log: pathlib.Path, environment: Mapping[str, str] | None = None
+  ):
     self.setup = setup
     self.log = log
     self._environment = environment or {}

@@ -6,7 +6,7 @@ when its stdin closes, so it never outlives the controller.
 
 Protocol, JSON lines. Requests and their results:
 
-    {"method": "start", "setup": Setup}          devices, peak FLOP/s, memory
+    {"method": "start", "setup": RunnerSetup}    devices, peak FLOP/s, memory
     {"method": "load", "artifact": path}         fingerprint and facts of the artifact
     {"method": "compile"}                        seconds, FLOPs, bytes
     {"method": "run", "seed": 0, "budget": Budget, "on_test": false, "rungs": [PruningRung]}
@@ -40,7 +40,7 @@ import numpy as np
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
 from autoresearch_jax.runner import devices
-from autoresearch_jax.runner.client import RunnerError, Setup
+from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.clock import Heartbeat
 from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.runner.evaluate import EvaluationError, evaluate, first_batch_loss
@@ -72,7 +72,7 @@ class Runner:
     programs: The compiled programs.
   """
 
-  def __init__(self, setup: Setup):
+  def __init__(self, setup: RunnerSetup):
     self.dataset: Dataset = setup.dataset
     self.limits: Limits = setup.limits
     cache = pathlib.Path(setup.cache)
@@ -325,7 +325,7 @@ def serve(reader: RequestReader, replies: TextIO) -> None:
       runner.programs.prefetch(message['artifact'], message['compile'], on_done)
 
   try:
-    runner = Runner(msgspec.convert(reader.requests.get()['setup'], Setup))
+    runner = Runner(msgspec.convert(reader.requests.get()['setup'], RunnerSetup))
   except Exception as error:
     write({'error': Status.CRASH, 'reason': str(error)})
     return

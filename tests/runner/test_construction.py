@@ -8,7 +8,7 @@ import pytest
 from autoresearch_jax.config import Limits
 from autoresearch_jax.problems.packing import Packing
 from autoresearch_jax.programs.contract import ContractError
-from autoresearch_jax.runner.client import RunnerClient, RunnerError, Setup
+from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, Measurement, Spec, Status
@@ -37,9 +37,9 @@ def predict(state, inputs):
 
 
 @pytest.fixture(scope='module')
-def setup(tmp_path_factory) -> Setup:
+def setup(tmp_path_factory) -> RunnerSetup:
   dataset = Packing(circles=2).prepare(pathlib.Path(), lambda text: None)
-  return Setup('cpu', dataset, Limits(step_seconds=20), str(tmp_path_factory.mktemp('cache')))
+  return RunnerSetup('cpu', dataset, Limits(step_seconds=20), str(tmp_path_factory.mktemp('cache')))
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.config import Limits
-from autoresearch_jax.runner.client import Setup
+from autoresearch_jax.runner.client import RunnerSetup
 from autoresearch_jax.runner.compile import ExecutableTemplate, compilations
 from autoresearch_jax.runner.hoist_constants import hoist_constants
 from autoresearch_jax.runner.server import Runner
@@ -175,7 +175,7 @@ def test_another_number_compiles_nothing_and_measures_the_same(tmp_path):
   for rate in (5.3, 1.7):
     paths.append(tmp_path / f'{rate}.artifact')
     artifact_of(tuned(rate), tmp_path / f'{rate}').write(paths[-1])
-  setup = Setup('cpu', make_dataset(tmp_path), Limits(), str(tmp_path / 'cache'))
+  setup = RunnerSetup('cpu', make_dataset(tmp_path), Limits(), str(tmp_path / 'cache'))
 
   def run(runner, path):
     loaded = runner.load(str(path))

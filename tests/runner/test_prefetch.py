@@ -11,7 +11,12 @@ from helpers.tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import program_cache
-from autoresearch_jax.runner.client import COMPILE_CACHE_SIZE, RunnerClient, RunnerError, Setup
+from autoresearch_jax.runner.client import (
+  COMPILE_CACHE_SIZE,
+  RunnerClient,
+  RunnerError,
+  RunnerSetup,
+)
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, Status
@@ -20,9 +25,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
-def setup(tmp_path_factory) -> Setup:
+def setup(tmp_path_factory) -> RunnerSetup:
   folder = tmp_path_factory.mktemp('setup')
-  return Setup('cpu', make_dataset(folder), Limits(), str(folder / 'cache'))
+  return RunnerSetup('cpu', make_dataset(folder), Limits(), str(folder / 'cache'))
 
 
 @pytest.fixture

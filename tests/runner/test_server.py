@@ -14,7 +14,7 @@ from helpers.tiny_language import SPEC, STEPS, TIME, VOCAB, make_dataset, progra
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import devices
-from autoresearch_jax.runner.client import RunnerClient, RunnerError, Setup
+from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
 from autoresearch_jax.runner.pruning import RungMonitor
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer.export import export_program
@@ -29,8 +29,8 @@ def dataset(tmp_path_factory) -> Dataset:
 
 
 @pytest.fixture(scope='module')
-def setup(dataset, tmp_path_factory) -> Setup:
-  return Setup('cpu', dataset, Limits(step_seconds=20), str(tmp_path_factory.mktemp('cache')))
+def setup(dataset, tmp_path_factory) -> RunnerSetup:
+  return RunnerSetup('cpu', dataset, Limits(step_seconds=20), str(tmp_path_factory.mktemp('cache')))
 
 
 @pytest.fixture(scope='module')
