@@ -70,7 +70,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
 
   # Ends a training that is too far behind to be kept, once 16 programs are known. Where edits are
   # random that saves 40 % of the training and missed 2 of 266 keeps, on a greedy climb it saves 5 %
-  # and missed none (scripts/studies/early_stop/early_stop.md).
+  # and missed none (scripts/studies/pruning/pruning.md).
   c.pruning = True  # False for strategies that climb from below the best, such as restarts
 
   c.executor = 'local'  # on this machine

@@ -108,7 +108,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - a statem
   # Ends a training that is too far behind to be kept, at equal progress with the programs before
   # it, once 16 are known. Over recorded curves of a smaller cpu variant that saves half of the
   # training of random edits and missed none of 189 keeps (of 14 programs); where most edits
-  # change little it saves little (scripts/studies/early_stop/early_stop.md). Each
+  # change little it saves little (scripts/studies/pruning/pruning.md). Each
   # training to the end pays for it with 4 batches of predict, outside of its budget.
   c.pruning = True  # False for strategies that climb from below the best, such as restarts
 

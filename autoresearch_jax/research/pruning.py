@@ -24,7 +24,7 @@ trials that they would have used. With those a config should not want it.
 The line is a calibration, its limit a prediction interval (Draper and Smith, Applied Regression
 Analysis, 1998, chapters 1 and 3). The median stopping rule (Golovin and others, Google Vizier, KDD
 2017) ends what is below the median of all, Hyperband and ASHA (Li and others, 2018 and 2020) all
-but a fraction, whoever would have won. `scripts/studies/early_stop/measure_early_stop.py` measures
+but a fraction, whoever would have won. `scripts/studies/pruning/measure_pruning.py` measures
 what is missed.
 """
 

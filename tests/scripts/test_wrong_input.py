@@ -21,7 +21,7 @@ STUDIES = 'scripts/studies/'
     ((STUDIES + 'acceptance/measure_acceptance.py', '--rule=nix'), "no acceptance 'nix'"),
     ((STUDIES + 'acceptance/measure_acceptance.py', '--effects=nix'), "'nix'"),
     ((STUDIES + 'acceptance/measure_acceptance.py', '--scores=a=nix.txt'), 'nix.txt'),
-    ((STUDIES + 'early_stop/measure_early_stop.py', 'nix.csv'), 'no file nix.csv'),
+    ((STUDIES + 'pruning/measure_pruning.py', 'nix.csv'), 'no file nix.csv'),
     ((STUDIES + 'step/measure_gap.py', '--config=nix.py'), 'nix.py'),
     ((STUDIES + 'search/measure_run.py', '/nix'), '--workdir'),
     ((STUDIES + 'seeds/measure_seeds.py', '--only=nix'), 'digits and gpt'),

@@ -1,16 +1,18 @@
-"""What early stop saves and what it misses, by replays of searches over recorded curves.
+"""Measures what pruning saves and what it misses, by replaying searches over recorded curves.
 
-  python measure_early_stop.py [FILE.csv ...]
+  python measure_pruning.py [FILE.csv ...]
 
-The files are `record_curves.py`'s: programs that were all trained to the end. A replay lets them
-come one after the other, has an acceptance rule decide, and asks `research/pruning.py` at each look
-whether the training would have been ended there. What was ended is not on record for those after
-it, and not kept; when the rule would have kept it, that is a missed keep. Saved is the share of
-the budgets of all trials but the baseline. Replayed are the searches as they were recorded, all
-programs of a file in --orders random orders, and as many random halves of them: the interval holds
-95 % of these, which scatter as wide as what other programs would have given (a jackknife). A few
-programs make nearly all keeps, so the last column counts each of them once, with Wilson's interval
-(JASA 1927): missed in any of the replays, of those kept in any.
+The files are written by `record_curves.py`; they hold programs that were all trained to the end. A
+replay presents them one after the other, lets an acceptance rule decide, and asks
+`research/pruning.py` at each rung whether training would have been pruned there. A pruned program
+is not recorded for those after it, and not kept; if the rule would have kept it, that is a missed
+keep.
+
+Saved is the fraction of the budgets of all trials but the baseline. Replayed are the searches as
+they were recorded, all programs of a file in --orders random orders, and as many random halves of
+them; the interval holds 95 % of these halves, which vary as much as other programs would (a
+jackknife). A few programs make nearly all keeps, so the last column counts each of them once, with
+Wilson's interval (JASA 1927): missed in any of the replays, among those kept in any.
 """
 
 import collections
@@ -179,7 +181,7 @@ def main(arguments: Sequence[str]) -> None:
   paths = [pathlib.Path(name) for name in arguments[1:]] or sorted(PUBLISHED.glob('*.csv'))
   if not paths:
     raise app.UsageError(
-      'There are no recorded curves; name a file of scripts/studies/early_stop/record_curves.py.'
+      'There are no recorded curves; name a file of scripts/studies/pruning/record_curves.py.'
     )
   for path in paths:
     if not path.is_file():

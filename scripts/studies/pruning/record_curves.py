@@ -1,4 +1,4 @@
-r"""Records what trials look like while they train, for `measure_early_stop.py`.
+r"""Records what trials look like while they train, for `measure_pruning.py`.
 
   python record_curves.py --config=digits --out=runs/curves/digits
   python record_curves.py --config=gpt_small:cpu --out=runs/curves/gpt \
