@@ -1,14 +1,14 @@
-"""Keep only what the seeds cannot explain: the gain must exceed the noise of the difference.
+"""A t-test against the seed noise: keep a trial if its gain exceeds what noise explains.
 
-The seed-to-seed deviation s is measured where a program was trained on several seeds (the
-baseline first), and pooled over all such trials: s² = Σ squares / Σ degrees of freedom. The
-difference of two means over m and n seeds then has the deviation s·√(1/m + 1/n). The gain must
-exceed `threshold` such deviations, made larger while s rests on few seeds: the quantile of
-Student's t at the level where a normal variable passes `threshold` (Student, Biometrika 1908).
+The seed standard deviation s is measured on trials with several seeds (the baseline first), and
+pooled over all of them: s² = Σ squares / Σ degrees of freedom. The difference of two means over m
+and n seeds has standard error s·√(1/m + 1/n). The gain must exceed `threshold` standard errors,
+or rather the Student's t quantile at the same level, which is larger while s rests on few seeds
+(Student, Biometrika 1908).
 
-A program without any effect is therefore kept with probability 1 - Φ(threshold) when it is
-compared with a program that was not itself chosen for its score, and less often with an
-incumbent that was: a lucky incumbent is harder to pass.
+A program without any effect is therefore kept with probability 1 - Φ(threshold) when it is compared
+with a program that was not itself selected for its score, and less often when the incumbent was: a
+lucky incumbent is harder to beat.
 """
 
 import dataclasses
@@ -18,43 +18,60 @@ from collections.abc import Sequence
 import scipy.special
 
 from autoresearch_jax.acceptance.base import ACCEPTANCE, AcceptanceRule
-from autoresearch_jax.acceptance.strict import comparison, gain_over, without_comparison
+from autoresearch_jax.acceptance.strict import (
+  describe_comparison,
+  gain_over,
+  verdict_without_comparison,
+)
 from autoresearch_jax.types import Decision, Objective, Status, Trial, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseState:
-  """squares: Σ (score - its trial's mean)² over multi-seed trials; degrees: Σ (seeds - 1)."""
+  """The pooled seed noise.
+
+  Attributes:
+    objective: The run's objective.
+    sum_of_squares: Σ (metric - its trial's mean)² over all trials with several seeds.
+    degrees_of_freedom: Σ (seeds - 1) over these trials.
+  """
 
   objective: Objective
-  squares: float = 0.0
-  degrees: int = 0
+  sum_of_squares: float = 0.0
+  degrees_of_freedom: int = 0
 
   @property
-  def deviation(self) -> float | None:
-    """Seed-to-seed standard deviation in the metric's unit; None before it was measured."""
-    return math.sqrt(self.squares / self.degrees) if self.degrees else None
+  def seed_std(self) -> float | None:
+    """Standard deviation between seeds, in the metric's unit; None while it is unknown."""
+    degrees = self.degrees_of_freedom
+    return math.sqrt(self.sum_of_squares / degrees) if degrees else None
 
-  def pooled(self, values: Sequence[float]) -> 'NoiseState':
-    """With the values of one trial's seeds; a single one says nothing of the noise."""
+  def pool(self, values: Sequence[float]) -> 'NoiseState':
+    """Returns the noise with the values of one trial's seeds; a single one adds nothing."""
     if len(values) < 2:
       return self
     mean = math.fsum(values) / len(values)
     squares = math.fsum((value - mean) ** 2 for value in values)
     return dataclasses.replace(
-      self, squares=self.squares + squares, degrees=self.degrees + len(values) - 1
+      self,
+      sum_of_squares=self.sum_of_squares + squares,
+      degrees_of_freedom=self.degrees_of_freedom + len(values) - 1,
     )
 
 
 @ACCEPTANCE.register('noise')
 @dataclasses.dataclass(frozen=True)
 class Noise(AcceptanceRule):
-  """threshold: standard deviations of the difference that a gain must exceed (see the module).
+  """Tests one trial's gain with Student's t.
 
-  baseline_seeds: training runs of the baseline; from these the noise is known from the start.
-  The defaults let 1 - Φ(2) = 2 % of the edits without effect pass when compared with the baseline
-  (1.5 would be 7 %), and with four seeds see 8 of 10 gains of five seed-to-seed deviations; three
-  seeds would see 6. Cheap trials deserve more: eight seeds see two gains of three deviations in 3.
+  With the defaults, 1 - Φ(2) = 2 % of the edits without effect pass when compared with the baseline
+  (with a threshold of 1.5, 7 %), and four seeds detect 8 of 10 gains of five seed standard
+  deviations; three seeds detect 6. When trials are cheap, use more: eight seeds detect two thirds
+  of the gains of three standard deviations.
+
+  Attributes:
+    threshold: Standard errors that a gain must exceed if the noise were known exactly.
+    baseline_seeds: Training runs of the baseline, from which the noise is first estimated.
   """
 
   threshold: float = 2.0
@@ -63,11 +80,11 @@ class Noise(AcceptanceRule):
   def __post_init__(self) -> None:
     if self.baseline_seeds < 2:
       raise ValueError(
-        f'baseline_seeds is {self.baseline_seeds}; the acceptance rule noise needs 2 or more to '
-        "measure the noise. The rule 'strict' does with one."
+        f'baseline_seeds is {self.baseline_seeds}; the acceptance rule noise needs at least 2 to '
+        "estimate the noise. The rule 'strict' works with 1."
       )
     if not 0 <= self.threshold < math.inf:
-      raise ValueError(f'threshold is {self.threshold}; a finite number from 0 on is needed.')
+      raise ValueError(f'threshold is {self.threshold}; it must be finite and at least 0.')
 
   def init(self, objective: Objective) -> NoiseState:
     return NoiseState(objective)
@@ -75,47 +92,55 @@ class Noise(AcceptanceRule):
   def decide(
     self, state: NoiseState, trial: Trial, incumbent: Trial | None
   ) -> tuple[Verdict, NoiseState]:
-    """Takes the trial's seeds into the noise, then judges its gain; see the Protocol."""
     if trial.result.status is Status.OK:
-      state = state.pooled(measured_values(state.objective, trial))
-    verdict = without_comparison(state.objective, trial, incumbent)
+      state = state.pool(metric_values(state.objective, trial))
+    verdict = verdict_without_comparison(state.objective, trial, incumbent)
     if verdict is None:
       assert incumbent is not None
-      verdict = self._compare(state, trial, incumbent)
+      verdict = self._test(state, trial, incumbent)
     return verdict, state
 
-  def _compare(self, state: NoiseState, trial: Trial, incumbent: Trial) -> Verdict:
+  def _test(self, state: NoiseState, trial: Trial, incumbent: Trial) -> Verdict:
     gain = gain_over(state.objective, trial, incumbent)
-    deviation, asked = difference_deviation(state, trial, incumbent), self.critical(state.degrees)
-    decision = Decision.KEEP if gain > asked * deviation else Decision.DISCARD
-    compared = comparison(state.objective, trial, incumbent)
-    if not deviation:
-      why = 'seeds agree exactly' if state.degrees else 'no trial has two seeds'
+    error = standard_error(state, trial, incumbent)
+    critical = self.critical_value(state.degrees_of_freedom)
+    decision = Decision.KEEP if gain > critical * error else Decision.DISCARD
+    comparison = describe_comparison(state.objective, trial, incumbent)
+    if not error:
+      why = 'seeds agree exactly' if state.degrees_of_freedom else 'no trial has two seeds'
       return Verdict(
         decision,
-        f'{compared}: a gain of {gain:+.6g}; no noise was seen ({why}), so any gain counts.',
+        f'{comparison}: gain {gain:+.6g}, and no noise was observed ({why}), so any gain counts.',
       )
-    return Verdict(
-      decision,
-      f'{compared}: a gain of {gain:+.6g} is {gain / deviation:+.2f} deviations of the difference '
-      f'({deviation:.3g}, {state.degrees} degrees of freedom); more than {asked:.2f} are asked.',
-    )
+    test = describe_test(gain, error, state.degrees_of_freedom, critical)
+    return Verdict(decision, f'{comparison}: {test}.')
 
-  def critical(self, degrees: int) -> float:
-    """How many measured deviations of the difference are asked: t at the level Φ(threshold)."""
-    if not degrees:
+  def critical_value(self, degrees_of_freedom: int) -> float:
+    """Returns the critical value of t: the quantile at the level Φ(threshold)."""
+    if not degrees_of_freedom:
       return 0.0
-    return float(scipy.special.stdtrit(degrees, scipy.special.ndtr(self.threshold)))
+    return float(scipy.special.stdtrit(degrees_of_freedom, scipy.special.ndtr(self.threshold)))
 
 
-def difference_deviation(state: NoiseState, trial: Trial, incumbent: Trial) -> float:
-  """Standard deviation of the difference of the two means, s·√(1/m + 1/n); 0 when s is unknown."""
-  seeds = [len(measured_values(state.objective, t)) for t in (trial, incumbent)]
-  return (state.deviation or 0.0) * math.sqrt(sum(1 / n for n in seeds))
+def describe_test(
+  gain: float, standard_error: float, degrees_of_freedom: int, critical_value: float
+) -> str:
+  """Returns a t-test in words."""
+  relation = 'above' if gain > critical_value * standard_error else 'below'
+  return (
+    f'gain {gain:+.6g}, t = {gain / standard_error:.2f} (standard error {standard_error:.3g}, '
+    f'{degrees_of_freedom} degrees of freedom), {relation} the critical value {critical_value:.2f}'
+  )
 
 
-def measured_values(objective: Objective, trial: Trial) -> list[float]:
-  """The trial's metric on each of its seeds that has one."""
+def standard_error(state: NoiseState, trial: Trial, incumbent: Trial) -> float:
+  """Returns the standard error of the difference of two means, s·√(1/m + 1/n); 0 for unknown s."""
+  num_seeds = [len(metric_values(state.objective, t)) for t in (trial, incumbent)]
+  return (state.seed_std or 0.0) * math.sqrt(sum(1 / n for n in num_seeds))
+
+
+def metric_values(objective: Objective, trial: Trial) -> list[float]:
+  """Returns the trial's metric on each seed that reported it."""
   return [
     m.metrics[objective.metric] for m in trial.result.measurements if objective.metric in m.metrics
   ]

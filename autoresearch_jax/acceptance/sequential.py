@@ -1,219 +1,244 @@
-"""Keep what a sequential test proves: what looks better is replicated until it is, or is not.
+"""A group sequential test: replicate what looks better until the evidence decides.
 
-Most edits do nothing, so most challengers are given up after one run. One that looks better is
+Most edits do nothing, so most challengers are rejected after one run. One that looks better is
 trained on more seeds, the incumbent on the same ones where it lacks them, and at each look
-(`looks`: runs of the challenger so far) the test keeps it, gives it up, or asks for more.
+(`looks`: runs of the challenger so far) the test keeps it, rejects it, or asks for more.
 
-The night's error: the chance of keeping any edit without effect in a night of `horizon` trials
-is at most `alpha`. Each trial may begin one test, so each test gets alpha / horizon. A longer night
-goes on at the same rate, one more alpha for each horizon. Inside a test this error is spent over
-the looks by a spending function (Lan & DeMets 1983, see `acceptance/group_sequential.py`).
-A program that is replicated after its test ended (a strategy may ask for it) is tested again, from
-all runs that it has; that test belongs to the trial that brought the new runs.
-The union bound holds whatever the tests share, and they share the incumbent's runs: a night has
-about half of the error that it is allowed. Dunnett's test (JASA 1955) would use the rest, but only
-while one incumbent stays for the night, and it would win little: twice the alpha raises the power
-at two deviations by a point at most.
+Error rate: the probability of keeping any edit without effect in a run of `horizon` trials is at
+most `alpha` (familywise error rate). Each trial may start one test, so each test gets alpha /
+horizon (Bonferroni). A longer run goes on at the same rate, with another alpha per horizon. Within
+a test, alpha is spent over the looks by a spending function (Lan & DeMets 1983, see
+`group_sequential.py`). A program that is replicated after its test ended (a strategy may ask for
+that) is tested again, with all its runs; that test belongs to the trial that brought the new runs.
+The union bound holds whatever the tests share, and they share the incumbent's runs: about half of
+the allowed error is used. Dunnett's test (JASA 1955) would use the rest, but only while the
+incumbent does not change, and it would gain little: twice the alpha raises the power at two
+standard deviations by at most one percentage point.
 
 What is compared: the mean of all runs of the challenger's program and the mean of all runs of the
-incumbent's, over all trials that trained them. Their difference has the variance s²(1/m + 1/n).
-The deviation s is pooled over seeds inside single trials, as in `acceptance/noise.py`: those
-squares do not know their trial's mean, so s stays unbiased though only lucky challengers get more
-runs (squares around a challenger's whole mean would be too large). A bound in the normal scale
-becomes the quantile of Student's t with the same tail, for s rests on few degrees of freedom.
-Runs on the same seeds share some luck of data order and initial values; that makes the difference
-less noisy than the formula says, so pairing errs on the safe side.
+incumbent's, over all trials that trained them. The variance of their difference is s²(1/m + 1/n).
+The seed standard deviation s is pooled over seeds within single trials, as in `noise.py`. These
+squares do not depend on their trial's mean, so s stays unbiased although only lucky challengers get
+more runs (squares around a challenger's overall mean would be too large). A boundary on the z scale
+becomes the quantile of Student's t with the same tail probability, because s rests on few degrees
+of freedom. Runs on the same seeds share some luck of data order and initialisation; the difference
+is therefore less noisy than the formula says, so that pairing is conservative.
 
-Futility: a challenger whose gain is below `min_gain` seed deviations is given up, so that five of
-six edits without effect cost one run. Since it is always given up, the bounds count on that
-(binding futility). One deviation finds most gains of two and three a training run: 0.75 raises the
-power at two from 0.77 to 0.85 but takes 19 % more runs for each edit that does nothing.
+Futility: a challenger whose gain is below `min_gain` seed standard deviations is rejected, so that
+five of six edits without effect cost one run. Because it is always rejected, the boundaries take
+that into account (binding futility). With min_gain = 1, most gains of two and three standard
+deviations per training run are found: 0.75 raises the power at two from 0.77 to 0.85 but takes 19 %
+more runs per edit without effect.
 
-What it does not see: a program whose own seed noise is larger than the pooled one is kept too
-easily. Tails heavier than the normal's use up what the bound leaves: with Student's t of 5 degrees
-of freedom as noise 4 % of nights have a false keep instead of 2 %. All figures here are from
-`scripts/studies/acceptance/measure_acceptance.py`, by default or with the options changed that are
-named.
+Limits: a program whose own seed noise is larger than the pooled one is kept too easily. Tails
+heavier than the normal's reduce the margin: with Student's t with 5 degrees of freedom as noise,
+4 % of runs have a false keep instead of 2 %. All figures are from `measure_acceptance.py`, with the
+defaults or the changes stated.
 """
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 from autoresearch_jax.acceptance.base import ACCEPTANCE, AcceptanceRule
-from autoresearch_jax.acceptance.challengers import Challenger, SequentialState
-from autoresearch_jax.acceptance.group_sequential import SPENDING
-from autoresearch_jax.acceptance.group_sequential_look import Evidence, Outcome, Plan, taken
+from autoresearch_jax.acceptance.group_sequential import (
+  SPENDING_FUNCTIONS,
+  InterimData,
+  InterimResult,
+  SequentialDesign,
+  analyze,
+)
 from autoresearch_jax.acceptance.noise import NoiseState
-from autoresearch_jax.acceptance.runs import counted, original
-from autoresearch_jax.acceptance.strict import without_comparison
+from autoresearch_jax.acceptance.program_runs import format_runs, original_of
+from autoresearch_jax.acceptance.sequential_state import Challenger, SequentialTestState
+from autoresearch_jax.acceptance.strict import verdict_without_comparison
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
 
 
-@ACCEPTANCE.register('sequential')
+@ACCEPTANCE.register(
+  'sequential', renamed_options={'least_gain': 'min_gain', 'spending': 'spending_function'}
+)
 @dataclasses.dataclass(frozen=True)
-class Sequential(AcceptanceRule):
-  """alpha: the chance of any false keep in a night of `horizon` trials.
+class SequentialTest(AcceptanceRule):
+  """Tests each promising program over several looks.
 
-  looks: runs of a challenger at each look, the first being its own trial; the last number is the
-  most it gets. spending: how early the error is spent (acceptance/group_sequential.py). min_gain:
-  seed deviations below which a gain is not pursued. baseline_seeds: runs of the baseline, which
-  also tell the noise; few make each bound of the first hours a wide one.
+  Attributes:
+    alpha: Probability of any false keep in a run of `horizon` trials.
+    horizon: Number of trials over which alpha is divided.
+    baseline_seeds: Training runs of the baseline, from which the noise is first estimated; with few
+      of them the first boundaries are wide.
+    looks: Runs of a challenger at each look, its own trial being the first; the last number is the
+      maximum.
+    spending_function: How alpha is spent over the looks (see `group_sequential.py`).
+    min_gain: Futility: a smaller gain, in seed standard deviations, ends the test.
   """
 
   alpha: float = 0.05
   horizon: int = 100
   baseline_seeds: int = 8
   looks: tuple[int, ...] = (1, 2, 4, 8, 16)
-  spending: Literal['kim_demets', 'obrien_fleming', 'pocock'] = 'kim_demets'
+  spending_function: Literal['kim_demets', 'obrien_fleming', 'pocock'] = 'kim_demets'
   min_gain: float = 1.0
 
   def __post_init__(self) -> None:
     if self.baseline_seeds < 2:
       raise ValueError(
-        f'baseline_seeds is {self.baseline_seeds}; the acceptance rule sequential needs 2 or more '
-        "to measure the noise. The rule 'strict' does with one."
+        f'baseline_seeds is {self.baseline_seeds}; the acceptance rule sequential needs at least 2 '
+        "to estimate the noise. The rule 'strict' works with 1."
       )
     if not 0 < self.alpha < 1:
-      raise ValueError(f'alpha is {self.alpha}; a probability between 0 and 1 is needed.')
+      raise ValueError(f'alpha is {self.alpha}; it must be between 0 and 1.')
     if self.horizon < 1:
-      raise ValueError(f'horizon is {self.horizon}; a night has at least 1 trial.')
+      raise ValueError(f'horizon is {self.horizon}; it must be at least 1.')
     if not 0 <= self.min_gain < math.inf:
-      raise ValueError(f'min_gain is {self.min_gain}; a finite number from 0 on is needed.')
-    rising = all(a < b for a, b in zip((0, *self.looks), self.looks, strict=False))
-    if not self.looks or not rising:
-      raise ValueError(f'looks is {self.looks}; rising numbers of runs are needed, as (1, 3, 6).')
-    if self.spending not in SPENDING:
-      raise ValueError(f'spending is {self.spending!r}; it may be: {", ".join(SPENDING)}.')
+      raise ValueError(f'min_gain is {self.min_gain}; it must be finite and at least 0.')
+    increasing = all(a < b for a, b in zip((0, *self.looks), self.looks, strict=False))
+    if not self.looks or not increasing:
+      raise ValueError(f'looks is {self.looks}; it must be increasing, such as (1, 3, 6).')
+    if self.spending_function not in SPENDING_FUNCTIONS:
+      raise ValueError(
+        f'spending_function is {self.spending_function!r}; it must be one of: '
+        f'{", ".join(SPENDING_FUNCTIONS)}.'
+      )
 
-  def init(self, objective: Objective) -> SequentialState:
-    return SequentialState(NoiseState(objective))
+  def init(self, objective: Objective) -> SequentialTestState:
+    return SequentialTestState(NoiseState(objective))
 
-  def ask(self, state: SequentialState) -> tuple[Proposal | None, SequentialState]:
-    """The incumbent's missing seeds first: the challenger's own trial must be the one to keep."""
+  def ask(self, state: SequentialTestState) -> tuple[Proposal | None, SequentialTestState]:
+    """Requests the incumbent's missing seeds first: the challenger's own trial must be last."""
     incumbent = state.incumbent
     for challenger in state.challengers if incumbent else ():
       assert incumbent is not None
       runs = challenger.runs
       size = next((n for n in self.looks if n > len(runs.seeds)), 0)
-      seeds = runs.wanted(size, incumbent)
-      if runs.waiting or not seeds:
+      seeds = runs.next_seeds(size, incumbent)
+      if runs.is_pending or not seeds:
         continue
-      missing = [seed for seed in (*runs.seeds, *seeds) if seed not in incumbent.tried]
-      missing = missing[: max(0, size - len(incumbent.seeds))]
+      missing = [s for s in (*runs.seeds, *seeds) if s not in incumbent.requested_seeds]
+      missing = tuple(missing[: max(0, size - len(incumbent.seeds))])
       if not missing:
-        asked = dataclasses.replace(challenger, runs=runs.asked(seeds))
-        return _replication(runs.trial, seeds), state.tested(asked)
-      if not incumbent.waiting:
-        asked = dataclasses.replace(state, incumbent=incumbent.asked(tuple(missing)))
-        return _replication(incumbent.trial, tuple(missing)), asked
+        requested = dataclasses.replace(challenger, runs=runs.request(seeds))
+        return _replication(runs.trial, seeds), state.with_challenger(requested)
+      if not incumbent.is_pending:
+        state = dataclasses.replace(state, incumbent=incumbent.request(missing))
+        return _replication(incumbent.trial, missing), state
     return None, state
 
   def decide(
-    self, state: SequentialState, trial: Trial, incumbent: Trial | None
-  ) -> tuple[Verdict, SequentialState]:
-    """Takes the trial's runs in and looks at its program; see the Protocol."""
-    if incumbent is not None and incumbent.id != state.kept:  # kept by someone else's rule
-      state = state.crowned(incumbent)
-    verdict, after = self._judged(state, trial, incumbent)
-    others = (c.runs.trial for c in state.challengers if c.runs.trial != original(trial))
-    if gone := [program for program in others if after.challenger(program) is None]:
-      verdict = dataclasses.replace(verdict, reason=_with_gone(verdict.reason, gone))
+    self, state: SequentialTestState, trial: Trial, incumbent: Trial | None
+  ) -> tuple[Verdict, SequentialTestState]:
+    if incumbent is not None and incumbent.id != state.kept:  # an outer rule kept it
+      state = state.with_incumbent(incumbent)
+    verdict, after = self._decide(state, trial, incumbent)
+    others = (c.runs.trial for c in state.challengers if c.runs.trial != original_of(trial))
+    if stopped := [program for program in others if after.challenger(program) is None]:
+      verdict = dataclasses.replace(verdict, reason=_with_stopped(verdict.reason, stopped))
     return verdict, after
 
-  def _judged(
-    self, state: SequentialState, trial: Trial, incumbent: Trial | None
-  ) -> tuple[Verdict, SequentialState]:
-    objective, program = state.noise.objective, original(trial)
-    verdict = without_comparison(objective, trial, incumbent)
+  def _decide(
+    self, state: SequentialTestState, trial: Trial, incumbent: Trial | None
+  ) -> tuple[Verdict, SequentialTestState]:
+    objective, program = state.noise.objective, original_of(trial)
+    verdict = verdict_without_comparison(objective, trial, incumbent)
     if verdict is not None and verdict.decision is Decision.CRASH:
       return verdict, _failed(state, program)
-    known = state.known(program)
-    news = known.news(objective, trial)
-    state = dataclasses.replace(state, noise=state.noise.pooled([value for _, value in news]))
+    known = state.runs_of(program)
+    new = known.new_values(objective, trial)
+    state = dataclasses.replace(state, noise=state.noise.pool([value for _, value in new]))
     if verdict is not None and verdict.decision is Decision.KEEP:
-      return verdict, state.crowned(trial)
+      return verdict, state.with_incumbent(trial)
     if state.is_incumbent(program):
-      return self._measured(dataclasses.replace(state, incumbent=known.joined(news)), news)
-    if not news:
-      return Verdict(Decision.DISCARD, 'It was measured on no seed that is new.'), state
-    test = state.challenger(program) or Challenger(known)
-    return self._look(state, dataclasses.replace(test, runs=known.joined(news)), trial)
+      return self._replicated(dataclasses.replace(state, incumbent=known.add(new)), new)
+    if not new:
+      return Verdict(Decision.DISCARD, 'The trial has no seed that was not measured before.'), state
+    challenger = state.challenger(program) or Challenger(known)
+    return self._look(state, dataclasses.replace(challenger, runs=known.add(new)), trial)
 
-  def undecided(self, state: SequentialState, trial: Trial) -> bool:
-    return state.challenger(original(trial)) is not None
+  def undecided(self, state: SequentialTestState, trial: Trial) -> bool:
+    return state.challenger(original_of(trial)) is not None
 
-  def _measured(
-    self, state: SequentialState, news: list[tuple[int, float]]
-  ) -> tuple[Verdict, SequentialState]:
-    """More of the incumbent: what no longer looks better is given up."""
+  def _replicated(
+    self, state: SequentialTestState, new: list[tuple[int, float]]
+  ) -> tuple[Verdict, SequentialTestState]:
+    """Handles a replicate of the incumbent: challengers that no longer look better are rejected."""
     assert state.incumbent is not None
     reason = (
-      f'Measured the incumbent on {_named(seed for seed, _ in news)}: '
+      f'Replicated the incumbent on {_format_seeds(seed for seed, _ in new)}: '
       f'{state.noise.objective.metric} {state.incumbent.mean:.6f} over '
-      f'{counted(len(state.incumbent.seeds))}.'
+      f'{format_runs(len(state.incumbent.seeds))}.'
     )
-    return Verdict(Decision.DISCARD, reason), self._pruned(state)
+    return Verdict(Decision.DISCARD, reason), self._reject_futile(state)
 
   def _look(
-    self, state: SequentialState, challenger: Challenger, trial: Trial
-  ) -> tuple[Verdict, SequentialState]:
-    """One look of the test, at all runs of both programs."""
-    outcome, runs = self._taken(state, challenger), challenger.runs
-    said = f'{state.comparison(runs)}: {outcome.said}.'
-    if outcome.keeps:
-      return Verdict(Decision.KEEP, said), self._pruned(state.closed(runs).crowned(trial))
-    if outcome.ends:
-      return Verdict(Decision.DISCARD, said), state.closed(runs)
-    looks = (*challenger.looks, outcome.look)
-    state = state.tested(dataclasses.replace(challenger, looks=looks, spent=outcome.spent))
+    self, state: SequentialTestState, challenger: Challenger, trial: Trial
+  ) -> tuple[Verdict, SequentialTestState]:
+    """Takes one look at a challenger, with all runs of both programs."""
+    result, runs = self._analyze(state, challenger), challenger.runs
+    comparison = state.describe_comparison(runs)
+    reason = f'{comparison}: {result.reason}.'
+    if result.keep:
+      return Verdict(Decision.KEEP, reason), self._reject_futile(
+        state.end_test(runs).with_incumbent(trial)
+      )
+    if result.stop:
+      return Verdict(Decision.DISCARD, reason), state.end_test(runs)
+    looks = (*challenger.looks, result.look)
+    state = state.with_challenger(
+      dataclasses.replace(challenger, looks=looks, alpha_spent=result.alpha_spent)
+    )
     assert state.incumbent is not None
     size = next(n for n in self.looks if n > len(runs.seeds))
-    more = f'replicated on {_named(runs.wanted(size, state.incumbent))} before it is kept'
-    said = f'{state.comparison(runs)}: looks better, {outcome.said}; {more}.'
-    return Verdict(Decision.DISCARD, said), state
+    seeds = _format_seeds(runs.next_seeds(size, state.incumbent))
+    reason = f'{comparison}: inconclusive, {result.reason}; to be replicated on {seeds}.'
+    return Verdict(Decision.DISCARD, reason), state
 
-  def _taken(self, state: SequentialState, challenger: Challenger) -> Outcome:
-    most, incumbent = self.looks[-1], max(self.looks[-1], self.baseline_seeds)
-    whole = most * incumbent / (most + incumbent)
-    plan = Plan(self.alpha / self.horizon, self.spending, whole, self.min_gain)
-    seen = Evidence(
+  def _analyze(self, state: SequentialTestState, challenger: Challenger) -> InterimResult:
+    max_runs = self.looks[-1]
+    incumbent_runs = max(max_runs, self.baseline_seeds)
+    design = SequentialDesign(
+      alpha=self.alpha / self.horizon,
+      spending_function=self.spending_function,
+      max_information=max_runs * incumbent_runs / (max_runs + incumbent_runs),
+      min_gain=self.min_gain,
+    )
+    data = InterimData(
       gain=state.gain(challenger.runs),
       information=state.information(challenger.runs),
-      before=challenger.looks,
-      spent=challenger.spent,
-      last=len(challenger.runs.seeds) >= most,
+      previous_looks=challenger.looks,
+      alpha_spent=challenger.alpha_spent,
+      is_final=len(challenger.runs.seeds) >= max_runs,
     )
-    return taken(plan, state.noise, seen)
+    return analyze(design, state.noise, data)
 
-  def _pruned(self, state: SequentialState) -> SequentialState:
-    """Without challengers that the incumbent, new or measured better, leaves nothing to gain."""
-    floor = self.min_gain * (state.noise.deviation or 0.0)
+  def _reject_futile(self, state: SequentialTestState) -> SequentialTestState:
+    """Rejects challengers that no longer gain enough over a new or better measured incumbent."""
+    minimum = self.min_gain * (state.noise.seed_std or 0.0)
     for challenger in state.challengers:
-      if not challenger.runs.waiting and state.gain(challenger.runs) <= floor:
-        state = state.closed(challenger.runs)
+      if not challenger.runs.is_pending and state.gain(challenger.runs) <= minimum:
+        state = state.end_test(challenger.runs)
     return state
 
 
-def _failed(state: SequentialState, program: int) -> SequentialState:
-  """A replication that failed ends its challenger; of the incumbent it leaves out the seeds."""
+def _failed(state: SequentialTestState, program: int) -> SequentialTestState:
+  """A failed replication ends its challenger's test; the incumbent goes on without those seeds."""
   if state.incumbent is not None and state.is_incumbent(program):
-    return dataclasses.replace(state, incumbent=state.incumbent.failed())
-  return state.closed(state.known(program).failed()) if state.challenger(program) else state
+    return dataclasses.replace(state, incumbent=state.incumbent.fail())
+  return state.end_test(state.runs_of(program).fail()) if state.challenger(program) else state
 
 
 def _replication(trial: int, seeds: tuple[int, ...]) -> Proposal:
   return Proposal(Operation.REPLICATE, (trial,), seeds=seeds)
 
 
-def _with_gone(reason: str, programs: list[int]) -> str:
-  """The sentence with the challengers that the verdict left nothing to gain, or no place."""
+def _with_stopped(reason: str, programs: list[int]) -> str:
+  """Adds the challengers whose tests ended with this verdict."""
   trials = f'trial{"" if len(programs) == 1 else "s"} {", ".join(map(str, programs))}'
-  return f'{reason.removesuffix(".")}; {trials} {"is" if len(programs) == 1 else "are"} given up.'
+  return f'{reason.removesuffix(".")}; stopped testing {trials}.'
 
 
-def _named(seeds) -> str:
-  """'seed 3', 'seeds 1-3', 'seeds 2, 5'."""
+def _format_seeds(seeds: Iterable[int]) -> str:
+  """Returns 'seed 3', 'seeds 1-3', 'seeds 2, 5'."""
   ordered = sorted(seeds)
   if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
     return f'seeds {ordered[0]}-{ordered[-1]}'

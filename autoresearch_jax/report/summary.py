@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from autoresearch_jax.acceptance.runs import counted
+from autoresearch_jax.acceptance.program_runs import format_runs
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import Decision, Objective, Status, Trial
@@ -144,7 +144,7 @@ def spending(history: History) -> str:
 
 def of_runs(value: float, runs: int) -> str:
   """'0.144946', or '0.144946 (4 runs)'."""
-  return f'{value:.6f}' + (f' ({counted(runs)})' if runs > 1 else '')
+  return f'{value:.6f}' + (f' ({format_runs(runs)})' if runs > 1 else '')
 
 
 def _named(history: History, trial: int) -> str:

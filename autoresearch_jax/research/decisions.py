@@ -240,7 +240,7 @@ def _after(
       made, judged = judge(
         acceptance, states.acceptance, finished, history.objective, history.incumbent
       )
-      _require_same(record, RULE, verdict, made)
+      _require_same(record, RULE, verdict.decision, made.decision)  # reasons may be reworded
       decided = dataclasses.replace(finished, verdict=verdict)
       states = states.told(tell(strategy, states.strategy, decided), judged)
   return states

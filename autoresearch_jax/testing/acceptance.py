@@ -11,7 +11,7 @@ from typing import Any
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance import AcceptanceRule
-from autoresearch_jax.acceptance.runs import original
+from autoresearch_jax.acceptance.program_runs import original_of
 from autoresearch_jax.research.decisions import judge
 
 OBJECTIVE = types.Objective('val_loss', 'minimize')
@@ -99,7 +99,7 @@ def finished(
 ) -> types.Trial:
   """The trial as an executor returns it, without a verdict; one failed seed fails it."""
   trial = types.Trial(number, proposal, edit, types.Result(number, types.Status.OK))
-  values = [measure(original(trial), seed) for seed in proposal.seeds]
+  values = [measure(original_of(trial), seed) for seed in proposal.seeds]
   failed = [value for value in values if isinstance(value, types.Status)]
   if failed:
     result = types.Result(number, failed[0], reason='It broke.')

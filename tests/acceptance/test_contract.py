@@ -18,10 +18,13 @@ ACCEPTANCE_CASES = [
   ('noise', {}),
   ('noise', {'threshold': 0.0, 'baseline_seeds': 2}),
   ('sequential', {}),
-  ('sequential', {'looks': (1, 2, 4), 'spending': 'pocock', 'min_gain': 0.0, 'alpha': 0.5}),
+  (
+    'sequential',
+    {'looks': (1, 2, 4), 'spending_function': 'pocock', 'min_gain': 0.0, 'alpha': 0.5},
+  ),
   ('sequential', {'looks': (1,), 'horizon': 1, 'alpha': 0.2}),
   ('simplicity', {}),
-  ('simplicity', {'inner': 'strict', 'tolerance': 1.0, 'least': 5}),
+  ('simplicity', {'inner': 'strict', 'tolerance': 1.0, 'min_nodes_saved': 5}),
   ('simplicity', {'inner': 'sequential', 'inner_options': {'baseline_seeds': 4}}),
 ]
 

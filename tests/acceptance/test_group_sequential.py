@@ -8,15 +8,20 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoresearch_jax.acceptance.group_sequential import FARTHEST, SPENDING, Look, upper_bound
+from autoresearch_jax.acceptance.group_sequential import (
+  MAX_BOUNDARY,
+  SPENDING_FUNCTIONS,
+  Look,
+  upper_boundary,
+)
 
 
-def bounds(spending, error, informations, lower=-FARTHEST):
+def bounds(spending, error, informations, lower=-MAX_BOUNDARY):
   """Upper bounds of looks at these informations, the last one being the whole."""
   looks, spent, found = (), 0.0, []
   for information in informations:
-    by_now = SPENDING[spending](error, information / informations[-1])
-    found.append(upper_bound(by_now - spent, looks, information))
+    by_now = SPENDING_FUNCTIONS[spending](error, information / informations[-1])
+    found.append(upper_boundary(by_now - spent, looks, information))
     looks, spent = (*looks, Look(information, lower, found[-1])), by_now
   return found
 
@@ -34,20 +39,20 @@ def test_the_bounds_are_the_published_ones(spending, published):
   assert bounds(spending, 0.025, [1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(published, abs=2e-4)
 
 
-@pytest.mark.parametrize('spending', sorted(SPENDING))
+@pytest.mark.parametrize('spending', sorted(SPENDING_FUNCTIONS))
 def test_all_error_is_spent_in_the_end_and_more_as_time_goes_on(spending):
-  spent = [SPENDING[spending](0.05, share) for share in (0.01, 0.1, 0.5, 0.9, 1.0)]
+  spent = [SPENDING_FUNCTIONS[spending](0.05, share) for share in (0.01, 0.1, 0.5, 0.9, 1.0)]
   assert spent == sorted(spent)
   assert spent[0] < 0.002
   assert spent[-1] == pytest.approx(0.05)
 
 
 def test_kim_demets_spends_with_the_square_of_the_share():
-  assert SPENDING['kim_demets'](0.05, 0.5) == pytest.approx(0.0125)
+  assert SPENDING_FUNCTIONS['kim_demets'](0.05, 0.5) == pytest.approx(0.0125)
 
 
-@pytest.mark.parametrize('spending', sorted(SPENDING))
-@pytest.mark.parametrize('lower', [-FARTHEST, 0.5])
+@pytest.mark.parametrize('spending', sorted(SPENDING_FUNCTIONS))
+@pytest.mark.parametrize('lower', [-MAX_BOUNDARY, 0.5])
 def test_a_test_without_effect_is_wrong_as_often_as_was_allotted(spending, lower):
   """With lower bounds that are obeyed, too: what they stop is not kept."""
   informations = [0.9, 1.6, 4.0, 6.0]
@@ -70,13 +75,13 @@ def test_a_test_without_effect_is_wrong_as_often_as_was_allotted(spending, lower
 )
 def test_a_bound_exists_for_any_looks_and_is_never_below_no_gain(error, steps, lower):
   for bound in bounds('pocock', error, list(itertools.accumulate(steps)), lower):
-    assert 0 <= bound <= FARTHEST
+    assert 0 <= bound <= MAX_BOUNDARY
 
 
 def test_one_look_alone_is_the_quantile():
-  assert upper_bound(5e-4, (), 0.9) == pytest.approx(scipy.stats.norm.isf(5e-4))
+  assert upper_boundary(5e-4, (), 0.9) == pytest.approx(scipy.stats.norm.isf(5e-4))
 
 
 def test_nothing_to_spend_or_nothing_new_is_never_passed():
-  assert upper_bound(0.0, (), 1.0) == FARTHEST
-  assert upper_bound(0.1, (Look(2.0, 0.0, 3.0),), 2.0) == FARTHEST
+  assert upper_boundary(0.0, (), 1.0) == MAX_BOUNDARY
+  assert upper_boundary(0.1, (Look(2.0, 0.0, 3.0),), 2.0) == MAX_BOUNDARY

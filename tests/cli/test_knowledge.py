@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers.synthetic_run import Arithmetic, Nudge, config, run
 
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.cli import report
 from autoresearch_jax.cli.knowledge import main
 from autoresearch_jax.ledger.events import Learned, Started
@@ -29,7 +29,7 @@ class Author(Nudge):
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   directory = tmp_path_factory.mktemp('run')
-  run(directory, 60, acceptance=Sequential(), proposer=Author())
+  run(directory, 60, acceptance=SequentialTest(), proposer=Author())
   return directory
 
 

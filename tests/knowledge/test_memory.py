@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.knowledge import Memory
 from autoresearch_jax.report.summary import measured
 
@@ -159,7 +159,7 @@ def test_a_repeat_that_comes_before_its_original_waits_for_it():
 
 
 def test_it_agrees_with_the_report_on_a_whole_run(tmp_path):
-  history = run(tmp_path, 60, acceptance=Sequential()).history
+  history = run(tmp_path, 60, acceptance=SequentialTest()).history
   found = Memory(history.trials, history.objective, history.kept_programs)
   first = {history.program(t) for t in history.trials} - {0}
   assert set(found.hypotheses) == first

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.ledger.events import Declined, LedgerError, Proposed
 from autoresearch_jax.ledger.history import REPEATS, History, repeated
@@ -53,7 +53,7 @@ def replayed(directory, strategy=None, acceptance=None):
   slots=st.integers(1, 3),
   sessions=st.lists(st.integers(1, 12), min_size=1, max_size=3),
   strategy=st.sampled_from([Greedy(), Wandering()]),
-  acceptance=st.sampled_from([Noise(), Sequential(), Simplicity(), Simplicity('sequential')]),
+  acceptance=st.sampled_from([Noise(), SequentialTest(), Simplicity(), Simplicity('sequential')]),
   pruning=st.booleans(),
 )
 def test_replay_equals_the_live_state_byte_for_byte(
@@ -79,7 +79,7 @@ def test_replay_equals_the_live_state_byte_for_byte(
 @pytest.mark.parametrize('status', [types.Status.CANCELLED, types.Status.CRASH, types.Status.OK])
 def test_a_rule_hears_of_failures_but_their_verdicts_are_not_its_own(status):
   """A trial that ended well without a finite score is a failure too."""
-  rule = Sequential(baseline_seeds=4)
+  rule = SequentialTest(baseline_seeds=4)
   stream = Stream.start(rule, lambda program, seed: 1.0 + 0.1 * seed)
   stream = stream.step(lambda program, seed: 0.7)
   assert stream.asked()[1] is not None
@@ -93,7 +93,7 @@ def test_a_rule_hears_of_failures_but_their_verdicts_are_not_its_own(status):
 
 
 def test_the_program_of_a_replicate_is_that_of_the_first_trial_that_had_it(tmp_path):
-  history = run(tmp_path, 20, acceptance=Sequential()).history
+  history = run(tmp_path, 20, acceptance=SequentialTest()).history
   repeats = [t for t in history.trials.values() if t.proposal.operation in REPEATS]
   assert repeats
   for trial in repeats:
@@ -208,9 +208,9 @@ def test_a_replicate_of_a_replicate_belongs_to_the_original(tmp_path):
   assert states == live.states
   archive = Archive()
   for trial in history.trials.values():
-    archive = archive.added(trial, -trial.metric('val_loss'))
+    archive = archive.add(trial, -trial.metric('val_loss'))
   assert archive.ids.array.tolist() == [0]
-  assert archive.runs.array.tolist() == [8]
+  assert archive.num_runs.array.tolist() == [8]
 
 
 def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path):
@@ -303,12 +303,12 @@ def test_a_trial_told_while_a_proposal_is_open_is_not_forgotten_with_it(tmp_path
 
 def test_replications_that_acceptance_waits_for_are_asked_first_in_every_slot(tmp_path):
   """The strategy is asked only where the rule wants nothing, and its state stays as it was."""
-  live = run(tmp_path, 60, strategy=Wandering(), acceptance=Sequential(),
+  live = run(tmp_path, 60, strategy=Wandering(), acceptance=SequentialTest(),
              executor=Arithmetic(slots=3))  # fmt: skip
   repeats = [t for t in live.history.trials.values() if t.proposal.operation in REPEATS]
   assert len(repeats) > 1
   assert live.states.strategy['asked'] == 59 - len(repeats)
-  rule = Sequential()
+  rule = SequentialTest()
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     records = list(ledger.records())
   for number, record in enumerate(records):

@@ -10,7 +10,7 @@ from helpers.synthetic_run import START, Arithmetic, run, ticking
 from rich.console import Console
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import live
 from autoresearch_jax.report.summary import figures
@@ -176,7 +176,7 @@ def test_a_short_trial_of_several_seeds_counts_as_long_as_it_trained(tmp_path, m
 
 
 def test_the_headline_says_of_how_many_runs_the_best_is_the_mean(tmp_path):
-  history = run(tmp_path, 60, acceptance=Sequential(), clock=ticking()).history
+  history = run(tmp_path, 60, acceptance=SequentialTest(), clock=ticking()).history
   f = figures(history)
   assert f.runs > 1
   headline = shown(live.Terminal(history, terminal(), ticking())).splitlines()[0]

@@ -7,7 +7,7 @@ from helpers import synthetic_run
 from helpers.synthetic_run import Arithmetic, run
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.summary import figures
@@ -61,7 +61,7 @@ def test_labels_and_scores_of_any_kind(tmp_path):
 
 
 def test_a_kept_trial_is_drawn_at_the_mean_of_all_runs_of_its_program(tmp_path):
-  history = run(tmp_path, 60, acceptance=Sequential()).history
+  history = run(tmp_path, 60, acceptance=SequentialTest()).history
   best = history.incumbent
   kept = dict(plot._dots(history).kept)
   assert kept[best.id] == pytest.approx(figures(history).value)

@@ -7,7 +7,7 @@ import pytest
 from helpers.synthetic_run import Arithmetic, run, ticking
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.cli.report import main
 from autoresearch_jax.report.summary import duration, figures, measured, summary
 from autoresearch_jax.testing.acceptance import finished
@@ -46,7 +46,7 @@ def test_the_summary_names_the_best_and_its_gain(tmp_path):
 
 
 def test_a_program_kept_after_replications_is_named_as_where_it_was_first_tried(tmp_path):
-  history = run(tmp_path, 60, acceptance=Sequential(), clock=ticking()).history
+  history = run(tmp_path, 60, acceptance=SequentialTest(), clock=ticking()).history
   best = history.kept[-1]
   first = history.program(best)
   assert first != best
@@ -55,7 +55,7 @@ def test_a_program_kept_after_replications_is_named_as_where_it_was_first_tried(
 
 
 def test_the_best_is_worth_the_mean_of_all_its_runs_and_not_of_the_last_ones(tmp_path):
-  history = run(tmp_path, 60, acceptance=Sequential(), clock=ticking()).history
+  history = run(tmp_path, 60, acceptance=SequentialTest(), clock=ticking()).history
   best = history.incumbent
   same = [t for t in history.trials if history.program(t) == history.program(best.id)]
   seeds = {m.seed: m.metrics['val_loss'] for t in same for m in history.results[t].measurements}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.config import ConfigError, Search
 from autoresearch_jax.executors import Unavailable
@@ -95,7 +95,7 @@ def _method(dying, function):
   return dying.around(function)
 
 
-RULES = [Noise(), Sequential(), Simplicity('sequential')]
+RULES = [Noise(), SequentialTest(), Simplicity('sequential')]
 
 
 @pytest.fixture(scope='module')
@@ -165,7 +165,7 @@ def test_with_trials_side_by_side_none_is_lost_or_doubled(tmp_path_factory, hast
 @pytest.mark.parametrize('slots', [1, 3])
 def test_a_night_with_replications_ends_in_order(tmp_path, slots):
   """The branch holds the kept programs in turn, results.tsv a row a trial, the strategy goes on."""
-  live = run(tmp_path, 100, acceptance=Sequential(), executor=Arithmetic(slots=slots))
+  live = run(tmp_path, 100, acceptance=SequentialTest(), executor=Arithmetic(slots=slots))
   history = live.history
   assert list(sorted(history.trials)) == list(range(100))
   kept = history.kept
@@ -408,13 +408,13 @@ def test_a_proposer_sees_what_was_kept_in_the_end_and_what_is_still_open(tmp_pat
 
   executor = Arithmetic(slots=3)
   history = run(
-    tmp_path, 60, proposer=Looking(), acceptance=Sequential(), executor=executor
+    tmp_path, 60, proposer=Looking(), acceptance=SequentialTest(), executor=executor
   ).history
   for proposal, kept, undecided, verdicts in seen:
     known = [n for n, verdict in verdicts.items() if verdict.decision == types.Decision.KEEP]
     assert kept == {history.program(number) for number in known}
     assert undecided <= {*proposal.context} - kept
-    assert all('looks better' in verdicts[n].reason for n in undecided if n in history.proposals
+    assert all('inconclusive' in verdicts[n].reason for n in undecided if n in history.proposals
                and history.proposals[n].operation not in REPEATS)  # fmt: skip
   assert any(undecided for _, _, undecided, _ in seen)
   replicated = {history.program(number) for number in history.kept} - {*history.kept}
@@ -596,7 +596,7 @@ FAULTS = [
 def test_a_part_that_raises_is_a_sentence_and_goes_on_when_it_is_mended(
   tmp_path, undisturbed, role, method, sentence, slots
 ):
-  parts = {'strategy': Greedy(), 'acceptance': Sequential()}
+  parts = {'strategy': Greedy(), 'acceptance': SequentialTest()}
   faulty = {**parts, role: Faulty(parts[role], method, KeyError('no such thing'))}
   live = run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), pruning=True, **faulty)
   assert live.broken
@@ -632,12 +632,12 @@ def test_an_answer_that_cannot_be_recorded_is_the_parts_mistake(tmp_path, role, 
 def test_a_part_that_raises_in_replay_is_a_sentence_and_leaves_no_trace(
   tmp_path, role, method, sentence
 ):
-  run(tmp_path, 5, acceptance=Sequential())
+  run(tmp_path, 5, acceptance=SequentialTest())
   before = events(tmp_path)
-  parts = {'strategy': Greedy(), 'acceptance': Sequential()}
+  parts = {'strategy': Greedy(), 'acceptance': SequentialTest()}
   parts[role] = Faulty(parts[role], method, ValueError('two\nlines'))
   with pytest.raises(PartError, match=rf'Event \d+ cannot be replayed. {sentence}.*two lines \('):
     run(tmp_path, 6, **parts)
   assert events(tmp_path) == before
-  live = run(tmp_path, 6, acceptance=Sequential())
+  live = run(tmp_path, 6, acceptance=SequentialTest())
   assert sorted(live.history.trials) == [*range(6)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.summary import summary
@@ -100,7 +100,7 @@ def test_programs_that_all_agree_have_finite_limits(seed):
 @pytest.fixture(scope='module')
 def night(tmp_path_factory):
   """A run in which trials were ended early."""
-  return run(tmp_path_factory.mktemp('night'), 100, acceptance=Sequential(), pruning=True)
+  return run(tmp_path_factory.mktemp('night'), 100, acceptance=SequentialTest(), pruning=True)
 
 
 def ended(history):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
-from autoresearch_jax.acceptance.sequential import Sequential
+from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.acceptance.strict import Strict
 from autoresearch_jax.benchmark.runners.simulate import SimulationError, simulate
@@ -144,7 +144,7 @@ class Watched:
 
 
 def test_a_proposer_sees_what_it_would_see_in_the_real_loop(tmp_path, monkeypatch):
-  instance, acceptance = OneMax(noise=0.3).instance(5), Sequential(baseline_seeds=4)
+  instance, acceptance = OneMax(noise=0.3).instance(5), SequentialTest(baseline_seeds=4)
   monkeypatch.setattr(synthetic_run, 'START', instance.start)
   real, played = Watched(instance), Watched(instance)
   synthetic_run.run(
