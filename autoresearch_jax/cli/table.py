@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from autoresearch_jax.benchmark.simulations.recorded import DIRECTIONS, Recorded
+from autoresearch_jax.benchmark.simulations.recorded import DIRECTIONS, RecordedTable
 from autoresearch_jax.benchmark.simulations.table import TableError
 from autoresearch_jax.cli.command import Command, CommandLine, Option
 
@@ -17,14 +17,14 @@ COMMAND = Command(
   on it no further than that.
   """,
   (
-    Option('table', 'Name of a shipped table, or path of a CSV or JSON file.', Recorded.table),
-    Option('metric', 'Column of the metric.', Recorded.metric),
-    Option('direction', 'What is better.', Recorded.direction, choices=DIRECTIONS),
+    Option('table', 'Name of a shipped table, or path of a CSV or JSON file.', RecordedTable.table),
+    Option('metric', 'Column of the metric.', RecordedTable.metric),
+    Option('direction', 'What is better.', RecordedTable.direction, choices=DIRECTIONS),
     Option('constants', 'Columns of constants, separated by commas.', (), value='A,B,...',
            shown='all other columns of numbers'),
-    Option('success', 'Column that says whether a run succeeded.', Recorded.success),
-    Option('seconds', 'Column of the seconds that a run took.', Recorded.seconds),
-    Option('seed', 'Column of the training seed.', Recorded.seed),
+    Option('success', 'Column that says whether a run succeeded.', RecordedTable.success),
+    Option('seconds', 'Column of the seconds that a run took.', RecordedTable.seconds),
+    Option('seed', 'Column of the training seed.', RecordedTable.seed),
   ),
   examples={
     'autoresearch table': 'The shipped table of digits.',
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _table(line: CommandLine) -> int:
   options = dict(line.options)
-  print(Recorded(**{**options, 'constants': tuple(options['constants'] or ())}).describe())
+  print(RecordedTable(**{**options, 'constants': tuple(options['constants'] or ())}).describe())
   return 0
 
 

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers.onemax import OneMax
+from helpers.onemax import Bits, OneMax
 
 from autoresearch_jax import benchmark
 from autoresearch_jax.benchmark import Entrant, ProblemSpec, SimulationError
@@ -79,9 +79,15 @@ class Constants(OneMax):
   """OneMax that says its program has a constant."""
 
   def instance(self, seed):
-    made = super().instance(seed)
-    made.space = {'X': {'low': 0, 'high': 1}}
-    return made
+    return BitsWithSpace(self, super().instance(seed).start)
+
+
+class BitsWithSpace(Bits):
+  """Its search space is not that of its program."""
+
+  @property
+  def space(self):
+    return {'X': {'low': 0, 'high': 1}}
 
 
 @SIMULATIONS.register('unmade')

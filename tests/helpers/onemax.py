@@ -6,16 +6,20 @@ import hashlib
 import numpy as np
 
 from autoresearch_jax import types
-from autoresearch_jax.benchmark.simulations import SIMULATIONS
+from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance, Simulation
 from autoresearch_jax.proposers import NothingToPropose
 
 
 @SIMULATIONS.register('onemax')
 @dataclasses.dataclass(frozen=True)
-class OneMax:
-  """bits: length. noise: deviation of a measurement. crash: share of programs that diverge.
+class OneMax(Simulation):
+  """Counts bits.
 
-  maximize: the metric is the number of ones, else that of zeros.
+  Attributes:
+    bits: Length of the string.
+    noise: Half the range of a measurement's uniform noise.
+    crash: Share of the programs that diverge.
+    maximize: Whether the metric is the number of ones (maximised) or of zeros (minimised).
   """
 
   bits: int = 12
@@ -33,11 +37,15 @@ class OneMax:
 
 
 @dataclasses.dataclass
-class Bits:
+class Bits(Instance):
   """Flips one bit that gives a new string; a run takes a second and one for each digit counted."""
 
   options: OneMax
-  start: types.Program
+  first: types.Program
+
+  @property
+  def start(self):
+    return self.first
 
   @property
   def objective(self):

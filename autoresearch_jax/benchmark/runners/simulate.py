@@ -32,7 +32,6 @@ from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
   REPEATS,
   UNTRIED,
-  Budget,
   Decision,
   Edit,
   Hypothesis,
@@ -40,14 +39,11 @@ from autoresearch_jax.types import (
   Program,
   Proposal,
   Result,
-  Spec,
   Status,
   Trial,
   TrialRequest,
 )
 
-# The budget of a simulated trial is its fidelity: one step is the whole of it.
-SIMULATED = Spec('construction', 'cpu', 1, Budget(1.0, 'steps'))
 ROUNDING = 1e-9  # rungs such as 1/3, or a metric's parts, do not add up exactly
 MAX_TRIALS = (
   100  # for each training run of the budget: a rung of 1/81 has room, an endless run none
@@ -113,7 +109,7 @@ class _Run:
     self.strategy, self.acceptance, self.instance = strategy, acceptance, instance
     self.seed, self.budget, self.slots = seed, budget, slots
     self.objective, self.start = instance.objective, instance.start
-    self.spec = getattr(instance, 'spec', SIMULATED)
+    self.spec = instance.spec
     self.states = States.first(self.objective, strategy, acceptance)
     self.turn = self.calls = self.declined_in_a_row = 0
     self.clock = self.committed = 0.0

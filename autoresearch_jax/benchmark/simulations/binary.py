@@ -1,28 +1,27 @@
-"""Bit strings whose best value is known: what `nk`, `trap` and `leading_ones` share.
+"""Bit strings with a known optimum: what `nk`, `trap` and `leading_ones` share.
 
-A program is `B0 = 0`, `B1 = 1`, ... The value lies in [0, 1] and is to be maximised; `noise` is
-the standard deviation of the metric between seeds, in its own units. The proposer flips one bit, or
-a few; it is as blind as the edits of a program are. No program fails unless a line of it is not a
-number; what is 0.5 or more counts as 1.
+A program is `B0 = 0`, `B1 = 1`, ... The fitness lies in [0, 1] and is maximised. The proposer flips
+one or a few random bits. A program fails only when a line is not a number; a number of 0.5 or more
+counts as 1.
 
-part_0 to part_3: what the four quarters of the string contribute.
+The metrics part_0 to part_3 are the contributions of the four quarters of the string.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
 import numpy as np
 
-from autoresearch_jax.benchmark.simulations.assignments import Assignments, Unreadable
-from autoresearch_jax.benchmark.simulations.measuring import Evaluation, Meter
+from autoresearch_jax.benchmark.simulations.assignments import AssignmentError, Assignments
+from autoresearch_jax.benchmark.simulations.base import Instance, SearchSpace
+from autoresearch_jax.benchmark.simulations.measuring import Evaluation, MeasurementModel
 from autoresearch_jax.benchmark.simulations.proposing import (
-  ANEW,
-  CROSSED,
-  Draft,
-  partner,
-  untried,
-  wish,
+  PURE_CROSSOVERS,
+  REDRAW_ATTEMPT,
+  DraftedEdit,
+  effective_proposal,
+  first_untried,
+  merge_partner,
 )
 from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import (
@@ -37,90 +36,110 @@ from autoresearch_jax.types import (
 )
 
 FITNESS = Objective('fitness', 'maximize')
-SCALE = 0.25  # of what a lower fidelity does: about from a random string to the best of an NK one
+SCALE = 0.25  # of fidelity effects: about the distance from a random string to an NK optimum
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class BitString:
-  """An instance. terms: bits (int array [n]) -> summands of the fitness, in the bits' order.
+class BitStringInstance(Instance):
+  """An instance of a bit-string problem."""
 
-  first: the start's bits. best: finds the best bits, called once, when they are asked for.
-  """
+  def __init__(
+    self,
+    name: str,
+    first: list[int],
+    terms: Callable[[np.ndarray], np.ndarray],
+    find_best: Callable[[], list[int]],
+    noise: float,
+  ):
+    """Makes an instance.
 
-  name: str
-  first: list[int]
-  terms: Callable[[np.ndarray], np.ndarray]
-  best: Callable[[], list[int]]
-  noise: float
+    Args:
+      name: Name and seed of the instance; keys the noise.
+      first: The bits of the start, [n].
+      terms: Maps bits (int array, [n]) to the summands of the fitness, in the order of the bits.
+      find_best: Finds the best bits, [n]; called at most once.
+      noise: Standard deviation of the fitness between training seeds.
+    """
+    names = tuple(f'B{i}' for i in range(len(first)))
+    self.first = first
+    self.terms = terms
+    self.noise = noise
+    self.find_best = find_best
+    self.format = Assignments(names, frozenset(names))
+    self._start = self.format.program(first)
+    self._model = MeasurementModel(name, FITNESS, SCALE)
 
   @property
   def objective(self) -> Objective:
     return FITNESS
 
-  @functools.cached_property
-  def form(self) -> Assignments:
-    names = tuple(f'B{i}' for i in range(len(self.first)))
-    return Assignments(names, frozenset(names))
-
-  @functools.cached_property
+  @property
   def start(self) -> Program:
-    return self.form.program(self.first)
-
-  @functools.cached_property
-  def solution(self) -> Program:
-    return self.form.program(self.best())
-
-  @functools.cached_property
-  def optimum(self) -> float:
-    return self._evaluation(self.bits(self.solution)).value
+    return self._start
 
   @property
-  def space(self) -> dict[str, dict[str, float]]:
-    return {name: {'low': 0, 'high': 1} for name in self.form.names}
+  def solution(self) -> Program:
+    return self._solution
+
+  @property
+  def optimum(self) -> float:
+    return self._optimum
+
+  @property
+  def space(self) -> SearchSpace:
+    return {name: {'low': 0, 'high': 1} for name in self.format.names}
 
   def bits(self, program: Program) -> list[int]:
-    """Raises Unreadable."""
-    return [int(value >= 0.5) for value in self.form.values(program)]
+    """Returns the program's bits, [n].
+
+    Raises:
+      AssignmentError: The program has another format.
+    """
+    return [int(value >= 0.5) for value in self.format.values(program)]
 
   def value(self, program: Program) -> float | None:
     try:
       return self._evaluation(self.bits(program)).value
-    except Unreadable:
+    except AssignmentError:
       return None
 
   def measure(self, request: TrialRequest) -> Result:
     try:
       bits = self.bits(request.program)
-      made, meaning = self._evaluation(bits), bytes(bits).hex()
-    except Unreadable as why:
-      made = Evaluation(status=Status.INVALID, reason=str(why), training_seconds=0.0)
-      meaning = request.program.digest
-    return self._meter.result(request, made, meaning)
+      evaluation, fingerprint = self._evaluation(bits), bytes(bits).hex()
+    except AssignmentError as error:
+      evaluation = Evaluation(status=Status.INVALID, reason=str(error), training_seconds=0.0)
+      fingerprint = request.program.digest
+    return self._model.result(request, evaluation, fingerprint)
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
-    """Flips one bit or a few; see `_flips` for what operations and guidance change."""
-    other = partner(proposal, context)
+    """Flips one or a few bits; see `_flips` for the effect of operations and guidance."""
+    other = merge_partner(proposal, context)
 
-    def draw(attempt: int) -> Draft:
-      bits = self._readable(context.parents[0])
+    def draw(attempt: int) -> DraftedEdit:
+      bits = self._bits_or_start(context.parents[0])
       if other is not None:
-        bits = _crossed(bits, self._readable(other), rng)
-        if attempt < CROSSED:
+        bits = _crossover(bits, self._bits_or_start(other), rng)
+        if attempt < PURE_CROSSOVERS:
           return self._draft(bits, 'take bits of both parents', 'merge')
-      flips = self._flips(wish(proposal, attempt), bits, rng, attempt)
+      flips = self._flips(effective_proposal(proposal, attempt), bits, rng, attempt)
       for place in flips:
         bits[place] ^= 1
       where = ', '.join(map(str, flips[:4])) + (', ...' if len(flips) > 4 else '')
       return self._draft(bits, f'flip bits {where}', f'quarter {4 * flips[0] // len(bits)}')
 
-    return untried(context, draw)
+    return first_untried(context, draw)
 
   @functools.cached_property
-  def _meter(self) -> Meter:
-    return Meter(self.name, FITNESS, SCALE)
+  def _solution(self) -> Program:
+    return self.format.program(self.find_best())
+
+  @functools.cached_property
+  def _optimum(self) -> float:
+    return self._evaluation(self.bits(self.solution)).value
 
   @functools.cached_property
   def _splits(self) -> np.ndarray:
+    """Where the (at most four) parts of the fitness begin among its summands."""
     count = len(self.terms(np.array(self.first)))
     return np.arange(min(4, count)) * count // min(4, count)
 
@@ -132,14 +151,15 @@ class BitString:
   def _flips(
     self, proposal: Proposal, bits: list[int], rng: np.random.Generator, attempt: int
   ) -> list[int]:
-    """Which bits: geometric in number with mean 1.5, in places of their own, as edits are.
+    """Draws the places of the bits to flip.
 
-    tuning: one. creative: four at least. rewrite, and a draft after the first: a quarter. ablation:
-    one that differs from the start's, so that it is as in the start again. At last each bit has
-    even chances to be flipped.
+    The number of flips is geometric with mean 1.5. Guidance changes it: `tuning` flips one bit,
+    `creative` four or more, `rewrite` (and every draft after the first) a quarter, and `ablation`
+    resets one bit to its value in the start. From `REDRAW_ATTEMPT` on, every bit is flipped with
+    probability one half.
     """
     size = len(bits)
-    if attempt >= ANEW:
+    if attempt >= REDRAW_ATTEMPT:
       return np.flatnonzero(rng.random(size) < 0.5).tolist() or [0]
     if proposal.guidance == 'ablation' and attempt == 0:
       changed = [i for i, (a, b) in enumerate(zip(bits, self.first, strict=True)) if a != b]
@@ -152,35 +172,38 @@ class BitString:
       count = size // 4
     return _distinct(size, min(size, count + attempt // 5), rng)
 
-  def _draft(self, bits: list[int], description: str, mechanism: str) -> Draft:
-    return Draft(self.form.program(bits), description, mechanism)
+  def _draft(self, bits: list[int], description: str, mechanism: str) -> DraftedEdit:
+    return DraftedEdit(self.format.program(bits), description, mechanism)
 
-  def _readable(self, program: Program) -> list[int]:
+  def _bits_or_start(self, program: Program) -> list[int]:
+    """Returns the program's bits; those of the start for a broken program."""
     try:
       return self.bits(program)
-    except Unreadable:
-      return list(self.first)  # to mend a broken program is to begin again
+    except AssignmentError:
+      return list(self.first)
 
 
-def _crossed(one: list[int], other: list[int], rng: np.random.Generator) -> list[int]:
+def _crossover(one: list[int], other: list[int], rng: np.random.Generator) -> list[int]:
   """Uniform crossover."""
   return np.where(rng.random(len(one)) < 0.5, one, other).tolist()
 
 
 def _distinct(size: int, count: int, rng: np.random.Generator) -> list[int]:
+  """Draws `count` different places below `size`."""
   if count == 1:
     return [int(rng.integers(size))]
   return rng.permutation(size)[:count].tolist()
 
 
-def other_than(right: np.ndarray, rng: np.random.Generator) -> list[int]:
-  """Random bits that are not the solution."""
-  bits = rng.integers(0, 2, len(right))
-  if (bits == right).all():
+def random_start(best: np.ndarray, rng: np.random.Generator) -> list[int]:
+  """Draws random bits, [n], that differ from the solution."""
+  bits = rng.integers(0, 2, len(best))
+  if (bits == best).all():
     bits[0] ^= 1
   return bits.tolist()
 
 
 def require_noise(noise: float) -> None:
+  """Raises ValueError unless `noise` is a standard deviation."""
   if not 0 <= noise < float('inf'):
-    raise ValueError(f'noise is {noise}; it is a standard deviation, 0 or more.')
+    raise ValueError(f'noise is {noise}; it is a standard deviation and must be 0 or more.')

@@ -1,22 +1,31 @@
-"""Leading ones: the share of bits that are right before the first wrong one.
+"""Leading ones: the share of correct bits before the first wrong one.
 
-Which value of a bit is right, and the order of the bits, are drawn for an instance and hidden from
-the proposer. Source: Rudolph, Convergence Properties of Evolutionary Algorithms, 1997; hidden as
-in Droste, Jansen and Wegener, Theory of Computing Systems 39, 2006.
+Each instance draws the correct value of every bit and the order of the bits; the proposer knows
+neither. Source: Rudolph, Convergence Properties of Evolutionary Algorithms, 1997; with a hidden
+order as in Droste, Jansen and Wegener, Theory of Computing Systems 39, 2006.
 """
 
 import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.benchmark.simulations import SIMULATIONS
-from autoresearch_jax.benchmark.simulations.binary import BitString, other_than, require_noise
+from autoresearch_jax.benchmark.simulations.base import SIMULATIONS, Simulation
+from autoresearch_jax.benchmark.simulations.binary import (
+  BitStringInstance,
+  random_start,
+  require_noise,
+)
 
 
 @SIMULATIONS.register('leading_ones')
 @dataclasses.dataclass(frozen=True)
-class LeadingOnes:
-  """n: bits. noise: deviation of the fitness between seeds."""
+class LeadingOnes(Simulation):
+  """Leading ones with a hidden target and order.
+
+  Attributes:
+    n: Number of bits.
+    noise: Standard deviation of the fitness between training seeds.
+  """
 
   n: int = 64
   noise: float = 0.0
@@ -26,12 +35,13 @@ class LeadingOnes:
     if self.n < 4:
       raise ValueError(f'n is {self.n}; leading ones needs 4 bits or more.')
 
-  def instance(self, seed: int) -> BitString:
+  def instance(self, seed: int) -> BitStringInstance:
     rng = np.random.default_rng((seed, 3))
-    right, order = rng.integers(0, 2, self.n), rng.permutation(self.n)
+    best, order = rng.integers(0, 2, self.n), rng.permutation(self.n)
 
     def terms(bits: np.ndarray) -> np.ndarray:
-      return np.cumprod((bits == right)[order]) / self.n
+      return np.cumprod((bits == best)[order]) / self.n
 
-    first = other_than(right, rng)
-    return BitString(f'leading_ones-{self.n}/{seed}', first, terms, right.tolist, self.noise)
+    first = random_start(best, rng)
+    name = f'leading_ones-{self.n}/{seed}'
+    return BitStringInstance(name, first, terms, best.tolist, self.noise)

@@ -1,17 +1,19 @@
-"""The maximum of a sum of functions of neighbouring bits on a ring, exactly.
+"""The exact maximum of a sum of functions of neighbouring bits on a ring.
 
     max over x in {0, 1}^n of  Σ_i f_i(x_i, x_{i+1}, ..., x_{i+k}),  indices modulo n
 
-Dynamic programming over windows of k bits gives the best path around the ring, one that need not
-close: its last window may differ from its first. Three facts make the best ring of it:
-- A path that closes and has the best value among all paths is the best ring.
-- With any potential h over windows, first window's h added and last window's h taken off, rings
-  keep their values and other paths do not. Going round several times (value iteration for the
-  maximum cycle mean; Howard, 1960) gives potentials with which the best path mostly closes.
-- Where it still does not, best-first branch and bound fixes one bit in both windows, to 0 and to
-  1; the best path bounds all rings that agree with the fixed bits.
-(That adjacent-neighbour NK landscapes yield to dynamic programming: Wright, Thompson and Zhang,
-IEEE Transactions on Evolutionary Computation 4, 2000.)
+Dynamic programming over windows of k bits gives the best path around the ring. That path need not
+be a cycle: its last window may differ from its first. Three facts lead to the best cycle:
+
+- A path that is a cycle and has the best value of all paths is the best cycle.
+- Adding a potential h of the first window and subtracting h of the last one changes the value of
+  paths but not of cycles. Repeated passes (value iteration for the maximum cycle mean; Howard,
+  1960) yield potentials for which the best path usually is a cycle.
+- Where it still is not, best-first branch and bound fixes one bit in both windows, to 0 and to 1.
+  The best path is an upper bound for all cycles that agree with the fixed bits.
+
+(That NK landscapes with adjacent neighbours are solvable by dynamic programming: Wright, Thompson
+and Zhang, IEEE Transactions on Evolutionary Computation 4, 2000.)
 """
 
 import dataclasses
@@ -19,14 +21,19 @@ import heapq
 
 import numpy as np
 
-LAPS = 8  # at most; potentials change little after that
+MAX_PASSES = 8  # potentials change little after that
 
 
 @dataclasses.dataclass(frozen=True)
 class _Path:
-  """The best path under a restriction; start, end: its first and last window.
+  """The best path under a restriction.
 
-  mask, fixed: which bits of both windows are fixed, and to what.
+  Attributes:
+    value: Its value, an upper bound for cycles under the restriction.
+    start: Its first window, as a number.
+    end: Its last window.
+    mask: The bits that are fixed in both windows.
+    fixed: Their values.
   """
 
   value: float
@@ -40,21 +47,26 @@ class _Path:
 
 
 def maximum(tables: np.ndarray) -> list[int]:
-  """The best bits. tables: [n, 2^(k+1)], f_i at the number that its bits write, x_i first."""
+  """Returns the best bits, [n].
+
+  Args:
+    tables: [n, 2^(k+1)]; row i has the values of f_i, indexed by the binary number of its bits with
+      x_i as the most significant one.
+  """
   if tables.shape[1] == 2:
-    return tables.argmax(axis=1).tolist()  # no neighbours
+    return tables.argmax(axis=1).tolist()  # k = 0: the bits are independent
   potential = np.zeros(tables.shape[1] // 2)
-  for _ in range(LAPS):
+  for _ in range(MAX_PASSES):
     best, origin = _around(tables, potential)
     path = _best_path(best - potential, origin)
     if path.start == path.end:
       return _bits(tables, path.start)
     potential = best - best.max()
-  return _bits(tables, _branched(tables, potential).start)
+  return _bits(tables, _best_cycle(tables, potential).start)
 
 
-def _branched(tables: np.ndarray, potential: np.ndarray) -> _Path:
-  """The best path that closes."""
+def _best_cycle(tables: np.ndarray, potential: np.ndarray) -> _Path:
+  """Branch and bound: returns the best path that is a cycle."""
   heap = [_restricted(tables, potential, 0, 0)]
   while (path := heapq.heappop(heap)).start != path.end:
     bit = 1 << ((path.start ^ path.end).bit_length() - 1)
@@ -77,10 +89,17 @@ def _best_path(gains: np.ndarray, origin: np.ndarray) -> _Path:
 
 
 def _around(tables: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Once around the ring: the best value of a path to each window, and where that path began.
+  """Goes around the ring once.
 
-  best: [2^k], value of the first windows. A step appends a bit to the window and drops its first.
-  Axes: the bit that is dropped, the bits that stay, the bit that is new.
+  A step drops a window's first bit and appends one. The axes inside are: the dropped bit, the bits
+  that stay, the new bit.
+
+  Args:
+    tables: As in `maximum`.
+    best: Value of each first window, [2^k].
+
+  Returns:
+    The best value of a path to each last window, [2^k], and the first window of that path, [2^k].
   """
   origin = np.arange(len(best), dtype=np.int32)
   for table in tables:
@@ -92,7 +111,7 @@ def _around(tables: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _bits(tables: np.ndarray, window: int) -> list[int]:
-  """The best ring that begins and ends with `window`, followed back from its end."""
+  """Returns the bits, [n], of the best cycle through `window`, traced back from its end."""
   half = tables.shape[1] // 2
   best = np.full(half, -np.inf)
   best[window] = 0.0

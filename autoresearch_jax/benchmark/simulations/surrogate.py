@@ -1,16 +1,17 @@
-"""A model of a table of trials: what a program with other constants would have measured.
+"""Models fitted to a table of trials: what a program with other constants would have measured.
 
-- Constants become coordinates in [0, 1]; by their logarithm where they are above 0, span more than
-  a factor of WIDE, and their median comes nearer to the middle that way, as it does for those that
-  were sampled so. A metric above 0 that spans more than WIDE/2 is modelled by its logarithm.
-- The metric of successes is the mean of a Gaussian process with a Matern-5/2 kernel, a length for
-  each constant and white noise (scikit-learn's, fitted by marginal likelihood; Rasmussen and
-  Williams, Gaussian Processes for Machine Learning, 2006).
-- The noise is the deviation between rows with the same constants where there are DEGREES or more
-  of them to spare; else it is the white noise of the fit, which has the misfit in it.
-- Whether a program fails is a vote of all rows, weighted by exp(-d²/2h²): it fails when failures
-  have half of the weight or more. In the distance d each constant counts by how strongly it
-  correlates with failing; h is the one of BANDWIDTHS with the best leave-one-out likelihood.
+- Constants are scaled to [0, 1]. The logarithm is scaled instead where a constant is positive,
+  spans more than a factor of WIDE, and has its median nearer to the middle on that scale (as it has
+  where the constant was sampled log-uniformly). The metric's logarithm is modelled where the metric
+  is positive and spans more than a factor of WIDE/2.
+- The metric of successful trials is the mean of a Gaussian process with a Matern-5/2 kernel, one
+  length scale per constant, and white noise (scikit-learn's, fitted by marginal likelihood;
+  Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006).
+- The noise is the standard deviation between rows with equal constants, where these leave at least
+  MIN_DEGREES degrees of freedom; otherwise it is the fit's white noise, which includes misfit.
+- Failure is a kernel vote of all rows, weighted by exp(-d²/2h²): a program fails where failures
+  have half of the weight or more. In the distance d, each constant is weighted by how strongly it
+  correlates with failure; h is the bandwidth in BANDWIDTHS with the best leave-one-out likelihood.
   The same weights average the seconds.
 """
 
@@ -23,15 +24,21 @@ import numpy as np
 from autoresearch_jax.benchmark.simulations.table import TableError
 
 WIDE = 20.0
-DEGREES = 5
-FEWEST = 3
+MIN_DEGREES = 5
+MIN_SUCCESSES = 3
 BANDWIDTHS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
-MIN_WEIGHT = 0.1  # of a constant in the distance, as a share of the largest
+MIN_WEIGHT = 0.1  # of a constant in the distance, relative to the largest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scaling:
-  """From constants to the unit cube and back. low, high, log: [d]."""
+  """The map from constants to the unit cube and back.
+
+  Attributes:
+    low: Smallest recorded value of each constant, [d].
+    high: Largest recorded value, [d].
+    log: Whether the logarithm is scaled; bool, [d].
+  """
 
   low: np.ndarray
   high: np.ndarray
@@ -39,38 +46,46 @@ class Scaling:
 
   @classmethod
   def of(cls, points: np.ndarray) -> 'Scaling':
+    """Returns the scaling for recorded constants, [rows, d]."""
     low, high = points.min(axis=0), points.max(axis=0)
     log = (low > 0) & (high > WIDE * low)
-    straight, by_log = cls(low, high, np.zeros_like(log)), cls(low, high, log)
-    middle = np.median(points, axis=0)
-    nearer = np.abs(by_log.unit(middle) - 0.5) < np.abs(straight.unit(middle) - 0.5)
+    linear, logarithmic = cls(low, high, np.zeros_like(log)), cls(low, high, log)
+    median = np.median(points, axis=0)
+    nearer = np.abs(logarithmic.unit(median) - 0.5) < np.abs(linear.unit(median) - 0.5)
     return cls(low, high, log & nearer)
 
   def unit(self, points: np.ndarray) -> np.ndarray:
+    """Maps constants, [..., d], to the unit cube."""
     low, high = self._ends
-    return (self._straight(points) - low) / (high - low)
+    return (self._transformed(points) - low) / (high - low)
 
   def constants(self, unit: np.ndarray) -> np.ndarray:
-    """Inside the table's ranges, whatever rounding does."""
+    """Maps unit points, [..., d], to constants, which lie in their ranges despite rounding."""
     low, high = self._ends
-    straight = low + unit * (high - low)
-    points = np.where(self.log, np.exp(np.where(self.log, straight, 0.0)), straight)
+    transformed = low + unit * (high - low)
+    points = np.where(self.log, np.exp(np.where(self.log, transformed, 0.0)), transformed)
     return np.clip(points, self.low, self.high)
 
   @property
   def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-    return self._straight(self.low), self._straight(self.high)
+    return self._transformed(self.low), self._transformed(self.high)
 
-  def _straight(self, points: np.ndarray) -> np.ndarray:
+  def _transformed(self, points: np.ndarray) -> np.ndarray:
     return np.where(self.log, np.log(np.where(self.log, points, 1.0)), points)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Surface:
-  """The mean of the fitted process, in numpy. inputs: [n, d] unit points; lengths: [d].
+class MetricModel:
+  """The mean of the fitted Gaussian process, in numpy.
 
-  log: whether it models the metric's logarithm. noise: deviation between seeds, of what is
-  modelled. white: the fit's own noise.
+  Attributes:
+    inputs: Unit points of the successful trials, [n, d].
+    lengths: Length scales, [d].
+    weights: Kernel weights, [n].
+    offset: Mean of the modelled quantity.
+    log: Whether the metric's logarithm is modelled.
+    noise: Standard deviation between training seeds, of the modelled quantity.
+    white: Standard deviation of the fit's white noise.
   """
 
   inputs: np.ndarray
@@ -82,14 +97,21 @@ class Surface:
   white: float
 
   def mean(self, unit: np.ndarray) -> np.ndarray:
-    """The metric at points [..., d]; deviations are small against it."""
+    """Returns the metric, [...], at unit points, [..., d]."""
     modelled = self.offset + matern(unit, self.inputs, self.lengths) @ self.weights
     return np.exp(modelled) if self.log else modelled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Vote:
-  """inputs: [n, d] unit points of all rows, times `stretch` [d], over the bandwidth."""
+class FailureModel:
+  """A kernel vote on whether a program fails, and the mean of the seconds.
+
+  Attributes:
+    inputs: Unit points of all rows times `stretch`, [n, d].
+    stretch: Weight of each constant in the distance, divided by the bandwidth, [d].
+    failed: 1 for failures and 0 for successes, [n].
+    seconds: Seconds of each row, [n].
+  """
 
   inputs: np.ndarray
   stretch: np.ndarray
@@ -97,18 +119,26 @@ class Vote:
   seconds: np.ndarray
 
   def at(self, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of failures and mean seconds around points [..., d]."""
-    apart = unit[..., None, :] * self.stretch - self.inputs
-    square = (apart * apart).sum(axis=-1)
+    """Returns the share of failures and the mean seconds, both [...], around points [..., d]."""
+    difference = unit[..., None, :] * self.stretch - self.inputs
+    square = (difference * difference).sum(axis=-1)
     weight = np.exp(0.5 * (square.min(axis=-1, keepdims=True) - square))
     total = weight.sum(axis=-1)
     return weight @ self.failed / total, weight @ self.seconds / total
 
 
-def fit_surface(unit: np.ndarray, metric: np.ndarray) -> Surface:
-  """unit: [n, d] of successes. metric: [n]. Raises TableError with fewer than FEWEST rows."""
-  if len(metric) < FEWEST:
-    raise TableError(f'Only {len(metric)} trials succeeded; a fit needs {FEWEST} or more.')
+def fit_metric(unit: np.ndarray, metric: np.ndarray) -> MetricModel:
+  """Fits the Gaussian process.
+
+  Args:
+    unit: Unit points of the successful trials, [n, d].
+    metric: Their metric, [n].
+
+  Raises:
+    TableError: There are fewer than `MIN_SUCCESSES` of them.
+  """
+  if len(metric) < MIN_SUCCESSES:
+    raise TableError(f'Only {len(metric)} trials succeeded; a fit needs {MIN_SUCCESSES} or more.')
   from sklearn.gaussian_process import GaussianProcessRegressor  # noqa: PLC0415 - slow to import
   from sklearn.gaussian_process.kernels import (  # noqa: PLC0415
     ConstantKernel,
@@ -124,7 +154,7 @@ def fit_surface(unit: np.ndarray, metric: np.ndarray) -> Surface:
   kernel = kernel + WhiteKernel(0.1, (1e-6, 1.0))
   process = GaussianProcessRegressor(kernel, n_restarts_optimizer=1, random_state=0)
   with warnings.catch_warnings():
-    warnings.simplefilter('ignore')  # that a length is at its bound: the constant does not matter
+    warnings.simplefilter('ignore')  # a length scale at its bound: the constant is irrelevant
     process.fit(unit, (target - offset) / scale)
   fitted: Any = process.kernel_
   lengths = three_digits(fitted.k1.k2.length_scale) * np.ones(unit.shape[1])
@@ -132,48 +162,55 @@ def fit_surface(unit: np.ndarray, metric: np.ndarray) -> Surface:
   level = float(three_digits(fitted.k2.noise_level)[0])
   covariance = height * matern(unit, unit, lengths) + level * np.eye(len(unit))
   weights = scale * height * np.linalg.solve(covariance, (target - offset) / scale)
-  white, seen = scale * level**0.5, _replicate_noise(unit, target)
-  return Surface(unit, lengths, weights, offset, log, white if seen is None else seen, white)
+  white, noise = scale * level**0.5, _replicate_noise(unit, target)
+  return MetricModel(unit, lengths, weights, offset, log, white if noise is None else noise, white)
 
 
 def matern(one: np.ndarray, other: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-  """Matern-5/2 correlations of points [..., d] with points [n, d]: [..., n]."""
-  apart = one[..., None, :] / lengths - other / lengths
-  distance = np.sqrt(5 * (apart * apart).sum(axis=-1))
+  """Returns the Matern-5/2 correlations, [..., n], of points [..., d] with points [n, d]."""
+  difference = one[..., None, :] / lengths - other / lengths
+  distance = np.sqrt(5 * (difference * difference).sum(axis=-1))
   return (1 + distance + distance**2 / 3) * np.exp(-distance)
 
 
 def three_digits(value: Any) -> np.ndarray:
-  """So that the last bits of an optimiser's path, which threads change, do not matter."""
+  """Rounds to three digits: the last bits of an optimiser's result depend on threads."""
   return np.array([float(f'{v:.3g}') for v in np.atleast_1d(value)])
 
 
-def fit_vote(unit: np.ndarray, ok: np.ndarray, seconds: np.ndarray) -> Vote:
+def fit_failures(unit: np.ndarray, ok: np.ndarray, seconds: np.ndarray) -> FailureModel:
+  """Fits the failure model.
+
+  Args:
+    unit: Unit points of all rows, [n, d].
+    ok: Whether each succeeded; bool, [n].
+    seconds: What each took, [n].
+  """
   failed = (~ok).astype(float)
   relevance = np.full(unit.shape[1], 1.0)
   if failed.any() and ok.any():
-    spread = unit - unit.mean(axis=0)
-    covariance = np.abs(spread.T @ (failed - failed.mean()))
-    relevance = covariance / np.sqrt((spread * spread).sum(axis=0) + 1e-12)
+    centred = unit - unit.mean(axis=0)
+    covariance = np.abs(centred.T @ (failed - failed.mean()))
+    relevance = covariance / np.sqrt((centred * centred).sum(axis=0) + 1e-12)
     relevance = np.maximum(relevance / (relevance.max() or 1.0), MIN_WEIGHT)
-  votes = [Vote(unit * relevance / h, relevance / h, failed, seconds) for h in BANDWIDTHS]
-  return max(votes, key=_left_out_likelihood)
+  models = [FailureModel(unit * relevance / h, relevance / h, failed, seconds) for h in BANDWIDTHS]
+  return max(models, key=_leave_one_out_likelihood)
 
 
-def _left_out_likelihood(vote: Vote) -> float:
-  """Log-likelihood of each row's outcome under the vote of the others."""
-  apart = ((vote.inputs[:, None] - vote.inputs) ** 2).sum(axis=-1)
-  np.fill_diagonal(apart, np.inf)
-  weight = np.exp(0.5 * (apart.min(axis=1, keepdims=True) - apart))
-  share = np.clip(weight @ vote.failed / weight.sum(axis=1), 0.01, 0.99)
-  return float(np.log(np.where(vote.failed > 0, share, 1 - share)).sum())
+def _leave_one_out_likelihood(model: FailureModel) -> float:
+  """Returns the log-likelihood of each row's outcome under the vote of the other rows."""
+  square = ((model.inputs[:, None] - model.inputs) ** 2).sum(axis=-1)
+  np.fill_diagonal(square, np.inf)
+  weight = np.exp(0.5 * (square.min(axis=1, keepdims=True) - square))
+  share = np.clip(weight @ model.failed / weight.sum(axis=1), 0.01, 0.99)
+  return float(np.log(np.where(model.failed > 0, share, 1 - share)).sum())
 
 
 def _replicate_noise(unit: np.ndarray, target: np.ndarray) -> float | None:
-  """Pooled deviation of rows with equal constants; None with too few of them."""
+  """Returns the pooled standard deviation of rows with equal constants; None with too few."""
   _, group = np.unique(unit, axis=0, return_inverse=True)
   group = group.reshape(-1)
   count = np.bincount(group)
   residual = target - (np.bincount(group, target) / count)[group]
   degrees = len(target) - len(count)
-  return float(np.sqrt((residual**2).sum() / degrees)) if degrees >= DEGREES else None
+  return float(np.sqrt((residual**2).sum() / degrees)) if degrees >= MIN_DEGREES else None

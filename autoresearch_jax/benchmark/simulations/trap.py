@@ -1,23 +1,32 @@
-"""Concatenated traps of five bits: fully deceptive, so that single flips lead away.
+"""Concatenated deceptive traps of five bits: single flips lead away from the optimum.
 
-A block with u bits right counts 5 for u = 5 and 4 - u else; the fitness is the sum over blocks,
-divided by the number of bits. Which bits are right, and which five make a block, is drawn for an
-instance, so that no strategy profits from their order. Source: Deb and Goldberg, Analyzing
-Deception in Trap Functions, Foundations of Genetic Algorithms 2, 1993.
+A block with u correct bits scores 5 for u = 5 and 4 - u otherwise. The fitness is the sum over
+blocks divided by the number of bits. Each instance draws the correct bits and which five form a
+block, so that no strategy benefits from their order. Source: Deb and Goldberg, Analyzing Deception
+in Trap Functions, Foundations of Genetic Algorithms 2, 1993.
 """
 
 import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.benchmark.simulations import SIMULATIONS
-from autoresearch_jax.benchmark.simulations.binary import BitString, other_than, require_noise
+from autoresearch_jax.benchmark.simulations.base import SIMULATIONS, Simulation
+from autoresearch_jax.benchmark.simulations.binary import (
+  BitStringInstance,
+  random_start,
+  require_noise,
+)
 
 
 @SIMULATIONS.register('trap')
 @dataclasses.dataclass(frozen=True)
-class Trap:
-  """n: bits, a multiple of 5. noise: deviation of the fitness between seeds."""
+class Trap(Simulation):
+  """Concatenated five-bit traps.
+
+  Attributes:
+    n: Number of bits, a multiple of 5.
+    noise: Standard deviation of the fitness between training seeds.
+  """
 
   n: int = 60
   noise: float = 0.0
@@ -25,15 +34,15 @@ class Trap:
   def __post_init__(self) -> None:
     require_noise(self.noise)
     if self.n < 5 or self.n % 5:
-      raise ValueError(f'n is {self.n}; trap-5 needs a multiple of 5.')
+      raise ValueError(f'n is {self.n}; it must be a multiple of 5.')
 
-  def instance(self, seed: int) -> BitString:
+  def instance(self, seed: int) -> BitStringInstance:
     rng = np.random.default_rng((seed, 2))
-    right, order = rng.integers(0, 2, self.n), rng.permutation(self.n)
+    best, order = rng.integers(0, 2, self.n), rng.permutation(self.n)
     table = np.array([4, 3, 2, 1, 0, 5]) / self.n
 
     def terms(bits: np.ndarray) -> np.ndarray:
-      return table[(bits == right)[order].reshape(-1, 5).sum(axis=1)]
+      return table[(bits == best)[order].reshape(-1, 5).sum(axis=1)]
 
-    first = other_than(right, rng)
-    return BitString(f'trap-{self.n}/{seed}', first, terms, right.tolist, self.noise)
+    first = random_start(best, rng)
+    return BitStringInstance(f'trap-{self.n}/{seed}', first, terms, best.tolist, self.noise)

@@ -39,7 +39,7 @@ from autoresearch_jax.benchmark.regret import areas
 from autoresearch_jax.benchmark.runners.simulate import simulate
 from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance
 from autoresearch_jax.benchmark.simulations.effects import AREAS, SITES, VARIANTS
-from autoresearch_jax.benchmark.simulations.lineage import Root, edits_of
+from autoresearch_jax.benchmark.simulations.lineage import LineageInstance, edits_of
 from autoresearch_jax.knowledge import Memory, planner
 from autoresearch_jax.knowledge.constant_changes import (
   change_key,
@@ -132,7 +132,7 @@ class Picking:
 
 def factors(instance: Instance, parent: Program, program: Program) -> tuple[str, ...]:
   """What an edit is about, as its author can see in the two texts."""
-  if not isinstance(instance, Root):
+  if not isinstance(instance, LineageInstance):
     moved = constant_changes(constant_values(parent), constant_values(program))
     return tuple(change_key(change) for change in moved if change_key(change))
   before, after = edits_of(parent) or [], edits_of(program) or []

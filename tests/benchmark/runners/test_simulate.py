@@ -313,7 +313,7 @@ def test_a_run_of_ever_smaller_trials_ends():
 def test_a_program_of_equal_worth_is_kept_without_a_false_keep():
   """Only its size is better, and a rule that weighs that keeps it."""
   instance = OneMax().instance(0)
-  longer = dataclasses.replace(instance, start=instance.start.with_text('0+0'))
+  longer = dataclasses.replace(instance, first=instance.start.with_text('0+0'))
   shorter = types.Edit(longer.start.with_text('00'), '', types.Hypothesis(''))
   strategy = Scripted((Proposal(Operation.DRAFT, edit=shorter),))
   played = simulate(strategy, Simplicity(), longer, 0, 5)
@@ -327,7 +327,7 @@ def test_the_optimum_has_the_regret_zero_without_a_sign():
 
 def test_a_start_that_is_the_optimum_has_no_regret():
   instance = OneMax().instance(0)
-  solved = dataclasses.replace(instance, start=instance.start.with_text('1' * 12))
+  solved = dataclasses.replace(instance, first=instance.start.with_text('1' * 12))
   with pytest.raises(SimulationError, match='regret has no scale'):
     simulate(Greedy(), Strict(), solved, 0, 9)
 

@@ -15,7 +15,7 @@ def made(name, seed=0, **options):
 
 
 def value(instance, bits):
-  return instance.value(instance.form.program(list(bits)))
+  return instance.value(instance.format.program(list(bits)))
 
 
 @pytest.mark.parametrize('k', [0, 1, 4, 9])
@@ -61,13 +61,13 @@ def test_the_best_ring_is_found_where_the_best_path_does_not_close(seed):
 @pytest.mark.slow
 def test_a_shipped_optimum_is_what_the_search_finds():
   shipped = made('nk', 1008, k=16)  # the quickest to solve
-  assert shipped.best() == nk.solved(64, 16, nk.key_of(1008))
+  assert shipped.find_best() == nk.best_bits(64, 16, nk.key_of(1008))
 
 
 def test_every_shipped_optimum_beats_its_neighbours():
   for seed in (*range(5), *range(1000, 1020)):
     instance = made('nk', seed, k=16)
-    bits = np.array(instance.best())
+    bits = np.array(instance.find_best())
     for i in range(64):
       bits[i] ^= 1
       assert instance.terms(bits).sum() < instance.optimum
@@ -106,7 +106,7 @@ def test_leading_ones_counts_up_to_the_first_wrong_bit():
 @pytest.mark.parametrize('operation', [Operation.IMPROVE, Operation.DRAFT, Operation.MERGE])
 def test_the_last_untried_string_is_proposed(operation):
   instance = made('leading_ones', n=4)
-  every = [instance.form.program(bits) for bits in itertools.product((0, 1), repeat=4)]
+  every = [instance.format.program(bits) for bits in itertools.product((0, 1), repeat=4)]
   parents = (every[0], every[1]) if operation is Operation.MERGE else (every[0],)
   for last in every[2:]:
     tried = frozenset(p.digest for p in every if p != last)
@@ -134,7 +134,7 @@ def test_constants_that_are_no_bits_are_rounded_and_words_refused():
   [
     ('nk', {'k': 17}, 'k from 0 to 16'),
     ('nk', {'n': 4, 'k': 4}, 'n is 4 and k is 4'),
-    ('trap', {'n': 12}, 'n is 12; trap-5 needs a multiple of 5'),
+    ('trap', {'n': 12}, 'n is 12; it must be a multiple of 5'),
     ('leading_ones', {'n': 3}, 'n is 3'),
     ('nk', {'noise': -1.0}, 'noise is -1.0'),
     ('nk', {'N': 8}, "no option 'N'; it has: k, n, noise"),

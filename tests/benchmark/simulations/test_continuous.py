@@ -17,7 +17,7 @@ def made(function, dimension=2, seed=0):
 
 def at(instance, *offset):
   """The value that far from the optimum."""
-  return instance.value(instance.form.program((instance.shift + np.array(offset)).tolist()))
+  return instance.value(instance.format.program((instance.shift + np.array(offset)).tolist()))
 
 
 @pytest.mark.parametrize('function', FUNCTIONS)
@@ -61,17 +61,17 @@ def test_outside_of_the_box_is_invalid():
   program = instance.start.with_text('X0 = 0.0\nX1 = -5.25\n')
   result = instance.measure(TrialRequest(0, program, (0,), Budget(1.0)))
   assert result.status is Status.INVALID
-  assert result.reason == 'X1 is -5.25, outside of the box [-5, 5].'
+  assert result.reason == 'X1 is -5.25, which is outside the box [-5, 5].'
   huge = instance.start.with_text('X0 = 1e308\nX1 = 1e308\n')  # the sum of which overflows
   result = instance.measure(TrialRequest(0, huge, (0,), Budget(1.0)))
-  assert result.reason == 'X0 is 1e+308, outside of the box [-5, 5].'
+  assert result.reason == 'X0 is 1e+308, which is outside the box [-5, 5].'
   for word in ('nan', 'inf', '1e999'):
     assert instance.value(instance.start.with_text(f'X0 = 0.0\nX1 = {word}\n')) is None
 
 
 def test_whole_values_keep_their_point_so_that_samplers_see_floats():
   instance = made('sphere')
-  assert instance.form.text([1.0, -2]) == 'X0 = 1.0\nX1 = -2.0\n'
+  assert instance.format.text([1.0, -2]) == 'X0 = 1.0\nX1 = -2.0\n'
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.benchmark.simulations.engine import VALUE_SEED, EngineProblem, load
+from autoresearch_jax.benchmark.simulations.engine import VALUE_SEED, EngineSimulation, load
 from autoresearch_jax.config import ConfigError
 from autoresearch_jax.proposers import ProposalContext
 
-PACKING = EngineProblem('configs/packing.py', 'steps', value_seeds=2)
-DIGITS = EngineProblem('configs/digits.py', 'steps')
+PACKING = EngineSimulation('configs/packing.py', 'steps', value_seeds=2)
+DIGITS = EngineSimulation('configs/digits.py', 'steps')
 
 
 def asked(instance, program, seeds=(0,), known=None):
@@ -33,7 +33,7 @@ def test_an_instance_says_what_is_compared_without_starting_anything():
   assert (packing.optimum, digits.optimum) == (2.6360, 0.07)
   assert packing.spec.output_shape == (26, 3)
   assert digits.spec.budget.unit == 'steps'
-  assert EngineProblem('configs/digits.py', 'seconds').instance(0).spec.budget.unit == 'seconds'
+  assert EngineSimulation('configs/digits.py', 'seconds').instance(0).spec.budget.unit == 'seconds'
   packing.close()
 
 
@@ -92,9 +92,9 @@ def test_the_seeds_of_values_are_nobody_s():
 @pytest.mark.parametrize(
   ('problem', 'sentence'),
   [
-    (EngineProblem('configs/nothing.py'), r'no config .*nothing.*: benchmark, digits'),
-    (EngineProblem('configs/digits.py', 'fast'), r"There is no variant 'fast'"),
-    (EngineProblem('configs/gpt_small.py', 'cpu'), 'No best value of val_bpb is known'),
+    (EngineSimulation('configs/nothing.py'), r'no config .*nothing.*: benchmark, digits'),
+    (EngineSimulation('configs/digits.py', 'fast'), r"There is no variant 'fast'"),
+    (EngineSimulation('configs/gpt_small.py', 'cpu'), 'No best known value of val_bpb'),
   ],
 )
 def test_what_cannot_be_compared_is_a_sentence(problem, sentence):
@@ -110,7 +110,7 @@ def test_a_file_without_get_config_is_a_sentence(tmp_path):
 
 def test_jax_is_not_imported():
   code = (
-    'import sys\nfrom autoresearch_jax.benchmark.simulations.engine import EngineProblem\n'
-    "EngineProblem().instance(0)\nassert 'jax' not in sys.modules"
+    'import sys\nfrom autoresearch_jax.benchmark.simulations.engine import EngineSimulation\n'
+    "EngineSimulation().instance(0)\nassert 'jax' not in sys.modules"
   )
   subprocess.run([sys.executable, '-c', code], check=True, timeout=120)

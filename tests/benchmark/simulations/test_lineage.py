@@ -9,9 +9,9 @@ from autoresearch_jax.benchmark.simulations import SIMULATIONS
 from autoresearch_jax.benchmark.simulations.effects import (
   EDITS,
   VARIANTS,
-  Effects,
-  drawn,
-  evaluation,
+  EditEffects,
+  draw_effects,
+  evaluate,
 )
 from autoresearch_jax.benchmark.simulations.lineage import edits_of, program_of
 from autoresearch_jax.benchmark.simulations.profiles import PROFILES
@@ -31,25 +31,25 @@ def proposed(made, parents, proposal, seed, tried=frozenset()):
 def effects(**changed):
   """Nothing does anything but for `changed`: name -> {edit: value}."""
   made = {
-    'help': np.zeros(EDITS),
-    'harm': np.zeros(EDITS),
+    'gain': np.zeros(EDITS),
+    'loss': np.zeros(EDITS),
     'partner': np.full(EDITS, -1),
-    'ending': np.full(EDITS, -1),
+    'failure': np.full(EDITS, -1),
     'memory': np.zeros(EDITS),
     'conflicts': np.zeros((EDITS, EDITS), bool),
   }
   for name, values in changed.items():
     for edit, value in values.items():
       made[name][edit] = value
-  return Effects(**made)
+  return EditEffects(**made)
 
 
 def value(effects, *edits):
-  return evaluation(PROFILE, effects, edits, 0.0).value
+  return evaluate(PROFILE, effects, edits, 0.0).value
 
 
 def test_help_diminishes_inside_an_area_and_adds_up_across():
-  made = effects(help={0: 0.25, VARIANTS: 0.25, AREA: 0.25})
+  made = effects(gain={0: 0.25, VARIANTS: 0.25, AREA: 0.25})
   assert value(made) == pytest.approx(1.0)
   assert value(made, 0) == pytest.approx(1.0 - 0.1 * (1 - np.exp(-1)))
   assert value(made, 0, VARIANTS) == pytest.approx(1.0 - 0.1 * (1 - np.exp(-2)))
@@ -57,13 +57,13 @@ def test_help_diminishes_inside_an_area_and_adds_up_across():
 
 
 def test_harm_adds_up():
-  made = effects(harm={0: 0.5, VARIANTS: 0.25})
+  made = effects(loss={0: 0.5, VARIANTS: 0.25})
   assert value(made, 0, VARIANTS) == pytest.approx(1.0 + 0.4 * 0.75)
 
 
 def test_a_pair_harms_apart_and_helps_together():
   pair = {0: AREA, AREA: 0}
-  made = effects(help={0: 0.25, AREA: 0.25}, harm={0: 0.1, AREA: 0.1}, partner=pair)
+  made = effects(gain={0: 0.25, AREA: 0.25}, loss={0: 0.1, AREA: 0.1}, partner=pair)
   assert value(made, 0) == pytest.approx(1.04)
   assert value(made, AREA, 0) == pytest.approx(1.0 - 0.2 * (1 - np.exp(-1)))
 
@@ -72,27 +72,27 @@ def test_a_pair_harms_apart_and_helps_together():
   ('changed', 'status', 'said'),
   [
     ({'memory': {0: np.log(2.2)}}, Status.OOM, 'needs 88.0 GiB; the device has 80.0'),
-    ({'ending': {0: 2}}, Status.DIVERGED, 'Edit 0 makes the loss NaN'),
-    ({'conflicts': {(0, 99): True}}, Status.INVALID, 'Edits 0 and 99 do not go together'),
+    ({'failure': {0: 2}}, Status.DIVERGED, 'Edit 0 makes the loss NaN'),
+    ({'conflicts': {(0, 99): True}}, Status.INVALID, 'Edits 0 and 99 exclude each other'),
   ],
 )
 def test_failures(changed, status, said):
-  made = evaluation(PROFILE, effects(**changed), [0, 99], 1.0)
+  made = evaluate(PROFILE, effects(**changed), [0, 99], 1.0)
   assert made.status is status and said in made.reason
 
 
 def test_a_profile_decides_the_shares():
-  many = [drawn(PROFILES['h100'], seed) for seed in range(40)]
+  many = [draw_effects(PROFILES['h100'], seed) for seed in range(40)]
   lone = np.concatenate([e.partner < 0 for e in many])
-  helps = np.concatenate([e.help > 0 for e in many])
-  harms = np.concatenate([e.harm > 0 for e in many])
-  broken = np.concatenate([e.ending >= 0 for e in many])
+  helps = np.concatenate([e.gain > 0 for e in many])
+  harms = np.concatenate([e.loss > 0 for e in many])
+  broken = np.concatenate([e.failure >= 0 for e in many])
   profile = PROFILES['h100']
   assert helps[lone].mean() == pytest.approx(profile.helpful, abs=0.01)
   assert harms[lone].mean() == pytest.approx(profile.harmful, abs=0.015)
   assert broken[lone].mean() == pytest.approx(profile.broken, abs=0.01)
   assert 1 - lone.mean() == pytest.approx(profile.pairs, abs=0.01)
-  assert np.median(many[0].harm[many[0].harm > 0]) == pytest.approx(0.05, rel=0.3)
+  assert np.median(many[0].loss[many[0].loss > 0]) == pytest.approx(0.05, rel=0.3)
 
 
 def test_greedy_search_gets_about_where_the_published_run_got():

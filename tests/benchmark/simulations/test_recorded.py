@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from autoresearch_jax.benchmark.simulations import SIMULATIONS
-from autoresearch_jax.benchmark.simulations.surrogate import Scaling, fit_vote
-from autoresearch_jax.benchmark.simulations.table import Columns, TableError, read
+from autoresearch_jax.benchmark.simulations.surrogate import Scaling, fit_failures
+from autoresearch_jax.benchmark.simulations.table import Columns, TableError, read_table
 from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import Budget, Operation, Proposal, Spec, Status, TrialRequest
 
@@ -62,7 +62,7 @@ def test_the_surrogate_is_near_the_function_where_it_ran(table):
 
 
 def test_the_noise_is_that_of_replicates(table):
-  assert made(table).model.surface.noise == pytest.approx(NOISE, rel=0.35)
+  assert made(table).surrogate.metric.noise == pytest.approx(NOISE, rel=0.35)
 
 
 def test_it_fails_where_trials_failed(table):
@@ -73,7 +73,9 @@ def test_it_fails_where_trials_failed(table):
   assert instance.value(instance.start.with_text('WIDTH = 16\nRATE = 0.05\n')) is not None
   outside = instance.start.with_text('WIDTH = 900\nRATE = 0.05\n')
   result = instance.measure(TrialRequest(0, outside, (0,), Budget(1.0)))
-  assert result.status is Status.INVALID and 'WIDTH is 900; the table knows 2 to' in result.reason
+  assert (
+    result.status is Status.INVALID and 'WIDTH is 900; its recorded range is 2 to' in result.reason
+  )
 
 
 @pytest.mark.parametrize('guidance', ['', 'tuning', 'ablation'])
@@ -81,8 +83,8 @@ def test_whole_constants_are_moved_though_small_steps_round_to_nothing(tmp_path,
   rows = ''.join(f'{width},{(width - 6) ** 2},1\n' for width in range(1, 9))
   instance = made(written(tmp_path, 'width,loss,ok\n' + rows))
   spec = Spec('supervised', 'cpu', 1, Budget(1.0))
-  start = instance.model.form.program([1])
-  every = [instance.model.form.program([width]) for width in range(2, 9)]
+  start = instance.surrogate.format.program([1])
+  every = [instance.surrogate.format.program([width]) for width in range(2, 9)]
   for last in every:
     tried = frozenset(p.digest for p in every if p != last)
     context = ProposalContext((start,), {}, ('model.py',), instance.objective, spec, tried)
@@ -106,7 +108,7 @@ def test_held_out_instances_have_starts_that_tuning_never_sees(table):
 
 def test_the_fit_is_described_honestly(table):
   said = SIMULATIONS.make('recorded', {'table': table, 'metric': 'loss'}).describe()
-  assert '120 rows' in said and 'WIDTH: 2 to' in said and 'by its logarithm' in said
+  assert '120 rows' in said and 'WIDTH: 2 to' in said and 'on a logarithmic scale' in said
   figures = {line.split(':')[0].strip(): line for line in said.splitlines()}
   assert float(figures['Spearman rank correlation'].split()[-1]) > 0.9
   assert float(figures['R² of loss'].split(': ')[-1]) > 0.9
@@ -128,7 +130,7 @@ def test_too_few_successes_for_the_folds_are_told(tmp_path):
   path = written(tmp_path, 'x,loss\n1,2\n2,3\n4,5\n')
   assert made(path).value(made(path).start) is not None
   simulation = SIMULATIONS.make('recorded', {'table': path, 'metric': 'loss'})
-  said = r'^3 trials .* succeeded, enough .* without one of 5 folds only 2 are left, and .* needs 3'
+  said = r'^3 trials .* succeeded: enough .* one of the 5 folds only 2 remain, and .* needs 3'
   with pytest.raises(TableError, match=said):
     simulation.describe()
   with pytest.raises(TableError, match='there is nothing to search for'):
@@ -138,35 +140,35 @@ def test_too_few_successes_for_the_folds_are_told(tmp_path):
 
 def test_json_and_csv_are_the_same(tmp_path):
   rows = [{'width': w, 'rate': 0.1 * w, 'loss': 1 / w, 'ok': True} for w in (1, 2, 4, 8)]
-  as_json = read(written(tmp_path, json.dumps(rows), 'table.json'), Columns('loss'))
+  as_json = read_table(written(tmp_path, json.dumps(rows), 'table.json'), Columns('loss'))
   text = 'width,rate,loss,ok\n' + ''.join(f'{w},{0.1 * w!r},{1 / w!r},1\n' for w in (1, 2, 4, 8))
-  as_csv = read(written(tmp_path, text), Columns('loss'))
-  assert as_json.names == as_csv.names == ('WIDTH', 'RATE') and as_json.whole == {'WIDTH'}
+  as_csv = read_table(written(tmp_path, text), Columns('loss'))
+  assert as_json.names == as_csv.names == ('WIDTH', 'RATE') and as_json.integers == {'WIDTH'}
   assert np.array_equal(as_json.points, as_csv.points)
   assert np.array_equal(as_json.metric, as_csv.metric)
 
 
 def test_what_is_missing_is_handled_and_said(tmp_path):
   text = HEADER + '1,0.1,2.0,1,3\n2,,1.0,1,3\n4,0.3,nan,1,\n8,0.2,5.0,0,9\n9,nan,1.0,1,3\n'
-  table = read(written(tmp_path, text), Columns('loss'))
+  table = read_table(written(tmp_path, text), Columns('loss'))
   assert table.points.tolist() == [[1, 0.1], [4, 0.3], [8, 0.2]]
   assert table.ok.tolist() == [True, False, False]
   assert table.seconds.tolist() == [3, 6, 9]
   assert table.notes == (
     '2 of 5 rows lack a constant and are left out.',
-    '1 rows say they succeeded and have no finite loss: failed.',
+    '1 rows claim success without a finite loss and count as failures.',
   )
 
 
 def test_without_a_flag_a_metric_is_success(tmp_path):
-  table = read(written(tmp_path, 'x,y,loss\n1,5,0.5\n2,5,\n3,5,0.1\n'), Columns('loss'))
+  table = read_table(written(tmp_path, 'x,y,loss\n1,5,0.5\n2,5,\n3,5,0.1\n'), Columns('loss'))
   assert table.ok.tolist() == [True, False, True]
   assert table.names == ('X',)
-  assert table.notes == ('Always the same, so left out: y.',)
+  assert table.notes == ('Left out, since they do not vary: y.',)
 
 
 def test_a_row_with_too_many_cells_is_left_out_and_said(tmp_path):
-  table = read(written(tmp_path, 'x,loss\n1,2,3\n2,3\n3,1,\n'), Columns('loss'))
+  table = read_table(written(tmp_path, 'x,loss\n1,2,3\n2,3\n3,1,\n'), Columns('loss'))
   assert table.points.tolist() == [[2], [3]] and table.metric.tolist() == [3, 1]
   assert table.notes == ('1 of 3 rows have more cells than the header and are left out.',)
 
@@ -176,13 +178,13 @@ def test_the_mark_that_spreadsheets_begin_with_is_no_part_of_a_name(tmp_path, na
   text = (
     'loss,x\n1,2\n2,3\n' if name == 'table.csv' else '[{"loss": 1, "x": 2}, {"loss": 2, "x": 3}]'
   )
-  table = read(written(tmp_path, '\ufeff' + text, name), Columns('loss'))
+  table = read_table(written(tmp_path, '\ufeff' + text, name), Columns('loss'))
   assert table.names == ('X',) and table.metric.tolist() == [1, 2]
 
 
 def test_a_cell_may_have_lines_where_csv_lets_it(tmp_path):
   text = 'x,comment,loss\n1,"two\nlines",2\n2,a\u2028separator,3\n'
-  table = read(written(tmp_path, text), Columns('loss'))
+  table = read_table(written(tmp_path, text), Columns('loss'))
   assert table.names == ('X',) and table.metric.tolist() == [2, 3]
 
 
@@ -196,16 +198,16 @@ def test_a_cell_may_have_lines_where_csv_lets_it(tmp_path):
     (HEADER + '1,2,3,1,1\n', {'constants': ['widht']}, "no column 'widht'; it has: width"),
     (HEADER + '1,2,3,0,1\n2,3,,1,1\n', {}, 'All 2 usable rows of the table .* failed'),
     (HEADER + 'a,2,3,1,1\n', {'constants': ['width']}, 'No row of the table .* has all of width'),
-    (HEADER + '1,2,3,1,1\n1,2,4,1,1\n', {}, 'No constant changes'),
+    (HEADER + '1,2,3,1,1\n1,2,4,1,1\n', {}, 'No constant varies'),
     (HEADER + '1,2,3,1,1\n2,3,4,1,1\n', {}, 'Only 2 trials succeeded'),
-    (HEADER + '1,2,3,maybe,1\n', {}, "column 'ok' .* has 'maybe'; it may have: 1"),
+    (HEADER + '1,2,3,maybe,1\n', {}, "column 'ok' .* contains 'maybe'; allowed values: 1"),
     ('x,loss\n1,2,3\n', {}, 'is empty.* 1 of 1 rows have more cells than the header'),
     ('x,bpb\n1,2,3\n2,3\n', {}, "no column 'loss'; it has: x, bpb"),
-    ('x,loss\n1e308,2\n-1e308,3\n', {}, "column 'x' .* has 1e.308; .* at most 1e.100"),
-    ('x,loss\n1,2\n2,-1e200\n', {}, "column 'loss' .* has -1e.200"),
-    (ONE_RUNS, {}, 'Of the 5 programs in the table .*, 1 run .* needs 3: two starts'),
+    ('x,loss\n1e308,2\n-1e308,3\n', {}, "column 'x' .* contains 1e.308; .* above 1e.100"),
+    ('x,loss\n1,2\n2,-1e200\n', {}, "column 'loss' .* contains -1e.200"),
+    (ONE_RUNS, {}, 'Of the 5 programs in the table .* only 1 run.* needs 3: two starts'),
     (FLAT, {}, 'All programs of the table .* about the same loss, 2.1: there is nothing'),
-    ('loss,ok\n1,1\n', {}, 'no column of constants beside those named; it has: loss, ok'),
+    ('loss,ok\n1,1\n', {}, 'no numeric column for constants; it has: loss, ok'),
   ],
 )
 def test_a_table_that_cannot_be_used_is_told(tmp_path, text, options, said):
@@ -214,7 +216,7 @@ def test_a_table_that_cannot_be_used_is_told(tmp_path, text, options, said):
 
 
 def test_a_missing_file_lists_the_shipped_tables():
-  with pytest.raises(TableError, match=r'No table at .*nowhere.*; shipped are: digits\.$'):
+  with pytest.raises(TableError, match=r'There is no table .*nowhere.* tables: digits\.$'):
     made('nowhere')
 
 
@@ -281,6 +283,6 @@ def test_scaling_goes_there_and_back():
 
 def test_a_vote_far_from_all_rows_is_that_of_the_nearest():
   unit = np.array([[0.0], [0.1], [1.0]])
-  vote = fit_vote(unit, np.array([True, True, False]), np.array([1.0, 1.0, 5.0]))
+  vote = fit_failures(unit, np.array([True, True, False]), np.array([1.0, 1.0, 5.0]))
   share, seconds = vote.at(np.array([[50.0], [-50.0]]))
   assert share.tolist() == pytest.approx([1, 0]) and seconds.tolist() == pytest.approx([5, 1])

@@ -1,0 +1,108 @@
+"""How well a surrogate fits its table: cross-validated predictions of trials it has not seen.
+
+Rows with equal constants are in the same fold. Every part of the fit is repeated without the fold,
+except for the scaling, which only knows the ranges.
+"""
+
+import numpy as np
+
+from autoresearch_jax.benchmark.simulations.surrogate import (
+  MIN_SUCCESSES,
+  Scaling,
+  fit_failures,
+  fit_metric,
+)
+from autoresearch_jax.benchmark.simulations.table import TableError, TrialTable
+from autoresearch_jax.benchmark.simulations.table_surrogate import TableSurrogate
+
+FOLDS = 5
+
+
+def describe(source: str, surrogate: TableSurrogate) -> str:
+  """Returns lines of text: rows, ranges, R², error against noise, rank correlation, failures.
+
+  Args:
+    source: The table's name, for the text.
+    surrogate: The table with the models fitted to it.
+
+  Raises:
+    TableError: There are too few successes for the folds.
+  """
+  from scipy import stats  # noqa: PLC0415 - the registry imports all modules of this package
+
+  table, model, metric = surrogate.table, surrogate.metric, surrogate.objective.metric
+  ok = table.ok
+  predicted, share = _out_of_fold(source, surrogate)
+  log = model.log and predicted[ok].min() > 0  # a fold's fit may not model the logarithm
+  error = predicted[ok] - table.metric[ok]
+  rmse = float(np.sqrt((error**2).mean()))
+  relative = f'{model.noise:.2%} of the metric' if model.log else f'{model.noise:.4g}'
+  typical = model.noise * float(np.median(table.metric[ok])) if model.log else model.noise
+  lines = [
+    f'Table {source}: {len(ok)} rows, {ok.sum()} succeeded, {(~ok).sum()} failed.',
+    *table.notes,
+    *_ranges(table),
+    f'Noise between seeds: {relative} (white noise of the fit: {model.white:.4g}).',
+    f'Cross-validated in {FOLDS} folds, on successful trials:',
+    f'  R² of {metric}: {1 - (error**2).mean() / table.metric[ok].var():.3f}'
+    + (f'; of its logarithm: {_log_r2(predicted[ok], table.metric[ok]):.3f}' if log else ''),
+    f'  root mean squared error: {rmse:.4g}, {rmse / typical:.1f} times the noise at the median'
+    if typical
+    else f'  root mean squared error: {rmse:.4g}',
+    f'  Spearman rank correlation: {stats.spearmanr(predicted[ok], table.metric[ok])[0]:.3f}',
+  ]
+  return '\n'.join([*lines, _failures(share, ok)])
+
+
+def _out_of_fold(source: str, surrogate: TableSurrogate) -> tuple[np.ndarray, np.ndarray]:
+  """Returns each row's predicted metric and share of failures, by fits that did not see it."""
+  table = surrogate.table
+  unit = surrogate.unit(table.points)
+  fold = _folds(source, unit, table)
+  predicted, share = np.zeros(len(unit)), np.zeros(len(unit))
+  for k in np.unique(fold):
+    train, test = fold != k, fold == k
+    good = train & table.ok
+    predicted[test] = fit_metric(unit[good], table.metric[good]).mean(unit[test])
+    share[test] = fit_failures(unit[train], table.ok[train], table.seconds[train]).at(unit[test])[0]
+  return predicted, share
+
+
+def _folds(source: str, unit: np.ndarray, table: TrialTable) -> np.ndarray:
+  """Returns the fold of each row, [n]."""
+  _, group = np.unique(unit, axis=0, return_inverse=True)
+  group = group.reshape(-1)
+  fold = np.random.default_rng(0).permutation(group.max() + 1)[group] % FOLDS
+  fewest = min(int((table.ok & (fold != k)).sum()) for k in range(FOLDS))
+  if fewest < MIN_SUCCESSES:
+    raise TableError(
+      f'{table.ok.sum()} trials of the table {source} succeeded: enough for a problem, too few for '
+      f'cross-validation. Without one of the {FOLDS} folds only {fewest} remain, and a fit needs '
+      f'{MIN_SUCCESSES}.'
+    )
+  return fold
+
+
+def _ranges(table: TrialTable) -> list[str]:
+  scaling = Scaling.of(table.points)
+  return [
+    f'  {name}: {low:g} to {high:g}{", on a logarithmic scale" if log else ""}'
+    for name, low, high, log in zip(
+      table.names, scaling.low, scaling.high, scaling.log, strict=True
+    )
+  ]
+
+
+def _log_r2(predicted: np.ndarray, metric: np.ndarray) -> float:
+  error = np.log(predicted) - np.log(metric)
+  return float(1 - (error**2).mean() / np.log(metric).var())
+
+
+def _failures(share: np.ndarray, ok: np.ndarray) -> str:
+  if ok.all():
+    return 'No trial failed, so the surrogate predicts no failures.'
+  failed = ~ok
+  difference = share[failed][:, None] - share[ok]
+  area = ((difference > 0) + 0.5 * (difference == 0)).mean()
+  accuracy = ((share >= 0.5) == failed).mean()
+  return f'  failures: area under the ROC curve {area:.3f}, accuracy {accuracy:.1%}'
