@@ -1,10 +1,10 @@
 """Recorded tables of real trials as a problem: search without training, on a fitted surrogate.
 
-`autoresearch table --table=FILE` prints how well the surrogate fits, cross-validated: believe a
-comparison on it no further than that. A program is the table's constants, `RATE = 0.1` and so on,
-in the ranges of the table. What a trial measures is the surrogate's mean and its noise; where
-recorded trials failed, it crashes (see `surrogate.py`). The table named 'digits' is shipped;
-`scripts/studies/landscapes/record_digits_table.py` made it.
+`autoresearch table --table=FILE` prints how well the surrogate fits, cross-validated; a comparison
+on the table is worth no more than that. A program is the table's constants, `RATE = 0.1` and so on,
+within their recorded ranges. A trial measures the surrogate's mean plus noise, and it crashes where
+recorded trials failed (see `surrogate.py`). The table 'digits' is shipped; it was recorded by
+`scripts/studies/landscapes/record_digits_table.py`.
 
 All instances of a table share its surface. The instance seed decides the start (one of the worse
 half of the successful programs) and the noise: held-out instances have starts that tuning never

@@ -157,9 +157,9 @@ def test_an_old_state_is_asked_again_as_if_nothing_had_come_after(name):
 
 def test_no_more_studies_are_remembered_than_it_says():
   strategy = make('tpe')
-  for value in range(2 * study.REMEMBERED):
+  for value in range(2 * study.MAX_CACHED):
     asked(strategy, begun(strategy, float(value)), 1)
-  assert len(study._cache) == study.REMEMBERED
+  assert len(study._cache) == study.MAX_CACHED
 
 
 def test_studies_of_equal_numbers_of_other_types_are_not_taken_for_each_other():
@@ -174,7 +174,7 @@ def test_another_answer_than_the_log_has_is_not_passed_over():
   strategy = make('tpe')
   _, state = asked(strategy, begun(strategy), 1)
   log = (state.log[0], Ask(1, state.log[1].seed, (4, 0.5)))
-  with pytest.raises(RuntimeError, match='answers ask 1 of tpe otherwise than the log says'):
+  with pytest.raises(RuntimeError, match='answers ask 1 of tpe differently from the ledger'):
     asked(strategy, SamplerState(OBJECTIVE, 0, START, log), 2)
 
 
@@ -297,7 +297,7 @@ def test_the_option_file_names_whose_constants_they_are():
 
 
 def test_a_start_that_the_options_do_not_fit_is_named():
-  with pytest.raises(ValueError, match=r'names WIDTH, which is no constant of model\.py'):
+  with pytest.raises(ValueError, match=r'names WIDTH, which is not a constant of model\.py'):
     begun(make('tpe', space={'WIDTH': {}}))
   with pytest.raises(ValueError, match='has no constant to search over'):
     strategy = make('tpe')
@@ -357,7 +357,7 @@ every_walled = pytest.mark.parametrize('name', WALLED)
 
 def walled(name, **options):
   """Centaur without turns of the proposer, which is asked elsewhere."""
-  given = {'popsize': 4, 'share': 0.0} if name == 'centaur' else OPTIONS[name]
+  given = {'popsize': 4, 'llm_ratio': 0.0} if name == 'centaur' else OPTIONS[name]
   return STRATEGIES.make(name, {**given, **options})
 
 
@@ -462,7 +462,7 @@ def test_a_log_from_before_memory_was_known_goes_on():
   ('options', 'sentence'),
   [
     ({'max_oom_probability': 1.5}, 'max_oom_probability of tpe is 1.5'),
-    ({'memory_margin': 1.0}, 'memory_margin of tpe is 1.0; it is a share of the memory'),
+    ({'memory_margin': 1.0}, 'memory_margin of tpe is 1.0; it must be at least 0'),
     ({'memory_margin': float('nan')}, 'memory_margin of tpe is nan'),
   ],
 )
