@@ -5,13 +5,12 @@ leaves the ledger whole. It cannot be skipped as a proposer's can, since their s
 over all events.
 """
 
-import contextlib
 import errno
 import os
 import pathlib
 import shutil
 import traceback
-from collections.abc import Iterator
+import types
 
 
 def one_line(text: str, width: int = 0) -> str:
@@ -36,15 +35,31 @@ class PartError(RuntimeError):
   """A strategy or an acceptance rule raised, or gave what cannot be recorded."""
 
 
-@contextlib.contextmanager
-def blaming(role: str, part: object, when: str) -> Iterator[None]:
-  """Turns exceptions out of `part` into PartErrors. when: what it was doing, as in 'when asked'."""
-  try:
-    yield
-  except PartError:
-    raise
-  except Exception as error:
-    raise PartError(_sentence(role, part, when, error)) from error
+class PartCall:
+  """A context that turns exceptions of a strategy or an acceptance rule into PartErrors.
+
+  Args:
+    role: STRATEGY or RULE.
+    part: The object that is called inside the context.
+    when: What it was called for, to end the sentence 'The strategy ... failed'.
+  """
+
+  __slots__ = ('_part', '_role', '_when')
+
+  def __init__(self, role: str, part: object, when: str):
+    self._role, self._part, self._when = role, part, when
+
+  def __enter__(self) -> None:
+    pass
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: types.TracebackType | None,
+  ) -> None:
+    if isinstance(error, Exception) and not isinstance(error, PartError):
+      raise PartError(_sentence(self._role, self._part, self._when, error)) from error
 
 
 def _sentence(role: str, part: object, when: str, error: Exception) -> str:

@@ -35,8 +35,11 @@ class Status(enum.StrEnum):
 
 
 # They say nothing of a program: its trial was stopped, or the machine or the runner failed.
-SILENT = (Status.CANCELLED, Status.CRASH)
-UNTRIED = (*SILENT, Status.DUPLICATE)  # the trial tried no program of its own, which may come again
+INCONCLUSIVE = (Status.CANCELLED, Status.CRASH)
+UNEVALUATED = (
+  *INCONCLUSIVE,
+  Status.DUPLICATE,
+)  # the trial tried no program of its own, which may come again
 
 
 class Decision(enum.StrEnum):
@@ -58,7 +61,7 @@ class Operation(enum.StrEnum):
   PROMOTE = 'promote'  # the same program again, at a larger budget
 
 
-REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's program again
+RERUNS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's program again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -376,7 +379,7 @@ class TrialRequest:
   program: Program
   seeds: tuple[int, ...]
   budget: Budget
-  known: dict[str, int] = dataclasses.field(default_factory=dict)
+  known: Mapping[str, int] = dataclasses.field(default_factory=dict)
   parents: tuple[int, ...] = ()
   on_test: bool = False
   rungs: tuple[PruningRung, ...] = ()

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Set
 
 from autoresearch_jax.knowledge.program_results import ProgramResult, ProgramResults
-from autoresearch_jax.types import REPEATS, SILENT, Edit, Objective, Status, Trial
+from autoresearch_jax.types import INCONCLUSIVE, RERUNS, Edit, Objective, Status, Trial
 
 BASELINE = 0  # id of the trial of the unmodified program
 
@@ -66,7 +66,7 @@ class ProgramOutcomes:
     """Returns the first trial with the program of this one; an unknown id is its own first."""
     seen = set()
     while (trial := self.history.get(number)) and number not in seen:
-      if trial.proposal.operation not in REPEATS or not trial.proposal.parents:
+      if trial.proposal.operation not in RERUNS or not trial.proposal.parents:
         break
       seen.add(number)
       number = trial.proposal.parents[0]
@@ -101,7 +101,7 @@ class ProgramOutcomes:
     if (gain := self.gain(number)) is not None:
       return gain > 0
     status = self.by_trial[number].trial.result.status
-    return None if status in (*SILENT, Status.OK) else False
+    return None if status in (*INCONCLUSIVE, Status.OK) else False
 
   def tally(self, group: Callable[[Edit], str]) -> tuple[Counter[str], Counter[str]]:
     """Counts wins and losses by group of edits; each edit counts once, open ones not at all."""

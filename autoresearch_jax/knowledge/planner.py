@@ -29,7 +29,7 @@ from autoresearch_jax.knowledge.hypotheses import HypothesisOutcome
 from autoresearch_jax.knowledge.memory import Memory
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.search import effect_model
-from autoresearch_jax.types import REPEATS, Program
+from autoresearch_jax.types import RERUNS, Program
 
 # Areas of research on neural networks, named as in the tags of `mutate`.
 AREAS = (
@@ -303,7 +303,7 @@ def _contents(memory: Memory, edits: Sequence[HypothesisOutcome]) -> dict[int, f
 
 def _original(memory: Memory, trial: int) -> int:
   """Returns the trial that first ran the program."""
-  while (found := memory.history.get(trial)) and found.proposal.operation in REPEATS:
+  while (found := memory.history.get(trial)) and found.proposal.operation in RERUNS:
     if not found.proposal.parents:
       break
     trial = found.proposal.parents[0]

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from autoresearch_jax.knowledge.constant_changes import constant_values, structure_digest
-from autoresearch_jax.types import REPEATS, Decision, Objective, Status, Trial
+from autoresearch_jax.types import RERUNS, Decision, Objective, Status, Trial
 
 
 @dataclasses.dataclass
@@ -92,7 +92,7 @@ class ProgramResults:
     Returns:
       First trials of the programs that are new or whose results changed.
     """
-    reruns = trial.proposal.operation in REPEATS and trial.proposal.parents
+    reruns = trial.proposal.operation in RERUNS and trial.proposal.parents
     if reruns:
       first = self._first.get(trial.proposal.parents[0])
       if first is None:

@@ -210,7 +210,7 @@ class Workspace:
     assert isinstance(commit, pygit2.Commit)
     if head is None or commit.parent_ids[:1] == [head]:
       return commit.id
-    first = history.edits[history.program(trial)]
+    first = history.edits[history.original(trial)]
     message = f'{one_line(f"Keep trial {trial}: {first.description}", 200)}\n'
     program = history.edits[trial].program
     return self._commit(program, message, [head, commit.id], commit.commit_time)

@@ -1,12 +1,10 @@
-"""What the ledger's events mean: trials, the incumbent, results.tsv's rows, and folded states.
+"""`History`: what the ledger's events add up to.
 
-`History` is the projection everybody reads (loop, workspace, live view, report); `replay` folds
-the states of strategy and acceptance. Both see events and nothing else, so the same ledger
-always gives the same answer.
+The controller, the workspace, the live view and the report all read a run through it. It sees
+events and nothing else, so the same ledger always gives the same history.
 """
 
 import collections
-import dataclasses
 import functools
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Set
@@ -29,11 +27,10 @@ from autoresearch_jax.ledger.events import (
   Released,
   Resumed,
   Started,
-  Stopped,
 )
 from autoresearch_jax.types import (
-  REPEATS,
-  UNTRIED,
+  RERUNS,
+  UNEVALUATED,
   Decision,
   Edit,
   Exchange,
@@ -48,172 +45,202 @@ from autoresearch_jax.types import (
   from_builtins,
 )
 
-BASELINE = 0  # the trial id of the unmodified program
+BASELINE = 0  # id of the trial that runs the starting program
+_SEARCH = (Proposed, Edited, Finished, Decided, Declined, Released)  # events that count as turns
 
 
 class History:
-  """The events so far, as what they add up to. `apply` takes them in order, one by one.
+  """The run so far, as a projection of the ledger's events. `apply` takes them one by one.
 
-  trials: decided ones, in the order of their verdicts. open: a proposal that waits for its
-  program. turn: how many events were decisions; what random numbers are drawn from, so that a
-  stop and a start in between (session events) and calls of models change none of them. asked_at:
-  the turn in which `open` was asked for.
-  training_seconds: of all runs. pruned: trials that were ended early; saved_seconds: of training,
-  by that. prepared: trials that have a program and wait for their release. begun_after:
-  for each trial, how many had a verdict when it began.
-  discouraged: a proposal came to nothing and no result came in since. spent: by the calls' ids.
-  lessons: those that a language model drew last. confirmed: what the closing act measured, by trial
-  and seed; it stands apart from `trials` and `results`, since nobody who decides may see it.
+  Everything that the research loop asks for at each trial is kept up to date as events arrive, so
+  that a trial costs the same however many there were before.
 
-  What the loop asks for at each trial is kept as the events come, never searched for in all trials.
+  Attributes:
+    started: The event with the run's config; None before it.
+    open_proposal: The proposal that has no program yet; None if there is none.
+    turn: Number of events so far that belong to the search. Random numbers are drawn from it, so
+      session events (a stop, a resume) and calls of language models do not change them.
+    open_turn: The turn that `open_proposal` began.
+    declined_in_a_row: Proposals since the last one that got a program, in this session.
+    duplicates_in_a_row: Duplicates since the last trial that was none, in this session.
+    declined_since_result: Whether a proposal was declined after the last result.
+    proposals: By trial.
+    edits: By trial; a trial exists from its edit on.
+    edited_at: When each edit was recorded, in Unix seconds.
+    decided_before: For each trial, how many trials had a verdict when it began.
+    results: By trial, also those without a verdict.
+    trials: Trials with a verdict, in the order of their verdicts.
+    kept: Ids of the trials that were kept, in that order; the last one is the incumbent.
+    spend: What all calls of language models and agents have cost.
+    lessons: The lessons that a language model drew last.
+    confirmed: Results of the final evaluation by trial and seed. They are kept apart from `trials`
+      and `results`, since neither strategy nor acceptance rule nor proposer may see them.
+    training_runs: What all trials cost, in training runs at the full budget: seeds times fidelity.
+    training_seconds: Training time of all runs.
+    pruned: Number of trials that were ended early.
+    saved_seconds: Training time that this saved.
+    wall_seconds: Wall-clock time of the search, without pauses and the final evaluation.
+    last_time: Time of the last event, in Unix seconds.
   """
 
   def __init__(self) -> None:
     self.started: Started | None = None
-    self.open: Proposed | None = None
+    self.open_proposal: Proposed | None = None
     self.turn = 0
-    self.asked_at = 0
+    self.open_turn = 0
     self.declined_in_a_row = 0
+    self.duplicates_in_a_row = 0
+    self.declined_since_result = False
     self.proposals: dict[int, Proposal] = {}
     self.edits: dict[int, Edit] = {}
     self.edited_at: dict[int, float] = {}
-    self.begun_after: dict[int, int] = {}
+    self.decided_before: dict[int, int] = {}
     self.results: dict[int, Result] = {}
     self.trials: dict[int, Trial] = {}
     self.kept: list[int] = []
-    self._kept_programs: dict[int, None] = {}
-    self._digests: dict[str, None] = {}
-    self._running: dict[int, None] = {}
-    self._prepared: dict[int, None] = {}
-    self._undecided: dict[int, None] = {}
-    self.discouraged = False
-    self.twins_in_a_row = 0
     self.spend = Spend()
-    self._spent: dict[str, Spend] = {}
     self.lessons: list[Lesson] = []
     self.confirmed: dict[int, dict[int, Result]] = {}
-    self._known: dict[float, dict[str, int]] = collections.defaultdict(dict)
+    self.training_runs = 0.0
     self.training_seconds = 0.0
     self.pruned = 0
     self.saved_seconds = 0.0
     self.wall_seconds = 0.0
     self.last_time = 0.0
+    self._kept_programs: dict[int, None] = {}
+    self._digests: dict[str, None] = {}
+    self._running: dict[int, None] = {}
+    self._prepared: dict[int, None] = {}
+    self._undecided: dict[int, None] = {}
+    self._spent: dict[str, Spend] = {}
+    self._fingerprints: dict[float, dict[str, int]] = collections.defaultdict(dict)
 
   @classmethod
   def of(cls, records: Iterable[Record]) -> Self:
+    """Returns the history of a sequence of records."""
     history = cls()
     for record in records:
       history.apply(record)
     return history
 
   def apply(self, record: Record) -> None:
+    """Adds the next event."""
     event = record.event
     self._count_time(record)
-    if not isinstance(event, Started | Resumed | Stopped | Consulted | Learned | Confirmed):
+    if isinstance(event, _SEARCH):
       self.turn += 1
     match event:
+      case Proposed():
+        self.open_proposal, self.open_turn = event, self.turn
+      case Edited():
+        self._apply_edit(event, record.time)
+      case Finished():
+        self._apply_result(event.trial, event.result)
+      case Decided():
+        self._apply_verdict(event)
+      case Declined():
+        self.open_proposal, self.declined_in_a_row = None, self.declined_in_a_row + 1
+        self.declined_since_result = True
+      case Released():
+        self._apply_release(event, record.time)
+      case Consulted():
+        self._apply_exchange(event.exchange)
+      case Learned():
+        self.lessons[:] = event.lessons
+      case Confirmed():
+        self.confirmed.setdefault(event.trial, {})[event.seed] = event.result
       case Started():
         self.started = event
       case Resumed():
-        self.declined_in_a_row = self.twins_in_a_row = 0
-      case Proposed():
-        self.open, self.asked_at = event, self.turn
-      case Declined():
-        self.open, self.declined_in_a_row = None, self.declined_in_a_row + 1
-        self.discouraged = True
-      case Edited():
-        self._take_edit(event, record.time)
-      case Released():
-        self._take_release(event, record.time)
-      case Consulted():
-        self._take_exchange(event.exchange)
-      case Learned():
-        self.lessons[:] = event.lessons
-      case Finished():
-        self._take_result(event.trial, event.result)
-      case Decided():
-        self._take_verdict(event)
-      case Confirmed():
-        self.confirmed.setdefault(event.trial, {})[event.seed] = event.result
+        self.declined_in_a_row = self.duplicates_in_a_row = 0
 
   def _count_time(self, record: Record) -> None:
-    """Wall time is that of the search: no pause before a resume, and no closing act."""
     if not isinstance(record.event, Started | Resumed | Confirmed):
       self.wall_seconds += max(0.0, record.time - self.last_time)
     self.last_time = record.time
 
-  def _take_edit(self, event: Edited, when: float) -> None:
-    assert self.open is not None and self.open.trial == event.trial
-    self.proposals[event.trial] = self.open.proposal
-    self.open, self.declined_in_a_row = None, 0
-    self._write(event.trial, event.edit, when)
+  def _apply_edit(self, event: Edited, time: float) -> None:
+    assert self.open_proposal is not None and self.open_proposal.trial == event.trial
+    proposal = self.proposals[event.trial] = self.open_proposal.proposal
+    self.training_runs += proposal.fidelity * len(proposal.seeds)
+    self.open_proposal, self.declined_in_a_row = None, 0
+    self._set_edit(event.trial, event.edit, time)
     (self._prepared if event.ahead else self._running)[event.trial] = None
-    self.begun_after[event.trial] = len(self.trials)
+    self.decided_before[event.trial] = len(self.trials)
 
-  def _write(self, trial: int, edit: Edit, when: float) -> None:
-    self.edits[trial], self.edited_at[trial] = edit, when
+  def _set_edit(self, trial: int, edit: Edit, time: float) -> None:
+    self.edits[trial], self.edited_at[trial] = edit, time
     self._digests[edit.program.digest] = None
 
-  def _take_release(self, event: Released, when: float) -> None:
+  def _apply_release(self, event: Released, time: float) -> None:
     self._prepared.pop(event.trial)
     self._running[event.trial] = None
-    self.begun_after[event.trial] = len(self.trials)
+    self.decided_before[event.trial] = len(self.trials)
     if event.proposal is not None:
       self.proposals[event.trial] = event.proposal
     if event.edit is not None:
-      self._write(event.trial, event.edit, when)
+      self._set_edit(event.trial, event.edit, time)
 
-  def _take_exchange(self, exchange: Exchange) -> None:
-    """A call counts by its last record: what it cost, or the most that it can cost."""
+  def _apply_exchange(self, exchange: Exchange) -> None:
+    """A call counts with its last record: its cost, or the highest cost that it can still have."""
     cost = Spend(1, exchange.input_tokens, exchange.output_tokens, exchange.dollars)
     before = self._spent.get(exchange.id, Spend())
     self.spend, self._spent[exchange.id] = self.spend - before + cost, cost
 
-  def _take_result(self, trial: int, result: Result) -> None:
+  def _apply_result(self, trial: int, result: Result) -> None:
     self.results[trial] = result
     self._undecided[trial] = None
     self._running.pop(trial, None)
-    self.discouraged = False
-    repeats = result.status == Status.DUPLICATE
-    self.twins_in_a_row = self.twins_in_a_row + 1 if repeats else 0
+    self.declined_since_result = False
+    duplicate = result.status is Status.DUPLICATE
+    self.duplicates_in_a_row = self.duplicates_in_a_row + 1 if duplicate else 0
     self.training_seconds += sum(m.cost.training_seconds for m in result.measurements)
-    if result.status == Status.PRUNED:
+    if result.status is Status.PRUNED:
       self.pruned += 1
       self.training_seconds += result.facts.get('pruned', {}).get('seconds', 0.0)
       self.saved_seconds += result.facts.get('pruned', {}).get('saved_seconds', 0.0)
-    if result.fingerprint and result.status not in UNTRIED:
-      self._known[self.proposals[trial].fidelity].setdefault(result.fingerprint, trial)
+    if result.fingerprint and result.status not in UNEVALUATED:
+      self._fingerprints[self.proposals[trial].fidelity].setdefault(result.fingerprint, trial)
 
-  def _take_verdict(self, event: Decided) -> None:
-    trial = self.finished(event.trial)
-    self._undecided.pop(event.trial)
-    self.trials[event.trial] = dataclasses.replace(trial, verdict=event.verdict)
-    if event.verdict.decision == Decision.KEEP:
-      self.kept.append(event.trial)
-      self._kept_programs[self.program(event.trial)] = None
+  def _apply_verdict(self, event: Decided) -> None:
+    number = event.trial
+    self._undecided.pop(number)
+    self.trials[number] = Trial(
+      number, self.proposals[number], self.edits[number], self.results[number], event.verdict
+    )
+    if event.verdict.decision is Decision.KEEP:
+      self.kept.append(number)
+      self._kept_programs[self.original(number)] = None
 
   @functools.cached_property
   def config(self) -> Config:
-    """Raises LedgerError when it was written by a version whose configs are others."""
+    """The run's config.
+
+    Raises:
+      LedgerError: It was written by a version with other fields.
+    """
     assert self.started is not None
     try:
       return from_builtins(self.started.config, Config)
     except msgspec.ValidationError as error:
       raise LedgerError(
-        f'The run was begun with a config that this version cannot read: {error}. Use the version '
-        f'that wrote it, or name another --workdir.'
+        f'The run was started with a config that this version cannot read: {error}. Use the '
+        f'version that wrote it, or choose another --workdir.'
       ) from None
 
   @functools.cached_property
   def objective(self) -> Objective:
+    """The metric that the run optimises."""
     return self.config.objective
 
   @property
   def next_trial(self) -> int:
+    """Id of the next trial that gets a program."""
     return len(self.edits)
 
   @property
   def incumbent(self) -> Trial | None:
+    """The trial that was kept last; None before the baseline."""
     return self.trials[self.kept[-1]] if self.kept else None
 
   @property
@@ -223,58 +250,61 @@ class History:
 
   @property
   def digests(self) -> Set[str]:
-    """Of all programs, as a view: a copy would cost each trial the more, the more there were."""
+    """Digests of all programs, as a view."""
     return self._digests.keys()
 
   @property
   def running(self) -> list[int]:
-    """Trials that have a program and no result yet."""
+    """Trials that have begun and have no result, in the order in which they began."""
     return list(self._running)
 
   @property
   def prepared(self) -> list[int]:
-    """Trials that have a program, and wait until a slot is free."""
+    """Trials that have a program and wait for a free slot, oldest first."""
     return list(self._prepared)
 
   @property
   def undecided(self) -> list[int]:
-    """Trials that have a result and no verdict yet."""
+    """Trials that have a result and no verdict, oldest result first."""
     return list(self._undecided)
 
   def finished(self, trial: int) -> Trial:
-    """The trial as acceptance gets it: with its result, without a verdict."""
+    """Returns a trial with its result and without a verdict, as the acceptance rule gets it."""
     return Trial(trial, self.proposals[trial], self.edits[trial], self.results[trial])
 
   def parent(self, trial: int) -> int | None:
-    """The trial whose program was edited; a draft's is the baseline, which itself has none."""
+    """Returns the trial whose program was edited: the baseline for a draft, None for itself."""
     parents = self.proposals[trial].parents
     return parents[0] if parents else BASELINE if trial != BASELINE else None
 
-  def program(self, trial: int) -> int:
-    """The first trial with this one's program: itself, unless it repeats another."""
-    return repeated(trial, self.proposals, REPEATS)
+  def original(self, trial: int) -> int:
+    """Returns the first trial with this one's program: itself, unless it is a rerun."""
+    return original_of(trial, self.proposals, RERUNS)
 
-  def known(self, fidelity: float) -> dict[str, int]:
-    """Fingerprint -> the first trial that had it, of those trained for the same budget.
+  def fingerprints(self, fidelity: float) -> Mapping[str, int]:
+    """Returns the first trial of each fingerprint among trials with this share of the budget.
 
-    A copy: executors look at it from other threads, and must not see what comes later.
+    It is a view that grows with the run; copy it for another thread.
     """
-    return dict(self._known.get(fidelity, ()))
+    return self._fingerprints[fidelity]
 
   def noise(self) -> float | None:
-    """Standard deviation of the metric over the baseline's seeds; None with fewer than two."""
+    """Returns the metric's standard deviation over the baseline's seeds; None below two seeds."""
     result = self.results.get(BASELINE)
     values = [m.metrics.get(self.objective.metric) for m in result.measurements] if result else []
     values = [value for value in values if value is not None]
     return statistics.stdev(values) if len(values) > 1 else None
 
 
-def repeated(
+def original_of(
   trial: int, proposals: Mapping[int, Proposal], operations: Collection[Operation]
 ) -> int:
-  """The trial at the end of the first parents, followed as long as trials are of `operations`.
+  """Returns the trial that a rerun goes back to, through reruns of reruns.
 
-  An id that is in no proposal, which a strategy may invent, ends the way.
+  Args:
+    trial: Any trial.
+    proposals: By trial; a parent that does not exist ends the chain.
+    operations: The operations that count as reruns.
   """
   while (proposal := proposals.get(trial)) and proposal.operation in operations:
     if not proposal.parents:

@@ -24,7 +24,7 @@ from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs import patches
 from autoresearch_jax.programs.rebase import rebased
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
-from autoresearch_jax.types import REPEATS, Edit, Hypothesis, Program, Proposal
+from autoresearch_jax.types import RERUNS, Edit, Hypothesis, Program, Proposal
 
 LEDGER = 'ledger.db'
 SUFFIXES = ('.patch', '.diff')
@@ -150,7 +150,7 @@ class Replay(Proposer):
     proposed = collections.Counter(
       Words.of(trial.edit)
       for number, trial in context.history.items()
-      if number != BASELINE and trial.proposal.operation not in REPEATS
+      if number != BASELINE and trial.proposal.operation not in RERUNS
     )
     proposed.update(map(Words.of, context.pending.values()))
     alike = collections.Counter(recorded.words for recorded in self.recorded)
@@ -210,7 +210,7 @@ def _of_run(path: pathlib.Path, kept_only: bool) -> Iterator[Recorded]:
     raise ValueError(str(error)) from error
   for number, edit in history.edits.items():
     parent = history.parent(number)
-    repeats = history.proposals[number].operation in REPEATS
+    repeats = history.proposals[number].operation in RERUNS
     if parent is None or repeats or (kept_only and number not in history.kept_programs):
       continue
     base = history.edits[parent].program

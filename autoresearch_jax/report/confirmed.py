@@ -41,7 +41,7 @@ class Confirmation:
 def candidate(history: History) -> int | None:
   """The first trial with the best program; None while that is the baseline, or there is none."""
   best = history.incumbent
-  first = BASELINE if best is None else history.program(best.id)
+  first = BASELINE if best is None else history.original(best.id)
   return None if first == BASELINE else first
 
 

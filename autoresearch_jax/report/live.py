@@ -116,10 +116,12 @@ class Terminal:
       )
       for trial in history.prepared
     ]
-    if history.open is not None:
+    if history.open_proposal is not None:
       took = duration(max(0.0, self._clock() - self._asked_at))
       lines.append(
-        Text.assemble((f'trial {history.open.trial}  ', 'bold'), (f'being written, {took}', 'cyan'))
+        Text.assemble(
+          (f'trial {history.open_proposal.trial}  ', 'bold'), (f'being written, {took}', 'cyan')
+        )
       )
     for line in lines:
       line.no_wrap, line.overflow = True, 'ellipsis'

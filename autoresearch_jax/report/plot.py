@@ -157,7 +157,7 @@ def _labels(axes: Axes, history: History, dots: Dots, up: bool) -> None:
   halo = [matplotlib.patheffects.withStroke(linewidth=2.5, foreground='white')]
   side = 1 if up else -1
   for trial, value in _with_room(axes, sorted(dots.kept), side * LABEL_ANGLE):
-    text = one_line(history.edits[history.program(trial)].description, LABEL_WIDTH)
+    text = one_line(history.edits[history.original(trial)].description, LABEL_WIDTH)
     axes.annotate(
       text, (trial, value), xytext=(4, 5 * side), textcoords='offset points',
       rotation=side * LABEL_ANGLE, rotation_mode='anchor', ha='left', va='center', fontsize=8.5,

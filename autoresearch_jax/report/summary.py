@@ -82,11 +82,11 @@ def measured(history: History, trials: Iterable[int]) -> dict[int, list[float]]:
 
   Runs are on the whole budget; a seed counts once, for the first trial that had it.
   """
-  programs = {trial: history.program(trial) for trial in trials}
+  programs = {trial: history.original(trial) for trial in trials}
   by_seed: dict[int, dict[int, float]] = {program: {} for program in programs.values()}
   metric = history.objective.metric
   for trial in history.trials.values():
-    values = by_seed.get(history.program(trial.id))
+    values = by_seed.get(history.original(trial.id))
     if values is None or not _counts(trial):
       continue
     for run in trial.result.measurements:
@@ -149,7 +149,7 @@ def of_runs(value: float, runs: int) -> str:
 
 def _named(history: History, trial: int) -> str:
   """'4, nudge X', or '6, which repeats trial 4, nudge X'."""
-  first = history.program(trial)
+  first = history.original(trial)
   repeats = '' if first == trial else f', which repeats trial {first}'
   return f'{trial}{repeats}, {one_line(history.edits[first].description, 80)}'
 

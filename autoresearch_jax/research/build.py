@@ -15,9 +15,12 @@ from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.data import cache
 from autoresearch_jax.executors import EXECUTORS, Executor
 from autoresearch_jax.problems import PROBLEMS, Problem
+from autoresearch_jax.programs import catalogue
+from autoresearch_jax.programs.catalogue import Catalogue
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.proposers import PROPOSERS, Proposer
 from autoresearch_jax.registry import Registry
+from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.samplers.space import describe
 from autoresearch_jax.types import Dataset, Program, Spec
@@ -92,12 +95,33 @@ class Run(Task):
     strategy: Decides what to try next.
     proposer: Writes the edits.
     acceptance: Decides what is kept.
+    structural_edits: The program's own catalogue, if it is not in this library.
   """
 
   program: Program
   strategy: Strategy
   proposer: Proposer
   acceptance: AcceptanceRule
+  structural_edits: Catalogue = ()
+
+  def settings(self) -> Settings:
+    """Returns what the controller of this run knows about it."""
+    config = self.config
+    return Settings(
+      objective=config.objective,
+      program=self.program,
+      spec=self.spec,
+      editable=config.editable,
+      structural_edits=self.structural_edits,
+      seed=config.seed,
+      prefetch=config.search.prefetch,
+      max_trials=config.search.max_trials,
+      allow_duplicates=config.search.allow_duplicates,
+      duplicate_tolerance=config.knowledge.duplicate_tolerance,
+      pruning=config.pruning,
+      memory=config.knowledge.memory,
+      planner=config.knowledge.planner,
+    )
 
   def search_space(self) -> str:
     """Returns the constants that a sampling strategy varies, one a line; '' for other strategies.
@@ -124,7 +148,13 @@ def build(config: Config) -> Run:
   acceptance = _make(ACCEPTANCE, config.acceptance, config.acceptance_options)
   task = build_task(config)
   _require_metrics(strategy, config, task.problem)
-  return Run(config, task.problem, task.spec, program, strategy, proposer, acceptance)
+  try:
+    structural_edits = catalogue.own(config.program)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+  return Run(
+    config, task.problem, task.spec, program, strategy, proposer, acceptance, structural_edits
+  )
 
 
 def build_task(config: Config) -> Task:

@@ -22,7 +22,7 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.confirmed import candidate
 from autoresearch_jax.report.summary import duration
 from autoresearch_jax.types import (
-  SILENT,
+  INCONCLUSIVE,
   Budget,
   Dataset,
   Result,
@@ -101,7 +101,7 @@ class FinalEvaluation:
   def _record(self, seed: int, trial: int, result: Result) -> None:
     result = self._required(dataclasses.replace(result, trial=trial))
     self.say(f'{"baseline" if trial == BASELINE else "best"}, {self._outcome(result)}')
-    if result.status not in SILENT:  # else the next start tries again
+    if result.status not in INCONCLUSIVE:  # else the next start tries again
       self.history.apply(self.ledger.append(Confirmed(trial, seed, result)))
 
   def _missing(self, seed: int, trial: int) -> bool:

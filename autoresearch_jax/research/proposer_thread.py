@@ -1,7 +1,8 @@
-"""A proposal on its way to a program, in a thread of its own, so that trials go on meanwhile.
+"""Runs the proposer in a background thread while trials train.
 
-The thread writes nothing: what it wants on record goes to the loop, which appends it and lets the
-thread go on. So the ledger has one writer, and nothing is sent to a model that is not on record.
+The thread writes nothing itself. What it wants logged it hands to the loop, which appends it to the
+ledger and lets the thread continue. So the ledger has a single writer, and no request is sent to a
+model before it is logged.
 """
 
 import queue
@@ -12,41 +13,47 @@ from collections.abc import Callable
 from autoresearch_jax.ledger.events import Consulted, Learned
 from autoresearch_jax.types import Edit
 
-Note = Consulted | Learned
+ProposerEvent = Consulted | Learned
 
 
 class Abandoned(BaseException):
-  """Nobody listens any more: whoever still thinks ends here. No Exception, so nobody goes on."""
+  """The loop does not wait any more. Not an Exception, so that proposers do not catch it."""
 
 
-class _Request:
-  """Something to be put on record, and what became of that."""
+class _LogRequest:
+  """An event that the thread wants logged, and the outcome."""
 
-  def __init__(self, note: Note):
-    self.note = note
+  def __init__(self, event: ProposerEvent):
+    self.event = event
     self.done = threading.Event()
     self.error: Exception | None = None
 
 
-class Thinking:
-  """work: what gives the edit; it is called in the thread, with this, and may raise."""
+class ProposerThread:
+  """A proposer at work. It starts at once."""
 
-  def __init__(self, work: Callable[['Thinking'], Edit]):
-    self._work = work
-    self._outbox: queue.SimpleQueue[_Request | Edit | BaseException] = queue.SimpleQueue()
+  def __init__(self, write: Callable[['ProposerThread'], Edit]):
+    """Starts the thread.
+
+    Args:
+      write: Returns the edit, and may raise. It is called in the thread, with this object.
+    """
+    self._write = write
+    self._outbox: queue.SimpleQueue[_LogRequest | Edit | BaseException] = queue.SimpleQueue()
     self._abandoned = threading.Event()
     self._thread = threading.Thread(target=self._run, name='proposer', daemon=True)
     self._thread.start()
 
-  def note(self, note: Note) -> None:
-    """Has something put on record, and returns when it is. Called in the thread.
+  def log(self, event: ProposerEvent) -> None:
+    """Has an event logged, and returns once it is. Called in the thread.
 
-    Raises ValueError or TypeError when it cannot be recorded, Abandoned when the run stopped
-    or the edit was given already.
+    Raises:
+      ValueError, TypeError: The event cannot be recorded.
+      Abandoned: The session has stopped, or the edit was returned already.
     """
     if self._abandoned.is_set():
       raise Abandoned
-    request = _Request(note)
+    request = _LogRequest(event)
     self._outbox.put(request)
     while not request.done.wait(0.2):
       if self._abandoned.is_set():
@@ -54,21 +61,28 @@ class Thinking:
     if request.error is not None:
       raise request.error
 
-  def hear(self, seconds: float, append: Callable[[Note], None]) -> Edit | BaseException | None:
-    """What came of it: the edit, or what was raised; None when it is not over in `seconds`.
+  def poll(
+    self, seconds: float, append: Callable[[ProposerEvent], None]
+  ) -> Edit | BaseException | None:
+    """Waits for the thread to end. Called by the loop.
 
-    append: puts on record what the thread wants there.
+    Args:
+      seconds: Longest wait.
+      append: Logs an event that the thread wants logged.
+
+    Returns:
+      The edit, or the exception that was raised; None if the thread has not ended yet.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     try:
-      while (left := until - time.monotonic()) > 0:
+      while (left := deadline - time.monotonic()) > 0:
         message = self._outbox.get(timeout=left)
-        if not isinstance(message, _Request):
+        if not isinstance(message, _LogRequest):
           self._thread.join()
-          self.abandon()  # threads that the proposer left behind record nothing more
+          self.abandon()  # threads that the proposer left behind must not log any more
           return message
         try:
-          append(message.note)
+          append(message.event)
         except (ValueError, TypeError) as error:  # msgspec's are among them
           message.error = error
         message.done.set()
@@ -77,11 +91,11 @@ class Thinking:
     return None
 
   def abandon(self) -> None:
-    """Lets go of the thread, which ends when it next wants something on record."""
+    """Stops waiting for the thread. It ends when it next wants something logged."""
     self._abandoned.set()
 
   def _run(self) -> None:
     try:
-      self._outbox.put(self._work(self))
+      self._outbox.put(self._write(self))
     except BaseException as error:
       self._outbox.put(error)

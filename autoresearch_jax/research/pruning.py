@@ -37,15 +37,8 @@ import numpy as np
 import scipy.special
 
 from autoresearch_jax.ledger.history import BASELINE, History
-from autoresearch_jax.types import (
-  REPEATS,
-  Decision,
-  Objective,
-  PruningRung,
-  Spec,
-  Status,
-  Trial,
-)
+from autoresearch_jax.research.actions import Settings
+from autoresearch_jax.types import RERUNS, Decision, Objective, PruningRung, Status, Trial
 
 PROGRESS = (0.2, 0.3, 0.5, 0.7)  # where the runner looks; each look costs a batch of `predict`
 LEAST = 16  # programs on record before any trial is ended
@@ -67,26 +60,30 @@ class Curve:
   looks: dict[float, tuple[float, float]]
 
 
-def rungs(history: History, trial: int, spec: Spec) -> tuple[PruningRung, ...]:
-  """Where the runner looks at a trial that is about to run, with the limits for it.
+def rungs(history: History, trial: int, settings: Settings) -> tuple[PruningRung, ...]:
+  """Returns where the runner evaluates a trial while it trains, with the limits for it.
 
-  None where the config does not want it, on a part of the budget, and for constructions, which
-  have no loss that another program's could be held against.
+  Empty without pruning, for a fidelity below 1, and for constructions, whose losses do not compare.
+
+  Args:
+    history: The run so far.
+    trial: A trial that has begun.
+    settings: What the controller knows about the run.
   """
   proposal = history.proposals[trial]
-  if not history.config.pruning or proposal.fidelity < 1 or spec.kind == 'construction':
+  if not settings.pruning or proposal.fidelity < 1 or settings.spec.kind == 'construction':
     return ()
-  may_end = trial != BASELINE and proposal.operation not in REPEATS and len(proposal.seeds) == 1
+  may_end = trial != BASELINE and proposal.operation not in RERUNS and len(proposal.seeds) == 1
   if not may_end:
     return tuple(map(PruningRung, PROGRESS))
-  known = list(history.trials.values())[: history.begun_after[trial]]  # also after a restart
+  known = list(history.trials.values())[: history.decided_before[trial]]  # also after a restart
   memo = _curves.setdefault(history, {})
   for other in known:
     if other.id not in memo:
-      memo[other.id] = _curve(other, history.objective)
+      memo[other.id] = _curve(other, settings.objective)
   curves = [curve for other in known if (curve := memo[other.id])]
   kept = [other for other in known if other.verdict and other.verdict.decision == Decision.KEEP]
-  goal = history.objective.score(kept[-1]) if kept else None
+  goal = settings.objective.score(kept[-1]) if kept else None
   return tuple(limited(curves, progress, goal) for progress in PROGRESS)
 
 
@@ -94,7 +91,7 @@ def _curve(trial: Trial, objective: Objective) -> Curve | None:
   """What a program's first trial shows; None where it did not come to a score, or repeats one."""
   score = objective.score(trial)
   whole = trial.proposal.fidelity == 1 and trial.result.status is Status.OK
-  if not whole or trial.proposal.operation in REPEATS or score is None or not math.isfinite(score):
+  if not whole or trial.proposal.operation in RERUNS or score is None or not math.isfinite(score):
     return None
   seeds = [by_progress(looks) for looks in trial.result.facts.get('looks', {}).values()]
   shared = set[float]().union(*seeds).intersection(*seeds)

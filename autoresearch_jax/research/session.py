@@ -15,18 +15,16 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from autoresearch_jax import messages
-from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.config import Config, ConfigError
-from autoresearch_jax.ledger.events import Event, LedgerError, Resumed, Started
+from autoresearch_jax.ledger.events import LedgerError, Resumed, Started
 from autoresearch_jax.ledger.git_repo import Workspace, branch_name, tag_of
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report import View
 from autoresearch_jax.research.build import Run, build
-from autoresearch_jax.research.decisions import States, replay
+from autoresearch_jax.research.controller import Controller, replay
 from autoresearch_jax.research.final_evaluation import FinalEvaluation, announcement
-from autoresearch_jax.research.loop import Research
-from autoresearch_jax.search import Strategy
+from autoresearch_jax.research.loop import ResearchLoop
 from autoresearch_jax.types import from_builtins, to_builtins
 
 PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # can change a result
@@ -105,7 +103,8 @@ def run_session(
       say(f'{"samples":<11}{line}')
     dataset = run.prepare_data(say)
     say(f'{"test split":<11}{announcement(config, dataset)}')
-    history, states = begin(ledger, config, run.strategy, run.acceptance, dataset.fingerprint)
+    controller = begin(ledger, run, dataset.fingerprint)
+    history = controller.history
     if history.trials:
       say(f'resuming after {len(history.trials)} trials')
     executor = run.start_executor(dataset, workspace.scratch)
@@ -114,18 +113,12 @@ def run_session(
     try:
       with stop:
         with make_view(history) as view:
-          loop = Research(
+          loop = ResearchLoop(
+            controller=controller,
             ledger=ledger,
-            history=history,
-            states=states,
             workspace=workspace,
-            strategy=run.strategy,
             proposer=run.proposer,
-            acceptance=run.acceptance,
             executor=executor,
-            spec=run.spec,
-            start=run.program,
-            max_trials=config.search.max_trials,
             view=view,
             stop=stop,
             hidden=run.hidden_paths(dataset),
@@ -160,35 +153,32 @@ def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
   ]
 
 
-def begin(
-  ledger: Ledger,
-  config: Config,
-  strategy: Strategy,
-  acceptance: AcceptanceRule,
-  dataset: str = '',
-) -> tuple[History, States]:
-  """Opens a session in the ledger and returns where the run stands.
+def begin(ledger: Ledger, run: Run, dataset: str = '') -> Controller:
+  """Opens a session in the ledger: starts the run, or resumes it.
 
   Args:
     ledger: The run's ledger, open for writing.
-    config: The config that the session was given.
-    strategy: Replayed over the ledger's events.
-    acceptance: Likewise.
+    run: The run's parts.
     dataset: Fingerprint of the data.
+
+  Returns:
+    The controller, as it stands after all events of the ledger.
 
   Raises:
     ConfigError: The ledger belongs to another config or to other data.
     LedgerError: The ledger cannot be replayed.
-    PartError: The strategy or acceptance rule raised in the replay.
+    PartError: The strategy or acceptance rule raised.
   """
+  settings = run.settings()
   history = History.of(ledger.records())
-  event: Event = Started(_plain(config), tag_of(config.name), dataset, versions())
-  if history.started is not None and history.turn:  # else nothing was tried with what it says
-    _require_same_run(ledger, history.started, config, dataset)
-    event = Resumed(versions())
-    replay(ledger.records(), strategy, acceptance)  # before the session leaves a trace
-  ledger.append(event)
-  return replay(ledger.records(), strategy, acceptance)
+  if history.started is None or not history.turn:  # nothing was tried yet
+    started = Started(_plain(run.config), tag_of(run.config.name), dataset, versions())
+    ledger.append(started)
+    return replay(ledger.records(), run.strategy, run.acceptance, settings)
+  _require_same_run(ledger, history.started, run.config, dataset)
+  controller = replay(ledger.records(), run.strategy, run.acceptance, settings)
+  controller.apply(ledger.append(Resumed(versions())))
+  return controller
 
 
 def versions() -> dict[str, str]:

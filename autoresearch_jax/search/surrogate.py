@@ -25,7 +25,7 @@ from autoresearch_jax.search import effect_model
 from autoresearch_jax.search.archive import NONE, Archive, IntColumn, is_failure, score_of
 from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Trial
+from autoresearch_jax.types import RERUNS, Objective, Operation, Proposal, Trial
 
 OTHER = ''  # the kind of edits without a mechanism, and of those beyond the first MAX_KINDS kinds
 MAX_KINDS = 128
@@ -152,7 +152,7 @@ class Surrogate(Strategy):
       return dataclasses.replace(state, archive=archive)  # a replicate
     failed = state.failed.append(int(is_failure(trial)))
     state = dataclasses.replace(state, archive=archive, failed=failed)
-    if archive.parent_rows.array[row] == NONE or trial.proposal.operation in REPEATS:
+    if archive.parent_rows.array[row] == NONE or trial.proposal.operation in RERUNS:
       return state  # no edit of a known program
     kinds = trial.edit.hypothesis.mechanisms or (OTHER,)
     return _add_pairs(state, row, tuple(one_line(kind, MAX_NAME_LENGTH) for kind in kinds))

@@ -131,7 +131,7 @@ def require_valid(proposal: types.Proposal, known: dict[int, types.Trial]) -> No
   assert proposal.guidance in ('', *types.GUIDANCE)
   assert types.from_json(types.to_json(proposal), types.Proposal) == proposal
   needed = {types.Operation.MERGE: 2, types.Operation.DRAFT: 0}.get(proposal.operation)
-  repeats = proposal.operation in types.REPEATS
+  repeats = proposal.operation in types.RERUNS
   assert len(proposal.parents) >= (needed if needed is not None else 1), 'has too few parents'
   assert not (repeats and proposal.edit), 'repeats a program and brings another one'
 

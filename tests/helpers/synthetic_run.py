@@ -16,9 +16,12 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.config import Config, Search
 from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
-from autoresearch_jax.research.loop import Research
+from autoresearch_jax.research.build import Run
+from autoresearch_jax.research.controller import replay
+from autoresearch_jax.research.loop import ResearchLoop
 from autoresearch_jax.research.session import begin
 from autoresearch_jax.search.greedy import Greedy
 
@@ -167,6 +170,17 @@ def ticking(start=1.7e9):
   return clock
 
 
+class Session:
+  """A session that has ended."""
+
+  def __init__(self, loop):
+    self.loop, self.controller, self.workspace = loop, loop.controller, loop.workspace
+    self.history, self.states = self.controller.history, self.controller.states
+    self.strategy, self.acceptance = self.controller.strategy, self.controller.acceptance
+    self.failed, self.unavailable, self.broken = loop.failed, loop.unavailable, loop.broken
+    self.view, self.executor = loop.view, loop.executor
+
+
 def run(
   directory,
   max_trials=10,
@@ -174,36 +188,44 @@ def run(
   workspace_kind=Workspace,
   prefetch=1,
   pruning=False,
-  **changed,
+  strategy=None,
+  proposer=None,
+  acceptance=None,
+  executor=None,
+  view=None,
+  stop=lambda: '',
+  dataset='digest of data',
 ):
-  """Starts or resumes the run in `directory`; returns the Research when it has stopped."""
-  collaborators = {
-    'strategy': Greedy(),
-    'proposer': Nudge(),
-    'acceptance': Noise(),
-    'executor': Arithmetic(),
-    'view': Blind(),
-    'stop': lambda: '',
-    **changed,
-  }
+  """Starts or resumes the run in `directory`; returns the session once it has stopped."""
+  settings = dataclasses.replace(_with_search(config(), prefetch, max_trials), pruning=pruning)
+  parts = Run(
+    settings, None, SPEC, START, strategy or Greedy(), proposer or Nudge(), acceptance or Noise()
+  )
   with (
     workspace_kind.open(pathlib.Path(directory)) as workspace,
     Ledger.open(workspace.ledger_path, clock) as ledger,
   ):
-    history, states = begin(
-      ledger,
-      dataclasses.replace(_with_prefetch(config(), prefetch), pruning=pruning),
-      collaborators['strategy'],
-      collaborators['acceptance'],
-      'digest of data',
+    loop = ResearchLoop(
+      controller=begin(ledger, parts, dataset),
+      ledger=ledger,
+      workspace=workspace,
+      proposer=parts.proposer,
+      executor=executor or Arithmetic(),
+      view=view or Blind(),
+      stop=stop,
     )
-    research = Research(
-      ledger=ledger, history=history, states=states, workspace=workspace, spec=SPEC, start=START,
-      max_trials=max_trials, **collaborators,
-    )  # fmt: skip
-    research.run()
-  return research
+    loop.run()
+  return Session(loop)
 
 
-def _with_prefetch(made, prefetch):
-  return dataclasses.replace(made, search=dataclasses.replace(made.search, prefetch=prefetch))
+def replay_records(records, strategy, acceptance):
+  """History and states after the records, decided again from the first one on."""
+  records = list(records)
+  parts = Run(History.of(records).config, None, SPEC, START, strategy, None, acceptance)
+  controller = replay(records, strategy, acceptance, parts.settings())
+  return controller.history, controller.states
+
+
+def _with_search(made, prefetch, max_trials):
+  search = dataclasses.replace(made.search, prefetch=prefetch, max_trials=max_trials)
+  return dataclasses.replace(made, search=search)

@@ -161,7 +161,7 @@ def test_a_repeat_that_comes_before_its_original_waits_for_it():
 def test_it_agrees_with_the_report_on_a_whole_run(tmp_path):
   history = run(tmp_path, 60, acceptance=Sequential()).history
   found = Memory(history.trials, history.objective, history.kept_programs)
-  first = {history.program(t) for t in history.trials} - {0}
+  first = {history.original(t) for t in history.trials} - {0}
   assert set(found.hypotheses) == first
   worth = measured(history, [0, *first])
   for trial, entry in found.hypotheses.items():

@@ -5,7 +5,7 @@ import dataclasses
 import msgspec
 import numpy as np
 import pytest
-from helpers.synthetic_run import Arithmetic, run, ticking
+from helpers.synthetic_run import Arithmetic, replay_records, run, ticking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,11 +14,11 @@ from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import Sequential
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.ledger.events import Declined, LedgerError, Proposed
-from autoresearch_jax.ledger.history import REPEATS, History, repeated
+from autoresearch_jax.ledger.history import RERUNS, History, original_of
 from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
-from autoresearch_jax.research.decisions import generator, replay, require_runnable
+from autoresearch_jax.research.decisions import generator, require_runnable
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.archive import Archive
 from autoresearch_jax.search.greedy import Greedy
@@ -45,7 +45,7 @@ class Wandering(Strategy):
 
 def replayed(directory, strategy=None, acceptance=None):
   with Ledger.read(directory / 'ledger.db') as ledger:
-    return replay(ledger.records(), strategy or Greedy(), acceptance or Noise())
+    return replay_records(ledger.records(), strategy or Greedy(), acceptance or Noise())
 
 
 @settings(max_examples=16, deadline=None)
@@ -94,11 +94,11 @@ def test_a_rule_hears_of_failures_but_their_verdicts_are_not_its_own(status):
 
 def test_the_program_of_a_replicate_is_that_of_the_first_trial_that_had_it(tmp_path):
   history = run(tmp_path, 20, acceptance=Sequential()).history
-  repeats = [t for t in history.trials.values() if t.proposal.operation in REPEATS]
+  repeats = [t for t in history.trials.values() if t.proposal.operation in RERUNS]
   assert repeats
   for trial in repeats:
-    first = history.program(trial.id)
-    assert history.program(first) == first < trial.id
+    first = history.original(trial.id)
+    assert history.original(first) == first < trial.id
     assert history.edits[first].program == trial.edit.program
     expected = f'replicate trial {first}: {history.edits[first].description}'
     assert trial.edit.description == expected
@@ -208,9 +208,9 @@ def test_a_replicate_of_a_replicate_belongs_to_the_original(tmp_path):
   assert states == live.states
   archive = Archive()
   for trial in history.trials.values():
-    archive = archive.added(trial, -trial.metric('val_loss'))
+    archive = archive.add(trial, -trial.metric('val_loss'))
   assert archive.ids.array.tolist() == [0]
-  assert archive.runs.array.tolist() == [8]
+  assert archive.num_runs.array.tolist() == [8]
 
 
 def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path):
@@ -218,8 +218,8 @@ def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path)
   assert [live.history.proposals[trial].parents for trial in range(1, 4)] == [(0,), (1,), (2,)]
   proposals = dict(live.history.proposals)
   proposals[4] = types.Proposal(types.Operation.REPLICATE, (3,))
-  assert repeated(4, proposals, (types.Operation.REPLICATE,)) == 3
-  assert live.history.program(3) == 0
+  assert original_of(4, proposals, (types.Operation.REPLICATE,)) == 3
+  assert live.history.original(3) == 0
 
 
 class Halving(Greedy):
@@ -248,7 +248,7 @@ def require_same_as_search(history):
   unfinished = [trial for trial in history.edits if trial not in history.results]
   assert sorted(history.running + history.prepared) == unfinished
   assert history.digests == {edit.program.digest for edit in history.edits.values()}
-  assert history.kept_programs == {history.program(trial) for trial in history.kept}
+  assert history.kept_programs == {history.original(trial) for trial in history.kept}
   for fidelity in (0.5, 1.0, 0.25):
     known = {}
     for trial, result in history.results.items():
@@ -257,7 +257,7 @@ def require_same_as_search(history):
       )  # fmt: skip
       if history.proposals[trial].fidelity == fidelity and not forgiven:
         known.setdefault(result.fingerprint, trial)
-    assert history.known(fidelity) == known
+    assert history.fingerprints(fidelity) == known
   runs = [m for result in history.results.values() for m in result.measurements]
   assert history.training_seconds == sum(m.cost.training_seconds for m in runs)
 
@@ -283,8 +283,8 @@ def test_a_trial_told_while_a_proposal_is_open_is_not_forgotten_with_it(tmp_path
       run(tmp_path, 9, strategy=Wandering(), executor=Arithmetic(slots=2))
   (number,) = asked
   live = run(tmp_path, number, strategy=Wandering(), executor=Arithmetic(slots=2))
-  assert live.history.open is not None and live.history.open.trial == number
-  assert live.states.unasked is None
+  assert live.history.open_proposal is not None and live.history.open_proposal.trial == number
+  assert live.states.before_ask is None
   assert sorted(live.states.strategy['told']) == list(range(number))
 
   class Dry(Proposer):
@@ -292,7 +292,7 @@ def test_a_trial_told_while_a_proposal_is_open_is_not_forgotten_with_it(tmp_path
       raise NothingToPropose('Nothing.')
 
   declined = run(tmp_path, 9, strategy=Wandering(), proposer=Dry())
-  assert declined.history.open is None and declined.history.next_trial == number
+  assert declined.history.open_proposal is None and declined.history.next_trial == number
   assert sorted(declined.states.strategy['told']) == list(range(number))
   assert declined.states.strategy['asked'] == live.states.strategy['asked']
   assert replayed(tmp_path, Wandering())[1].encoded() == declined.states.encoded()
@@ -305,7 +305,7 @@ def test_replications_that_acceptance_waits_for_are_asked_first_in_every_slot(tm
   """The strategy is asked only where the rule wants nothing, and its state stays as it was."""
   live = run(tmp_path, 60, strategy=Wandering(), acceptance=Sequential(),
              executor=Arithmetic(slots=3))  # fmt: skip
-  repeats = [t for t in live.history.trials.values() if t.proposal.operation in REPEATS]
+  repeats = [t for t in live.history.trials.values() if t.proposal.operation in RERUNS]
   assert len(repeats) > 1
   assert live.states.strategy['asked'] == 59 - len(repeats)
   rule = Sequential()
@@ -313,6 +313,6 @@ def test_replications_that_acceptance_waits_for_are_asked_first_in_every_slot(tm
     records = list(ledger.records())
   for number, record in enumerate(records):
     if isinstance(record.event, Proposed) and record.event.trial:
-      _, states = replay(records[:number], Wandering(), rule)
+      _, states = replay_records(records[:number], Wandering(), rule)
       wanted = rule.ask(states.acceptance)[0]
       assert wanted is None or wanted == record.event.proposal

@@ -47,7 +47,7 @@ def recorded(directory):
 
 def edits(directory):
   history = recorded(directory)
-  return [e for t, e in history.edits.items() if history.program(t) == t]
+  return [e for t, e in history.edits.items() if history.original(t) == t]
 
 
 def context(program=START, trials=(), tried=(), **changed):

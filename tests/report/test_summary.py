@@ -48,7 +48,7 @@ def test_the_summary_names_the_best_and_its_gain(tmp_path):
 def test_a_program_kept_after_replications_is_named_as_where_it_was_first_tried(tmp_path):
   history = run(tmp_path, 60, acceptance=Sequential(), clock=ticking()).history
   best = history.kept[-1]
-  first = history.program(best)
+  first = history.original(best)
   assert first != best
   named = f': trial {best}, which repeats trial {first}, {history.edits[first].description}.'
   assert named in summary(history)
@@ -57,7 +57,7 @@ def test_a_program_kept_after_replications_is_named_as_where_it_was_first_tried(
 def test_the_best_is_worth_the_mean_of_all_its_runs_and_not_of_the_last_ones(tmp_path):
   history = run(tmp_path, 60, acceptance=Sequential(), clock=ticking()).history
   best = history.incumbent
-  same = [t for t in history.trials if history.program(t) == history.program(best.id)]
+  same = [t for t in history.trials if history.original(t) == history.original(best.id)]
   seeds = {m.seed: m.metrics['val_loss'] for t in same for m in history.results[t].measurements}
   assert len(seeds) > len(best.result.measurements)
   f = figures(history)

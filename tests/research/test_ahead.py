@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers.synthetic_run import START, Arithmetic, Nudge, run
+from helpers.synthetic_run import START, Arithmetic, Nudge, replay_records, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,6 @@ from autoresearch_jax.ledger.events import (
 )
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
-from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.search.wrappers.speculative import Speculative
 
@@ -152,7 +151,7 @@ def test_prepared_trials_train_on_while_a_proposer_takes_long(tmp_path, strategy
     'Proposed 4', 'Released 3', 'Edited 4', 'Finished 2', 'Finished 3', 'Released 4'
   ]  # fmt: skip
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
-    assert replay(ledger.records(), strategy, live.acceptance)[1] == live.states
+    assert replay_records(ledger.records(), strategy, live.acceptance)[1] == live.states
 
 
 class Steps(Proposer):
@@ -203,7 +202,7 @@ def test_an_edit_moves_to_the_new_parent_when_the_running_trial_is_kept(tmp_path
   assert moved[0].edit.program.text() == texts[2]
   assert live.workspace.short_hash(2)
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
-    assert replay(ledger.records(), Speculative('greedy'), Strict())[1] == live.states
+    assert replay_records(ledger.records(), Speculative('greedy'), Strict())[1] == live.states
 
 
 def test_an_edit_that_does_not_go_there_is_run_where_it_was_made(tmp_path):
@@ -368,7 +367,7 @@ def test_a_stop_does_not_wait_for_a_proposer_and_the_next_start_asks_it_again(tm
   proposer = Late(1)
   live = run(tmp_path, 5, proposer=proposer, stop=lambda: 'Enough.' if thinks.is_set() else '')
   assert proposer.closed.is_set()
-  assert live.history.open is not None
+  assert live.history.open_proposal is not None
   assert not any(isinstance(event, Consulted) for event in events(tmp_path))
   assert run(tmp_path, 5).history.edits == run(tmp_path / 'other', 5).history.edits
 
@@ -499,7 +498,7 @@ def test_a_run_that_only_repeats_itself_ends(tmp_path):
       return types.Edit(program, 'say it again', types.Hypothesis('It helps.'))
 
   run(tmp_path, 0, proposer=Same())
-  assert events(tmp_path)[-1].reason.startswith('The last 100 trials only repeated')
+  assert events(tmp_path)[-1].reason.startswith('The last 100 trials were duplicates')
   assert run(tmp_path, 103, proposer=Steps()).history.next_trial == 103
 
 

@@ -5,11 +5,10 @@ import itertools
 import msgspec
 import pytest
 from helpers.registered import ours
-from helpers.synthetic_run import Arithmetic, run
+from helpers.synthetic_run import Arithmetic, replay_records, run
 
 from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.search import STRATEGIES
 
 NEEDS_MORE = {'gp': 'torch'}  # what is not installed with the tests
@@ -26,6 +25,6 @@ def test_replay_equals_the_live_state_byte_for_byte(name, rule, tmp_path):
     live = run(tmp_path, trials, executor=Arithmetic(slots=2), **parts)
   assert len(live.history.trials) == 16
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
-    history, states = replay(ledger.records(), STRATEGIES.make(name), ACCEPTANCE.make(rule))
+    history, states = replay_records(ledger.records(), STRATEGIES.make(name), ACCEPTANCE.make(rule))
   assert states.encoded() == live.states.encoded()
   assert msgspec.json.encode(history.trials) == msgspec.json.encode(live.history.trials)

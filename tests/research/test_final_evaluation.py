@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from helpers import ROOT
 from helpers.command import finish, history, start, wait_for
-from helpers.synthetic_run import SPEC, Arithmetic, Nudge, config, run
+from helpers.synthetic_run import SPEC, Arithmetic, Nudge, config, replay_records, run
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
@@ -21,7 +21,6 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.confirmed import candidate, confirmation, confirmed_line
-from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.research.final_evaluation import REQUEST, FinalEvaluation, fresh_seeds
 from autoresearch_jax.search.greedy import Greedy
 
@@ -211,9 +210,9 @@ def test_nobody_who_decides_ever_sees_a_locked_number(tmp_path):
   assert not blind.confirmed
   assert rows(went_on) == rows(blind) and went_on.turn == blind.turn
   with Ledger.read(tmp_path / 'looked' / 'ledger.db') as ledger:
-    replayed = replay(ledger.records(), Greedy(), Noise())[1]
+    replayed = replay_records(ledger.records(), Greedy(), Noise())[1]
   with Ledger.read(tmp_path / 'blind' / 'ledger.db') as ledger:
-    assert replay(ledger.records(), Greedy(), Noise())[1].encoded() == replayed.encoded()
+    assert replay_records(ledger.records(), Greedy(), Noise())[1].encoded() == replayed.encoded()
 
 
 def test_a_later_best_is_compared_with_the_same_runs_of_the_baseline(directory):

@@ -6,7 +6,7 @@ import re
 import pygit2
 import pytest
 from helpers import synthetic_run
-from helpers.synthetic_run import START, Arithmetic, Nudge, run, ticking
+from helpers.synthetic_run import START, Arithmetic, Nudge, replay_records, run, ticking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,13 +28,12 @@ from autoresearch_jax.ledger.events import (
   Stopped,
 )
 from autoresearch_jax.ledger.git_repo import Workspace
-from autoresearch_jax.ledger.history import REPEATS
+from autoresearch_jax.ledger.history import RERUNS
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import PartError
 from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.research import pruning
-from autoresearch_jax.research.decisions import replay
-from autoresearch_jax.research.loop import PATIENCE
+from autoresearch_jax.research.decisions import MAX_DECLINED
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.greedy import Greedy
 
@@ -138,7 +137,7 @@ def test_killed_at_any_step_it_goes_on_as_if_nothing_had_happened(
   live = run(directory, TRIALS, acceptance=RULES[rule], pruning=True)
   assert decisions(directory) == undisturbed[rule]
   with Ledger.read(directory / 'ledger.db') as ledger:
-    assert replay(ledger.records(), Greedy(), live.acceptance)[1] == live.states
+    assert replay_records(ledger.records(), Greedy(), live.acceptance)[1] == live.states
 
 
 @settings(max_examples=10, deadline=None)
@@ -169,9 +168,9 @@ def test_a_night_with_replications_ends_in_order(tmp_path, slots):
   history = live.history
   assert list(sorted(history.trials)) == list(range(100))
   kept = history.kept
-  repeats = [t for t in history.trials.values() if t.proposal.operation in REPEATS]
+  repeats = [t for t in history.trials.values() if t.proposal.operation in RERUNS]
   assert len(repeats) > 5 and len(kept) > 3
-  assert any(history.program(trial) != trial for trial in kept)
+  assert any(history.original(trial) != trial for trial in kept)
   assert live.states.strategy.incumbent == kept[-1]
 
   lines = (tmp_path / 'results.tsv').read_text().splitlines()[1:]
@@ -186,7 +185,7 @@ def test_a_night_with_replications_ends_in_order(tmp_path, slots):
   texts = [commit.tree['model.py'].data.decode() for commit in walker]
   assert texts[::-1] == [history.edits[trial].program.text() for trial in kept]
   subject = repository[repository.head.target].message.splitlines()[0]
-  assert history.edits[history.program(kept[-1])].description in subject
+  assert history.edits[history.original(kept[-1])].description in subject
   assert (tmp_path / 'repo' / 'model.py').read_text() == texts[0]
 
 
@@ -249,8 +248,8 @@ def test_a_proposer_that_gives_nothing_is_asked_a_few_times(tmp_path, error, fai
   assert isinstance(last, Declined)
   assert last.failed == failed
   assert str(error) in last.reason
-  assert len(of(Declined, events(tmp_path))) == PATIENCE
-  assert stopped == Stopped(f'{PATIENCE} proposals in a row came to nothing.')
+  assert len(of(Declined, events(tmp_path))) == MAX_DECLINED
+  assert stopped == Stopped(f'{MAX_DECLINED} proposals in a row came to nothing.')
   assert run(tmp_path, 5).history.next_trial == 5  # with a proposer that has ideas again
 
 
@@ -412,12 +411,12 @@ def test_a_proposer_sees_what_was_kept_in_the_end_and_what_is_still_open(tmp_pat
   ).history
   for proposal, kept, undecided, verdicts in seen:
     known = [n for n, verdict in verdicts.items() if verdict.decision == types.Decision.KEEP]
-    assert kept == {history.program(number) for number in known}
+    assert kept == {history.original(number) for number in known}
     assert undecided <= {*proposal.context} - kept
     assert all('looks better' in verdicts[n].reason for n in undecided if n in history.proposals
-               and history.proposals[n].operation not in REPEATS)  # fmt: skip
+               and history.proposals[n].operation not in RERUNS)  # fmt: skip
   assert any(undecided for _, _, undecided, _ in seen)
-  replicated = {history.program(number) for number in history.kept} - {*history.kept}
+  replicated = {history.original(number) for number in history.kept} - {*history.kept}
   assert replicated and replicated <= seen[-1][1]
 
 
@@ -431,7 +430,7 @@ def test_known_programs_are_those_tried_at_the_same_budget(tmp_path):
     for trial in range(9)
     if results[trial].status != types.Status.DUPLICATE
   }
-  assert live.history.known(0.5) == {}
+  assert live.history.fingerprints(0.5) == {}
 
 
 class Broken(Arithmetic):
@@ -498,15 +497,9 @@ def test_another_config_or_other_data_do_not_resume(tmp_path, monkeypatch):
   with pytest.raises(ConfigError, match=changed):
     run(tmp_path, 3)
   monkeypatch.setattr(synthetic_run, 'config', original)
-  monkeypatch.setattr(
-    synthetic_run, 'begin', lambda *given: begin_with(*given[:-1], 'digest of other data')
-  )
   with pytest.raises(ConfigError, match='other data'):
-    run(tmp_path, 3)
+    run(tmp_path, 3, dataset='digest of other data')
   assert len(events(tmp_path)) == before
-
-
-begin_with = synthetic_run.begin
 
 
 def test_before_the_first_trial_the_config_may_still_change(tmp_path, monkeypatch):

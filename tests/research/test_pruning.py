@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from helpers.synthetic_run import SPEC, Arithmetic, run
+from helpers.synthetic_run import SPEC, START, Arithmetic, config, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.summary import summary
 from autoresearch_jax.research import pruning
+from autoresearch_jax.research.build import Run
 from autoresearch_jax.research.pruning import LEAST, PROGRESS, Curve, limited
 
 AT = PROGRESS[0]
@@ -114,8 +115,8 @@ def test_what_is_ended_is_discarded_tried_and_told_of(night):
   for trial in pruned:
     assert trial.verdict.decision is types.Decision.DISCARD
     assert trial.verdict.reason == trial.result.reason
-    assert history.known(1.0)[trial.result.fingerprint] <= trial.id
-    assert night._twin(trial.edit.program, trial.proposal)[0] <= trial.id
+    assert history.fingerprints(1.0)[trial.result.fingerprint] <= trial.id
+    assert night.controller.tried.find(trial.edit.program, trial.proposal)[0] <= trial.id
   saved = sum(trial.result.facts['pruned']['saved_seconds'] for trial in pruned)
   assert history.saved_seconds == pytest.approx(saved)
   assert f'{len(pruned)} trials were ended early, which saved 0:' in summary(history)
@@ -127,9 +128,12 @@ def test_baseline_and_repeats_are_looked_at_and_never_ended(night):
     assert [at.progress for at in request.rungs] == list(PROGRESS)
     operation = night.history.proposals[request.trial].operation
     limits = {at.max_val_loss for at in request.rungs} - {None}
-    if request.trial == BASELINE or operation in types.REPEATS or request.trial < LEAST:
+    if request.trial == BASELINE or operation in types.RERUNS or request.trial < LEAST:
       assert not limits
   assert sum(request.rungs[0].max_val_loss is not None for request in requests) > 30
+
+
+SETTINGS = Run(config(pruning=True), None, SPEC, START, None, None, None).settings()
 
 
 @pytest.mark.parametrize(
@@ -141,13 +145,14 @@ def test_baseline_and_repeats_are_looked_at_and_never_ended(night):
   ],
 )
 def test_who_cannot_be_compared_is_not_ended(night, change):
-  history = night.history
+  history, settings = night.history, SETTINGS
   trial = ended(history)[-1].id
   before = history.proposals[trial]
-  assert pruning.rungs(history, trial, SPEC)[0].max_val_loss is not None
+  assert pruning.rungs(history, trial, settings)[0].max_val_loss is not None
   try:
     history.proposals[trial] = dataclasses.replace(before, **change.get('proposal', {}))
-    found = pruning.rungs(history, trial, dataclasses.replace(SPEC, **change.get('spec', {})))
+    spec = dataclasses.replace(SPEC, **change.get('spec', {}))
+    found = pruning.rungs(history, trial, dataclasses.replace(settings, spec=spec))
   finally:
     history.proposals[trial] = before
   assert found == (tuple(map(types.PruningRung, PROGRESS)) if change.get('looked') else ())
@@ -158,7 +163,7 @@ def test_limits_are_the_ledgers_alone(night):
   with Ledger.read(night.workspace.ledger_path) as ledger:
     history = History.of(ledger.records())
   for request in night.executor.submitted:
-    assert pruning.rungs(history, request.trial, SPEC) == request.rungs
+    assert pruning.rungs(history, request.trial, SETTINGS) == request.rungs
 
 
 def test_a_programs_curve_is_read_once(night, monkeypatch):
@@ -168,7 +173,7 @@ def test_a_programs_curve_is_read_once(night, monkeypatch):
   read, real = [], pruning._curve
   monkeypatch.setattr(pruning, '_curve', lambda trial, of: read.append(trial.id) or real(trial, of))
   for request in night.executor.submitted:
-    assert pruning.rungs(history, request.trial, SPEC) == request.rungs
+    assert pruning.rungs(history, request.trial, SETTINGS) == request.rungs
   assert len(read) == len(set(read)) > 50
 
 

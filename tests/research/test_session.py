@@ -3,12 +3,11 @@
 import dataclasses
 
 from helpers import synthetic_run
-from helpers.synthetic_run import run
+from helpers.synthetic_run import replay_records, run
 
 from autoresearch_jax.config import Config, converted
 from autoresearch_jax.ledger.events import Proposed, Started
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.research.session import differences
 from autoresearch_jax.types import from_builtins, to_builtins
 
@@ -53,7 +52,7 @@ def test_events_from_before_a_field_existed_are_replayed(tmp_path):
   live = run(tmp_path, 6)
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     records = [older(record) for record in ledger.records()]
-  assert replay(records, live.strategy, live.acceptance)[1] == live.states
+  assert replay_records(records, live.strategy, live.acceptance)[1] == live.states
 
 
 def older(record):

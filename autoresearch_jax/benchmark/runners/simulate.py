@@ -1,44 +1,34 @@
-"""Plays one run of a strategy on a simulation: the research loop without git, SQLite or processes.
+"""Simulates a run of a strategy: the controller of a real run, driven by a heap and a clock.
 
-The rules are those of `research/loop.py`, and so are the random numbers: with one slot, a strategy
-does here what it would do there. With several slots the clock is simulated: results are told in the
-order in which their trials would end. Programs that are equal have the same fingerprint.
+The decisions are those of `research/controller.py`, and so are the random numbers: with one slot, a
+strategy does here what it would do in a real run. With several slots the clock is simulated, and
+results arrive in the order in which their trials would end. Nothing is written, no process is
+started, and a trial takes microseconds.
 
-What it keeps of a run is what a user would take home at each moment: the regret of the incumbent
-by the metric without noise. It writes nothing; `results.py` does.
+What is kept of a run is what a user would have at each moment: the regret of the incumbent, by the
+metric without noise.
 """
 
 import collections
 import dataclasses
 import heapq
-import types
 
 from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.benchmark.regret import RegretCurve
 from autoresearch_jax.benchmark.simulations import Instance
-from autoresearch_jax.ledger.history import BASELINE, repeated
+from autoresearch_jax.ledger.events import Decided, Declined, Edited, Event, Record
+from autoresearch_jax.ledger.history import BASELINE
 from autoresearch_jax.messages import PartError
-from autoresearch_jax.proposers import NothingToPropose, ProposalContext
-from autoresearch_jax.research.decisions import (
-  States,
-  generator,
-  judge,
-  next_proposal,
-  tell,
-  undecided,
-)
-from autoresearch_jax.research.loop import PATIENCE
+from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.research.actions import Log, Propose, Settings, Submit, Wait
+from autoresearch_jax.research.controller import Controller
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
-  REPEATS,
-  UNTRIED,
+  UNEVALUATED,
   Budget,
   Decision,
   Edit,
-  Hypothesis,
-  Operation,
   Program,
-  Proposal,
   Result,
   Spec,
   Status,
@@ -48,24 +38,28 @@ from autoresearch_jax.types import (
 
 # The budget of a simulated trial is its fidelity: one step is the whole of it.
 SIMULATED = Spec('construction', 'cpu', 1, Budget(1.0, 'steps'))
-ROUNDING = 1e-9  # rungs such as 1/3, or a metric's parts, do not add up exactly
-MAX_TRIALS = (
-  100  # for each training run of the budget: a rung of 1/81 has room, an endless run none
-)
+MAX_TRIALS = 100  # per training run of the budget: enough for a fidelity of 1/81, but finite
+_ROUNDING = 1e-9  # a metric's parts do not add up exactly
 
 
 class SimulationError(ValueError):
-  """A run that cannot be played or compared: the problem or the strategy breaks its contract."""
+  """A run that cannot be simulated: the simulation or the strategy breaks its contract."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedRun:
-  """What is kept of a run.
+  """What is kept of a simulated run.
 
-  statuses: how many trials ended how. kept: trials kept after the baseline. false_keeps: those of
-  them that were truly worse than the incumbent before; another program of equal worth is none,
-  since a rule may keep it for its size. run_seconds: device seconds of one
-  training run of the start. runs, seconds, calls: used in all.
+  Attributes:
+    curve: Regret of the incumbent over the run.
+    statuses: How many trials ended with each status.
+    kept: Number of trials kept after the baseline.
+    false_keeps: How many of them were truly worse than the incumbent before them. A program of
+      equal value is none, since a rule may keep it for its size.
+    runs: Training runs used.
+    seconds: Device seconds used.
+    calls: Calls of the proposer.
+    run_seconds: Device seconds of one training run of the starting program.
   """
 
   curve: RegretCurve
@@ -86,183 +80,130 @@ def simulate(
   budget: float,
   slots: int = 1,
 ) -> SimulatedRun:
-  """Plays until `budget` training runs are used or five proposals in a row came to nothing.
+  """Simulates a run until its budget is used up or the controller stops it.
 
-  seed: root of the strategy's and the proposer's randomness. Raises SimulationError.
+  Args:
+    strategy: Decides what to try.
+    acceptance: Decides what to keep.
+    instance: Proposer and executor of the run.
+    seed: Root of the strategy's and the proposer's randomness.
+    budget: In training runs.
+    slots: Trials that run at the same time.
+
+  Raises:
+    SimulationError: The strategy, the rule or the instance breaks its contract.
   """
-  run = _Run(strategy, acceptance, instance, seed, budget, slots)
+  settings = Settings(
+    objective=instance.objective,
+    program=instance.start,
+    spec=getattr(instance, 'spec', SIMULATED),
+    editable=tuple(name for name, _ in instance.start.files),
+    seed=seed,
+    max_training_runs=budget,
+    max_duplicates=float('inf'),
+  )
   try:
-    run.simulate()
+    controller = Controller(strategy, acceptance, settings, slots)
+    loop = _SimulatedLoop(controller, instance, budget)
+    loop.run()
   except PartError as error:
     raise SimulationError(str(error)) from error
-  return run.played()
+  return loop.outcome()
 
 
-class _Run:
-  """One run under way."""
+class _SimulatedLoop:
+  """Carries out what a controller decides: results wait in a heap until the clock is there."""
 
-  def __init__(
-    self,
-    strategy: Strategy,
-    acceptance: AcceptanceRule,
-    instance: Instance,
-    seed: int,
-    budget: float,
-    slots: int,
-  ):
-    self.strategy, self.acceptance, self.instance = strategy, acceptance, instance
-    self.seed, self.budget, self.slots = seed, budget, slots
-    self.objective, self.start = instance.objective, instance.start
-    self.spec = getattr(instance, 'spec', SIMULATED)
-    self.states = States.first(self.objective, strategy, acceptance)
-    self.turn = self.calls = self.declined_in_a_row = 0
-    self.clock = self.committed = 0.0
-    self.full = False
-    self.proposals: dict[int, Proposal] = {}
-    self.edits: list[Edit] = []
-    self.trials: dict[int, Trial] = {}
-    self.tried: dict[str, None] = {}
-    self.kept: dict[int, None] = {}
-    self.known: dict[float, dict[str, int]] = collections.defaultdict(dict)
-    self.flying: list[tuple[float, int, Result]] = []  # a heap: (when it ends, trial, result)
-    self.incumbent: Trial | None = None
-    self.score = _Score(instance)
+  def __init__(self, controller: Controller, instance: Instance, budget: float):
+    self._controller = controller
+    self._instance = instance
+    self._budget = budget
+    self._regret = _Regret(instance)
+    self._calls = 0
+    self._events = 0
+    self._clock = 0.0
+    self._flying: list[tuple[float, int, Result]] = []  # a heap: (when it ends, trial, result)
+    self._digests: dict[float, dict[str, int]] = collections.defaultdict(dict)  # by fidelity
 
-  def simulate(self) -> None:
-    self._fill_slots()
-    while self.flying:
-      self.clock, trial, result = heapq.heappop(self.flying)
-      self._finish(trial, result)
-      self._fill_slots()
+  def run(self) -> None:
+    """Runs until the controller ends the session."""
+    controller = self._controller
+    while True:
+      action = controller.next_action()
+      if isinstance(action, Log):
+        self._apply(action.event)
+      elif isinstance(action, Propose):
+        controller.answer(self._propose(action))
+      elif isinstance(action, Submit):
+        result = self._measure(action.request)
+        heapq.heappush(self._flying, (self._clock + _seconds(result), result.trial, result))
+      elif isinstance(action, Wait):
+        self._clock, _, result = heapq.heappop(self._flying)
+        controller.deliver((result,))
+      else:
+        return
 
-  def played(self) -> SimulatedRun:
-    score = self.score
-    baseline = self.trials[BASELINE].result.measurements
+  def outcome(self) -> SimulatedRun:
+    """What is kept of the run."""
+    regret = self._regret
+    baseline = self._controller.history.trials[BASELINE].result.measurements
     return SimulatedRun(
-      curve=score.curve(),
-      statuses=dict(sorted(score.statuses.items())),
-      kept=score.kept,
-      false_keeps=score.false_keeps,
-      runs=score.runs,
-      seconds=score.seconds,
-      calls=self.calls,
+      curve=regret.curve(),
+      statuses=dict(sorted(regret.statuses.items())),
+      kept=regret.kept,
+      false_keeps=regret.false_keeps,
+      runs=regret.runs,
+      seconds=regret.seconds,
+      calls=self._calls,
       run_seconds=baseline[0].cost.total_seconds,
     )
 
-  def _fill_slots(self) -> None:
-    while len(self.flying) < self.slots and self._may_start():
-      if not self._begin() and self.flying:
-        return  # a result may bring the strategy on another thought
+  def _apply(self, event: Event) -> None:
+    match event:
+      case Edited(trial=trial) if trial >= MAX_TRIALS * self._budget:
+        raise SimulationError(
+          f'It began {trial} trials within {self._budget:g} training runs; {MAX_TRIALS} a '
+          'training run is the limit. Use higher fidelities.'
+        )
+      case Declined(reason=reason, failed=True):
+        raise SimulationError(f'A proposal cannot be tried: {reason}')
+    self._controller.apply(Record(self._events, self._clock, event))
+    self._events += 1
+    if isinstance(event, Decided):
+      self._count(self._controller.history.trials[event.trial])
 
-  def _may_start(self) -> bool:
-    waits_for_baseline = len(self.edits) > BASELINE not in self.trials
-    return not (waits_for_baseline or self.full or self.declined_in_a_row >= PATIENCE)
-
-  def _begin(self) -> bool:
-    """Asks, gets the program and submits it; False when nothing came of it."""
-    proposal = self._ask()
-    charge = proposal.fidelity * len(proposal.seeds)
-    if self.committed + charge > self.budget + ROUNDING:
-      self.full = True
-      return False
-    if len(self.edits) >= MAX_TRIALS * self.budget:
+  def _count(self, trial: Trial) -> None:
+    assert trial.verdict is not None
+    if trial.id == BASELINE and trial.verdict.decision is not Decision.KEEP:
       raise SimulationError(
-        f'It began {len(self.edits)} trials within {self.budget:g} training runs; {MAX_TRIALS} a '
-        'training run is the most. Take higher fidelities.'
+        f'The baseline failed, so nothing can be compared: {trial.verdict.reason}'
       )
-    self.turn += 1
+    if trial.result.status not in UNEVALUATED:
+      digests = self._digests[trial.proposal.fidelity]
+      digests.setdefault(trial.edit.program.digest, trial.id)
+    self._regret.add(trial, self._calls)
+
+  def _propose(self, action: Propose) -> Edit | NothingToPropose:
+    self._calls += 1
     try:
-      edit = self._edit(proposal)
-    except NothingToPropose:
-      self.turn, self.declined_in_a_row = self.turn + 1, self.declined_in_a_row + 1
-      self.states = self.states.declined()
-      return False
-    self.turn, self.declined_in_a_row = self.turn + 1, 0
-    self.committed += charge
-    self._submit(proposal, edit)
-    return True
+      return self._instance.propose(action.proposal, action.context, action.rng)
+    except NothingToPropose as error:
+      return error
 
-  def _ask(self) -> Proposal:
-    if not self.edits:
-      return Proposal(Operation.DRAFT, seeds=tuple(range(self.acceptance.baseline_seeds)))
-    generated = generator(self.seed, self.turn)
-    try:
-      proposal, self.states = next_proposal(
-        self.strategy, self.acceptance, self.states, generated, self.proposals
-      )
-    except PartError as error:
-      raise SimulationError(str(error)) from error
-    return proposal
-
-  def _edit(self, proposal: Proposal) -> Edit:
-    if not self.edits:
-      return Edit(self.start, 'baseline', Hypothesis(''))
-    parents = self._parents(proposal)
-    if proposal.operation in REPEATS:
-      text = f'{proposal.operation} trial {proposal.parents[0]}'
-      return Edit(parents[0], text, Hypothesis(''))
-    if proposal.edit is not None:
-      return proposal.edit
-    self.calls += 1
-    context = ProposalContext(
-      parents=parents,
-      history=types.MappingProxyType(self.trials),
-      editable=(self.start.entry,),
-      objective=self.objective,
-      spec=self.spec,
-      tried=self.tried.keys(),
-      kept=self.kept.keys(),
-      undecided=undecided(self.acceptance, self.states.acceptance, self.trials, proposal.context),
-    )
-    return self.instance.propose(proposal, context, generator(self.seed, self.turn))
-
-  def _parents(self, proposal: Proposal) -> tuple[Program, ...]:
-    known = all(0 <= trial < len(self.edits) for trial in proposal.parents)
-    if not known or (proposal.operation in REPEATS and not proposal.parents):
-      raise SimulationError(f'It named parents {proposal.parents}; no such trial exists.')
-    return tuple(self.edits[trial].program for trial in proposal.parents) or (self.start,)
-
-  def _submit(self, proposal: Proposal, edit: Edit) -> None:
-    trial = len(self.edits)
-    repeats = proposal.operation in REPEATS or trial == BASELINE
-    digest = edit.program.digest
-    self.proposals[trial] = proposal
-    self.edits.append(edit)
-    self.tried[digest] = None
-    known = {} if repeats else self.known[proposal.fidelity]
-    if digest in known:
-      result = _duplicate(trial, digest, known[digest])
-    else:
-      budget = self.spec.budget.scaled(proposal.fidelity)
-      request = TrialRequest(trial, edit.program, proposal.seeds, budget, known, proposal.parents)
-      result = self.instance.measure(request)
-      if not result.fingerprint:
-        result = dataclasses.replace(result, fingerprint=digest)
-    heapq.heappush(self.flying, (self.clock + _seconds(result), trial, result))
-
-  def _finish(self, trial: int, result: Result) -> None:
-    proposal, before = self.proposals[trial], self.incumbent
-    finished = Trial(trial, proposal, self.edits[trial], result)
-    verdict, judging = judge(
-      self.acceptance, self.states.acceptance, finished, self.objective, before
-    )
-    finished = dataclasses.replace(finished, verdict=verdict)
-    self.trials[trial] = finished
-    if result.status not in UNTRIED:
-      self.known[proposal.fidelity].setdefault(result.fingerprint, trial)
-      self.known[proposal.fidelity].setdefault(finished.edit.program.digest, trial)
-    if verdict.decision is Decision.KEEP:
-      self.incumbent = finished
-      self.kept[repeated(trial, self.proposals, REPEATS)] = None
-    elif trial == BASELINE:
-      raise SimulationError(f'The baseline failed, so nothing can be compared: {verdict.reason}')
-    told = tell(self.strategy, self.states.strategy, finished)
-    self.states = self.states.told(told, judging)
-    self.turn += 2  # the events Finished and Decided
-    self.score.add(finished, self.calls)
+  def _measure(self, request: TrialRequest) -> Result:
+    """The result of a trial. The same text at the same fidelity is not measured again."""
+    digest = request.program.digest
+    if request.known:
+      fidelity = self._controller.history.proposals[request.trial].fidelity
+      first = self._digests[fidelity].get(digest)
+      if first is not None:
+        reason = f'The same program as trial {first}.'
+        return Result(request.trial, Status.DUPLICATE, reason, digest, duplicate_of=first)
+    result = self._instance.measure(request)
+    return result if result.fingerprint else dataclasses.replace(result, fingerprint=digest)
 
 
-class _Score:
+class _Regret:
   """What a run has used and what its incumbent is truly worth."""
 
   def __init__(self, instance: Instance):
@@ -291,7 +232,7 @@ class _Score:
   def _keep(self, trial: Trial, calls: int) -> None:
     regret = self._regret(trial.edit.program)
     self.kept += 1
-    self.false_keeps += regret > self.regret + ROUNDING
+    self.false_keeps += regret > self.regret + _ROUNDING
     if regret != self.regret:
       self.steps.append((self.runs, self.seconds, calls, regret))
     self.regret = regret
@@ -304,11 +245,6 @@ class _Score:
 
   def curve(self) -> RegretCurve:
     return RegretCurve(*(tuple(column) for column in zip(*self.steps, strict=True)))
-
-
-def _duplicate(trial: int, digest: str, first: int) -> Result:
-  reason = f'The same program as trial {first}.'
-  return Result(trial, Status.DUPLICATE, reason, digest, duplicate_of=first)
 
 
 def _seconds(result: Result) -> float:

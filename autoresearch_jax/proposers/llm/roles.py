@@ -24,11 +24,11 @@ import numpy as np
 import yaml
 
 from autoresearch_jax.proposers.base import ProposalContext
-from autoresearch_jax.types import GUIDANCE, REPEATS, Operation, Proposal
+from autoresearch_jax.types import GUIDANCE, RERUNS, Operation, Proposal
 
 FOLDER = pathlib.Path(__file__).parent / 'role_files'
 REVIEW = 'review'  # in `operations`: acts on drafts that are handed to it, on no proposal
-OPERATIONS = (*(o.value for o in Operation if o not in REPEATS), *GUIDANCE, REVIEW)
+OPERATIONS = (*(o.value for o in Operation if o not in RERUNS), *GUIDANCE, REVIEW)
 KEYS = ('model', 'operations', 'hand_offs', 'temperature')
 LONGEST = 12_000  # characters of a role's text; it is in every prompt of the role
 

@@ -35,7 +35,7 @@ from autoresearch_jax.types import Decision, Edit, Hypothesis, Operation, Progra
 KEPT, OPPOSITE, DISCARDED, CRASHED = 2.0, 0.5, 0.6, 0.4
 LEAST, MOST = 0.1, 5.0
 FURTHER_TRIES = 10  # draws for the second and third edit of a rewrite
-REPEATS = (Operation.REPLICATE, Operation.PROMOTE)  # of an edit that an earlier trial made
+RERUNS = (Operation.REPLICATE, Operation.PROMOTE)  # of an edit that an earlier trial made
 OPPOSITES = {'up': 'down', 'down': 'up'}
 # What a word of guidance leaves of the moves.
 KINDS: dict[str, tuple[Kind, ...]] = {
@@ -226,7 +226,7 @@ def _outcomes(proposal: Proposal, context: ProposalContext) -> Iterator[tuple[st
 def _first(trial: Trial, history: Mapping[int, Trial]) -> Trial | None:
   """The trial that made the edit: itself, or what it repeats; None where that has no verdict."""
   found: Trial | None = trial
-  while found and found.proposal.operation in REPEATS and found.proposal.parents:
+  while found and found.proposal.operation in RERUNS and found.proposal.parents:
     found = history.get(found.proposal.parents[0])
   return found
 

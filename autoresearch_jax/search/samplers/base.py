@@ -49,7 +49,7 @@ from autoresearch_jax.search.samplers.study import (
   replayed,
 )
 from autoresearch_jax.types import (
-  REPEATS,
+  RERUNS,
   Edit,
   Hypothesis,
   Objective,
@@ -222,7 +222,7 @@ def _log_entry(
   asks = [e for e in state.log if isinstance(e, Ask)]
   told = {e.number for e in state.log if isinstance(e, Tell | Drop)}
   waiting = [e.number for e in asks if e.values == values and e.number not in told]
-  is_repeat = trial.proposal.operation in REPEATS
+  is_repeat = trial.proposal.operation in RERUNS
   if waiting and not is_repeat:
     return Tell(waiting[0], trial.id, score)
   is_failed_repeat = is_repeat and trial.result.status is not Status.OK
@@ -237,7 +237,7 @@ def _with_footprint(
 ) -> tuple[Footprint, ...]:
   """Adds the trial's footprint, unless the program has one or is run again."""
   known = any(f.values == values for f in state.footprints)
-  new = None if known or trial.proposal.operation in REPEATS else footprint(trial, values)
+  new = None if known or trial.proposal.operation in RERUNS else footprint(trial, values)
   return state.footprints if new is None else (*state.footprints, new)
 
 

@@ -22,7 +22,7 @@ from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.similarity import Embedding, cosine_similarities, edit_direction
 from autoresearch_jax.search.wrappers.base import Wrapper, as_discarded
-from autoresearch_jax.types import REPEATS, UNTRIED, Objective, Program, Proposal, Status, Trial
+from autoresearch_jax.types import RERUNS, UNEVALUATED, Objective, Program, Proposal, Status, Trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Novelty(Wrapper):
     return proposal, dataclasses.replace(state, inner=inner)
 
   def tell(self, state: NoveltyState, trial: Trial) -> NoveltyState:
-    if trial.proposal.operation in REPEATS or trial.result.status in UNTRIED:
+    if trial.proposal.operation in RERUNS or trial.result.status in UNEVALUATED:
       return dataclasses.replace(state, inner=self.strategy.tell(state.inner, trial))
     duplicate_of = self.near_duplicate(state, trial.edit.program)
     if duplicate_of is None:

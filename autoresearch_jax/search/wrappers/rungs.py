@@ -29,7 +29,7 @@ from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.pending import PendingProposals
 from autoresearch_jax.search.promotion import NOT_MEASURED, Promotion, RungResults, RungSchedule
 from autoresearch_jax.search.wrappers.base import Wrapper, as_discarded
-from autoresearch_jax.types import REPEATS, Objective, Operation, Proposal, Status, Trial
+from autoresearch_jax.types import RERUNS, Objective, Operation, Proposal, Status, Trial
 
 LOWEST = 0
 
@@ -102,7 +102,7 @@ class BudgetRungs(Wrapper):
       return self._promote(state, promotion)
     requested, inner = self.strategy.ask(state.inner, rng)
     state = dataclasses.replace(state, inner=inner)
-    if requested.operation in REPEATS or requested.fidelity < 1:
+    if requested.operation in RERUNS or requested.fidelity < 1:
       return requested, state
     submitted = dataclasses.replace(requested, fidelity=self.schedule.fidelity(LOWEST))
     pending = state.pending.add(submitted, LOWEST, requested)

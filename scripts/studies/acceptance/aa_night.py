@@ -35,7 +35,7 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.programs.start import starting_program, write_program
 from autoresearch_jax.proposers.placebo import numbered
 from autoresearch_jax.report.confirmed import confirmation, confirmed_line
-from autoresearch_jax.types import REPEATS, Decision
+from autoresearch_jax.types import RERUNS, Decision
 
 # --config and --workdir are the command's own.
 _CONFIG = command.define_config('The run whose program is trained.')
@@ -117,8 +117,8 @@ class Night:
   def of(cls, history: History) -> 'Night':
     metric = history.objective.metric
     baseline, *others = (history.trials[trial] for trial in sorted(history.trials))
-    edits = [t for t in others if t.proposal.operation not in REPEATS]
-    repeats = {t.proposal.parents[0] for t in others if t.proposal.operation in REPEATS}
+    edits = [t for t in others if t.proposal.operation not in RERUNS]
+    repeats = {t.proposal.parents[0] for t in others if t.proposal.operation in RERUNS}
     scores = [s for t in edits if (s := t.metric(metric)) is not None]
     sign = -1 if history.objective.direction == 'minimize' else 1
     ranked = [sign * s for s in (baseline.result.measurements[0].metrics[metric], *scores)]

@@ -87,7 +87,7 @@ def rows(run: str, history: History) -> Iterator[list[object]]:
   sign = -1 if history.objective.direction == 'minimize' else 1
   for trial in history.trials.values():
     looks = trial.result.facts.get('looks', {})
-    for done in trial.result.measurements if history.program(trial.id) == trial.id else ():
+    for done in trial.result.measurements if history.original(trial.id) == trial.id else ():
       score = sign * done.metrics[history.objective.metric]
       seen = [f'{value:.5g}' for _, *pair in looks[str(done.seed)] for value in pair]
       yield [run, trial.id, history.parent(trial.id), done.seed, f'{score:.6g}', *seen]

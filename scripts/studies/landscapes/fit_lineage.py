@@ -24,7 +24,7 @@ import numpy as np
 
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.types import REPEATS, Cost, Decision, Status, Trial
+from autoresearch_jax.types import RERUNS, Cost, Decision, Status, Trial
 
 CLEAR = 2.0  # deviations of the difference of two trials
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -89,7 +89,7 @@ def read(workdir: pathlib.Path, count: int) -> Run:
 
 def is_edit(trial: Trial) -> bool:
   """Whether it tells the effect of an edit: no baseline, no replicate, no lower budget."""
-  repeats = trial.proposal.operation in REPEATS
+  repeats = trial.proposal.operation in RERUNS
   return trial.id != BASELINE and not repeats and trial.proposal.fidelity == 1
 
 

@@ -65,7 +65,7 @@ class Play:
     self, number: int, proposal: types.Proposal, rng: np.random.Generator
   ) -> types.Trial:
     parent = proposal.parents[0] if proposal.parents else 0
-    repeats = proposal.operation in types.REPEATS
+    repeats = proposal.operation in types.RERUNS
     change = 0.01 * rng.standard_normal() if repeats else 0.1 + 0.3 * rng.standard_t(3)
     value = self.values[parent] + change
     failed = rng.random() < FAILURES and not repeats

@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 import pytest
 from helpers import memory_wall
-from helpers.synthetic_run import Arithmetic, run
+from helpers.synthetic_run import Arithmetic, replay_records, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,6 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.programs import constants
-from autoresearch_jax.research.decisions import replay
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.samplers import study
 from autoresearch_jax.search.samplers.base import SamplerState
@@ -345,7 +344,7 @@ def test_a_run_is_resumed_and_replayed_byte_for_byte(name, tmp_path):
     live = run(tmp_path, trials, strategy=strategy, executor=Arithmetic(slots=3))
   study._cache.clear()
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
-    _, states = replay(ledger.records(), strategy, Noise())
+    _, states = replay_records(ledger.records(), strategy, Noise())
   assert states.encoded() == live.states.encoded()
   assert len(live.history.trials) == 16
   statuses = {trial.result.status for trial in live.history.trials.values()}

@@ -1,0 +1,75 @@
+"""What a proposer sees of the run: the controller's part of a `ProposalContext`.
+
+The driver adds the services that need the machine: a trace, records of model calls, a folder.
+"""
+
+from collections.abc import Callable, Mapping, Set
+
+from autoresearch_jax.knowledge import Memory, Question, planner
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.proposers import ProposalContext
+from autoresearch_jax.research.actions import Settings
+from autoresearch_jax.research.tried import TriedPrograms
+from autoresearch_jax.types import Program, Proposal, Trial
+
+
+def proposal_context(
+  history: History,
+  proposal: Proposal,
+  settings: Settings,
+  *,
+  parents: tuple[Program, ...],
+  undecided: Set[int],
+  trials: Mapping[int, Trial],
+  memory: Callable[[], Memory],
+  tried: TriedPrograms | None,
+) -> ProposalContext:
+  """Returns the context of the open proposal.
+
+  Args:
+    history: The run so far.
+    proposal: The open proposal.
+    settings: What the controller knows about the run.
+    parents: Programs of its parents.
+    undecided: Trials that it shows whose DISCARD may yet change.
+    trials: A read-only view of `history.trials`.
+    memory: Returns what the trials have taught.
+    tried: Programs that were tried; None where duplicates are not looked for.
+  """
+
+  def check_duplicate(program: Program) -> str:
+    found = tried.find(program, proposal) if tried is not None else None
+    return found[1] if found else ''
+
+  return ProposalContext(
+    parents=parents,
+    history=trials,
+    editable=settings.editable,
+    objective=settings.objective,
+    spec=settings.spec,
+    tried=history.digests,
+    kept=history.kept_programs,
+    undecided=undecided,
+    pending={
+      trial: history.edits[trial]
+      for trial in (*history.running, *history.prepared)
+      if history.original(trial) == trial
+    },
+    memory=memory() if settings.memory else None,
+    questions=_questions(history, proposal, settings, memory),
+    trial_id=history.next_trial,
+    check_duplicate=check_duplicate,
+    structural_edits=settings.structural_edits,
+    spend=lambda: history.spend,
+  )
+
+
+def _questions(
+  history: History, proposal: Proposal, settings: Settings, memory: Callable[[], Memory]
+) -> tuple[Question, ...]:
+  """What the planner would like to learn from an edit of the proposal's parent."""
+  if not settings.planner:
+    return ()
+  parent = history.original(proposal.parents[0]) if proposal.parents else BASELINE
+  areas = () if settings.spec.kind == 'construction' else planner.AREAS
+  return planner.rank_questions(memory(), parent, areas=areas)
