@@ -5,7 +5,7 @@ r"""A/A nights through the real engine: whole runs whose edits do nothing. What 
 
 Each night is a run as `main` makes it, with its tracer, runner, ledger, strategy and acceptance
 rule, in a folder of its own below --workdir. Its proposer is `placebo`, and programs that compute
-what an earlier one did are trained all the same. A night's start is with_placebo by its config.seed,
+what an earlier one did are trained all the same. A night's start is numbered by its config.seed,
 which counts up from night to night, so that no two share a training run. The same command goes on
 where it was stopped, also with more nights. Printed at the end, as Markdown:
 
