@@ -150,7 +150,7 @@ def run(config: Config, prefetch: int, directory: pathlib.Path) -> Measured:
         'models': [MODEL],
         'prices': [[MODEL, 0.0, 0.0]],
         'base_url': server.url,
-        'distil_every': 0,
+        'lessons_interval': 0,
       },
     )
     research(changed, directory)

@@ -1,61 +1,89 @@
-"""Who proposes when a model or an agent has nothing: a run does not end for want of an answer."""
+"""The proposer that steps in when a model or an agent has no edit, so that the run goes on."""
 
 import dataclasses
 
 import numpy as np
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
+from autoresearch_jax.proposers.base import (
+  PROPOSERS,
+  NothingToPropose,
+  ProposalContext,
+  Proposer,
+)
 from autoresearch_jax.types import Edit, Proposal
 
-DRAWS = 5  # for an edit that does not nearly repeat a trial
-REASON = 160  # characters of the reason that is in the description
+MAX_ATTEMPTS = 5  # to get an edit that is no near duplicate of a trial
+MAX_REASON = 160  # characters of the reason in the description
 
 
 @dataclasses.dataclass(frozen=True)
-class Fallback:
-  """The proposer of a name, with the options that it has by itself."""
+class FallbackProposer:
+  """Another proposer with its default options.
+
+  Attributes:
+    name: Its registered name.
+    proposer: The proposer.
+  """
 
   name: str
   proposer: Proposer
 
   @classmethod
-  def of(cls, name: str, whose: str) -> 'Fallback | None':
-    """None for ''. whose: the proposer it stands in for. Raises ValueError."""
+  def of(cls, name: str, owner: str) -> 'FallbackProposer | None':
+    """Makes the fallback of a proposer.
+
+    Args:
+      name: Registered name of the fallback; '' for none.
+      owner: Registered name of the proposer that needs it.
+
+    Raises:
+      ValueError: The fallback is the owner itself, or cannot be made.
+    """
     if not name:
       return None
-    if name == whose:
+    if name == owner:
       raise ValueError(f"fallback is {name!r} itself; name another proposer, or '' for none.")
     try:
       return cls(name, PROPOSERS.make(name))
     except ValueError as error:
-      raise ValueError(f'fallback is {name!r}, which cannot be had: {error}') from None
+      raise ValueError(f'fallback is {name!r}, which cannot be made: {error}') from None
 
   def propose(
-    self, why: str, proposal: Proposal, context: ProposalContext, rng: np.random.Generator
+    self, reason: str, proposal: Proposal, context: ProposalContext, rng: np.random.Generator
   ) -> Edit:
-    """An edit that says by whom it is and why: briefly in its description, in full in its claim.
+    """Returns an edit whose description and claim say that the fallback made it, and why.
 
-    why: the other proposer had nothing, in a sentence. Raises NothingToPropose.
+    Args:
+      reason: Why the owner has no edit, as a sentence.
+      proposal: What the strategy asks for.
+      context: What is known of the run.
+      rng: Source of randomness.
+
+    Raises:
+      NothingToPropose: The fallback has none either.
     """
-    refused = ''
-    for _ in range(DRAWS):
+    duplicate = ''
+    for _ in range(MAX_ATTEMPTS):
       try:
         edit = self.proposer.propose(proposal, context, rng)
-      except NothingToPropose as none:
-        raise NothingToPropose(f'{why} Nor has {self.name} anything: {none}') from None
-      if not (refused := context.check_duplicate(edit.program)):
-        return self._said(edit, why)
-    raise NothingToPropose(f'{why} What {self.name} proposed was refused: {refused}')
+      except NothingToPropose as nothing:
+        raise NothingToPropose(
+          f'{reason} The fallback {self.name} has no edit either: {nothing}'
+        ) from None
+      if not (duplicate := context.check_duplicate(edit.program)):
+        return self._attributed(edit, reason)
+    raise NothingToPropose(f'{reason} The edits of the fallback {self.name} failed: {duplicate}')
 
   def close(self) -> None:
-    """Ends what it started, where it starts anything."""
+    """Ends what the proposer started."""
     self.proposer.close()
 
-  def _said(self, edit: Edit, why: str) -> Edit:
-    claim = f'{edit.hypothesis.claim} Proposed by {self.name} instead: {why}'
+  def _attributed(self, edit: Edit, reason: str) -> Edit:
+    claim = f'{edit.hypothesis.claim} Proposed by the fallback {self.name}: {reason}'
+    brief = one_line(reason, MAX_REASON).rstrip('.')
     return dataclasses.replace(
       edit,
-      description=f'{edit.description} (by {self.name}: {one_line(why, REASON).rstrip(".")})',
+      description=f'{edit.description} (by {self.name}: {brief})',
       hypothesis=dataclasses.replace(edit.hypothesis, claim=claim),
     )

@@ -1,15 +1,15 @@
-"""Proposes edits without effect, to measure what a run keeps of them: an A/A test.
+"""Proposes edits without a real effect, to measure how many of them a run keeps: an A/A test.
 
 Source: Kohavi, Longbotham, Sommerfield and Henne, "Controlled Experiments on the Web", 2009
-(https://doi.org/10.1007/s10618-008-0114-1), who have every system of comparisons compare a thing
-with itself before it is trusted. Used by `scripts/studies/acceptance/aa_night.py`, and by whoever
-wants to know the noise of a machine or a problem: every keep of such a run is a false one.
+(https://doi.org/10.1007/s10618-008-0114-1): before a system of comparisons is trusted, it should
+compare a thing with itself. Every keep of such a run is a false one. `aa_night.py` among the
+studies uses it; it also measures the noise of a machine or a problem.
 
-Most edits that neither help nor harm still train to another score, for the least change sends
-training down another path. So a placebo starts the program from other random numbers: what `init`
-gets as its key is folded with a number. The order of the data stays that of the trial's seed. Where
-`redraw` is off the program computes the very same as its parent; then the run needs
-`config.search.allow_duplicates`, and scores differ by what the machine does alone.
+A real edit that neither helps nor harms still leads to another score, since the slightest change
+sends training down another path. A placebo therefore changes the initialization: the key that
+`init` gets is folded with a number, while the order of the data stays that of the trial's seed.
+Without `reseed` the program computes exactly what its parent does. Then `config.search` must allow
+duplicates, and scores differ only by what the machine does.
 """
 
 import ast
@@ -17,12 +17,17 @@ import dataclasses
 
 import numpy as np
 
-from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
+from autoresearch_jax.proposers.base import (
+  PROPOSERS,
+  NothingToPropose,
+  ProposalContext,
+  Proposer,
+)
 from autoresearch_jax.types import Edit, Hypothesis, Program, Proposal
 
-NUMBERS = 2**31  # to draw from
-_MARK = '\n\n\n# Other random numbers: '  # begins what the next placebo takes away again
-_REDRAWN = """import jax as _jax
+NUMBERS = 2**31  # placebos are numbered below this
+_MARK = '\n\n\n# Other random numbers: '  # starts what the next placebo removes again
+_RESEEDED = """import jax as _jax
 
 _drawn = init
 
@@ -32,34 +37,44 @@ def init(key, spec):
 """
 
 
-@PROPOSERS.register('placebo')
+@PROPOSERS.register('placebo', renamed_options={'redraw': 'reseed'})
 @dataclasses.dataclass(frozen=True)
 class Placebo(Proposer):
-  """redraw: whether the program starts from other random numbers; else it gets a comment."""
+  """Edits without a real effect.
 
-  redraw: bool = True
+  Attributes:
+    reseed: Whether the program is initialized from another random key. If not, the edit is a
+      comment.
+  """
+
+  reseed: bool = True
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
-    """The parent, numbered. Raises NothingToPropose where its entry is not to be edited."""
+    """Returns the parent with a numbered placebo.
+
+    Raises:
+      NothingToPropose: The entry file is not editable, or lacks `init` or `train_step`.
+    """
     del proposal
     parent = context.parents[0]
     if parent.entry not in context.editable or not _defines_training(parent.text()):
       raise NothingToPropose(
-        f'{parent.entry} gets no placebo: it must be editable and define init and train_step.'
+        f'No placebo for {parent.entry}: it must be editable and define init and train_step.'
       )
     number = int(rng.integers(NUMBERS))
-    what = 'other random numbers at the start' if self.redraw else 'a comment'
-    claim = f'With {what} the program trains as well as before, but for luck.'
+    what = 'another random key for init' if self.reseed else 'a comment'
+    claim = f'With {what} the program trains as well as before, apart from noise.'
     hypothesis = Hypothesis(claim, predicted_effect=0.0)
-    return Edit(numbered(parent, number, self.redraw), f'placebo {number}: {what}', hypothesis)
+    program = with_placebo(parent, number, self.reseed)
+    return Edit(program, f'placebo {number}: {what}', hypothesis)
 
 
-def numbered(program: Program, number: int, redraw: bool = True) -> Program:
-  """The program with this placebo; random numbers that an earlier one chose are chosen anew."""
-  if not redraw:
+def with_placebo(program: Program, number: int, reseed: bool = True) -> Program:
+  """Returns the program with a numbered placebo, which replaces an earlier one if it reseeds."""
+  if not reseed:
     return program.with_text(f'{program.text()}\n# Placebo {number}.\n')
   text = program.text().partition(_MARK)[0].rstrip('\n')
-  return program.with_text(f'{text}{_MARK}{number}.\n{_REDRAWN.format(number=number)}')
+  return program.with_text(f'{text}{_MARK}{number}.\n{_RESEEDED.format(number=number)}')
 
 
 def _defines_training(text: str) -> bool:

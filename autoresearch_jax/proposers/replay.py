@@ -1,19 +1,20 @@
-"""Proposes the edits of another run again, or those of a folder of patches.
+"""Proposes the edits of an earlier run again, or a folder of patches.
 
-The offline stand-in for a language model: what one wrote once is proposed in the same order, with
-its own description, hypothesis and author, onto whatever program the strategy wants edited. A
-recorded edit becomes one of that program by a three-way merge (`rebase`), a patch goes where its
-lines are (`patches`), and one that does not fit waits for a program that it fits.
+This is the offline stand-in for a language model: its edits are proposed again in their order, with
+their descriptions, hypotheses and authors, on whatever program the strategy wants edited. An edit
+of a run is transferred by a three-way merge (`programs/rebase`), a patch is applied where its
+context lines match (`programs/patches`). An edit that does not fit waits for a program that it
+fits.
 
-Which edit is next follows from the trials that are done or under way, so a run that was killed goes
-on with the next one.
+The next edit follows from the trials that are done or pending, so a run that was killed goes on
+where it was.
 """
 
+import abc
 import collections
 import dataclasses
 import pathlib
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 
@@ -28,54 +29,66 @@ from autoresearch_jax.types import RERUNS, Edit, Hypothesis, Program, Proposal
 
 LEDGER = 'ledger.db'
 SUFFIXES = ('.patch', '.diff')
-SHOWN = 3  # reasons in a sentence
+MAX_REASONS = 3  # in a sentence
 
 
-class Change(Protocol):
-  """How a recorded edit becomes an edit of another program."""
+class RecordedChange(abc.ABC):
+  """What a recorded edit changed, independent of the program it was made on."""
 
-  def onto(self, program: Program, start: Program) -> Program | None:
-    """The program after the edit; None where it does not fit. start: of the run that goes on."""
-    ...
+  @abc.abstractmethod
+  def apply_to(self, program: Program, start: Program) -> Program | None:
+    """Returns the program after the change; None if it does not fit.
+
+    Args:
+      program: The program to edit.
+      start: The unmodified program of the current run.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
-class Merge:
-  """What turned `base` into `edited`."""
+class MergedChange(RecordedChange):
+  """The difference between two programs, transferred by a three-way merge.
+
+  Attributes:
+    base: The program before the edit.
+    edited: The program after it.
+  """
 
   base: Program
   edited: Program
 
-  def onto(self, program: Program, start: Program) -> Program | None:
+  def apply_to(self, program: Program, start: Program) -> Program | None:
     del start
     return rebased(self.edited, self.base, program)
 
 
 @dataclasses.dataclass(frozen=True)
-class Patching:
-  """A patch of the program as it is; where that does not go, of the start, merged into it."""
+class PatchedChange(RecordedChange):
+  """A patch, applied to the program directly, or else to the start and then merged.
+
+  Attributes:
+    patch: The patch.
+  """
 
   patch: patches.Patch
 
-  def onto(self, program: Program, start: Program) -> Program | None:
-    if (there := patches.applied(self.patch, program)) is not None:
-      return there
+  def apply_to(self, program: Program, start: Program) -> Program | None:
+    if (patched := patches.applied(self.patch, program)) is not None:
+      return patched
     edited = patches.applied(self.patch, start)
     return None if edited is None else rebased(edited, start, program)
 
 
 @dataclasses.dataclass(frozen=True)
-class Recorded:
-  """One edit of the source. name: where it is found there. words: the edit but for its program."""
+class EditMetadata:
+  """Everything about an edit except its program; identifies the edit among the run's trials.
 
-  name: str
-  words: 'Words'
-  change: Change
-
-
-@dataclasses.dataclass(frozen=True)
-class Words:
-  """What an edit says of itself; by this a trial that came of it is known again."""
+  Attributes:
+    description: The edit in one line.
+    hypothesis: Why it was made.
+    author: The model or agent that wrote it; '' if none did.
+    role: The role that it acted in.
+  """
 
   description: str
   hypothesis: Hypothesis
@@ -83,98 +96,121 @@ class Words:
   role: str = ''
 
   @classmethod
-  def of(cls, edit: Edit) -> 'Words':
+  def of(cls, edit: Edit) -> 'EditMetadata':
     return cls(edit.description, edit.hypothesis, edit.author, edit.role)
 
   def edit(self, program: Program) -> Edit:
     return Edit(program, self.description, self.hypothesis, self.author, self.role)
 
 
-@PROPOSERS.register('replay')
+@dataclasses.dataclass(frozen=True)
+class RecordedEdit:
+  """One edit of the source.
+
+  Attributes:
+    name: The trial or file that it comes from.
+    metadata: The edit without its program.
+    change: What it changed.
+  """
+
+  name: str
+  metadata: EditMetadata
+  change: RecordedChange
+
+
+@PROPOSERS.register('replay', renamed_options={'again': 'cycle'})
 @dataclasses.dataclass(frozen=True)
 class Replay(Proposer):
-  """The options of `config.proposer_options`.
+  """Proposes recorded edits again.
 
-  source: the --workdir of another run or its ledger.db, or a folder of unified diffs (*.patch,
-  *.diff), taken in the order of their names. kept_only: of a run, only what it kept. again: begin
-  again when all were proposed, which makes sense where programs differ; else there is nothing
-  more to propose then.
+  Attributes:
+    source: The --workdir of another run or its ledger.db, or a folder of unified diffs (*.patch,
+      *.diff), taken in the order of their names.
+    kept_only: Whether to take only what a run kept.
+    cycle: Whether to start over when all edits were proposed. That makes sense if they will meet
+      other programs; without it the run has nothing more to propose then.
+    recorded: The edits of the source.
   """
 
   source: str = ''
   kept_only: bool = False
-  again: bool = False
-  recorded: tuple[Recorded, ...] = dataclasses.field(init=False, repr=False, compare=False)
+  cycle: bool = False
+  recorded: tuple[RecordedEdit, ...] = dataclasses.field(init=False, repr=False, compare=False)
 
   def __post_init__(self) -> None:
+    """Reads the source. Raises ValueError."""
     found = _read(self.source, self.kept_only)
     if not found:
-      which = 'that was kept' if self.kept_only else 'to propose again'
-      raise ValueError(f'{self.source} has no edit {which}.')
+      which = 'kept edit' if self.kept_only else 'edit to propose again'
+      raise ValueError(f'{self.source} has no {which}.')
     object.__setattr__(self, 'recorded', found)
 
   @property
   def title(self) -> str:
-    """What is proposed again, for the first line of the run."""
+    """How many edits of which source are proposed again."""
     count = len(self.recorded)
     return f'replay: {count} edit{"s" if count > 1 else ""} of {self.source}'
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
-    """The first recorded edit that is not in this run and fits. Raises NothingToPropose."""
+    """Returns the first recorded edit that this run has not seen and that fits the parent.
+
+    Raises:
+      NothingToPropose: All were proposed, or none of the others fits.
+    """
     del proposal, rng
     reasons = []
-    wanted = self._wanted(context)
+    remaining = self._remaining(context)
     baseline = context.history.get(BASELINE)
     start = baseline.edit.program if baseline else context.parents[0]
-    for recorded in wanted:
-      program = recorded.change.onto(context.parents[0], start)
-      why = _why_not(program, context)
+    for recorded in remaining:
+      program = recorded.change.apply_to(context.parents[0], start)
+      why = _refusal(program, context)
       if program is not None and not why:
-        return recorded.words.edit(program)
-      reasons.append(f'{recorded.name}, {one_line(recorded.words.description, 60)!r}: {why}')
-    if not wanted:
+        return recorded.metadata.edit(program)
+      reasons.append(f'{recorded.name}, {one_line(recorded.metadata.description, 60)!r}: {why}')
+    if not remaining:
       raise NothingToPropose(
         f'All {len(self.recorded)} recorded edits of {self.source} were proposed.'
       )
-    more = f' And {len(reasons) - SHOWN} more.' if len(reasons) > SHOWN else ''
+    more = f' And {len(reasons) - MAX_REASONS} more.' if len(reasons) > MAX_REASONS else ''
     raise NothingToPropose(
-      f'None of the {len(wanted)} recorded edits of {self.source} that are left fits '
-      f'{", ".join(context.editable)}. {" ".join(reasons[:SHOWN])}{more}'
+      f'None of the {len(remaining)} remaining edits of {self.source} fits '
+      f'{", ".join(context.editable)}. {" ".join(reasons[:MAX_REASONS])}{more}'
     )
 
-  def _wanted(self, context: ProposalContext) -> list[Recorded]:
-    """Recorded edits in the order they are tried in: as recorded, those proposed less often first.
+  def _remaining(self, context: ProposalContext) -> list[RecordedEdit]:
+    """Returns the edits to try, in their order, those that were proposed less often first.
 
-    Several with the same words are taken to have been proposed in their order.
+    Several edits with equal metadata are taken to have been proposed in their order.
     """
     proposed = collections.Counter(
-      Words.of(trial.edit)
+      EditMetadata.of(trial.edit)
       for number, trial in context.history.items()
       if number != BASELINE and trial.proposal.operation not in RERUNS
     )
-    proposed.update(map(Words.of, context.pending.values()))
-    alike = collections.Counter(recorded.words for recorded in self.recorded)
-    before: collections.Counter[Words] = collections.Counter()
-    times = []
+    proposed.update(map(EditMetadata.of, context.pending.values()))
+    copies = collections.Counter(recorded.metadata for recorded in self.recorded)
+    before: collections.Counter[EditMetadata] = collections.Counter()
+    times = []  # how often each was proposed
     for recorded in self.recorded:
-      words = recorded.words
-      times.append(-((before[words] - proposed[words]) // alike[words]))
-      before[words] += 1
-    order = sorted(range(len(times)), key=lambda at: times[at])
-    return [self.recorded[at] for at in order if self.again or not times[at]]
+      metadata = recorded.metadata
+      times.append(-((before[metadata] - proposed[metadata]) // copies[metadata]))
+      before[metadata] += 1
+    order = sorted(range(len(times)), key=lambda i: times[i])
+    return [self.recorded[i] for i in order if self.cycle or not times[i]]
 
 
-def _why_not(program: Program | None, context: ProposalContext) -> str:
-  """Why the program of a recorded edit is not proposed; '' when it is."""
+def _refusal(program: Program | None, context: ProposalContext) -> str:
+  """Returns why a recorded edit's program is not proposed; '' if it is."""
   parent = context.parents[0]
   if program is None:
-    return 'what it changes is not there, or is something else by now.'
+    return 'the lines that it changes are missing or differ.'
   if program == parent:
-    return 'the program has it already.'
+    return 'the program has this change already.'
   before, after = dict(parent.files), dict(program.files)
   changed = [n for n in sorted({*before, *after}) if before.get(n) != after.get(n)]
   if foreign := [name for name in changed if name not in context.editable]:
-    return f'it changes {foreign[0]}, which may not be changed.'
+    return f'it changes {foreign[0]}, which is not editable.'
   if program.entry != parent.entry:
     return f'it makes {program.entry} the entry.'
   if program.digest in context.tried:
@@ -182,8 +218,8 @@ def _why_not(program: Program | None, context: ProposalContext) -> str:
   return context.check_duplicate(program)
 
 
-def _read(source: str, kept_only: bool) -> tuple[Recorded, ...]:
-  """The edits of a run or a folder. Raises ValueError with a sentence."""
+def _read(source: str, kept_only: bool) -> tuple[RecordedEdit, ...]:
+  """Reads the edits of a run or a folder. Raises ValueError."""
   if not source:
     raise ValueError(
       'The proposer replay has no source: set config.proposer_options.source to the --workdir of '
@@ -191,18 +227,20 @@ def _read(source: str, kept_only: bool) -> tuple[Recorded, ...]:
     )
   path = pathlib.Path(source).expanduser()
   if path.is_file() or (path / LEDGER).is_file():
-    return tuple(_of_run(path if path.is_file() else path / LEDGER, kept_only))
+    return tuple(_read_run(path if path.is_file() else path / LEDGER, kept_only))
   if not path.is_dir():
-    raise ValueError(f'The source of the proposer replay, {source}, is no ledger and no folder.')
+    raise ValueError(
+      f'The source of the proposer replay, {source}, is neither a ledger nor a folder.'
+    )
   files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
   if not files:
     raise ValueError(f'{source} has no {LEDGER} and no file that ends in {" or ".join(SUFFIXES)}.')
   if kept_only:
-    raise ValueError(f'kept_only is about runs, and {source} is a folder of patches.')
-  return tuple(_of_patch(file) for file in files)
+    raise ValueError(f'kept_only applies to runs, and {source} is a folder of patches.')
+  return tuple(_read_patch(file) for file in files)
 
 
-def _of_run(path: pathlib.Path, kept_only: bool) -> Iterator[Recorded]:
+def _read_run(path: pathlib.Path, kept_only: bool) -> Iterator[RecordedEdit]:
   try:
     with Ledger.read(path) as ledger:
       history = History.of(ledger.records())
@@ -213,21 +251,21 @@ def _of_run(path: pathlib.Path, kept_only: bool) -> Iterator[Recorded]:
     repeats = history.proposals[number].operation in RERUNS
     if parent is None or repeats or (kept_only and number not in history.kept_programs):
       continue
-    base = history.edits[parent].program
-    yield Recorded(f'trial {number}', Words.of(edit), Merge(base, edit.program))
+    change = MergedChange(history.edits[parent].program, edit.program)
+    yield RecordedEdit(f'trial {number}', EditMetadata.of(edit), change)
 
 
-def _of_patch(path: pathlib.Path) -> Recorded:
+def _read_patch(path: pathlib.Path) -> RecordedEdit:
   try:
     patch = patches.parse(path.read_bytes().decode())
   except UnicodeDecodeError:
     raise ValueError(f'{path} is not text in UTF-8.') from None
   except OSError as error:
-    raise ValueError(f'{path} cannot be read: {error.strerror}.') from None
+    raise ValueError(f'Cannot read {path}: {error.strerror}.') from None
   except patches.PatchError as error:
     raise ValueError(f'{path} cannot be proposed. {error}') from None
   description = patch.description or one_line(path.stem)
   hypothesis = patch.hypothesis
   if not hypothesis.claim:
     hypothesis = dataclasses.replace(hypothesis, claim=f'{description}.')
-  return Recorded(path.name, Words(description, hypothesis), Patching(patch))
+  return RecordedEdit(path.name, EditMetadata(description, hypothesis), PatchedChange(patch))

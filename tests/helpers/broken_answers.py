@@ -119,7 +119,7 @@ NOT_READ = [
   (
     'field given twice',
     GOOD.replace('"files"', '"edits": [],\n"files"'),
-    r'"edits" is there twice',
+    r'"edits" occurs twice',
   ),
   ('nested without end', '{"description":' * 50_000, r'nested too deep'),
   ('too long', answer(DEPTH, claim='very ' * 300_000), r'characters, more than 1,000,000'),
@@ -223,7 +223,7 @@ BLOCKS = [
   (
     'nothing like it',
     answer(('torch.compile(net, dynamic=False)', '')),
-    r'no line of the file comes near it',
+    r'no line of the file is similar',
   ),
   (
     'twice',
@@ -243,26 +243,26 @@ BLOCKS = [
     r'edits\[1\]\.search does not occur in model\.py.*"DEPTH = 10  # transformer blocks"',
   ),
   ('empty search', answer(('', 'import math\n')), r'edits\[0\]\.search is empty; copy the lines'),
-  ('same text', answer((DEPTH[0], DEPTH[0])), r'edits\[0\] replaces a block by itself'),
-  ('there and back', answer(DEPTH, DEPTH[::-1]), r'leaves the program as it is'),
+  ('same text', answer((DEPTH[0], DEPTH[0])), r'edits\[0\] replaces a block with itself'),
+  ('there and back', answer(DEPTH, DEPTH[::-1]), r'leaves the program exactly as it is'),
 ]
 
 FILES = [
   ('whole file', WHOLE, APPLIED),
   ('whole file fenced', answer(files=[f'```python\n{TEXT.replace(*DEPTH)}```']), APPLIED),
   ('whole file CRLF', answer(files=[TEXT.replace(*DEPTH).replace('\n', '\r\n')]), APPLIED),
-  ('other file', of_file('train.py'), r'"train\.py", which is no file of.*only model\.py may be'),
-  ('full path', of_file('autoresearch_jax/programs/gpt/model.py'), r'no file of the program'),
-  ('parent folder', of_file('../../trial/runner.py'), r'path that leaves the program; only model'),
-  ('absolute', of_file('/etc/passwd'), r'path that leaves the program'),
-  ('windows path', of_file('C:\\model.py'), r'path that leaves the program'),
-  ('back into the program', of_file('../gpt/model.py'), r'path that leaves the program'),
-  ('no name', of_file(''), r'no file of the program'),
-  ('name with escapes', of_file('model\x1b[31m.py'), r'"model\\u001b\[31m\.py", which is no file'),
+  ('other file', of_file('train.py'), r'"train\.py", not a file of.*only model\.py may be'),
+  ('full path', of_file('autoresearch_jax/programs/gpt/model.py'), r'not a file of the program'),
+  ('parent folder', of_file('../../trial/runner.py'), r'path outside of the program; only model'),
+  ('absolute', of_file('/etc/passwd'), r'path outside of the program'),
+  ('windows path', of_file('C:\\model.py'), r'path outside of the program'),
+  ('back into the program', of_file('../gpt/model.py'), r'path outside of the program'),
+  ('no name', of_file(''), r'not a file of the program'),
+  ('name with escapes', of_file('model\x1b[31m.py'), r'"model\\u001b\[31m\.py", not a file'),
   (
     'new file',
     answer(files=[]).replace('"files": []', '"files": [{"file": "b.py", "text": "1"}]'),
-    r'files\[0\] is for "b\.py", which is no file',
+    r'files\[0\] is for "b\.py", not a file',
   ),
   (
     'block and whole file',
@@ -270,7 +270,7 @@ FILES = [
     r'edits\[0\] changes model\.py, which files',
   ),
   ('file given twice', answer(files=[TEXT, TEXT]), r'files has model\.py more than once'),
-  ('unchanged file', answer(files=[TEXT]), r'leaves the program as it is'),
+  ('unchanged file', answer(files=[TEXT]), r'leaves the program exactly as it is'),
   ('empty file', answer(files=[' \n']), r'files\[0\]\.text is empty'),
   (
     'first half of the file',
@@ -291,16 +291,16 @@ FILES = [
   (
     'rest unchanged',
     answer(files=[TEXT[: TEXT.index('# Batch.')] + '# ... rest of the file unchanged ...\n']),
-    r'Line 44 of model\.py is "# \.\.\. rest of the file.*code was left out.*must be whole',
+    r'Line 44 of model\.py is "# \.\.\. rest of the file.*omitted code.*must be whole',
   ),
   (
     'rest unchanged, in words',
     answer(
       files=[TEXT[: TEXT.index('# The optimizer.')] + '# The rest of the code stays the same']
     ),
-    r'code was left out.*must be whole',
+    r'omitted code.*must be whole',
   ),
-  ('ends in dots', answer(files=[TEXT[: TEXT.index('def momentum')] + '...']), r'left out'),
+  ('ends in dots', answer(files=[TEXT[: TEXT.index('def momentum')] + '...']), r'omitted code'),
   (
     'only the changed function',
     answer(files=[GELU]),
@@ -375,7 +375,7 @@ PROGRAMS_BROKEN = [
   (
     'body left out of a block',
     answer((SCHEDULE, 'def schedule(progress: jax.Array) -> jax.Array: ...\n')),
-    r'schedule in model\.py had a body',
+    r'body of schedule in model\.py was replaced',
   ),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, ProposalContext, Proposer
-from autoresearch_jax.proposers.llm.keys import KEYS
+from autoresearch_jax.proposers.llm import API_KEY_VARIABLES
 from autoresearch_jax.proposers.mutate.proposer import Mutate
 
 SECRET = 'not-a-key-but-secret'
@@ -39,7 +39,7 @@ class Pretender(Proposer):
 
 @pytest.fixture(autouse=True)
 def without_keys(monkeypatch):
-  for key in KEYS:
+  for key in API_KEY_VARIABLES:
     monkeypatch.delenv(key, raising=False)
 
 
@@ -52,7 +52,7 @@ def pretender(monkeypatch):
 @pytest.mark.parametrize('empty', [None, '', ' \n'])
 def test_without_a_key_it_is_mutate(monkeypatch, empty):
   if empty is not None:
-    monkeypatch.setenv(KEYS[1], empty)
+    monkeypatch.setenv(API_KEY_VARIABLES[1], empty)
   auto = PROPOSERS.make('auto')
   assert auto.title == 'auto: mutate, since neither GEMINI_API_KEY nor GOOGLE_API_KEY is set'
   edits = [p.propose(IMPROVE, CONTEXT, np.random.default_rng(7)) for p in (auto, Mutate())]
@@ -60,10 +60,10 @@ def test_without_a_key_it_is_mutate(monkeypatch, empty):
   auto.close()
 
 
-@pytest.mark.parametrize('key', KEYS)
+@pytest.mark.parametrize('key', API_KEY_VARIABLES)
 def test_with_a_key_it_is_gemini(monkeypatch, pretender, key):
   monkeypatch.setenv(key, SECRET)
-  auto = PROPOSERS.make('auto', {'gemini': {'models': ['small']}, 'mutate': {'tries': 3}})
+  auto = PROPOSERS.make('auto', {'gemini': {'models': ['small']}, 'mutate': {'max_tries': 3}})
   assert auto.chosen == Pretender(models=('small',))
   assert auto.title == 'auto: gemini (small), at most 3 calls'
   assert SECRET not in repr(auto) + auto.title
@@ -73,6 +73,6 @@ def test_with_a_key_it_is_gemini(monkeypatch, pretender, key):
 
 
 def test_the_options_are_those_of_who_is_chosen():
-  assert PROPOSERS.make('auto', {'mutate': {'tries': 3}}).chosen == Mutate(tries=3)
+  assert PROPOSERS.make('auto', {'mutate': {'max_tries': 3}}).chosen == Mutate(max_tries=3)
   with pytest.raises(ValueError, match="The proposer 'mutate' has no option 'trials'"):
     PROPOSERS.make('auto', {'mutate': {'trials': 3}})

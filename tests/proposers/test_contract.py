@@ -24,11 +24,11 @@ SCRIPTED_AGENT = HELPERS / 'scripted_agent.py'
 PROPOSER_CASES = [
   ('mutate', {}),
   ('mutate', {'structural_share': 1.0, 'coupled_share': 0.0}),
-  ('gemini', {'pause': 0.0}),
+  ('gemini', {'initial_delay': 0.0}),
   ('auto', {}),
   ('replay', {'source': str(PATCHES)}),
   ('placebo', {}),
-  ('placebo', {'redraw': False}),
+  ('placebo', {'reseed': False}),
   ('agent', {'command': (sys.executable, str(SCRIPTED_AGENT)), 'isolation': SHUT_IN}),
 ]
 UNWAVERING = ('replay',)  # proposers that draw nothing at random

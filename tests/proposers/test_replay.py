@@ -15,7 +15,7 @@ from autoresearch_jax import types
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, ProposalContext
-from autoresearch_jax.proposers.replay import Replay, Words
+from autoresearch_jax.proposers.replay import EditMetadata, Replay
 
 IMPROVE = types.Proposal(types.Operation.IMPROVE, parents=(0,))
 WIDER = '--- a/model.py\n+++ b/model.py\n@@ -1 +1 @@\n-X = 3.0\n+X = 4.0\n'
@@ -102,8 +102,8 @@ def test_prepared_ahead_and_beside_others_none_is_proposed_twice(source, tmp_pat
   """Parents are others than they were, so some edits do not fit; the others come once."""
   proposer, executor = Replay(str(source)), Arithmetic(slots=slots)
   run(tmp_path, max_trials=60, prefetch=2, proposer=proposer, executor=executor)
-  recorded = collections.Counter(r.words for r in proposer.recorded)
-  proposed = collections.Counter(map(Words.of, edits(tmp_path)[1:]))
+  recorded = collections.Counter(r.metadata for r in proposer.recorded)
+  proposed = collections.Counter(map(EditMetadata.of, edits(tmp_path)[1:]))
   assert proposed <= recorded
   assert proposed.total() > len(proposer.recorded) // 3
 
@@ -158,7 +158,7 @@ def test_an_edit_is_made_again_on_another_program(source):
   made = propose(Replay(str(source)), other)
   assert made.program.text() == '# new\n' + edits(source)[1].program.text()
   assert (made.description, made.author, made.role) == (
-    edit.words.description, 'a-model', 'nudger',
+    edit.metadata.description, 'a-model', 'nudger',
   )  # fmt: skip
 
 
@@ -169,14 +169,14 @@ def test_what_does_not_fit_waits_for_a_program_that_it_fits(tmp_path):
   assert (made.description, made.program.text()) == ('b', 'X = 7.0\nY = 1.0\n')
   trials = [baseline(), trial(1, made)]
   assert propose(proposer, START, trials).description == 'a'
-  with pytest.raises(NothingToPropose, match=r'None of the 1 .* fits model\.py\. a\.patch.*is not'):
+  with pytest.raises(NothingToPropose, match=r'None of the 1 .* fits model\.py\. a\.patch.*differ'):
     propose(proposer, other, trials)
 
 
 @pytest.mark.parametrize(
   ('named', 'reason'),
   [
-    ({'editable': ('notes.py',)}, 'changes model.py, which may not be changed'),
+    ({'editable': ('notes.py',)}, 'changes model.py, which is not editable'),
     ({'tried': frozenset({START.with_text('X = 4.0\nY = -2.0\n').digest})}, 'tried before'),
     (
       {'check_duplicate': lambda program: 'It nearly repeats trial 3.'},
@@ -193,13 +193,13 @@ def test_the_context_is_obeyed(tmp_path, named, reason):
 
 def test_the_program_that_has_it_already_is_left_alone(tmp_path):
   proposer = folder(tmp_path, a=WIDER)
-  with pytest.raises(NothingToPropose, match='the program has it already'):
+  with pytest.raises(NothingToPropose, match='has this change already'):
     propose(proposer, START.with_text('X = 4.0\nY = -2.0\n'), [baseline()])
 
 
 def test_again_begins_with_those_proposed_less_often(tmp_path):
   folder(tmp_path, a=WIDER, b=TALLER)
-  proposer = Replay(str(tmp_path), again=True)
+  proposer = Replay(str(tmp_path), cycle=True)
   trials, program = [baseline()], START
   for number, name in enumerate(['a', 'b', 'a', 'b', 'a'], 1):
     program = program.with_text(f'{START.text()}# {number}\n')
@@ -219,7 +219,7 @@ def test_edits_with_the_same_words_are_told_apart_by_their_order(tmp_path):
 
 def test_replications_and_the_baseline_count_as_nothing(tmp_path):
   proposer = folder(tmp_path, a=WIDER, b=TALLER)
-  words = proposer.recorded[0].words.edit(START)
+  words = proposer.recorded[0].metadata.edit(START)
   repeat = trial(1, words, types.Operation.REPLICATE)
   assert propose(proposer, START, [trial(0, words), repeat]).description == 'a'
 
@@ -242,7 +242,7 @@ def test_the_wrong_source_is_named(tmp_path, source):
   (tmp_path / 'ledger.db').write_text('no database at all, but long enough to be looked at')
   cases = {
     '': 'has no source',
-    str(tmp_path / 'nowhere'): 'is no ledger and no folder',
+    str(tmp_path / 'nowhere'): 'is neither a ledger nor a folder',
     str(tmp_path / 'empty'): r'has no ledger\.db and no file that ends in \.patch or \.diff',
     str(tmp_path): 'cannot be used as a ledger',
   }
@@ -277,5 +277,5 @@ def test_a_patch_that_cannot_be_is_refused_by_name(tmp_path, data, sentence):
 
 def test_what_is_kept_is_a_question_to_runs(tmp_path):
   folder(tmp_path, a=WIDER)
-  with pytest.raises(ValueError, match='kept_only is about runs'):
+  with pytest.raises(ValueError, match='kept_only applies to runs'):
     Replay(str(tmp_path), kept_only=True)

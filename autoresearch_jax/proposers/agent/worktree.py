@@ -1,13 +1,14 @@
-"""The folder that an agent works in, and what is read back from it.
+"""The folder that an agent works in, and how its edit is read back.
 
-    FOLDER/program/    a git repository of its own: one commit, the program that is edited
+    FOLDER/program/    a git repository of its own: one commit, the program to edit
     FOLDER/prompt.md   the task
     FOLDER/home/       the agent's HOME;  FOLDER/tmp/  its TMPDIR
 
-It is a repository of its own and not a `git worktree` of the run's: such a worktree shares the
-run's `.git`, so whoever may commit in it can also write the run's references, configuration and
-hooks. The agent may use git in its own as it likes. Nothing of that is ever read: the edit is what
-the files are, taken as plain text, with no link followed and nothing but regular files opened.
+This is a separate repository, not a `git worktree` of the run's: such a worktree shares the run's
+`.git`, so whoever may commit in it can also write the run's references, configuration and hooks.
+The agent may use git in its own repository freely, but nothing of that is ever read. The edit is
+the content of the files, read as plain text; links are not followed, and only regular files are
+opened.
 """
 
 import os
@@ -22,21 +23,38 @@ import pygit2
 from autoresearch_jax.types import Program
 
 HYPOTHESIS = 'hypothesis.json'  # beside the program's files, where the agent may leave it
-LARGEST = 2**20  # bytes of a file that is read back
-_PREFIX = 'agent-'  # of the folders, each with the process id of its controller
-_ENOUGH, _MAX_FOLDERS = 5, 1000  # names in a sentence; folders that are looked into
+MAX_FILE_BYTES = 2**20  # of a file that is read back
+_PREFIX = 'agent-'  # of the folders, followed by the process id of the controller
+_MAX_NAMES, _MAX_FOLDERS = 5, 1000  # names in a message; folders that are searched
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class Refused(Exception):
-  """What the agent left can not be taken; the sentence says why, for the agent too."""
+class AgentEditError(Exception):
+  """The agent's edit is refused; the message says why and is also sent to the agent."""
 
 
-class Worktree:
-  """A folder for one proposal. Nobody else writes in it but the agent, while that runs."""
+class AgentWorktree:
+  """The folder of one proposal. Only the agent writes in it while it runs.
+
+  Attributes:
+    folder: The folder.
+    program: Folder with the program.
+    prompt: File with the task.
+    home: HOME of the agent.
+    temporary: TMPDIR of the agent.
+  """
 
   def __init__(self, scratch: pathlib.Path | None, program: Program):
-    """Makes it below `scratch`, or where temporary files go. Raises OSError, pygit2.GitError."""
+    """Makes the folder and writes the program into it.
+
+    Args:
+      scratch: Where to make it; None for the system's folder of temporary files.
+      program: The program to edit.
+
+    Raises:
+      OSError: The folder cannot be made.
+      pygit2.GitError: The repository cannot be made.
+    """
     if scratch is not None:
       scratch.mkdir(parents=True, exist_ok=True)
       _clear(scratch)
@@ -50,14 +68,24 @@ class Worktree:
     _commit(self.program, [name for name, _ in program.files])
 
   def edited(self, parent: Program, editable: tuple[str, ...]) -> Program:
-    """The program as the agent left it. Raises Refused when more than `editable` differs."""
-    files, wrong = dict(parent.files), list(self._strangers(parent, editable))
+    """Returns the program as the agent left it.
+
+    Args:
+      parent: The program before the edit.
+      editable: Names of the files that may change.
+
+    Raises:
+      AgentEditError: Anything but editable files differs, or a file cannot be read as text.
+    """
+    files, wrong = dict(parent.files), list(self._foreign_files(parent, editable))
     for name, text in parent.files:
       if name not in editable and self._text_or_none(name) != text:
         wrong.append(name)
     if wrong:
-      shown = ', '.join(map(repr, wrong[:_ENOUGH])) + (' and more' if len(wrong) > _ENOUGH else '')
-      raise Refused(
+      shown = ', '.join(map(repr, wrong[:_MAX_NAMES])) + (
+        ' and more' if len(wrong) > _MAX_NAMES else ''
+      )
+      raise AgentEditError(
         f'The agent changed, added or removed {shown}; only {", ".join(editable)} may be changed.'
       )
     for name in editable:
@@ -65,38 +93,46 @@ class Worktree:
         files[name] = self.text(name)
     return Program(tuple(files.items()), parent.entry)
 
-  def text(self, name: str, most: int = LARGEST) -> str:
-    """A file's text. Raises Refused when it is not there, no plain file, too large or not UTF-8."""
+  def text(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> str:
+    """Returns a file's text.
+
+    Args:
+      name: Path of the file below the program's folder.
+      max_bytes: Maximum size of the file.
+
+    Raises:
+      AgentEditError: The file is missing, no regular file, too large or not UTF-8.
+    """
     try:
-      data = _read(self.program, name, most)
+      data = _read(self.program, name, max_bytes)
     except FileNotFoundError:
-      raise Refused(f'The agent removed {name}.') from None
+      raise AgentEditError(f'The agent removed {name}.') from None
     except OSError as error:
-      raise Refused(
-        f'{name} is no plain file any more ({error.strerror}); links are not followed.'
+      raise AgentEditError(
+        f'{name} is no regular file any more ({error.strerror}); links are not followed.'
       ) from None
-    if len(data) > most:
-      raise Refused(f'{name} has become larger than {most >> 10} KiB.')
+    if len(data) > max_bytes:
+      raise AgentEditError(f'{name} is now larger than {max_bytes >> 10} KiB.')
     try:
       return data.decode()
     except UnicodeDecodeError as error:
-      raise Refused(f'{name} is no UTF-8 text any more (byte {error.start}).') from None
+      raise AgentEditError(f'{name} is not UTF-8 text any more (byte {error.start}).') from None
 
   def remove(self) -> None:
-    """Removes the folder, whatever is in it; what can not be removed stays."""
-    remove(self.folder)
+    """Removes the folder, whatever is in it; what cannot be removed stays."""
+    remove_tree(self.folder)
 
   def _text_or_none(self, name: str) -> str | None:
     try:
       return self.text(name)
-    except Refused:
+    except AgentEditError:
       return None
 
   def _exists(self, name: str) -> bool:
     return os.path.lexists(self.program / name)
 
-  def _strangers(self, parent: Program, editable: tuple[str, ...]) -> Iterator[str]:
-    """Files that are none of the program's; caches and hidden files of tools are let pass."""
+  def _foreign_files(self, parent: Program, editable: tuple[str, ...]) -> Iterator[str]:
+    """Yields files that do not belong to the program; caches and hidden files are ignored."""
     known = {*dict(parent.files), *editable, HYPOTHESIS}
     waiting, folders = [''], 0
     while waiting and folders < _MAX_FOLDERS:
@@ -113,8 +149,8 @@ class Worktree:
       yield waiting[0]
 
 
-def remove(folder: pathlib.Path) -> None:
-  """Removes a tree of any depth and no link's target: subfolders are moved up, then emptied."""
+def remove_tree(folder: pathlib.Path) -> None:
+  """Removes a folder of any depth without following links: subfolders are moved up and emptied."""
   try:
     top = _open_folder(folder, '')
   except OSError:
@@ -145,12 +181,12 @@ def remove(folder: pathlib.Path) -> None:
 
 
 def _emptied(inner: int, top: int) -> list[str]:
-  """Removes a folder's files; its subfolders go to `top`, under new names, which are returned."""
+  """Removes a folder's files and moves its subfolders to `top`; returns their new names."""
   names = []
   for name in os.listdir(inner):
     try:
       if stat.S_ISDIR(os.stat(name, dir_fd=inner, follow_symlinks=False).st_mode):
-        new = secrets.token_hex(8)  # a name that the agent could not take before
+        new = secrets.token_hex(8)  # a name that the agent cannot have used
         os.chmod(name, 0o700, dir_fd=inner)
         os.rename(name, new, src_dir_fd=inner, dst_dir_fd=top)
         names.append(new)
@@ -161,8 +197,8 @@ def _emptied(inner: int, top: int) -> list[str]:
   return names
 
 
-def _read(root: pathlib.Path, name: str, most: int) -> bytes:
-  """Up to `most` + 1 bytes of a regular file below `root`. Raises OSError."""
+def _read(root: pathlib.Path, name: str, max_bytes: int) -> bytes:
+  """Reads up to `max_bytes` + 1 bytes of a regular file below `root`. Raises OSError."""
   folder, _, last = name.rpartition('/')
   inside = _open_folder(root, folder)
   try:
@@ -172,11 +208,11 @@ def _read(root: pathlib.Path, name: str, most: int) -> bytes:
   with os.fdopen(descriptor, 'rb') as file:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
       raise OSError(0, 'not a regular file')
-    return file.read(most + 1)
+    return file.read(max_bytes + 1)
 
 
 def _entries(root: pathlib.Path, inside: str) -> list[tuple[str, bool]]:
-  """Names in a folder below `root`, each with whether it is a folder (a link is none)."""
+  """Returns (name, whether it is a folder) of a folder's entries; links are no folders."""
   try:
     descriptor = _open_folder(root, inside)
   except OSError:
@@ -189,7 +225,7 @@ def _entries(root: pathlib.Path, inside: str) -> list[tuple[str, bool]]:
 
 
 def _open_folder(root: pathlib.Path, path: str) -> int:
-  """A descriptor of a folder, through no link, `root` itself included. Raises OSError."""
+  """Opens a folder without following links, `root` included. Raises OSError."""
   descriptor = os.open(root, _READ | os.O_DIRECTORY)
   for part in filter(None, path.split('/')):
     try:
@@ -211,8 +247,8 @@ def _commit(folder: pathlib.Path, names: list[str]) -> None:
 
 
 def _clear(scratch: pathlib.Path) -> None:
-  """Removes folders whose controller was killed."""
+  """Removes the folders of controllers that were killed."""
   for folder in scratch.glob(f'{_PREFIX}*'):
     owner = folder.name.removeprefix(_PREFIX).partition('-')[0]
     if owner.isdigit() and not pathlib.Path('/proc', owner).exists():
-      remove(folder)
+      remove_tree(folder)

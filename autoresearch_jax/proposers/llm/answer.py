@@ -1,10 +1,10 @@
-"""What a language model answers, as an `Answer`: the JSON it is asked for, and how that is read.
+"""The answer of a language model: its JSON schema, and a parser that tolerates common mistakes.
 
-`SCHEMA` goes to the model's interface (Gemini's `response_json_schema`), `parse` reads what comes
-back, `applying` turns it into a program. Interfaces without structured output, and models that
-do not keep to it, wrap the object in prose, fence it, or stop in the middle. What can be read in
-one way only is read; everything else raises an `AnswerError` whose sentence goes back to the model.
-Nothing here knows the program or runs anything, and the time is bounded whatever the text.
+`SCHEMA` goes to the API (Gemini's `response_json_schema`), `parse` reads what comes back, and
+`apply` turns it into a program. APIs without structured output, and models that ignore it, wrap the
+object in prose or code fences, or stop in the middle. What can be read in one way only is accepted;
+everything else raises an `AnswerError`, whose message goes back to the model. Nothing here knows
+the program or runs anything, and the time is bounded for any text.
 """
 
 import dataclasses
@@ -19,15 +19,15 @@ from autoresearch_jax.messages import one_line
 MAX_CHARACTERS = 1_000_000  # of an answer
 MAX_BLOCKS = 64  # edits and whole files of an answer
 MAX_TAGS = 8
-# Characters decoded, over all places where an object may begin and all commas mended.
+# Characters decoded, over all places where an object may begin and all commas removed.
 MAX_DECODED = 10 * MAX_CHARACTERS
-OBJECT = re.compile(r'\{\s*"')  # where the answer, an object with fields, may begin
+OBJECT = re.compile(r'\{\s*"')  # where an object with fields may begin
 FIELD = re.compile(r'"(?:description|hypothesis|edits|files)"\s*:')
 FIRST_FIELD = re.compile(OBJECT.pattern[:-1] + FIELD.pattern)
 CLOSING_COMMA = re.compile(r',\s*(?=[}\]])')  # the comma before a closing bracket
-SHORT_TAIL = re.compile(r'[\w.+-]*')  # the start of a literal or an escape at the end of a text
+SHORT_TAIL = re.compile(r'[\w.+-]*')  # an unfinished literal or escape at the end of a text
 FORBIDDEN = re.compile(r'[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]|\r(?!\n)')
-UNKNOWN = ('', 'null', 'none', 'unknown', 'n/a')  # numbers that are given as words
+UNKNOWN = ('', 'null', 'none', 'unknown', 'n/a')  # strings in place of a number
 
 
 def _text(description: str) -> dict[str, Any]:
@@ -95,12 +95,18 @@ SCHEMA: dict[str, Any] = {
 
 
 class AnswerError(ValueError):
-  """The answer cannot be used. The sentence tells the model what is wrong, where, what to do."""
+  """The answer cannot be used. The message tells the model what is wrong, where, and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
-  """Put `replace` where `search` is in `file`."""
+class SearchReplace:
+  """Replaces a block of text.
+
+  Attributes:
+    file: Name of the file.
+    search: The block, which occurs once in the file.
+    replace: What to put in its place.
+  """
 
   file: str
   search: str
@@ -109,19 +115,32 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class WholeFile:
-  """Put `text` in place of all of `file`."""
+  """Replaces a whole file.
+
+  Attributes:
+    file: Name of the file.
+    text: Its new text.
+  """
 
   file: str
   text: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-  """One answer, well formed; whether it fits a program is another question (see `applying`).
+class EditAnswer:
+  """A well-formed answer. Whether it fits the program is for `apply` to find out.
 
-  description, claim, mechanisms: printable, on one line each. predicted_change: of the metric, in
-  its unit (negative: it falls). uncertainty: standard deviation of that, >= 0. Both are None where
-  the model does not know. At least one of edits and files is not empty.
+  At least one of `edits` and `files` is not empty.
+
+  Attributes:
+    description: The edit on one printable line.
+    claim: Why it should help, on one printable line.
+    mechanisms: Tags for what it acts on.
+    predicted_change: Predicted change of the metric, in its unit (negative: it falls); None if the
+      model does not know.
+    uncertainty: Standard deviation of that prediction, at least 0; None if not known.
+    edits: Blocks to replace, in order.
+    files: Whole files to replace.
   """
 
   description: str
@@ -129,17 +148,20 @@ class Answer:
   mechanisms: tuple[str, ...]
   predicted_change: float | None
   uncertainty: float | None
-  edits: tuple[Block, ...]
+  edits: tuple[SearchReplace, ...]
   files: tuple[WholeFile, ...]
 
 
-def parse(text: str) -> Answer:
-  """The first object in `text` that is an answer. Raises AnswerError, and nothing else.
+def parse(text: str) -> EditAnswer:
+  """Returns the first object in the text that is an answer.
 
-  Read without a word: prose and code fences around the object, a list or another object around
-  it, a comma before a closing bracket, line breaks in strings, numbers given as strings, one
-  object or string where a list is asked for; mechanisms and numbers of the prediction that are
-  missing or null (unknown); the sign of an uncertainty.
+  Tolerated are prose and code fences around the object, a list or another object around it, a comma
+  before a closing bracket, line breaks in strings, numbers given as strings, a single object or
+  string in place of a list, mechanisms and predictions that are missing or null (unknown), and a
+  negative uncertainty (its sign is dropped).
+
+  Raises:
+    AnswerError: There is no usable answer. Nothing else is ever raised.
   """
   if not text.strip('\ufeff \t\r\n'):
     raise AnswerError('The answer is empty; answer with one JSON object as the schema asks.')
@@ -148,59 +170,59 @@ def parse(text: str) -> Answer:
       f'The answer has {len(text):,} characters, more than {MAX_CHARACTERS:,}; answer shorter, '
       'with edits instead of whole files.'
     )
-  # What a broken answer holds inside is not an answer either: the error of the object that looks
-  # most like one is the one to mend.
-  likest, worst = (
+  # A broken answer may contain several objects. The error to report is that of the object that
+  # looks most like an answer.
+  best, reported = (
     0,
     AnswerError(
       'The answer holds no JSON object with the fields of the schema, names in double quotes; it '
       f'begins with {_quoted(text)}. Answer with that object only.'
     ),
   )
-  for start, found in _Reader(text).objects():
+  for start, found in _ObjectScanner(text).objects():
     try:
       if isinstance(found, AnswerError):
         raise found
       return _answer(found)
     except AnswerError as error:
-      if (likeness := _likeness(text, start, found)) > likest:
-        likest, worst = likeness, error
-  raise worst
+      if (likeness := _likeness(text, start, found)) > best:
+        best, reported = likeness, error
+  raise reported
 
 
-class _Reader:
-  """Reads every place in `text` that looks like an object, as long as that is little work."""
+class _ObjectScanner:
+  """Decodes every place in a text that looks like an object, up to a bounded amount of work."""
 
   def __init__(self, text: str):
     self.text = text
-    self.left = MAX_DECODED
+    self.budget = MAX_DECODED  # characters that may still be decoded
 
   def objects(self) -> Iterator[tuple[int, dict[str, Any] | AnswerError]]:
-    """(where it begins, the object or why it is none)."""
+    """Yields (position, the object or why it cannot be decoded)."""
     for match in OBJECT.finditer(self.text):
-      if self.left > 0:
+      if self.budget > 0:
         yield match.start(), self._decoded(match.start())
 
   def _decoded(self, start: int) -> dict[str, Any] | AnswerError:
     rest = self.text[start:]
-    while self.left > 0:
-      self.left -= len(rest)
+    while self.budget > 0:
+      self.budget -= len(rest)
       try:
         return DECODER.raw_decode(rest)[0]
       except json.JSONDecodeError as error:
-        mended = _without_comma(rest, error.pos)
-        if mended is None:
+        repaired = _without_comma(rest, error.pos)
+        if repaired is None:
           return _malformed(self.text, start, error, rest)
-        rest = mended
+        rest = repaired
       except RecursionError:
-        return AnswerError('The JSON is nested too deep; answer as flat as the schema asks.')
+        return AnswerError('The JSON is nested too deeply; keep to the schema.')
       except AnswerError as error:
         return error
-    return AnswerError('The JSON has many commas before closing brackets; leave them out.')
+    return AnswerError('The JSON has many commas before closing brackets; remove them.')
 
 
 def _without_comma(text: str, position: int) -> str | None:
-  """`text` without the comma before a closing bracket at which decoding stopped, if it did."""
+  """Removes the comma before a closing bracket at which decoding stopped; None if there is none."""
   comma = len(text[:position].rstrip()) - 1
   for at in (position, comma):
     if at >= 0 and (match := CLOSING_COMMA.match(text, at)):
@@ -224,7 +246,7 @@ def _malformed(text: str, start: int, error: json.JSONDecodeError, rest: str) ->
 
 
 def _likeness(text: str, start: int, found: dict[str, Any] | AnswerError) -> int:
-  """How much an object that is no answer was meant to be it, by the fields it has."""
+  """Returns how much an object looks like an answer, by the fields it has."""
   if isinstance(found, dict):
     return len(SCHEMA['properties'].keys() & found.keys())
   return 2 if FIRST_FIELD.match(text, start) else int(FIELD.search(text, start) is not None)
@@ -235,29 +257,31 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   if len(found) < len(pairs):
     names = [name for name, _ in pairs]
     twice = next(name for name in names if names.count(name) > 1)
-    raise AnswerError(f'The field {_quoted(twice)} is there twice in one object; give it once.')
+    raise AnswerError(f'The field {_quoted(twice)} occurs twice in one object; give it once.')
   return found
 
 
-# Whole numbers are read as floats too: a million digits are then infinite, not an error.
+# Integers are read as floats, too: a million digits are then infinite, not an error.
 DECODER = json.JSONDecoder(object_pairs_hook=_fields, parse_int=float, strict=False)
 
 
-def _answer(found: dict[str, Any]) -> Answer:
-  """Raises AnswerError."""
-  hypothesis = _needed(found, 'hypothesis', '')
+def _answer(found: dict[str, Any]) -> EditAnswer:
+  """Converts a decoded object. Raises AnswerError."""
+  hypothesis = _required(found, 'hypothesis', '')
   if not isinstance(hypothesis, dict):
     raise _wrong('hypothesis', hypothesis, 'an object with claim and predicted_change')
   change = _number(hypothesis, 'predicted_change')
   deviation = _number(hypothesis, 'uncertainty')
-  answer = Answer(
+  answer = EditAnswer(
     description=_line(found, 'description', ''),
     claim=_line(hypothesis, 'claim', 'hypothesis.'),
     mechanisms=_tags(hypothesis.get('mechanisms')),
     predicted_change=change,
     uncertainty=None if deviation is None else abs(deviation),
     edits=tuple(
-      Block(_string(block, 'file', at), _string(block, 'search', at), _code(block, 'replace', at))
+      SearchReplace(
+        _string(block, 'file', at), _string(block, 'search', at), _code(block, 'replace', at)
+      )
       for at, block in _blocks(found, 'edits')
     ),
     files=tuple(
@@ -270,20 +294,20 @@ def _answer(found: dict[str, Any]) -> Answer:
     raise AnswerError('edits and files are both empty; give at least one edit or one whole file.')
   if blocks > MAX_BLOCKS:
     raise AnswerError(
-      f'The answer has {blocks} edits and files, more than {MAX_BLOCKS}; give the whole file '
+      f'The answer has {blocks} edits and files, more than {MAX_BLOCKS}; give whole files '
       'instead, or change less.'
     )
   return answer
 
 
-def _needed(found: dict[str, Any], name: str, at: str) -> Any:
+def _required(found: dict[str, Any], name: str, at: str) -> Any:
   if name not in found:
     raise AnswerError(f'The field {at}{name} is missing; give every field of the schema.')
   return found[name]
 
 
 def _string(found: dict[str, Any], name: str, at: str) -> str:
-  value = _needed(found, name, at)
+  value = _required(found, name, at)
   if not isinstance(value, str):
     raise _wrong(at + name, value, 'a string')
   return value
@@ -292,18 +316,18 @@ def _string(found: dict[str, Any], name: str, at: str) -> str:
 def _line(found: dict[str, Any], name: str, at: str) -> str:
   line = one_line(_string(found, name, at))
   if not line:
-    raise AnswerError(f'The field {at}{name} is empty; say it in one line.')
+    raise AnswerError(f'The field {at}{name} is empty; write one line.')
   return line
 
 
 def _code(found: dict[str, Any], name: str, at: str) -> str:
-  """Text that goes into a file: without what no text file should hold."""
+  """Returns text for a file. Raises AnswerError if it has control characters or surrogates."""
   text = _string(found, name, at)
   if match := FORBIDDEN.search(text):
     raise AnswerError(
       f'{at}{name} holds the character U+{ord(match[0]):04X} at its line '
-      f'{text.count(chr(10), 0, match.start()) + 1}, which has no place in a file; leave it out, '
-      'or write it as an escape of the programming language.'
+      f'{text.count(chr(10), 0, match.start()) + 1}, which must not be in a file; leave it out, '
+      'or write it as an escape sequence of the programming language.'
     )
   return text
 
@@ -337,7 +361,7 @@ def _tags(value: Any) -> tuple[str, ...]:
 
 
 def _blocks(found: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-  """(how to name it, the object) for each element of a list."""
+  """Yields (how messages name it, the object) for each element of a list."""
   value = found.get(name)
   if value is None:
     value = []
@@ -361,5 +385,5 @@ def _wrong(where: str, value: Any, wanted: str) -> AnswerError:
 
 
 def _quoted(text: str) -> str:
-  """The beginning of `text`, on one line and in quotes."""
+  """Returns the beginning of the text, on one line and in quotes."""
   return json.dumps(one_line(text[:400], 80), ensure_ascii=False)

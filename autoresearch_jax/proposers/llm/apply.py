@@ -1,11 +1,11 @@
-"""An `Answer` applied to a program: the new program, or a sentence on why not and what to do.
+"""Applies a model's answer to a program, or says why it cannot be applied and what to do.
 
-Exact search and replace, as coding models are used to (Aider's edit formats, 2023,
-https://aider.chat/docs/more/edit-formats.html), or whole files. A model that copied a block wrongly
-sees the lines of the file that come nearest, so that it can mend its answer without the file being
-sent again. What no trace is needed for is refused here: a result that is not Python, a function
-of the contract that is gone, a name that is used but no longer defined, a file cut short.
-Nothing is run; only files in `editable` can change.
+Edits are exact search and replace, which coding models know (Aider's edit formats, 2023,
+https://aider.chat/docs/more/edit-formats.html), or whole files. If a model copied a block wrongly,
+the message shows the closest lines of the file, so that the model can correct its answer without
+being sent the file again. Refused here, since it takes no trace: a result that is not Python, a
+missing function of the contract, a name that is used but no longer defined, a truncated file.
+Nothing is run, and only editable files can change.
 """
 
 import ast
@@ -17,22 +17,27 @@ import re
 from collections.abc import Iterator, Sequence
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers.llm.answer import Answer, AnswerError, Block, WholeFile
+from autoresearch_jax.proposers.llm.answer import (
+  AnswerError,
+  EditAnswer,
+  SearchReplace,
+  WholeFile,
+)
 from autoresearch_jax.types import Edit, Hypothesis, Objective, Program
 
-# What the trial needs of the entry file, at its top level (see `trial.contract`).
-NEEDED = ('init', 'train_step', 'predict', 'BATCH_SIZE')
-CUT_SHORT = 0.75  # of its characters: a whole file that keeps less was perhaps cut short
+# What the entry file must define at its top level (see `programs.contract`).
+REQUIRED = ('init', 'train_step', 'predict', 'BATCH_SIZE')
+MIN_LENGTH = 0.75  # of the old length: a whole file that is shorter was perhaps truncated
 MAX_FILE = 300_000  # characters of a file after the edit: a second to parse
 MAX_DESCRIPTION, MAX_CLAIM = 120, 400  # characters
-MAX_SHOWN = 8  # places, names or lines in a sentence
-MAX_COMPARED = 3000  # lines of the file that are compared one by one with a line of the search
+MAX_SHOWN = 8  # places, names or lines in a message
+MAX_COMPARED = 3000  # lines of the file that are compared with a line of the search
 MAX_WIDTH = 120  # characters of a line that are compared
-ALIKE = 0.6  # least ratio of difflib for lines that are called near each other
+MIN_SIMILARITY = 0.6  # difflib ratio of lines that count as similar
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 FENCE = re.compile(r'```\w*\n(.*\n)```\s*', re.DOTALL)
-# Comments that stand for code that was left out, as a whole line.
-LEFT_OUT = re.compile(
+# Whole lines that stand for omitted code.
+OMISSION = re.compile(
   r'\.\.\.|#\W*('
   r'(?:\.\.\.|…).*\b(?:unchanged|existing|rest|remaining|omitted|same|previous|before|code)\b.*'
   r'|(?:the |all |all the )?(?:rest|remaining|remainder|other|existing|previous)\b.*'
@@ -43,14 +48,22 @@ LEFT_OUT = re.compile(
 )
 
 
-def apply(answer: Answer, program: Program, editable: tuple[str, ...]) -> Program:
-  """The program after the answer's edits, in order, and whole files. Raises AnswerError.
+def apply(answer: EditAnswer, program: Program, editable: tuple[str, ...]) -> Program:
+  """Returns the program with the answer's whole files and edits, in order.
 
-  A block must be found exactly once. Tolerated, since it can be meant in one way only: line ends
-  (CRLF or LF) other than the file's, which the new lines then get too; where a block is not found
-  as it is, white space at the ends of its lines, if these are whole lines of the file and occur
-  once; a missing line break at the end of `replace` where `search` ends in one, or of a whole file;
-  around a whole file a code fence or a byte order mark.
+  A block must be found exactly once. Tolerated, since they are unambiguous: line ends (CRLF or LF)
+  that differ from the file's, which then also apply to the new lines; trailing white space, if the
+  block consists of whole lines that occur once; a missing line break at the end of `replace` if
+  `search` ends in one, or at the end of a whole file; a code fence or a byte order mark around a
+  whole file.
+
+  Args:
+    answer: The model's answer.
+    program: The program to edit.
+    editable: Names of the files that may change.
+
+  Raises:
+    AnswerError: The answer cannot be applied, or its result cannot be meant.
   """
   files = dict(program.files)
   whole = [file.file for file in answer.files]
@@ -70,21 +83,19 @@ def apply(answer: Answer, program: Program, editable: tuple[str, ...]) -> Progra
     files[block.file] = _replaced(where, block, files[block.file])
   changed = [name for name, text in program.files if files[name] != text]
   if not changed:
-    raise AnswerError(
-      'The answer leaves the program as it is, letter for letter; change something.'
-    )
+    raise AnswerError('The answer leaves the program exactly as it is; change something.')
   for name in changed:
     _check(name, program.text(name), files[name], name == program.entry, name in whole)
   return Program(tuple(files.items()), program.entry)
 
 
 def edit_of(
-  answer: Answer, program: Program, objective: Objective, author: str = '', role: str = ''
+  answer: EditAnswer, program: Program, objective: Objective, author: str = '', role: str = ''
 ) -> Edit:
-  """The edit that leads to `program`, with the answer's hypothesis.
+  """Returns the edit that leads to `program`, with the answer's hypothesis.
 
-  The answer predicts a change of the metric, the hypothesis one of the score, where larger is
-  better: for a metric to be minimized the sign turns.
+  The answer predicts a change of the metric, the hypothesis a change of the score, where larger is
+  better: if the metric is minimized, the sign flips.
   """
   sign = -1 if objective.direction == 'minimize' else 1
   change = answer.predicted_change
@@ -98,7 +109,7 @@ def edit_of(
 
 
 def _check_name(where: str, name: str, program: Program, editable: Sequence[str]) -> None:
-  """Raises AnswerError unless `name` is a file of the program that may change."""
+  """Raises AnswerError unless `name` is an editable file of the program."""
   names = [known for known, _ in program.files]
   only = f'only {_names(editable, len(editable))} may be changed'
   if name in names and name in editable:
@@ -107,10 +118,10 @@ def _check_name(where: str, name: str, program: Program, editable: Sequence[str]
     raise AnswerError(f'{where} is for {name}; {only}.')
   if name.startswith(('/', '~')) or re.search(r'(^|[/\\])\.\.([/\\]|$)|\\|^\w:', name):
     raise AnswerError(
-      f'{where} is for {_exact(name[:80])}, a path that leaves the program; {only}, under '
-      'exactly that name.'
+      f'{where} is for {_exact(name[:80])}, a path outside of the program; {only}, under exactly '
+      'that name.'
     )
-  raise AnswerError(f'{where} is for {_exact(name[:80])}, which is no file of the program; {only}.')
+  raise AnswerError(f'{where} is for {_exact(name[:80])}, not a file of the program; {only}.')
 
 
 def _whole(where: str, file: WholeFile, before: str) -> str:
@@ -127,16 +138,16 @@ def _whole(where: str, file: WholeFile, before: str) -> str:
 # Search and replace.
 
 
-def _replaced(where: str, block: Block, text: str) -> str:
-  """`text` with one block replaced. Raises AnswerError."""
+def _replaced(where: str, block: SearchReplace, text: str) -> str:
+  """Returns the text with one block replaced. Raises AnswerError."""
   search, replace = _like(text, block.search), _like(text, block.replace)
   if not search.strip():
     raise AnswerError(
-      f'{where}.search is empty; copy the lines of {block.file} that are to be replaced, or that '
-      'come before what is new.'
+      f'{where}.search is empty; copy the lines of {block.file} to be replaced, or those before '
+      'the place of the new ones.'
     )
   if search == replace:
-    raise AnswerError(f'{where} replaces a block by itself; change it, or leave this edit out.')
+    raise AnswerError(f'{where} replaces a block with itself; change it, or leave this edit out.')
   places = [(at, at + len(search)) for at in _places(text, search)] or _whole_lines(text, search)
   if not places:
     raise AnswerError(_not_found(where, block.file, search, text))
@@ -150,12 +161,12 @@ def _replaced(where: str, block: Block, text: str) -> str:
   start, end = places[0]
   if search.endswith('\n') and replace and not replace.endswith('\n'):
     replace += '\r\n' if search.endswith('\r\n') else '\n'
-  _check_left_out(f'{where}.replace', text[start:end], replace, 'Write every line of the block')
+  _check_omissions(f'{where}.replace', text[start:end], replace, 'Write every line of the block')
   return text[:start] + replace + text[end:]
 
 
 def _places(text: str, search: str) -> list[int]:
-  """Where `search` begins in `text`, overlaps among them; one more than are shown at most."""
+  """Returns where `search` occurs, overlaps included; at most one place more than are shown."""
   found: list[int] = []
   at = text.find(search)
   while at >= 0 and len(found) <= MAX_SHOWN:
@@ -165,17 +176,17 @@ def _places(text: str, search: str) -> list[int]:
 
 
 def _whole_lines(text: str, search: str) -> list[tuple[int, int]]:
-  """(start, end) of the whole lines that equal those of `search` but for white space at the end.
+  """Returns (start, end) of whole lines that equal those of `search` except for trailing space.
 
-  The last line break belongs to the place if `search` ends in one.
+  The last line break is included if `search` ends in one.
   """
   lines = text.split('\n')
   wanted = search.removesuffix('\n').split('\n')
-  # Joined, so that looking for many lines takes no longer than looking for a text.
+  # Joined, since searching for one text is faster than comparing many lines.
   bare = '\n' + '\n'.join(line.rstrip() for line in lines) + '\n'
-  looked_for = '\n' + '\n'.join(line.rstrip() for line in wanted) + '\n'
+  needle = '\n' + '\n'.join(line.rstrip() for line in wanted) + '\n'
   places = []
-  for at in _places(bare, looked_for):
+  for at in _places(bare, needle):
     first = bare.count('\n', 0, at)
     start = sum(len(line) + 1 for line in lines[:first])
     found = '\n'.join(lines[first : first + len(wanted)])
@@ -188,7 +199,7 @@ def _whole_lines(text: str, search: str) -> list[tuple[int, int]]:
 
 
 def _like(text: str, new: str) -> str:
-  """`new` with the line ends of `text`, where that has one kind only."""
+  """Returns `new` with the line ends of `text`, if that has only one kind."""
   windows = text.count('\r\n')
   if 0 < windows < text.count('\n'):
     return new
@@ -197,22 +208,22 @@ def _like(text: str, new: str) -> str:
 
 
 def _not_found(where: str, file: str, search: str, text: str) -> str:
-  """What to tell the model: where the file differs from its block."""
+  """Returns a message for the model: where the file differs from its block."""
   lines = [line.rstrip() for line in text.split('\n')]
   wanted = [line.rstrip() for line in search.removesuffix('\n').split('\n')]
   first = _nearest(lines, wanted)
   if first is None:
     return (
-      f'{where}.search does not occur in {file}, and no line of the file comes near it; copy the '
+      f'{where}.search does not occur in {file}, and no line of the file is similar; copy the '
       'lines to be replaced exactly.'
     )
-  # The lines before the first that differs are right and need not be shown.
+  # Lines before the first difference are right and need not be shown.
   i = next((j for j in range(len(wanted)) if _at(lines, first + j) != wanted[j]), 0)
   shown = range(max(first + i, 0), min(first + len(wanted), len(lines)))[:MAX_SHOWN]
   near = ', '.join(f'line {number + 1}: {_exact(lines[number])}' for number in shown)
   return (
     f'{where}.search does not occur in {file}: its line {i + 1} is {_exact(wanted[i])}, but the '
-    f'file has nearest to it {near or "its end"}. Copy the lines to be replaced exactly, with '
+    f'closest in the file is {near or "its end"}. Copy the lines to be replaced exactly, with '
     'their indentation.'
   )
 
@@ -222,9 +233,9 @@ def _at(lines: Sequence[str], number: int) -> str | None:
 
 
 def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
-  """The line of the file where the block would begin: most of its lines are there, or the likest.
+  """Returns the line of the file where the block most likely should begin; None if nowhere.
 
-  May be negative, where the block begins with lines that the file has not.
+  May be negative, if the block begins with lines that the file does not have.
   """
   where: dict[str, list[int]] = collections.defaultdict(list)
   for i, line in enumerate(lines):
@@ -236,9 +247,9 @@ def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
     for i in where.get(line.strip(), ())
   )
   if votes:
-    return votes.most_common(1)[0][0]
-  # No line is there as it is. The ratio takes the product of the lengths: only for those lines
-  # that may have the best one, and then over the block.
+    return max(votes, key=votes.__getitem__)
+  # No line occurs exactly. Ratios take time quadratic in the length, so they are computed only for
+  # promising lines, and then over the block.
   scored = [j for j, line in enumerate(wanted) if line.strip()][:MAX_SHOWN]
   firsts = {i - j for j in scored[:1] for i in _likely(lines, wanted[j])}
   longest = max(scored, key=lambda j: len(wanted[j].strip()))
@@ -249,11 +260,11 @@ def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> int | None:
     for first in sorted(firsts)
   }
   best = max(likeness, key=likeness.__getitem__, default=None)
-  return best if best is not None and likeness[best] > 2 * ALIKE else None
+  return best if best is not None and likeness[best] > 2 * MIN_SIMILARITY else None
 
 
 def _likely(lines: Sequence[str], line: str) -> list[int]:
-  """Numbers of the lines that may be the most like `line`, by an upper bound."""
+  """Returns the lines that may be most similar to `line`, by an upper bound of the ratio."""
   matcher = difflib.SequenceMatcher(None, b=line.strip()[:MAX_WIDTH], autojunk=False)
 
   def bound(i: int) -> float:
@@ -269,7 +280,7 @@ def _ratio(line: str, wanted: str) -> float:
 
 
 def _beginning(line: str, wanted: str) -> str:
-  """What of a line of the file is compared: models leave out the comment at its end."""
+  """Returns the part of a line that is compared: models omit the comment at its end."""
   return line.strip()[: min(len(wanted.strip()) + 4, MAX_WIDTH)]
 
 
@@ -277,15 +288,15 @@ def _beginning(line: str, wanted: str) -> str:
 
 
 def _check(name: str, before: str, after: str, is_entry: bool, is_whole: bool) -> None:
-  """Raises AnswerError where a changed file cannot be what was meant."""
+  """Raises AnswerError if a changed file cannot be what was meant."""
   if len(after) > MAX_FILE:
     raise AnswerError(
       f'{name} would have {len(after):,} characters, more than {MAX_FILE:,}; write it shorter.'
     )
   whole = ''
   if is_whole:
-    _check_left_out(name, before, after, 'A whole file must be whole')
-    if len(after) < CUT_SHORT * len(before):
+    _check_omissions(name, before, after, 'A whole file must be whole')
+    if len(after) < MIN_LENGTH * len(before):
       whole = (
         f' It has {after.count(chr(10))} lines where it had {before.count(chr(10))}: a whole file '
         'must be whole.'
@@ -294,13 +305,13 @@ def _check(name: str, before: str, after: str, is_entry: bool, is_whole: bool) -
     return
   new, old = _parsed(after), _parsed(before)
   if isinstance(new, str):
-    raise AnswerError(f'After the answer, {name} is not valid Python: {new}. Mend it.{whole}')
+    raise AnswerError(f'After the answer, {name} is not valid Python: {new}. Fix it.{whole}')
   was_defined = _mentioned(before) if isinstance(old, str) else _defined(old)
   lost = was_defined - _defined(new)
-  if is_entry and (gone := [n for n in NEEDED if n in lost]):
+  if is_entry and (gone := [n for n in REQUIRED if n in lost]):
     raise AnswerError(
       f'{_names(gone)} {"is" if len(gone) == 1 else "are"} no longer defined at the top level of '
-      f'{name}; the trial needs {", ".join(NEEDED)} there, under these names.{whole}'
+      f'{name}; the trial needs {", ".join(REQUIRED)} there, under these names.{whole}'
     )
   if missing := sorted((lost & _read(new)) - _bound(new) - set(dir(builtins))):
     raise AnswerError(
@@ -311,21 +322,21 @@ def _check(name: str, before: str, after: str, is_entry: bool, is_whole: bool) -
     emptied = (_functions(new, bodiless=True) & _functions(old)) - _functions(old, bodiless=True)
     if emptied:
       raise AnswerError(
-        f'{_names(sorted(emptied))} in {name} had a body and now has `...` for one; write it out.'
+        f'The body of {_names(sorted(emptied))} in {name} was replaced by `...`; write it out.'
       )
 
 
-def _check_left_out(where: str, before: str, after: str, wanted: str) -> None:
-  """Raises AnswerError where a new line of `after` stands in place of code that is gone."""
+def _check_omissions(where: str, before: str, after: str, wanted: str) -> None:
+  """Raises AnswerError if a new line stands for omitted code."""
   lines = [line.strip() for line in after.splitlines()]
   known = [line.strip() for line in before.splitlines()]
   if sum(map(_is_code, lines)) >= sum(map(_is_code, known)):
     return
   for number, line in enumerate(lines, 1):
-    if len(line) <= MAX_WIDTH and LEFT_OUT.fullmatch(line) and line not in known:
+    if len(line) <= MAX_WIDTH and OMISSION.fullmatch(line) and line not in known:
       raise AnswerError(
-        f'Line {number} of {where} is {_exact(line)}, where code was left out. What is given '
-        f'replaces all that was there. {wanted}.'
+        f'Line {number} of {where} is {_exact(line)}, which stands for omitted code. What you give '
+        f'replaces everything that was there. {wanted}.'
       )
 
 
@@ -334,17 +345,17 @@ def _is_code(line: str) -> bool:
 
 
 def _parsed(text: str) -> ast.Module | str:
-  """The tree, or the line and the message of what is wrong."""
+  """Returns the syntax tree, or line and message of the error."""
   try:
     tree = ast.parse(text)
   except SyntaxError as error:
     return _wrong_line(text, error.lineno or 1, error.msg)
   except (RecursionError, MemoryError):
-    return 'it is nested too deep'
+    return 'it is nested too deeply'
   except ValueError as error:  # a null byte
     return one_line(str(error), 200)
   for node in _walk(tree, FUNCTION):
-    if isinstance(node, ast.Return):  # lost indentation, which only the compiler would notice
+    if isinstance(node, ast.Return):  # lost indentation, which only the compiler notices
       return _wrong_line(text, node.lineno, "'return' outside function")
   return tree
 
@@ -356,17 +367,17 @@ def _wrong_line(text: str, line: int, message: str) -> str:
 
 
 def _defined(tree: ast.Module) -> set[str]:
-  """Names bound at the top level, also under `if` and `try`."""
+  """Returns the names bound at the top level, also under `if` and `try`."""
   return {name for node in _walk(tree, (*FUNCTION, ast.ClassDef)) for name in _binds(node)}
 
 
 def _bound(tree: ast.Module) -> set[str]:
-  """Names bound anywhere, parameters among them."""
+  """Returns the names bound anywhere, parameters included."""
   return {name for node in ast.walk(tree) for name in _binds(node)}
 
 
 def _walk(tree: ast.Module, closed: tuple[type[ast.AST], ...]) -> Iterator[ast.AST]:
-  """All nodes but those inside a node of one of the kinds in `closed`."""
+  """Yields all nodes except those inside a node of a type in `closed`."""
   left: list[ast.AST] = [tree]
   while left:
     node = left.pop()
@@ -391,18 +402,18 @@ def _binds(node: ast.AST) -> list[str]:
 
 
 def _read(tree: ast.Module) -> set[str]:
-  """Names read anywhere; none where a star import may define them."""
+  """Returns the names read anywhere; none if a star import may define them."""
   names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
   return set() if '*' in _bound(tree) else names
 
 
 def _mentioned(text: str) -> set[str]:
-  """Of the contract's names, those that a text which is not valid Python has."""
-  return {name for name in NEEDED if re.search(rf'\b{name}\b', text)}
+  """Returns the names of the contract that occur in a text that is not valid Python."""
+  return {name for name in REQUIRED if re.search(rf'\b{name}\b', text)}
 
 
 def _functions(tree: ast.Module, bodiless: bool = False) -> set[str]:
-  """Names of functions and methods; only of those whose body is `...` but for a docstring."""
+  """Returns names of functions and methods. bodiless: only those whose body ends in `...`."""
   return {
     node.name
     for node in ast.walk(tree)
@@ -419,11 +430,11 @@ def _is_dots(statement: ast.stmt) -> bool:
 
 
 def _exact(line: str) -> str:
-  """A line as it is, in quotes as in JSON; escaped where it would not print."""
+  """Returns a line in quotes as in JSON, escaped if it is not printable."""
   shown = line if len(line) <= 200 else line[:199] + '…'
   return json.dumps(shown, ensure_ascii=not shown.isprintable())
 
 
-def _names(names: Sequence[str], most: int = MAX_SHOWN) -> str:
-  more = f' and {len(names) - most} more' if len(names) > most else ''
-  return ', '.join(names[:most]) + more
+def _names(names: Sequence[str], limit: int = MAX_SHOWN) -> str:
+  more = f' and {len(names) - limit} more' if len(names) > limit else ''
+  return ', '.join(names[:limit]) + more

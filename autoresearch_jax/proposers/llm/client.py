@@ -1,15 +1,15 @@
-"""One call of a Gemini model: within caps, before a deadline, with retries, on record.
+"""One call of a Gemini model: within spend limits, before a deadline, with retries, on record.
 
-Called by the proposer `gemini`; it knows nothing of programs. A call is recorded before it is sent
-with the most it can cost, and again when it has ended with what it did cost, so that caps hold
-whatever happens in between, a kill included. What a failed call is said to cost:
+Called by the proposer `gemini`; knows nothing of programs. A call is recorded before it is sent,
+with the most it can cost, and again when it has ended, with what it did cost, so that limits hold
+even if the run is killed in between. A failed call counts as
 
-- nothing where the API refused it: errors before or instead of an answer are not billed
-  (https://ai.google.dev/gemini-api/docs/billing), nor what never reached it;
-- the most it can be where nobody knows: a cut connection, a deadline, an answer that cannot be
-  read, an error page that some machine in between wrote.
+- free if the API refused it or it never arrived: errors before or instead of an answer are not
+  billed (https://ai.google.dev/gemini-api/docs/billing);
+- the most it can cost if nobody knows: a broken connection, a deadline, an unreadable response, an
+  error page of some proxy.
 
-The SDK's own retries stay off, for each request is to be recorded, and so do its continuations.
+The retries of the SDK are off, since each request has to be recorded, and so are its continuations.
 """
 
 import asyncio
@@ -19,44 +19,51 @@ import functools
 import itertools
 import json
 import logging
-import math
 import ssl
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import httpx2
 import numpy as np
 from google import genai
-from google.genai import errors
-from google.genai import types as api
+from google.genai import types as genai_types
 
-from autoresearch_jax.messages import one_line
 from autoresearch_jax.proposers.base import ProposalContext
-from autoresearch_jax.proposers.llm.keys import KEYS, key
-from autoresearch_jax.proposers.spend_limits import Caps
+from autoresearch_jax.proposers.llm import API_KEY_VARIABLES, api_key
+from autoresearch_jax.proposers.llm.responses import (
+  SUSPEND_SECONDS,
+  FailedAttempt,
+  ModelReply,
+  explain_error,
+  limit_size,
+  read_response,
+)
+from autoresearch_jax.proposers.spend_limits import SpendLimits
 from autoresearch_jax.types import Exchange, Spend
 
-TURN_TOKENS = 16  # that mark who speaks, at most; a token of text has one byte or more
-MAX_BYTES = 16 * 2**20  # of a response; the longest answer has some 65,536 tokens
-LONGEST_WAIT = 60.0  # seconds between attempts; who asks for more is not asked again so soon
-REST_SECONDS = 600.0  # a model that refuses for good is asked again after this long
-WAITABLE = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be gone at the next attempt
-FINISHED = ('STOP', 'FINISH_REASON_UNSPECIFIED', '')
-ACCIDENTS = ('OTHER', 'MALFORMED_RESPONSE')  # ends of an answer that may not come again
-CUT = 'MAX_TOKENS'
-CLOSED = 'The run is stopping.'
-# Loggers with a line or two for each request, in the midst of the live view; what fails is raised.
-CHATTY = ('httpx2', 'google_genai')
+TURN_TOKENS = 16  # at most, to mark the speaker of a turn; text has at most one token a byte
+MAX_DELAY_SECONDS = 60.0  # between attempts; if the API wants more, the call fails
+STOPPING = 'The run is stopping.'
+# They log a line or two for each request into the live view. Failures are raised anyway.
+CHATTY_LOGGERS = ('httpx2', 'google_genai')
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
-  """What a model is asked. turns: what user and model said in turn, the user first and last.
+class ModelRequest:
+  """What a model is asked.
 
-  schema: JSON schema of the answer. purpose, role: as in Exchange. seed: of the model's sampling.
+  Attributes:
+    model: Name of the model.
+    purpose: What the call is for, as in Exchange.
+    system: System instruction.
+    turns: What user and model said in turn; the first and the last turn are the user's.
+    schema: JSON schema of the answer.
+    role: Role that the model acts in, as in Exchange.
+    temperature: Sampling temperature; None for the model's default.
+    seed: Sampling seed; None for none.
   """
 
   model: str
@@ -69,365 +76,270 @@ class Said:
   seed: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Reply:
-  """text: of the answer. cut: whether it ends where the tokens did."""
-
-  text: str
-  cut: bool = False
-
-
 class NoAnswer(Exception):
-  """No answer is to be had; the sentence says why. rest: seconds to leave the model alone for."""
+  """There is no answer; the message says why.
 
-  def __init__(self, sentence: str, rest: float = 0.0):
-    super().__init__(sentence)
-    self.rest = rest
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-  """Why an attempt came to nothing. again: whether another may fare better.
-
-  billed: whether it may have cost something. after: seconds the API wants to be left alone for.
+  Attributes:
+    suspend_seconds: How long the model should be left alone.
   """
 
-  sentence: str
-  again: bool = False
-  billed: bool = True
-  after: float = 0.0
-  rest: float = 0.0
+  def __init__(self, message: str, suspend_seconds: float = 0.0):
+    super().__init__(message)
+    self.suspend_seconds = suspend_seconds
 
 
-class Line:
-  """What changes while calls are made: those under way, and whether they may go on."""
+class OpenCalls:
+  """The calls in progress, so that another thread can cancel them.
+
+  Attributes:
+    spend_lock: Held between reading the spend and recording a call.
+  """
 
   def __init__(self) -> None:
-    self.gate = threading.Lock()  # between a look at the spend and the record of a call
+    self.spend_lock = threading.Lock()
     self._lock = threading.Lock()
     self._closed = threading.Event()
-    self._calls: set[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = set()
+    self._tasks: set[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = set()
 
   @property
   def closed(self) -> bool:
+    """Whether `close` was called."""
     return self._closed.is_set()
 
   def close(self) -> None:
-    """Ends calls and pauses under way, from whatever thread; there are none after it."""
+    """Cancels calls and pauses in progress and prevents new ones. Safe from any thread."""
     with self._lock:
       self._closed.set()
-      for loop, task in self._calls:
+      for loop, task in self._tasks:
         loop.call_soon_threadsafe(task.cancel)
 
   def pause(self, seconds: float) -> None:
+    """Sleeps, but no longer than until `close`."""
     self._closed.wait(seconds)
 
   def run(self, call: Callable[[], Awaitable[Any]]) -> Any:
-    """Runs it in an event loop of its own. Raises CancelledError once closed."""
+    """Runs a call in an event loop of its own. Raises CancelledError once closed."""
 
     async def tracked() -> Any:
-      with self._open():
+      with self._registered():
         return await call()
 
     return asyncio.run(tracked())
 
   @contextlib.contextmanager
-  def _open(self) -> Iterator[None]:
+  def _registered(self) -> Iterator[None]:
     task = asyncio.current_task()
     assert task is not None
-    under_way = (asyncio.get_running_loop(), task)
+    entry = (asyncio.get_running_loop(), task)
     with self._lock:
       if self.closed:
         raise asyncio.CancelledError
-      self._calls.add(under_way)
+      self._tasks.add(entry)
     try:
       yield
     finally:
       with self._lock:
-        self._calls.discard(under_way)
+        self._tasks.discard(entry)
 
 
 @dataclasses.dataclass(frozen=True)
-class Caller:
-  """prices: dollars per million input and output tokens, by model. seconds: for one attempt.
+class GeminiClient:
+  """Makes calls of the Gemini API.
 
-  output_tokens: of one answer, thoughts included. pause: seconds before the second attempt,
-  doubled before each further one. base_url: '' for the SDK's own.
+  Attributes:
+    prices: Dollars per million input tokens and output tokens, by model.
+    limits: Limits on what the run may spend.
+    max_output_tokens: Maximum length of one answer, thoughts included.
+    timeout_seconds: Deadline of one attempt.
+    attempts: Maximum number of attempts of one call.
+    initial_delay: Seconds before the second attempt; doubles with each further one.
+    base_url: URL of the API; '' for the SDK's default.
+    calls: The calls in progress.
   """
 
   prices: Mapping[str, tuple[float, float]]
-  caps: Caps
-  output_tokens: int
-  seconds: float
+  limits: SpendLimits
+  max_output_tokens: int
+  timeout_seconds: float
   attempts: int
-  pause: float
+  initial_delay: float
   base_url: str = ''
-  line: Line = dataclasses.field(default_factory=Line, repr=False, compare=False)
+  calls: OpenCalls = dataclasses.field(default_factory=OpenCalls, repr=False, compare=False)
 
-  def ask(self, said: Said, context: ProposalContext, rng: np.random.Generator) -> Reply:
-    """The model's answer. Raises NoAnswer when all attempts failed, or none is allowed."""
+  def ask(
+    self, request: ModelRequest, context: ProposalContext, rng: np.random.Generator
+  ) -> ModelReply:
+    """Returns the model's answer.
+
+    Args:
+      request: What to ask.
+      context: Where calls are recorded and the spend is read.
+      rng: Jitter of the delays.
+
+    Raises:
+      NoAnswer: All attempts failed, or none is allowed.
+    """
     for attempt in itertools.count(1):
-      got = self._attempt(said, context)
-      if isinstance(got, Reply):
+      got = self._attempt(request, context)
+      if isinstance(got, ModelReply):
         return got
-      wait = max(got.after, self.pause * 2 ** (attempt - 1) * rng.uniform(0.5, 1.0))
-      if not got.again or attempt >= self.attempts or wait > LONGEST_WAIT:
-        raise NoAnswer(got.sentence, max(got.rest, got.after))
-      self.line.pause(wait)
+      backoff = self.initial_delay * 2 ** (attempt - 1) * rng.uniform(0.5, 1.0)
+      delay = max(got.retry_after, backoff)
+      if not got.retryable or attempt >= self.attempts or delay > MAX_DELAY_SECONDS:
+        raise NoAnswer(got.message, max(got.suspend_seconds, got.retry_after))
+      self.calls.pause(delay)
     raise AssertionError
 
   def price(self, model: str, input_tokens: int, output_tokens: int) -> float:
-    """In dollars; 0 for a model without a known price."""
+    """Returns the price in dollars; 0 for a model whose price is not known."""
     prices = self.prices.get(model.removeprefix('models/'), (0.0, 0.0))
     return (input_tokens * prices[0] + output_tokens * prices[1]) / 1e6
 
-  def _attempt(self, said: Said, context: ProposalContext) -> Reply | Failure:
-    """One request, on record from before it is sent until it has ended, however it does."""
-    secret = key()
-    if not secret:
-      raise NoAnswer(f'There is no key: set {" or ".join(KEYS)}.', REST_SECONDS)
-    sent = self._most(said, secret)
-    with self.line.gate:
-      if self.line.closed:
-        raise NoAnswer(CLOSED)
-      most = Spend(1, sent.input_tokens, sent.output_tokens, sent.dollars)
-      if refusal := self.caps.refusal(context.spend(), most):
+  def _attempt(self, request: ModelRequest, context: ProposalContext) -> ModelReply | FailedAttempt:
+    """Sends one request. It is on record before it is sent, and again however it ends."""
+    key = api_key()
+    if not key:
+      names = ' or '.join(API_KEY_VARIABLES)
+      raise NoAnswer(f'There is no API key: set {names}.', SUSPEND_SECONDS)
+    sent = self._upper_bound(request, key)
+    with self.calls.spend_lock:
+      if self.calls.closed:
+        raise NoAnswer(STOPPING)
+      cost = Spend(1, sent.input_tokens, sent.output_tokens, sent.dollars)
+      if refusal := self.limits.refusal(context.spend(), cost):
         raise NoAnswer(refusal)
       context.record(sent)
     started = time.monotonic()
-    got: Reply | Failure = Failure('The call was broken off.')
-    ended = dataclasses.replace(sent, state='failed', error=got.sentence)
+    got: ModelReply | FailedAttempt = FailedAttempt('The call was interrupted.')
+    ended = dataclasses.replace(sent, state='failed', error=got.message)
     try:
-      response = self.line.run(functools.partial(self._send, said, secret))
-      got = _read(response, said.model)
-      ended = self._counted(ended, response)
+      response = self.calls.run(functools.partial(self._send, request, key))
+      got = read_response(response, request.model)
+      ended = self._with_usage(ended, response)
     except asyncio.CancelledError:
-      got = Failure(CLOSED)
+      got = FailedAttempt(STOPPING)
     except Exception as error:
-      got = failure(error, said.model, self.seconds)
+      got = explain_error(error, request.model, self.timeout_seconds)
     finally:
-      context.record(_ended(ended, got, secret, time.monotonic() - started))
-    if self.line.closed and isinstance(got, Failure):
-      raise NoAnswer(CLOSED)
-    if isinstance(got, Failure):
-      return dataclasses.replace(got, sentence=_clean(got.sentence, secret))
-    return dataclasses.replace(got, text=_clean(got.text, secret))
+      context.record(_ended(ended, got, key, time.monotonic() - started))
+    if self.calls.closed and isinstance(got, FailedAttempt):
+      raise NoAnswer(STOPPING)
+    if isinstance(got, FailedAttempt):
+      return dataclasses.replace(got, message=_clean(got.message, key))
+    return dataclasses.replace(got, text=_clean(got.text, key))
 
-  def _most(self, said: Said, secret: str) -> Exchange:
-    """The record of a call that is about to be sent: the most it can cost.
+  def _upper_bound(self, request: ModelRequest, key: str) -> Exchange:
+    """Returns the record of a call to be sent, with the most it can cost.
 
-    No text has more tokens than bytes in UTF-8.
+    No text has more tokens than UTF-8 bytes.
     """
-    texts = (said.system, *said.turns, json.dumps(said.schema))
-    most = sum(len(text.encode('utf-8', 'replace')) + TURN_TOKENS for text in texts)
-    request = {
-      'system': said.system,
-      'turns': said.turns,
-      'schema': said.schema,
-      'temperature': said.temperature,
-      'seed': said.seed,
-      'max_output_tokens': self.output_tokens,
+    texts = (request.system, *request.turns, json.dumps(request.schema))
+    input_tokens = sum(len(text.encode('utf-8', 'replace')) + TURN_TOKENS for text in texts)
+    shown = {
+      'system': request.system,
+      'turns': request.turns,
+      'schema': request.schema,
+      'temperature': request.temperature,
+      'seed': request.seed,
+      'max_output_tokens': self.max_output_tokens,
     }
     return Exchange(
-      id=uuid.uuid4().hex,  # not of the generator: after a kill the same trial is proposed again
-      model=said.model,
-      purpose=said.purpose,
+      id=uuid.uuid4().hex,  # not from the generator: after a kill the same trial is proposed again
+      model=request.model,
+      purpose=request.purpose,
       state='sent',
-      role=said.role,
-      request=_clean(json.dumps(request, ensure_ascii=False), secret),
-      input_tokens=most,
-      output_tokens=self.output_tokens,
-      dollars=self.price(said.model, most, self.output_tokens),
+      role=request.role,
+      request=_clean(json.dumps(shown, ensure_ascii=False), key),
+      input_tokens=input_tokens,
+      output_tokens=self.max_output_tokens,
+      dollars=self.price(request.model, input_tokens, self.max_output_tokens),
     )
 
-  def _counted(self, ended: Exchange, response: api.GenerateContentResponse) -> Exchange:
-    """With the response, and with what it says was used; the most it can be where it does not."""
+  def _with_usage(self, ended: Exchange, response: genai_types.GenerateContentResponse) -> Exchange:
+    """Adds the response and its token counts; without counts the upper bounds stay."""
     shown = response.model_dump_json(exclude_none=True, exclude={'sdk_http_response', 'parsed'})
     ended = dataclasses.replace(ended, response=shown)
-    used = response.usage_metadata
-    if used is None or used.prompt_token_count is None:
+    usage = response.usage_metadata
+    if usage is None or usage.prompt_token_count is None:
       return ended
-    into = used.prompt_token_count + (used.tool_use_prompt_token_count or 0)
-    out = (used.candidates_token_count or 0) + (used.thoughts_token_count or 0)
-    out = max(out, (used.total_token_count or 0) - into)
-    if into < 0 or out < 0:
+    inputs = usage.prompt_token_count + (usage.tool_use_prompt_token_count or 0)
+    outputs = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+    outputs = max(outputs, (usage.total_token_count or 0) - inputs)
+    if inputs < 0 or outputs < 0:
       return ended
-    dollars = self.price(ended.model, into, out)
-    return dataclasses.replace(ended, input_tokens=into, output_tokens=out, dollars=dollars)
+    dollars = self.price(ended.model, inputs, outputs)
+    return dataclasses.replace(ended, input_tokens=inputs, output_tokens=outputs, dollars=dollars)
 
-  async def _send(self, said: Said, secret: str) -> api.GenerateContentResponse:
-    """Raises TimeoutError at the deadline, whatever arrived until then, and closes the connection.
+  async def _send(self, request: ModelRequest, key: str) -> genai_types.GenerateContentResponse:
+    """Sends the request. Raises TimeoutError at the deadline and closes the connection.
 
-    Redirects are not followed, for the key would be sent along.
+    Redirects are not followed, since the key would be sent along.
     """
-    for name in CHATTY:
+    for name in CHATTY_LOGGERS:
       logging.getLogger(name).setLevel(logging.ERROR)
-    hooks = {'response': [_bounded]}
-    async with asyncio.timeout(self.seconds):
-      with httpx2.Client(verify=_trust()) as unused:
-        async with httpx2.AsyncClient(verify=_trust(), event_hooks=hooks, timeout=None) as channel:
+    hooks = {'response': [limit_size]}
+    async with asyncio.timeout(self.timeout_seconds):
+      with httpx2.Client(verify=_certificates()) as unused:
+        async with httpx2.AsyncClient(
+          verify=_certificates(), event_hooks=hooks, timeout=None
+        ) as channel:
           client = genai.Client(
             vertexai=False,
-            api_key=secret,
-            http_options=api.HttpOptions(
+            api_key=key,
+            http_options=genai_types.HttpOptions(
               base_url=self.base_url or None,
               httpx_client=unused,
               httpx_async_client=channel,
-              async_client_args={'ssl': _trust()},  # else one for websockets is read at each call
+              async_client_args={'ssl': _certificates()},  # else read again at each call
             ),
           )
           return await client.aio.models.generate_content(
-            model=said.model, contents=_contents(said.turns), config=self._config(said)
+            model=request.model,
+            contents=_contents(request.turns),
+            config=self._generation_config(request),
           )
 
-  def _config(self, said: Said) -> api.GenerateContentConfig:
-    return api.GenerateContentConfig(
-      system_instruction=said.system,
-      temperature=said.temperature,
-      seed=said.seed,
-      max_output_tokens=self.output_tokens,
+  def _generation_config(self, request: ModelRequest) -> genai_types.GenerateContentConfig:
+    return genai_types.GenerateContentConfig(
+      system_instruction=request.system,
+      temperature=request.temperature,
+      seed=request.seed,
+      max_output_tokens=self.max_output_tokens,
       response_mime_type='application/json',
-      response_json_schema=dict(said.schema),
+      response_json_schema=dict(request.schema),
       automatic_continuation=False,
-      automatic_function_calling=api.AutomaticFunctionCallingConfig(disable=True),
+      automatic_function_calling=genai_types.AutomaticFunctionCallingConfig(disable=True),
     )
 
 
-def _contents(turns: tuple[str, ...]) -> list[api.Content]:
-  who = ('user', 'model')
+def _contents(turns: tuple[str, ...]) -> list[genai_types.Content]:
+  roles = ('user', 'model')
   return [
-    api.Content(role=who[number % 2], parts=[api.Part(text=text)])
+    genai_types.Content(role=roles[number % 2], parts=[genai_types.Part(text=text)])
     for number, text in enumerate(turns)
   ]
 
 
-def _ended(ended: Exchange, got: Reply | Failure, secret: str, seconds: float) -> Exchange:
-  """The second record of a call: `ended` with the outcome."""
-  ended = dataclasses.replace(ended, seconds=seconds, response=_clean(ended.response, secret))
-  if isinstance(got, Reply):
+def _ended(ended: Exchange, got: ModelReply | FailedAttempt, key: str, seconds: float) -> Exchange:
+  """Returns the second record of a call: `ended` with the outcome."""
+  ended = dataclasses.replace(ended, seconds=seconds, response=_clean(ended.response, key))
+  if isinstance(got, ModelReply):
     return dataclasses.replace(ended, state='answered', error='')
-  ended = dataclasses.replace(ended, error=_clean(got.sentence, secret))
+  ended = dataclasses.replace(ended, error=_clean(got.message, key))
   if got.billed:
     return ended
   return dataclasses.replace(ended, input_tokens=0, output_tokens=0, dollars=0.0)
 
 
-def _read(response: api.GenerateContentResponse, model: str) -> Reply | Failure:
-  """The answer in a response, or why there is none."""
-  feedback = response.prompt_feedback
-  if feedback and feedback.block_reason:
-    return Failure(f'{model} refused the prompt ({_word(feedback.block_reason)}).')
-  if not response.candidates:
-    return Failure(f'{model} gave no answer.', again=True)
-  candidate = response.candidates[0]
-  parts = (candidate.content.parts or []) if candidate.content else []
-  text = ''.join(part.text for part in parts if part.text and not part.thought)
-  finish = _word(candidate.finish_reason)
-  if finish == CUT:
-    return Reply(text, cut=True)
-  if finish not in FINISHED:
-    return Failure(f'{model} broke its answer off ({finish}).', again=finish in ACCIDENTS)
-  return Reply(text) if text.strip() else Failure(f'{model} gave an empty answer.', again=True)
-
-
-def _word(reason: Any) -> str:
-  """The name of one of the API's reasons, which may be newer than the SDK; '' for none."""
-  return one_line(str(getattr(reason, 'value', reason) or ''), 60)
-
-
-def failure(error: Exception, model: str, seconds: float) -> Failure:
-  """What an exception out of the SDK means. seconds: of the deadline."""
-  match error:
-    case errors.APIError():
-      return _refused(error, model)
-    case TimeoutError():
-      return Failure(f'{model} did not answer within {seconds:g} seconds.')
-    case TooLong():
-      return Failure(f'{model} sent more than {MAX_BYTES} bytes.')
-    case httpx2.ConnectError() | httpx2.ProxyError() | httpx2.UnsupportedProtocol():
-      what = one_line(str(error), 300) or type(error).__name__
-      return Failure(f'The Gemini API cannot be reached: {what}.', again=True, billed=False)
-    case httpx2.TransportError():
-      what = one_line(str(error), 300) or type(error).__name__
-      return Failure(f'The connection to {model} was cut: {what}.', again=True)
-  what = one_line(f'{type(error).__name__}: {error}', 300)
-  return Failure(f'What {model} sent cannot be read: {what}.', again=True)
-
-
-def _refused(error: errors.APIError, model: str) -> Failure:
-  """An HTTP status other than 200. Only the API's own errors are known to cost nothing."""
-  code, details = error.code, error.details
-  inner = details.get('error') if isinstance(details, dict) else None
-  own = isinstance(inner, dict)
-  message = one_line(str(error.message or ''), 300).rstrip('.')
-  said = f'The Gemini API refused the call of {model} ({code} {_word(error.status)}): {message}.'
-  if code in WAITABLE:
-    after = _delay(error, inner if own else {})
-    return Failure(said, again=True, billed=not own, after=after)
-  if code in (401, 402, 403) or 'API_KEY_INVALID' in str(details):
-    said += f' Check the key in {" or ".join(KEYS)} and its billing.'
-    return Failure(said, billed=False, rest=REST_SECONDS)
-  if code == 404:
-    said += ' Check the name in the option models.'
-    return Failure(said, billed=False, rest=REST_SECONDS)
-  return Failure(said, billed=not (own and 400 <= code < 500))
-
-
-def _delay(error: errors.APIError, inner: Mapping[str, Any]) -> float:
-  """Seconds that the API asks to wait: Retry-After, or google.rpc.RetryInfo; 0 where it does not.
-
-  The SDK ignores both: https://github.com/googleapis/python-genai/issues/1875.
-  """
-  headers = getattr(error.response, 'headers', None) or {}
-  given = inner.get('details')
-  delays = [d.get('retryDelay', '') for d in given or () if isinstance(d, dict)]
-  for text in (headers.get('retry-after', ''), *delays):
-    with contextlib.suppress(ValueError):
-      seconds = float(str(text).removesuffix('s'))  # the header may also be a date: then no number
-      if 0 <= seconds < math.inf:
-        return seconds
-  return 0.0
-
-
-def _clean(text: str, secret: str) -> str:
-  """Without the key, should anybody have echoed it, and as it can be stored: a lone half of a
-  surrogate pair cannot.
-  """  # fmt: skip
-  escaped = json.dumps(secret)[1:-1]
-  for form in {secret, escaped}:
+def _clean(text: str, key: str) -> str:
+  """Removes the key, should anything have echoed it, and lone surrogates, which SQLite refuses."""
+  escaped = json.dumps(key)[1:-1]
+  for form in {key, escaped}:
     text = text.replace(form, '[key]')
   return text.encode('utf-8', 'replace').decode('utf-8')
 
 
 @functools.cache
-def _trust() -> ssl.SSLContext:
-  """The certificates that are trusted; reading them takes longer than the rest of a client."""
+def _certificates() -> ssl.SSLContext:
+  """Loads the trusted certificates, which takes longer than the rest of making a client."""
   return httpx2.create_ssl_context()
-
-
-class TooLong(Exception):
-  """A response with more bytes than any answer has."""
-
-
-class _Bounded(httpx2.AsyncByteStream):
-  """A response's bytes as they come, up to MAX_BYTES. Raises TooLong after that."""
-
-  def __init__(self, stream: httpx2.AsyncByteStream):
-    self._stream = stream
-
-  async def __aiter__(self) -> AsyncIterator[bytes]:
-    size = 0
-    async for chunk in self._stream:
-      size += len(chunk)
-      if size > MAX_BYTES:
-        raise TooLong
-      yield chunk
-
-  async def aclose(self) -> None:
-    await self._stream.aclose()
-
-
-async def _bounded(response: httpx2.Response) -> None:
-  """Runs before a response's body is read."""
-  assert isinstance(response.stream, httpx2.AsyncByteStream)
-  response.stream = _Bounded(response.stream)

@@ -1,12 +1,13 @@
-"""The proposer that asks Gemini models for edits, through google-genai.
+"""The proposer `gemini`: asks Gemini models for edits, through google-genai.
 
-A proposal becomes a prompt (`briefing`), a call (`calling`), an answer in a fixed form (`answers`)
-and a program (`applying`). What cannot be used goes back in the same conversation with the
-sentence that says why, be it of the parser, of the memory or of the tracer. A role may hand its
-draft to others. Which of several models is asked is learnt (`bandit`).
+A proposal becomes a prompt (`prompt/`), a call (`client`), an answer in a fixed form (`answer`) and
+a program (`apply`). An answer that cannot be used is sent back in the same conversation with the
+reason, whether it is from the parser, the check for duplicates or the tracer. A role may hand its
+draft to other roles for review. Of several models, those whose edits win are asked more often
+(`bandit`).
 
-A run does not end for want of a model: where none answers, a cap is reached or the answers stay
-unusable, another proposer takes the turn, and the claim of its edit says why. Nothing a model or
+The run does not stop for want of a model: if none answers, a spend limit is reached or the answers
+stay unusable, the fallback proposes, and the claim of its edit says why. Nothing that a model or
 the network does raises anything but NothingToPropose here.
 """
 
@@ -16,32 +17,37 @@ import time
 import numpy as np
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
-from autoresearch_jax.proposers.fallback import Fallback
-from autoresearch_jax.proposers.llm import bandit
+from autoresearch_jax.proposers.base import (
+  PROPOSERS,
+  NothingToPropose,
+  ProposalContext,
+  Proposer,
+)
+from autoresearch_jax.proposers.fallback import FallbackProposer
+from autoresearch_jax.proposers.llm import API_KEY_VARIABLES, api_key, bandit
 from autoresearch_jax.proposers.llm import roles as role_files
 from autoresearch_jax.proposers.llm.answer import SCHEMA, AnswerError, parse
 from autoresearch_jax.proposers.llm.apply import apply, edit_of
-from autoresearch_jax.proposers.llm.client import CLOSED, Caller, NoAnswer, Reply, Said
-from autoresearch_jax.proposers.llm.keys import KEYS, key
+from autoresearch_jax.proposers.llm.client import STOPPING, GeminiClient, ModelRequest, NoAnswer
+from autoresearch_jax.proposers.llm.responses import ModelReply
 from autoresearch_jax.proposers.llm.roles import Role
 from autoresearch_jax.proposers.prompt import (
   LESSONS_SCHEMA,
   Prompt,
-  brief,
-  distil,
-  lessons_of,
-  mend,
-  review,
+  PromptTooLong,
+  edit_prompt,
+  lessons_prompt,
+  parse_lessons,
+  repair_turn,
+  review_prompt,
 )
-from autoresearch_jax.proposers.prompt.budget import TooSmall
-from autoresearch_jax.proposers.spend_limits import Caps
+from autoresearch_jax.proposers.spend_limits import SpendLimits
 from autoresearch_jax.types import Edit, Proposal
 
 # Dollars per million input and output tokens, for prompts of up to 200,000 tokens: the standard
-# prices of https://ai.google.dev/gemini-api/docs/pricing as quoted in October 2026. Where a lower
-# price is offered for a time (gemini-3.6 to 3.8-flash, half of it until the end of 2026), the
-# standard one stands here, so that caps hold after that too.
+# prices of https://ai.google.dev/gemini-api/docs/pricing as of October 2026. Temporary discounts
+# (gemini-3.6 to 3.8-flash at half price until the end of 2026) are ignored, so that limits still
+# hold after them.
 PRICES: dict[str, tuple[float, float]] = {
   'gemini-3.8-flash': (1.50, 7.50),
   'gemini-3.7-flash': (1.50, 7.50),
@@ -51,124 +57,151 @@ PRICES: dict[str, tuple[float, float]] = {
   'gemini-3.1-flash-lite': (0.25, 1.50),
   'gemini-3.1-pro-preview': (2.00, 12.00),
 }
+RENAMED_OPTIONS = {
+  'most_calls': 'max_calls',
+  'most_tokens': 'max_total_tokens',
+  'max_tokens': 'max_total_tokens',
+  'most_dollars': 'max_dollars',
+  'output_tokens': 'max_output_tokens',
+  'context_tokens': 'max_prompt_tokens',
+  'seconds': 'timeout_seconds',
+  'pause': 'initial_delay',
+  'repairs': 'max_repairs',
+  'distil_every': 'lessons_interval',
+}
 
 
 @dataclasses.dataclass
-class _Notes:
+class _SessionState:
   """What the proposer remembers while the process lives; the run itself is in the ledger.
 
-  rests: until when (monotonic seconds) a model is left alone, and why. distilled: how many trials
-  there were when lessons were last asked for.
+  Attributes:
+    suspended: Until when (time.monotonic) a model is left alone, and why.
+    lessons_at: Number of trials when lessons were last asked for.
   """
 
-  rests: dict[str, tuple[float, str]] = dataclasses.field(default_factory=dict)
-  distilled: int = 0
+  suspended: dict[str, tuple[float, str]] = dataclasses.field(default_factory=dict)
+  lessons_at: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class _Draft:
-  """A usable answer: as an edit, and as the model wrote it."""
+  """A usable answer.
+
+  Attributes:
+    edit: The answer as an edit.
+    text: The answer as the model wrote it.
+  """
 
   edit: Edit
   text: str
 
 
-class _Unusable(NoAnswer):
-  """A model answered, and none of its answers could be used."""
+class _NoUsableAnswer(NoAnswer):
+  """A model answered, but none of its answers could be used."""
 
 
-@PROPOSERS.register('gemini')
+@PROPOSERS.register('gemini', renamed_options=RENAMED_OPTIONS)
 @dataclasses.dataclass(frozen=True)
 class Gemini(Proposer):
-  """The options of `config.proposer_options`. The key is read from GEMINI_API_KEY or
-  GOOGLE_API_KEY at each call and kept nowhere.
+  """Asks Gemini models for edits.
 
-  models: names as the API has them; of several, the one that pays is learnt. prices: rows of model,
-  dollars per million input tokens, dollars per million output tokens; they add to PRICES.
-  roles: names of shipped role files, or paths of others; none: no role.
-  max_calls, max_tokens, max_dollars: caps for the whole run, over all restarts; 0: none. A call
-  is not made when the most it can cost would pass one; each attempt counts as a call.
-  output_tokens: of one answer, the model's thoughts included. context_tokens: of one prompt.
-  seconds: deadline of one attempt. attempts: of one call, when the API is busy or the line is cut.
-  pause: seconds before the second attempt, doubled before each further one.
-  repairs: how often an answer that cannot be used goes back with the reason.
-  distil_every: trials between two calls for lessons; 0: never.
-  base_url: of the API; '' for the SDK's own. fallback: the proposer that takes a turn when no model
-  can; '': then the turn comes to nothing.
-  """  # fmt: skip
+  The API key is read from GEMINI_API_KEY or GOOGLE_API_KEY at each call and stored nowhere. The
+  limits on calls, tokens and dollars are for the whole run, over all restarts and proposers. A call
+  is not made if the most it can cost would exceed one of them; each attempt counts as a call.
+
+  Attributes:
+    models: Names of models, as the API has them. Of several, the bandit chooses.
+    prices: Rows of (model, dollars per million input tokens, dollars per million output tokens),
+      which add to PRICES.
+    roles: Names of shipped roles, or paths of role files; none for no roles.
+    max_calls: Maximum number of calls; 0 for no limit.
+    max_total_tokens: Maximum number of input and output tokens; 0 for no limit.
+    max_dollars: Maximum cost in dollars; 0 for no limit.
+    max_output_tokens: Maximum length of one answer, thoughts included.
+    max_prompt_tokens: Maximum length of one prompt.
+    timeout_seconds: Deadline of one attempt.
+    attempts: Maximum number of attempts of one call, if the API is busy or the connection breaks.
+    initial_delay: Seconds before the second attempt; doubles with each further one.
+    max_repairs: How often an answer that cannot be used is sent back with the reason.
+    lessons_interval: Trials between two requests for lessons; 0 for none.
+    base_url: URL of the API; '' for the SDK's default.
+    fallback: Name of the proposer that steps in if no model has an edit; '' for none.
+  """
 
   models: tuple[str, ...] = ('gemini-3.8-flash',)
-  prices: tuple[tuple[str, float, float], ...] = ()  # no mapping: ConfigDict takes no dots in keys
+  prices: tuple[tuple[str, float, float], ...] = ()  # no dict: ConfigDict allows no dots in keys
   roles: tuple[str, ...] = ()
   max_calls: int = 1000
-  max_tokens: int = 20_000_000
+  max_total_tokens: int = 20_000_000
   max_dollars: float = 5.0
-  output_tokens: int = 32_768
-  context_tokens: int = 30_000
-  seconds: float = 180.0
+  max_output_tokens: int = 32_768
+  max_prompt_tokens: int = 30_000
+  timeout_seconds: float = 180.0
   attempts: int = 4
-  pause: float = 2.0
-  repairs: int = 2
-  distil_every: int = 25
+  initial_delay: float = 2.0
+  max_repairs: int = 2
+  lessons_interval: int = 25
   base_url: str = ''
   fallback: str = 'mutate'
   _roles: tuple[Role, ...] = dataclasses.field(init=False, repr=False, compare=False)
-  _caller: Caller = dataclasses.field(init=False, repr=False, compare=False)
-  _fallback: Fallback | None = dataclasses.field(init=False, repr=False, compare=False)
-  _notes: _Notes = dataclasses.field(
-    init=False, repr=False, compare=False, default_factory=_Notes
-  )  # fmt: skip
+  _client: GeminiClient = dataclasses.field(init=False, repr=False, compare=False)
+  _fallback: FallbackProposer | None = dataclasses.field(init=False, repr=False, compare=False)
+  _state: _SessionState = dataclasses.field(
+    init=False, repr=False, compare=False, default_factory=_SessionState
+  )
 
   def __post_init__(self) -> None:
-    if not key():
+    """Raises ValueError for options that cannot work, or without a key."""
+    if not api_key():
       raise ValueError(
-        f'The proposer gemini needs a key: set the environment variable {" or ".join(KEYS)}, or '
-        "take the proposer 'mutate', which needs none."
+        'The proposer gemini needs an API key: set the environment variable '
+        f"{' or '.join(API_KEY_VARIABLES)}, or use the proposer 'mutate', which needs none."
       )
     self._check_numbers()
-    caps = Caps(self.max_calls, self.max_tokens, self.max_dollars)
-    prices = PRICES | {model: (into, out) for model, into, out in self.prices}
-    caller = Caller(
-      prices, caps, self.output_tokens, self.seconds, self.attempts, self.pause,
-      self.base_url,
+    limits = SpendLimits(self.max_calls, self.max_total_tokens, self.max_dollars)
+    prices = PRICES | {model: (inputs, outputs) for model, inputs, outputs in self.prices}
+    client = GeminiClient(
+      prices, limits, self.max_output_tokens, self.timeout_seconds, self.attempts,
+      self.initial_delay, self.base_url,
     )  # fmt: skip
     object.__setattr__(self, '_roles', role_files.load(self.roles))
-    object.__setattr__(self, '_caller', caller)
-    object.__setattr__(self, '_fallback', Fallback.of(self.fallback, 'gemini'))
+    object.__setattr__(self, '_client', client)
+    object.__setattr__(self, '_fallback', FallbackProposer.of(self.fallback, 'gemini'))
     self._check_prices()
 
   @property
   def title(self) -> str:
-    """Who is asked and how often at most, for the first line of the run."""
+    """The models, the spend limits and the fallback."""
     then = f', then {self.fallback}' if self.fallback else ''
-    return f'gemini ({", ".join(dict.fromkeys(self.models))}), {self._caller.caps.title}{then}'
+    return f'gemini ({", ".join(dict.fromkeys(self.models))}), {self._client.limits.title}{then}'
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
-    """An edit by a model, or by the fallback. Raises NothingToPropose."""
+    """Returns an edit by a model, or by the fallback. Raises NothingToPropose."""
     try:
-      self._distil_if_due(context, rng)
+      self._update_lessons(context, rng)
       return self._edit(proposal, context, rng)
-    except (NoAnswer, NothingToPropose) as none:
-      why = one_line(str(none))
-    if self._caller.line.closed:
-      raise NothingToPropose(why)
+    except (NoAnswer, NothingToPropose) as error:
+      reason = one_line(str(error))
+    if self._client.calls.closed:
+      raise NothingToPropose(reason)
     if self._fallback is None:
-      raise NothingToPropose(why)
-    return self._fallback.propose(why, proposal, context, rng)
+      raise NothingToPropose(reason)
+    return self._fallback.propose(reason, proposal, context, rng)
 
   def close(self) -> None:
-    """Ends the call under way, from whatever thread; there are none after it."""
-    self._caller.line.close()
+    """Cancels the call in progress and prevents new ones. Safe from any thread."""
+    self._client.calls.close()
     if self._fallback is not None:
       self._fallback.close()
 
   # One edit.
 
   def _edit(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
-    """Raises NoAnswer, and NothingToPropose where the program does not fit into a prompt."""
+    """Raises NoAnswer, and NothingToPropose if the program does not fit into a prompt."""
     role = role_files.choose(self._roles, proposal, context, rng)
-    prompt = brief(proposal, context, role, self.context_tokens)
-    draft = self._asked('propose', prompt, role, context, rng)
+    prompt = edit_prompt(proposal, context, _instructions(role), self.max_prompt_tokens)
+    draft = self._ask('propose', prompt, role, context, rng)
     if role is None:
       return draft.edit
     return dataclasses.replace(self._reviewed(draft, role, proposal, context, rng), role=role.name)
@@ -181,24 +214,26 @@ class Gemini(Proposer):
     context: ProposalContext,
     rng: np.random.Generator,
   ) -> Edit:
-    """The draft after all roles that it is handed to, each once; what they cannot mend stays."""
-    by_name = {other.name: other for other in self._roles}
+    """Hands the draft to the reviewing roles, each once; a review without an answer is skipped."""
+    by_name = {reviewer.name: reviewer for reviewer in self._roles}
     waiting, seen = list(role.hand_offs), {role.name}
     while waiting:
-      other = by_name[waiting.pop(0)]
-      if other.name in seen:
+      reviewer = by_name[waiting.pop(0)]
+      if reviewer.name in seen:
         continue
-      seen.add(other.name)
+      seen.add(reviewer.name)
       try:
-        prompt = review(draft.text, proposal, context, other, self.context_tokens)
-        revised = self._asked('review', prompt, other, context, rng)
+        prompt = review_prompt(
+          draft.text, proposal, context, reviewer.instructions, self.max_prompt_tokens
+        )
+        revised = self._ask('review', prompt, reviewer, context, rng)
       except (NoAnswer, NothingToPropose):
         continue
-      draft = _credited(revised, draft)
-      waiting += other.hand_offs
+      draft = _with_author(revised, draft)
+      waiting += reviewer.hand_offs
     return draft.edit
 
-  def _asked(
+  def _ask(
     self,
     purpose: str,
     prompt: Prompt,
@@ -206,55 +241,59 @@ class Gemini(Proposer):
     context: ProposalContext,
     rng: np.random.Generator,
   ) -> _Draft:
-    """From the role's model, or the one likely to pay, or else the next. Raises NoAnswer."""
-    left = [role.model] if role and role.model else list(dict.fromkeys(self.models))
-    why: list[str] = []
-    while left and not self._caller.line.closed:
-      model = bandit.choose(left, context, rng, self._costs(left))
-      left.remove(model)
+    """Asks the role's model, or the bandit's choice, then the others. Raises NoAnswer."""
+    remaining = [role.model] if role and role.model else list(dict.fromkeys(self.models))
+    reasons: list[str] = []
+    while remaining and not self._client.calls.closed:
+      model = bandit.choose(remaining, context, rng, self._costs(remaining))
+      remaining.remove(model)
       try:
-        self._require_rested(model)
-        return self._conversed(self._said(model, purpose, prompt, role, rng), context, rng)
-      except _Unusable:
+        self._require_available(model)
+        return self._converse(self._request(model, purpose, prompt, role, rng), context, rng)
+      except _NoUsableAnswer:
         raise
-      except NoAnswer as none:
-        self._let_rest(model, none)
-        why.append(str(none))
-    raise NoAnswer(' '.join(dict.fromkeys(why)) or CLOSED)
+      except NoAnswer as error:
+        self._suspend(model, error)
+        reasons.append(str(error))
+    raise NoAnswer(' '.join(dict.fromkeys(reasons)) or STOPPING)
 
-  def _conversed(self, said: Said, context: ProposalContext, rng: np.random.Generator) -> _Draft:
+  def _converse(
+    self, request: ModelRequest, context: ProposalContext, rng: np.random.Generator
+  ) -> _Draft:
     """Asks until an answer can be used. Raises NoAnswer, also after the last repair."""
-    for repair in range(self.repairs + 1):
-      reply = self._caller.ask(said, context, rng)
-      made = self._judged(reply, said, context)
-      if isinstance(made, Edit):
-        return _Draft(made, reply.text)
-      if repair == self.repairs:
-        raise _Unusable(f'{said.model} gave no usable answer: {made}')
-      said = _returned(said, reply, made)
+    for repair in range(self.max_repairs + 1):
+      reply = self._client.ask(request, context, rng)
+      result = self._edit_or_reason(reply, request, context)
+      if isinstance(result, Edit):
+        return _Draft(result, reply.text)
+      if repair == self.max_repairs:
+        raise _NoUsableAnswer(f'{request.model} gave no usable answer: {result}')
+      request = _sent_back(request, reply, result)
     raise AssertionError
 
-  def _judged(self, reply: Reply, said: Said, context: ProposalContext) -> Edit | str:
-    """The edit, or what is wrong with the answer, in a sentence for the model."""
-    if reply.cut:
+  def _edit_or_reason(
+    self, reply: ModelReply, request: ModelRequest, context: ProposalContext
+  ) -> Edit | str:
+    """Returns the edit, or what is wrong with the answer, as a sentence for the model."""
+    if reply.truncated:
       return (
-        f'The answer was cut off at its limit of {self.output_tokens} tokens, thoughts included; '
-        'answer shorter, with edits instead of whole files.'
+        f'The answer was cut off at its limit of {self.max_output_tokens} tokens, thoughts '
+        'included; answer shorter, with edits instead of whole files.'
       )
     try:
       answer = parse(reply.text)
       program = apply(answer, context.parents[0], context.editable)
-      edit = edit_of(answer, program, context.objective, author=said.model, role=said.role)
+      edit = edit_of(answer, program, context.objective, author=request.model, role=request.role)
     except AnswerError as error:
       return str(error)
     if program.digest in context.tried:
       return 'Exactly this program was proposed before; propose another one.'
     return context.check_duplicate(program) or context.check(program) or edit
 
-  def _said(
+  def _request(
     self, model: str, purpose: str, prompt: Prompt, role: Role | None, rng: np.random.Generator
-  ) -> Said:
-    return Said(
+  ) -> ModelRequest:
+    return ModelRequest(
       model,
       purpose,
       prompt.system,
@@ -265,43 +304,44 @@ class Gemini(Proposer):
       seed=int(rng.integers(2**31)),
     )
 
-  # Which models.
+  # Choice of models.
 
   def _costs(self, models: list[str]) -> dict[str, float]:
-    """Of one call, to compare; in dollars."""
-    price = self._caller.price
-    return {model: price(model, self.context_tokens, self.output_tokens) for model in models}
+    """Returns the cost of one call in dollars by model, to compare models."""
+    price = self._client.price
+    return {model: price(model, self.max_prompt_tokens, self.max_output_tokens) for model in models}
 
-  def _require_rested(self, model: str) -> None:
-    """Raises NoAnswer while the model is to be left alone."""
-    until, why = self._notes.rests.get(model, (0.0, ''))
+  def _require_available(self, model: str) -> None:
+    """Raises NoAnswer while the model is suspended."""
+    until, reason = self._state.suspended.get(model, (0.0, ''))
     if time.monotonic() < until:
-      raise NoAnswer(why)
+      raise NoAnswer(reason)
 
-  def _let_rest(self, model: str, none: NoAnswer) -> None:
-    if none.rest:
-      self._notes.rests[model] = (time.monotonic() + none.rest, str(none))
+  def _suspend(self, model: str, error: NoAnswer) -> None:
+    if error.suspend_seconds:
+      until = time.monotonic() + error.suspend_seconds
+      self._state.suspended[model] = (until, str(error))
 
   # Lessons.
 
-  def _distil_if_due(self, context: ProposalContext, rng: np.random.Generator) -> None:
-    """Has lessons drawn from the trials so far; a failure costs no more than the call."""
-    if not self.distil_every or context.memory is None:
+  def _update_lessons(self, context: ProposalContext, rng: np.random.Generator) -> None:
+    """Asks for new lessons if they are due; a failure costs no more than the call."""
+    if not self.lessons_interval or context.memory is None:
       return
     cited = (max(lesson.trials, default=0) for lesson in context.memory.model_lessons)
-    done, last = len(context.history), max([self._notes.distilled, *cited])
-    if done - last < self.distil_every:
+    done, last = len(context.history), max([self._state.lessons_at, *cited])
+    if done - last < self.lessons_interval:
       return
-    self._notes.distilled = done
+    self._state.lessons_at = done
     try:
-      prompt = distil(context, self.context_tokens)
+      prompt = lessons_prompt(context, self.max_prompt_tokens)
       model = bandit.choose(self.models, context, rng, self._costs(list(self.models)))
-      self._require_rested(model)
-      said = dataclasses.replace(
-        self._said(model, 'distil', prompt, None, rng), schema=LESSONS_SCHEMA
+      self._require_available(model)
+      request = dataclasses.replace(
+        self._request(model, 'lessons', prompt, None, rng), schema=LESSONS_SCHEMA
       )
-      lessons = lessons_of(self._caller.ask(said, context, rng).text, context, model)
-    except (NoAnswer, TooSmall, ValueError):  # no answer, no room, no lessons in it
+      lessons = parse_lessons(self._client.ask(request, context, rng).text, context, model)
+    except (NoAnswer, PromptTooLong, ValueError):  # ValueError: the answer holds no lessons
       return
     if lessons:
       context.record_lessons(lessons)
@@ -309,14 +349,15 @@ class Gemini(Proposer):
   # Options.
 
   def _check_numbers(self) -> None:
-    """Raises ValueError for options that cannot work."""
+    """Raises ValueError for numbers that cannot work."""
     if not self.models or not all(self.models):
       raise ValueError(f'models is {self.models}; name one model or more.')
-    for name in ('output_tokens', 'context_tokens', 'seconds', 'attempts'):
+    for name in ('max_output_tokens', 'max_prompt_tokens', 'timeout_seconds', 'attempts'):
       if not getattr(self, name) > 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be above 0.')
     for name in (
-      'max_calls', 'max_tokens', 'max_dollars', 'pause', 'repairs', 'distil_every'
+      'max_calls', 'max_total_tokens', 'max_dollars', 'initial_delay', 'max_repairs',
+      'lessons_interval',
     ):  # fmt: skip
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more.')
@@ -327,30 +368,34 @@ class Gemini(Proposer):
         raise ValueError(f'The prices of {model} are {dollars}; they must be 0 or more.')
 
   def _check_prices(self) -> None:
-    """Raises ValueError where dollars are capped and a model has no price."""
+    """Raises ValueError if dollars are limited and a model has no price."""
     for model in (*self.models, *(role.model for role in self._roles if role.model)):
-      if self.max_dollars and model.removeprefix('models/') not in self._caller.prices:
+      if self.max_dollars and model.removeprefix('models/') not in self._client.prices:
         raise ValueError(
-          f'The price of {model} is not known, so max_dollars cannot be kept: give it in prices, '
-          'as (model, dollars per million input tokens, output tokens), or set max_dollars to 0. '
-          f'Known are: {", ".join(sorted(self._caller.prices))}.'
+          f'max_dollars is set, but the price of {model} is not known: add it to prices, as '
+          '(model, dollars per million input tokens, dollars per million output tokens), or set '
+          f'max_dollars to 0. Known are: {", ".join(sorted(self._client.prices))}.'
         )
 
 
-def _returned(said: Said, reply: Reply, wrong: str) -> Said:
-  """The conversation with what is wrong as the next turn.
+def _instructions(role: Role | None) -> str:
+  return role.instructions if role else ''
 
-  The API takes no empty turn, so where the answer was empty the last one is said again with it.
+
+def _sent_back(request: ModelRequest, reply: ModelReply, reason: str) -> ModelRequest:
+  """Returns the conversation with the reason as the next turn.
+
+  The API takes no empty turn. After an empty answer the reason is added to the last turn instead.
   """
   if reply.text.strip():
-    turns = (*said.turns, reply.text, mend(wrong))
+    turns = (*request.turns, reply.text, repair_turn(reason))
   else:
-    turns = (*said.turns[:-1], f'{said.turns[-1]}\n\n{mend(wrong)}')
-  return dataclasses.replace(said, turns=turns)
+    turns = (*request.turns[:-1], f'{request.turns[-1]}\n\n{repair_turn(reason)}')
+  return dataclasses.replace(request, turns=turns)
 
 
-def _credited(revised: _Draft, draft: _Draft) -> _Draft:
-  """The revised draft; its author is who wrote the program, not who let it pass."""
+def _with_author(revised: _Draft, draft: _Draft) -> _Draft:
+  """Returns the revised draft; if it left the program alone, the author stays the draft's."""
   if revised.edit.program != draft.edit.program:
     return revised
   return dataclasses.replace(

@@ -1,18 +1,18 @@
-"""Roles: the points of view from which a language model looks at a program.
+"""Roles: instructions that make a language model look at a program from one point of view.
 
-A role is one Markdown file: what the model is told, under a front matter in YAML.
+A role is one Markdown file with YAML front matter:
 
     ---
-    operations: [improve, tuning]   # what it acts on; left away: on everything
-    hand_offs: [critic]             # roles that get its draft, in this order
-    model: gemini-...               # left away: the proposer's
-    temperature: 0.7                # left away: the model's own
+    operations: [improve, tuning]   # what it acts on; default: everything
+    hand_offs: [critic]             # roles that review its draft, in this order
+    model: gemini-...               # default: the proposer's choice
+    temperature: 0.7                # default: the model's own
     ---
     You look at ...
 
-`operations` holds operations of proposals, words of guidance, or `review`, for a role that acts on
-the drafts of others alone. The files in `role_files/` ship with the library; a path brings any
-other. Which of the roles that fit acts is learnt from what became of their edits.
+`operations` lists operations of proposals, kinds of guidance, or `review` for a role that only
+reviews the drafts of others. The files in `role_files/` ship with the library; others are given by
+their path. Of the roles that fit a proposal, those whose edits win act more often.
 """
 
 import dataclasses
@@ -30,15 +30,20 @@ FOLDER = pathlib.Path(__file__).parent / 'role_files'
 REVIEW = 'review'  # in `operations`: acts on drafts that are handed to it, on no proposal
 OPERATIONS = (*(o.value for o in Operation if o not in RERUNS), *GUIDANCE, REVIEW)
 KEYS = ('model', 'operations', 'hand_offs', 'temperature')
-LONGEST = 12_000  # characters of a role's text; it is in every prompt of the role
+MAX_TEXT = 12_000  # characters of a role's text, which is in every prompt of the role
 
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-  """text: what the model is told. operations: what it acts on; none: on everything.
+  """A point of view for a model.
 
-  model: the one to ask, '' for the proposer's. temperature: None for the model's own. hand_offs:
-  names of roles that get its draft.
+  Attributes:
+    name: Name of the role: its file without the suffix.
+    text: Instructions for the model.
+    model: Model to ask; '' for the proposer's choice.
+    temperature: Sampling temperature; None for the model's default.
+    operations: Operations and kinds of guidance that it acts on; none for all.
+    hand_offs: Names of the roles that review its draft.
   """
 
   name: str
@@ -48,34 +53,43 @@ class Role:
   operations: tuple[str, ...] = ()
   hand_offs: tuple[str, ...] = ()
 
+  @property
+  def instructions(self) -> str:
+    """The part of the system prompt that introduces the role."""
+    return f'## Your role: {self.name}\n{self.text}'
+
 
 def load(names: tuple[str, ...]) -> tuple[Role, ...]:
-  """The roles of shipped files, by name, or of other files, by path (it ends in `.md`).
+  """Reads roles.
 
-  Raises ValueError with a sentence that names the file, the key, and what is allowed.
+  Args:
+    names: Names of shipped roles, or paths of role files, which end in `.md`.
+
+  Raises:
+    ValueError: A role cannot be read, or the roles do not fit together.
   """
   roles = tuple(_read(_path(name)) for name in names)
   known = [role.name for role in roles]
   for role in roles:
     if known.count(role.name) > 1:
-      raise ValueError(f'Two of the roles are named {role.name!r}; rename one of the files.')
+      raise ValueError(f'Two roles are named {role.name!r}; rename one of the files.')
     for other in role.hand_offs:
       if other not in known:
         raise ValueError(
           f'The role {role.name!r} hands off to {other!r}, which is not among the roles: '
-          f'{", ".join(known)}. Add it to the roles, or take it out of hand_offs.'
+          f'{", ".join(known)}. Add it to the roles, or remove it from hand_offs.'
         )
-  _require_ends(roles)
+  _require_acyclic(roles)
   return roles
 
 
 def choose(
   roles: tuple[Role, ...], proposal: Proposal, context: ProposalContext, rng: np.random.Generator
 ) -> Role | None:
-  """The role that acts on a proposal; None when there is none for it.
+  """Returns the role that acts on a proposal; None if no role fits.
 
-  Of those that fit by Thompson sampling: each draws from Beta(1 + wins, 1 + losses) of its edits
-  so far, and the highest draw acts. A win was kept, or is better than its parent.
+  Roles that fit are chosen by Thompson sampling: each draws from Beta(1 + wins, 1 + losses) of its
+  edits so far, and the highest draw acts. An edit wins if it was kept or beat its parent.
   """
   fitting = _fitting(roles, proposal)
   if len(fitting) < 2:
@@ -86,12 +100,12 @@ def choose(
 
 
 def shipped() -> list[str]:
-  """Names of the roles that ship with the library."""
+  """Returns the names of the roles that ship with the library."""
   return sorted(path.stem for path in FOLDER.glob('*.md'))
 
 
 def _fitting(roles: tuple[Role, ...], proposal: Proposal) -> list[Role]:
-  """Those that name the kind of edit that is wanted, or else the operation or nothing."""
+  """Returns the roles that list the guidance; if none does, those for the operation."""
   wanted = [role for role in roles if proposal.guidance and proposal.guidance in role.operations]
   operation = proposal.operation.value
   return wanted or [r for r in roles if not r.operations or operation in r.operations]
@@ -105,8 +119,8 @@ def _path(name: str) -> pathlib.Path:
     return path
   if name not in shipped():
     raise ValueError(
-      f'There is no role {name!r}; there are: {", ".join(shipped())}. Any other is the path of a '
-      'Markdown file that ends in .md.'
+      f'There is no role {name!r}; there are: {", ".join(shipped())}. For your own, give the path '
+      'of a Markdown file that ends in .md.'
     )
   return FOLDER / f'{name}.md'
 
@@ -123,10 +137,10 @@ def _read(path: pathlib.Path) -> Role:
       f'The role file {path} has the key {unknown[0]!r}; the keys are: {", ".join(KEYS)}.'
     )
   if not text:
-    raise ValueError(f'The role file {path} has no text; say what the role looks for.')
-  if len(text) > LONGEST:
+    raise ValueError(f'The role file {path} has no text; write what the role looks for.')
+  if len(text) > MAX_TEXT:
     raise ValueError(
-      f'The role file {path} has {len(text)} characters of text; at most {LONGEST} are allowed, '
+      f'The role file {path} has {len(text)} characters of text; at most {MAX_TEXT} are allowed, '
       'since they are in every prompt.'
     )
   return Role(
@@ -140,13 +154,13 @@ def _read(path: pathlib.Path) -> Role:
 
 
 def _split(content: str, path: pathlib.Path) -> tuple[dict[Any, Any], str]:
-  """Front matter and text. Raises ValueError."""
+  """Returns front matter and text. Raises ValueError."""
   lines = content.removeprefix('\ufeff').splitlines()
   if not lines or lines[0].rstrip() != '---':
     return {}, '\n'.join(lines).strip()
   ends = [i for i, line in enumerate(lines) if i and line.rstrip() == '---']
   if not ends:
-    raise ValueError(f'The front matter of the role file {path} has no end; end it with ---.')
+    raise ValueError(f'The front matter of the role file {path} is not closed; end it with ---.')
   try:
     matter = yaml.safe_load('\n'.join(lines[1 : ends[0]])) or {}
   except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -200,14 +214,14 @@ def _names(value: Any, key: str, path: pathlib.Path) -> tuple[str, ...]:
   return tuple(dict.fromkeys(value))
 
 
-def _require_ends(roles: tuple[Role, ...]) -> None:
-  """Raises ValueError when a draft would come back to a role that had it."""
+def _require_acyclic(roles: tuple[Role, ...]) -> None:
+  """Raises ValueError if a draft would come back to a role that had it."""
   following = {role.name: role.hand_offs for role in roles}
 
   def follow(name: str, before: tuple[str, ...]) -> None:
     if name in before:
-      way = ' -> '.join((*before[before.index(name) :], name))
-      raise ValueError(f'The hand_offs of the roles go in a circle: {way}. Take one of them out.')
+      cycle = ' -> '.join((*before[before.index(name) :], name))
+      raise ValueError(f'The hand_offs of the roles form a cycle: {cycle}. Remove one of them.')
     for other in following[name]:
       follow(other, (*before, name))
 

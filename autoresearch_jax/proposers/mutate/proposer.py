@@ -44,36 +44,49 @@ KINDS: dict[str, tuple[Kind, ...]] = {
 }
 
 
-@PROPOSERS.register('mutate')
+@PROPOSERS.register(
+  'mutate',
+  renamed_options={
+    'smallest_factor': 'min_factor',
+    'largest_factor': 'max_factor',
+    'heed': 'question_weight',
+    'tries': 'max_tries',
+  },
+)
 @dataclasses.dataclass(frozen=True)
 class Mutate(Proposer):
-  """The options of `config.proposer_options`.
+  """Makes random edits.
 
-  structural_share, coupled_share: of the edits, the rest are single constants (where a program
-  has no edit of a kind, the others share). smallest_factor, largest_factor: by which scales move.
-  learn: whether trials that are shown change the odds. heed: times the odds of a move that is a
-  question's (1: questions are not heeded). tries: draws before giving up.
+  Attributes:
+    structural_share: Fraction of edits that change the structure.
+    coupled_share: Fraction of edits that move several constants together. The rest are single
+      constants. Kinds of edits that a program does not offer leave their share to the others.
+    min_factor: Smallest factor that a scale is multiplied or divided by.
+    max_factor: Largest such factor.
+    learn: Whether the outcomes of the trials that the strategy shows change the odds of a move.
+    question_weight: Factor for the odds of a move that a question is about; 1 ignores questions.
+    max_tries: Number of draws before giving up.
   """
 
   structural_share: float = 0.25
   coupled_share: float = 0.25
-  smallest_factor: float = 1.15
-  largest_factor: float = 3.0
+  min_factor: float = 1.15
+  max_factor: float = 3.0
   learn: bool = True
-  heed: float = 3.0
-  tries: int = 200
+  question_weight: float = 3.0
+  max_tries: int = 200
 
   def __post_init__(self) -> None:
     shares = (self.structural_share, self.coupled_share)
     if min(shares) < 0 or sum(shares) > 1:
       raise ValueError(f'structural_share and coupled_share are {shares}; they must fit in [0, 1].')
-    if not 1 < self.smallest_factor <= self.largest_factor:
+    if not 1 < self.min_factor <= self.max_factor:
       raise ValueError(
-        f'smallest_factor is {self.smallest_factor} and largest_factor {self.largest_factor}; '
-        'it must be 1 < smallest_factor <= largest_factor.'
+        f'min_factor is {self.min_factor} and max_factor {self.max_factor}; '
+        'it must be 1 < min_factor <= max_factor.'
       )
-    if not 1 <= self.heed < math.inf:
-      raise ValueError(f'heed is {self.heed}; it is times the odds of a move, 1 or more.')
+    if not 1 <= self.question_weight < math.inf:
+      raise ValueError(f'question_weight is {self.question_weight}; it must be 1 or more.')
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """A random edit that was not tried. Raises NothingToPropose."""
@@ -87,7 +100,7 @@ class Mutate(Proposer):
         'that the proposer mutate knows.'
       )
     odds = self._odds([move for _, move in offered], proposal, context)
-    for _ in range(self.tries):
+    for _ in range(self.max_tries):
       name, move = offered[rng.choice(len(offered), p=odds)]
       made = _made(context.parents[0], name, move, rng)
       if made and proposal.guidance == 'rewrite':
@@ -95,7 +108,7 @@ class Mutate(Proposer):
       if made and _is_new(made.program, context):
         return made.edit(proposal, context)
     raise NothingToPropose(
-      f'{self.tries} random edits gave no program that was not tried before '
+      f'{self.max_tries} random edits gave no program that was not tried before '
       f'({len(context.tried)} were).'
     )
 
@@ -122,7 +135,7 @@ class Mutate(Proposer):
 
     Guidance leaves some out, unless none would be left.
     """
-    sizes = Sizes(self.smallest_factor, self.largest_factor)
+    sizes = Sizes(self.min_factor, self.max_factor)
     found = []
     for name, text in program.files:
       if name in context.editable and name.endswith('.py'):
@@ -142,7 +155,7 @@ class Mutate(Proposer):
       totals[move.kind] += move.weight
     share = np.array([shares[m.kind] / totals[m.kind] for m in moves])
     odds = weights * share * np.array([learnt.get(m.key, 1.0) for m in moves])
-    odds *= np.where([_is_asked(m, proposal, context) for m in moves], self.heed, 1.0)
+    odds *= np.where([_is_asked(m, proposal, context) for m in moves], self.question_weight, 1.0)
     if not odds.sum():  # the only kinds this program offers have no share
       odds = weights
     return odds / odds.sum()

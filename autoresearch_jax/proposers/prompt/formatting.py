@@ -1,4 +1,4 @@
-"""How trials, their results and their devices are said in a line each."""
+"""Describes trials, results, costs and devices in one line each."""
 
 import difflib
 import math
@@ -10,8 +10,8 @@ from autoresearch_jax.messages import one_line
 from autoresearch_jax.proposers.prompt.quoting import clean
 from autoresearch_jax.types import Cost, Edit, Objective, Program, Status, Trial
 
-DESCRIPTION, CLAIM, REASON = 160, 240, 320  # characters at most
-COMPARED = 5000  # lines of a file that are compared at most
+MAX_DESCRIPTION, MAX_CLAIM, MAX_REASON = 160, 240, 320  # characters
+MAX_DIFF_LINES = 5000  # of a file; longer ones are not compared
 
 
 def direction(objective: Objective) -> str:
@@ -19,7 +19,7 @@ def direction(objective: Objective) -> str:
 
 
 def prediction(objective: Objective) -> dict[str, str]:
-  """Places of the templates that ask for a change of the metric."""
+  """Returns the placeholders of templates that ask for a predicted change of the metric."""
   minimize = objective.direction == 'minimize'
   better, worse = ('NEGATIVE', 'positive') if minimize else ('POSITIVE', 'negative')
   return {
@@ -29,50 +29,49 @@ def prediction(objective: Objective) -> dict[str, str]:
   }
 
 
-def name_of(file: str) -> str:
-  """A file's name as it may stand in a sentence."""
-  return one_line(file, 80).replace('`', "'").replace('<', '(').replace('>', ')')
+def file_name(name: str) -> str:
+  """Returns a file's name without anything that could break out of a sentence."""
+  return one_line(name, 80).replace('`', "'").replace('<', '(').replace('>', ')')
 
 
-def signed(change: float, deviation: float | None = None) -> str:
-  """A change of the score in words that no direction can turn round."""
+def effect(change: float, sd: float | None = None) -> str:
+  """Returns a change of the score as 'better' or 'worse', so that no sign can be misread."""
   if not math.isfinite(change):
     return 'unknown'
-  spread = '' if deviation is None else f' ± {deviation:.2g}'
+  spread = '' if sd is None else f' ± {sd:.2g}'
   if not change:
     return f'no change{spread}'
   return f'{abs(change):.3g}{spread} {"better" if change > 0 else "worse"}'
 
 
 def trial_line(number: int, outcomes: ProgramOutcomes) -> str:
-  """One trial: its verdict, number, effect, edit, and what was believed of it."""
+  """Returns a trial's verdict, edit, result, claim and prediction."""
   outcome = outcomes.by_trial[number]
   trial = outcome.trial
-  said = [f'trial {number} ({_verdict(number, outcomes)}): {described(trial, number)}.']
-  said.append(_measured(number, outcome, outcomes))
+  parts = [f'trial {number} ({_verdict(number, outcomes)}): {description(trial, number)}.']
+  parts.append(_result(number, outcome, outcomes))
   hypothesis = trial.edit.hypothesis
   if hypothesis.claim and number != BASELINE:
-    said.append(_claim(trial.edit))
+    parts.append(_claim(trial.edit))
   if hypothesis.predicted_effect is not None:
-    predicted = signed(hypothesis.predicted_effect, hypothesis.uncertainty)
-    said.append(f'Predicted: {predicted}.')
-  return ' '.join(filter(None, said))
+    parts.append(f'Predicted: {effect(hypothesis.predicted_effect, hypothesis.uncertainty)}.')
+  return ' '.join(filter(None, parts))
 
 
 def edit_line(number: int, edit: Edit) -> str:
-  """The edit of a trial without a result."""
-  description = one_line(edit.description, DESCRIPTION).rstrip('.')
-  return f'trial {number}: {description}. {_claim(edit)}'
+  """Returns the edit of a trial without a result."""
+  words = one_line(edit.description, MAX_DESCRIPTION).rstrip('.')
+  return f'trial {number}: {words}. {_claim(edit)}'
 
 
-def described(trial: Trial, number: int) -> str:
+def description(trial: Trial, number: int) -> str:
   if number == BASELINE:
     return 'the unmodified program'
-  return one_line(trial.edit.description, DESCRIPTION).rstrip('.') or 'no description'
+  return one_line(trial.edit.description, MAX_DESCRIPTION).rstrip('.') or 'no description'
 
 
-def value_of(outcome: ProgramOutcome, objective: Objective) -> str:
-  """The metric with the runs that it is a mean of; '' without one."""
+def value(outcome: ProgramOutcome, objective: Objective) -> str:
+  """Returns the metric and the number of runs it is the mean of; '' without a value."""
   if outcome.value is None:
     return ''
   runs = f', mean of {outcome.runs} runs' if outcome.runs > 1 else ''
@@ -81,46 +80,47 @@ def value_of(outcome: ProgramOutcome, objective: Objective) -> str:
 
 
 def cost_line(cost: Cost, kind: str) -> str:
-  """Speed and size of one training run; what is 0 is unknown."""
-  said = [
+  """Returns speed and size of one training run; zeros stand for unknown and are left out."""
+  unit = 'tokens' if kind == 'language_model' else 'examples'
+  parts = [
     (cost.steps, f'{cost.steps} steps in {cost.training_seconds:.3g} s'),
-    (cost.tokens, f'{_short(cost.tokens)} {"tokens" if kind == "language_model" else "examples"}'),
+    (cost.tokens, f'{_short(cost.tokens)} {unit}'),
     (cost.steps and cost.flops, f'{_short(cost.flops / max(cost.steps, 1))} FLOPs a step'),
     (cost.mfu_percent, f'MFU {cost.mfu_percent:.3g} %'),
-    (cost.peak_bytes, f'peak {gibibytes(cost.peak_bytes)}'),
+    (cost.peak_bytes, f'peak {memory_size(cost.peak_bytes)}'),
     (cost.parameters, f'{_short(cost.parameters)} parameters'),
   ]
-  return ', '.join(words for known, words in said if known)
+  return ', '.join(words for known, words in parts if known)
 
 
 def size_line(facts: Mapping[str, Any]) -> str:
-  """How large a program was, from the facts of its trace."""
+  """Returns how large a program was, from the facts of its trace."""
   batch, parameters, state = (
     _number(facts, key) for key in ('batch_size', 'parameters', 'state_bytes')
   )
-  said = [
+  parts = [
     (batch, f'BATCH_SIZE {batch:g}'),
     (parameters, f'{_short(parameters)} parameters'),
-    (state, f'state {gibibytes(state)}'),
+    (state, f'state {memory_size(state)}'),
   ]
-  return ', '.join(words for known, words in said if known)
+  return ', '.join(words for known, words in parts if known)
 
 
 def device_line(facts: Mapping[str, Any]) -> str:
-  """The device that trials run on; '' where no trial said."""
+  """Returns the device that trials run on; '' if it is not known."""
   name, memory = one_line(str(facts.get('device', '')), 80), _number(facts, 'memory_bytes')
   if not name:
     return ''
   count = _number(facts, 'num_devices')
   return (
     f'device: {f"{count:g} x " if count else ""}{name}'
-    + (f', {gibibytes(memory)} of memory each' if memory else '')
+    + (f', {memory_size(memory)} of memory each' if memory else '')
     + '.'
   )
 
 
 def dtypes_line(facts: Mapping[str, Any]) -> str:
-  """Which share of the matrix products is in which dtype."""
+  """Returns the share of each dtype in the FLOPs of matrix products; '' if it is not known."""
   dtypes = facts.get('matmul_dtypes')
   if not isinstance(dtypes, Mapping) or not dtypes:
     return ''
@@ -132,28 +132,29 @@ def dtypes_line(facts: Mapping[str, Any]) -> str:
   return f'FLOPs of matrix products: {", ".join(words)}'
 
 
-def changed(before: Program, after: Program) -> str:
-  """The lines that differ, file by file, as a unified diff with two lines around each.
+def unified_diff(before: Program, after: Program) -> str:
+  """Returns what differs, file by file, with two lines of context.
 
-  '' where a file is so long that comparing it takes time.
+  '' if a file is longer than MAX_DIFF_LINES, since comparing it takes too long.
   """
   old, new = dict(before.files), dict(after.files)
   lines: list[str] = []
   for name in sorted({*old, *new}):
     was, now = (clean(files.get(name, '')).splitlines() for files in (old, new))
-    if max(len(was), len(now)) > COMPARED:
+    if max(len(was), len(now)) > MAX_DIFF_LINES:
       return ''
-    shown = name_of(name)
+    shown = file_name(name)
     lines += difflib.unified_diff(was, now, f'{shown} before', f'{shown} after', lineterm='', n=2)
   return '\n'.join(lines)
 
 
-def gibibytes(number: float) -> str:
+def memory_size(number: float) -> str:
+  """Returns a number of bytes in GiB or MiB."""
   return f'{number / 2**30:.3g} GiB' if number >= 2**27 else f'{number / 2**20:.3g} MiB'
 
 
 def _claim(edit: Edit) -> str:
-  return f'Claim: {one_line(edit.hypothesis.claim, CLAIM).rstrip(".")}.'
+  return f'Claim: {one_line(edit.hypothesis.claim, MAX_CLAIM).rstrip(".")}.'
 
 
 def _verdict(number: int, outcomes: ProgramOutcomes) -> str:
@@ -169,25 +170,25 @@ def _verdict(number: int, outcomes: ProgramOutcomes) -> str:
   return 'not kept' if trial.verdict else 'not decided yet'
 
 
-def _measured(number: int, outcome: ProgramOutcome, outcomes: ProgramOutcomes) -> str:
-  """What came of it: the number and the effect, or the reason why there is none."""
+def _result(number: int, outcome: ProgramOutcome, outcomes: ProgramOutcomes) -> str:
+  """Returns the value and the effect of an edit, or the reason why there is none."""
   result = outcome.trial.result
   if outcome.value is None:
-    twin = result.duplicate_of
-    same = '' if twin is None else f'Computes the same as trial {twin}. '
-    return same + one_line(result.reason, REASON)
+    original = result.duplicate_of
+    same = '' if original is None else f'Computes the same as trial {original}. '
+    return same + one_line(result.reason, MAX_REASON)
   gain, parent = outcomes.gain(number), outcomes.parent(number)
-  effect = f', {signed(gain)} than its parent, trial {parent}' if gain else ''
+  change = f', {effect(gain)} than its parent, trial {parent}' if gain else ''
   if gain == 0:
-    effect = f', the same as its parent, trial {parent}'
-  return f'{value_of(outcome, outcomes.objective)}{effect}.'
+    change = f', the same as its parent, trial {parent}'
+  return f'{value(outcome, outcomes.objective)}{change}.'
 
 
 def _number(facts: Mapping[str, Any], key: Any) -> float:
-  value = facts.get(key)
-  if isinstance(value, bool) or not isinstance(value, int | float):
+  found = facts.get(key)
+  if isinstance(found, bool) or not isinstance(found, int | float):
     return 0.0
-  return float(value) if math.isfinite(value) else 0.0
+  return float(found) if math.isfinite(found) else 0.0
 
 
 def _short(number: float) -> str:

@@ -1,8 +1,8 @@
-"""Text of others as data: cleaned, and between two lines with a code that it cannot contain.
+"""Marks text that others wrote as data: cleaned, and between two lines with an unguessable code.
 
-Descriptions, hypotheses, lessons, sentences of the tracer and programs were written by models or
-agents, and may have been written to be read as instructions. The code of a block is taken from a
-hash of all that the prompt says, so nobody who wrote a part of it can know it.
+Descriptions, hypotheses, lessons, error messages and programs were written by models or agents, and
+may have been written to be read as instructions (prompt injection). The code of a block is derived
+from a hash of the whole prompt, so that nobody who wrote a part of it can know the code.
 """
 
 import dataclasses
@@ -15,50 +15,56 @@ SEPARATOR = '\n\n'
 
 
 @dataclasses.dataclass(frozen=True)
-class Quote:
-  """text: data. label: what it is, in our words."""
+class DataBlock:
+  """A block of data in a prompt.
+
+  Attributes:
+    label: What the data are, in our words.
+    text: The data.
+  """
 
   label: str
   text: str
 
-  def between(self, code: str) -> str:
+  def render(self, code: str) -> str:
     return f'<data {code} | {self.label}>\n{self.text}\n</data {code}>'
 
 
-Part = str | Quote
+PromptPart = str | DataBlock
 
 
 def clean(text: str) -> str:
-  """Without characters that do not print, line breaks and tabs aside; odd spaces become spaces.
+  """Removes characters that do not print, except line breaks and tabs.
 
-  Escape sequences, direction marks, zero-width and tag characters and lone surrogates all go.
+  Escape sequences, direction marks, zero-width and tag characters and lone surrogates all go;
+  unusual spaces become plain ones.
   """
   text = text.replace('\r\n', '\n').replace('\r', '\n')
-  return text if _plain(text) else ''.join(map(_shown, text))
+  return text if _is_clean(text) else ''.join(map(_cleaned, text))
 
 
-def rendered(parts: Sequence[Part]) -> str:
-  """The parts with a blank line between them, every quote inside a code of its own.
+def render(parts: Sequence[PromptPart]) -> str:
+  """Joins the parts with blank lines, each data block inside a code of its own.
 
-  A code appears exactly twice in the result: where its block begins and where it ends.
+  A code occurs exactly twice in the result: at the beginning and at the end of its block.
   """
   everything = SEPARATOR.join(p if isinstance(p, str) else f'{p.label}\n{p.text}' for p in parts)
   digest = hashlib.sha256(everything.encode('utf-8')).digest()
-  done: list[str] = []
+  rendered: list[str] = []
   used: set[str] = set()
   for part in parts:
-    if isinstance(part, Quote):
+    if isinstance(part, DataBlock):
       code = _code(digest, everything, used)
       used.add(code)
-      done.append(part.between(code))
+      rendered.append(part.render(code))
     else:
-      done.append(part)
-  return SEPARATOR.join(done)
+      rendered.append(part)
+  return SEPARATOR.join(rendered)
 
 
-def size(parts: Sequence[Part]) -> int:
-  """UTF-8 bytes of what `rendered` makes of the parts, without making it."""
-  texts = [p if isinstance(p, str) else p.between('0' * CODE_LENGTH) for p in parts]
+def num_bytes(parts: Sequence[PromptPart]) -> int:
+  """Returns the number of UTF-8 bytes of `render(parts)` without rendering."""
+  texts = [p if isinstance(p, str) else p.render('0' * CODE_LENGTH) for p in parts]
   return sum(len(t.encode('utf-8')) for t in texts) + len(SEPARATOR) * max(0, len(texts) - 1)
 
 
@@ -71,11 +77,11 @@ def _code(digest: bytes, everything: str, used: set[str]) -> str:
     attempt += 1
 
 
-def _plain(text: str) -> bool:
+def _is_clean(text: str) -> bool:
   return all(line.isprintable() for line in text.replace('\t', ' ').split('\n'))
 
 
-def _shown(character: str) -> str:
+def _cleaned(character: str) -> str:
   if character in '\n\t' or character.isprintable():
     return character
   return ' ' if unicodedata.category(character) == 'Zs' else ''

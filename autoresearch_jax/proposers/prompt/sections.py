@@ -1,4 +1,4 @@
-"""What a prompt says to whoever writes the next edit: one function for each of its sections."""
+"""The sections of a prompt for the next edit, one method each, filled from the run's history."""
 
 import dataclasses
 import functools
@@ -10,46 +10,51 @@ from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs.constants import assignments
 from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.proposers.prompt import formatting
-from autoresearch_jax.proposers.prompt.budget import Item, Section
-from autoresearch_jax.proposers.prompt.fill import chapters, filled
+from autoresearch_jax.proposers.prompt.fitting import PromptItem, PromptSection
 from autoresearch_jax.proposers.prompt.quoting import clean
+from autoresearch_jax.proposers.prompt.template import fill_template, template_sections
 from autoresearch_jax.types import Lesson, Operation, Program, Proposal, Spec, Status
 
-# Sections by how soon they go when there is no room: the last ones first.
+# Optional sections by importance: in a short prompt the last ones are dropped first.
 RANKS = (
-  *('questions', 'underway', 'change', 'second', 'siblings', 'lineage', 'shown', 'lessons', 'near'),
-  *('incumbent', 'best', 'device', 'failed', 'others', 'recent', 'trials'),
+  *('questions', 'pending', 'change', 'second', 'siblings', 'lineage', 'shown', 'lessons'),
+  *('related', 'incumbent', 'best', 'device', 'failed', 'others', 'recent', 'trials'),
 )
-MOST = 40  # items of a section that are looked at at all
-QUESTION, LESSON = 600, 400  # characters at most
-REASON = 3000  # characters of the failure that is to be mended
-CHANGE = 1500  # characters of the change that a shown trial comes with
+MAX_ITEMS = 40  # of a section; the others are only counted
+MAX_QUESTION, MAX_LESSON = 600, 400  # characters
+MAX_REASON = 3000  # characters of the failure to debug
+MAX_DIFF = 1500  # characters of the diff of a shown trial
 FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.CRASH, Status.TIMEOUT)
 
 
 def contract(context: ProposalContext) -> str:
-  """What a program must define, for this kind of problem."""
+  """Returns what a program must define, for this kind of problem."""
   spec = context.spec
-  places = {
+  values = {
     'vocab_size': spec.vocab_size,
     'sequence_length': spec.sequence_length,
     'input_shape': ', '.join(map(str, spec.input_shape or ())),
     'num_classes': spec.num_classes,
     'output_shape': ', '.join(map(str, spec.output_shape or ())),
   }
-  kind = string.Template(chapters('kinds')[spec.kind][1]).substitute(places)
-  return filled('contract', entry=formatting.name_of(context.parents[0].entry), kind=kind)
+  kind = string.Template(template_sections('kinds')[spec.kind][1]).substitute(values)
+  return fill_template('contract', entry=formatting.file_name(context.parents[0].entry), kind=kind)
 
 
 @dataclasses.dataclass(frozen=True)
-class Sections:
-  """The sections of one proposal's prompt."""
+class PromptSections:
+  """The sections of one proposal's prompt.
+
+  Attributes:
+    proposal: What the strategy asks for.
+    context: What is known of the run.
+  """
 
   proposal: Proposal
   context: ProposalContext
 
-  def all(self, *more: Section) -> list[Section]:
-    """In the order in which they are read; `more` come right behind the program."""
+  def all(self, *more: PromptSection) -> list[PromptSection]:
+    """Returns all sections in their order; `more` come right after the program."""
     return [
       self.task(),
       self.objective(),
@@ -59,14 +64,14 @@ class Sections:
       self.second(),
       self.change(),
       self.questions(),
-      self.underway(),
+      self.pending(),
       self.lineage(),
       self.siblings(),
       self.shown(),
       self.incumbent(),
       self.best(),
       self.lessons(),
-      self.near(),
+      self.related(),
       self.device(),
       self.failed(),
       self.recent(),
@@ -79,19 +84,19 @@ class Sections:
 
   @property
   def edited(self) -> int:
-    """The trial whose program is edited."""
+    """The first trial of the program that is edited."""
     return (
       self.outcomes.first_trial(self.proposal.parents[0]) if self.proposal.parents else BASELINE
     )
 
-  def task(self) -> Section:
-    words = [chapters('operations')[self.proposal.operation.value][1]]
+  def task(self) -> PromptSection:
+    words = [template_sections('operations')[self.proposal.operation.value][1]]
     if guidance := self.proposal.guidance:
-      known = chapters('guidance').get(guidance)
+      known = template_sections('guidance').get(guidance)
       words.append(known[1] if known else f'Kind of edit wanted: {one_line(guidance, 80)}.')
-    return section('task', operation='\n\n'.join(words))
+    return make_section('task', operation='\n\n'.join(words))
 
-  def objective(self) -> Section:
+  def objective(self) -> PromptSection:
     context, outcomes = self.context, self.outcomes
     metric, spec = context.objective.metric, context.spec
     where = '' if spec.kind == 'construction' else ' on held-out data'
@@ -100,140 +105,144 @@ class Sections:
       f'after training for exactly {_budget(spec)} on {_devices(spec)}.'
     ]
     if self.proposal.fidelity < 1:
-      words.append(f'This edit trains for {self.proposal.fidelity:.3g} of that at first.')
+      words.append(f'This edit first trains for {self.proposal.fidelity:.3g} of that.')
     start, best = outcomes.by_trial.get(BASELINE), outcomes.incumbent
     if start and start.value is not None:
-      words.append(f'The unmodified program has {formatting.value_of(start, context.objective)}.')
+      words.append(f'The unmodified program has {formatting.value(start, context.objective)}.')
     if best is not None and best != BASELINE:
-      shown = formatting.value_of(outcomes.by_trial[best], context.objective)
-      words.append(f'The best program that was kept, of trial {best}, has {shown}.')
+      shown = formatting.value(outcomes.by_trial[best], context.objective)
+      words.append(f'The best program that was kept, that of trial {best}, has {shown}.')
     if noise := outcomes.noise:
       words.append(
-        f'Runs of one program differ by a standard deviation of {noise:.2g} between seeds, so a '
-        f'difference below about {2 * 2**0.5 * noise:.2g} between two runs shows nothing.'
+        f'The standard deviation between seeds of one program is {noise:.2g}, so a difference '
+        f'below about {2 * 2**0.5 * noise:.2g} between two runs shows nothing.'
       )
-    return section('objective', objective=' '.join(words))
+    return make_section('objective', objective=' '.join(words))
 
-  def failure(self) -> Section:
-    """Of the program to repair, whole: there is nothing to mend without it."""
+  def failure(self) -> PromptSection:
+    """The failure to debug, as a whole. Mandatory: without it there is nothing to fix."""
     outcome = self.outcomes.by_trial.get(self.edited)
     if self.proposal.operation is not Operation.DEBUG or outcome is None:
       return _nothing('failure')
     trial = outcome.trial
-    claim, reason = trial.edit.hypothesis.claim, clean(trial.result.reason)[:REASON]
+    claim, reason = trial.edit.hypothesis.claim, clean(trial.result.reason)[:MAX_REASON]
     lines = [
-      f'trial {trial.id}: {formatting.described(trial, trial.id)}.',
-      f'Claim: {one_line(claim, formatting.CLAIM)}' if claim else '',
+      f'trial {trial.id}: {formatting.description(trial, trial.id)}.',
+      f'Claim: {one_line(claim, formatting.MAX_CLAIM)}' if claim else '',
       f'Failed ({trial.result.status.value}): {reason or "no reason is known."}',
     ]
-    return section('failure', Item('\n'.join(filter(None, lines)), trial.id), label='the failure')
+    return make_section(
+      'failure', PromptItem('\n'.join(filter(None, lines)), trial.id), label='the failure'
+    )
 
-  def program(self) -> Section:
+  def program(self) -> PromptSection:
     program, context = self.context.parents[0], self.context
     outcome, number = self.outcomes.by_trial.get(self.edited), self.edited
-    words = 'It is the program the search started from.'
+    words = 'It is the unmodified program.'
     if number != BASELINE:
       words = f'It is the program of trial {number}.'
     if outcome and outcome.value is not None:
-      words += f' It has {formatting.value_of(outcome, context.objective)}.'
+      words += f' It has {formatting.value(outcome, context.objective)}.'
     files = [name for name, _ in program.files if name in context.editable]
-    names = ', '.join(f'`{formatting.name_of(name)}`' for name in files) or 'none'
+    names = ', '.join(f'`{formatting.file_name(name)}`' for name in files) or 'none'
     words += f' Editable: {names}.'
     items = [_file(name, program.text(name), 'editable') for name in files]
-    return section('program', *items, program=words)
+    return make_section('program', *items, program=words)
 
-  def others(self) -> Section:
+  def others(self) -> PromptSection:
     program = self.context.parents[0]
     names = [name for name, _ in program.files if name not in self.context.editable]
-    return section('others', *(_file(n, program.text(n), 'read only') for n in names))
+    return make_section('others', *(_file(n, program.text(n), 'read only') for n in names))
 
-  def second(self) -> Section:
-    """A merge's other parent, as what it has different, or whole where that is shorter."""
+  def second(self) -> PromptSection:
+    """The other parent of a merge: as a diff, or as a whole if that is shorter."""
     if self.proposal.operation is not Operation.MERGE or len(self.context.parents) < 2:
       return _nothing('second')
     first, second = self.context.parents[:2]
     number = self.outcomes.first_trial(self.proposal.parents[1])
-    change, whole = formatting.changed(first, second), _whole(second)
-    said = f'The program of trial {number}.'
+    change, whole = formatting.unified_diff(first, second), _whole(second)
+    words = f'The program of trial {number}.'
     if number in self.outcomes.by_trial:
-      said = f'The program of trial {number}, described below.'
+      words = f'The program of trial {number}, described below.'
     if len(change) < len(whole):
-      said += " Lines with - are in the program to edit, lines with + are the second parent's."
-      item = Item(change, label='how the second parent differs')
+      words += " Lines with - are in the program to edit, lines with + are the second parent's."
+      item = PromptItem(change, label='how the second parent differs')
     else:
-      item = Item(whole, label='the second parent, whole')
-    line = [Item(self._line(number), number)] if number in self.outcomes.by_trial else []
-    return section('second', item, *line, label="the second parent's trial", second=said)
+      item = PromptItem(whole, label='the second parent, whole')
+    line = [PromptItem(self._line(number), number)] if number in self.outcomes.by_trial else []
+    return make_section('second', item, *line, label="the second parent's trial", second=words)
 
-  def change(self) -> Section:
-    """What the failed edit did, which is where to look for the failure."""
+  def change(self) -> PromptSection:
+    """What the failed edit changed, where the cause of the failure is likely to be."""
     if self.proposal.operation is not Operation.DEBUG:
       return _nothing('change')
     change = self._change(self.edited)
-    return section('change', *([Item(change, label='the change')] if change else []))
+    return make_section('change', *([PromptItem(change, label='the change')] if change else []))
 
-  def questions(self) -> Section:
+  def questions(self) -> PromptSection:
     asked = [self.proposal.question] if self.proposal.question else []
     asked += [question.text for question in self.context.questions]
-    items = (Item(f'- {one_line(text, QUESTION)}') for text in dict.fromkeys(asked))
-    return section('questions', *items, label='questions')
+    items = (PromptItem(f'- {one_line(text, MAX_QUESTION)}') for text in dict.fromkeys(asked))
+    return make_section('questions', *items, label='questions')
 
-  def lineage(self) -> Section:
+  def lineage(self) -> PromptSection:
     return self._trials('lineage', self.outcomes.lineage(self.edited))
 
-  def underway(self) -> Section:
-    """Edits whose results are not in yet, so that they are not thought of again."""
+  def pending(self) -> PromptSection:
+    """Edits without a result yet, so that they are not proposed again."""
     edits = self.context.pending.items()
-    items = (Item(f'- {formatting.edit_line(n, edit)}', n) for n, edit in edits)
-    return section('underway', *items, label='edits')
+    items = (PromptItem(f'- {formatting.edit_line(n, edit)}', n) for n, edit in edits)
+    return make_section('pending', *items, label='edits')
 
-  def siblings(self) -> Section:
+  def siblings(self) -> PromptSection:
     children = [n for n in self.outcomes.by_trial if self.outcomes.parent(n) == self.edited]
     return self._trials('siblings', reversed(children))
 
-  def shown(self) -> Section:
-    """The trials of `proposal.context`, with what their edits changed."""
+  def shown(self) -> PromptSection:
+    """The trials of `proposal.context`, with the diffs of their edits."""
     items = []
     for number in dict.fromkeys(map(self.outcomes.first_trial, self.proposal.context)):
       if number in self.outcomes.by_trial:
         change = self._change(number)
         line = self._line(number)
-        text = f'{line}\n{change}\n' if 0 < len(change) <= CHANGE else line
-        items.append(Item(text, number))
-    return section('shown', *items, label='trials')
+        text = f'{line}\n{change}\n' if 0 < len(change) <= MAX_DIFF else line
+        items.append(PromptItem(text, number))
+    return make_section('shown', *items, label='trials')
 
-  def incumbent(self) -> Section:
+  def incumbent(self) -> PromptSection:
     best = self.outcomes.incumbent
     if best is None or best in self.outcomes.lineage(self.edited):
       return _nothing('incumbent')
     return self._trials('incumbent', self.outcomes.lineage(best))
 
-  def best(self) -> Section:
+  def best(self) -> PromptSection:
     return self._trials('best', self.outcomes.best()[:10])
 
-  def recent(self) -> Section:
+  def recent(self) -> PromptSection:
     return self._trials('recent', reversed(self.outcomes.by_trial))
 
-  def failed(self) -> Section:
+  def failed(self) -> PromptSection:
     every = self.outcomes.by_trial.items()
     broken = [n for n, o in every if o.value is None and o.trial.result.status in FAILURES]
     return self._trials('failed', reversed(broken))
 
-  def lessons(self) -> Section:
+  def lessons(self) -> PromptSection:
     memory = self.context.memory
     found = memory.lessons() if memory else ()
-    return section('lessons', *(Item(lesson_line(lesson)) for lesson in found), label='lessons')
+    return make_section(
+      'lessons', *(PromptItem(lesson_line(lesson)) for lesson in found), label='lessons'
+    )
 
-  def near(self) -> Section:
-    """What memory finds on the question, or else on the edit that made the program."""
+  def related(self) -> PromptSection:
+    """What the memory finds about the question, or else about the last edit of the program."""
     memory, query = self.context.memory, self.query()
     if memory is None or not query:
-      return _nothing('near')
-    found = [entry.trial for entry in memory.search(query, limit=8)]
-    return self._trials('near', found)
+      return _nothing('related')
+    found = [hypothesis.trial for hypothesis in memory.search(query, limit=8)]
+    return self._trials('related', found)
 
   def query(self) -> str:
-    """The words that memory is searched for."""
+    """Returns what to search the memory for."""
     asked = [self.proposal.question] if self.proposal.question else []
     asked += [f'{q.text} {" ".join(q.tags)}' for q in self.context.questions[:1]]
     outcome = self.outcomes.by_trial.get(self.edited)
@@ -242,8 +251,8 @@ class Sections:
       asked += [edit.description, edit.hypothesis.claim, ' '.join(edit.hypothesis.mechanisms)]
     return one_line(' '.join(asked), 1000) or ' '.join(_constants(self.context.parents[0]))
 
-  def device(self) -> Section:
-    """The device, what the program to edit takes of it, and what ran out of memory."""
+  def device(self) -> PromptSection:
+    """The device, how much of it the program to edit uses, and what ran out of memory."""
     outcomes = self.outcomes
     ran = [o.trial for o in outcomes.by_trial.values() if o.trial.result.measurements]
     lines: list[str] = []
@@ -254,70 +263,82 @@ class Sections:
       cost = formatting.cost_line(shown.result.measurements[0].cost, self.context.spec.kind)
       kinds = formatting.dtypes_line(shown.result.facts)
       lines.append(f'trial {shown.id}: {"; ".join(filter(None, (cost, kinds)))}.')
-      most = max(ran, key=lambda t: t.result.measurements[0].cost.peak_bytes)
-      peak = most.result.measurements[0].cost.peak_bytes
+      largest = max(ran, key=lambda t: t.result.measurements[0].cost.peak_bytes)
+      peak = largest.result.measurements[0].cost.peak_bytes
       if peak > shown.result.measurements[0].cost.peak_bytes:
-        size = formatting.size_line(most.result.facts)
+        size = formatting.size_line(largest.result.facts)
         lines.append(
-          f'the largest that ran, trial {most.id}: peak {formatting.gibibytes(peak)}'
+          f'the largest that ran, trial {largest.id}: peak {formatting.memory_size(peak)}'
           + (f' ({size}).' if size else '.')
         )
-    items = [Item(f'- {line}') for line in lines if line]
+    items = [PromptItem(f'- {line}') for line in lines if line]
     for number, outcome in reversed(outcomes.by_trial.items()):
       result = outcome.trial.result
       if result.status is Status.OOM:
         size = formatting.size_line(result.facts)
-        items.append(Item(f'{self._line(number)}{f" Size: {size}." if size else ""}', number))
-    return section('device', *items, label='device facts')
+        items.append(PromptItem(f'{self._line(number)}{f" Size: {size}." if size else ""}', number))
+    return make_section('device', *items, label='device facts')
 
-  def _trials(self, key: str, numbers: Iterable[int]) -> Section:
+  def _trials(self, key: str, numbers: Iterable[int]) -> PromptSection:
     known = [number for number in numbers if number in self.outcomes.by_trial]
-    items = (Item(self._line(n), n) for n in known[:MOST])
-    return section(key, *items, label='trials', more=max(0, len(known) - MOST))
+    items = (PromptItem(self._line(n), n) for n in known[:MAX_ITEMS])
+    return make_section(key, *items, label='trials', more=max(0, len(known) - MAX_ITEMS))
 
   def _line(self, number: int) -> str:
     return f'- {formatting.trial_line(number, self.outcomes)}'
 
   def _change(self, number: int) -> str:
-    """What a trial's edit did to its parent's program; '' where the parent is not known."""
+    """Returns the diff of a trial's edit; '' if the parent is not known."""
     made, parent = self.outcomes.by_trial.get(number), self.outcomes.parent(number)
     before = self.outcomes.by_trial.get(parent) if parent is not None else None
     if made is None or before is None:
       return ''
-    return formatting.changed(before.trial.edit.program, made.trial.edit.program)
+    return formatting.unified_diff(before.trial.edit.program, made.trial.edit.program)
 
 
 def lesson_line(lesson: Lesson) -> str:
-  """The lesson with its trials and its effect; those by rule have both in their words."""
-  text = f'- {one_line(lesson.text, LESSON)}'
+  """Returns a lesson with its trials and its effect; derived lessons name both in their text."""
+  text = f'- {one_line(lesson.text, MAX_LESSON)}'
   if not lesson.author:
     return text
   if lesson.effect is not None:
-    text += f' Effect: {formatting.signed(lesson.effect, lesson.uncertainty)}.'
+    text += f' Effect: {formatting.effect(lesson.effect, lesson.uncertainty)}.'
   trials = ', '.join(map(str, lesson.trials[:8])) + (', ...' if len(lesson.trials) > 8 else '')
   return f'{text} [{"trial" if len(lesson.trials) == 1 else "trials"} {trials}]'
 
 
-def section(key: str, *items: Item, label: str = '', more: int = 0, **places: object) -> Section:
-  """The section of `prompts/sections.md`, with a rank by its key. more: items not handed in."""
-  title, body = chapters('sections')[key]
+def make_section(
+  key: str, *items: PromptItem, label: str = '', more: int = 0, **values: object
+) -> PromptSection:
+  """Makes a section of `templates/sections.md`, with the rank of its key.
+
+  Args:
+    key: Key of the section in the file.
+    *items: Its data, most important first.
+    label: Label of the data block that items share.
+    more: Number of further items that exist.
+    **values: Placeholders of the section's text.
+  """
+  title, body = template_sections('sections')[key]
   rank = RANKS.index(key) + 1 if key in RANKS else 0
-  return Section(title, string.Template(body).substitute(places), items, rank, label, more)
+  return PromptSection(title, string.Template(body).substitute(values), items, rank, label, more)
 
 
-def _nothing(key: str) -> Section:
-  """A section that is left away because it has nothing to say."""
-  return dataclasses.replace(section(key, second=''), items=(), rank=len(RANKS))
+def _nothing(key: str) -> PromptSection:
+  """Returns an empty optional section, which is left out."""
+  return dataclasses.replace(make_section(key, second=''), items=(), rank=len(RANKS))
 
 
-def _file(name: str, text: str, use: str) -> Item:
+def _file(name: str, text: str, use: str) -> PromptItem:
   shown = clean(text)
   odd = '' if shown == text.replace('\r\n', '\n') else ', without characters that do not print'
-  return Item(shown.rstrip('\n'), label=f'file {formatting.name_of(name)}, {use}{odd}')
+  return PromptItem(shown.rstrip('\n'), label=f'file {formatting.file_name(name)}, {use}{odd}')
 
 
 def _whole(program: Program) -> str:
-  return '\n\n'.join(f'# file {formatting.name_of(n)}\n{clean(text)}' for n, text in program.files)
+  return '\n\n'.join(
+    f'# file {formatting.file_name(n)}\n{clean(text)}' for n, text in program.files
+  )
 
 
 def _budget(spec: Spec) -> str:
@@ -329,5 +350,5 @@ def _devices(spec: Spec) -> str:
 
 
 def _constants(program: Program) -> list[str]:
-  """Names of the entry's ALL_CAPS constants."""
+  """Returns the names of the entry's ALL_CAPS constants."""
   return [constant.name for constant in assignments(program.text()) if not constant.nested]

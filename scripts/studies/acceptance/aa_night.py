@@ -33,7 +33,7 @@ from autoresearch_jax.config import Config
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.programs.start import starting_program, write_program
-from autoresearch_jax.proposers.placebo import numbered
+from autoresearch_jax.proposers.placebo import with_placebo
 from autoresearch_jax.report.confirmed import confirmation, confirmed_line
 from autoresearch_jax.types import RERUNS, Decision
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 def of_night(config: Config, seed: int, start: pathlib.Path) -> Config:
   """The config with edits that do nothing, from a start that no other night has."""
   if not start.exists():
-    write_program(numbered(starting_program(config), seed), start)
+    write_program(with_placebo(starting_program(config), seed), start)
   search = dataclasses.replace(config.search, max_trials=TRIALS.value, allow_duplicates=True)
   return dataclasses.replace(
     config,
@@ -78,7 +78,7 @@ def of_night(config: Config, seed: int, start: pathlib.Path) -> Config:
     constants={},
     search=search,
     proposer='placebo',
-    proposer_options={'redraw': REDRAW.value},
+    proposer_options={'reseed': REDRAW.value},
     pruning=False,  # what is ended is not kept: it would make the rule look better than it is
     seed=seed,
   )

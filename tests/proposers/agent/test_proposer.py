@@ -156,11 +156,11 @@ def test_another_file_is_refused_and_the_reason_goes_back(propose, refusal):
   assert 'was refused' not in first.request
   assert sentence in second.request and 'Your last edit was refused' in second.request
   propose.records.clear()
-  refusal(agent(code, repairs=0))
+  refusal(agent(code, max_repairs=0))
   assert len(propose.records) == 2
 
 
-def test_an_edit_is_mended_in_the_same_folder(propose):
+def test_an_edit_is_repaired_in_the_same_folder(propose):
   code = """
     import pathlib, sys
     if 'was refused' in sys.stdin.read():
@@ -185,7 +185,7 @@ def test_what_the_tracer_says_goes_back(propose):
 
 def test_a_program_that_was_tried_is_refused(refusal):
   tried = {PROGRAM.with_text('RATE = 0.2\nDEPTH = 4\n').digest}
-  assert 'This very program was tried before' in refusal(agent(EDIT, repairs=0), tried=tried)
+  assert 'Exactly this program was tried before' in refusal(agent(EDIT, max_repairs=0), tried=tried)
 
 
 def test_files_of_tools_are_let_pass(propose):
@@ -202,12 +202,12 @@ def test_files_of_tools_are_let_pass(propose):
     ("os.remove('model.py')", 'The agent removed model.py.'),
     (
       "os.remove('model.py'); os.symlink('/etc/passwd', 'model.py')",
-      'model.py is no plain file any more',
+      'model.py is no regular file any more',
     ),
-    ("os.remove('model.py'); os.mkfifo('model.py')", 'model.py is no plain file any more'),
-    ("os.remove('model.py'); os.mkdir('model.py')", 'model.py is no plain file any more'),
-    ("open('model.py', 'wb').write(b'R = \\xff')", 'model.py is no UTF-8 text any more (byte 4)'),
-    ("open('model.py', 'wb').truncate(2**21)", 'model.py has become larger than 1024 KiB.'),
+    ("os.remove('model.py'); os.mkfifo('model.py')", 'model.py is no regular file any more'),
+    ("os.remove('model.py'); os.mkdir('model.py')", 'model.py is no regular file any more'),
+    ("open('model.py', 'wb').write(b'R = \\xff')", 'model.py is not UTF-8 text any more (byte 4)'),
+    ("open('model.py', 'wb').truncate(2**21)", 'model.py is now larger than 1024 KiB.'),
     ("os.rename('../program', '../p'); os.symlink('p', '../program')", "removed 'notes.py'"),
     ("os.remove('notes.py'); os.symlink('model.py', 'notes.py')", "removed 'notes.py'"),
     ("os.makedirs('a/b/c'); open('a/b/c/d', 'w')", "removed 'a/b/c/d'"),
@@ -215,12 +215,12 @@ def test_files_of_tools_are_let_pass(propose):
   ],
 )  # fmt: skip
 def test_what_is_no_edit_is_refused_with_its_reason(refusal, code, sentence):
-  assert sentence in refusal(agent(f'import os\n{code}', repairs=0))
+  assert sentence in refusal(agent(f'import os\n{code}', max_repairs=0))
 
 
 def test_a_failure_gives_no_edit_and_says_what_was_last_said(propose, refusal):
   said = refusal(agent(EDIT + "print('out of\\ncredit'); raise SystemExit(3)"))
-  assert said == f"The agent {NAME} ended with exit status 3; the last it said is: 'out of credit'."
+  assert f'The agent {NAME} ended with exit code 3' in said and "'out of credit'" in said
   assert propose.records[-1].state == 'failed' and propose.records[-1].error == said
   assert 'ended by signal 9' in refusal(agent('import os; os.kill(os.getpid(), 9)'))
 
@@ -234,8 +234,8 @@ def test_a_deadline_ends_it_with_all_it_started(propose, refusal):
     time.sleep(60)
   """
   for seconds in (1, 4, 16):  # a busy machine takes more than the first to start it
-    said = refusal(agent(code, seconds=float(seconds)))
-    assert f'did not end within the {seconds} s of option seconds' in said
+    said = refusal(agent(code, timeout_seconds=float(seconds)))
+    assert f'exceeded timeout_seconds ({seconds} s)' in said
     pids = propose.records[-1].response.split()
     assert not any(map(alive, pids))
     if len(pids) == 2:
@@ -266,35 +266,43 @@ def test_a_process_that_was_left_behind_is_ended(propose):
 @pytest.mark.parametrize(
   ('code', 'options', 'sentence'),
   [
-    ("x = b'x' * 2**28\nimport time; time.sleep(60)", {'memory_bytes': 2**27}, 'memory_bytes'),
+    (
+      "x = b'x' * 2**28\nimport time; time.sleep(60)",
+      {'max_memory_bytes': 2**27},
+      'max_memory_bytes',
+    ),
     (
       'import os, time\nfor _ in range(11):\n  try:\n    os.fork()\n  except OSError: pass\n'
       'time.sleep(60)',
-      {'processes': 40},
-      'option processes',
+      {'max_processes': 40},
+      'max_processes',
     ),
     (
       "import time\nfor n in '123456': open(f'../{n}', 'wb').write(bytes(2**20))\ntime.sleep(9)",
-      {'folder_bytes': 2**22},
-      'option folder_bytes',
+      {'max_folder_bytes': 2**22},
+      'max_folder_bytes',
     ),
     (
       "import os, time\nfor n in 'x' * 25: os.mkdir('d' * 200); os.chdir('d' * 200)\ntime.sleep(9)",
       {},
-      'folder_bytes, or with more than can be counted',
+      'or made more files than can be counted',
     ),
     (
       "import os, time\nos.mkdir('../unseen', 0o300)\nopen('../unseen/x', 'w')\ntime.sleep(9)",
-      {} if os.geteuid() else {'folder_bytes': 1},
-      'option folder_bytes',
+      {} if os.geteuid() else {'max_folder_bytes': 1},
+      'max_folder_bytes',
     ),
-    ("open('x', 'wb').write(bytes(2**20))", {'file_bytes': 2**16}, 'File too large'),
-    ("import os\nwhile os.write(1, b'x' * 2**16): pass", {'seconds': 0.7}, 'option seconds'),
+    ("open('x', 'wb').write(bytes(2**20))", {'max_file_bytes': 2**16}, 'File too large'),
+    (
+      "import os\nwhile os.write(1, b'x' * 2**16): pass",
+      {'timeout_seconds': 0.7},
+      'timeout_seconds',
+    ),
   ],
   ids=['memory', 'fork bomb', 'folder', 'depth', 'unreadable', 'file', 'flood'],
 )  # fmt: skip
 def test_every_bound_holds_and_names_its_option(propose, refusal, run, code, options, sentence):
-  assert sentence in refusal(agent(code, **{'seconds': 30.0, **options}))
+  assert sentence in refusal(agent(code, **{'timeout_seconds': 30.0, **options}))
   assert len(propose.records[-1].response) < 2**17
   assert not list((run / 'scratch').iterdir())
 
@@ -324,8 +332,8 @@ def test_the_kernel_keeps_it_in_its_folder(propose, refusal, run, tmp_path):
   proposer = agent(
     command=(sys.executable, '-B', *map(str, words)),
     # As wide as one might make it: what is the run's or hidden stays shut inside of it.
-    readable=(str(tmp_path / 'data'), str(run)),
-    hidden=(str(hidden),),
+    readable_paths=(str(tmp_path / 'data'), str(run)),
+    hidden_paths=(str(hidden),),
   )
   assert 'changed nothing' in refusal(proposer)
   came = json.loads(propose.records[-1].response.splitlines()[-1])
@@ -360,7 +368,7 @@ def test_what_is_named_as_readable_can_be_read_and_not_written(propose, tmp_path
     try: pathlib.Path({str(folder)!r}, 'a').write_text('')
     except PermissionError: print('not written')
   """
-  propose(agent(EDIT + textwrap.dedent(code), readable=(str(folder),)))
+  propose(agent(EDIT + textwrap.dedent(code), readable_paths=(str(folder),)))
   assert propose.records[-1].response == 'shown\nnot written\n'
 
 
@@ -437,7 +445,7 @@ def test_only_named_variables_are_passed_and_their_values_are_kept_nowhere(propo
     pathlib.Path('hypothesis.json').write_text(told)
     """
   )
-  edit = propose(agent(code, environment=('SOME_API_KEY',)))
+  edit = propose(agent(code, pass_env=('SOME_API_KEY',)))
   said = propose.records[-1].response
   assert said.count('[SOME_API_KEY]') == 2 and 'OTHER_API_KEY' not in said
   assert edit.description == '[SOME_API_KEY]'
@@ -447,8 +455,8 @@ def test_only_named_variables_are_passed_and_their_values_are_kept_nowhere(propo
 def test_an_edit_with_a_key_in_it_is_refused(refusal, monkeypatch, propose):
   monkeypatch.setenv('SOME_API_KEY', KEY)
   code = "import os; open('model.py', 'a').write('KEY = ' + repr(os.environ['SOME_API_KEY']))"
-  said = refusal(agent(code, environment=('SOME_API_KEY',)))
-  assert 'model.py has the value of the environment variable SOME_API_KEY in it' in said
+  said = refusal(agent(code, pass_env=('SOME_API_KEY',)))
+  assert 'model.py contains the value of the environment variable SOME_API_KEY' in said
   assert KEY not in said and KEY.encode() not in types.to_json(propose.records)
 
 
@@ -457,7 +465,7 @@ def test_its_home_is_its_own_unless_it_is_named(propose):
   propose(agent(code))
   home, temporary = propose.records[-1].response.split()
   assert pathlib.Path(home).name == 'home' and pathlib.Path(temporary).name == 'tmp'
-  propose(agent(code, environment=('HOME',)))
+  propose(agent(code, pass_env=('HOME',)))
   assert propose.records[-1].response.split()[0] == '[HOME]'
 
 
@@ -467,7 +475,7 @@ def test_the_task_comes_as_a_file_too(propose):
     "assert '`model.py`' in pathlib.Path(sys.argv[1]).read_text(); "
     "pathlib.Path(sys.argv[2], 'model.py').write_text('RATE = 0.5')"
   )
-  edit = propose(agent(command=(*python(code), '{prompt}', '{folder}'), prompt='file'))
+  edit = propose(agent(command=(*python(code), '{prompt}', '{folder}'), prompt_via='file'))
   assert edit.program.text() == 'RATE = 0.5'
 
 
@@ -479,8 +487,8 @@ def test_close_ends_it_from_another_thread(propose, refusal):
     time.sleep(0.01)
   proposer.close()
   thread.join(50)
-  assert said == [f'The agent {NAME} was ended, for the run is being stopped.']
-  assert refusal(proposer) == 'The run is being stopped, so no agent was started.'
+  assert said == [f'The agent {NAME} was ended because the run is stopping.']
+  assert refusal(proposer) == 'The run is stopping, so no agent was started.'
   assert len(propose.records) == 2
 
 
@@ -517,12 +525,12 @@ def children(pid):
 
 
 def test_spend_stays_below_its_caps(propose, refusal):
-  costly = agent(EDIT, dollars_a_call=0.4, max_dollars=1.0, max_calls=3)
+  costly = agent(EDIT, dollars_per_call=0.4, max_dollars=1.0, max_calls=3)
   assert propose(costly, spend=lambda: types.Spend(2, dollars=0.6)).author == NAME
   assert [record.dollars for record in propose.records] == [0.4, 0.4]
   said = refusal(costly, spend=lambda: types.Spend(1, dollars=0.7))
-  assert 'The cap of 1 dollars is reached' in said and 'raise max_dollars' in said
-  assert 'The cap of 3 calls is reached' in refusal(costly, spend=lambda: types.Spend(3))
+  assert '$0.70 of $1.00 spent' in said and 'Raise max_dollars' in said
+  assert '3 of 3 calls made' in refusal(costly, spend=lambda: types.Spend(3))
   assert len(propose.records) == 2
 
 
@@ -530,25 +538,25 @@ def test_a_repair_counts_as_a_call(propose, refusal):
   def calls():
     return types.Spend(sum(r.state == 'sent' for r in propose.records))
 
-  said = refusal(agent("open('notes.py', 'w')", max_calls=1, repairs=5), spend=calls)
-  assert 'notes.py' in said and 'It was not sent back. The cap of 1 calls' in said
+  said = refusal(agent("open('notes.py', 'w')", max_calls=1, max_repairs=5), spend=calls)
+  assert 'notes.py' in said and 'It was not sent back. Budget exhausted: 1 of 1 calls' in said
   assert len(propose.records) == 2
 
 
 def test_a_fallback_proposes_in_its_place(propose):
   parent = PROGRAM.with_text('RATE = 0.1\n\n\ndef init(key, spec):\n  return RATE\n')
   edit = propose(agent('raise SystemExit(1)', fallback='mutate'), parents=(parent,))
-  assert edit.author == '' and 'ended with exit status 1' in edit.hypothesis.claim
-  assert f'(by mutate: The agent {NAME} ended with exit status 1' in edit.description
+  assert edit.author == '' and 'ended with exit code 1' in edit.hypothesis.claim
+  assert f'(by mutate: The agent {NAME} ended with exit code 1' in edit.description
 
 
-def test_the_run_is_told_who_is_called_and_how_it_is_shut_in():
+def test_the_title_names_the_agent_and_its_sandbox():
   detail = command_policy.check(SHUT_IN).detail
   if SHUT_IN == 'full':
     capped = agent(max_calls=1, fallback='mutate').title
-    assert capped == f'agent: {NAME}, shut in by {detail}, at most 1 call, then mutate'
-    assert ', without network, ' in agent(network=False).title
-  free = 'NOT shut in: isolation is none, calls without a cap'
+    assert capped == f'agent: {NAME}, sandboxed by {detail}, at most 1 call, then mutate'
+    assert ', no network, ' in agent(network=False).title
+  free = 'NOT sandboxed, no spend limit'
   assert agent(isolation='none').title == f'agent: {NAME}, {free}'
 
 
@@ -556,7 +564,7 @@ def test_a_program_that_vanished_is_told(refusal, tmp_path, propose):
   script = tmp_path / 'agent'
   script.write_text('#!/bin/sh\n')
   script.chmod(0o755)
-  proposer = agent(command=str(script), dollars_a_call=1.0)
+  proposer = agent(command=str(script), dollars_per_call=1.0)
   script.unlink()
   assert 'The agent agent could not be started' in refusal(proposer)
   assert propose.records[-1].dollars == 0
@@ -566,13 +574,13 @@ def test_a_program_that_vanished_is_told(refusal, tmp_path, propose):
   ('options', 'sentence'),
   [
     ({'command': ()}, 'needs the option `command`'),
-    ({'command': "agent 'x"}, 'is not what a shell could read: No closing quotation.'),
+    ({'command': "agent 'x"}, 'cannot be split into words: No closing quotation.'),
     ({'command': 'no-such-agent -p'}, "There is no program 'no-such-agent'"),
-    ({'prompt': 'file'}, 'a word of command must have {prompt} in it'),
-    ({'seconds': 0.0}, 'seconds is 0.0; it must be above 0.'),
-    ({'max_dollars': 9.0}, 'dollars_a_call is 0, so no call would count'),
-    ({'repairs': -1}, 'repairs is -1; it must not be below 0.'),
-    ({'environment': ('NOT_SET_HERE',)}, 'The variable NOT_SET_HERE'),
+    ({'prompt_via': 'file'}, 'a word of command must contain {prompt}'),
+    ({'timeout_seconds': 0.0}, 'timeout_seconds is 0.0; it must be above 0.'),
+    ({'max_dollars': 9.0}, 'dollars_per_call is 0, so no call would count'),
+    ({'max_repairs': -1}, 'max_repairs is -1; it must be 0 or more.'),
+    ({'pass_env': ('NOT_SET_HERE',)}, 'environment variable NOT_SET_HERE'),
     ({'fallback': 'agent'}, "fallback is 'agent' itself"),
     ({'fallback': 'nobody'}, "There is no proposer 'nobody'"),
   ],
@@ -592,5 +600,5 @@ def test_isolation_that_can_not_be_had_is_refused(monkeypatch):
 
 def test_without_isolation_the_bounds_still_hold(propose, refusal):
   assert propose(agent(EDIT, isolation='none')).description == 'RATE 0.1 -> 0.2'
-  said = refusal(agent('import time; time.sleep(60)', isolation='none', seconds=0.5))
-  assert 'option seconds' in said
+  said = refusal(agent('import time; time.sleep(60)', isolation='none', timeout_seconds=0.5))
+  assert 'timeout_seconds' in said

@@ -55,4 +55,4 @@ def test_no_part_of_a_secret_is_left_wherever_the_end_is_cut_off(before, between
   room = most + redaction.longest
   said = redaction.transcript(printed[-room:], most, len(printed) > room)
   assert not set(SECRET) & set(said)
-  assert len(said.removeprefix('[the beginning is left out]\n').replace('[key]', '')) <= most
+  assert len(said.removeprefix('[the beginning is omitted]\n').replace('[key]', '')) <= most

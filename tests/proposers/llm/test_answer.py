@@ -15,9 +15,9 @@ from autoresearch_jax.proposers.llm.answer import (
   MAX_CHARACTERS,
   MAX_TAGS,
   SCHEMA,
-  Answer,
   AnswerError,
-  Block,
+  EditAnswer,
+  SearchReplace,
   WholeFile,
   parse,
 )
@@ -73,13 +73,13 @@ def check_read_or_refused(text):
 
 def test_all_fields_are_read():
   found = parse(answer(DEPTH, ('a\n  b', ''), files=['x = 1\n']))
-  assert found == Answer(
+  assert found == EditAnswer(
     description='raise DEPTH from 8 to 10',
     claim='A deeper model makes better use of the same number of tokens.',
     mechanisms=('depth', 'architecture'),
     predicted_change=-0.012,
     uncertainty=0.008,
-    edits=(Block('model.py', *DEPTH), Block('model.py', 'a\n  b', '')),
+    edits=(SearchReplace('model.py', *DEPTH), SearchReplace('model.py', 'a\n  b', '')),
     files=(WholeFile('model.py', 'x = 1\n'),),
   )
 

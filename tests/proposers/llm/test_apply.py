@@ -14,8 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_jax.programs.contract import FUNCTIONS
-from autoresearch_jax.proposers.llm.answer import Answer, AnswerError, Block, WholeFile, parse
-from autoresearch_jax.proposers.llm.apply import MAX_FILE, NEEDED, apply, edit_of
+from autoresearch_jax.proposers.llm.answer import (
+  AnswerError,
+  EditAnswer,
+  SearchReplace,
+  WholeFile,
+  parse,
+)
+from autoresearch_jax.proposers.llm.apply import MAX_FILE, REQUIRED, apply, edit_of
 from autoresearch_jax.types import Objective, Program
 
 SMALL = Program(
@@ -30,15 +36,15 @@ SHORT = TEXT[TEXT.index('class MLP') : TEXT.index('def gated')]  # a file quick 
 PIECES = ['', 'alpha', 'beta', 'x = 1', 'y = 2', 'x', '\n', '  ', '...', 'WIDTH', 'def init(key):']
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=4).map(''.join) | st.text(max_size=20)
 NAMES = st.sampled_from(['data.txt', 'model.py', 'other.py', '../model.py', '/x', '']) | st.text()
-BLOCKS = st.lists(st.builds(Block, NAMES, TEXTS, TEXTS), max_size=3).map(tuple)
+BLOCKS = st.lists(st.builds(SearchReplace, NAMES, TEXTS, TEXTS), max_size=3).map(tuple)
 FILES = st.lists(st.builds(WholeFile, NAMES, TEXTS), max_size=2).map(tuple)
 
 
 def answered(*blocks, files=(), **fields):
   given_fields = {'predicted_change': -0.01, 'uncertainty': 0.02, **fields}
-  return Answer(
+  return EditAnswer(
     **{'description': 'd', 'claim': 'c', 'mechanisms': ('depth',), **given_fields},
-    edits=tuple(Block(FILE, *block) for block in blocks),
+    edits=tuple(SearchReplace(FILE, *block) for block in blocks),
     files=tuple(WholeFile(FILE, text) for text in files),
   )
 
@@ -170,7 +176,7 @@ def test_nothing_outside_the_editable_files_changes(blocks, files, editable):
 
 def test_only_editable_files_may_be_named():
   for name, edit in (('data.txt', 'alpha beta'), ('other.py', 'x = 1')):
-    answer = dataclasses.replace(answered(), edits=(Block(name, edit, 'z = 3'),))
+    answer = dataclasses.replace(answered(), edits=(SearchReplace(name, edit, 'z = 3'),))
     with pytest.raises(AnswerError, match=rf'is for {name}; only model\.py may be changed'):
       apply(answer, SMALL, ('model.py',))
     assert 'z = 3' in apply(answer, SMALL, ('model.py', name)).text(name)
@@ -180,7 +186,7 @@ def test_only_editable_files_may_be_named():
 
 
 def test_what_is_needed_is_what_the_contract_asks_for():
-  assert set(NEEDED) == {*FUNCTIONS, 'BATCH_SIZE'}
+  assert set(REQUIRED) == {*FUNCTIONS, 'BATCH_SIZE'}
 
 
 def test_a_simpler_program_may_lose_what_it_no_longer_uses():
@@ -210,7 +216,7 @@ def test_comments_that_speak_of_what_is_there_stay():
   ):
     new = f'{comment}\n{DEPTH[1]}'
     assert new in applied((DEPTH[0], new))
-    assert 'left out' in refusal((f'{DEPTH[0]}\nASPECT_RATIO = 64', new))
+    assert 'omitted code' in refusal((f'{DEPTH[0]}\nASPECT_RATIO = 64', new))
   for comment in (
     '# Same as in the paper.',
     '# ---',
@@ -221,7 +227,7 @@ def test_comments_that_speak_of_what_is_there_stay():
     assert new in applied((f'{DEPTH[0]}\nASPECT_RATIO = 64', f'{new}\nASPECT_RATIO = 64'))
 
 
-def test_a_program_that_was_broken_can_be_mended():
+def test_a_program_that_was_broken_can_be_repaired():
   broken = TEXT.replace('def norm(x', 'def norm(x(')
   assert applied(('def norm(x(', 'def norm(x'), text=broken) == TEXT
   sentence = refusal(('def norm(x(', 'def norm(x'), ('def predict(', 'def p('), text=broken)
@@ -229,7 +235,9 @@ def test_a_program_that_was_broken_can_be_mended():
 
 
 def test_files_that_are_not_python_need_not_be():
-  answer = dataclasses.replace(answered(), edits=(Block('data.txt', 'alpha beta', 'def ('),))
+  answer = dataclasses.replace(
+    answered(), edits=(SearchReplace('data.txt', 'alpha beta', 'def ('),)
+  )
   assert apply(answer, SMALL, ('data.txt',)).text('data.txt') == 'alpha\nbeta\ndef (\n'
 
 

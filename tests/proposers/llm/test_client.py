@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.proposers import ProposalContext
-from autoresearch_jax.proposers.llm.client import MAX_BYTES, Caller, NoAnswer, Reply, Said
-from autoresearch_jax.proposers.spend_limits import Caps
+from autoresearch_jax.proposers.llm.client import GeminiClient, ModelRequest, NoAnswer
+from autoresearch_jax.proposers.llm.responses import MAX_RESPONSE_BYTES, ModelReply
+from autoresearch_jax.proposers.spend_limits import SpendLimits
 from autoresearch_jax.testing import loopback_model as loopback
 from autoresearch_jax.testing.loopback_model import (
   ANSWER_TOKENS,
@@ -28,15 +29,21 @@ SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(1, 'steps'), input_shape=
 MODEL = 'gemini-3.8-flash'
 PRICES = {MODEL: (1.0, 10.0)}
 PRICE = (PROMPT_TOKENS * 1.0 + (ANSWER_TOKENS + THOUGHT_TOKENS) * 10.0) / 1e6
-SAID = Said(MODEL, 'propose', 'Be brief.', ('What now?',), {'type': 'object'}, seed=7)
+REQUEST = ModelRequest(MODEL, 'propose', 'Be brief.', ('What now?',), {'type': 'object'}, seed=7)
 RNG = np.random.default_rng(0)
 
 pytestmark = pytest.mark.usefixtures('secret')
 
 
-def caller(server, **changes):
-  options = {'caps': Caps(), 'output_tokens': 1000, 'seconds': 10.0, 'attempts': 3, 'pause': 0.0}
-  return Caller(prices=PRICES, base_url=server.url, **{**options, **changes})
+def client(server, **changes):
+  options = {
+    'limits': SpendLimits(),
+    'max_output_tokens': 1000,
+    'timeout_seconds': 10.0,
+    'attempts': 3,
+    'initial_delay': 0.0,
+  }
+  return GeminiClient(prices=PRICES, base_url=server.url, **{**options, **changes})
 
 
 def context(book):
@@ -46,8 +53,8 @@ def context(book):
   )  # fmt: skip
 
 
-def ask(server, book, said=SAID, **changes):
-  return caller(server, **changes).ask(said, context(book), RNG)
+def ask(server, book, request=REQUEST, **changes):
+  return client(server, **changes).ask(request, context(book), RNG)
 
 
 def test_an_answer_is_recorded_before_it_is_sent_and_with_what_it_cost(server, book):
@@ -56,7 +63,7 @@ def test_an_answer_is_recorded_before_it_is_sent_and_with_what_it_cost(server, b
     loopback.answer('{"a": 1}')(handler, body)
 
   server.script = [step]
-  assert ask(server, book) == Reply('{"a": 1}')
+  assert ask(server, book) == ModelReply('{"a": 1}')
   sent, answered = book.exchanges
   assert sent.id == answered.id
   assert (sent.model, sent.purpose, answered.state) == (MODEL, 'propose', 'answered')
@@ -91,8 +98,8 @@ def test_what_was_used_is_what_the_api_says_or_else_the_most(server, book, used,
 
 def test_what_is_said_arrives_as_it_was_meant(server, book):
   server.script = [loopback.answer('{}')]
-  turns = ('One?', '{"x": 1}', 'Wrong: mend it.')
-  ask(server, book, dataclasses.replace(SAID, turns=turns, temperature=0.5))
+  turns = ('One?', '{"x": 1}', 'Wrong: fix it.')
+  ask(server, book, dataclasses.replace(REQUEST, turns=turns, temperature=0.5))
   (request,) = server.requests
   assert request['key'] == KEY and request['model'] == MODEL
   assert loopback.said(request) == list(turns)
@@ -128,7 +135,7 @@ PASSING = {
 @pytest.mark.parametrize(('fault', 'billed'), PASSING.values(), ids=PASSING)
 def test_what_may_pass_is_tried_again(server, book, fault, billed):
   server.script = [fault, GOOD]
-  assert ask(server, book) == Reply('{}')
+  assert ask(server, book) == ModelReply('{}')
   failed, answered = book.last
   assert (failed.state, answered.state) == ('failed', 'answered')
   assert failed.error.endswith('.')
@@ -141,7 +148,7 @@ def test_what_may_pass_is_tried_again(server, book, fault, billed):
 )
 def test_an_empty_answer_is_tried_again_and_paid_for(server, book, step):
   server.script = [step, GOOD]
-  assert ask(server, book) == Reply('{}')
+  assert ask(server, book) == ModelReply('{}')
   assert [e.dollars for e in book.last] == [pytest.approx(PRICE)] * 2
 
 
@@ -181,7 +188,7 @@ def test_what_will_not_pass_is_said_and_not_tried_again(server, book, fault, sen
   server.script = [fault, GOOD]
   with pytest.raises(NoAnswer) as failed:
     ask(server, book)
-  assert sentence in str(failed.value) and failed.value.rest == rest
+  assert sentence in str(failed.value) and failed.value.suspend_seconds == rest
   assert len(server.requests) == 1
   assert [e.state for e in book.exchanges] == ['sent', 'failed']
   assert sentence in book.last[0].error
@@ -208,7 +215,7 @@ def test_the_wait_that_the_api_asks_for_is_kept(server, book, asked):
 def test_waits_grow(server, book):
   server.script = [loopback.refusal(503, 'UNAVAILABLE')] * 3 + [GOOD]
   started = time.monotonic()
-  ask(server, book, attempts=4, pause=0.1)
+  ask(server, book, attempts=4, initial_delay=0.1)
   assert time.monotonic() - started >= 0.05 + 0.1 + 0.2
 
 
@@ -222,37 +229,37 @@ def test_a_model_that_cannot_be_reached_costs_nothing(book):
 
 def test_an_answer_that_was_cut_off_says_so(server, book):
   server.script = [loopback.answer('{"a": [1, ', 'MAX_TOKENS')]
-  assert ask(server, book) == Reply('{"a": [1, ', cut=True)
+  assert ask(server, book) == ModelReply('{"a": [1, ', truncated=True)
 
 
 def test_a_drip_ends_at_the_deadline_and_its_connection_is_closed(server, book):
   server.script = [loopback.drip(server)]
   with pytest.raises(NoAnswer, match=r'within 0\.5 seconds'):
-    ask(server, book, seconds=0.5)
+    ask(server, book, timeout_seconds=0.5)
   assert server.gone.wait(60)
   assert book.spend().dollars == book.exchanges[0].dollars > 0, 'it may have been billed'
 
 
 def test_a_flood_is_cut_off(server, book):
-  server.script = [loopback.flood(2 * MAX_BYTES)]
+  server.script = [loopback.flood(2 * MAX_RESPONSE_BYTES)]
   with pytest.raises(NoAnswer, match='more than'):
     ask(server, book)
 
 
 @pytest.mark.parametrize('during', ['call', 'pause'])
 def test_closing_ends_a_call_or_a_pause_at_once_and_allows_no_other(server, book, during):
-  made = caller(server, seconds=60.0, pause=40.0)
+  made = client(server, timeout_seconds=60.0, initial_delay=40.0)
   busy = loopback.refusal(503, 'UNAVAILABLE')
   server.script = [loopback.drip(server) if during == 'call' else busy, GOOD]
-  closing = server.once_asked(made.line.close)
+  closing = server.once_asked(made.calls.close)
   started = time.monotonic()
   with pytest.raises(NoAnswer, match='stopping'):
-    made.ask(SAID, context(book), RNG)
+    made.ask(REQUEST, context(book), RNG)
   assert time.monotonic() - started < 30
   closing.join()
   assert [e.state for e in book.exchanges] == ['sent', 'failed']
   with pytest.raises(NoAnswer, match='stopping'):
-    made.ask(SAID, context(book), RNG)
+    made.ask(REQUEST, context(book), RNG)
   assert len(server.requests) == 1
 
 
@@ -263,25 +270,29 @@ def test_an_interrupt_leaves_the_call_on_record_at_its_most(server, book):
   def interrupt():
     raise Interrupted
 
-  made = caller(server)
-  made.line.run = lambda call: interrupt()
+  made = client(server)
+  made.calls.run = lambda call: interrupt()
   with pytest.raises(Interrupted):
-    made.ask(SAID, context(book), RNG)
+    made.ask(REQUEST, context(book), RNG)
   sent, failed = book.exchanges
   assert failed.state == 'failed' and failed.dollars == sent.dollars > 0
 
 
 @pytest.mark.parametrize(
-  ('caps', 'calls'),
-  [(Caps(calls=2), 2), (Caps(tokens=3 * (PROMPT_TOKENS + 100)), 2), (Caps(dollars=0.0125), 2)],
+  ('limits', 'calls'),
+  [
+    (SpendLimits(max_calls=2), 2),
+    (SpendLimits(max_total_tokens=3 * (PROMPT_TOKENS + 100)), 2),
+    (SpendLimits(max_dollars=0.0125), 2),
+  ],
 )
-def test_a_call_that_might_pass_a_cap_is_not_sent(server, book, caps, calls):
+def test_a_call_that_might_pass_a_cap_is_not_sent(server, book, limits, calls):
   server.script = [GOOD] * 5
-  made = caller(server, caps=caps)
+  made = client(server, limits=limits)
   for _ in range(calls):
-    made.ask(SAID, context(book), RNG)
-  with pytest.raises(NoAnswer, match='The cap of'):
-    made.ask(SAID, context(book), RNG)
+    made.ask(REQUEST, context(book), RNG)
+  with pytest.raises(NoAnswer, match='Budget exhausted: '):
+    made.ask(REQUEST, context(book), RNG)
   assert len(server.requests) == calls and len(book.last) == calls
 
 
@@ -290,8 +301,8 @@ def test_a_call_of_a_killed_run_still_counts(server, book):
   server.script = [GOOD]
   ask(server, book)
   book.exchanges.pop()
-  with pytest.raises(NoAnswer, match=r'cap of 0\.015 dollars'):
-    ask(server, book, caps=Caps(dollars=0.015))
+  with pytest.raises(NoAnswer, match=r'of \$0\.015 spent'):
+    ask(server, book, limits=SpendLimits(max_dollars=0.015))
 
 
 def test_the_key_is_seen_by_the_api_alone(server, book, caplog):
@@ -299,11 +310,11 @@ def test_the_key_is_seen_by_the_api_alone(server, book, caplog):
   echo = loopback.refusal(503, 'UNAVAILABLE', f'Your key {KEY} is busy.')
   page = loopback.send(500, f'<b>{KEY}</b>'.encode(), 'text/html')
   server.script = [echo, page, loopback.answer(f'{{"key": "{KEY}"}}'), echo]
-  made = caller(server, attempts=3)
-  got = made.ask(dataclasses.replace(SAID, system=f'It is {KEY}.'), context(book), RNG)
+  made = client(server, attempts=3)
+  got = made.ask(dataclasses.replace(REQUEST, system=f'It is {KEY}.'), context(book), RNG)
   assert '[key]' in got.text
   with pytest.raises(NoAnswer) as failed:
-    caller(server, attempts=1).ask(SAID, context(book), RNG)
+    client(server, attempts=1).ask(REQUEST, context(book), RNG)
   chain, error = [], failed.value
   while error is not None:
     chain.append(repr(error) + str(vars(error)))
@@ -334,7 +345,7 @@ def test_without_a_key_nothing_is_sent(server, book, monkeypatch):
 def test_half_a_surrogate_pair_can_be_recorded(server, book):
   server.script = [loopback.send(200, json.dumps(loopback.response('{"a": "\ud800"}')).encode())]
   with contextlib.suppress(NoAnswer):
-    ask(server, book, dataclasses.replace(SAID, turns=('\udc00',)), attempts=1)
+    ask(server, book, dataclasses.replace(REQUEST, turns=('\udc00',)), attempts=1)
   for exchange in book.exchanges:
     assert types.from_json(types.to_json(exchange), types.Exchange) == exchange
   assert book.last[0].state != 'sent'
@@ -342,16 +353,16 @@ def test_half_a_surrogate_pair_can_be_recorded(server, book):
 
 @settings(max_examples=50)
 @given(
-  caps=st.builds(
-    Caps, st.integers(1, 9), st.integers(1, 10**6), st.floats(0.001, 10, allow_nan=False)
+  limits=st.builds(
+    SpendLimits, st.integers(1, 9), st.integers(1, 10**6), st.floats(0.001, 10, allow_nan=False)
   ),
   calls=st.lists(st.tuples(st.integers(0, 10**5), st.floats(0, 1)), max_size=12),
 )
-def test_no_sequence_of_calls_passes_a_cap(caps, calls):
+def test_no_sequence_of_calls_passes_a_limit(limits, calls):
   """A call is allowed only where even the most it can cost fits; what it costs is not more."""
   spent = types.Spend()
   for tokens, share in calls:
-    if not caps.refusal(spent, types.Spend(1, tokens, 0, tokens / 1e4)):
+    if not limits.refusal(spent, types.Spend(1, tokens, 0, tokens / 1e4)):
       spent += types.Spend(1, int(tokens * share), 0, tokens * share / 1e4)
-  assert spent.calls <= caps.calls and spent.tokens <= caps.tokens
-  assert spent.dollars <= caps.dollars
+  assert spent.calls <= limits.max_calls and spent.tokens <= limits.max_total_tokens
+  assert spent.dollars <= limits.max_dollars

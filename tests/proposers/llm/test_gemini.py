@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures('secret')
 
 
 def gemini(server, **options):
-  return Gemini(**{'base_url': server.url, 'pause': 0.0, 'attempts': 1, **options})
+  return Gemini(**{'base_url': server.url, 'initial_delay': 0.0, 'attempts': 1, **options})
 
 
 def trial(number, author='', loss=1.0):
@@ -52,7 +52,7 @@ def propose(server, book, seed=0, proposal=IMPROVE, options=None, **changes):
 
 def is_by_mutate(made, why):
   assert made.author == made.role == ''
-  assert f'Proposed by mutate instead: {why}' in made.hypothesis.claim
+  assert f'Proposed by the fallback mutate: {why}' in made.hypothesis.claim
   assert f' (by mutate: {why[:40].rstrip(".")}' in made.description
   return True
 
@@ -135,8 +135,8 @@ def test_the_run_is_told_who_is_asked_and_how_often_at_most(server):
   title = 'gemini (a, b), at most 1,000 calls, 20,000,000 tokens, $5.00, then mutate'
   prices = (('a', 1.0, 2.0), ('b', 1.0, 2.0))
   assert gemini(server, models=('a', 'b'), prices=prices).title == title
-  free = gemini(server, max_calls=0, max_tokens=0, max_dollars=0.0, fallback='')
-  assert free.title == f'gemini ({MODEL}), calls without a cap'
+  free = gemini(server, max_calls=0, max_total_tokens=0, max_dollars=0.0, fallback='')
+  assert free.title == f'gemini ({MODEL}), no spend limit'
 
 
 def test_without_a_fallback_the_turn_comes_to_nothing(server, book):
@@ -146,7 +146,7 @@ def test_without_a_fallback_the_turn_comes_to_nothing(server, book):
 
 
 def test_a_program_too_large_for_a_prompt_is_left_to_the_fallback(server, book):
-  assert is_by_mutate(propose(server, book, options={'context_tokens': 50}), 'The program')
+  assert is_by_mutate(propose(server, book, options={'max_prompt_tokens': 50}), 'The program')
   assert not server.requests
 
 
@@ -155,7 +155,7 @@ def test_a_reached_cap_is_said_and_nothing_is_sent(server, book):
   options = {'max_calls': 3}
   for _ in range(3):
     assert propose(server, book, options=options).author == MODEL
-  assert is_by_mutate(propose(server, book, options=options), 'The cap of 3 calls is reached')
+  assert is_by_mutate(propose(server, book, options=options), 'Budget exhausted: 3 of 3 calls made')
   assert len(server.requests) == 3
 
 
@@ -163,14 +163,14 @@ def test_two_hundred_faults_cost_no_turn_and_no_more_than_the_cap(server, book):
   rng = np.random.default_rng(4)
   server.script = [FAULTS[rng.integers(len(FAULTS))] for _ in range(200)]
   server.rule = lambda request: answer(WIDER)
-  caps = {'max_calls': 190, 'max_dollars': 6.0, 'max_tokens': 10**7}
-  made = gemini(server, attempts=3, **caps, output_tokens=4000)
+  caps = {'max_calls': 190, 'max_dollars': 6.0, 'max_total_tokens': 10**7}
+  made = gemini(server, attempts=3, **caps, max_output_tokens=4000)
   authors = collections.Counter()
   for turn in range(400):
     got = made.propose(IMPROVE, context(book, trial_id=turn), rng)
     authors[got.author] += 1
     assert KEY not in repr(got)
-    if 'The cap of' in got.hypothesis.claim:
+    if 'Budget exhausted' in got.hypothesis.claim:
       break
   else:
     pytest.fail('no cap was ever reached')
@@ -236,7 +236,7 @@ def test_the_model_that_paid_is_asked_more_often(server, book):
 
 def test_closing_from_another_thread_ends_a_turn_soon(server, book):
   server.script = [loopback.drip(server)]
-  made = gemini(server, seconds=60.0)
+  made = gemini(server, timeout_seconds=60.0)
   closing = server.once_asked(made.close)
   started = time.monotonic()
   with pytest.raises(NothingToPropose, match='stopping'):
@@ -249,7 +249,7 @@ def test_closing_from_another_thread_ends_a_turn_soon(server, book):
 
 def test_a_slow_drip_ends_at_the_deadline(server, book):
   server.script = [loopback.drip(server)]
-  made = propose(server, book, options={'seconds': 0.5, 'attempts': 4})
+  made = propose(server, book, options={'timeout_seconds': 0.5, 'attempts': 4})
   assert is_by_mutate(made, f'{MODEL} did not answer within 0.5 seconds')
   assert len(server.requests) == 1
 
@@ -309,13 +309,13 @@ def test_lessons_are_asked_for_as_often_as_said(server, book):
     return answer(LESSONS if 'lessons' in wanted else WIDER)
 
   server.rule = answers
-  made, history, learnt = gemini(server, distil_every=10), {}, []
+  made, history, learnt = gemini(server, lessons_interval=10), {}, []
   memory = Memory(history, OBJECTIVE)
   for number in range(25):
     history[number] = trial(number)
     known = context(book, history=history, memory=memory, record_lessons=learnt.append)
     assert made.propose(IMPROVE, known, np.random.default_rng(number)).author == MODEL
-  assert [e.purpose for e in book.last].count('distil') == len(learnt) == 2
+  assert [e.purpose for e in book.last].count('lessons') == len(learnt) == 2
   assert learnt[0] == (types.Lesson('Width pays.', (1,), ('WIDTH',), 0.1, 0.1, MODEL),)
 
 
@@ -331,7 +331,7 @@ def test_lessons_that_cannot_be_had_cost_no_turn(server, book, fault):
     'memory': Memory(history, OBJECTIVE),
     'record_lessons': learnt.append,
   }
-  made = propose(server, book, options={'distil_every': 5}, **known)
+  made = propose(server, book, options={'lessons_interval': 5}, **known)
   assert made.author == MODEL and not learnt
 
 
@@ -353,9 +353,9 @@ def test_a_missing_key_is_said_before_the_run(monkeypatch):
     ({'models': ()}, 'name one model'),
     ({'models': ('gemini-99',)}, 'price of gemini-99 is not known'),
     ({'attempts': 0}, 'attempts is 0'),
-    ({'seconds': float('nan')}, 'seconds is nan'),
+    ({'timeout_seconds': float('nan')}, 'timeout_seconds is nan'),
     ({'max_dollars': -1.0}, 'max_dollars is -1'),
-    ({'repairs': -1}, 'repairs is -1'),
+    ({'max_repairs': -1}, 'max_repairs is -1'),
     ({'prices': [['a', -1.0, 1.0]]}, 'prices of a'),
     ({'base_url': 'example.org'}, 'base_url'),
     ({'fallback': 'gemini'}, 'gemini'),

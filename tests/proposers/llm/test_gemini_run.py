@@ -56,9 +56,9 @@ def server(monkeypatch, secret):
 @pytest.mark.slow
 def test_two_hundred_faults_in_one_run_lose_no_trial_and_pass_no_cap(tmp_path, server):
   proposer = Gemini(
-    models=('m',), prices=(('m', 1.0, 10.0),), base_url=server.url, pause=0.0, attempts=3,
-    seconds=1.0, output_tokens=2000, max_calls=260, max_dollars=20.0, max_tokens=10**8,
-    distil_every=10,
+    models=('m',), prices=(('m', 1.0, 10.0),), base_url=server.url, initial_delay=0.0, attempts=3,
+    timeout_seconds=1.0, max_output_tokens=2000, max_calls=260, max_dollars=20.0,
+    max_total_tokens=10**8, lessons_interval=10,
   )  # fmt: skip
   trials = 0
   while len(server.requests) < FAULTS + 10 and trials < 400:

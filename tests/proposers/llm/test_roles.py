@@ -105,12 +105,12 @@ def test_front_matter_may_be_absent(write, text):
     ('---\n- a\n---\nText.', "['a']", 'keys and values'),
     ('---\nmodel: [\n---\nText.', 'not YAML', 'line'),
     ('---\nmodel: !!python/object/apply:os.getcwd []\n---\nText.', 'not YAML', 'python/object'),
-    ('---\nmodel: x\nText.', 'no end', '---'),
-    ('---\nmodel: x\n---\n \n', 'no text', 'say what'),
-    ('', 'no text', 'say what'),
+    ('---\nmodel: x\nText.', 'not closed', '---'),
+    ('---\nmodel: x\n---\n \n', 'no text', 'write what'),
+    ('', 'no text', 'write what'),
     ('x' * 13_000, '13000 characters', '12000'),
     ('---\nhand_offs: [critic]\n---\nText.', "'critic'", 'mine'),
-    ('---\nhand_offs: [mine]\n---\nText.', 'circle', 'mine -> mine'),
+    ('---\nhand_offs: [mine]\n---\nText.', 'cycle', 'mine -> mine'),
   ],
 )
 def test_a_file_that_is_wrong_is_refused_with_what_is_allowed(write, text, found, allowed):

@@ -190,8 +190,8 @@ def test_when_all_was_tried_it_says_so():
   ('options', 'message'),
   [
     ({'structural_share': 0.8, 'coupled_share': 0.4}, 'must fit in'),
-    ({'smallest_factor': 0.9}, '1 < smallest_factor'),
-    ({'smallest_factor': 4.0}, '1 < smallest_factor'),
+    ({'min_factor': 0.9}, '1 < min_factor'),
+    ({'min_factor': 4.0}, '1 < min_factor'),
   ],
 )
 def test_options_that_cannot_work_are_refused(options, message):
@@ -357,13 +357,13 @@ def test_a_change_of_structure_that_was_kept_is_drawn_more_often():
   assert learnt_share([kept], [1], key=key) > 1.2 * learnt_share([], key=key) > 0
 
 
-def drawn_keys(questions=(), question='', heed=3.0, count=12):
+def drawn_keys(questions=(), question='', question_weight=3.0, count=12):
   program, options = start('mlp'), {'coupled_share': 0.0, 'structural_share': 0.0}
   context = ProposalContext(
     (program,), {}, ('model.py',), OBJECTIVE, MLP_SPEC, questions=tuple(questions)
   )
   proposal = types.Proposal(types.Operation.IMPROVE, (0,), question=question)
-  proposer = Mutate(heed=heed, **options)
+  proposer = Mutate(question_weight=question_weight, **options)
   edits = [proposer.propose(proposal, context, np.random.default_rng(s)) for s in range(count)]
   return [edit.hypothesis.mechanisms[-1] for edit in edits]
 
@@ -377,8 +377,8 @@ def drawn_keys(questions=(), question='', heed=3.0, count=12):
 )
 def test_it_heeds_questions_about_its_moves(asked):
   before = drawn_keys()
-  assert drawn_keys(**asked, heed=1e9) == 12 * ['WIDTH up'] != before
-  assert drawn_keys(**asked, heed=1.0) == before
+  assert drawn_keys(**asked, question_weight=1e9) == 12 * ['WIDTH up'] != before
+  assert drawn_keys(**asked, question_weight=1.0) == before
 
 
 def test_questions_about_something_else_change_nothing():
@@ -387,5 +387,5 @@ def test_questions_about_something_else_change_nothing():
 
 
 def test_what_is_heeded_is_a_factor():
-  with pytest.raises(ValueError, match=r'heed is 0\.5'):
-    Mutate(heed=0.5)
+  with pytest.raises(ValueError, match=r'question_weight is 0\.5'):
+    Mutate(question_weight=0.5)

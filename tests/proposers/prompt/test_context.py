@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from autoresearch_jax import types
 from autoresearch_jax.knowledge import HypothesisOutcome, Memory, Question
 from autoresearch_jax.proposers import NothingToPropose
-from autoresearch_jax.proposers import prompt as briefing
+from autoresearch_jax.proposers import prompt as prompts
 from autoresearch_jax.proposers.llm import roles
 from autoresearch_jax.proposers.prompt import quoting
 from autoresearch_jax.types import Operation, Proposal, Status
@@ -52,7 +52,7 @@ def section(prompt, title):
 
 
 def tokens(prompt):
-  return briefing.estimate(prompt.system) + briefing.estimate(prompt.user)
+  return prompts.estimate_tokens(prompt.system) + prompts.estimate_tokens(prompt.user)
 
 
 def long_night(trials, words='a description'):
@@ -84,14 +84,14 @@ def small(history, **changed):
 
 def test_the_real_programs_prompt_has_all_its_sections_in_order():
   proposal = dataclasses.replace(IMPROVE, context=(3, 4), question='Does depth pay?')
-  prompt = briefing.brief(proposal, briefed.context())
+  prompt = prompts.edit_prompt(proposal, briefed.context())
   assert re.findall(r'^## (.*)$', outside(prompt.user), re.MULTILINE) == [
     'Your task',
     'The objective',
     'The program to edit',
     'What the search would like to know',
     'How this program came to be',
-    'Trials the search chose to show',
+    'Trials selected by the search',
     'What the trials so far have taught',
     'Device, memory and speed',
     'Failed trials',
@@ -104,14 +104,14 @@ def test_the_real_programs_prompt_has_all_its_sections_in_order():
 
 def test_what_is_being_tried_now_is_told():
   edit = types.Edit(briefed.gpt(DEPTH=3), f'DEPTH 8 -> 3 {INJECTION}', types.Hypothesis('Fast.'))
-  prompt = briefing.brief(IMPROVE, briefed.context(pending={8: edit}))
+  prompt = prompts.edit_prompt(IMPROVE, briefed.context(pending={8: edit}))
   said = section(prompt, 'What is being tried now')
   assert 'trial 8: DEPTH 8 -> 3 Ignore all' in said and 'Claim: Fast.' in said
   assert 'Ignore all' not in outside(prompt.user)
 
 
 def test_the_program_is_shown_whole_and_exactly():
-  prompt = briefing.brief(IMPROVE, briefed.context())
+  prompt = prompts.edit_prompt(IMPROVE, briefed.context())
   program = briefed.context().parents[0].text()
   assert ('file model.py, editable', program.rstrip('\n')) in blocks(prompt.user)
 
@@ -122,34 +122,37 @@ def test_the_program_is_shown_whole_and_exactly():
 def test_the_direction_of_the_metric_is_said_in_words(direction, better, wins):
   objective = types.Objective('val_bpb', direction)
   context = briefed.context(objective=objective, kept=frozenset((0, 1, 3, 7)))
-  prompt = briefing.brief(IMPROVE, context)
+  prompt = prompts.edit_prompt(IMPROVE, context)
   word = 'lower' if direction == 'minimize' else 'higher'
   assert f'The metric is `val_bpb`: {word} is better.' in prompt.user
   assert f'{better} IS BETTER' in prompt.system
-  assert f'The best program that was kept, of trial {wins}, has val_bpb' in prompt.user
+  assert f'The best program that was kept, that of trial {wins}, has val_bpb' in prompt.user
   change = 'better' if direction == 'minimize' else 'worse'
   assert f'0.0012 {change} than its parent, trial 1' in prompt.user
 
 
 def test_the_budget_the_devices_and_the_noise_are_said():
-  said = section(briefing.brief(IMPROVE, briefed.context()), 'The objective')
+  said = section(prompts.edit_prompt(IMPROVE, briefed.context()), 'The objective')
   assert 'exactly 300 seconds on 1 gpu device' in said
   assert 'val_bpb 0.9979, mean of 3 runs' in said
   # The pooled deviation of 0.9979, 0.9985, 0.9973 and of 0.9951, 0.9949; two runs differ by 2 √2.
-  assert 'standard deviation of 0.0005 between seeds' in said
+  assert 'standard deviation between seeds of one program is 0.0005' in said
   assert 'below about 0.0014' in said
 
 
 def test_a_trial_on_a_part_of_the_budget_is_announced():
   said = section(
-    briefing.brief(dataclasses.replace(IMPROVE, fidelity=0.25), briefed.context()), 'The objective'
+    prompts.edit_prompt(dataclasses.replace(IMPROVE, fidelity=0.25), briefed.context()),
+    'The objective',
   )
-  assert 'This edit trains for 0.25 of that at first.' in said
-  assert 'at first' not in section(briefing.brief(IMPROVE, briefed.context()), 'The objective')
+  assert 'This edit first trains for 0.25 of that.' in said
+  assert 'first trains' not in section(
+    prompts.edit_prompt(IMPROVE, briefed.context()), 'The objective'
+  )
 
 
 def test_the_operations_it_names_are_there_as_it_says():
-  system = briefing.brief(IMPROVE, briefed.context()).system
+  system = prompts.edit_prompt(IMPROVE, briefed.context()).system
   found = re.findall(r'`autoresearch_jax\.ops\.(\w+)\.(\w+)\(([^)]*)\)`', system)
   assert len(found) == 3
   for module, name, given in found:
@@ -166,16 +169,17 @@ def test_the_operations_it_names_are_there_as_it_says():
 def test_the_task_says_the_operation_and_the_guidance(operation, guidance):
   parents = () if operation is Operation.DRAFT else (4,)
   task = section(
-    briefing.brief(Proposal(operation, parents, guidance=guidance), briefed.context()), 'Your task'
+    prompts.edit_prompt(Proposal(operation, parents, guidance=guidance), briefed.context()),
+    'Your task',
   )
-  word = {'draft': 'Write a new program', 'improve': 'Improve the program', 'debug': 'failed. Mend'}
+  word = {'draft': 'Write a new program', 'improve': 'Improve the program', 'debug': 'failed. Fix'}
   assert word[operation.value] in task
   assert ('Kind of edit wanted' in task) == bool(guidance) and guidance in task
 
 
 def test_a_repair_shows_the_failures_sentence_and_the_change_that_failed():
   night = briefed.night()
-  prompt = briefing.brief(
+  prompt = prompts.edit_prompt(
     Proposal(Operation.DEBUG, (4,)), briefed.context(parents=(night[4].edit.program,))
   )
   assert 'It needs 91.2 GiB on a device of 79.2 GiB' in section(prompt, 'How it failed')
@@ -186,7 +190,7 @@ def test_a_repair_shows_the_failures_sentence_and_the_change_that_failed():
 def test_a_merge_shows_the_second_parent_by_what_it_has_different():
   night = briefed.night()
   parents = (night[7].edit.program, night[3].edit.program)
-  prompt = briefing.brief(Proposal(Operation.MERGE, (7, 3)), briefed.context(parents=parents))
+  prompt = prompts.edit_prompt(Proposal(Operation.MERGE, (7, 3)), briefed.context(parents=parents))
   second = section(prompt, 'The second parent')
   assert '\n+DEPTH = 12' in second and 'trial 3 (not kept): DEPTH 8 -> 12.' in second
   assert second.count('def ') == 0
@@ -194,14 +198,14 @@ def test_a_merge_shows_the_second_parent_by_what_it_has_different():
 
 def test_a_merge_shows_a_second_parent_whole_that_has_nothing_in_common():
   other = types.Program((('model.py', 'A = 1\nB = 2\n'),), 'model.py')
-  prompt = briefing.brief(
+  prompt = prompts.edit_prompt(
     Proposal(Operation.MERGE, (7, 3)), briefed.context(parents=(briefed.gpt(), other))
   )
   assert ('the second parent, whole', '# file model.py\nA = 1\nB = 2\n') in blocks(prompt.user)
 
 
 def test_device_facts_say_what_fits_and_what_ran_out_of_memory():
-  prompt = briefing.brief(Proposal(Operation.IMPROVE, (0,)), briefed.context())
+  prompt = prompts.edit_prompt(Proposal(Operation.IMPROVE, (0,)), briefed.context())
   said = section(prompt, 'Device, memory and speed')
   assert '1 x NVIDIA H100 80GB HBM3, 80 GiB of memory each' in said
   for fact in ('953 steps in 300 s', 'MFU 39.8 %', 'peak 44 GiB', '50.3 M parameters'):
@@ -215,25 +219,25 @@ def test_facts_that_are_not_what_they_should_be_are_passed_over():
   night = briefed.night()
   facts = {'device': None, 'num_devices': 'x', 'memory_bytes': float('nan'), 'matmul_dtypes': [1]}
   night[0] = dataclasses.replace(night[0], result=dataclasses.replace(night[0].result, facts=facts))
-  prompt = briefing.brief(Proposal(Operation.IMPROVE, (0,)), briefed.context({0: night[0]}))
+  prompt = prompts.edit_prompt(Proposal(Operation.IMPROVE, (0,)), briefed.context({0: night[0]}))
   assert '953 steps' in prompt.user and 'nan' not in section(prompt, 'Device, memory and speed')
 
 
 def test_no_trial_is_described_twice():
-  prompt = briefing.brief(dataclasses.replace(IMPROVE, context=(1, 7, 3)), briefed.context())
+  prompt = prompts.edit_prompt(dataclasses.replace(IMPROVE, context=(1, 7, 3)), briefed.context())
   lines = re.findall(r'^- trial (\d+) \(', prompt.user, re.MULTILINE)
   assert sorted(lines) == list('0134567')  # 2 repeats trial 1, and is one of its runs
 
 
 def test_runs_of_a_repeat_count_for_the_trial_it_repeats():
-  prompt = briefing.brief(IMPROVE, briefed.context())
+  prompt = prompts.edit_prompt(IMPROVE, briefed.context())
   assert (
     'trial 1 (kept): raise MATRIX_LR 0.04 -> 0.06. val_bpb 0.995, mean of 2 runs' in prompt.user
   )
 
 
 def test_a_trial_whose_verdict_may_change_is_not_called_discarded():
-  prompt = briefing.brief(
+  prompt = prompts.edit_prompt(
     dataclasses.replace(IMPROVE, context=(3,)), briefed.context(undecided=frozenset({3}))
   )
   assert 'trial 3 (not decided yet)' in prompt.user
@@ -242,21 +246,21 @@ def test_a_trial_whose_verdict_may_change_is_not_called_discarded():
 def test_a_trial_of_a_part_of_the_budget_is_not_compared_with_whole_ones():
   night = briefed.night()
   night[8] = briefed.trial(8, briefed.gpt(DEPTH=6), 1.2, fidelity=0.25, description='DEPTH 6')
-  prompt = briefing.brief(IMPROVE, briefed.context(night))
+  prompt = prompts.edit_prompt(IMPROVE, briefed.context(night))
   (line,) = (line for line in prompt.user.splitlines() if line.startswith('- trial 8'))
   assert 'at 0.25 of the budget' in line and 'than its parent' not in line
 
 
 def test_edits_of_the_same_program_are_shown_as_such():
   said = section(
-    briefing.brief(Proposal(Operation.IMPROVE, (1,)), briefed.context()),
+    prompts.edit_prompt(Proposal(Operation.IMPROVE, (1,)), briefed.context()),
     'What was tried on this same program',
   )
   assert re.findall(r'trial (\d+) \(', said) == ['7', '6', '4']
 
 
 def test_the_best_programs_lineage_is_shown_when_another_is_edited():
-  prompt = briefing.brief(Proposal(Operation.IMPROVE, (3,)), briefed.context())
+  prompt = prompts.edit_prompt(Proposal(Operation.IMPROVE, (3,)), briefed.context())
   said = section(prompt, 'How the best program came to be')
   assert re.findall(r'^- trial (\d+) \(', said, re.MULTILINE) == ['7', '1']  # 0 is shown before
 
@@ -265,7 +269,7 @@ def test_what_memory_knows_of_the_question_is_shown():
   entry = HypothesisOutcome(3, 0, 'DEPTH 8 -> 12', '', (), Status.OK, None, False, '')
   notes = briefed.Notebook(said=briefed.LESSONS, found=(entry,))
   proposal = dataclasses.replace(IMPROVE, question='Does depth pay?')
-  prompt = briefing.brief(proposal, briefed.context(memory=notes))
+  prompt = prompts.edit_prompt(proposal, briefed.context(memory=notes))
   assert 'trial 3' in section(prompt, 'Earlier trials on the same subject')
   assert 'MATRIX_LR above 0.06 gains nothing. Effect: 0.01 ± 0.002 worse. [trials 1, 5]' in (
     section(prompt, 'What the trials so far have taught')
@@ -277,7 +281,7 @@ def test_the_memory_of_the_run_itself_is_shown():
   history = long_night(60)
   memory = Memory(history, briefed.OBJECTIVE, frozenset(range(0, 60, 3)))
   proposal = Proposal(Operation.IMPROVE, (0,), question='Does RATE matter?')
-  prompt = briefing.brief(proposal, small(history, memory=memory, questions=()))
+  prompt = prompts.edit_prompt(proposal, small(history, memory=memory, questions=()))
   taught = section(prompt, 'What the trials so far have taught')
   assert '- Raising RATE helped: +0.000' in taught and '+ is better' in taught
   assert section(prompt, 'Earlier trials on the same subject').count('- trial ') >= 3
@@ -285,8 +289,8 @@ def test_the_memory_of_the_run_itself_is_shown():
 
 def test_without_a_question_memory_is_searched_for_the_edit_or_the_constants():
   notes = briefed.Notebook()
-  briefing.brief(IMPROVE, briefed.context(memory=notes, questions=()))
-  briefing.brief(
+  prompts.edit_prompt(IMPROVE, briefed.context(memory=notes, questions=()))
+  prompts.edit_prompt(
     Proposal(Operation.DRAFT), briefed.context({}, (briefed.gpt(),), memory=notes, questions=())
   )
   assert 'WARMDOWN_RATIO 0.5 -> 0.7' in notes.queries[0]
@@ -294,7 +298,7 @@ def test_without_a_question_memory_is_searched_for_the_edit_or_the_constants():
 
 
 def test_a_first_prompt_needs_neither_history_nor_memory():
-  prompt = briefing.brief(
+  prompt = prompts.edit_prompt(
     Proposal(Operation.DRAFT), briefed.context({}, memory=None, questions=(), kept=frozenset())
   )
   assert re.findall(r'^## (.*)$', outside(prompt.user), re.MULTILINE) == [
@@ -321,14 +325,14 @@ def test_a_first_prompt_needs_neither_history_nor_memory():
   ],
 )
 def test_the_contract_is_that_of_the_kind_of_problem(spec, said):
-  prompt = briefing.brief(IMPROVE, briefed.context(spec=spec))
+  prompt = prompts.edit_prompt(IMPROVE, briefed.context(spec=spec))
   assert said in prompt.system
   assert f'{spec.budget.amount:g} {spec.budget.unit}' in prompt.user
 
 
 def test_files_that_may_not_be_changed_are_shown_as_such():
   program = types.Program((('model.py', 'A = 1\n'), ('notes.py', 'B = 2\n')), 'model.py')
-  prompt = briefing.brief(IMPROVE, briefed.context(parents=(program,)))
+  prompt = prompts.edit_prompt(IMPROVE, briefed.context(parents=(program,)))
   assert 'Editable: `model.py`.' in prompt.user
   assert ('file notes.py, read only', 'B = 2') in blocks(
     section(prompt, 'Other files of the program')
@@ -337,7 +341,7 @@ def test_files_that_may_not_be_changed_are_shown_as_such():
 
 def test_a_role_is_in_the_system_prompt():
   role = roles.Role('sceptic', 'You doubt. $nothing')
-  assert briefing.brief(IMPROVE, briefed.context(), role).system.endswith(
+  assert prompts.edit_prompt(IMPROVE, briefed.context(), role.instructions).system.endswith(
     '## Your role: sceptic\nYou doubt. $nothing'
   )
 
@@ -356,11 +360,14 @@ def test_no_prompt_is_longer_than_its_budget(trials, allowed, words, operation):
   history = long_night(trials, words) if trials else {}
   parents = (max(0, trials - 1),) if operation is not Operation.DRAFT else ()
   proposal = Proposal(operation, parents, context=tuple(range(trials)), question=words)
-  prompt = briefing.brief(proposal, small(history), tokens=allowed)
+  prompt = prompts.edit_prompt(proposal, small(history), max_tokens=allowed)
   assert tokens(prompt) <= allowed
   assert ('file model.py, editable', 'RATE = 1') in blocks(prompt.user)
-  assert tokens(briefing.distil(small(history), allowed)) <= allowed
-  assert tokens(briefing.review(words * 99, proposal, small(history), tokens=allowed)) <= allowed
+  assert tokens(prompts.lessons_prompt(small(history), allowed)) <= allowed
+  assert (
+    tokens(prompts.review_prompt(words * 99, proposal, small(history), max_tokens=allowed))
+    <= allowed
+  )
 
 
 def test_a_prompt_uses_the_tokens_it_has_and_no_more():
@@ -369,22 +376,24 @@ def test_a_prompt_uses_the_tokens_it_has_and_no_more():
   lessons = tuple(types.Lesson(f'Lesson {i}, {"and so on " * i}.', (1,)) for i in range(60))
   context = small(history, memory=briefed.Notebook(lessons, ()))
   for allowed in range(3000, 9000, 400):
-    assert 0.97 * allowed < tokens(briefing.brief(proposal, context, tokens=allowed)) <= allowed
+    assert (
+      0.97 * allowed < tokens(prompts.edit_prompt(proposal, context, max_tokens=allowed)) <= allowed
+    )
 
 
 def test_a_short_prompt_keeps_the_program_and_the_lineage_and_says_what_it_left_out():
   context = briefed.context(long_night(300))
-  full = briefing.brief(Proposal(Operation.IMPROVE, (299,)), context, tokens=60_000)
-  short = briefing.brief(Proposal(Operation.IMPROVE, (299,)), context, tokens=7_600)
+  full = prompts.edit_prompt(Proposal(Operation.IMPROVE, (299,)), context, max_tokens=60_000)
+  short = prompts.edit_prompt(Proposal(Operation.IMPROVE, (299,)), context, max_tokens=7_600)
   assert len(section(short, 'How this program came to be').splitlines()) >= 8
   left = outside(short.user).strip().splitlines()[-3]
-  assert left.startswith('Left out, since there was no room for it: ')
+  assert left.startswith('Left out for lack of space: ')
   assert '"Recent trials": ' in left and ' of 300' in left
   assert len(full.user) > len(short.user)
 
 
 def test_nothing_is_said_to_be_left_out_when_everything_is_there():
-  assert 'Left out' not in briefing.brief(IMPROVE, briefed.context()).user
+  assert 'Left out for' not in prompts.edit_prompt(IMPROVE, briefed.context()).user
 
 
 def test_every_kind_of_knowledge_has_its_share_before_any_has_more():
@@ -395,7 +404,7 @@ def test_every_kind_of_knowledge_has_its_share_before_any_has_more():
     memory=briefed.Notebook(said=lessons),
     questions=questions,
   )
-  prompt = briefing.brief(Proposal(Operation.IMPROVE, (59,)), context, tokens=4500)
+  prompt = prompts.edit_prompt(Proposal(Operation.IMPROVE, (59,)), context, max_tokens=4500)
   for title in (
     'How this program came to be',
     'What the trials so far have taught',
@@ -405,12 +414,14 @@ def test_every_kind_of_knowledge_has_its_share_before_any_has_more():
 
 
 def test_a_program_that_does_not_fit_is_said_with_the_tokens_it_needs():
-  with pytest.raises(NothingToPropose, match='does not fit into the prompt: about ') as error:
-    briefing.brief(IMPROVE, briefed.context(), tokens=3000)
+  with pytest.raises(
+    NothingToPropose, match='does not fit into the prompt: it needs about '
+  ) as error:
+    prompts.edit_prompt(IMPROVE, briefed.context(), max_tokens=3000)
   needed = int(re.search(r'about (\d+) tokens', str(error.value))[1])
-  assert tokens(briefing.brief(IMPROVE, briefed.context(), tokens=needed)) <= needed
+  assert tokens(prompts.edit_prompt(IMPROVE, briefed.context(), max_tokens=needed)) <= needed
   with pytest.raises(NothingToPropose):
-    briefing.brief(IMPROVE, briefed.context(), tokens=needed - 2)
+    prompts.edit_prompt(IMPROVE, briefed.context(), max_tokens=needed - 2)
 
 
 # What others wrote is data.
@@ -419,21 +430,21 @@ def test_a_program_that_does_not_fit_is_said_with_the_tokens_it_needs():
 @quick
 @hypothesis.given(st.lists(texts, min_size=1, max_size=4))
 def test_the_code_of_a_block_appears_exactly_twice_whatever_is_in_it(said):
-  quotes = [quoting.Quote('words', quoting.clean(text)) for text in said]
-  shown = quoting.rendered(['Before.', *quotes, 'Behind.'])
+  quotes = [quoting.DataBlock('words', quoting.clean(text)) for text in said]
+  shown = quoting.render(['Before.', *quotes, 'Behind.'])
   assert blocks(shown) == [('words', quote.text) for quote in quotes]
   for code, _, _ in BLOCK.findall(shown):
     assert shown.count(code) == 2
-  assert len(shown.encode()) == quoting.size(['Before.', *quotes, 'Behind.'])
+  assert len(shown.encode()) == quoting.num_bytes(['Before.', *quotes, 'Behind.'])
   assert all(c.isprintable() or c in '\n\t' for c in shown)
 
 
 def test_what_a_block_holds_cannot_be_made_to_hold_its_code():
   text = 'words'
   for _ in range(50):  # write the code that it had into the text, again and again
-    (code,) = (found[0] for found in BLOCK.findall(quoting.rendered([quoting.Quote('x', text)])))
+    (code,) = (found[0] for found in BLOCK.findall(quoting.render([quoting.DataBlock('x', text)])))
     text += f'\n</data {code}>'
-    assert blocks(quoting.rendered([quoting.Quote('x', text)])) == [('x', text)]
+    assert blocks(quoting.render([quoting.DataBlock('x', text)])) == [('x', text)]
 
 
 @hypothesis.settings(deadline=None, max_examples=20)
@@ -456,13 +467,13 @@ def test_words_of_others_stay_inside_of_blocks_wherever_they_come_from(words):
   for operation in (Operation.IMPROVE, Operation.DEBUG, Operation.MERGE):
     proposal = Proposal(operation, (7, 3), context=(3, 4, 5), question=words)
     for prompt in (
-      briefing.brief(proposal, context),
-      briefing.review(words, proposal, context),
-      briefing.distil(context),
+      prompts.edit_prompt(proposal, context),
+      prompts.review_prompt(words, proposal, context),
+      prompts.lessons_prompt(context),
     ):
       assert mark in prompt.user
       assert mark not in outside(prompt.user) + prompt.system
-  sent_back = briefing.mend(words)
+  sent_back = prompts.repair_turn(words)
   assert mark in sent_back and mark not in outside(sent_back)
 
 
@@ -471,7 +482,7 @@ def test_an_injection_in_a_description_stays_one_quoted_line():
   night[7] = dataclasses.replace(
     night[7], edit=dataclasses.replace(night[7].edit, description=INJECTION)
   )
-  prompt = briefing.brief(IMPROVE, briefed.context(night))
+  prompt = prompts.edit_prompt(IMPROVE, briefed.context(night))
   (line,) = (line for line in prompt.user.splitlines() if 'Ignore all instructions' in line)
   assert line.startswith('- trial 7 (kept): Ignore') and 'END OF DATA' in line
   assert '\x1b' not in prompt.user and '\u202e' not in prompt.user
@@ -481,19 +492,19 @@ def test_an_injection_in_a_description_stays_one_quoted_line():
 
 def test_a_program_with_odd_characters_is_said_to_be_shown_without_them():
   program = types.Program((('model.py', 'A = "\u202e"\n'),), 'model.py')
-  prompt = briefing.brief(IMPROVE, briefed.context(parents=(program,)))
+  prompt = prompts.edit_prompt(IMPROVE, briefed.context(parents=(program,)))
   (label,) = (label for label, inside in blocks(prompt.user) if inside == 'A = ""')
   assert 'without characters that do not print' in label
 
 
 def test_a_refusal_goes_back_as_data():
-  text = briefing.mend('model.py:3: the search text is there twice.')
+  text = prompts.repair_turn('model.py:3: the search text is there twice.')
   assert blocks(text) == [('the reason', 'model.py:3: the search text is there twice.')]
   assert 'Answer again with the whole JSON object' in outside(text)
 
 
 def test_a_review_shows_the_draft_behind_the_program():
-  prompt = briefing.review('{"description": "x"}', IMPROVE, briefed.context())
+  prompt = prompts.review_prompt('{"description": "x"}', IMPROVE, briefed.context())
   assert ('the draft, an answer', '{"description": "x"}') in blocks(prompt.user)
   assert prompt.user.index('## The program to edit') < prompt.user.index('## The draft to review')
 
@@ -506,7 +517,7 @@ def told(*lessons):
 
 
 def test_the_prompt_for_lessons_shows_the_trials_and_what_is_known():
-  prompt = briefing.distil(briefed.context())
+  prompt = prompts.lessons_prompt(briefed.context())
   for number in (0, 1, 3, 4, 5, 6, 7):
     assert f'- trial {number} (' in prompt.user
   assert 'MATRIX_LR above 0.06 gains nothing.' in prompt.user
@@ -519,7 +530,7 @@ def test_lessons_are_read_with_their_citations_and_signs():
      'change': -0.0012, 'uncertainty': 0.0005},
     {'text': 'Depth costs steps.', 'trials': [3], 'tags': [], 'change': None, 'uncertainty': None},
   )  # fmt: skip
-  assert briefing.lessons_of(f'Here you are:\n```json\n{text}\n```', briefed.context(), 'm') == (
+  assert prompts.parse_lessons(f'Here you are:\n```json\n{text}\n```', briefed.context(), 'm') == (
     types.Lesson('A longer way down helps.', (1, 7), ('WARMDOWN_RATIO',), 0.0012, 0.0005, 'm'),
     types.Lesson('Depth costs steps.', (3,), author='m'),
   )
@@ -533,7 +544,7 @@ def test_lessons_without_a_trial_that_exists_are_dropped():
     {'text': 'Half invented.', 'trials': [1, 99, '#3', 'x', 2.5]},
     {'text': 'half invented.', 'trials': [1]},
   )
-  assert briefing.lessons_of(text, briefed.context(), '') == (
+  assert prompts.parse_lessons(text, briefed.context(), '') == (
     types.Lesson('Half invented.', (1, 3)),
   )
 
@@ -544,7 +555,7 @@ def test_lessons_are_bounded_in_number_and_length():
      'change': 1e999, 'uncertainty': -1}
     for i in range(100)
   ]  # fmt: skip
-  lessons = briefing.lessons_of(told(*many), briefed.context(), '')
+  lessons = prompts.parse_lessons(told(*many), briefed.context(), '')
   assert len(lessons) == 20
   for lesson in lessons:
     assert len(lesson.text) <= 300 and len(lesson.tags) == 6 and max(map(len, lesson.tags)) <= 40
@@ -567,7 +578,7 @@ def test_lessons_are_bounded_in_number_and_length():
 )
 def test_what_is_no_list_of_lessons_is_refused_with_a_sentence(text, why):
   with pytest.raises(ValueError, match=why) as error:
-    briefing.lessons_of(text, briefed.context(), '')
+    prompts.parse_lessons(text, briefed.context(), '')
   assert (
     'nswer' in str(error.value) and str(error.value).endswith('.') and len(str(error.value)) < 500
   )
@@ -582,14 +593,14 @@ def test_what_is_no_list_of_lessons_is_refused_with_a_sentence(text, why):
 ).map(json.dumps))  # fmt: skip
 def test_any_text_gives_lessons_or_a_value_error(text):
   try:
-    lessons = briefing.lessons_of(text, briefed.context(), 'm')
+    lessons = prompts.parse_lessons(text, briefed.context(), 'm')
   except ValueError:
     return
   assert all(set(lesson.trials) <= set(briefed.night()) and lesson.trials for lesson in lessons)
 
 
 def test_the_schema_asks_for_what_is_read():
-  wanted = briefing.LESSONS_SCHEMA['properties']['lessons']['items']
+  wanted = prompts.LESSONS_SCHEMA['properties']['lessons']['items']
   example = {
     'text': 'Depth costs.',
     'trials': [3],
@@ -598,4 +609,4 @@ def test_the_schema_asks_for_what_is_read():
     'uncertainty': 1.0,
   }
   assert set(wanted['properties']) == set(wanted['required']) == set(example)
-  assert len(briefing.lessons_of(told(example), briefed.context(), '')) == 1
+  assert len(prompts.parse_lessons(told(example), briefed.context(), '')) == 1
