@@ -50,7 +50,7 @@ from autoresearch_jax.acceptance.strict import without_comparison
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
 
 
-@ACCEPTANCE.register('sequential')
+@ACCEPTANCE.register('sequential', renamed_options={'least_gain': 'min_gain'})
 @dataclasses.dataclass(frozen=True)
 class Sequential(AcceptanceRule):
   """alpha: the chance of any false keep in a night of `horizon` trials.

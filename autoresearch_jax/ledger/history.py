@@ -16,11 +16,11 @@ import msgspec
 
 from autoresearch_jax.config import Config
 from autoresearch_jax.ledger.events import (
-  Confirmed,
   Consulted,
   Decided,
   Declined,
   Edited,
+  FinalScored,
   Finished,
   Learned,
   LedgerError,
@@ -62,8 +62,9 @@ class History:
   by that. prepared: trials that have a program and wait for their release. begun_after:
   for each trial, how many had a verdict when it began.
   discouraged: a proposal came to nothing and no result came in since. spent: by the calls' ids.
-  lessons: those that a language model drew last. confirmed: what the closing act measured, by trial
-  and seed; it stands apart from `trials` and `results`, since nobody who decides may see it.
+  lessons: those that a language model drew last. final_results: what the final evaluation
+  measured, by trial and seed; it stands apart from `trials` and `results`, since nobody who decides
+  may see it.
 
   What the loop asks for at each trial is kept as the events come, never searched for in all trials.
   """
@@ -91,7 +92,7 @@ class History:
     self.spend = Spend()
     self._spent: dict[str, Spend] = {}
     self.lessons: list[Lesson] = []
-    self.confirmed: dict[int, dict[int, Result]] = {}
+    self.final_results: dict[int, dict[int, Result]] = {}
     self._known: dict[float, dict[str, int]] = collections.defaultdict(dict)
     self.training_seconds = 0.0
     self.pruned = 0
@@ -109,7 +110,7 @@ class History:
   def apply(self, record: Record) -> None:
     event = record.event
     self._count_time(record)
-    if not isinstance(event, Started | Resumed | Stopped | Consulted | Learned | Confirmed):
+    if not isinstance(event, Started | Resumed | Stopped | Consulted | Learned | FinalScored):
       self.turn += 1
     match event:
       case Started():
@@ -133,12 +134,12 @@ class History:
         self._take_result(event.trial, event.result)
       case Decided():
         self._take_verdict(event)
-      case Confirmed():
-        self.confirmed.setdefault(event.trial, {})[event.seed] = event.result
+      case FinalScored():
+        self.final_results.setdefault(event.trial, {})[event.seed] = event.result
 
   def _count_time(self, record: Record) -> None:
     """Wall time is that of the search: no pause before a resume, and no closing act."""
-    if not isinstance(record.event, Started | Resumed | Confirmed):
+    if not isinstance(record.event, Started | Resumed | FinalScored):
       self.wall_seconds += max(0.0, record.time - self.last_time)
     self.last_time = record.time
 
@@ -147,7 +148,7 @@ class History:
     self.proposals[event.trial] = self.open.proposal
     self.open, self.declined_in_a_row = None, 0
     self._write(event.trial, event.edit, when)
-    (self._prepared if event.ahead else self._running)[event.trial] = None
+    (self._prepared if event.prefetched else self._running)[event.trial] = None
     self.begun_after[event.trial] = len(self.trials)
 
   def _write(self, trial: int, edit: Edit, when: float) -> None:

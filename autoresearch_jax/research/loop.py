@@ -268,7 +268,7 @@ class Research:
     except Exception as error:
       self._take_answer(error)
       return
-    budget, ahead = self.spec.budget.scaled(proposal.fidelity), not self._free
+    budget, prefetched = self.spec.budget.scaled(proposal.fidelity), not self._free
 
     def think(thinking: Thinking) -> Edit:
       asking = dataclasses.replace(
@@ -277,7 +277,7 @@ class Research:
         record_lessons=lambda lessons: thinking.note(Learned(tuple(lessons))),
       )
       edit = self.proposer.propose(proposal, asking, rng)
-      if ahead:
+      if prefetched:
         with contextlib.suppress(Exception):  # the trial's own trace will meet it again
           self.executor.check(edit.program, budget)
       return edit
@@ -302,10 +302,10 @@ class Research:
 
   def _take_edit(self, edit: Edit) -> None:
     """Makes a trial of the open proposal, which begins now or when a slot is free."""
-    trial, ahead = self.history.next_trial, not self._free
-    self._append(Edited(trial, edit, ahead))
+    trial, prefetched = self.history.next_trial, not self._free
+    self._append(Edited(trial, edit, prefetched))
     self.workspace.record_trial(self.history, trial)
-    if not ahead:
+    if not prefetched:
       self._submit(trial)
 
   def _release(self, trial: int) -> None:

@@ -110,7 +110,9 @@ class _Turn:
         running.stop()
 
 
-@PROPOSERS.register('agent')
+@PROPOSERS.register(
+  'agent', renamed_options={'most_calls': 'max_calls', 'most_dollars': 'max_dollars'}
+)
 @dataclasses.dataclass(frozen=True)
 class Agent(Proposer):
   """The options of `config.proposer_options`.

@@ -77,7 +77,14 @@ class _Unusable(NoAnswer):
   """A model answered, and none of its answers could be used."""
 
 
-@PROPOSERS.register('gemini')
+@PROPOSERS.register(
+  'gemini',
+  renamed_options={
+    'most_calls': 'max_calls',
+    'most_tokens': 'max_tokens',
+    'most_dollars': 'max_dollars',
+  },
+)
 @dataclasses.dataclass(frozen=True)
 class Gemini(Proposer):
   """The options of `config.proposer_options`. The key is read from GEMINI_API_KEY or
