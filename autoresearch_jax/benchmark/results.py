@@ -17,7 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from autoresearch_jax.benchmark.regret import RegretCurve
-from autoresearch_jax.ledger.store import transaction
+from autoresearch_jax.ledger.sqlite import transaction
 
 APPLICATION_ID = 0x41524A42  # 'ARJB' in the header of the file
 SCHEMA_VERSION = 2  # 2: digests of the code

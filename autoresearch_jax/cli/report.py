@@ -8,7 +8,7 @@ from autoresearch_jax.cli import workdir
 from autoresearch_jax.cli.command import Command, CommandLine
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.report import plot
-from autoresearch_jax.report.confirmed import confirmed_line
+from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.summary import summary
 
 COMMAND = Command(
@@ -28,7 +28,7 @@ def report(directory: pathlib.Path) -> str:
   """Draws the plot and returns the summary. Raises LedgerError."""
   history = workdir.history(directory)
   plot.draw(history, directory / 'progress.png')
-  lines = [summary(history), f'Plot: {directory / "progress.png"}', confirmed_line(history)]
+  lines = [summary(history), f'Plot: {directory / "progress.png"}', conclusion(history)]
   return '\n'.join(filter(None, lines))
 
 

@@ -1,7 +1,7 @@
-"""Everything that can happen in a run, as frozen dataclasses: what the ledger stores.
+"""The events of a run, as frozen dataclasses: what the ledger stores.
 
-The research loop makes events, `store` writes and reads them, `history` folds them. They hold
-plain data only.
+The research loop makes them, `store` writes and reads them, `history` folds them into a state. They
+hold plain data only. A renamed event or field needs a step in `upgrade.py`.
 """
 
 import dataclasses
@@ -11,20 +11,24 @@ from autoresearch_jax.types import Edit, Exchange, Lesson, Proposal, Result, Ver
 
 
 class LedgerError(RuntimeError):
-  """The ledger cannot be read or does not hold together; the sentence says where."""
+  """The ledger cannot be used; the message says which file, why, and what to do."""
 
 
 class Damaged(LedgerError):
-  """The file is not what was written; `repair` goes on from the events that are."""
+  """The file is not what was written. `repair` resumes from the events before the damage."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Started:
-  """The run began; event 0, or the last one before the first proposal (a false start came before).
+  """The run began.
 
-  dataset: fingerprint of the data that metrics refer to.
-  config: a Config as plain data. tag: names the branch `autoresearch/<tag>`. versions: of
-  packages that can change a result.
+  It is event 0, or the last Started before the first proposal, when earlier starts came to nothing.
+
+  Attributes:
+    config: The run's `Config` as plain data.
+    tag: Names the branch `autoresearch/<tag>`.
+    dataset: Fingerprint of the data that metrics refer to.
+    versions: Versions of Python and of the packages that can change a result.
   """
 
   config: dict[str, Any]
@@ -35,21 +39,34 @@ class Started:
 
 @dataclasses.dataclass(frozen=True)
 class Resumed:
-  """The same command was started again, after a stop or a kill."""
+  """The run was started again, after a stop or a kill.
+
+  Attributes:
+    versions: As in Started.
+  """
 
   versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stopped:
-  """A run ended in good order (a killed one leaves no such event)."""
+  """A session ended in order. A killed one leaves no such event.
+
+  Attributes:
+    reason: Why, a sentence.
+  """
 
   reason: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Proposed:
-  """The strategy asked for a trial. Exactly one Edited or Declined follows."""
+  """The strategy asked for a trial. One Edited or Declined follows.
+
+  Attributes:
+    trial: The trial's id.
+    proposal: What the strategy wants.
+  """
 
   trial: int
   proposal: Proposal
@@ -57,21 +74,27 @@ class Proposed:
 
 @dataclasses.dataclass(frozen=True)
 class Edited:
-  """The proposal has its program; from now on the trial exists and will get a result.
+  """The proposal has become a program. From now on the trial exists, and will get a result.
 
-  ahead: it was prepared while others run, and waits for its Released.
+  Attributes:
+    trial: The trial's id.
+    edit: The program, and why.
+    prefetched: Whether it was prepared while other trials ran, and waits for its Released.
   """
 
   trial: int
   edit: Edit
-  ahead: bool = False
+  prefetched: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-  """A trial that was prepared ahead begins, as the strategy wants it by now.
+  """A prefetched trial begins, possibly revised by the strategy since it was prepared.
 
-  proposal, edit: what is run; None where it is what was asked for and prepared.
+  Attributes:
+    trial: The trial's id.
+    proposal: The revised proposal; None where it is unchanged.
+    edit: The revised edit; None where it is unchanged.
   """
 
   trial: int
@@ -81,7 +104,12 @@ class Released:
 
 @dataclasses.dataclass(frozen=True)
 class Consulted:
-  """A language model or an agent was called for this trial, or has answered."""
+  """A language model or an agent was called for this trial, or has answered.
+
+  Attributes:
+    trial: The trial's id.
+    exchange: The call.
+  """
 
   trial: int
   exchange: Exchange
@@ -89,16 +117,23 @@ class Consulted:
 
 @dataclasses.dataclass(frozen=True)
 class Learned:
-  """Lessons that a language model drew from the trials so far; they replace its earlier ones."""
+  """A language model summarised the trials so far as lessons, which replace its earlier ones.
+
+  Attributes:
+    lessons: All that hold now.
+  """
 
   lessons: tuple[Lesson, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Declined:
-  """No program came of the proposal, which counts as never asked; its trial id is used again.
+  """The proposal did not become a program. It counts as never made, and its trial id is reused.
 
-  failed: the proposer broke, as opposed to having nothing to propose.
+  Attributes:
+    trial: The trial's id.
+    reason: Why, a sentence.
+    failed: Whether the proposer raised an error, as opposed to having nothing to propose.
   """
 
   trial: int
@@ -108,7 +143,12 @@ class Declined:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-  """The executor returned the trial's result."""
+  """The executor returned the trial's result.
+
+  Attributes:
+    trial: The trial's id.
+    result: Its status and measurements.
+  """
 
   trial: int
   result: Result
@@ -116,18 +156,27 @@ class Finished:
 
 @dataclasses.dataclass(frozen=True)
 class Decided:
-  """Acceptance judged the trial."""
+  """The acceptance rule judged the trial.
+
+  Attributes:
+    trial: The trial's id.
+    verdict: The decision, and why.
+  """
 
   trial: int
   verdict: Verdict
 
 
 @dataclasses.dataclass(frozen=True)
-class Confirmed:
-  """A program was trained at the end of a run, and scored on the test split.
+class FinalScored:
+  """The final evaluation trained a program and scored it on the test split.
 
-  trial: the first one that had the program. seed: one that no trial trained on. result: with one
-  measurement, or with why there is none. The search is never told of it.
+  The search is never told about it.
+
+  Attributes:
+    trial: The first trial with that program.
+    seed: A training seed that no trial had.
+    result: One measurement, or the reason why there is none.
   """
 
   trial: int
@@ -147,17 +196,22 @@ Event = (
   | Finished
   | Decided
   | Learned
-  | Confirmed
+  | FinalScored
 )
 
 CONSULTED = 'consulted'
-SIDES = ('request', 'response')  # of an exchange
 KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(Event)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """An event with its place in the ledger. time: Unix seconds."""
+  """An event with its place in the ledger.
+
+  Attributes:
+    index: Number of events before it.
+    time: Unix seconds.
+    event: The event.
+  """
 
   index: int
   time: float

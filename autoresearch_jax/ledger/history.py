@@ -14,11 +14,11 @@ import msgspec
 
 from autoresearch_jax.config import Config
 from autoresearch_jax.ledger.events import (
-  Confirmed,
   Consulted,
   Decided,
   Declined,
   Edited,
+  FinalScored,
   Finished,
   Learned,
   LedgerError,
@@ -73,7 +73,8 @@ class History:
     kept: Ids of the trials that were kept, in that order; the last one is the incumbent.
     spend: What all calls of language models and agents have cost.
     lessons: The lessons that a language model drew last.
-    confirmed: Results of the final evaluation by trial and seed. They are kept apart from `trials`
+    final_results: Results of the final evaluation by trial and seed. They are kept apart from
+    `trials`
       and `results`, since neither strategy nor acceptance rule nor proposer may see them.
     training_runs: What all trials cost, in training runs at the full budget: seeds times fidelity.
     training_seconds: Training time of all runs.
@@ -100,7 +101,7 @@ class History:
     self.kept: list[int] = []
     self.spend = Spend()
     self.lessons: list[Lesson] = []
-    self.confirmed: dict[int, dict[int, Result]] = {}
+    self.final_results: dict[int, dict[int, Result]] = {}
     self.training_runs = 0.0
     self.training_seconds = 0.0
     self.pruned = 0
@@ -147,15 +148,15 @@ class History:
         self._apply_exchange(event.exchange)
       case Learned():
         self.lessons[:] = event.lessons
-      case Confirmed():
-        self.confirmed.setdefault(event.trial, {})[event.seed] = event.result
+      case FinalScored():
+        self.final_results.setdefault(event.trial, {})[event.seed] = event.result
       case Started():
         self.started = event
       case Resumed():
         self.declined_in_a_row = self.duplicates_in_a_row = 0
 
   def _count_time(self, record: Record) -> None:
-    if not isinstance(record.event, Started | Resumed | Confirmed):
+    if not isinstance(record.event, Started | Resumed | FinalScored):
       self.wall_seconds += max(0.0, record.time - self.last_time)
     self.last_time = record.time
 
@@ -165,7 +166,7 @@ class History:
     self.training_runs += proposal.fidelity * len(proposal.seeds)
     self.open_proposal, self.declined_in_a_row = None, 0
     self._set_edit(event.trial, event.edit, time)
-    (self._prepared if event.ahead else self._running)[event.trial] = None
+    (self._prepared if event.prefetched else self._running)[event.trial] = None
     self.decided_before[event.trial] = len(self.trials)
 
   def _set_edit(self, trial: int, edit: Edit, time: float) -> None:

@@ -1,12 +1,12 @@
-"""`autoresearch repair WORKDIR`: lets a run with a damaged ledger go on from before the damage.
+"""Repairs a run whose ledger is damaged: it resumes from the last event before the damage.
 
-All states are folded over all events and each checksum builds on the one before, so a run can go
-on from where its events are sound and from nowhere later. The command says which events and trials
-that costs, keeps the ledger, results.tsv and the repository as they were in WORKDIR/damaged.N, and
-writes a ledger of the sound events. On a run without damage it changes nothing.
+All states are folded over all events, and each checksum builds on the one before, so a run can
+resume from before the damage and from nowhere later. `repair` says which events and trials that
+costs, keeps the ledger, results.tsv and the repository as they were in WORKDIR/damaged.N, and
+writes a ledger of the intact events. On a run without damage it changes nothing.
 
-A damaged first page, which hides the whole file from SQLite, is always the same in a ledger and is
-taken from a new one.
+A damaged first page hides the whole file from SQLite. It is the same in every ledger, so it is
+copied from a new one.
 """
 
 import contextlib
@@ -19,20 +19,24 @@ from collections.abc import Sequence
 from autoresearch_jax.ledger.events import Damaged, Edited, LedgerError, Record
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.ledger.store import Ledger, witnessed
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.ledger.witness import read_witness
 
-PAGE = 4096  # bytes; SQLite's own choice for a new file
-GAP = 1000  # indices without a row after which no more are looked for
+PAGE = 4096  # bytes; SQLite's default for a new file
+GAP = 1000  # missing indices in a row after which the search for later rows ends
 KEPT = ('ledger.db', 'ledger.db-wal', 'ledger.head', 'results.tsv')
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Examination:
   """What is left of a ledger.
 
-  events: the sound ones, from the first on. problem: a sentence, '' where there is none. last:
-  index of the last event that was ever written, as far as is known. readable: rows after the
-  sound ones that can be read. trials: those which such rows speak of.
+  Attributes:
+    events: The intact ones, from the first on.
+    problem: What is damaged, a sentence; '' for nothing.
+    last: Index of the last event that was ever written, as far as is known.
+    readable: Number of later rows that can still be read.
+    trials: Ids of the trials that such rows name.
   """
 
   events: list[Record]
@@ -43,9 +47,12 @@ class Found:
 
 
 def repair(directory: pathlib.Path) -> str:
-  """Repairs the run in `directory` if it must be; says what was found and done, and what is lost.
+  """Repairs the run in `directory` if need be; returns what was found, done and lost.
 
-  Raises WorkspaceError while the run goes on, LedgerError for what is no damage, OSError.
+  Raises:
+    WorkspaceError: The run is in progress.
+    LedgerError: The ledger cannot be used, for a reason that is no damage.
+    OSError: A file cannot be read or written.
   """
   with Workspace.open(directory) as workspace:
     work = workspace.scratch / 'repair'
@@ -54,7 +61,9 @@ def repair(directory: pathlib.Path) -> str:
     try:
       found = _examine(workspace.ledger_path, work)
       if not found.problem:
-        return f'{workspace.ledger_path} is sound: {len(found.events)} events. Nothing was changed.'
+        return (
+          f'{workspace.ledger_path} is intact: {len(found.events)} events. Nothing was changed.'
+        )
       made = _write(found.events, work / 'new.db')
       aside = _set_aside(directory)
       for name in ('ledger.db-wal', 'ledger.db-shm', 'ledger.head'):
@@ -64,14 +73,14 @@ def repair(directory: pathlib.Path) -> str:
       else:
         made.replace(workspace.ledger_path)
         made.with_suffix('.head').replace(directory / 'ledger.head')
-      return _account(found, directory, aside)
+      return _summary(found, directory, aside)
     finally:
       shutil.rmtree(work, ignore_errors=True)
 
 
-def _examine(path: pathlib.Path, work: pathlib.Path) -> Found:
-  """Reads a copy: opening a database writes to it, and evidence should stay as it is."""
-  if not path.exists() and witnessed(path) is None:
+def _examine(path: pathlib.Path, work: pathlib.Path) -> Examination:
+  """Reads a copy, since opening a database writes to it and the evidence should stay as it is."""
+  if not path.exists() and read_witness(path) is None:
     raise LedgerError(f'There is no ledger at {path}; name the --workdir of a run.')
   copy = work / 'ledger.db'
   for name in ('ledger.db', 'ledger.db-wal', 'ledger.head'):
@@ -86,28 +95,28 @@ def _examine(path: pathlib.Path, work: pathlib.Path) -> Found:
   return dataclasses.replace(found, problem=problem)
 
 
-def _read(copy: pathlib.Path) -> Found:
-  last = (witnessed(copy) or (-1, ''))[0]
+def _read(copy: pathlib.Path) -> Examination:
+  last = (read_witness(copy) or (-1, ''))[0]
   try:
     with Ledger.read(copy) as ledger:
-      events, problem = ledger.sound()
+      events, problem = ledger.intact_records()
       count = len(events)
       indices, trials = _later(ledger, count, last)
     last = max([last, count - 1, *indices])
-    problem = problem or _whole(copy)
+    problem = problem or _quick_check(copy)
     if not problem and last >= count:
-      problem = f'{copy}: the events {count} to {last} were written and are gone.'
-    return Found(events, problem, last, len(indices), trials)
+      problem = f'{copy}: the events {count} to {last} were written and are missing.'
+    return Examination(events, problem, last, len(indices), trials)
   except (Damaged, FileNotFoundError) as error:
-    return Found([], str(error), last, 0, [])
+    return Examination([], str(error), last, 0, [])
   except LedgerError as error:
     if copy.exists():
       raise
-    return Found([], str(error), last, 0, [])
+    return Examination([], str(error), last, 0, [])
 
 
 def _later(ledger: Ledger, first: int, last: int) -> tuple[list[int], list[int]]:
-  """Indices of the rows from `first` on that can still be read, and the trials that they name."""
+  """Indices of the rows from `first` on that can still be read, and the trials they name."""
   indices: list[int] = []
   trials: set[int] = set()
   index = first
@@ -122,8 +131,8 @@ def _later(ledger: Ledger, first: int, last: int) -> tuple[list[int], list[int]]
   return indices, sorted(trials)
 
 
-def _whole(copy: pathlib.Path) -> str:
-  """What SQLite finds wrong with the file itself, '' when nothing."""
+def _quick_check(copy: pathlib.Path) -> str:
+  """What SQLite finds wrong with the file itself; '' for nothing."""
   connection = sqlite3.connect(copy)
   try:
     answer = connection.execute('PRAGMA quick_check(1)').fetchone()[0]
@@ -131,7 +140,7 @@ def _whole(copy: pathlib.Path) -> str:
     answer = str(error)
   finally:
     connection.close()
-  return '' if answer == 'ok' else f'{copy} is damaged where no event lies: {answer}.'
+  return '' if answer == 'ok' else f'{copy} is damaged outside of the events: {answer}.'
 
 
 def _give_first_page(copy: pathlib.Path, work: pathlib.Path) -> None:
@@ -145,7 +154,7 @@ def _give_first_page(copy: pathlib.Path, work: pathlib.Path) -> None:
 
 
 def _write(events: Sequence[Record], path: pathlib.Path) -> pathlib.Path | None:
-  """A ledger of these events, at the times they had; None when there is none."""
+  """Writes a ledger of these events, with their times; None where there are none."""
   if not events:
     return None
   times = iter([record.time for record in events])
@@ -156,7 +165,7 @@ def _write(events: Sequence[Record], path: pathlib.Path) -> pathlib.Path | None:
 
 
 def _set_aside(directory: pathlib.Path) -> pathlib.Path:
-  """Keeps all that a repair changes, or that the next start makes anew without the lost trials."""
+  """Moves away what a repair changes, or what the next start rebuilds without the lost trials."""
   count = 1
   while (aside := directory / f'damaged.{count}').exists():
     count += 1
@@ -169,32 +178,32 @@ def _set_aside(directory: pathlib.Path) -> pathlib.Path:
   return aside
 
 
-def _account(found: Found, directory: pathlib.Path, aside: pathlib.Path) -> str:
+def _summary(found: Examination, directory: pathlib.Path, aside: pathlib.Path) -> str:
   count = len(found.events)
   lines = [found.problem]
   if found.last < count:
-    lines.append(f'All {count} events are sound and were written to a new file; nothing is lost.')
+    lines.append(f'All {count} events are intact and were written to a new file; nothing is lost.')
   else:
     lines.append(f'Lost: events {count} to {found.last}. {_trials(found)}')
   if found.readable:
     lines.append(
       f'{found.readable} of these can still be read, but what they mean depends on all events '
-      'before them, so they can not be gone on from.'
+      'before them, so the run cannot resume from them.'
     )
   lines.append(
     f'The files as they were, with the git repository of all trials, are in {aside}. '
-    f'{directory / "ledger.db"} now has the sound events: the same command goes on from event '
+    f'{directory / "ledger.db"} now has the intact events: the same command resumes from event '
     f'{count}.'
     if count
-    else f'The files as they were are in {aside}. No event is left: the same command begins anew.'
+    else f'The files as they were are in {aside}. No event is left: the same command starts over.'
   )
   return '\n'.join(lines)
 
 
-def _trials(found: Found) -> str:
-  """Which trials are lost, and which have to be done again in part."""
-  sound = History.of(found.events)
-  gone = [trial for trial in found.trials if trial not in sound.trials]
+def _trials(found: Examination) -> str:
+  """Which trials are lost, entirely or in part."""
+  intact = History.of(found.events)
+  gone = [trial for trial in found.trials if trial not in intact.trials]
   if not gone:
     return 'They name no trial that was not decided before.'
   made = {record.event.trial for record in found.events if isinstance(record.event, Edited)}

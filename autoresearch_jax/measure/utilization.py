@@ -119,7 +119,7 @@ def measured(prefetch: int, records: Sequence[Record]) -> Measured:
   begins = {
     r.event.trial: r.time
     for r in records
-    if isinstance(r.event, Released) or (isinstance(r.event, Edited) and not r.event.ahead)
+    if isinstance(r.event, Released) or (isinstance(r.event, Edited) and not r.event.prefetched)
   }
   later = [trial for trial in ends if trial != BASELINE]
   if not later:

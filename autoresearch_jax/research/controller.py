@@ -163,7 +163,7 @@ class Controller:
       case Proposed() | Declined():
         self.states = after
       case Edited(trial=trial):
-        if self.tried is not None and not event.ahead:
+        if self.tried is not None and not event.prefetched:
           self.tried.begin(trial)
       case Finished(trial=trial):
         self._submitted.discard(trial)
@@ -332,7 +332,7 @@ class Controller:
     return self._edited(reply)
 
   def _edited(self, edit: Edit) -> Action:
-    return self._log(Edited(self.history.next_trial, edit, ahead=not self._free))
+    return self._log(Edited(self.history.next_trial, edit, prefetched=not self._free))
 
   def _declined(self, error: BaseException) -> Action:
     trial = self.history.next_trial

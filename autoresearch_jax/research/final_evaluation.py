@@ -3,9 +3,9 @@
 A search that looks at one validation slice a hundred times fits it, and the best of many noisy
 scores is a lucky one. So a problem holds back a *test split*, and when the run has ended both
 programs are trained on the same fresh seeds and scored there. What comes of it is on record
-(`Confirmed`) and on the last line (`report/confirmed.py`), and nowhere else: strategy, acceptance
-rule and proposer are never told, also when the run goes on later. Killed in between, the next
-start goes on; the baseline's runs serve a later best as well.
+(`FinalScored`) and on the last line (`report/final_comparison.py`), and nowhere else: strategy,
+acceptance rule and proposer are never told, also when the run goes on later. Killed in between, the
+next start goes on; the baseline's runs serve a later best as well.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import Executor, Unavailable
-from autoresearch_jax.ledger.events import Confirmed
+from autoresearch_jax.ledger.events import FinalScored
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.report.confirmed import candidate
+from autoresearch_jax.report.final_comparison import best_program
 from autoresearch_jax.report.summary import duration
 from autoresearch_jax.types import (
   INCONCLUSIVE,
@@ -67,7 +67,7 @@ class FinalEvaluation:
 
   def run(self) -> bool:
     """Trains what is missing; False when the machine failed, which is said."""
-    best = candidate(self.history)
+    best = best_program(self.history)
     programs = () if best is None else (BASELINE, best)
     seeds = fresh_seeds(self.history, self.pairs)
     due = [pair for pair in itertools.product(seeds, programs) if self._missing(*pair)]
@@ -102,10 +102,10 @@ class FinalEvaluation:
     result = self._required(dataclasses.replace(result, trial=trial))
     self.say(f'{"baseline" if trial == BASELINE else "best"}, {self._outcome(result)}')
     if result.status not in INCONCLUSIVE:  # else the next start tries again
-      self.history.apply(self.ledger.append(Confirmed(trial, seed, result)))
+      self.history.apply(self.ledger.append(FinalScored(trial, seed, result)))
 
   def _missing(self, seed: int, trial: int) -> bool:
-    return seed not in self.history.confirmed.get(trial, {})
+    return seed not in self.history.final_results.get(trial, {})
 
   def _required(self, result: Result) -> Result:
     """The result, or a crash in its place where an executor measured something else."""

@@ -102,7 +102,7 @@ def test_no_damage_is_ever_read_as_another_story(finished, tmp_path, damage):
 def test_a_run_goes_on_after_a_repair_and_ends_as_if_undisturbed(workdir, finished):
   before = records(workdir)
   change(workdir, 'UPDATE events SET payload = payload || \' \' WHERE "index" = 17')
-  with pytest.raises(LedgerError, match='Events 0 to 16 are sound'):
+  with pytest.raises(LedgerError, match='Events 0 to 16 are intact'):
     run(workdir, TRIALS)
   said = repair(workdir)
   assert 'event 17 ' in said
@@ -131,7 +131,7 @@ def test_a_tail_that_was_cut_is_found_by_the_witness(workdir):
 @pytest.mark.parametrize('how', [pathlib.Path.unlink, lambda path: path.write_bytes(b'')])
 def test_a_ledger_that_is_gone_does_not_begin_a_new_run(workdir, how):
   how(workdir / 'ledger.db')
-  with pytest.raises(LedgerError, match='were written and are gone'):
+  with pytest.raises(LedgerError, match='were written and are missing'):
     run(workdir, TRIALS)
   assert 'No event is left' in repair(workdir)
   assert len(run(workdir, 3).history.trials) == 3
@@ -167,14 +167,14 @@ def test_a_changed_first_page_costs_no_event(workdir):
   path.write_bytes(bytes(4096) + path.read_bytes()[4096:])
   with pytest.raises(LedgerError, match=r'autoresearch_jax\.repair'):
     run(workdir, TRIALS)
-  assert f'All {len(before)} events are sound' in repair(workdir)
+  assert f'All {len(before)} events are intact' in repair(workdir)
   assert records(workdir) == before
 
 
 def test_the_command_says_what_it_did_and_a_run_that_goes_on_is_left_alone(workdir):
   command = [sys.executable, '-m', 'autoresearch_jax.repair']
   done = subprocess.run([*command, workdir], capture_output=True, text=True, check=True)
-  assert 'is sound' in done.stdout and 'Nothing was changed' in done.stdout
+  assert 'is intact' in done.stdout and 'Nothing was changed' in done.stdout
   with Workspace.open(workdir), pytest.raises(WorkspaceError, match='in use by the process'):
     repair(workdir)
   done = subprocess.run([*command, workdir / 'no'], capture_output=True, text=True, check=False)

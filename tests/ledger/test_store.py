@@ -121,7 +121,7 @@ def test_a_changed_or_lost_program_text_is_found(tmp_path, change):
   written(tmp_path / 'ledger.db')
   with tampering(tmp_path / 'ledger.db') as connection:
     connection.execute(change)
-  with pytest.raises(LedgerError, match='event 2 is lost or changed'):
+  with pytest.raises(LedgerError, match='event 2 is missing or changed'):
     read(tmp_path / 'ledger.db')
 
 

@@ -16,11 +16,11 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.cli.report import report
 from autoresearch_jax.executors import Unavailable
-from autoresearch_jax.ledger.events import Confirmed, Proposed, Started
+from autoresearch_jax.ledger.events import FinalScored, Proposed, Started
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.report.confirmed import candidate, confirmation, confirmed_line
+from autoresearch_jax.report.final_comparison import best_program, conclusion, final_comparison
 from autoresearch_jax.research.final_evaluation import REQUEST, FinalEvaluation, fresh_seeds
 from autoresearch_jax.search.greedy import Greedy
 
@@ -34,7 +34,7 @@ COMPARED = ('--config.data.test=held back', '--config.final_seeds=3')
 def searched(tmp_path_factory):
   """The folder of a run whose best is not the baseline."""
   directory = tmp_path_factory.mktemp('searched')
-  assert candidate(run(directory, TRIALS).history) is not None
+  assert best_program(run(directory, TRIALS).history) is not None
   return directory
 
 
@@ -57,12 +57,12 @@ def close(directory, pairs=3, executor=None, stop=lambda: ''):
 def confirmed(directory):
   with Ledger.read(directory / 'ledger.db') as ledger:
     events = [record.event for record in ledger.records()]
-  return [(e.trial, e.seed) for e in events if isinstance(e, Confirmed)]
+  return [(e.trial, e.seed) for e in events if isinstance(e, FinalScored)]
 
 
 def test_both_programs_train_on_the_same_seeds_that_no_trial_had(directory):
   found, executor, said, ended = close(directory)
-  best = candidate(found)
+  best = best_program(found)
   assert ended and len(said) == 1 + 6
   assert confirmed(directory) == [(t, s) for s in fresh_seeds(found, 3) for t in (BASELINE, best)]
   used = {seed for proposal in found.proposals.values() for seed in proposal.seeds}
@@ -84,10 +84,10 @@ def test_each_slot_trains_one_and_all_are_told_apart(directory):
       return super().wait(timeout)
 
   found, executor, _, ended = close(directory, pairs=4, executor=Watching(slots=3))
-  alone = close(directory, pairs=0)[0].confirmed
+  alone = close(directory, pairs=0)[0].final_results
   assert ended and executor.most == 3
-  assert found.confirmed == alone
-  for trial, by_seed in found.confirmed.items():
+  assert found.final_results == alone
+  for trial, by_seed in found.final_results.items():
     assert sorted(by_seed) == fresh_seeds(found, 4)
     for seed, result in by_seed.items():
       assert (result.trial, [m.seed for m in result.measurements]) == (trial, [seed])
@@ -115,20 +115,20 @@ def test_seeds_that_a_strategy_chose_are_passed_over(directory):
 def test_the_interval_is_that_of_a_paired_t_test(directory):
   found = close(directory, pairs=5)[0]
   scores = [
-    [found.confirmed[trial][seed].measurements[0].metrics['test_loss'] for seed in seeds]
-    for seeds, trial in itertools.product([fresh_seeds(found, 5)], (BASELINE, candidate(found)))
+    [found.final_results[trial][seed].measurements[0].metrics['test_loss'] for seed in seeds]
+    for seeds, trial in itertools.product([fresh_seeds(found, 5)], (BASELINE, best_program(found)))
   ]
   low, high = scipy.stats.ttest_rel(*scores).confidence_interval(0.95)
-  result = confirmation(found)
+  result = final_comparison(found)
   assert (result.gain - result.half_width, result.gain + result.half_width) == pytest.approx(
     (low, high)
   )
-  assert confirmed_line(found) == (
+  assert conclusion(found) == (
     f'Best beats baseline by {(low + high) / 2:.6f} ± {(high - low) / 2:.6f} test_loss on data '
-    f'never used for selection (trial {candidate(found)}; 95% interval over 5 pairs of fresh '
+    f'never used for selection (trial {best_program(found)}; 95% interval over 5 pairs of fresh '
     'seeds).'
   )
-  assert report(directory).splitlines()[-1] == confirmed_line(found)
+  assert report(directory).splitlines()[-1] == conclusion(found)
 
 
 def measured(seed, value):
@@ -137,12 +137,12 @@ def measured(seed, value):
 
 def scored(found, baseline, best):
   """Puts these values in place of what was measured."""
-  for trial, values in ((BASELINE, baseline), (candidate(found), best)):
-    found.confirmed[trial] = {
+  for trial, values in ((BASELINE, baseline), (best_program(found), best)):
+    found.final_results[trial] = {
       seed: types.Result(trial, types.Status.OK, measurements=(measured(seed, value),))
       for seed, value in enumerate(values)
     }
-  return confirmed_line(found)
+  return conclusion(found)
 
 
 def test_a_gain_inside_its_interval_is_not_called_one(directory):
@@ -155,7 +155,7 @@ def test_a_gain_inside_its_interval_is_not_called_one(directory):
 
 
 def test_one_pair_gives_no_interval(directory):
-  line = confirmed_line(close(directory, pairs=1)[0])
+  line = conclusion(close(directory, pairs=1)[0])
   assert 'a single pair of fresh seeds gives no interval' in line
   assert '±' not in line and 'beats' not in line
 
@@ -200,14 +200,14 @@ def test_nobody_who_decides_ever_sees_a_locked_number(tmp_path):
   for part in parts.values():
     part.seen.clear()
   went_on = run(tmp_path / 'looked', 2 * TRIALS, **parts).history
-  assert went_on.confirmed
+  assert went_on.final_results
   for part in parts.values():
     assert part.seen and 'test_loss' not in repr(part.seen)
   for trial in went_on.trials.values():
     assert 'test_loss' not in repr(trial)
   run(tmp_path / 'blind', TRIALS)
   blind = run(tmp_path / 'blind', 2 * TRIALS).history
-  assert not blind.confirmed
+  assert not blind.final_results
   assert rows(went_on) == rows(blind) and went_on.turn == blind.turn
   with Ledger.read(tmp_path / 'looked' / 'ledger.db') as ledger:
     replayed = replay_records(ledger.records(), Greedy(), Noise())[1]
@@ -216,15 +216,15 @@ def test_nobody_who_decides_ever_sees_a_locked_number(tmp_path):
 
 
 def test_a_later_best_is_compared_with_the_same_runs_of_the_baseline(directory):
-  earlier = candidate(close(directory)[0])
+  earlier = best_program(close(directory)[0])
   run(directory, 5 * TRIALS)
   found, executor, _, _ = close(directory)
-  best = candidate(found)
+  best = best_program(found)
   assert best != earlier
   assert len(executor.submitted) == 3
   trials = [trial for trial, _ in confirmed(directory)]
   assert trials == [BASELINE, earlier] * 3 + [best] * 3
-  assert len(confirmation(found).gains) == 3
+  assert len(final_comparison(found).gains) == 3
 
 
 class Killed(BaseException):
@@ -253,14 +253,14 @@ def test_killed_in_between_the_next_start_trains_what_is_missing(directory, live
   assert len(executor.submitted) == 6 - lives
   assert len(set(confirmed(directory))) == len(confirmed(directory)) == 6
   assert close(directory)[1].submitted == []
-  assert len(confirmation(found).gains) == 3
+  assert len(final_comparison(found).gains) == 3
 
 
 def test_a_stop_leaves_the_rest_and_more_pairs_may_be_asked_for_later(directory):
   said = []
   close(directory, stop=lambda: said.append(1) or ('enough' if len(said) > 2 else ''))
   assert len(confirmed(directory)) == 2
-  assert len(confirmation(close(directory, pairs=4)[0]).gains) == 4
+  assert len(final_comparison(close(directory, pairs=4)[0]).gains) == 4
 
 
 @dataclasses.dataclass
@@ -279,24 +279,24 @@ class Faulty(Arithmetic):
 
 def test_a_run_without_a_score_is_said_and_counts_for_no_gain(directory):
   found = close(directory, executor=Faulty(sound=(1, 2, 3, 5, 6)))[0]
-  line = confirmed_line(found)
+  line = conclusion(found)
   assert '2 pairs of fresh seeds' in line
   assert line.endswith('; 1 of 3 pairs got no score: diverged: It broke.')
 
 
 def test_nothing_to_compare_is_said(directory):
-  line = confirmed_line(close(directory, executor=Faulty())[0])
+  line = conclusion(close(directory, executor=Faulty())[0])
   assert line.startswith('Best and baseline could not be compared on data never used')
   assert '3 of 3 pairs got no score: diverged: It broke.' in line
 
 
 def test_a_crash_of_the_runner_is_tried_again(directory):
   found, _, said, ended = close(directory, executor=Faulty(status=types.Status.CRASH))
-  assert ended and said[-1] == 'best, crash: It broke.' and not found.confirmed
-  assert confirmed_line(found) == (
+  assert ended and said[-1] == 'best, crash: It broke.' and not found.final_results
+  assert conclusion(found) == (
     'Best and baseline were not compared on data never used for selection.'
   )
-  assert len(confirmation(close(directory)[0]).gains) == 3
+  assert len(final_comparison(close(directory)[0]).gains) == 3
 
 
 def test_an_executor_that_scores_on_other_data_is_not_believed(directory):
@@ -307,7 +307,7 @@ def test_an_executor_that_scores_on_other_data_is_not_believed(directory):
 
   found, _, said, _ = close(directory, executor=Careless())
   assert said[-1] == 'best, crash: The executor measured no finite test_loss.'
-  assert not found.confirmed
+  assert not found.final_results
 
 
 def test_a_machine_that_fails_is_said(directory):
@@ -326,7 +326,7 @@ def test_what_a_stop_left_running_is_cancelled_and_has_no_result(tmp_path):
     return 'stop' if len(executor.submitted) > TRIALS and executor.queue else ''
 
   found = run(tmp_path, 0, executor=executor, stop=stop).history
-  assert found.running and candidate(found) is not None
+  assert found.running and best_program(found) is not None
   left = found.running
   found, executor, _, _ = close(tmp_path, executor=executor)
   assert not executor.queue and found.running == left
@@ -336,7 +336,7 @@ def test_without_a_better_program_nothing_is_trained(tmp_path):
   run(tmp_path, 1)
   found, executor, said, ended = close(tmp_path)
   assert ended and not executor.submitted and not said
-  assert 'The baseline is still the best' in confirmed_line(found)
+  assert 'The baseline is still the best' in conclusion(found)
 
 
 def test_the_closing_act_is_no_part_of_the_searchs_pace(directory):
@@ -355,7 +355,7 @@ def test_the_commands_last_line_is_the_comparison_and_more_pairs_may_follow(tmp_
   assert (
     'test split best and baseline are compared at the end, on data held back till then: ' in out
   )
-  assert lines[-1] == confirmed_line(history(tmp_path))
+  assert lines[-1] == conclusion(history(tmp_path))
   assert lines[-1].startswith('Best beats baseline by ')
   more = ('--config.data.test=held back', '--config.final_seeds=4')
   code, out, _ = finish(*more, '--config.search.max_trials=20', workdir=tmp_path)
@@ -382,7 +382,7 @@ def test_a_run_from_before_there_was_such_an_end_goes_on(tmp_path):
     first = types.Proposal(types.Operation.DRAFT, seeds=tuple(range(4)))
     ledger.append(Proposed(0, first))
   run(tmp_path, TRIALS)
-  assert len(confirmation(close(tmp_path)[0]).gains) == 3
+  assert len(final_comparison(close(tmp_path)[0]).gains) == 3
 
 
 def test_a_first_stop_ends_the_search_and_a_second_one_the_comparison(tmp_path):
@@ -427,12 +427,12 @@ def test_a_real_run_ends_with_a_comparison_on_locked_digits(tmp_path):
   assert (done.returncode, done.stderr) == (0, '')
   found = history(tmp_path)
   assert len(set(confirmed(tmp_path))) == len(confirmed(tmp_path)) == 8
-  result = confirmation(found)
+  result = final_comparison(found)
   assert len(result.gains) == 4 and result.gain > 0
-  assert done.stdout.splitlines()[-1] == confirmed_line(found)
+  assert done.stdout.splitlines()[-1] == conclusion(found)
   for trial in found.trials.values():
     for measurement in trial.result.measurements:
       assert not [name for name in measurement.metrics if name.startswith('test_')]
-  for results in found.confirmed.values():
+  for results in found.final_results.values():
     for result in results.values():
       assert not [name for name in result.measurements[0].metrics if name.startswith('val_')]

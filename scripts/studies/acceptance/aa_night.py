@@ -34,7 +34,7 @@ from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.programs.start import starting_program, write_program
 from autoresearch_jax.proposers.placebo import with_placebo
-from autoresearch_jax.report.confirmed import confirmation, confirmed_line
+from autoresearch_jax.report.final_comparison import conclusion, final_comparison
 from autoresearch_jax.types import RERUNS, Decision
 
 # --config and --workdir are the command's own.
@@ -122,7 +122,7 @@ class Night:
     scores = [s for t in edits if (s := t.metric(metric)) is not None]
     sign = -1 if history.objective.direction == 'minimize' else 1
     ranked = [sign * s for s in (baseline.result.measurements[0].metrics[metric], *scores)]
-    found = confirmation(history)
+    found = final_comparison(history)
     return cls(
       runs=sum(len(t.result.measurements) for t in (baseline, *others)),
       baseline_runs=len(baseline.result.measurements),
@@ -133,7 +133,7 @@ class Night:
       failed=sum(not t.result.measurements for t in others),
       deviation=statistics.stdev(scores),
       covers=None if found.half_width is None else abs(found.gain) <= found.half_width,
-      test=confirmed_line(history),
+      test=conclusion(history),
     )
 
 

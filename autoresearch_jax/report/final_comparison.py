@@ -19,7 +19,7 @@ LEVEL = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
-class Confirmation:
+class FinalComparison:
   """gains: of the score, one for each pair of runs. unscored: why other pairs have none."""
 
   gains: tuple[float, ...]
@@ -38,18 +38,18 @@ class Confirmation:
     return float(stats.t.ppf((1 + LEVEL) / 2, len(self.gains) - 1)) * error
 
 
-def candidate(history: History) -> int | None:
+def best_program(history: History) -> int | None:
   """The first trial with the best program; None while that is the baseline, or there is none."""
   best = history.incumbent
   first = BASELINE if best is None else history.original(best.id)
   return None if first == BASELINE else first
 
 
-def confirmation(history: History) -> Confirmation:
+def final_comparison(history: History) -> FinalComparison:
   """Of all pairs that are complete, with the best program as it stands now."""
-  best = candidate(history)
-  ours = history.confirmed.get(best, {}) if best is not None else {}
-  theirs = history.confirmed.get(BASELINE, {})
+  best = best_program(history)
+  ours = history.final_results.get(best, {}) if best is not None else {}
+  theirs = history.final_results.get(BASELINE, {})
   gains, unscored = [], []
   for seed in sorted(ours.keys() & theirs.keys()):
     best_score, base_score = _score(history, ours[seed]), _score(history, theirs[seed])
@@ -58,17 +58,17 @@ def confirmation(history: History) -> Confirmation:
       unscored.append(f'{failed.status}: {failed.reason}')
     else:
       gains.append(best_score - base_score)
-  return Confirmation(tuple(gains), tuple(unscored))
+  return FinalComparison(tuple(gains), tuple(unscored))
 
 
-def confirmed_line(history: History) -> str:
+def conclusion(history: History) -> str:
   """The last line of a run; '' while nothing has a score."""
   if history.incumbent is None:
     return ''
-  best = candidate(history)
+  best = best_program(history)
   if best is None:
     return 'The baseline is still the best, so there is nothing to confirm on the test split.'
-  found = confirmation(history)
+  found = final_comparison(history)
   if not found.gains and not found.unscored:
     return 'Best and baseline were not compared on data never used for selection.'
   sentence = f'{_verdict(history, found)} on data never used for selection ({_basis(best, found)})'
@@ -79,7 +79,7 @@ def confirmed_line(history: History) -> str:
   return f'{sentence}; {len(found.unscored)} of {pairs} pairs got no score: {why}'
 
 
-def _verdict(history: History, found: Confirmation) -> str:
+def _verdict(history: History, found: FinalComparison) -> str:
   """'Best beats baseline by 0.096981 ± 0.009935 test_loss', where the interval says so."""
   if not found.gains:
     return 'Best and baseline could not be compared'
@@ -94,7 +94,7 @@ def _verdict(history: History, found: Confirmation) -> str:
   return f'Best {word} baseline by {abs(found.gain):.6f} ± {width:.6f} {metric}'
 
 
-def _basis(best: int, found: Confirmation) -> str:
+def _basis(best: int, found: FinalComparison) -> str:
   pairs = len(found.gains)
   if pairs > 1:
     return f'trial {best}; {LEVEL:.0%} interval over {pairs} pairs of fresh seeds'
