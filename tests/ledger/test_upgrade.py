@@ -1,4 +1,4 @@
-"""Ledgers of earlier versions open, report and resume as their own version would have done.
+"""Ledgers of earlier versions open, report and resume as their own version would have done."""
 
 import dataclasses
 import gzip
