@@ -10,11 +10,11 @@ import pathlib
 import platform
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoresearch_jax.benchmark.progress import Progress, shown
+from autoresearch_jax.benchmark.progress import ComparisonProgress, shown
 from autoresearch_jax.benchmark.results import BenchmarkRun, Results
 from autoresearch_jax.benchmark.runners.pool import run_all
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
@@ -28,6 +28,9 @@ from autoresearch_jax.benchmark.runners.specs import (
 from autoresearch_jax.benchmark.simulations import HELD_OUT
 
 Named = str | tuple[str, Options]
+if TYPE_CHECKING:
+  import pandas
+
 SEEDS = range(HELD_OUT, HELD_OUT + 20)
 PACKAGES = ('autoresearch_jax', 'numpy', 'scipy', 'optuna', 'cmaes', 'torch')
 REFERENCES = ('random', 'best_of_n')  # where they compete
@@ -197,24 +200,26 @@ class Comparison:
     """[problems, seeds] of one of MEASURES; smaller is better."""
     return np.array([[getattr(run, measure) for run in self.of(method, p)] for p in problems])
 
-  def table(self, group: str = '') -> str:
-    """The standings as Markdown: over all problems, or over those of one group."""
-    from autoresearch_jax.benchmark.analysis import leaderboard  # noqa: PLC0415 - workers draw nothing
+  def dataframe(self) -> 'pandas.DataFrame':
+    """One row per run: problem, strategy, acceptance rule, seed, and the regret that was left.
 
-    return leaderboard.tables(self, group)
-
-  def leaderboard(self, path: str | pathlib.Path, command: str = '') -> pathlib.Path:
-    """Writes a page to `path` (.md or .html, plots with it). command: what made it."""
-    from autoresearch_jax.benchmark.analysis import leaderboard  # noqa: PLC0415 - workers draw nothing
-
-    return leaderboard.write([self], pathlib.Path(path), command)
+    Raises:
+      ImportError: pandas is not installed.
+    """
+    try:
+      import pandas  # noqa: PLC0415 - optional
+    except ImportError as error:
+      raise ImportError('dataframe() needs pandas: pip install pandas.') from error
+    columns = ('problem', 'strategy', 'acceptance', 'instance_seed', *MEASURES, 'kept', 'runs')
+    rows = ({name: getattr(run, name) for name in columns} for run in self.runs.values())
+    return pandas.DataFrame(list(rows))
 
 
 def compare(
   strategies: Iterable[Named | Entrant] | Mapping[str, Named],
   problems: Iterable[Named | ProblemSpec] | Mapping[str, Named],
   acceptance: Named = 'strict',
-  seeds: Iterable[int] = SEEDS,
+  seeds: int | Iterable[int] = SEEDS,
   trials: float = 200,
   slots: int = 1,
   workers: int = 0,
@@ -222,11 +227,27 @@ def compare(
 ) -> Comparison:
   """Plays every strategy on every problem and seed; returns what tables are made from.
 
-  strategies, problems: registered names, (name, options) pairs, or a mapping of labels to either.
-  trials: budget of a run in training runs. workers: processes, 0 for one a core; with 1, names
-  registered in this process alone will do. out: folder that keeps `results.db`, so that the same
-  call goes on after a stop and takes what is there. Raises ValueError with a sentence.
+  Args:
+    strategies: Registered names, (name, options) pairs, or a mapping of labels to either.
+    problems: The same, of simulations.
+    acceptance: The acceptance rule of all runs.
+    seeds: Instance seeds, or how many of the held-out ones.
+    trials: Budget of a run, in training runs.
+    slots: Trials that run at the same time.
+    workers: Processes; 0: one per core. With 1, names registered in this process alone will do.
+    out: Folder that keeps `results.db`, so that the same call resumes and reuses what is there.
+
+  Raises:
+    ValueError: A name, option or number does not fit.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> result = ar.compare(['greedy', 'random'], ['nk'], trials=10, seeds=2, workers=1)
+    >>> len(result.runs)
+    4
   """
+  if isinstance(seeds, int):
+    seeds = range(HELD_OUT, HELD_OUT + seeds)
   suite = Suite(
     'comparison', _problems(problems, *_pair(acceptance)), _entrants(strategies), tuple(seeds),
     trials, slots,
@@ -243,7 +264,7 @@ def run(
   suites: Sequence[Suite],
   results: Results,
   workers: int,
-  progress: Progress,
+  progress: ComparisonProgress,
   stop: Callable[[], str] = lambda: '',
 ) -> list[Comparison]:
   """Plays what is missing in `results`; the comparisons, or none of them if `stop` ended it.

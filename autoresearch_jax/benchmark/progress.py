@@ -13,7 +13,7 @@ from autoresearch_jax.report.summary import duration
 EVERY_SECONDS = 10.0  # between plain lines
 
 
-class Progress:
+class ComparisonProgress:
   """Runs done and time left, told by `tell` as plain lines."""
 
   def __init__(
@@ -44,7 +44,7 @@ class Progress:
     return f'{duration(passed / fresh * (self.total - self.done))} left' if fresh else 'just begun'
 
 
-class Bar(Progress):
+class Bar(ComparisonProgress):
   """The same as a bar that is redrawn."""
 
   def __init__(self, bar: rich.progress.Progress):
@@ -61,10 +61,10 @@ class Bar(Progress):
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[Progress]:
+def shown() -> Iterator[ComparisonProgress]:
   """On standard error: a bar if that is a terminal."""
   if not sys.stderr.isatty():
-    yield Progress(lambda line: print(line, file=sys.stderr, flush=True))
+    yield ComparisonProgress(lambda line: print(line, file=sys.stderr, flush=True))
     return
   columns = (
     rich.progress.BarColumn(bar_width=None),

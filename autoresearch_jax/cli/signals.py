@@ -6,6 +6,7 @@ asks to end.
 """
 
 import signal
+import threading
 import types
 from typing import Self
 
@@ -13,10 +14,16 @@ from typing import Self
 class StopSignals:
   """A context in which SIGINT and SIGTERM set `reason` instead of raising.
 
-  exit_code: 128 + the signal's number, as shells report it; 0 when there was none.
+  Outside of the main thread, where Python handles no signals, it changes nothing.
+
+  Attributes:
+    reason: Why to stop, a sentence; '' before the first signal.
+    exit_code: 128 + the signal's number, as shells report it; 0 when there was none.
   """
 
-  def __init__(self) -> None:
+  def __init__(self, interactive: bool = False) -> None:
+    """interactive: whether a second SIGINT raises KeyboardInterrupt, and ends no process."""
+    self._second = signal.default_int_handler if interactive else signal.SIG_DFL
     self.reason = ''
     self.exit_code = 0
     self._before: dict[int, signal._HANDLER] = {}
@@ -25,8 +32,9 @@ class StopSignals:
     return self.reason
 
   def __enter__(self) -> Self:
-    for number in (signal.SIGINT, signal.SIGTERM):
-      self._before[number] = signal.signal(number, self._asked)
+    if threading.current_thread() is threading.main_thread():
+      for number in (signal.SIGINT, signal.SIGTERM):
+        self._before[number] = signal.signal(number, self._asked)
     return self
 
   def __exit__(self, *_: object) -> None:
@@ -41,7 +49,7 @@ class StopSignals:
     if self.exit_code == 128 + signal.SIGTERM:
       return False
     self.reason = ''
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in self._before:
       signal.signal(number, self._asked)
     return True
 
@@ -49,4 +57,5 @@ class StopSignals:
     del frame
     self.exit_code = 128 + number
     self.reason = f'{signal.Signals(number).name} was received; the same command goes on from here.'
-    signal.signal(number, signal.SIG_DFL)  # a second one does not wait for anything
+    # A second one does not wait for anything.
+    signal.signal(number, self._second if number == signal.SIGINT else signal.SIG_DFL)

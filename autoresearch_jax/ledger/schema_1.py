@@ -168,18 +168,49 @@ OPTIONS: dict[str, dict[str, dict[str, str]]] = {
   'acceptance': {
     'sequential': {
       'least_gain': 'min_gain',
+      'spending': 'spending_function',
+    },
+    'simplicity': {
+      'least': 'min_nodes_saved',
     },
   },
   'proposer': {
     'agent': {
+      'prompt': 'prompt_via',
+      'tokens': 'max_prompt_tokens',
+      'seconds': 'timeout_seconds',
+      'dollars_a_call': 'dollars_per_call',
       'most_calls': 'max_calls',
       'most_dollars': 'max_dollars',
+      'repairs': 'max_repairs',
+      'readable': 'readable_paths',
+      'hidden': 'hidden_paths',
+      'environment': 'pass_env',
+      'memory_bytes': 'max_memory_bytes',
+      'processes': 'max_processes',
+      'file_bytes': 'max_file_bytes',
+      'folder_bytes': 'max_folder_bytes',
+      'transcript_bytes': 'max_transcript_bytes',
     },
     'gemini': {
       'most_calls': 'max_calls',
-      'most_tokens': 'max_tokens',
+      'most_tokens': 'max_total_tokens',
       'most_dollars': 'max_dollars',
+      'output_tokens': 'max_output_tokens',
+      'context_tokens': 'max_prompt_tokens',
+      'seconds': 'timeout_seconds',
+      'pause': 'initial_delay',
+      'repairs': 'max_repairs',
+      'distil_every': 'lessons_interval',
     },
+    'mutate': {
+      'smallest_factor': 'min_factor',
+      'largest_factor': 'max_factor',
+      'heed': 'question_weight',
+      'tries': 'max_tries',
+    },
+    'placebo': {'redraw': 'reseed'},
+    'replay': {'again': 'cycle'},
   },
   'problem': {
     'digits': {

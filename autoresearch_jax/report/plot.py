@@ -39,8 +39,8 @@ class Dots:
   failed: list[int]
 
 
-def draw(history: History, path: pathlib.Path) -> None:
-  """Writes the plot of all decided trials to `path` (PNG), in one step."""
+def progress_figure(history: History) -> Figure:
+  """The plot of all decided trials."""
   figure = Figure(figsize=(13, 6.5), dpi=120, layout='constrained')
   FigureCanvasAgg(figure)
   axes = figure.add_subplot()
@@ -50,6 +50,12 @@ def draw(history: History, path: pathlib.Path) -> None:
     _place(axes, history, dots)
   else:
     axes.text(0.5, 0.5, 'no trial has a score yet', transform=axes.transAxes, ha='center')
+  return figure
+
+
+def draw(history: History, path: pathlib.Path) -> None:
+  """Writes the plot of all decided trials to `path` (PNG), atomically."""
+  figure = progress_figure(history)
   new = path.with_name(f'.{path.name}.new')
   with warnings.catch_warnings():  # a description may use letters that the font lacks
     warnings.filterwarnings('ignore', message='Glyph .* missing')

@@ -80,7 +80,7 @@ def _module(name: str, file: str) -> ModuleType:
 
 def main() -> None:
   """Reads parcels from standard input, and writes a digest a line."""
-  from autoresearch_jax.testing.strategies import digest  # it imports this module  # noqa: PLC0415
+  digest = importlib.import_module('autoresearch_jax.testing.strategies').digest
 
   parcels = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Parcel])
   for parcel in parcels:

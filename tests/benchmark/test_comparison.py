@@ -13,7 +13,7 @@ from helpers.onemax import Bits, OneMax
 from autoresearch_jax import benchmark
 from autoresearch_jax.benchmark import Entrant, ProblemSpec, SimulationError
 from autoresearch_jax.benchmark.comparison import run
-from autoresearch_jax.benchmark.progress import Progress
+from autoresearch_jax.benchmark.progress import ComparisonProgress
 from autoresearch_jax.benchmark.results import Results
 from autoresearch_jax.benchmark.runners.specs import RunSpec
 from autoresearch_jax.benchmark.simulations import HELD_OUT, SIMULATIONS
@@ -276,7 +276,7 @@ def test_rules_side_by_side(tmp_path):
     references=('a',),
   )  # fmt: skip
   with Results.open(tmp_path / 'results.db', 'rules') as results:
-    (made,) = run([suite], results, 1, Progress(lambda line: None))
+    (made,) = run([suite], results, 1, ComparisonProgress(lambda line: None))
   assert list(made.runnable) == ['a', 'b']
   kept = {e: sum(r.kept for r in made.of(e, 'noisy')) for e in 'ab'}
   false = {e: sum(r.false_keeps for r in made.of(e, 'noisy')) for e in 'ab'}
@@ -290,9 +290,9 @@ def test_a_stop_keeps_what_is_done(tmp_path):
   told = []
   with Results.open(tmp_path / 'results.db', 's') as results:
     stop = lambda: 'enough' if len(results.keys) >= 2 else ''  # noqa: E731
-    assert run([suite], results, 1, Progress(told.append), stop) == []
+    assert run([suite], results, 1, ComparisonProgress(told.append), stop) == []
     assert len(results.keys) == 2
-    (made,) = run([suite], results, 1, Progress(told.append))
+    (made,) = run([suite], results, 1, ComparisonProgress(told.append))
   assert len(made.runs) == 5
   assert told == ['5 runs.', '5 runs, 2 of them done before.', '5 of 5 runs, done in 0:00:00.']
 

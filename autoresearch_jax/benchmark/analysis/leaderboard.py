@@ -56,6 +56,18 @@ def write(
   return document.write(blocks(comparisons, command, price), path)
 
 
+def leaderboard(result: Comparison, path: str | pathlib.Path | None = None) -> str:
+  """The standings of a comparison as Markdown tables, with intervals.
+
+  Args:
+    result: What `ar.compare` returned.
+    path: Where to write the whole page with its plots too, .md or .html.
+  """
+  if path is not None:
+    write([result], pathlib.Path(path))
+  return tables(result)
+
+
 def tables(comparison: Comparison, group: str = '', price: float = 1.0) -> str:
   """The tables alone, as Markdown. Raises ValueError for a group that no problem is in."""
   groups = comparison.suite.groups()

@@ -94,7 +94,7 @@ def _with(made, **changed):
 
 
 def test_the_markdown_page(made, tmp_path):
-  page = made.leaderboard(tmp_path / 'page.md', command='python -m it').read_text()
+  page = leaderboard.write([made], tmp_path / 'page.md', 'python -m it').read_text()
   assert 'python -m it' in page and '1000 to 1011' in page and 'held out' in page
   assert 'Versions: numpy 2.' in page and '108 runs' in page
   assert 'sampler cannot run on q' in page
@@ -134,8 +134,8 @@ class Parsed(html.parser.HTMLParser):
 
 
 def test_the_html_page_needs_no_other_file_and_is_the_same_each_time(made, tmp_path):
-  text = made.leaderboard(tmp_path / 'page.html').read_text()
-  assert made.leaderboard(tmp_path / 'page.html').read_text() == text
+  text = leaderboard.write([made], tmp_path / 'page.html').read_text()
+  assert leaderboard.write([made], tmp_path / 'page.html').read_text() == text
   parsed = Parsed(text)
   assert parsed.tags.count('table') == 1 + 2 + 2  # problems, overall twice, two groups
   assert len(parsed.sources) == 6
@@ -253,9 +253,11 @@ def test_one_seed_has_a_dash_and_no_interval_and_zero_no_sign():
 
 
 def test_tables_of_one_group(made):
-  assert 'Over q.' in made.table('other') and 'Over p' not in made.table('other')
+  assert 'Over q.' in leaderboard.tables(made, 'other') and 'Over p' not in leaderboard.tables(
+    made, 'other'
+  )
   with pytest.raises(ValueError, match="no group 'odd'; there are: binary, other"):
-    made.table('odd')
+    leaderboard.tables(made, 'odd')
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,98 @@
+"""`run` and `load_run`: the run command for scripts and notebooks."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+
+from autoresearch_jax import config as configs
+from autoresearch_jax.cli.signals import StopSignals
+from autoresearch_jax.config import Config, ConfigError, from_config_dict
+from autoresearch_jax.report import live
+from autoresearch_jax.report.run_result import RunResult
+from autoresearch_jax.research.session import run_session
+
+# Short names of the settings that are changed most.
+SHORT = {
+  'max_trials': 'search.max_trials',
+  'strategy': 'search.strategy',
+  'strategy_options': 'search.options',
+}
+
+
+def run(
+  config: str | os.PathLike[str] | ml_collections.ConfigDict | Config,
+  workdir: str | os.PathLike[str] | None = None,
+  *,
+  say: Callable[[str], None] = print,
+  **settings: Any,
+) -> RunResult:
+  """Starts a run or resumes it, and returns what it has found when it ends.
+
+  It behaves as `autoresearch run` does: it shows its progress, and Ctrl-C (in a notebook, an
+  interrupt of the kernel) ends it in order and returns the run so far. The same call resumes.
+
+  Args:
+    config: A shipped config, such as 'digits' or 'gpt_small:cpu', the path of a config file, a
+      ConfigDict, or a Config.
+    workdir: The run's folder; by default runs/NAME of the config.
+    say: Receives the lines of text that the command prints.
+    **settings: Fields of the config to change. `max_trials`, `strategy` and `strategy_options` are
+      those of `search`; a nested field is given with two underscores, `budget__amount=30`, or by
+      `**{'budget.amount': 30}`.
+
+  Returns:
+    The run so far, also where it was stopped.
+
+  Raises:
+    ConfigError: A name, field or option does not exist, or differs from the run's in `workdir`.
+    WorkspaceError: The folder cannot be used, for instance since another process uses it.
+    LedgerError: The ledger cannot be read or replayed.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> run = ar.run('digits', workdir='runs/digits', max_trials=8)  # doctest: +SKIP
+    >>> run.best_trial, run.baseline  # doctest: +SKIP
+  """
+  made = _config(config, settings)
+  directory = pathlib.Path(workdir if workdir is not None else f'runs/{made.name}')
+  run_session(made, directory, say=say, make_view=live.view, stop=StopSignals(interactive=True))
+  return RunResult.read(directory)
+
+
+def load_run(workdir: str | os.PathLike[str]) -> RunResult:
+  """Reads what a run has found so far, also while another process goes on with it.
+
+  Args:
+    workdir: The run's folder.
+
+  Raises:
+    LedgerError: There is no run in the folder, or its ledger cannot be read.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> ar.load_run('runs/digits').dataframe()  # doctest: +SKIP
+  """
+  return RunResult.read(pathlib.Path(workdir))
+
+
+def _config(config: Any, settings: dict[str, Any]) -> Config:
+  """The config with the settings applied. Raises ConfigError."""
+  if isinstance(config, Config):
+    if settings:
+      raise ConfigError('A Config is taken as it is; give settings with a name or a ConfigDict.')
+    return config
+  if not isinstance(config, ml_collections.ConfigDict):
+    config = configs.load(os.fspath(config))
+  values: Any = config.copy_and_resolve_references().unlock()
+  for name, value in settings.items():
+    *above, field = SHORT.get(name, name.replace('__', '.')).split('.')
+    place: Any = values
+    for part in above:
+      if part not in place:
+        place[part] = ml_collections.ConfigDict()
+      place = place[part]
+    place[field] = value
+  return from_config_dict(values)

@@ -1,0 +1,113 @@
+"""`RunResult`: what a run has found so far, read from its ledger."""
+
+import dataclasses
+import html
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.report import plot
+from autoresearch_jax.report.final_comparison import conclusion
+from autoresearch_jax.report.summary import summary
+from autoresearch_jax.types import Objective, Program, Trial
+
+if TYPE_CHECKING:
+  import pandas
+  from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class RunResult:
+  """What a run has found so far. `ar.run` and `ar.load_run` return it.
+
+  Attributes:
+    workdir: The run's folder.
+    history: The projection of its ledger that everything below is read from.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> run = ar.load_run('runs/digits')  # doctest: +SKIP
+    >>> run.best_trial.metric('val_loss')  # doctest: +SKIP
+    0.1385
+  """
+
+  workdir: pathlib.Path
+  history: History
+
+  @classmethod
+  def read(cls, workdir: pathlib.Path) -> 'RunResult':
+    """Reads the ledger of a run, also while the run goes on. Raises LedgerError."""
+    with Ledger.read(workdir / 'ledger.db') as ledger:
+      history = History.of(ledger.records())
+    if history.started is None:
+      raise LedgerError(f'The run in {workdir} has not begun: its ledger is empty.')
+    return cls(workdir, history)
+
+  @property
+  def trials(self) -> tuple[Trial, ...]:
+    """Decided trials, in the order of their ids."""
+    return tuple(self.history.trials[trial] for trial in sorted(self.history.trials))
+
+  @property
+  def baseline(self) -> Trial | None:
+    """The trial of the unmodified program; None until it is decided."""
+    return self.history.trials.get(BASELINE)
+
+  @property
+  def best_trial(self) -> Trial | None:
+    """The incumbent: the last trial that was kept; None until the baseline is decided."""
+    return self.history.incumbent
+
+  @property
+  def objective(self) -> Objective:
+    """The metric and its direction."""
+    return self.history.objective
+
+  def incumbent_program(self) -> Program | None:
+    """The program of `best_trial`: its files, ready for `Program.write`."""
+    return self.best_trial.edit.program if self.best_trial else None
+
+  def dataframe(self) -> 'pandas.DataFrame':
+    """One row per decided trial: status, decision, the mean of each metric, cost.
+
+    Raises:
+      ImportError: pandas is not installed.
+    """
+    try:
+      import pandas  # noqa: PLC0415 - optional
+    except ImportError as error:
+      raise ImportError('dataframe() needs pandas: pip install pandas.') from error
+    return pandas.DataFrame([self._row(trial) for trial in self.trials])
+
+  def _row(self, trial: Trial) -> dict[str, Any]:
+    measurements = trial.result.measurements
+    names = sorted({name for m in measurements for name in m.metrics})
+    return {
+      'trial': trial.id,
+      'operation': trial.proposal.operation.value,
+      'parent': trial.proposal.parents[0] if trial.proposal.parents else None,
+      'status': trial.result.status.value,
+      'decision': trial.verdict.decision.value if trial.verdict else None,
+      **{name: trial.metric(name) for name in names},
+      'runs': len(measurements),
+      'training_seconds': sum(m.cost.training_seconds for m in measurements),
+      'total_seconds': sum(m.cost.total_seconds for m in measurements),
+      'description': trial.edit.description,
+      'reason': trial.verdict.reason if trial.verdict else '',
+    }
+
+  def plot(self) -> 'Figure':
+    """The progress plot as a matplotlib figure: a dot per trial, and the best as a staircase."""
+    return plot.progress_figure(self.history)
+
+  def summary(self) -> str:
+    """The report's summary, and what the final evaluation found where it took place."""
+    return '\n'.join(filter(None, [summary(self.history), conclusion(self.history)]))
+
+  def __repr__(self) -> str:
+    return f'RunResult({str(self.workdir)!r}: {self.summary()})'
+
+  def _repr_html_(self) -> str:
+    return f'<pre>{html.escape(self.summary())}</pre>'
