@@ -77,6 +77,10 @@ class Registry:
     self._import_package()
     return sorted({*self._classes, *(point.name for point in self._entry_points())})
 
+  def names_of(self, cls: type) -> list[str]:
+    """Returns the names under which a class is registered in this process."""
+    return [name for name, found in self._classes.items() if found is cls]
+
   def get(self, name: str) -> type:
     """Returns the class registered under a name.
 

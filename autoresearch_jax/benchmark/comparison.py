@@ -26,6 +26,7 @@ from autoresearch_jax.benchmark.runners.specs import (
   RunSpec,
 )
 from autoresearch_jax.benchmark.simulations import HELD_OUT
+from autoresearch_jax.search import STRATEGIES, Strategy
 
 Named = str | tuple[str, Options]
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Comparison:
 
 
 def compare(
-  strategies: Iterable[Named | Entrant] | Mapping[str, Named],
+  strategies: Iterable[Named | Entrant | Strategy | type[Strategy]] | Mapping[str, Named],
   problems: Iterable[Named | ProblemSpec] | Mapping[str, Named],
   acceptance: Named = 'strict',
   seeds: int | Iterable[int] = SEEDS,
@@ -228,7 +229,8 @@ def compare(
   """Plays every strategy on every problem and seed; returns what tables are made from.
 
   Args:
-    strategies: Registered names, (name, options) pairs, or a mapping of labels to either.
+    strategies: Registered names, (name, options) pairs, Strategy objects or classes, or a mapping
+      of labels to names or pairs. Classes that are not registered run in this process alone.
     problems: The same, of simulations.
     acceptance: The acceptance rule of all runs.
     seeds: Instance seeds, or how many of the held-out ones.
@@ -248,8 +250,14 @@ def compare(
   """
   if isinstance(seeds, int):
     seeds = range(HELD_OUT, HELD_OUT + seeds)
+  entrants: Any = strategies
+  if not isinstance(entrants, Mapping):
+    entrants = list(entrants)
+    if any(map(_is_unregistered, entrants)):
+      workers = 1
+    entrants = list(map(_as_named, entrants))
   suite = Suite(
-    'comparison', _problems(problems, *_pair(acceptance)), _entrants(strategies), tuple(seeds),
+    'comparison', _problems(problems, *_pair(acceptance)), _entrants(entrants), tuple(seeds),
     trials, slots,
   )  # fmt: skip
   with contextlib.ExitStack() as stack:
@@ -334,6 +342,24 @@ def _entrants(
     row if isinstance(row, Entrant) else Entrant(label, *_pair(row))
     for label, row in _labelled(strategies, 'strategies')
   )
+
+
+def _is_unregistered(strategy: Any) -> bool:
+  """Whether it is a Strategy, or a class of one, that has no registered name."""
+  kind = strategy if isinstance(strategy, type) else type(strategy)
+  return issubclass(kind, Strategy) and not STRATEGIES.names_of(kind)
+
+
+def _as_named(strategy: Any) -> Any:
+  """A Strategy object or class as a (name, options) pair; anything else as it is."""
+  kind = strategy if isinstance(strategy, type) else type(strategy)
+  if not issubclass(kind, Strategy):
+    return strategy
+  if not STRATEGIES.names_of(kind):
+    STRATEGIES.register(kind.__name__)(kind)
+  fields = () if isinstance(strategy, type) else dataclasses.fields(strategy)
+  options = {f.name: getattr(strategy, f.name) for f in fields if f.init}
+  return STRATEGIES.names_of(kind)[0], options
 
 
 def _pair(named: Named) -> tuple[str, Options]:
