@@ -251,7 +251,7 @@ def compare(
   if isinstance(seeds, int):
     seeds = range(HELD_OUT, HELD_OUT + seeds)
   entrants: Any = strategies
-  if not isinstance(entrants, Mapping):
+  if not isinstance(entrants, Mapping | str):
     entrants = list(entrants)
     if any(map(_is_unregistered, entrants)):
       workers = 1

@@ -41,7 +41,7 @@ def plot(memory: Memory, path: pathlib.Path) -> str:
   try:
     calibration.draw(memory.hypotheses.values(), memory.objective.metric, path)
   except OSError as error:
-    return f'The plot could not be written to {path}: {error.strerror or error}.'
+    return f'Cannot write the plot to {path}: {error.strerror or error}.'
   return f'Plot: {path}'
 
 

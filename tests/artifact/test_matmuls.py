@@ -46,7 +46,7 @@ def test_a_forged_window_of_thousands_of_digits_is_read():
   config = f'{{"sliding_window_length": {"9" * 5000}}}'
   attributes = (('backend_config', config), ('call_target_name', '"__cudnn$fmhaSoftmax"'))
   op = graph.Op('stablehlo.custom_call', (), (), attributes, (), ('tensor<1x4x1x8xbf16>',), ())
-  block = graph.Block((), (), (op,))
+  block = graph.BasicBlock((), (), (op,))
   assert matmul_flops(graph.Graph({'main': block}, 1)) == {'bfloat16': 4 * 8 * 10}
 
 
