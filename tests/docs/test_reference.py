@@ -184,6 +184,7 @@ def section(text, heading):
   return found[1] if found else ''
 
 
+@pytest.mark.slow
 def test_commands_and_their_flags():
   page = (DOCS / 'reference' / 'cli.md').read_text()
   there = re.findall(r'^  (\w+)', section(help_of(), 'Commands'), re.MULTILINE)
