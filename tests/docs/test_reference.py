@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import autoresearch_jax
 from autoresearch_jax import config
 from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.benchmark.config import BenchmarkConfig
@@ -183,6 +184,7 @@ def section(text, heading):
   return found[1] if found else ''
 
 
+@pytest.mark.slow
 def test_commands_and_their_flags():
   page = (DOCS / 'reference' / 'cli.md').read_text()
   there = re.findall(r'^  (\w+)', section(help_of(), 'Commands'), re.MULTILINE)
@@ -195,3 +197,9 @@ def test_commands_and_their_flags():
     assert flags or names
     rows = documented.get(f'autoresearch {command}', [])
     assert sorted(code(row[0]) for row in rows) == sorted({*flags, *names} - {'--help'})
+
+
+def test_the_front_door():
+  """The API page has all names that `import autoresearch_jax as ar` offers."""
+  named = re.findall(r'`ar\.(\w+)`', (DOCS / 'reference' / 'api.md').read_text())
+  assert set(named) == set(autoresearch_jax.__all__)
