@@ -208,7 +208,7 @@ def test_a_replicate_of_a_replicate_belongs_to_the_original(tmp_path):
   assert states == live.states
   archive = Archive()
   for trial in history.trials.values():
-    archive = archive.added(trial, -trial.metric('val_loss'))
+    archive = archive.add(trial, -trial.metric('val_loss'))
   assert archive.ids.array.tolist() == [0]
   assert archive.runs.array.tolist() == [8]
 

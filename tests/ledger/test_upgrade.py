@@ -27,7 +27,7 @@ from autoresearch_jax.ledger.upgrade import SCHEMA_VERSION, upgrade, upgrade_con
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.research.build import build
-from autoresearch_jax.research.loop import Research
+from autoresearch_jax.research.loop import ResearchLoop
 from autoresearch_jax.research.session import begin
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Cost, Measurement, Result, Status, from_builtins
@@ -174,12 +174,15 @@ def resume(workdir, made):
   run = build(made)
   with Workspace.open(workdir) as workspace, Ledger.open(workspace.ledger_path) as ledger:
     started = History.of(ledger.records()).started
-    history, states = begin(ledger, made, run.strategy, run.acceptance, started.dataset)
-    Research(
-      ledger=ledger, history=history, states=states, workspace=workspace, strategy=run.strategy,
-      proposer=run.proposer, acceptance=run.acceptance, executor=Canned(), spec=run.spec,
-      start=run.program, max_trials=made.search.max_trials, view=Blind(), stop=lambda: '',
-    ).run()  # fmt: skip
+    ResearchLoop(
+      controller=begin(ledger, run, started.dataset),
+      ledger=ledger,
+      workspace=workspace,
+      proposer=run.proposer,
+      executor=Canned(),
+      view=Blind(),
+      stop=lambda: '',
+    ).run()
 
 
 def test_the_same_command_with_the_present_names_resumes_with_the_same_decisions(workdir, name):
