@@ -210,7 +210,7 @@ def test_a_replicate_of_a_replicate_belongs_to_the_original(tmp_path):
   for trial in history.trials.values():
     archive = archive.add(trial, -trial.metric('val_loss'))
   assert archive.ids.array.tolist() == [0]
-  assert archive.runs.array.tolist() == [8]
+  assert archive.num_runs.array.tolist() == [8]
 
 
 def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path):

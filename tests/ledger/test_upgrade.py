@@ -54,8 +54,8 @@ OVERRIDES = {
       },
     },
     'proposer_options': {
-      'structural_share': 0.3, 'coupled_share': 0.2, 'smallest_factor': 1.2, 'largest_factor': 4.0,
-      'learn': True, 'heed': 2.0, 'tries': 100,
+      'structural_share': 0.3, 'coupled_share': 0.2, 'min_factor': 1.2, 'max_factor': 4.0,
+      'learn': True, 'question_weight': 2.0, 'max_tries': 100,
     },
     'acceptance': 'sequential',
     'acceptance_options': {
