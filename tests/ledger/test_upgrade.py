@@ -59,7 +59,8 @@ OVERRIDES = {
     },
     'acceptance': 'sequential',
     'acceptance_options': {
-      'alpha': 0.2, 'horizon': 60, 'baseline_seeds': 4, 'looks': [1, 2, 4], 'spending_function': 'pocock',
+      'alpha': 0.2, 'horizon': 60, 'baseline_seeds': 4, 'looks': [1, 2, 4],
+      'spending_function': 'pocock',
       'min_gain': 0.5,
     },
     'knowledge.duplicate_tolerance': 0.05,
