@@ -67,7 +67,7 @@ class ProblemSpec:
     try:
       yield instance
     finally:
-      getattr(instance, 'close', lambda: None)()
+      instance.close()
 
   @property
   def rule(self) -> 'AcceptanceSpec':
@@ -253,7 +253,7 @@ def _plain(options: Options) -> Options:
 
 
 def _space(instance: Instance) -> Mapping[str, Any]:
-  return getattr(instance, 'space', None) or {}
+  return instance.space
 
 
 def _fields(strategy: str) -> dict[str, Any]:
