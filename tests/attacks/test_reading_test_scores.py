@@ -52,7 +52,7 @@ def test_an_agent_edits_the_program_and_reads_nothing_of_the_run(tmp_path):
   (workdir / 'damaged.1' / 'ledger.db').write_text('an older copy')
   command = (sys.executable, '-I', '-S', '-c', AGENT, str(workdir))
   # As wide as one might make it: the folder in which all runs are.
-  options = {'command': command, 'readable': (str(tmp_path),), 'fallback': ''}
+  options = {'command': command, 'readable_paths': (str(tmp_path),), 'fallback': ''}
   live = run(workdir, 2, executor=Sound(), proposer=PROPOSERS.make('agent', options))
   assert live.history.edits[1].program.text() == START.text().replace('X = 3.0', 'X = 2.0')
   assert live.history.results[1].status == types.Status.OK

@@ -60,7 +60,7 @@ def test_a_copy_of_held_out_text_is_not_trained_on(library):
 
 
 def test_documents_are_no_longer_than_the_tokenizer_looks_at():
-  assert max(map(len, LIBRARY.train())) <= corpus.MOST
+  assert max(map(len, LIBRARY.train())) <= corpus.MAX
 
 
 def test_what_was_left_out_is_not_in_the_text(library):
@@ -145,11 +145,11 @@ def test_documents_stay_in_bounds_and_begin_with_statements(functions, lines):
   body = ''.join(f'  x{i} = {i}\n' for i in range(lines))
   text = ''.join(f'def f{i}():\n{body}\n\n' for i in range(functions))
   documents = corpus.split(text)
-  assert all(len(document) <= corpus.MOST for document in documents)
-  if len(body) < corpus.MOST - corpus.SOFT - 50:
+  assert all(len(document) <= corpus.MAX for document in documents)
+  if len(body) < corpus.MAX - corpus.SOFT - 50:
     assert all(document.startswith('def ') for document in documents)
 
 
 def test_a_line_longer_than_any_document_stays_whole():
-  text = 'x' * (2 * corpus.MOST) + '\n'
+  text = 'x' * (2 * corpus.MAX) + '\n'
   assert corpus.split('a\n' + text + 'b\n') == ['a\n', text, 'b\n']

@@ -21,7 +21,7 @@ EXAMPLES = {
   'runs/',
   'refs/trials/',
 }
-MOST_README_LINES = 140
+MAX_README_LINES = 140
 
 
 def name(path):
@@ -98,7 +98,7 @@ def test_each_folder_says_which_file_to_open_first():
 
 
 def test_the_readme_is_short():
-  assert len((ROOT / 'README.md').read_text().splitlines()) <= MOST_README_LINES
+  assert len((ROOT / 'README.md').read_text().splitlines()) <= MAX_README_LINES
 
 
 def _tracked():

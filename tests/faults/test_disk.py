@@ -64,7 +64,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_a_sentence(disk, tmp_path, leave):
   assert code in (1, 2), text
   last = text.strip().splitlines()[-1]
   assert 'Traceback' not in text
-  assert 'ull' in last and 'same command goes on' in last, text
+  assert 'full' in last and 'same command resumes' in last, text
   assert not list((disk / 'run').glob('repo.broken*'))
   (disk / 'ballast').unlink()
   done = len(history(workdir).trials)

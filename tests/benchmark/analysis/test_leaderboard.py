@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from helpers.onemax import OneMax
 
-from autoresearch_jax import benchmark
 from autoresearch_jax.benchmark import Entrant, ProblemSpec
 from autoresearch_jax.benchmark.analysis import document, leaderboard, plots, standings
 from autoresearch_jax.benchmark.analysis.statistics import Estimate
@@ -66,7 +65,7 @@ def test_rows_are_ranked_and_told_apart(made):
   verdicts = {row.method: row.duels['random'].verdict for row in whole.rows if row.duels}
   assert verdicts == {'good': 'better', 'same': 'not distinguishable', 'bad': 'worse'}
   good = whole.rows[0]
-  assert good.duels['random'].improvement == benchmark.statistics.Estimate(1.0, 1.0, 1.0)
+  assert good.duels['random'].improvement == Estimate(1.0, 1.0, 1.0)
   assert good.estimates['final'].low < good.estimates['final'].value < 0.22
 
 
