@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors import EXECUTORS, Unavailable, sharing
+from autoresearch_jax.executors import EXECUTORS, Executor, Unavailable, sharing
 from autoresearch_jax.executors.artifacts import ArtifactStore
 from autoresearch_jax.executors.slot import Slot, SlotContext
 from autoresearch_jax.messages import of_machine
@@ -33,7 +33,7 @@ from autoresearch_jax.types import (
 
 @EXECUTORS.register('local')
 @dataclasses.dataclass
-class LocalExecutor:
+class LocalExecutor(Executor):
   """Runs as many trials at once as there are slots, which have equal shares of this machine.
 
   Attributes:

@@ -1,23 +1,8 @@
-"""What a person looks at: the live view and the progress plot, from the ledger alone."""
+"""Reports of a run: the live view, the summary and the progress plot, all from the ledger.
 
-from typing import Protocol
+`base` has the interface of a view. May import `ledger`, `knowledge` and what is below them.
+"""
 
-from autoresearch_jax.ledger.events import Record
-from autoresearch_jax.ledger.history import History
-from autoresearch_jax.types import Progress
+from autoresearch_jax.report.base import View
 
-
-class View(Protocol):
-  """What the research loop shows its news to. It looks and never answers."""
-
-  def record(self, record: Record, history: History) -> None:
-    """An event was added to the ledger; `history` has it already."""
-    ...
-
-  def progress(self, progress: Progress) -> None:
-    """A running trial moved on."""
-    ...
-
-  def tick(self) -> None:
-    """Called a few times a second, so that clocks can move."""
-    ...
+__all__ = ['View']

@@ -6,6 +6,7 @@ characters and never as rich markup, so they cannot redraw the terminal.
 
 import time
 from collections.abc import Callable
+from typing import Self
 
 import rich.box
 from rich.console import Console, Group, RenderableType
@@ -26,6 +27,7 @@ from autoresearch_jax.ledger.events import (
 )
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
+from autoresearch_jax.report.base import View
 from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs, slots, spending
 from autoresearch_jax.types import Decision, Progress, Status, Trial
 
@@ -34,30 +36,18 @@ REFRESH_SECONDS = 1.0  # a redraw takes 5 to 15 ms of the machine that trains
 COLOURS = {Decision.KEEP: 'green', Decision.DISCARD: 'bright_black', Decision.CRASH: 'red'}
 
 
-class Plain:
+class Plain(View):
   """One line an event, for logs and pipes."""
 
   def __init__(self, say: Callable[[str], None] = print):
     self._say = say
 
-  def __enter__(self) -> 'Plain':
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    pass
-
   def record(self, record: Record, history: History) -> None:
     if line := event_line(record, history):
       self._say(f'{time.strftime("%H:%M:%S", time.localtime(record.time))}  {line}')
 
-  def progress(self, progress: Progress) -> None:
-    pass
 
-  def tick(self) -> None:
-    pass
-
-
-class Terminal:
+class Terminal(View):
   """The live panel: best so far, what runs and what comes next, the last trials, the pace."""
 
   def __init__(self, history: History, console: Console, clock: Callable[[], float] = steady):
@@ -68,7 +58,7 @@ class Terminal:
     self._drawn_at = 0.0
     self._live = Live(console=console, auto_refresh=False, transient=True)
 
-  def __enter__(self) -> 'Terminal':
+  def __enter__(self) -> Self:
     self._live.start()
     return self
 
@@ -155,7 +145,7 @@ def _fraction(progress: Progress) -> float:
   return 1.0 if progress.phase == 'evaluate' else progress.fraction
 
 
-def view(history: History, console: Console | None = None) -> Plain | Terminal:
+def view(history: History, console: Console | None = None) -> View:
   """The panel in a terminal, lines anywhere else."""
   console = console or Console()
   return Terminal(history, console) if console.is_terminal else Plain(_flushed)

@@ -9,7 +9,6 @@ import importlib.metadata
 import pathlib
 import platform
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self
 
 import msgspec
@@ -72,7 +71,7 @@ def run_session(
   directory: pathlib.Path,
   *,
   say: Callable[[str], None],
-  make_view: Callable[[History], AbstractContextManager[View]],
+  make_view: Callable[[History], View],
   stop: StopRequest,
 ) -> SessionOutcome:
   """Begins or resumes the run in a folder, and researches until there is a reason to stop.

@@ -15,10 +15,12 @@ import numpy as np
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.config import Config, Search
+from autoresearch_jax.executors import Executor
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
+from autoresearch_jax.report import View
 from autoresearch_jax.research.build import Run
 from autoresearch_jax.research.controller import replay
 from autoresearch_jax.research.loop import ResearchLoop
@@ -68,7 +70,7 @@ class Nudge(Proposer):
 
 
 @dataclasses.dataclass
-class Arithmetic:
+class Arithmetic(Executor):
   """Finishes trials in a drawn order, `delay` seconds each."""
 
   slots: int = 1
@@ -146,17 +148,11 @@ class Arithmetic:
     self.closed = True
 
 
-class Blind:
-  """A view that looks away."""
+class Blind(View):
+  """A view that shows nothing."""
 
   def record(self, record, history):
     del record, history
-
-  def progress(self, progress):
-    del progress
-
-  def tick(self):
-    pass
 
 
 def ticking(start=1.7e9):

@@ -142,8 +142,6 @@ def test_results_and_report_are_those_of_then(workdir, name):
 class Canned(Executor):
   """Returns the same measurement for every trial."""
 
-  slots = 1
-
   def __init__(self):
     self.queue = []
 
@@ -158,16 +156,6 @@ class Canned(Executor):
         Measurement(seed, {'val_loss': 2.0}, Cost()) for seed in r.seeds))
       for r in done
     ]  # fmt: skip
-
-  def check(self, program, budget):
-    del program, budget
-    return ''
-
-  def cancel(self, trial):
-    del trial
-
-  def close(self):
-    pass
 
 
 def resume(workdir, made):

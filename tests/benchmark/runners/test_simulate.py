@@ -15,6 +15,7 @@ from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.acceptance.strict import Strict
 from autoresearch_jax.benchmark.runners.simulate import SimulationError, simulate
+from autoresearch_jax.executors import Executor
 from autoresearch_jax.ledger.history import BASELINE
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.greedy import Greedy
@@ -66,7 +67,7 @@ def told(strategy, instance, budget, acceptance=None, slots=1, seed=0):
 
 
 @dataclasses.dataclass
-class InTheLoop:
+class InTheLoop(Executor):
   """The instance as the real loop's executor: first come, first served."""
 
   instance: object

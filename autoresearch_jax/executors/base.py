@@ -1,0 +1,114 @@
+"""The interface of an executor, which runs trials and reports their progress and results.
+
+A new one is one file in this package with one `EXECUTORS.register` line, or an entry point
+`autoresearch_jax.executor` of another package. It is made with its options and the collaborators
+`spec`, `dataset`, `hidden`, `limits`, `scratch` and `cache`, as `LocalExecutor` is.
+"""
+
+import abc
+from collections.abc import Callable
+
+from autoresearch_jax.registry import Registry
+from autoresearch_jax.types import Budget, Program, Progress, Result, TrialRequest
+
+EXECUTORS = Registry('executor', __package__ or '')
+MAX_WAIT_SECONDS = 60.0  # of one call of `Executor.wait`, which events end at once
+
+
+class Unavailable(RuntimeError):
+  """The machine failed, not a program: the trials under way have no result and run again later."""
+
+
+class Executor(abc.ABC):
+  """Runs trials. `tests/helpers/executor_contract.py` has the checks for a registered executor.
+
+  Attributes:
+    slots: Number of trials that may run at the same time. It may fall when a slot fails.
+
+  Example: an executor that measures the length of a program.
+
+    >>> from autoresearch_jax.types import Cost, Measurement, Status
+    >>> class Length(Executor):
+    ...   def __init__(self):
+    ...     self.queue = []
+    ...
+    ...   def submit(self, request):
+    ...     self.queue.append(request)
+    ...
+    ...   def wait(self, timeout):
+    ...     requests, self.queue = self.queue, []
+    ...     return [self.measured(request) for request in requests]
+    ...
+    ...   def measured(self, request):
+    ...     length = {'length': float(len(request.program.text()))}
+    ...     runs = tuple(Measurement(seed, length, Cost()) for seed in request.seeds)
+    ...     return Result(request.trial, Status.OK, measurements=runs)
+    >>> program = Program((('model.py', 'WIDTH = 64'),), entry='model.py')
+    >>> (result,) = finished(Length(), TrialRequest(0, program, (0,), Budget(1.0, 'steps')))
+    >>> result.measurements[0].metrics
+    {'length': 10.0}
+  """
+
+  slots: int = 1
+
+  @abc.abstractmethod
+  def submit(self, request: TrialRequest) -> None:
+    """Starts a trial, or queues it. Returns at once."""
+
+  @abc.abstractmethod
+  def wait(self, timeout: float) -> list[Progress | Result]:
+    """Returns the progress and results since the last call; each trial has one result.
+
+    A failure of the program is a result with a status and a reason, never an exception.
+
+    Args:
+      timeout: Seconds to wait for the first one.
+
+    Raises:
+      Unavailable: No trial can run here: no runner starts, or the disk is full.
+    """
+
+  def check(self, program: Program, budget: Budget) -> str:
+    """Traces a program before its trial, which then need not trace it; blocks meanwhile.
+
+    May be called from any thread. It must not slow down running trials or affect their results.
+    By default nothing is known in advance.
+
+    Returns:
+      What is wrong with the program, a sentence; '' if nothing is, or if that is not known.
+    """
+    del program, budget
+    return ''
+
+  def cancel(self, trial: int) -> None:  # noqa: B027 - not every executor can end a trial
+    """Ends a trial early; its result has the status `cancelled`. By default it runs to its end."""
+
+  def close(self) -> None:  # noqa: B027 - an executor without processes has nothing to end
+    """Ends the processes that the executor started. Idempotent; by default there are none."""
+
+
+def finished(
+  executor: Executor,
+  *requests: TrialRequest,
+  each: Callable[[Progress], object] = lambda progress: None,
+) -> tuple[Result, ...]:
+  """Runs trials on an executor that runs no others, and returns their results in that order.
+
+  Args:
+    executor: Runs them.
+    *requests: The trials.
+    each: Receives their progress.
+
+  Raises:
+    Unavailable: The machine failed.
+  """
+  for request in requests:
+    executor.submit(request)
+  results: dict[int, Result] = {}
+  while len(results) < len(requests):
+    for event in executor.wait(MAX_WAIT_SECONDS):
+      if isinstance(event, Result):
+        results[event.trial] = event
+      else:
+        each(event)
+  return tuple(results[request.trial] for request in requests)
