@@ -11,8 +11,8 @@ from autoresearch_jax.programs import catalogue
 from autoresearch_jax.programs.packing import model
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.programs.structural_edits import available
-from autoresearch_jax.proposers.mutate import constants
-from autoresearch_jax.proposers.mutate.steps import Sizes
+from autoresearch_jax.proposers.mutate.constant_edits import constant_edits
+from autoresearch_jax.proposers.mutate.steps import FactorRange
 
 CIRCLES = 8
 SPEC = types.Spec('construction', 'cpu', 1, types.Budget(60, 'steps'), output_shape=(CIRCLES, 3))
@@ -73,7 +73,7 @@ def test_the_penalty_grows_between_its_constants():
 def test_the_offline_proposer_finds_constants_and_structure():
   with open(model.__file__, encoding='utf-8') as file:  # noqa: PTH123
     source = Source(file.read())
-  single = {move.key.split()[0] for move in constants.moves(source, Sizes(1.1, 3.0))}
+  single = {e.key.split()[0] for e in constant_edits(source, FactorRange(1.1, 3.0))}
   assert {'BATCH_SIZE', 'LEARNING_RATE', 'PENALTY_START', 'PENALTY_END', 'START_RADIUS'} <= single
   kinds = {move.mechanisms for move in available(source, catalogue.packaged())}
   assert {('schedule',), ('optimizer',), ('penalty', 'loss'), ('initialisation',)} <= kinds

@@ -1,7 +1,7 @@
-"""Constants of another program: crossed in by a merge, put back by a repair or an ablation.
+"""Edits that take constants from another program: for `merge`, `debug` and guidance `ablation`.
 
-Two programs are compared constant by constant, in the editable files that both have and that
-parse; what else differs between them stays with the program that is edited.
+Two programs are compared constant by constant, in the editable files that both have and that parse.
+Other differences between them are ignored.
 """
 
 import dataclasses
@@ -16,12 +16,19 @@ from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
 
 START = 0  # id of the trial of the unmodified program
-DRAWS = 30  # subsets of the differences that a cross looks at
+DRAWS = 30  # random subsets of the differences that a merge considers
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """A constant that has another value in the other program, or is to get one."""
+  """A constant and the value that it is to get.
+
+  Attributes:
+    file: The file that has it.
+    name: Its name.
+    value: Its value in the program to edit.
+    other: The value to set: the other program's, or one halfway to it.
+  """
 
   file: str
   name: str
@@ -32,34 +39,35 @@ class Difference:
     return f'{self.name} {self.value!r} -> {self.other!r}'
 
 
-def borrowed(
+def crossover_edits(
   proposal: Proposal, context: ProposalContext, rng: np.random.Generator
 ) -> Iterator[Edit]:
-  """The edits of this kind that the proposal asks for, in random order; mostly there are none.
+  """Yields the edits for a merge, a debug or an ablation in random order, else nothing.
 
-  A merge takes constants of the second parent. A repair puts one back to what the failing
-  program's own parent had, or the start, or halfway. An ablation puts one back to the start's.
+  A merge takes constants of the second parent. A debug edit restores one constant to the value of
+  the failing program's parent or of the start program, or halfway. An ablation restores one
+  constant to the start program's value.
   """
   program, history = context.parents[0], context.history
   if proposal.operation is Operation.MERGE and len(context.parents) > 1:
     other = proposal.parents[1]
-    claim = f'What helped trial {other} helps this program too.'
-    for chosen in crossed(differences(program, context.parents[1], context.editable), rng):
+    claim = f'Constants that helped trial {other} help this program too.'
+    for chosen in random_subsets(differences(program, context.parents[1], context.editable), rng):
       yield _edit(program, chosen, f'merge, from trial {other}', claim)
   elif proposal.operation is Operation.DEBUG:
     for other in _ancestors(proposal, context):
       found = differences(program, history[other].edit.program, context.editable)
-      claim = f'Trial {other} did without this change, which may be what fails.'
-      for chosen in (*_singly(found, rng), *_singly(_halved(found), rng)):
+      claim = f'Trial {other} lacked this change, which may cause the failure.'
+      for chosen in (*_one_each(found, rng), *_one_each(_halfway(found), rng)):
         yield _edit(program, chosen, f'debug, towards trial {other}', claim)
   elif proposal.guidance == 'ablation' and START in history:
     found = differences(program, history[START].edit.program, context.editable)
-    for chosen in _singly(found, rng):
-      yield _edit(program, chosen, 'ablation, as at the start', 'This change is not what helped.')
+    for chosen in _one_each(found, rng):
+      yield _edit(program, chosen, 'ablation, as at the start', 'This change does not help.')
 
 
 def differences(program: Program, other: Program, editable: Sequence[str]) -> list[Difference]:
-  """In the order of the files and, within one, of the program's lines."""
+  """Returns the constants of `program` with other values in `other`, in the order of the text."""
   texts, found = dict(other.files), []
   for file, text in program.files:
     if file in editable and file in texts and file.endswith('.py'):
@@ -72,8 +80,8 @@ def differences(program: Program, other: Program, editable: Sequence[str]) -> li
   return found
 
 
-def crossed(found: list[Difference], rng: np.random.Generator) -> Iterator[list[Difference]]:
-  """Subsets that have each difference with probability one half, and at least one; none twice."""
+def random_subsets(found: list[Difference], rng: np.random.Generator) -> Iterator[list[Difference]]:
+  """Yields distinct, non-empty subsets; each difference is in one with probability 1/2."""
   seen = set()
   for _ in range(DRAWS if found else 0):
     taken = rng.random(len(found)) < 0.5
@@ -84,18 +92,19 @@ def crossed(found: list[Difference], rng: np.random.Generator) -> Iterator[list[
       yield [difference for difference, take in zip(found, taken, strict=True) if take]
 
 
-def _singly(found: list[Difference], rng: np.random.Generator) -> list[list[Difference]]:
+def _one_each(found: list[Difference], rng: np.random.Generator) -> list[list[Difference]]:
+  """Returns subsets of one difference each, in random order."""
   return [[found[place]] for place in rng.permutation(len(found))]
 
 
-def _halved(found: list[Difference]) -> list[Difference]:
-  """The numbers among them, to move to the middle instead of all the way."""
-  halved = ((d, _middle(d.value, d.other)) for d in found)
-  return [dataclasses.replace(d, other=middle) for d, middle in halved if middle is not None]
+def _halfway(found: list[Difference]) -> list[Difference]:
+  """Returns the numbers among the differences with a target halfway to the other value."""
+  middles = ((d, _middle(d.value, d.other)) for d in found)
+  return [dataclasses.replace(d, other=middle) for d, middle in middles if middle is not None]
 
 
 def _middle(value: Any, other: Any) -> Any:
-  """A number strictly between two, None where there is none; ints stay ints."""
+  """Returns a number strictly between two, None if there is none; ints stay ints."""
   if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in (value, other)):
     return None
   middle = float(f'{(value + other) / 2:.3g}')
@@ -113,7 +122,7 @@ def _edit(program: Program, chosen: list[Difference], how: str, claim: str) -> E
 
 
 def _ancestors(proposal: Proposal, context: ProposalContext) -> list[int]:
-  """The failing trial's own parent and the start, as far as they are known."""
+  """Returns the ids of the failing trial's parent and of the start, if they have finished."""
   failing = context.history.get(proposal.parents[0]) if proposal.parents else None
   parents = failing.proposal.parents[:1] if failing else ()
   return [trial for trial in dict.fromkeys((*parents, START)) if trial in context.history]

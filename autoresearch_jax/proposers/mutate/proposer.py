@@ -1,15 +1,18 @@
 """The offline proposer: one random edit of a constant or of the program's structure.
 
-It needs no key, no network and no model. What can be edited is found in the program's syntax
-tree (`edits/`); how often each edit is tried is data there. Trials that the strategy shows
-(`proposal.context`) shift the odds: what was kept is tried again, what was discarded less often.
-Moves that a question is about, one of a planner or the proposal's own, are tried more often too.
+It needs no API key, network or model. The edits that apply are found in the program's syntax tree,
+and their prior probabilities are data: `constant_rules`, `coupled_constants`, and the `edits.py` of
+each program. Outcomes of the trials that the strategy shows (`proposal.context`) change the
+probabilities: edits like a kept one become more likely, edits like a discarded one less. Edits that
+a question asks about, whether the planner's or the proposal's, become more likely too.
 
-What a proposal asks for beyond an improvement, as far as the programs allow it (else the edit is
-an ordinary one): a merge takes constants of the second parent; a repair puts a constant of the
-failing program back to its own parent's value, or halfway; guidance `ablation` puts one back to the
-start's, `tuning` moves constants only, `creative` changes structure only, `rewrite` makes two or
-three edits at once.
+Where the programs allow it, the proposal selects another kind of edit:
+
+- Operation `merge` takes constants of the second parent.
+- Operation `debug` restores one constant of the failing program to its parent's value, or halfway.
+- Guidance `ablation` restores one constant to the start program's value.
+- Guidance `tuning` changes constants only, `creative` structure only.
+- Guidance `rewrite` makes two or three edits at once.
 """
 
 import ast
@@ -26,18 +29,18 @@ from autoresearch_jax.programs.catalogue import Catalogue, packaged
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.programs.structural_edits import Kind, SourceEdit, available
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
-from autoresearch_jax.proposers.mutate import constants, crossover
-from autoresearch_jax.proposers.mutate.steps import Sizes
-from autoresearch_jax.types import Decision, Edit, Hypothesis, Operation, Program, Proposal, Trial
+from autoresearch_jax.proposers.mutate import crossover
+from autoresearch_jax.proposers.mutate.constant_edits import constant_edits
+from autoresearch_jax.proposers.mutate.steps import FactorRange
+from autoresearch_jax.types import RERUNS, Decision, Edit, Hypothesis, Program, Proposal, Trial
 
-# How the outcomes of one kind of edit change its odds. A step that was kept is worth another one
-# the same way, the way back is not; a crash says more than a score that was not better.
+# Factors for the weight of an edit whose earlier use was kept (and of the opposite edit), discarded
+# or crashed. A crash is stronger evidence than a score that is no better.
 KEPT, OPPOSITE, DISCARDED, CRASHED = 2.0, 0.5, 0.6, 0.4
-LEAST, MOST = 0.1, 5.0
-FURTHER_TRIES = 10  # draws for the second and third edit of a rewrite
-RERUNS = (Operation.REPLICATE, Operation.PROMOTE)  # of an edit that an earlier trial made
+MIN_FACTOR, MAX_FACTOR = 0.1, 5.0  # their product is clipped to this range
+MAX_FURTHER_TRIES = 10  # draws for the second and third edit of a rewrite
 OPPOSITES = {'up': 'down', 'down': 'up'}
-# What a word of guidance leaves of the moves.
+# Kinds of edits that a word of guidance allows.
 KINDS: dict[str, tuple[Kind, ...]] = {
   'tuning': ('constant', 'coupled'),
   'creative': ('structure',),
@@ -59,12 +62,12 @@ class Mutate(Proposer):
 
   Attributes:
     structural_share: Fraction of edits that change the structure.
-    coupled_share: Fraction of edits that move several constants together. The rest are single
-      constants. Kinds of edits that a program does not offer leave their share to the others.
-    min_factor: Smallest factor that a scale is multiplied or divided by.
+    coupled_share: Fraction of edits that change several constants together. The rest change one
+      constant. The shares are renormalized over the kinds of edits that apply to the program.
+    min_factor: Smallest factor that a constant is multiplied or divided by.
     max_factor: Largest such factor.
-    learn: Whether the outcomes of the trials that the strategy shows change the odds of a move.
-    question_weight: Factor for the odds of a move that a question is about; 1 ignores questions.
+    learn: Whether outcomes of the trials that the strategy shows change the probabilities.
+    question_weight: Factor for the weight of an edit that a question asks about; 1 ignores them.
     max_tries: Number of draws before giving up.
   """
 
@@ -79,123 +82,146 @@ class Mutate(Proposer):
   def __post_init__(self) -> None:
     shares = (self.structural_share, self.coupled_share)
     if min(shares) < 0 or sum(shares) > 1:
-      raise ValueError(f'structural_share and coupled_share are {shares}; they must fit in [0, 1].')
+      raise ValueError(
+        f'structural_share and coupled_share are {shares}; they and their sum must lie in [0, 1].'
+      )
     if not 1 < self.min_factor <= self.max_factor:
       raise ValueError(
         f'min_factor is {self.min_factor} and max_factor {self.max_factor}; '
-        'it must be 1 < min_factor <= max_factor.'
+        'they must satisfy 1 < min_factor <= max_factor.'
       )
     if not 1 <= self.question_weight < math.inf:
       raise ValueError(f'question_weight is {self.question_weight}; it must be 1 or more.')
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
-    """A random edit that was not tried. Raises NothingToPropose."""
-    for edit in crossover.borrowed(proposal, context, rng):
+    """Returns a random edit whose program is new to the run.
+
+    Raises:
+      NothingToPropose: No edit applies to the program, or all draws repeat earlier programs.
+    """
+    for edit in crossover.crossover_edits(proposal, context, rng):
       if _is_new(edit.program, context):
         return edit
-    offered = self._moves(context.parents[0], proposal, context)
+    offered = self._applicable(context.parents[0], proposal, context)
     if not offered:
       raise NothingToPropose(
-        f'None of {", ".join(context.editable)} has a constant in ALL_CAPS or a structure '
-        'that the proposer mutate knows.'
+        f'None of {", ".join(context.editable)} has an ALL_CAPS constant or a structure '
+        'that the proposer mutate can edit.'
       )
-    odds = self._odds([move for _, move in offered], proposal, context)
+    probabilities = self._probabilities([edit for _, edit in offered], proposal, context)
     for _ in range(self.max_tries):
-      name, move = offered[rng.choice(len(offered), p=odds)]
-      made = _made(context.parents[0], name, move, rng)
-      if made and proposal.guidance == 'rewrite':
-        made = self._continued(made, proposal, context, rng)
-      if made and _is_new(made.program, context):
-        return made.edit(proposal, context)
+      name, edit = offered[rng.choice(len(offered), p=probabilities)]
+      edited = _edited(context.parents[0], name, edit, rng)
+      if edited and proposal.guidance == 'rewrite':
+        edited = self._with_further_edits(edited, proposal, context, rng)
+      if edited and _is_new(edited.program, context):
+        return edited.as_edit(proposal, context)
     raise NothingToPropose(
-      f'{self.max_tries} random edits gave no program that was not tried before '
-      f'({len(context.tried)} were).'
+      f'None of {self.max_tries} random edits gave a program that was not tried before '
+      f'({len(context.tried)} were tried).'
     )
 
-  def _continued(
-    self, made: '_Made', proposal: Proposal, context: ProposalContext, rng: np.random.Generator
-  ) -> '_Made':
-    """With one or two further edits of other kinds, as far as the program offers them."""
+  def _with_further_edits(
+    self,
+    edited: '_EditedProgram',
+    proposal: Proposal,
+    context: ProposalContext,
+    rng: np.random.Generator,
+  ) -> '_EditedProgram':
+    """Makes one or two further edits with other keys, if enough apply."""
     wanted = int(rng.integers(2, 4))
-    for _ in range(FURTHER_TRIES):
-      done = {move.key for move in made.moves}
-      offered = [o for o in self._moves(made.program, proposal, context) if o[1].key not in done]
-      if len(made.moves) == wanted or not offered:
+    for _ in range(MAX_FURTHER_TRIES):
+      done = {edit.key for edit in edited.edits}
+      applicable = self._applicable(edited.program, proposal, context)
+      offered = [(name, edit) for name, edit in applicable if edit.key not in done]
+      if len(edited.edits) == wanted or not offered:
         break
-      odds = self._odds([move for _, move in offered], proposal, context)
-      name, move = offered[rng.choice(len(offered), p=odds)]
-      further = _made(made.program, name, move, rng)
-      made = made.then(further) if further else made
-    return made
+      probabilities = self._probabilities([edit for _, edit in offered], proposal, context)
+      name, edit = offered[rng.choice(len(offered), p=probabilities)]
+      further = _edited(edited.program, name, edit, rng)
+      edited = edited.then(further) if further else edited
+    return edited
 
-  def _moves(
+  def _applicable(
     self, program: Program, proposal: Proposal, context: ProposalContext
   ) -> list[tuple[str, SourceEdit]]:
-    """(file, move) for all that the editable files offer, in the order of the files.
+    """Returns (file, edit) for all edits that apply, in the order of the files.
 
-    Guidance leaves some out, unless none would be left.
+    Edits of kinds that the guidance excludes are left out, unless that would leave none.
     """
-    sizes = Sizes(self.min_factor, self.max_factor)
+    factors = FactorRange(self.min_factor, self.max_factor)
     found = []
     for name, text in program.files:
       if name in context.editable and name.endswith('.py'):
-        found += [(name, move) for move in _offered(text, sizes, context.structural_edits)]
-    return [(n, m) for n, m in found if m.kind in KINDS.get(proposal.guidance, (m.kind,))] or found
+        found += [(name, edit) for edit in _file_edits(text, factors, context.structural_edits)]
+    return [(n, e) for n, e in found if e.kind in KINDS.get(proposal.guidance, (e.kind,))] or found
 
-  def _odds(
-    self, moves: list[SourceEdit], proposal: Proposal, context: ProposalContext
+  def _probabilities(
+    self, edits: list[SourceEdit], proposal: Proposal, context: ProposalContext
   ) -> np.ndarray:
-    """Probability of each move: its kind's share, divided by weights and by what was learnt."""
-    learnt = _learnt(proposal, context) if self.learn else {}
+    """Returns the probability of each edit, [edits].
+
+    The share of its kind is distributed by weight, then scaled by learnt factors and questions.
+    """
+    factors = _learnt_factors(proposal, context) if self.learn else {}
     shares = {'structure': self.structural_share, 'coupled': self.coupled_share}
     shares['constant'] = 1 - sum(shares.values())
-    weights = np.array([m.weight for m in moves])
+    weights = np.array([e.weight for e in edits])
     totals: dict[str, float] = collections.defaultdict(float)
-    for move in moves:
-      totals[move.kind] += move.weight
-    share = np.array([shares[m.kind] / totals[m.kind] for m in moves])
-    odds = weights * share * np.array([learnt.get(m.key, 1.0) for m in moves])
-    odds *= np.where([_is_asked(m, proposal, context) for m in moves], self.question_weight, 1.0)
-    if not odds.sum():  # the only kinds this program offers have no share
+    for edit in edits:
+      totals[edit.kind] += edit.weight
+    share = np.array([shares[e.kind] / totals[e.kind] for e in edits])
+    odds = weights * share * np.array([factors.get(e.key, 1.0) for e in edits])
+    asked = [_is_asked_about(e, proposal, context) for e in edits]
+    odds *= np.where(asked, self.question_weight, 1.0)
+    if not odds.sum():  # only kinds with share 0 apply
       odds = weights
     return odds / odds.sum()
 
 
 @dataclasses.dataclass(frozen=True)
-class _Made:
-  """A program after one or more moves."""
+class _EditedProgram:
+  """A program after one or more edits."""
 
   program: Program
-  moves: tuple[SourceEdit, ...]
+  edits: tuple[SourceEdit, ...]
   descriptions: tuple[str, ...]
 
-  def then(self, further: '_Made') -> '_Made':
-    return _Made(
-      further.program, self.moves + further.moves, self.descriptions + further.descriptions
+  def then(self, further: '_EditedProgram') -> '_EditedProgram':
+    return _EditedProgram(
+      further.program, self.edits + further.edits, self.descriptions + further.descriptions
     )
 
-  def edit(self, proposal: Proposal, context: ProposalContext) -> Edit:
+  def as_edit(self, proposal: Proposal, context: ProposalContext) -> Edit:
     return Edit(
-      self.program, '; '.join(self.descriptions), _hypothesis(self.moves, proposal, context)
+      self.program, '; '.join(self.descriptions), _hypothesis(self.edits, proposal, context)
     )
 
 
-@functools.lru_cache(maxsize=8)  # many edits are drawn for one program; finding them takes longest
-def _offered(text: str, sizes: Sizes, own: Catalogue) -> tuple[SourceEdit, ...]:
-  """All edits that apply to a file; none where it does not parse. own: see ProposalContext."""
+@functools.lru_cache(maxsize=8)  # finding the edits is slow, and one program is edited many times
+def _file_edits(text: str, factors: FactorRange, own: Catalogue) -> tuple[SourceEdit, ...]:
+  """Returns all edits that apply to a file; none if it does not parse.
+
+  Args:
+    text: The file.
+    factors: Range of step sizes.
+    own: Structural edits of the program's own folder.
+  """
   try:
     source = Source(text)
   except cst.ParserSyntaxError:
     return ()
-  return (*constants.moves(source, sizes), *available(source, (*packaged(), *own)))
+  return (*constant_edits(source, factors), *available(source, (*packaged(), *own)))
 
 
-def _made(program: Program, name: str, move: SourceEdit, rng: np.random.Generator) -> _Made | None:
-  """The program after a move; None where nothing valid comes of it."""
-  rewrite = move.make(rng)
+def _edited(
+  program: Program, name: str, edit: SourceEdit, rng: np.random.Generator
+) -> _EditedProgram | None:
+  """Applies an edit to a file; None if that changes nothing or gives invalid Python."""
+  rewrite = edit.make(rng)
   if rewrite is None or not _parses(rewrite.text):
     return None
-  return _Made(program.with_text(rewrite.text, name), (move,), (rewrite.description,))
+  return _EditedProgram(program.with_text(rewrite.text, name), (edit,), (rewrite.description,))
 
 
 def _is_new(program: Program, context: ProposalContext) -> bool:
@@ -210,64 +236,70 @@ def _parses(text: str) -> bool:
   return True
 
 
-def _learnt(proposal: Proposal, context: ProposalContext) -> dict[str, float]:
-  """Factors by key of a move, from the trials that are shown, oldest first."""
+def _learnt_factors(proposal: Proposal, context: ProposalContext) -> dict[str, float]:
+  """Returns factors for the weights, by key of an edit, from the outcomes of the shown trials."""
   factors: dict[str, float] = collections.defaultdict(lambda: 1.0)
   for key, decision in _outcomes(proposal, context):
     if decision is Decision.KEEP:
       factors[key] = max(1.0, factors[key]) * KEPT
-      if (back := _opposite(key)) != key:  # a change of structure has none
-        factors[back] *= OPPOSITE
+      if (opposite := _opposite(key)) != key:  # structural alternatives have no opposite
+        factors[opposite] *= OPPOSITE
     else:
       factors[key] *= DISCARDED if decision is Decision.DISCARD else CRASHED
-  return {key: min(max(factor, LEAST), MOST) for key, factor in factors.items()}
+  return {key: min(max(factor, MIN_FACTOR), MAX_FACTOR) for key, factor in factors.items()}
 
 
 def _outcomes(proposal: Proposal, context: ProposalContext) -> Iterator[tuple[str, Decision]]:
-  """What became of each edit that is shown, once, be it shown as a replicate or a promotion."""
+  """Yields (key, decision) of each shown edit once, although reruns may show it several times."""
   seen: set[int] = set()
   for number in proposal.context:
     trial = context.history.get(number)
-    made = _first(trial, context.history) if trial else None
-    decision = _decision(trial, made, context) if trial and made and made.id not in seen else None
-    if made is not None and decision is not None:
-      seen.add(made.id)
-      if key := _key(made.edit.hypothesis):
+    original = _original(trial, context.history) if trial else None
+    if trial is None or original is None or original.id in seen:
+      continue
+    if (decision := _decision(trial, original, context)) is not None:
+      seen.add(original.id)
+      if key := _key(original.edit.hypothesis):
         yield key, decision
 
 
-def _first(trial: Trial, history: Mapping[int, Trial]) -> Trial | None:
-  """The trial that made the edit: itself, or what it repeats; None where that has no verdict."""
+def _original(trial: Trial, history: Mapping[int, Trial]) -> Trial | None:
+  """Returns the trial that a rerun repeats, or the trial itself; None if it has not finished."""
   found: Trial | None = trial
   while found and found.proposal.operation in RERUNS and found.proposal.parents:
     found = history.get(found.proposal.parents[0])
   return found
 
 
-def _decision(trial: Trial, made: Trial, context: ProposalContext) -> Decision | None:
-  """The verdict on the edit that `made` has; None while there is none.
+def _decision(trial: Trial, original: Trial, context: ProposalContext) -> Decision | None:
+  """Returns the decision on an edit, None while it is open.
 
-  The trial that made an edit is not kept itself where it trained for a part of the budget, or
-  where its gain had to be replicated first. Its own DISCARD then says nothing of the edit.
+  A DISCARD is not final if the trial used a fraction of the budget, or if a replication may still
+  overturn it.
+
+  Args:
+    trial: The trial that is shown.
+    original: The trial that it repeats, or itself.
+    context: What is known of the run.
   """
   if trial.verdict is None:
     return None
   decision = trial.verdict.decision
-  if made.id in context.kept or decision is Decision.KEEP:
+  if original.id in context.kept or decision is Decision.KEEP:
     return Decision.KEEP
-  early = trial.proposal.fidelity < 1 or {trial.id, made.id} & context.undecided
-  return None if early and decision is Decision.DISCARD else decision
+  is_open = trial.proposal.fidelity < 1 or {trial.id, original.id} & context.undecided
+  return None if is_open and decision is Decision.DISCARD else decision
 
 
 def _key(hypothesis: Hypothesis) -> str:
-  """The key of the move behind a hypothesis, its last tag; '' for another proposer's."""
+  """Returns the key of the edit, which is the last tag of its hypothesis; '' without tags."""
   return hypothesis.mechanisms[-1] if hypothesis.mechanisms else ''
 
 
-def _is_asked(move: SourceEdit, proposal: Proposal, context: ProposalContext) -> bool:
-  """Whether a question is about a move: by its tags, or in quotes in the strategy's sentence."""
-  asked = any(move.key in question.tags for question in context.questions)
-  return asked or f"'{move.key}'" in proposal.question
+def _is_asked_about(edit: SourceEdit, proposal: Proposal, context: ProposalContext) -> bool:
+  """Whether a planner's question has the edit's key as a tag, or the proposal's quotes it."""
+  planned = any(edit.key in question.tags for question in context.questions)
+  return planned or f"'{edit.key}'" in proposal.question
 
 
 def _opposite(key: str) -> str:
@@ -275,20 +307,21 @@ def _opposite(key: str) -> str:
 
 
 def _hypothesis(
-  moves: Sequence[SourceEdit], proposal: Proposal, context: ProposalContext
+  edits: Sequence[SourceEdit], proposal: Proposal, context: ProposalContext
 ) -> Hypothesis:
-  """The moves' belief in the metric's unit, by the parent's value; unknown before it has one.
+  """Returns the hypothesis of one or more edits.
 
-  Effects add up, and so do the squares of their deviations.
+  Its predicted effect is in the metric's unit, scaled by the parent's value, and None before that
+  is known. Effects of several edits are taken as independent: means and variances add up.
   """
   parent = context.history.get(proposal.parents[0] if proposal.parents else 0)
   value = parent.metric(context.objective.metric) if parent else None
-  known = functools.partial(round, ndigits=6)
-  effect = sum(move.effect for move in moves)
-  uncertainty = math.hypot(*(move.uncertainty for move in moves))
+  rounded = functools.partial(round, ndigits=6)
+  effect = sum(edit.effect for edit in edits)
+  uncertainty = math.hypot(*(edit.uncertainty for edit in edits))
   return Hypothesis(
-    ' '.join(move.claim for move in moves),
-    (*(tag for move in moves for tag in move.mechanisms), '; '.join(move.key for move in moves)),
-    None if value is None else known(effect * abs(value)),
-    None if value is None else known(uncertainty * abs(value)),
+    ' '.join(edit.claim for edit in edits),
+    (*(tag for edit in edits for tag in edit.mechanisms), '; '.join(edit.key for edit in edits)),
+    None if value is None else rounded(effect * abs(value)),
+    None if value is None else rounded(uncertainty * abs(value)),
   )

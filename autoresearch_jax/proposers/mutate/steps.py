@@ -1,7 +1,8 @@
-"""How a value moves: each step takes (value, direction, generator, sizes) and gives a new value.
+"""How the value of a constant changes: functions that draw a new value.
 
-direction is +1 or -1. None means that the value cannot move that way (or is of another type). A
-value that is zero takes a first step that its constructor was given.
+A `ValueStep` takes the value, a direction (+1 or -1), the generator and the range of factors. It
+returns None if the value cannot change that way or has another type. A value of 0 cannot be scaled:
+going up, it becomes `first` times a drawn factor.
 """
 
 import dataclasses
@@ -13,189 +14,202 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
-  """How far a step in scale goes: a factor drawn log-uniformly between the two."""
+class FactorRange:
+  """Range of the factor, drawn log-uniformly, by which a value is multiplied or divided.
 
-  smallest: float = 1.15
-  largest: float = 3.0
-
-
-Step = Callable[[Any, int, np.random.Generator, Sizes], Any]
-DIGITS = 2  # significant digits of a drawn number: finer than any trial can tell apart
-
-
-def scale(low: float = 0.0, high: float = math.inf, first: float = 0.1, reach: int = 1) -> Step:
-  """Times or divided by a log-uniform factor; within [low, high]. Ints stay ints.
-
-  reach: power of the factor, for what must move far to have an effect.
+  Attributes:
+    low: Smallest factor, above 1.
+    high: Largest factor.
   """
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-    if not _number(value):
+  low: float = 1.15
+  high: float = 3.0
+
+
+ValueStep = Callable[[Any, int, np.random.Generator, FactorRange], Any]
+DIGITS = 2  # significant digits of a drawn number: trials cannot resolve more
+
+
+def scale(
+  low: float = 0.0, high: float = math.inf, first: float = 0.1, exponent: int = 1
+) -> ValueStep:
+  """Multiplies or divides by a factor, within [low, high]. Ints stay ints.
+
+  Args:
+    low: Smallest value.
+    high: Largest value.
+    first: Scale of the value that replaces 0.
+    exponent: Power of the factor, for constants that matter only on a coarse scale.
+  """
+
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+    if not _is_number(value):
       return None
     if value == 0:
-      return significant(first * _factor(rng, sizes)) if direction > 0 else None
-    moved = significant(value * _factor(rng, sizes) ** (reach * direction))
+      return significant(first * log_uniform(rng, factors)) if direction > 0 else None
+    new = significant(value * log_uniform(rng, factors) ** (exponent * direction))
     if isinstance(value, int):
-      moved = round(moved)
-      moved = value + direction if moved == value else moved
-    return _within(moved, value, low, high)
+      new = round(new)
+      new = value + direction if new == value else new
+    return _clipped(new, value, low, high)
 
   return step
 
 
-def share(low: float = 0.0, high: float = 1.0, first: float = 0.1) -> Step:
-  """Up or down by 5 to 25 % of the range; in hundredths."""
+def fraction(low: float = 0.0, high: float = 1.0, first: float = 0.1) -> ValueStep:
+  """Adds or subtracts 5 to 25 % of the range; rounded to hundredths."""
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-    if not _number(value):
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+    if not _is_number(value):
       return None
     if value == 0:
-      moved = first * _factor(rng, sizes)
+      new = first * log_uniform(rng, factors)
     else:
-      moved = value + direction * rng.uniform(0.05, 0.25) * (high - low)
+      new = value + direction * rng.uniform(0.05, 0.25) * (high - low)
     if value == 0 and direction < 0:
       return None
-    return _within(round(min(max(moved, low), high), 2), value, low, high)
+    return _clipped(round(min(max(new, low), high), 2), value, low, high)
 
   return step
 
 
-def complement(low: float = 0.0, high: float = 0.9999) -> Step:
-  """For decays near 1: the distance to 1 is scaled, so 0.95 goes to 0.975 as well as to 0.9."""
+def one_minus(low: float = 0.0, high: float = 0.9999) -> ValueStep:
+  """Scales 1 - value, for decay rates near 1: with factor 2, 0.95 becomes 0.975 or 0.9."""
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-    if not _number(value) or not 0 <= value < 1:
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+    if not _is_number(value) or not 0 <= value < 1:
       return None
-    moved = 1 - significant((1 - value) * _factor(rng, sizes) ** -direction)
-    return _within(round(moved, 6), value, low, high)
+    new = 1 - significant((1 - value) * log_uniform(rng, factors) ** -direction)
+    return _clipped(round(new, 6), value, low, high)
 
   return step
 
 
-def neighbour(low: int = 1, high: int = 2**31, far: float = 0.3) -> Step:
-  """An int's neighbour; with probability `far` the one after it."""
+def integer(low: int = 1, high: int = 2**31, second_probability: float = 0.3) -> ValueStep:
+  """Adds or subtracts 1, or with `second_probability` 2."""
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-    del sizes
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+    del factors
     if not isinstance(value, int) or isinstance(value, bool):
       return None
-    distance = 2 if rng.random() < far else 1
-    return _within(value + direction * distance, value, low, high)
+    distance = 2 if rng.random() < second_probability else 1
+    return _clipped(value + direction * distance, value, low, high)
 
   return step
 
 
-def power(low: int = 1, high: int = 2**31, far: float = 0.3) -> Step:
-  """Doubled or halved, with probability `far` twice; what is no power of two moves to one."""
+def power_of_two(low: int = 1, high: int = 2**31, second_probability: float = 0.3) -> ValueStep:
+  """Moves to the next power of two, or with `second_probability` to the one after it."""
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-    del sizes
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+    del factors
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
       return None
     exponent = math.log2(value)
     nearest = math.floor(exponent + 1) if direction > 0 else math.ceil(exponent - 1)
-    nearest += direction * (rng.random() < far)
-    return _within(2 ** max(0, nearest), value, low, high)
+    nearest += direction * (rng.random() < second_probability)
+    return _clipped(2 ** max(0, nearest), value, low, high)
 
   return step
 
 
-def multiple(of: int, low: int, high: int) -> Step:
-  """A size scaled and rounded to a multiple of `of`."""
+def multiple_of(divisor: int, low: int, high: int) -> ValueStep:
+  """Multiplies or divides by a factor and rounds to a multiple of `divisor`."""
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
       return None
-    moved = of * round(value * _factor(rng, sizes) ** direction / of)
-    if moved == value:
-      moved += direction * of
-    return _within(moved, value, low, high)
+    new = divisor * round(value * log_uniform(rng, factors) ** direction / divisor)
+    if new == value:
+      new += direction * divisor
+    return _clipped(new, value, low, high)
 
   return step
 
 
-def pattern(letters: str, longest: int = 6) -> Step:
-  """Up: more of the last letter of `letters` in the string; down: less of it."""
+def letters(alphabet: str, max_length: int = 6) -> ValueStep:
+  """Draws a string with a larger (up) or smaller (down) share of the alphabet's last letter."""
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-    del sizes
-    if not isinstance(value, str) or not value or set(value) - set(letters):
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+    del factors
+    if not isinstance(value, str) or not value or set(value) - set(alphabet):
       return None
-    most = letters[-1]
-    length = int(rng.integers(1, longest + 1))
-    drawn = ''.join(rng.choice(list(letters), size=length))
-    old, new = value.count(most) / len(value), drawn.count(most) / length
+    last = alphabet[-1]
+    length = int(rng.integers(1, max_length + 1))
+    drawn = ''.join(rng.choice(list(alphabet), size=length))
+    old, new = value.count(last) / len(value), drawn.count(last) / length
     return drawn if (new - old) * direction > 0 else None
 
   return step
 
 
-def flip(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-  """A bool's other value."""
-  del rng, sizes
+def negate(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+  """Sets a bool to True (up) or False (down); None if it is that already."""
+  del rng, factors
   return (direction > 0) if isinstance(value, bool) and value != (direction > 0) else None
 
 
-def element(inner: Step) -> Step:
-  """Of a tuple, one element by the inner step."""
+def one_element(inner: ValueStep) -> ValueStep:
+  """Changes one random element of a tuple by the inner step."""
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
     if not isinstance(value, tuple) or not value:
       return None
     place = int(rng.integers(len(value)))
-    moved = inner(value[place], direction, rng, sizes)
-    return None if moved is None else (*value[:place], moved, *value[place + 1 :])
+    new = inner(value[place], direction, rng, factors)
+    return None if new is None else (*value[:place], new, *value[place + 1 :])
 
   return step
 
 
-def shorten(least: int) -> Step:
-  """Down: a tuple without its last element, as long as `least` are left."""
+def shorten(min_length: int) -> ValueStep:
+  """Removes the last element of a tuple (down only) while at least `min_length` remain."""
 
-  def step(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-    del rng, sizes
-    if not isinstance(value, tuple) or direction > 0 or len(value) <= least:
+  def step(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+    del rng, factors
+    if not isinstance(value, tuple) or direction > 0 or len(value) <= min_length:
       return None
     return value[:-1]
 
   return step
 
 
-def by_type(value: Any, direction: int, rng: np.random.Generator, sizes: Sizes) -> Any:
-  """For a constant that no rule knows: what its value looks like decides."""
+def by_type(value: Any, direction: int, rng: np.random.Generator, factors: FactorRange) -> Any:
+  """Chooses a step by type and size of the value, for constants that no rule matches."""
   if isinstance(value, bool):
-    chosen: Step = flip
+    step: ValueStep = negate
   elif isinstance(value, int):
-    small = neighbour(low=min(value, 1))
-    chosen = power() if value >= 8 and value.bit_count() == 1 else scale() if value > 12 else small
+    small = integer(low=min(value, 1))
+    is_power = value >= 8 and value.bit_count() == 1
+    step = power_of_two() if is_power else scale() if value > 12 else small
   elif isinstance(value, float):
-    chosen = complement() if 0.75 <= value < 1 else scale()
-  elif isinstance(value, tuple) and all(map(_number, value)):
-    chosen = element(by_type)
+    step = one_minus() if 0.75 <= value < 1 else scale()
+  elif isinstance(value, tuple) and all(map(_is_number, value)):
+    step = one_element(by_type)
   else:
     return None
-  return chosen(value, direction, rng, sizes)
+  return step(value, direction, rng, factors)
 
 
 def significant(value: float) -> float:
-  """The value with DIGITS significant digits."""
+  """Rounds to DIGITS significant digits."""
   return float(f'{value:.{DIGITS}g}')
 
 
-def _factor(rng: np.random.Generator, sizes: Sizes) -> float:
-  return float(np.exp(rng.uniform(np.log(sizes.smallest), np.log(sizes.largest))))
+def log_uniform(rng: np.random.Generator, factors: FactorRange) -> float:
+  """Draws a factor from the range."""
+  return float(np.exp(rng.uniform(np.log(factors.low), np.log(factors.high))))
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
   return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _within(moved: Any, value: Any, low: float, high: float) -> Any:
-  """The moved value held in [low, high], None when nothing is left of the step.
+def _clipped(new: Any, value: Any, low: float, high: float) -> Any:
+  """Clips the new value to [low, high]; None if that leaves the old one.
 
-  A value that lies outside already may move, but no farther out.
+  An old value outside of the range widens it: the new one may lie as far out, but no farther.
   """
   low, high = min(low, value), max(high, value)
-  moved = type(moved)(min(max(moved, low), high))
-  return None if moved == value else moved
+  new = type(new)(min(max(new, low), high))
+  return None if new == value else new

@@ -1,4 +1,4 @@
-"""Constants of another program: which differ, and every way of taking some."""
+"""Edits that take constants of another program."""
 
 import ast
 
@@ -8,7 +8,7 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.proposers import ProposalContext
-from autoresearch_jax.proposers.mutate.crossover import borrowed, crossed, differences
+from autoresearch_jax.proposers.mutate.crossover import crossover_edits, differences, random_subsets
 
 TEXT = "DEPTH = 2\nRATE = 0.5  # kept\nKIND = 'a'\nPAIR = (1, 2)\nprint(DEPTH, RATE, KIND, PAIR)\n"
 OTHER = (
@@ -37,7 +37,7 @@ def edits(proposal, *parents, history=(), seed=0, editable=('model.py',)):
   known = {t.id: t for t in history}
   objective = types.Objective('loss', 'minimize')
   context = ProposalContext(parents, known, editable, objective, SPEC)
-  return list(borrowed(proposal, context, np.random.default_rng(seed)))
+  return list(crossover_edits(proposal, context, np.random.default_rng(seed)))
 
 
 def values(edit):
@@ -71,7 +71,7 @@ def test_a_merge_takes_values_of_the_second_parent_and_nothing_else():
 
 def test_each_difference_is_crossed_with_probability_one_half():
   found = differences(program(TEXT), program(OTHER), ('model.py',))[:3]
-  first = [next(crossed(found, np.random.default_rng(seed))) for seed in range(3000)]
+  first = [next(random_subsets(found, np.random.default_rng(seed))) for seed in range(3000)]
   # Of the eight subsets the empty one becomes one of the three single ones: (4 + 1/3) / 8.
   for difference in found:
     share = sum(difference in chosen for chosen in first) / len(first)
@@ -82,7 +82,7 @@ def test_each_difference_is_crossed_with_probability_one_half():
 def test_no_subset_comes_twice():
   found = differences(program(TEXT), program(OTHER), ('model.py',))
   for count in range(5):
-    subsets = [tuple(map(str, c)) for c in crossed(found[:count], np.random.default_rng(1))]
+    subsets = [tuple(map(str, c)) for c in random_subsets(found[:count], np.random.default_rng(1))]
     assert len(subsets) == len(set(subsets)) <= 2**count - 1
   assert subsets
 
@@ -122,7 +122,7 @@ def test_an_ablation_puts_one_constant_back_to_the_start():
   )
 
 
-def test_other_proposals_borrow_nothing():
+def test_other_proposals_get_no_crossover_edits():
   history = (trial(0, program(TEXT)),)
   for proposal in (
     types.Proposal(types.Operation.IMPROVE, parents=(3,)),
@@ -134,7 +134,7 @@ def test_other_proposals_borrow_nothing():
 
 
 @pytest.mark.parametrize('proposal', [MERGE, DEBUG, ABLATION])
-def test_what_is_borrowed_parses_and_says_so_in_one_line(proposal):
+def test_crossover_edits_parse_and_have_one_line_descriptions(proposal):
   text = OTHER.replace("'b'", "'two\\nlines'")
   history = (trial(0, program(text)), trial(3, program(TEXT)))
   made = edits(proposal, program(TEXT), program(text), history=history)

@@ -21,9 +21,9 @@ from autoresearch_jax.programs.source import Source
 from autoresearch_jax.programs.start import PROGRAMS, with_constants
 from autoresearch_jax.programs.structural_edits import available
 from autoresearch_jax.proposers import NothingToPropose, ProposalContext
-from autoresearch_jax.proposers.mutate import constants
+from autoresearch_jax.proposers.mutate.constant_edits import constant_edits
 from autoresearch_jax.proposers.mutate.proposer import Mutate
-from autoresearch_jax.proposers.mutate.steps import Sizes
+from autoresearch_jax.proposers.mutate.steps import FactorRange
 
 pytestmark = pytest.mark.slow
 
@@ -189,7 +189,7 @@ def test_when_all_was_tried_it_says_so():
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'structural_share': 0.8, 'coupled_share': 0.4}, 'must fit in'),
+    ({'structural_share': 0.8, 'coupled_share': 0.4}, r'must lie in \[0, 1\]'),
     ({'min_factor': 0.9}, '1 < min_factor'),
     ({'min_factor': 4.0}, '1 < min_factor'),
   ],
@@ -243,7 +243,7 @@ def test_a_repair_goes_halfway_back_where_all_the_way_was_tried():
 def test_tuning_moves_constants_and_creative_edits_change_structure():
   for guidance, wanted in (('tuning', {'constant', 'coupled'}), ('creative', {'structure'})):
     source = Source(start('mlp').text())
-    moves = (*constants.moves(source, Sizes()), *available(source, catalogue.packaged()))
+    moves = (*constant_edits(source, FactorRange()), *available(source, catalogue.packaged()))
     kinds = {move.key: move.kind for move in moves}
     edits = asked_for([start('mlp')], guidance=guidance)
     assert {kinds[edit.hypothesis.mechanisms[-1]] for edit in edits} <= wanted

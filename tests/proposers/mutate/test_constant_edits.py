@@ -1,4 +1,4 @@
-"""Rules by name, and constants that move together."""
+"""Edits of constants: rules by name, and constants that change together."""
 
 import math
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from autoresearch_jax.programs.source import Source
-from autoresearch_jax.proposers.mutate import constants
-from autoresearch_jax.proposers.mutate.steps import Sizes
+from autoresearch_jax.proposers.mutate.constant_edits import constant_edits
+from autoresearch_jax.proposers.mutate.constant_rules import DEFAULT_RULE, RULES
+from autoresearch_jax.proposers.mutate.steps import FactorRange
 
 GPT = """
 DEPTH = 4
@@ -27,7 +28,7 @@ print(FINAL_LR_FRAC, USE_BIAS, POLAR_EXPRESS)
 
 
 def moves(text=GPT):
-  return {m.key: m for m in constants.moves(Source(text), Sizes())}
+  return {m.key: m for m in constant_edits(Source(text), FactorRange())}
 
 
 def results(key, text=GPT, draws=20):
@@ -40,7 +41,7 @@ def width(c):
   return math.ceil(c['DEPTH'] * c['ASPECT_RATIO'] / c['HEAD_DIM']) * c['HEAD_DIM']
 
 
-def test_batches_go_by_powers_of_two_and_the_line_says_how():
+def test_batch_sizes_are_powers_of_two_and_the_description_says_how():
   assert {c['BATCH_SIZE'] for c in results('BATCH_SIZE down')} == {8, 4}
   descriptions = {
     moves()['BATCH_SIZE down'].make(np.random.default_rng(s)).description for s in range(9)
@@ -83,12 +84,12 @@ def test_windows_that_are_the_same_in_all_layers_are_not_proposed():
     assert layers != 'SSS'
 
 
-def test_what_has_no_effect_without_another_constant_waits_for_it():
+def test_a_constant_without_effect_is_not_edited():
   assert 'FINAL_LR_FRAC up' in moves()
   assert 'FINAL_LR_FRAC up' not in moves(GPT.replace('RATIO = 0.5', 'RATIO = 0.0'))
 
 
-def test_orthogonalisation_gets_shorter_down_to_three_steps():
+def test_orthogonalization_keeps_at_least_three_steps():
   (shorter,) = results('POLAR_EXPRESS down', draws=1)
   assert len(shorter['POLAR_EXPRESS']) == 3
   text = GPT.replace(', (7.0, 8.0)', '')
@@ -100,7 +101,7 @@ def test_unknown_constants_move_by_their_type():
   assert results('USE_BIAS down') == []
 
 
-def test_every_rule_has_a_claim_for_each_way_it_goes():
-  for rule in (*constants.RULES, constants.UNKNOWN):
-    for way in (rule.up, rule.down):
-      assert way.claim.endswith('.') or not way.weight
+def test_every_rule_has_a_claim_for_each_direction():
+  for rule in (*RULES, DEFAULT_RULE):
+    for direction in (rule.up, rule.down):
+      assert direction.claim.endswith('.') or not direction.weight
