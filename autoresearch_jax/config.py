@@ -23,7 +23,7 @@ T = TypeVar('T')
 
 
 # Former names of fields, by path. Each is refused with a sentence that gives the present name.
-RENAMED = {
+RENAMED_FIELDS = {
   'config.early_stop': 'config.pruning',
   'config.knowledge.near': 'config.knowledge.duplicate_tolerance',
   'config.limits.loss': 'config.limits.max_loss',
@@ -314,7 +314,7 @@ def _refuse_unknown(values: dict[str, Any], kind: type, path: str) -> None:
   fields = {f.name: f.type for f in dataclasses.fields(kind)}
   for name, value in values.items():
     if name not in fields:
-      if present := RENAMED.get(f'{path}.{name}'):
+      if present := RENAMED_FIELDS.get(f'{path}.{name}'):
         raise ConfigError(f'{path}.{name} is now called {present}.')
       near = difflib.get_close_matches(name, fields, n=1)
       hint = f'; did you mean {path}.{near[0]}?' if near else f'; it has: {", ".join(fields)}.'

@@ -56,9 +56,7 @@ from autoresearch_jax.acceptance.strict import verdict_without_comparison
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
 
 
-@ACCEPTANCE.register(
-  'sequential', renamed_options={'least_gain': 'min_gain', 'spending': 'spending_function'}
-)
+@ACCEPTANCE.register('sequential')
 @dataclasses.dataclass(frozen=True)
 class SequentialTest(AcceptanceRule):
   """Tests each promising program over several looks.

@@ -36,7 +36,7 @@ class SimplicityState:
   noise: NoiseState
 
 
-@ACCEPTANCE.register('simplicity', renamed_options={'least': 'min_nodes_saved'})
+@ACCEPTANCE.register('simplicity')
 @dataclasses.dataclass(frozen=True)
 class Simplicity(AcceptanceRule):
   """Keeps simplifications that the inner rule discards.

@@ -23,7 +23,7 @@ EXAMPLES, PIXELS, CLASSES = 1797, 64, 10
 WHITE = 16.0  # the largest value of a pixel
 
 
-@PROBLEMS.register('digits', renamed_options={'locked_examples': 'test_examples'})
+@PROBLEMS.register('digits')
 @dataclasses.dataclass(frozen=True)
 class Digits(Problem):
   """Handwritten digits, 8 x 8 pixels, 10 classes.

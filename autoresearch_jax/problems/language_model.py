@@ -28,7 +28,7 @@ FIRST_TEST_BYTE = 0xC0
 STORED_NAMES = {'test_tokens': 'locked_tokens'}  # of options, in the key
 
 
-@PROBLEMS.register('language_model', renamed_options={'locked_tokens': 'test_tokens'})
+@PROBLEMS.register('language_model')
 @dataclasses.dataclass(frozen=True)
 class LanguageModel(Problem):
   """Language modelling on a text corpus.

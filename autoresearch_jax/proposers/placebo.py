@@ -37,7 +37,7 @@ def init(key, spec):
 """
 
 
-@PROPOSERS.register('placebo', renamed_options={'redraw': 'reseed'})
+@PROPOSERS.register('placebo')
 @dataclasses.dataclass(frozen=True)
 class Placebo(Proposer):
   """Edits without a real effect.

@@ -118,7 +118,7 @@ class RecordedEdit:
   change: RecordedChange
 
 
-@PROPOSERS.register('replay', renamed_options={'again': 'cycle'})
+@PROPOSERS.register('replay')
 @dataclasses.dataclass(frozen=True)
 class Replay(Proposer):
   """Proposes recorded edits again.

@@ -49,15 +49,7 @@ class AnnealingState:
   num_decisions: int = 0
 
 
-@STRATEGIES.register(
-  'annealing',
-  renamed_options={
-    'temperature': 'initial_temperature',
-    'cooling': 'cooling_rate',
-    'unit': 'temperature_unit',
-    'shown': 'context_size',
-  },
-)
+@STRATEGIES.register('annealing')
 @dataclasses.dataclass(frozen=True)
 class Annealing(Strategy):
   """Improves the current program, which a worse one may replace.

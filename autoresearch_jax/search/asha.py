@@ -48,16 +48,7 @@ class AshaState:
   recent: tuple[int, ...] = ()
 
 
-@STRATEGIES.register(
-  'asha',
-  renamed_options={
-    'reduction': 'reduction_factor',
-    'rungs': 'num_rungs',
-    'brackets': 'num_brackets',
-    'base': 'parent',
-    'shown': 'context_size',
-  },
-)
+@STRATEGIES.register('asha')
 @dataclasses.dataclass(frozen=True)
 class Asha(Strategy):
   """Promotes the best programs to larger budgets.

@@ -58,16 +58,7 @@ class DgmState:
   to_evaluate: tuple[int, ...] = ()
 
 
-@STRATEGIES.register(
-  'dgm',
-  renamed_options={
-    'keep': 'update_archive',
-    'leeway': 'eval_noise',
-    'first_fidelity': 'shallow_fidelity',
-    'threshold': 'test_more_threshold',
-    'shown': 'context_size',
-  },
-)
+@STRATEGIES.register('dgm')
 @dataclasses.dataclass(frozen=True)
 class Dgm(Strategy):
   """Samples a parent from the archive; the defaults are the paper's.

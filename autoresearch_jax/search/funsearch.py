@@ -57,16 +57,7 @@ class FunSearchState:
   num_since_reset: int = 0
 
 
-@STRATEGIES.register(
-  'funsearch',
-  renamed_options={
-    'islands': 'num_islands',
-    'temperature': 'cluster_sampling_temperature_init',
-    'period': 'cluster_sampling_temperature_period',
-    'reset_after': 'reset_period',
-    'digits': 'signature_digits',
-  },
-)
+@STRATEGIES.register('funsearch')
 @dataclasses.dataclass(frozen=True)
 class FunSearch(Strategy):
   """Samples programs from a random island for the next prompt.

@@ -27,7 +27,7 @@ class GreedyState:
   recent: tuple[int, ...] = ()
 
 
-@STRATEGIES.register('greedy', renamed_options={'shown': 'context_size'})
+@STRATEGIES.register('greedy')
 @dataclasses.dataclass(frozen=True)
 class Greedy(Strategy):
   """Improves the incumbent.

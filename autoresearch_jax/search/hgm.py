@@ -63,7 +63,7 @@ class HgmState:
   num_pending: int = 0
 
 
-@STRATEGIES.register('hgm', renamed_options={'exponent': 'alpha', 'shown': 'context_size'})
+@STRATEGIES.register('hgm')
 @dataclasses.dataclass(frozen=True)
 class Hgm(Strategy):
   """Expands a promising clade, or evaluates a known program again.

@@ -69,10 +69,7 @@ class HyperAgentsState:
   selecting_row: int = NONE
 
 
-@STRATEGIES.register(
-  'hyperagents',
-  renamed_options={'modify': 'modify_prob', 'step': 'modify_scale', 'shown': 'context_size'},
-)
+@STRATEGIES.register('hyperagents')
 @dataclasses.dataclass(frozen=True)
 class HyperAgents(Strategy):
   """Samples a parent, and the guidance for its child, by evolving procedures.

@@ -65,22 +65,7 @@ class MapElitesState:
   num_told: int = 0
 
 
-@STRATEGIES.register(
-  'map_elites',
-  renamed_options={
-    'explore': 'exploration_ratio',
-    'exploit': 'exploitation_ratio',
-    'population': 'population_size',
-    'archive': 'archive_size',
-    'islands': 'num_islands',
-    'bins': 'feature_bins',
-    'migrate_every': 'migration_interval',
-    'migrants': 'migration_rate',
-    'top': 'num_top_programs',
-    'diverse': 'num_diverse_programs',
-    'reference': 'diversity_reference_size',
-  },
-)
+@STRATEGIES.register('map_elites')
 @dataclasses.dataclass(frozen=True)
 class MapElites(Strategy):
   """Samples a parent from the elites of a feature map.

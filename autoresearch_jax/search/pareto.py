@@ -54,14 +54,7 @@ class ParetoState:
     return self.scores.array.reshape(len(self.archive), len(self.instances))
 
 
-@STRATEGIES.register(
-  'pareto',
-  renamed_options={
-    'merge': 'merge_prob',
-    'attempts': 'max_merge_attempts',
-    'shown': 'context_size',
-  },
-)
+@STRATEGIES.register('pareto')
 @dataclasses.dataclass(frozen=True)
 class Pareto(Strategy):
   """Samples a parent from the Pareto front over instances.

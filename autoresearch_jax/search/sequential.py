@@ -32,7 +32,7 @@ class SequentialSamplingState:
   recent: tuple[int, ...] = ()
 
 
-@STRATEGIES.register('sequential', renamed_options={'shown': 'context_size'})
+@STRATEGIES.register('sequential')
 @dataclasses.dataclass(frozen=True)
 class SequentialSampling(Strategy):
   """Improves the last trial that has a score.

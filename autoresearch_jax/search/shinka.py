@@ -90,21 +90,7 @@ class ShinkaState:
   last_migration: int = 0
 
 
-@STRATEGIES.register(
-  'shinka',
-  renamed_options={
-    'islands': 'num_islands',
-    'archive': 'archive_size',
-    'rewrite': 'full_patch_prob',
-    'cross': 'cross_patch_prob',
-    'threshold': 'code_embed_sim_threshold',
-    'every': 'migration_interval',
-    'migrants': 'migration_rate',
-    'best': 'num_top_k_inspirations',
-    'inspirations': 'num_archive_inspirations',
-    'lessons': 'meta_max_recommendations',
-  },
-)
+@STRATEGIES.register('shinka')
 @dataclasses.dataclass(frozen=True)
 class Shinka(Strategy):
   """Samples a parent from an archive of diverse programs.

@@ -25,7 +25,7 @@ import numpy as np
 from autoresearch_jax.search.archive import NONE
 from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.search.tree import RENAMED_OPTIONS, Journal, require_debug_options
+from autoresearch_jax.search.tree import Journal, require_debug_options
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 DRAFT, TUNING, CREATIVE, ABLATION = STAGES = ('', 'tuning', 'creative', 'ablation')
@@ -50,15 +50,7 @@ class StagesState:
   best_before: int = NONE
 
 
-@STRATEGIES.register(
-  'stages',
-  renamed_options={
-    **RENAMED_OPTIONS,
-    'tuning': 'stage2_max_iters',
-    'creative': 'stage3_max_iters',
-    'ablation': 'stage4_max_iters',
-  },
-)
+@STRATEGIES.register('stages')
 @dataclasses.dataclass(frozen=True)
 class Stages(Strategy):
   """Tree search in four stages; the defaults are those of the paper's code.

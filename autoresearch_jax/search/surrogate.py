@@ -73,15 +73,7 @@ class EditModel:
   failures: np.ndarray
 
 
-@STRATEGIES.register(
-  'surrogate',
-  renamed_options={
-    'drafts': 'num_drafts',
-    'patience': 'children_to_halve',
-    'clip': 'clip_stds',
-    'shown': 'context_size',
-  },
-)
+@STRATEGIES.register('surrogate')
 @dataclasses.dataclass(frozen=True)
 class Surrogate(Strategy):
   """Maximises the expected improvement over programs and kinds of edit.

@@ -22,13 +22,6 @@ from autoresearch_jax.search.base import STRATEGIES, Strategy
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
-RENAMED_OPTIONS = {
-  'drafts': 'num_drafts',
-  'debug_probability': 'debug_prob',
-  'debug_depth': 'max_debug_depth',
-  'shown': 'context_size',
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Journal:
@@ -89,7 +82,7 @@ class TreeState:
   num_drafts: int = 0
 
 
-@STRATEGIES.register('tree', renamed_options=RENAMED_OPTIONS)
+@STRATEGIES.register('tree')
 @dataclasses.dataclass(frozen=True)
 class Tree(Strategy):
   """Drafts, debugs or improves; the defaults are AIDE's.

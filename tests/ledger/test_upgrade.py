@@ -271,6 +271,8 @@ def test_former_names_in_a_config_are_refused_with_the_present_ones():
       from_config_dict(configs.load('digits'), {path: 1})
   for kind, parts in schema_1.OPTIONS.items():
     for part, options in parts.items():
+      fields = {field.name for field in dataclasses.fields(REGISTRIES[kind].get(part))}
+      assert set(options.values()) <= fields and not set(options) & fields
       for former, present in options.items():
         with pytest.raises(ValueError, match=f"'{former}'.* is now called '{present}'"):
           REGISTRIES[kind].make(part, {former: 1})

@@ -56,23 +56,6 @@ from autoresearch_jax.types import Edit, Exchange, Isolation, Proposal, Spend
 
 ALWAYS_PASSED = ('PATH', 'LANG', 'TERM')  # environment variables
 MAX_OUTPUT_SHOWN = 300  # characters of the transcript in a message
-RENAMED_OPTIONS = {
-  'prompt': 'prompt_via',
-  'tokens': 'max_prompt_tokens',
-  'seconds': 'timeout_seconds',
-  'dollars_a_call': 'dollars_per_call',
-  'most_calls': 'max_calls',
-  'most_dollars': 'max_dollars',
-  'repairs': 'max_repairs',
-  'readable': 'readable_paths',
-  'hidden': 'hidden_paths',
-  'environment': 'pass_env',
-  'memory_bytes': 'max_memory_bytes',
-  'processes': 'max_processes',
-  'file_bytes': 'max_file_bytes',
-  'folder_bytes': 'max_folder_bytes',
-  'transcript_bytes': 'max_transcript_bytes',
-}
 
 
 class _RunningAgent:
@@ -107,7 +90,7 @@ class _RunningAgent:
         running.stop()
 
 
-@PROPOSERS.register('agent', renamed_options=RENAMED_OPTIONS)
+@PROPOSERS.register('agent')
 @dataclasses.dataclass(frozen=True)
 class Agent(Proposer):
   """Runs a coding agent.

@@ -57,18 +57,6 @@ PRICES: dict[str, tuple[float, float]] = {
   'gemini-3.1-flash-lite': (0.25, 1.50),
   'gemini-3.1-pro-preview': (2.00, 12.00),
 }
-RENAMED_OPTIONS = {
-  'most_calls': 'max_calls',
-  'most_tokens': 'max_total_tokens',
-  'max_tokens': 'max_total_tokens',
-  'most_dollars': 'max_dollars',
-  'output_tokens': 'max_output_tokens',
-  'context_tokens': 'max_prompt_tokens',
-  'seconds': 'timeout_seconds',
-  'pause': 'initial_delay',
-  'repairs': 'max_repairs',
-  'distil_every': 'lessons_interval',
-}
 
 
 @dataclasses.dataclass
@@ -101,7 +89,7 @@ class _NoUsableAnswer(NoAnswer):
   """A model answered, but none of its answers could be used."""
 
 
-@PROPOSERS.register('gemini', renamed_options=RENAMED_OPTIONS)
+@PROPOSERS.register('gemini')
 @dataclasses.dataclass(frozen=True)
 class Gemini(Proposer):
   """Asks Gemini models for edits.

@@ -47,15 +47,7 @@ KINDS: dict[str, tuple[Kind, ...]] = {
 }
 
 
-@PROPOSERS.register(
-  'mutate',
-  renamed_options={
-    'smallest_factor': 'min_factor',
-    'largest_factor': 'max_factor',
-    'heed': 'question_weight',
-    'tries': 'max_tries',
-  },
-)
+@PROPOSERS.register('mutate')
 @dataclasses.dataclass(frozen=True)
 class Mutate(Proposer):
   """Makes random edits.

@@ -62,7 +62,6 @@ from autoresearch_jax.types import (
 
 MAX_SHOWN = 6  # constants in an edit's description
 MAX_DROPS = 20  # points dropped in a row before one is tried all the same
-RENAMED_OPTIONS = {'startup': 'n_startup_trials', 'memory_risk': 'max_oom_probability'}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ import numpy as np
 from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least, require_fractions
 from autoresearch_jax.search.samplers.base import SamplerState, format_value
-from autoresearch_jax.search.samplers.cma_es import RENAMED_CMA_ES_OPTIONS, CmaEs
+from autoresearch_jax.search.samplers.cma_es import CmaEs
 from autoresearch_jax.search.samplers.space import Dimension, Value, describe_range
 from autoresearch_jax.search.samplers.study import Add, Ask, Space, Tell, remember, replayed
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
@@ -36,10 +36,7 @@ NUM_DRAWS = 48  # the mean is then known to a seventh of the standard deviation
 MAX_REFUSED = 3  # points shown that did not fit in memory, the newest
 
 
-@STRATEGIES.register(
-  'centaur',
-  renamed_options={**RENAMED_CMA_ES_OPTIONS, 'share': 'llm_ratio', 'shown': 'num_best_points'},
-)
+@STRATEGIES.register('centaur')
 @dataclasses.dataclass(frozen=True)
 class Centaur(CmaEs):
   """CMA-ES, some of whose points the proposer chooses.

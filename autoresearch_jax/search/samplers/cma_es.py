@@ -13,16 +13,10 @@ import optuna
 
 from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.search.samplers.base import RENAMED_OPTIONS, SamplerStrategy
-
-RENAMED_CMA_ES_OPTIONS = {
-  **RENAMED_OPTIONS,
-  'population': 'popsize',
-  'margin': 'with_margin',
-}
+from autoresearch_jax.search.samplers.base import SamplerStrategy
 
 
-@STRATEGIES.register('cma_es', renamed_options=RENAMED_CMA_ES_OPTIONS)
+@STRATEGIES.register('cma_es')
 @dataclasses.dataclass(frozen=True)
 class CmaEs(SamplerStrategy):
   """The covariance matrix adaptation evolution strategy.

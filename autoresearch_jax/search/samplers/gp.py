@@ -12,10 +12,10 @@ import optuna
 
 from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.search.samplers.base import RENAMED_OPTIONS, SamplerStrategy
+from autoresearch_jax.search.samplers.base import SamplerStrategy
 
 
-@STRATEGIES.register('gp', renamed_options=RENAMED_OPTIONS)
+@STRATEGIES.register('gp')
 @dataclasses.dataclass(frozen=True)
 class Gp(SamplerStrategy):
   """Gaussian-process regression with expected improvement.

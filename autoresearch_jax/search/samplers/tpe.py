@@ -11,17 +11,10 @@ import optuna
 
 from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least
-from autoresearch_jax.search.samplers.base import RENAMED_OPTIONS, SamplerStrategy
+from autoresearch_jax.search.samplers.base import SamplerStrategy
 
 
-@STRATEGIES.register(
-  'tpe',
-  renamed_options={
-    **RENAMED_OPTIONS,
-    'candidates': 'n_ei_candidates',
-    'liar': 'constant_liar',
-  },
-)
+@STRATEGIES.register('tpe')
 @dataclasses.dataclass(frozen=True)
 class Tpe(SamplerStrategy):
   """The tree-structured Parzen estimator.

@@ -61,9 +61,7 @@ class IslandsState:
   incumbent: int | None = None
 
 
-@STRATEGIES.register(
-  'islands', renamed_options={'count': 'num_islands', 'migrate_every': 'migration_interval'}
-)
+@STRATEGIES.register('islands')
 @dataclasses.dataclass(frozen=True)
 class Islands(Wrapper):
   """Runs copies of the inner strategy with migration.

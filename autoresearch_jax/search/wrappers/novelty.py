@@ -42,14 +42,7 @@ class NoveltyState:
   directions: tuple[bytes, ...] = ()
 
 
-@STRATEGIES.register(
-  'novelty',
-  renamed_options={
-    'threshold': 'code_embed_sim_threshold',
-    'attempts': 'max_novelty_attempts',
-    'memory': 'max_remembered',
-  },
-)
+@STRATEGIES.register('novelty')
 @dataclasses.dataclass(frozen=True)
 class Novelty(Wrapper):
   """Hides near-duplicates from the inner strategy.

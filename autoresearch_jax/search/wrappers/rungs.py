@@ -68,9 +68,7 @@ class RungsState:
   pending: PendingProposals = dataclasses.field(default_factory=PendingProposals)
 
 
-@STRATEGIES.register(
-  'rungs', renamed_options={'reduction': 'reduction_factor', 'rungs': 'num_rungs'}
-)
+@STRATEGIES.register('rungs')
 @dataclasses.dataclass(frozen=True)
 class BudgetRungs(Wrapper):
   """Runs the inner strategy's programs on increasing budgets.

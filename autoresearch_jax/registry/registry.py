@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from autoresearch_jax.registry.renamed import RENAMED_OPTIONS
+
 T = TypeVar('T', bound=type)
 
 
@@ -54,8 +56,8 @@ class Registry:
 
     Args:
       name: What users write to get it.
-      renamed_options: Former option name -> present name. A former name is refused with a sentence
-        that gives the present one.
+      renamed_options: Former option name -> present name, for parts of other distributions; those
+        of this library are in `renamed.py`. A former name is refused with the present one.
       formerly: Former names of the class, refused in the same way.
 
     Raises:
@@ -127,7 +129,9 @@ class Registry:
     unknown = sorted(set(options) - set(fields))
     if not unknown:
       return
-    if present := self._renamed_options.get(name, {}).get(unknown[0]):
+    ours = RENAMED_OPTIONS.get(self.kind, {}).get(name, {})
+    former = {**ours, **self._renamed_options.get(name, {})}
+    if present := former.get(unknown[0]):
       raise ValueError(
         f'The option {unknown[0]!r} of the {self.kind} {name!r} is now called {present!r}.'
       )
