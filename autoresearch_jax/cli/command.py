@@ -27,6 +27,7 @@ from autoresearch_jax.cli.flags import (
 from autoresearch_jax.config import ConfigError
 
 FAILED, INTERRUPTED = 1, 130  # exit codes, beside 0 and BAD_INPUT
+WORKDIR = 'WORKDIR'  # stands for a run's folder in help texts
 MAX_WIDTH = 100  # columns of a help text
 INDENT, COLUMN = 2, 28  # where names and their explanations begin
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from autoresearch_jax.cli import workdir
-from autoresearch_jax.cli.command import Command, CommandLine
+from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine
 from autoresearch_jax.knowledge import calibration
 from autoresearch_jax.knowledge.memory import Memory
 from autoresearch_jax.knowledge.report import KnowledgeReport
 from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.store import read_history
 
 WIDTH = 110  # columns, where the output is no terminal
 COMMAND = Command(
@@ -22,7 +22,7 @@ COMMAND = Command(
   trials that it rests on, and how well the proposer predicted effects; writes the plot of that to
   WORKDIR/calibration.png.
   """,
-  operand=workdir.OPERAND,
+  operand=WORKDIR,
   examples={'autoresearch knowledge runs/gpt_small_cpu': 'The run whose --workdir that is.'},
   exit_codes={'0': 'Done.', '2': 'There is no such run, or its ledger cannot be read.'},
 )
@@ -30,7 +30,7 @@ COMMAND = Command(
 
 def read(directory: pathlib.Path) -> tuple[Memory, str]:
   """The memory of the run in `directory`, and what it is called. Raises LedgerError."""
-  history = workdir.history(directory)
+  history = read_history(directory)
   memory = Memory(history.trials, history.objective, history.kept_programs, history.lessons)
   config = history.config
   return memory, f'{config.name} (proposer {config.proposer}, strategy {config.search.strategy})'

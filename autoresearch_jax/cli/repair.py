@@ -4,8 +4,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from autoresearch_jax.cli import workdir
-from autoresearch_jax.cli.command import Command, CommandLine
+from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.git_repo import WorkspaceError
 from autoresearch_jax.ledger.repair import repair
@@ -20,7 +19,7 @@ COMMAND = Command(
   keeps all files as they were in WORKDIR/damaged.N, and writes a ledger of the events before the
   damage. It changes nothing where there is no damage.
   """,
-  operand=workdir.OPERAND,
+  operand=WORKDIR,
   examples={'autoresearch repair runs/gpt_small_cpu': 'The run whose --workdir that is.'},
   exit_codes={'0': 'Repaired, or not damaged.', '2': 'It cannot be repaired; a sentence says why.'},
 )

@@ -4,9 +4,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from autoresearch_jax.cli import workdir
-from autoresearch_jax.cli.command import Command, CommandLine
+from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine
 from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.summary import summary
@@ -18,7 +18,7 @@ COMMAND = Command(
   Reads the ledger of the run and nothing else. Prints how many trials there were, what was kept,
   the best program and what the final evaluation found, and writes WORKDIR/progress.png.
   """,
-  operand=workdir.OPERAND,
+  operand=WORKDIR,
   examples={'autoresearch report runs/gpt_small_cpu': 'The run whose --workdir that is.'},
   exit_codes={'0': 'Done.', '2': 'There is no such run, or its ledger cannot be read.'},
 )
@@ -26,7 +26,7 @@ COMMAND = Command(
 
 def report(directory: pathlib.Path) -> str:
   """Draws the plot and returns the summary. Raises LedgerError."""
-  history = workdir.history(directory)
+  history = read_history(directory)
   plot.draw(history, directory / 'progress.png')
   lines = [summary(history), f'Plot: {directory / "progress.png"}', conclusion(history)]
   return '\n'.join(filter(None, lines))

@@ -33,6 +33,7 @@ from autoresearch_jax.ledger.events import (
   Resumed,
   Started,
 )
+from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.upgrade import SCHEMA_VERSION, upgrade
 from autoresearch_jax.ledger.witness import Witness, read_witness, witness_path
 from autoresearch_jax.types import from_builtins, to_builtins
@@ -255,6 +256,19 @@ class Ledger:
         return text  # rarely read, and all of them would fill the memory
       self._texts[key] = text
     return self._texts[key]
+
+
+def read_history(workdir: pathlib.Path) -> History:
+  """Returns the run in a folder so far, also while it goes on.
+
+  Raises:
+    LedgerError: There is no run, or its ledger cannot be read.
+  """
+  with Ledger.read(workdir / 'ledger.db') as ledger:
+    history = History.of(ledger.records())
+  if history.started is None:
+    raise LedgerError(f'The run in {workdir} has not begun: its ledger is empty.')
+  return history
 
 
 def _schema(row: Row, before: int) -> int:

@@ -5,9 +5,8 @@ import html
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.history import BASELINE, History
-from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.summary import summary
@@ -39,11 +38,7 @@ class RunResult:
   @classmethod
   def read(cls, workdir: pathlib.Path) -> 'RunResult':
     """Reads the ledger of a run, also while the run goes on. Raises LedgerError."""
-    with Ledger.read(workdir / 'ledger.db') as ledger:
-      history = History.of(ledger.records())
-    if history.started is None:
-      raise LedgerError(f'The run in {workdir} has not begun: its ledger is empty.')
-    return cls(workdir, history)
+    return cls(workdir, read_history(workdir))
 
   @property
   def trials(self) -> tuple[Trial, ...]:

@@ -155,3 +155,12 @@ def test_help_is_quick_and_imports_no_jax():
     'assert "jax" not in sys.modules\n'
   )
   subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
+
+
+def test_a_repair_imports_nothing_that_draws():
+  code = (
+    'import sys\n'
+    'import autoresearch_jax.cli.repair\n'
+    'assert not {"matplotlib", "pandas", "jax"} & {*sys.modules}\n'
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)

@@ -20,7 +20,7 @@ from autoresearch_jax.ledger.events import (
   Started,
   Stopped,
 )
-from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.ledger.store import Ledger, read_history
 
 EDIT = types.Edit(START, 'raise X\tby 1', types.Hypothesis('X is low', ('constants',), 0.5))
 MEASUREMENT = types.Measurement(3, {'val_loss': 0.25}, types.Cost(training_seconds=1.5))
@@ -175,3 +175,13 @@ def test_any_text_survives(tmp_path_factory, text, trial):
   records = written(path, events)
   assert [record.event for record in records] == events
   assert read(path) == records
+
+
+def test_a_runs_history_is_read_while_it_is_written_and_only_once_it_has_begun(tmp_path):
+  with pytest.raises(LedgerError, match='no ledger'):
+    read_history(tmp_path)
+  with Ledger.open(tmp_path / 'ledger.db', ticking()) as ledger:
+    with pytest.raises(LedgerError, match='has not begun'):
+      read_history(tmp_path)
+    ledger.append(Started({}, 'tag'))
+    assert read_history(tmp_path).started == Started({}, 'tag')

@@ -22,8 +22,8 @@ import sys
 
 import numpy as np
 
-from autoresearch_jax.ledger.history import BASELINE, History
-from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.ledger.history import BASELINE
+from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.types import RERUNS, Cost, Decision, Status, Trial
 
 CLEAR = 2.0  # deviations of the difference of two trials
@@ -63,8 +63,7 @@ def main() -> int:
 
 
 def read(workdir: pathlib.Path, count: int) -> Run:
-  with Ledger.read(workdir / 'ledger.db') as ledger:
-    history = History.of(ledger.records())
+  history = read_history(workdir)
   noise = history.noise()
   if not noise:
     sys.exit(f'{workdir}: the baseline has one seed, or no noise; effects cannot be judged.')
