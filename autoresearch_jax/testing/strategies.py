@@ -1,13 +1,13 @@
-"""The battery that every strategy passes, ours and third parties'.
+"""The contract tests that every strategy passes, ours and other packages'.
 
     class TestMine(StrategyContract):
       def strategy(self):
         return Mine()
 
-A strategy that is told of a whole history, in any order and with any outcome, must keep proposing
-trials that exist, must not touch what it was given, and must answer the same in another process.
-The last takes two fresh interpreters, half a second each. Who has many strategies sets
-`test_another_process_answers_the_same = None`, and asks for all of them in one go (`elsewhere.py`).
+A strategy that is told any results in any order must keep proposing valid trials, must not modify
+its arguments, and must propose the same in another process. The last takes two fresh interpreters,
+half a second each. To check many strategies in one go, set `test_same_in_another_process = None`
+and call `digests_elsewhere` with all of them.
 """
 
 import copy
@@ -22,16 +22,16 @@ from hypothesis import strategies as st
 
 from autoresearch_jax import types
 from autoresearch_jax.search import Strategy
-from autoresearch_jax.testing import elsewhere
+from autoresearch_jax.testing import other_process
 
 OBJECTIVE = types.Objective('val_loss', 'minimize')
-# Constants for the strategies that propose constants themselves; a list, and text to differ by.
+# Has constants for the strategies that sample constants.
 START = types.Program(
   (('model.py', 'WIDTH = 4\nRATE = 0.5\nDECAY = 0.1\nBETAS = (0.8, 0.95)\n'),), 'model.py'
 )
 KEPT, DISCARDED, CRASHED = types.Decision.KEEP, types.Decision.DISCARD, types.Decision.CRASH
 
-# (status, whether acceptance keeps it, metric) of the trials after the baseline.
+# (status, whether acceptance keeps it, metric) of a trial after the baseline.
 Outcome = tuple[types.Status, bool, float]
 OUTCOMES = st.lists(
   st.tuples(
@@ -41,7 +41,7 @@ OUTCOMES = st.lists(
   ),
   max_size=12,
 )
-HASH_SEEDS = (1, 2)  # of the processes that must answer as this one does
+HASH_SEEDS = (1, 2)  # PYTHONHASHSEED of the processes that must propose the same
 _SETTINGS = settings(
   max_examples=15, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
 )
@@ -50,7 +50,14 @@ _SETTINGS = settings(
 def finished(
   number: int, proposal: types.Proposal, outcome: Outcome, edit: types.Edit | None = None
 ) -> types.Trial:
-  """A decided trial; its program is new unless `edit` or the proposal brings one."""
+  """Returns a decided trial.
+
+  Args:
+    number: Trial id.
+    proposal: Its proposal.
+    outcome: Its status, whether it is kept, and its metric.
+    edit: Its edit; by default the proposal's, or one with a new program.
+  """
   status, kept, value = outcome
   ok = status is types.Status.OK
   text = START.text() + f'# {number}\n' + f'X{number} = {number * 37 % 11}\n' * (number % 3)
@@ -86,6 +93,7 @@ def finished(
 
 
 def baseline(value: float = 1.0) -> types.Trial:
+  """Returns trial 0, kept with this metric."""
   proposal, unchanged = (
     types.Proposal(types.Operation.DRAFT),
     types.Edit(START, 'baseline', types.Hypothesis('')),
@@ -94,11 +102,20 @@ def baseline(value: float = 1.0) -> types.Trial:
 
 
 def play(
-  strategy: Strategy, outcomes: Sequence[Outcome], seed: int = 0, flying: int = 1
+  strategy: Strategy, outcomes: Sequence[Outcome], seed: int = 0, parallel: int = 1
 ) -> tuple[list[types.Proposal], Any]:
-  """Asks and tells through a whole history, `flying` trials at once, told newest first.
+  """Runs a strategy on a list of outcomes.
 
-  Each fourth trial is a replication of the last one that was told, as acceptance asks for it.
+  Every fourth trial is a replication of the last finished one, as acceptance requests them.
+
+  Args:
+    strategy: The strategy.
+    outcomes: One per trial after the baseline.
+    seed: Root seed of the asks.
+    parallel: Trials that run at once; of these, the newest finishes first.
+
+  Returns:
+    The strategy's proposals, and its final state.
   """
   first = baseline()
   state = strategy.tell(strategy.init(OBJECTIVE), first)
@@ -114,7 +131,7 @@ def play(
       proposals.append(proposal)
       trial = finished(number, proposal, outcome)
     pending.append(trial)
-    if len(pending) == flying or number == len(outcomes):
+    if len(pending) == parallel or number == len(outcomes):
       for told in reversed(pending):
         state = strategy.tell(state, told)
         known[told.id] = told
@@ -123,9 +140,11 @@ def play(
 
 
 def require_valid(proposal: types.Proposal, known: dict[int, types.Trial]) -> None:
-  """Asserts that the research loop can act on a proposal."""
-  assert {*proposal.parents, *proposal.context} <= set(known), 'names a trial it was not told of'
-  assert len(set(proposal.context)) == len(proposal.context), 'shows a trial twice'
+  """Asserts that the research loop can run a proposal, given the finished trials by id."""
+  assert {*proposal.parents, *proposal.context} <= set(known), (
+    'refers to a trial that has not finished'
+  )
+  assert len(set(proposal.context)) == len(proposal.context), 'has a trial in its context twice'
   assert 0 < proposal.fidelity <= 1
   assert proposal.seeds and len(set(proposal.seeds)) == len(proposal.seeds)
   assert proposal.guidance in ('', *types.GUIDANCE)
@@ -133,54 +152,69 @@ def require_valid(proposal: types.Proposal, known: dict[int, types.Trial]) -> No
   needed = {types.Operation.MERGE: 2, types.Operation.DRAFT: 0}.get(proposal.operation)
   repeats = proposal.operation in types.RERUNS
   assert len(proposal.parents) >= (needed if needed is not None else 1), 'has too few parents'
-  assert not (repeats and proposal.edit), 'repeats a program and brings another one'
+  assert not (repeats and proposal.edit), 'repeats a program and carries an edit'
 
 
 def same(one: Any, other: Any) -> bool:
+  """Returns whether two values encode to the same JSON."""
   return types.to_json(one) == types.to_json(other)
 
 
 def digest(strategy: Strategy) -> str:
-  """Proposals and state after a fixed history, as one word."""
+  """Returns a hash of the proposals and the state after a fixed list of outcomes."""
   ok, crash = types.Status.OK, types.Status.CRASH
   history = [(ok, True, 1.0), (crash, False, 0.0), (ok, False, 2.0), (ok, True, 0.5)] * 3
   return hashlib.sha256(types.to_json(play(strategy, history, seed=7))).hexdigest()
 
 
+def digests_elsewhere(strategies: Sequence[Strategy], hash_seed: int) -> list[str]:
+  """Returns the `digest` of each strategy from another process with this PYTHONHASHSEED.
+
+  Raises:
+    other_process.NotPicklable: A strategy cannot be taken to another process.
+    RuntimeError: The other process failed.
+  """
+  return other_process.run_module('autoresearch_jax.testing.strategies', strategies, hash_seed)
+
+
 class StrategyContract:
-  """Subclass it and return a strategy; pytest does the rest."""
+  """Subclass it and return a strategy; pytest runs the tests."""
 
   def strategy(self) -> Strategy:
+    """Returns a new instance of the strategy under test."""
     raise NotImplementedError
 
-  @_SETTINGS
-  @given(outcomes=OUTCOMES, flying=st.integers(1, 4))
-  def test_any_results_in_any_order_are_taken_and_proposals_are_valid(self, outcomes, flying):
-    play(self.strategy(), outcomes, flying=flying)
+  def test_it_is_a_strategy(self):
+    assert isinstance(self.strategy(), Strategy), 'does not subclass autoresearch_jax.Strategy'
 
   @_SETTINGS
-  @given(outcomes=OUTCOMES, flying=st.integers(1, 3))
-  def test_the_same_events_give_the_same_state(self, outcomes, flying):
-    proposals, state = play(self.strategy(), outcomes, flying=flying)
-    again, folded = play(self.strategy(), outcomes, flying=flying)
+  @given(outcomes=OUTCOMES, parallel=st.integers(1, 4))
+  def test_proposals_are_valid_after_any_results_in_any_order(self, outcomes, parallel):
+    play(self.strategy(), outcomes, parallel=parallel)
+
+  @_SETTINGS
+  @given(outcomes=OUTCOMES, parallel=st.integers(1, 3))
+  def test_the_same_events_give_the_same_state(self, outcomes, parallel):
+    proposals, state = play(self.strategy(), outcomes, parallel=parallel)
+    again, folded = play(self.strategy(), outcomes, parallel=parallel)
     assert same(proposals, again)
     assert same(state, folded)
 
-  def test_another_process_answers_the_same(self):
+  def test_same_in_another_process(self):
     here = digest(self.strategy())
     for hash_seed in HASH_SEEDS:
       try:
-        there = elsewhere.answers([self.strategy()], hash_seed)
-      except elsewhere.NotPortable as reason:
+        there = digests_elsewhere([self.strategy()], hash_seed)
+      except other_process.NotPicklable as reason:
         raise unittest.SkipTest(str(reason)) from None
-      assert there == [here], f'proposes otherwise in a process with PYTHONHASHSEED={hash_seed}'
+      assert there == [here], f'proposes differently in a process with PYTHONHASHSEED={hash_seed}'
 
   def test_the_state_is_plain_data(self):
     _, state = play(self.strategy(), [(types.Status.OK, True, 1.0)] * 9)
     encoded = types.to_json(state)
     assert types.to_json(types.from_json(encoded, type(state))) == encoded
 
-  def test_ask_and_tell_leave_the_state_they_were_given(self):
+  def test_ask_and_tell_do_not_modify_the_state(self):
     strategy = self.strategy()
     outcomes = [(types.Status.OK, n % 2 == 0, 1 / n) for n in range(1, 10)]
     _, state = play(strategy, outcomes)
@@ -189,7 +223,7 @@ class StrategyContract:
     strategy.tell(state, finished(20, proposal, (types.Status.OK, True, 0.1)))
     assert same(state, before) and types.to_json(state) == encoded
 
-  def test_the_generator_decides_and_nothing_else_is_random(self):
+  def test_the_generator_is_the_only_source_of_randomness(self):
     strategy = self.strategy()
     _, state = play(strategy, [(types.Status.OK, True, 1.0)] * 5)
     before = repr(np.random.get_state())
@@ -197,18 +231,18 @@ class StrategyContract:
     assert same(first, second)
     assert repr(np.random.get_state()) == before
 
-  def test_asking_before_anything_is_known_edits_the_start(self):
+  def test_the_first_ask_edits_the_start(self):
     strategy = self.strategy()
     proposal, _ = strategy.ask(strategy.init(OBJECTIVE), np.random.default_rng(0))
     assert proposal.parents == ()
 
-  def test_it_goes_on_when_every_trial_failed(self):
+  def test_it_keeps_proposing_when_every_trial_fails(self):
     for status in types.Status:
       if status is not types.Status.OK:
         proposals, _ = play(self.strategy(), [(status, False, 0.0)] * 30)
         assert proposals
 
-  def test_a_metric_that_is_not_finite_is_no_score(self):
+  def test_a_metric_that_is_not_finite_does_not_count_as_a_score(self):
     strategy = self.strategy()
     state = strategy.tell(strategy.init(OBJECTIVE), baseline())
     known = {0: baseline()}
@@ -219,3 +253,15 @@ class StrategyContract:
       state = strategy.tell(state, known[number])
     require_valid(strategy.ask(state, np.random.default_rng(9))[0], known)
     types.to_json(state)
+
+  def test_revise_returns_a_valid_proposal(self):
+    strategy, first = self.strategy(), baseline()
+    state = strategy.tell(strategy.init(OBJECTIVE), first)
+    proposal, state = strategy.ask(state, np.random.default_rng(1))
+    revised, _ = strategy.revise(state, proposal)
+    require_valid(revised, {0: first})
+
+
+if __name__ == '__main__':
+  for _strategy in other_process.read_objects():
+    print(digest(_strategy))

@@ -9,7 +9,7 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.simplicity import Simplicity, count_nodes
-from autoresearch_jax.testing.acceptance import EDIT, Stream
+from autoresearch_jax.testing.acceptance import EDIT, TrialStream
 
 KEEP, DISCARD = types.Decision.KEEP, types.Decision.DISCARD
 LARGE = 'def f(x):\n  return x + 1 + 2\n'
@@ -22,7 +22,9 @@ def edit(text, name='model.py'):
 
 def tried(rule, texts, scores):
   """A stream of a baseline and a challenger with these texts and scores (smaller is better)."""
-  stream = Stream.start(rule, lambda program, seed: scores[0] + 0.01 * (-1) ** seed, edit(texts[0]))
+  stream = TrialStream.start(
+    rule, lambda program, seed: scores[0] + 0.01 * (-1) ** seed, edit(texts[0])
+  )
   return stream.step(lambda program, seed: scores[1], edit(texts[1]))
 
 
@@ -83,7 +85,7 @@ def test_docstrings_comments_and_layout_do_not_count():
 
 def test_only_python_files_count():
   long = edit('x' * 500, 'notes.txt')
-  stream = Stream.start(Simplicity(), lambda program, seed: 1.0, long)
+  stream = TrialStream.start(Simplicity(), lambda program, seed: 1.0, long)
   assert stream.step(lambda p, s: 1.0, edit('', 'notes.txt')).trials[-1].verdict.decision is DISCARD
 
 
@@ -92,7 +94,7 @@ def test_an_undecided_challenger_is_not_kept_early_but_replicated():
   stream = tried(rule, (LARGE, SMALL), (1.0, 0.97))
   assert stream.trials[-1].verdict.decision is DISCARD
   assert stream.rule.undecided(stream.state, stream.trials[-1])
-  assert stream.asked()[1] == types.Proposal(types.Operation.REPLICATE, (1,), seeds=(1,))
+  assert stream.ask()[1] == types.Proposal(types.Operation.REPLICATE, (1,), seeds=(1,))
 
 
 def test_once_the_inner_rule_gave_it_up_the_tie_break_holds_and_the_inner_rule_goes_on():
@@ -104,9 +106,9 @@ def test_once_the_inner_rule_gave_it_up_the_tie_break_holds_and_the_inner_rule_g
 
 
 def test_a_replicate_of_the_incumbent_is_never_its_simplification():
-  stream = Stream.start(Simplicity(), lambda program, seed: 1.0, edit(LARGE))
+  stream = TrialStream.start(Simplicity(), lambda program, seed: 1.0, edit(LARGE))
   wish = types.Proposal(types.Operation.REPLICATE, (0,), seeds=(9,))
-  assert stream.ran(wish, lambda p, s: 1.0).trials[-1].verdict.decision is DISCARD
+  assert stream.run(wish, lambda p, s: 1.0).trials[-1].verdict.decision is DISCARD
 
 
 def test_the_inner_rule_is_named_with_its_options_and_refused_where_it_cannot_be():

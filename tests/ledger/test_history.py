@@ -22,7 +22,7 @@ from autoresearch_jax.research.decisions import generator, require_runnable
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.search.archive import Archive
 from autoresearch_jax.search.greedy import Greedy
-from autoresearch_jax.testing.acceptance import Stream
+from autoresearch_jax.testing.acceptance import TrialStream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,15 +80,15 @@ def test_replay_equals_the_live_state_byte_for_byte(
 def test_a_rule_hears_of_failures_but_their_verdicts_are_not_its_own(status):
   """A trial that ended well without a finite score is a failure too."""
   rule = SequentialTest(baseline_seeds=4)
-  stream = Stream.start(rule, lambda program, seed: 1.0 + 0.1 * seed)
+  stream = TrialStream.start(rule, lambda program, seed: 1.0 + 0.1 * seed)
   stream = stream.step(lambda program, seed: 0.7)
-  assert stream.asked()[1] is not None
+  assert stream.ask()[1] is not None
   failed = stream.step(lambda p, s: float('nan') if status == types.Status.OK else status)
   decision = failed.trials[-1].verdict.decision
   assert decision is (
     types.Decision.DISCARD if status == types.Status.CANCELLED else types.Decision.CRASH
   )
-  assert failed.asked()[1] is None
+  assert failed.ask()[1] is None
   assert failed.state.noise == stream.state.noise
 
 

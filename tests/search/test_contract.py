@@ -6,8 +6,12 @@ import pytest
 from helpers.registered import ours
 
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.testing import elsewhere
-from autoresearch_jax.testing.strategies import HASH_SEEDS, StrategyContract, digest
+from autoresearch_jax.testing.strategies import (
+  HASH_SEEDS,
+  StrategyContract,
+  digest,
+  digests_elsewhere,
+)
 
 # (registered name, options to test it with)
 SIMPLE = [
@@ -103,7 +107,7 @@ for name, options in STRATEGY_CASES:  # a class each, so that a failure names it
     (StrategyContract,),
     {
       'strategy': lambda self, case=(name, options): STRATEGIES.make(*case),
-      'test_another_process_answers_the_same': None,  # all in one process, below
+      'test_same_in_another_process': None,  # all in one process, below
       'pytestmark': [pytest.mark.slow] if name in SLOW else [],
     },
   )
@@ -112,7 +116,7 @@ for name, options in STRATEGY_CASES:  # a class each, so that a failure names it
 @pytest.mark.slow
 @pytest.mark.parametrize('hash_seed', HASH_SEEDS)
 def test_another_process_answers_the_same(hash_seed):
-  there = elsewhere.answers([STRATEGIES.make(*case) for case in STRATEGY_CASES], hash_seed)
+  there = digests_elsewhere([STRATEGIES.make(*case) for case in STRATEGY_CASES], hash_seed)
   here = [digest(STRATEGIES.make(*case)) for case in STRATEGY_CASES]
   pairs = zip(STRATEGY_CASES, here, there, strict=True)
   assert [case for case, one, other in pairs if one != other] == []

@@ -37,7 +37,7 @@ from absl import app, flags
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance import ACCEPTANCE
-from autoresearch_jax.testing.acceptance import EDIT, Measure, Stream
+from autoresearch_jax.testing.acceptance import EDIT, Measure, TrialStream
 
 NIGHTS = flags.DEFINE_integer('nights', 2000, 'Simulated nights (and true improvements) a row.', 1)
 SEED = flags.DEFINE_integer('seed', 0, 'Root of all random numbers.')
@@ -195,19 +195,19 @@ def measured(name: str, rule, noise: Noise, nights: int, rng: np.random.Generato
   return row
 
 
-def aa_night(rule, luck: Luck) -> Iterator[Stream]:
+def aa_night(rule, luck: Luck) -> Iterator[TrialStream]:
   """A night without effects, after each of its 100 trials; every program is worth 0."""
   measure = luck_alone(luck)
-  stream = Stream.start(rule, measure)
+  stream = TrialStream.start(rule, measure)
   yield stream
   for _ in range(NIGHT - 1):
     stream = stream.step(measure)
     yield stream
 
 
-def add_improvement(power: Power, past: Stream, effect: float, luck: Luck) -> None:
+def add_improvement(power: Power, past: TrialStream, effect: float, luck: Luck) -> None:
   """One edit with a true gain on top of a stream whose open questions were settled first."""
-  stream = past.settled(luck_alone(luck))
+  stream = past.run_replications(luck_alone(luck))
   first = len(stream.trials)
   stream = tried(stream, effect, luck)
   new = stream.trials[first:]
@@ -215,14 +215,14 @@ def add_improvement(power: Power, past: Stream, effect: float, luck: Luck) -> No
   power.runs += sum(len(t.result.measurements) for t in new)
 
 
-def tried(stream: Stream, effect: float, luck: Luck, edit: types.Edit = EDIT) -> Stream:
+def tried(stream: TrialStream, effect: float, luck: Luck, edit: types.Edit = EDIT) -> TrialStream:
   """One edit with this gain, replicated until it is settled."""
   new = len(stream.edits)
 
   def measure(program: int, seed: int) -> float:
     return luck(seed) - effect * (program == new)
 
-  return stream.step(measure, edit).settled(measure)
+  return stream.step(measure, edit).run_replications(measure)
 
 
 def luck_alone(luck: Luck) -> Measure:
@@ -263,7 +263,7 @@ def simplification_table(nights: int, rng: np.random.Generator) -> Iterator[str]
     shares = [Share() for _ in losses]
     for _ in range(nights):
       luck = Luck(NOISES['normal'], rng)
-      start = Stream.start(rule, luck_alone(luck), LARGE)
+      start = TrialStream.start(rule, luck_alone(luck), LARGE)
       for loss, share in zip(losses, shares, strict=True):
         end = tried(start, -loss, luck, SMALL)
         share.add(end.incumbent is not None and end.incumbent.id != 0)

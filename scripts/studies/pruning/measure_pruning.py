@@ -27,7 +27,7 @@ from absl import app, flags
 
 from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.research import pruning
-from autoresearch_jax.testing.acceptance import Stream
+from autoresearch_jax.testing.acceptance import TrialStream
 from autoresearch_jax.types import Decision
 
 PUBLISHED = pathlib.Path(__file__).parent / 'curves'
@@ -99,7 +99,7 @@ def replay(
   def measure(program: int, seed: int) -> float:
     return -baseline[seed].score if program == 0 else -order[program - 1].score
 
-  stream = Stream.start(rule, measure)
+  stream = TrialStream.start(rule, measure)
   for curve in order:
     assert stream.incumbent is not None
     goal = -(stream.incumbent.metric('val_loss') or 0.0)

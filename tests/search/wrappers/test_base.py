@@ -47,15 +47,15 @@ def test_an_unknown_inner_strategy_or_option_is_named_when_the_wrapper_is_made(n
 
 @pytest.mark.parametrize('name', WRAPPERS)
 @settings(max_examples=30, deadline=None, suppress_health_check=[FIXTURE])
-@given(outcomes=MOSTLY_WELL, flying=st.integers(1, 4))
+@given(outcomes=MOSTLY_WELL, parallel=st.integers(1, 4))
 def test_an_inner_strategy_is_told_at_most_once_of_what_it_asked_for(
-  scribe, name, outcomes, flying
+  scribe, name, outcomes, parallel
 ):
   own = (
     {'num_rungs': 2, 'reduction_factor': 2} if name == 'rungs' else {}
   )  # climbs within a dozen trials
   wrapper = STRATEGIES.make(name, {'inner': scribe, 'inner_options': {'draws_seed': True}, **own})
-  _, state = play(wrapper, outcomes, flying=flying)
+  _, state = play(wrapper, outcomes, parallel=parallel)
   for inner in [i.inner for i in state.islands] if name == 'islands' else [state.inner]:
     asked = {entry.seeds for entry in inner if isinstance(entry, types.Proposal)}
     told = collections.Counter(e.proposal.seeds for e in inner if isinstance(e, types.Trial))

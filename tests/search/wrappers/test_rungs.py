@@ -106,18 +106,18 @@ def test_what_is_overtaken_is_told_as_stopped_and_never_climbs(scribe):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[FIXTURE])
-@given(outcomes=OUTCOMES, flying=st.integers(1, 4), rungs=st.integers(1, 3))
+@given(outcomes=OUTCOMES, parallel=st.integers(1, 4), rungs=st.integers(1, 3))
 def test_each_proposal_of_the_inner_strategy_is_told_of_or_still_under_way(
-  scribe, outcomes, flying, rungs
+  scribe, outcomes, parallel, rungs
 ):
   strategy = BudgetRungs(scribe, {'draws_seed': True}, reduction_factor=2, num_rungs=rungs)
-  _, state = play(strategy, outcomes, flying=flying)
+  _, state = play(strategy, outcomes, parallel=parallel)
   told = [entry.proposal for entry in state.inner if isinstance(entry, types.Trial)]
   asked = [entry for entry in state.inner if isinstance(entry, types.Proposal)]
   waiting = [waiting.trial.proposal for waiting in state.candidates]
   mine = [proposal for proposal in told if proposal in asked]
   assert sorted(p.seeds for p in (*mine, *waiting)) == sorted(p.seeds for p in asked)
-  assert len(waiting) <= flying * rungs
+  assert len(waiting) <= parallel * rungs
 
 
 def test_a_ladder_that_leads_nowhere_is_refused():

@@ -9,10 +9,9 @@ import unittest
 import pytest
 
 from autoresearch_jax.search.greedy import Greedy
-from autoresearch_jax.testing import elsewhere
-from autoresearch_jax.testing.strategies import StrategyContract, digest
+from autoresearch_jax.testing.strategies import StrategyContract, digest, digests_elsewhere
 
-HERE = 'proposes otherwise in a process with PYTHONHASHSEED'
+HERE = 'proposes differently in a process with PYTHONHASHSEED'
 FILE = """
 import dataclasses
 from autoresearch_jax.search.greedy import Greedy
@@ -34,7 +33,7 @@ class Moody(Greedy):
 
 def check(strategy):
   contract = type('Contract', (StrategyContract,), {'strategy': lambda self: strategy})()
-  contract.test_another_process_answers_the_same()
+  contract.test_same_in_another_process()
 
 
 def test_a_strategy_that_depends_on_the_hash_of_strings_is_found_out():
@@ -53,12 +52,12 @@ def test_a_class_from_a_file_that_cannot_be_imported_is_loaded_from_there(
   for made in [*map(types.ModuleType, ('folder', 'folder.not_there')), module]:  # as pytest does
     monkeypatch.setitem(sys.modules, made.__name__, made)
   spec.loader.exec_module(module)
-  assert elsewhere.answers([module.Steady(), Greedy()], 3) == [digest(Greedy())] * 2
+  assert digests_elsewhere([module.Steady(), Greedy()], 3) == [digest(Greedy())] * 2
 
 
 def test_a_class_inside_a_function_is_skipped_with_the_reason():
   class Local(Greedy):
     pass
 
-  with pytest.raises(unittest.SkipTest, match=r'Local cannot be taken to another process: .*Local'):
+  with pytest.raises(unittest.SkipTest, match=r'Local cannot be pickled: .*Local'):
     check(Local())
