@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_jax.clock import steady
+from autoresearch_jax.clock import monotonic_time
 from autoresearch_jax.ledger.events import (
   Decided,
   Declined,
@@ -50,7 +50,9 @@ class Plain(View):
 class Terminal(View):
   """The live panel: best so far, what runs and what comes next, the last trials, the pace."""
 
-  def __init__(self, history: History, console: Console, clock: Callable[[], float] = steady):
+  def __init__(
+    self, history: History, console: Console, clock: Callable[[], float] = monotonic_time
+  ):
     self._history, self._clock = history, clock
     self._progress: dict[int, Progress] = {}
     self._note = ''

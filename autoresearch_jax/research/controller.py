@@ -45,7 +45,7 @@ from autoresearch_jax.ledger.events import (
   Stopped,
 )
 from autoresearch_jax.ledger.history import BASELINE, History
-from autoresearch_jax.messages import ADVICE, RULE, STRATEGY, PartCall, PartError
+from autoresearch_jax.messages import RESUME_ADVICE, RULE, STRATEGY, ComponentCall, ComponentError
 from autoresearch_jax.proposers import NothingToPropose
 from autoresearch_jax.research import edits, pruning
 from autoresearch_jax.research.actions import Action, End, Log, Propose, Settings, Submit, Wait
@@ -93,7 +93,7 @@ class Controller:
   def __init__(
     self, strategy: Strategy, acceptance: AcceptanceRule, settings: Settings, slots: int = 1
   ):
-    """Starts before the first event. Raises PartError."""
+    """Starts before the first event. Raises ComponentError."""
     self.strategy = strategy
     self.acceptance = acceptance
     self.settings = settings
@@ -150,7 +150,7 @@ class Controller:
 
     Raises:
       LedgerError: In a replay, strategy or acceptance rule decide otherwise than they did.
-      PartError: One of them raised.
+      ComponentError: One of them raised.
     """
     event, history = record.event, self.history
     foreseen, self._foreseen = self._foreseen, None
@@ -210,7 +210,7 @@ class Controller:
     """Returns what the driver does next.
 
     Raises:
-      PartError: The strategy or the acceptance rule raised. The driver calls `abort`.
+      ComponentError: The strategy or the acceptance rule raised. The driver calls `abort`.
     """
     if self._ended:
       return End(self._stop_reason)
@@ -303,7 +303,7 @@ class Controller:
         memory=lambda: self._memory,
         tried=self.tried,
       )
-    except PartError:
+    except ComponentError:
       raise
     except Exception as error:
       return self._declined(error)
@@ -346,7 +346,7 @@ class Controller:
     proposal, edit = self.history.proposals[trial], self.history.edits[trial]
     wanted, states = revised(self.strategy, self.states, proposal)
     if wanted != proposal:
-      with PartCall(STRATEGY, self.strategy, 'when it revised a prepared trial'):
+      with ComponentCall(STRATEGY, self.strategy, 'when it revised a prepared trial'):
         moved = edits.moved(self.history, edit, proposal, wanted)
       if moved is not None:
         return self._log(Released(trial, wanted, None if moved == edit else moved), states)
@@ -424,14 +424,16 @@ def replay(
   Raises:
     LedgerError: Strategy or acceptance rule decide otherwise than they did then: their code or
       options are not the ones that wrote the ledger.
-    PartError: One of them raised.
+    ComponentError: One of them raised.
   """
   controller = Controller(strategy, acceptance, settings)
   for record in records:
     try:
       controller.apply(record)
-    except PartError as error:
-      raise PartError(f'Event {record.index} cannot be replayed. {error} {ADVICE}') from error
+    except ComponentError as error:
+      raise ComponentError(
+        f'Event {record.index} cannot be replayed. {error} {RESUME_ADVICE}'
+      ) from error
   return controller
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.ledger.history import BASELINE, History, original_of
-from autoresearch_jax.messages import RULE, STRATEGY, PartCall
+from autoresearch_jax.messages import RULE, STRATEGY, ComponentCall
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
@@ -52,10 +52,10 @@ class States:
 
   @classmethod
   def first(cls, objective: Objective, strategy: Strategy, acceptance: AcceptanceRule) -> Self:
-    """Returns the states before any trial. Raises PartError."""
-    with PartCall(STRATEGY, strategy, 'at its start'):
+    """Returns the states before any trial. Raises ComponentError."""
+    with ComponentCall(STRATEGY, strategy, 'at its start'):
       searching = strategy.init(objective)
-    with PartCall(RULE, acceptance, 'at its start'):
+    with ComponentCall(RULE, acceptance, 'at its start'):
       return cls(searching, acceptance.init(objective))
 
   def asked(self, strategy: Any, acceptance: Any) -> 'States':
@@ -98,14 +98,14 @@ def next_proposal(
     proposals: Those of all trials so far.
 
   Raises:
-    PartError: One of them raised, or the proposal cannot be run.
+    ComponentError: One of them raised, or the proposal cannot be run.
   """
   when = f'when it was asked for trial {len(proposals)}'
-  with PartCall(RULE, acceptance, when):
+  with ComponentCall(RULE, acceptance, when):
     wanted, judging = acceptance.ask(states.acceptance)
     if wanted is not None:
       return _of_original(_checked(wanted), proposals), states.asked(states.strategy, judging)
-  with PartCall(STRATEGY, strategy, when):
+  with ComponentCall(STRATEGY, strategy, when):
     proposal, searching = strategy.ask(states.strategy, rng)
     return _of_original(_checked(proposal), proposals), states.asked(searching, judging)
 
@@ -165,7 +165,7 @@ def judge(
     incumbent: The trial that was kept last; None for the baseline.
 
   Raises:
-    PartError: The rule raised, or its verdict cannot be recorded.
+    ComponentError: The rule raised, or its verdict cannot be recorded.
   """
   failure = _failure(trial, objective)
   if trial.proposal.fidelity < 1:
@@ -176,21 +176,21 @@ def judge(
     status = Status.CRASH if trial.result.status == Status.OK else trial.result.status
     broken = Result(trial.id, status, failure.reason)
     trial = dataclasses.replace(trial, result=broken)
-  with PartCall(RULE, acceptance, f'when it judged trial {trial.id}'):
+  with ComponentCall(RULE, acceptance, f'when it judged trial {trial.id}'):
     verdict, state = acceptance.decide(state, trial, incumbent)
     verdict = from_json(to_json(verdict), Verdict)
   return failure or verdict, state
 
 
 def tell(strategy: Strategy, state: Any, trial: Trial) -> Any:
-  """Returns the strategy's state after it was told of a decided trial. Raises PartError."""
-  with PartCall(STRATEGY, strategy, f'when it was told of trial {trial.id}'):
+  """Returns the strategy's state after it was told of a decided trial. Raises ComponentError."""
+  with ComponentCall(STRATEGY, strategy, f'when it was told of trial {trial.id}'):
     return strategy.tell(state, trial)
 
 
 def revised(strategy: Strategy, states: States, proposal: Proposal) -> tuple[Proposal, States]:
-  """Returns what the strategy wants now instead of a prepared proposal. Raises PartError."""
-  with PartCall(STRATEGY, strategy, 'when it was asked whether a prepared trial still fits'):
+  """Returns what the strategy wants now instead of a prepared proposal. Raises ComponentError."""
+  with ComponentCall(STRATEGY, strategy, 'when it was asked whether a prepared trial still fits'):
     wanted, searching = strategy.revise(states.strategy, proposal)
     return _checked(wanted), States(searching, states.acceptance)
 
@@ -198,9 +198,9 @@ def revised(strategy: Strategy, states: States, proposal: Proposal) -> tuple[Pro
 def undecided(
   acceptance: AcceptanceRule, state: Any, trials: Mapping[int, Trial], shown: Iterable[int]
 ) -> frozenset[int]:
-  """Returns the trials among `shown` whose DISCARD may still change. Raises PartError."""
+  """Returns the trials among `shown` whose DISCARD may still change. Raises ComponentError."""
   found = [trials[number] for number in shown if number in trials]
-  with PartCall(RULE, acceptance, 'when it was asked what is undecided'):
+  with ComponentCall(RULE, acceptance, 'when it was asked what is undecided'):
     return frozenset(trial.id for trial in found if acceptance.undecided(state, trial))
 
 

@@ -29,7 +29,7 @@ from autoresearch_jax.ledger.events import (
 )
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.messages import ADVICE, PartError
+from autoresearch_jax.messages import RESUME_ADVICE, ComponentError
 from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.research.actions import End, Log, Propose, Submit, Wait
@@ -81,9 +81,9 @@ class ResearchLoop:
     except Unavailable as error:  # trials under way have no result, so they run again
       self.unavailable = True
       return self._abort(str(error))
-    except PartError as error:  # its state is computed again by the next session
+    except ComponentError as error:  # its state is computed again by the next session
       self.broken = True
-      return self._abort(f'{error} {ADVICE}')
+      return self._abort(f'{error} {RESUME_ADVICE}')
     finally:
       self._stop_proposer()
 

@@ -90,7 +90,7 @@ def run_session(
     ConfigError: The config names what does not exist, or differs from the run's.
     WorkspaceError: The folder cannot be used, for instance since another process uses it.
     LedgerError: The ledger cannot be read or replayed.
-    PartError: The strategy or acceptance rule raised while the ledger was replayed.
+    ComponentError: The strategy or acceptance rule raised while the ledger was replayed.
     SandboxError: The machine cannot give the isolation that the config asks for.
     OSError: The disk is full, or the data cannot be downloaded, read or written.
   """
@@ -166,7 +166,7 @@ def begin(ledger: Ledger, run: Run, dataset: str = '') -> Controller:
   Raises:
     ConfigError: The ledger belongs to another config or to other data.
     LedgerError: The ledger cannot be replayed.
-    PartError: The strategy or acceptance rule raised.
+    ComponentError: The strategy or acceptance rule raised.
   """
   settings = run.settings()
   history = History.of(ledger.records())

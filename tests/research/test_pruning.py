@@ -69,8 +69,8 @@ def test_who_ends_as_well_as_the_incumbent_is_rarely_ended_and_who_is_far_behind
     programs = curves(40, seed)
     goal = best(programs)
     limits = limited(programs, AT, goal)
-    spared += not limits.passed(*(1 - goal + 0.1 * rng.normal(size=2)))
-    hopeless += limits.passed(*(1 - goal + 1 + 0.1 * rng.normal(size=2)))
+    spared += not limits.should_prune(*(1 - goal + 0.1 * rng.normal(size=2)))
+    hopeless += limits.should_prune(*(1 - goal + 1 + 0.1 * rng.normal(size=2)))
   assert spared >= 198
   assert hopeless >= 198
 
@@ -94,7 +94,7 @@ def test_where_programs_scatter_more_the_limit_is_farther():
 def test_programs_that_all_agree_have_finite_limits(seed):
   same = [Curve(-1.0, {AT: (2.0, 2.0)})] * (LEAST + seed % 9)
   limits = limited(same, AT, -1.0)
-  assert not limits.passed(2.0, 2.0)
+  assert not limits.should_prune(2.0, 2.0)
   assert np.isfinite([limits.max_train_loss, limits.max_val_loss]).all()
 
 

@@ -127,7 +127,7 @@ def mean(curves: Sequence[pruning.Curve]) -> pruning.Curve:
 
 def ended_at(curve: pruning.Curve, programs: Sequence[pruning.Curve], goal: float) -> float | None:
   for progress in pruning.PROGRESS:
-    if pruning.limited(programs, progress, goal).passed(*curve.looks[progress]):
+    if pruning.limited(programs, progress, goal).should_prune(*curve.looks[progress]):
       return progress
   return None
 
