@@ -116,9 +116,9 @@ def test_a_declined_proposal_counts_as_never_asked(tmp_path):
 
 def test_code_that_answers_otherwise_is_found_out(tmp_path):
   run(tmp_path, 12)
-  with pytest.raises(LedgerError, match='the strategy now answers'):
+  with pytest.raises(LedgerError, match='the strategy now returns'):
     replayed(tmp_path, Wandering())
-  with pytest.raises(LedgerError, match='the acceptance rule now answers'):
+  with pytest.raises(LedgerError, match='the acceptance rule now returns'):
     replayed(tmp_path, acceptance=Noise(threshold=50.0))
 
 
