@@ -20,7 +20,7 @@ from autoresearch_jax.ledger.events import FinalScored
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.final_comparison import best_program
-from autoresearch_jax.report.summary import duration
+from autoresearch_jax.report.summary import format_duration
 from autoresearch_jax.types import (
   INCONCLUSIVE,
   Budget,
@@ -137,7 +137,7 @@ class FinalEvaluation:
     seconds = [m.cost.total_seconds for m in self.history.results[BASELINE].measurements]
     each = statistics.fmean(seconds) if seconds else 0.0
     rounds = math.ceil(runs / max(1, self.executor.slots))  # 0 once all slots were retired
-    return f', about {duration(rounds * each)}' if each else ''
+    return f', about {format_duration(rounds * each)}' if each else ''
 
 
 def unused_seeds(history: History, count: int) -> list[int]:

@@ -124,11 +124,10 @@ def test_the_interval_is_that_of_a_paired_t_test(directory):
   assert (result.gain - result.half_width, result.gain + result.half_width) == pytest.approx(
     (low, high)
   )
-  assert conclusion(found) == (
-    f'Best beats baseline by {(low + high) / 2:.6f} ± {(high - low) / 2:.6f} test_loss on data '
-    f'never used for selection (trial {best_program(found)}; 95% interval over 5 pairs of fresh '
-    'seeds).'
-  )
+  line = conclusion(found)
+  gain = f'{(low + high) / 2:.6f} ± {(high - low) / 2:.6f} test_loss'
+  assert line.startswith(f'Best beats baseline by {gain} on the test split ')
+  assert f'trial {best_program(found)}; 95% ' in line and '5 paired seeds' in line
   assert report(directory).splitlines()[-1] == conclusion(found)
 
 
@@ -157,7 +156,7 @@ def test_a_gain_inside_its_interval_is_not_called_one(directory):
 
 def test_one_pair_gives_no_interval(directory):
   line = conclusion(close(directory, pairs=1)[0])
-  assert 'a single pair of fresh seeds gives no interval' in line
+  assert 'a single seed gives no interval' in line
   assert '±' not in line and 'beats' not in line
 
 
@@ -281,22 +280,20 @@ class Faulty(Arithmetic):
 def test_a_run_without_a_score_is_said_and_counts_for_no_gain(directory):
   found = close(directory, executor=Faulty(sound=(1, 2, 3, 5, 6)))[0]
   line = conclusion(found)
-  assert '2 pairs of fresh seeds' in line
-  assert line.endswith('; 1 of 3 pairs got no score: diverged: It broke.')
+  assert '2 paired seeds' in line
+  assert line.endswith('; 1 of 3 seeds have no score: diverged: It broke.')
 
 
 def test_nothing_to_compare_is_said(directory):
   line = conclusion(close(directory, executor=Faulty())[0])
   assert line.startswith('Best and baseline could not be compared on data never used')
-  assert '3 of 3 pairs got no score: diverged: It broke.' in line
+  assert '3 of 3 seeds have no score: diverged: It broke.' in line
 
 
 def test_a_crash_of_the_runner_is_tried_again(directory):
   found, _, said, ended = close(directory, executor=Faulty(status=types.Status.CRASH))
   assert ended and said[-1] == 'best, crash: It broke.' and not found.final_results
-  assert conclusion(found) == (
-    'Best and baseline were not compared on data never used for selection.'
-  )
+  assert conclusion(found) == ('Best and baseline were not compared on the test split.')
   assert len(final_comparison(close(directory)[0]).gains) == 3
 
 
@@ -358,7 +355,7 @@ def test_the_commands_last_line_is_the_comparison_and_more_pairs_may_follow(tmp_
   assert lines[-1].startswith('Best beats baseline by ')
   more = ('--config.data.test=held back', '--config.final_seeds=4')
   code, out, _ = finish(*more, '--config.search.max_trials=20', workdir=tmp_path)
-  assert code == 0 and '4 pairs of fresh seeds' in out.splitlines()[-1]
+  assert code == 0 and '4 paired seeds' in out.splitlines()[-1]
 
 
 def test_a_comparison_without_data_for_it_is_refused(tmp_path):
@@ -398,7 +395,7 @@ def test_a_first_stop_ends_the_search_and_a_second_one_the_comparison(tmp_path):
     wait_for(', val_loss', process)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
-  assert '3 pairs of fresh seeds' in out.splitlines()[-1]
+  assert '3 paired seeds' in out.splitlines()[-1]
 
 
 def test_sigterm_leaves_no_time_for_it(tmp_path):

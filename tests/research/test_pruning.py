@@ -120,7 +120,7 @@ def test_what_is_ended_is_discarded_tried_and_told_of(night):
     assert night.controller.tried.find(trial.edit.program, trial.proposal)[0] <= trial.id
   saved = sum(trial.result.facts['pruned']['saved_seconds'] for trial in pruned)
   assert history.saved_seconds == pytest.approx(saved)
-  assert f'{len(pruned)} trials were ended early, which saved 0:' in summary(history)
+  assert f'{len(pruned)} trials were pruned, which saved 0:' in summary(history)
 
 
 def test_baseline_and_repeats_are_looked_at_and_never_ended(night):
