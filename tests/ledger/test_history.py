@@ -125,7 +125,7 @@ def test_code_that_answers_otherwise_is_found_out(tmp_path):
 @pytest.mark.parametrize(
   ('fields', 'sentence'),
   [({'fidelity': float('nan')}, 'has the fidelity nan'), ({'fidelity': 0}, 'has the fidelity 0'),
-   ({'seeds': ()}, 'needs one or more'), ({'seeds': (1, 1)}, 'needs one or more, all different')],
+   ({'seeds': ()}, 'needs at least one'), ({'seeds': (1, 1)}, 'needs at least one, all different')],
 )  # fmt: skip
 def test_a_proposal_that_no_loop_can_run_is_refused(fields, sentence):
   proposal = types.Proposal(types.Operation.IMPROVE, (0,))
