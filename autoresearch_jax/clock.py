@@ -1,36 +1,36 @@
-"""Time as this process lives it: neither a stop of the process nor a set clock counts.
+"""Clocks that a suspended process or a changed system time cannot mislead.
 
-A laptop that sleeps, SIGSTOP, a debugger or a paused virtual machine stop controller, tracer and
-runner alike. Who waits for another must not take its own sleep for the other's silence; and hours
-that nobody worked, or that somebody set the clock forward, are no hours of research.
+SIGSTOP, a debugger, a sleeping laptop or a paused virtual machine stop controller, tracer and
+runner alike. Time that a process spent suspended must not count towards a timeout for another, nor,
+like a change of the system time, as time of research.
 """
 
 import time
 
-STRIDE = 1.0  # seconds; who waits looks at least this often
+POLL_SECONDS = 1.0  # longest time between two readings of an `ActiveTimer`
 _STARTED = time.time() - time.monotonic()
 
 
-class Awake:
-  """Seconds since it was made, without those in which this process stood still.
+class ActiveTimer:
+  """Measures seconds since it was made, except those in which this process was suspended.
 
-  What lies between two looks counts as twice a STRIDE at most, so look once in a STRIDE.
+  The time between two readings counts as at most 2 * POLL_SECONDS, so read it that often.
   """
 
   def __init__(self) -> None:
     self._seconds = 0.0
-    self._looked = time.monotonic()
+    self._last_reading = time.monotonic()
 
   def seconds(self) -> float:
     now = time.monotonic()
-    self._seconds += min(now - self._looked, 2 * STRIDE)
-    self._looked = now
+    self._seconds += min(now - self._last_reading, 2 * POLL_SECONDS)
+    self._last_reading = now
     return self._seconds
 
 
-def steady() -> float:
-  """Unix seconds that only move forward, as the clock stood when this process began.
+def monotonic_time() -> float:
+  """Returns Unix seconds that never go back: the time at import plus a monotonic clock.
 
-  On Linux they stand still while the machine is suspended.
+  On Linux it stands still while the machine is suspended.
   """
   return _STARTED + time.monotonic()

@@ -1,8 +1,8 @@
-"""Messages for people: text made safe to print, and what to do when a part or the machine fails.
+"""Messages to the user: text made safe to print, and errors of components and of the machine.
 
-Strategies and acceptance rules may be third-party code. An exception in one ends the session and
-leaves the ledger whole. It cannot be skipped as a proposer's can, since their states are folded
-over all events.
+A strategy or an acceptance rule may be third-party code. An exception in one ends the session and
+leaves the ledger intact. It cannot be skipped, as a proposer's is, since the states of both are
+folds over all events.
 """
 
 import errno
@@ -14,10 +14,10 @@ import types
 
 
 def one_line(text: str, width: int = 0) -> str:
-  """`text` on one line without control characters, cut to `width` characters if that is not 0.
+  """Returns `text` on one line without control characters, cut to `width` characters if not 0.
 
-  A tab, a line break or an escape sequence inside a description would otherwise add a column to
-  results.tsv or redraw the reader's terminal; a direction mark would reorder it.
+  Otherwise a tab in a description would add a column to results.tsv, and an escape sequence could
+  redraw the terminal.
   """
   shown = ''.join(character if character.isprintable() else ' ' for character in text)
   shown = ' '.join(shown.split())
@@ -25,29 +25,29 @@ def one_line(text: str, width: int = 0) -> str:
 
 
 STRATEGY, RULE = 'strategy', 'acceptance rule'
-ADVICE = (
-  'The ledger is whole: mend it and give the same command, which goes on from there; if its '
-  'options are wrong, change them and name another --workdir.'
+RESUME_ADVICE = (
+  'The ledger is intact: fix it and run the same command again to resume. If its options are '
+  'wrong, change them and use another --workdir.'
 )
 
 
-class PartError(RuntimeError):
-  """A strategy or an acceptance rule raised, or gave what cannot be recorded."""
+class ComponentError(RuntimeError):
+  """A strategy or an acceptance rule raised, or returned a value that cannot be recorded."""
 
 
-class PartCall:
-  """A context that turns exceptions of a strategy or an acceptance rule into PartErrors.
+class ComponentCall:
+  """A context manager that turns exceptions of a strategy or acceptance rule into ComponentErrors.
 
   Args:
     role: STRATEGY or RULE.
-    part: The object that is called inside the context.
-    when: What it was called for, to end the sentence 'The strategy ... failed'.
+    component: The object that is called inside the context.
+    when: What it was called for; completes the sentence 'The strategy ... failed'.
   """
 
-  __slots__ = ('_part', '_role', '_when')
+  __slots__ = ('_component', '_role', '_when')
 
-  def __init__(self, role: str, part: object, when: str):
-    self._role, self._part, self._when = role, part, when
+  def __init__(self, role: str, component: object, when: str):
+    self._role, self._component, self._when = role, component, when
 
   def __enter__(self) -> None:
     pass
@@ -58,12 +58,12 @@ class PartCall:
     error: BaseException | None,
     trace: types.TracebackType | None,
   ) -> None:
-    if isinstance(error, Exception) and not isinstance(error, PartError):
-      raise PartError(_sentence(self._role, self._part, self._when, error)) from error
+    if isinstance(error, Exception) and not isinstance(error, ComponentError):
+      raise ComponentError(_sentence(self._role, self._component, self._when, error)) from error
 
 
-def _sentence(role: str, part: object, when: str, error: Exception) -> str:
-  kind = type(part)
+def _sentence(role: str, component: object, when: str, error: Exception) -> str:
+  kind = type(component)
   last = traceback.extract_tb(error.__traceback__)[-1]
   what = one_line(f'{type(error).__name__}: {error}', 400).rstrip('.')
   return (
@@ -72,35 +72,35 @@ def _sentence(role: str, part: object, when: str, error: Exception) -> str:
   )
 
 
-# What the machine is to blame for, and nothing that was asked of it.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_SHUT = (errno.EROFS, errno.EACCES, errno.EPERM)
-OF_THE_MACHINE = (*_FULL, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-ROOM_BYTES = 256 * 2**10  # a disk with less is full: too little for an artifact and its log
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+# Errors of the machine, for which no program is blamed.
+MACHINE_ERRNOS = (*_DISK_FULL, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+MIN_FREE_BYTES = 256 * 2**10  # enough for an artifact and its log; a disk with less is full
 
 
-def of_machine(error: OSError) -> str:
-  """The sentence for what the operating system refused, with what to do about it."""
+def describe_os_error(error: OSError) -> str:
+  """Describes an error of the operating system, and what to do about it."""
   where = f' ({error.filename})' if error.filename else ''
   what = f'{error.strerror or error}{where}'
-  if error.errno in _FULL:
-    return f'The disk is full: {what}. Free some space; {_GOES_ON}'
-  if error.errno in _SHUT:
-    return f'Nothing can be written: {what}. Make it writable; {_GOES_ON}'
-  if error.errno in OF_THE_MACHINE:
-    return f'The machine failed: {what}. Mend that; {_GOES_ON}'
+  if error.errno in _DISK_FULL:
+    return f'The disk is full: {what}. Free some space. {_RESUMABLE}'
+  if error.errno in _NOT_WRITABLE:
+    return f'No write access: {what}. Make it writable. {_RESUMABLE}'
+  if error.errno in MACHINE_ERRNOS:
+    return f'The machine failed: {what}. Fix that. {_RESUMABLE}'
   return str(error)
 
 
-def require_room(folder: pathlib.Path) -> None:
-  """Raises OSError where the disk that holds the folder is full, so that no program is blamed."""
-  if shutil.disk_usage(folder).free < ROOM_BYTES:
+def require_disk_space(folder: pathlib.Path) -> None:
+  """Raises OSError if the folder's disk is full, so that no program is blamed for it."""
+  if shutil.disk_usage(folder).free < MIN_FREE_BYTES:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def no_room(error: Exception) -> bool:
-  """Whether an error of a library speaks of a disk that is full or can not be written."""
-  return any(os.strerror(code) in str(error) for code in (*_FULL, errno.EROFS, errno.EIO))
+def is_disk_error(error: Exception) -> bool:
+  """Returns whether a library's error message is about a disk that is full or not writable."""
+  return any(os.strerror(code) in str(error) for code in (*_DISK_FULL, errno.EROFS, errno.EIO))
 
 
-_GOES_ON = 'the ledger is whole, and the same command goes on from there.'
+_RESUMABLE = 'The ledger is intact, and the same command resumes the run.'

@@ -1,8 +1,8 @@
-"""The words of the library as frozen dataclasses, and how they become JSON.
+"""The library's data types, as frozen dataclasses, and their conversion to and from JSON.
 
-Everything that crosses a process or enters the ledger is one of these. They hold plain data
-only, so `msgspec` turns them into JSON and back, refusing what does not fit. No jax here: the
-controller, strategies, proposers and acceptance rules all import this module.
+Whatever crosses a process boundary or enters the ledger is one of these. They hold plain data, so
+`msgspec` serialises them and rejects input of another type. The controller imports this module, so
+it does not import jax.
 """
 
 import dataclasses
@@ -26,24 +26,20 @@ class Status(enum.StrEnum):
   OK = 'ok'
   INVALID = 'invalid'  # did not trace, or broke the contract
   DUPLICATE = 'duplicate'  # same semantic fingerprint as an earlier trial
-  OOM = 'oom'  # refused before it ran: would not fit on the device
-  DIVERGED = 'diverged'  # loss became NaN or passed the limit
+  OOM = 'oom'  # rejected before training: does not fit on the device
+  DIVERGED = 'diverged'  # the loss became NaN or exceeded the limit
   CRASH = 'crash'  # the runner died or raised
-  TIMEOUT = 'timeout'  # a deadline passed: trace, compile, train or evaluate
-  CANCELLED = 'cancelled'  # ended from outside: says nothing of the program
-  PRUNED = 'pruned'  # ended early: too far behind to be kept
+  TIMEOUT = 'timeout'  # tracing, compiling, training or evaluating exceeded its time limit
+  CANCELLED = 'cancelled'  # stopped from outside; tells nothing about the program
+  PRUNED = 'pruned'  # stopped early: too far behind to be kept
 
 
-# They say nothing of a program: its trial was stopped, or the machine or the runner failed.
-INCONCLUSIVE = (Status.CANCELLED, Status.CRASH)
-UNEVALUATED = (
-  *INCONCLUSIVE,
-  Status.DUPLICATE,
-)  # the trial tried no program of its own, which may come again
+INCONCLUSIVE = (Status.CANCELLED, Status.CRASH)  # not the program's fault
+UNEVALUATED = (*INCONCLUSIVE, Status.DUPLICATE)  # the program was not tried, and may come again
 
 
 class Decision(enum.StrEnum):
-  """What acceptance made of a trial; the words the original writes in results.tsv."""
+  """The acceptance rule's decision on a trial, in the original autoresearch's words."""
 
   KEEP = 'keep'
   DISCARD = 'discard'
@@ -51,17 +47,17 @@ class Decision(enum.StrEnum):
 
 
 class Operation(enum.StrEnum):
-  """What a proposal asks for."""
+  """The kind of a proposal."""
 
-  DRAFT = 'draft'  # a program from the problem's start (the baseline is the unedited draft)
+  DRAFT = 'draft'  # edit the problem's starting program (which, unedited, is the baseline)
   IMPROVE = 'improve'
   DEBUG = 'debug'
   MERGE = 'merge'
-  REPLICATE = 'replicate'  # the same program again, on other seeds
-  PROMOTE = 'promote'  # the same program again, at a larger budget
+  REPLICATE = 'replicate'  # train the same program on other seeds
+  PROMOTE = 'promote'  # train the same program with a larger budget
 
 
-RERUNS = (Operation.REPLICATE, Operation.PROMOTE)  # train their first parent's program again
+RERUNS = (Operation.REPLICATE, Operation.PROMOTE)  # they train their first parent's program again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +65,8 @@ class Budget:
   """How long a trial trains.
 
   Attributes:
-    amount: How much, in the unit.
-    unit: `seconds` (training alone, compilation never counts), `steps`, `tokens` (examples, for
+    amount: Its size, in `unit`.
+    unit: `seconds` (of training; compilation does not count), `steps`, `tokens` (examples, for
       supervised problems) or `flops`.
   """
 
@@ -83,35 +79,38 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-  """The problem as a program sees it (the `spec` of `init(key, spec)`).
+  """The problem as a program sees it: the `spec` in `init(key, spec)`.
 
-  Language models have vocab_size and sequence_length; supervised problems have input_shape
-  (one example's) and num_classes; constructions have output_shape. The others are None.
+  Fields that do not apply to the problem's kind are None.
   """
 
   kind: Literal['language_model', 'supervised', 'construction']
   platform: Platform
   num_devices: int
   budget: Budget
-  vocab_size: int | None = None
-  sequence_length: int | None = None
-  input_shape: tuple[int, ...] | None = None
-  num_classes: int | None = None
-  output_shape: tuple[int, ...] | None = None
+  vocab_size: int | None = None  # language models
+  sequence_length: int | None = None  # language models
+  input_shape: tuple[int, ...] | None = None  # of one example; supervised problems
+  num_classes: int | None = None  # supervised problems
+  output_shape: tuple[int, ...] | None = None  # constructions
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """Where the runner finds a problem's prepared data; nobody else opens it.
+  """A problem's prepared data, which only the runner opens.
 
-  train, validation: folders. Language models: rows.npy, uint16 [rows, sequence_length + 1];
-  supervised problems: inputs.npy [examples, *input_shape] float32 and targets.npy [examples] int32.
-  token_bytes: file, int32 [vocab_size], UTF-8 bytes of each token, 0 for special tokens.
-  evaluation_batch: rows (examples) in one call of `predict`; divides the validation rows.
-  verifier: of constructions, which have no data: the name in VERIFIERS of what scores them.
-  test: folder like `validation`, the test split: no search sees it, the final evaluation alone
-  scores on it. '' where the problem holds none back.
-  fingerprint: SHA-256 over everything that can change a metric: content, tokenizer, split.
+  A split is a folder. For language models it has rows.npy, uint16 [rows, sequence_length + 1]; for
+  supervised problems inputs.npy, float32 [examples, *input_shape], and targets.npy, int32
+  [examples].
+
+  Attributes:
+    train: Folder of the training split.
+    validation: Folder of the validation split.
+    token_bytes: File, int32 [vocab_size]: UTF-8 bytes of each token, 0 for special tokens.
+    evaluation_batch: Rows (examples) per call of `predict`; divides the validation rows.
+    verifier: Name in VERIFIERS of the function that scores a construction.
+    fingerprint: SHA-256 over whatever can change a metric: content, tokenizer, split.
+    test: Folder of the test split, on which only the final evaluation scores; '' for none.
   """
 
   kind: Literal['language_model', 'supervised', 'construction']
@@ -126,10 +125,11 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """An immutable snapshot of the editable files.
+  """An immutable snapshot of a program's files.
 
-  files: (name, text) pairs sorted by name; names are relative posix paths.
-  entry: the name of the file that defines `init`, `train_step` and `predict`.
+  Attributes:
+    files: (name, text) pairs sorted by name; names are relative POSIX paths.
+    entry: Name of the file that defines `init`, `train_step` and `predict`.
   """
 
   files: tuple[tuple[str, str], ...]
@@ -165,53 +165,49 @@ class Program:
 
   @property
   def digest(self) -> str:
-    """SHA-256 of names and texts: equal only for equal files (see the fingerprint for meaning)."""
+    """SHA-256 of names and texts. Semantic equality is the artifact fingerprint's business."""
     return hashlib.sha256(msgspec.json.encode([self.entry, self.files])).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-  """What a proposer believes its edit will do.
+  """A proposer's prediction of what its edit does."""
 
-  claim: one sentence. mechanisms: tags such as 'optimizer' or 'attention'.
-  predicted_effect: change of the metric's *score* (larger is better), in the metric's unit.
-  uncertainty: standard deviation of that prediction.
-  """
-
-  claim: str
-  mechanisms: tuple[str, ...] = ()
-  predicted_effect: float | None = None
-  uncertainty: float | None = None
+  claim: str  # one sentence
+  mechanisms: tuple[str, ...] = ()  # tags such as 'optimizer' or 'attention'
+  predicted_effect: float | None = None  # on the score (larger is better), in the metric's unit
+  uncertainty: float | None = None  # standard deviation of that prediction
 
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-  """A new program with the reason for it. description: one line, as in results.tsv.
-
-  author: the model or agent that wrote it, '' when no such thing did. role: the one it acted in.
-  """
+  """A new program and the hypothesis behind it."""
 
   program: Program
-  description: str
+  description: str  # one line, shown in results.tsv
   hypothesis: Hypothesis
-  author: str = ''
-  role: str = ''
+  author: str = ''  # the model or agent that wrote it
+  role: str = ''  # the role in which that model was prompted
 
 
-# What strategies ask of proposers beyond the operation: move constants only, change structure
-# only, take one part out again, or write the program anew instead of changing a part of it.
+# Kinds of edits a strategy may request: change constants only, change structure only, remove one
+# component, or rewrite the program.
 GUIDANCE = ('tuning', 'creative', 'ablation', 'rewrite')
 
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-  """What a strategy wants tried.
+  """A strategy's request for a trial.
 
-  parents: trial ids, the first one is the program that gets edited (none: the problem's start).
-  context: trial ids to show to the proposer. fidelity: fraction of the budget.
-  seeds: one training run each. edit: carried by strategies that propose constants themselves.
-  guidance: a word to the proposer on what kind of edit is wanted (see GUIDANCE); it may be ignored.
-  question: what the strategy wants to know, in a sentence or a few, shown to a proposer that reads.
+  Attributes:
+    operation: The kind of the proposal.
+    parents: Trial ids; the first one's program is edited. Empty for the starting program.
+    context: Trial ids to show to the proposer.
+    fidelity: Fraction of the budget.
+    seeds: One training run each.
+    edit: Set by strategies that choose constants themselves; no proposer is called then.
+    guidance: One of GUIDANCE, or ''. Proposers may ignore it.
+    question: What the strategy wants to learn, in prose, for proposers that prompt a model.
   """
 
   operation: Operation
@@ -226,21 +222,19 @@ class Proposal:
 
 @dataclasses.dataclass(frozen=True)
 class Exchange:
-  """One call of a language model or an agent. Recorded before it is sent, and when it has ended.
+  """One call of a language model or an agent, recorded before it is sent and after it ends.
 
-  id: the same in both records. purpose: what it was for, such as 'propose' or 'distill'.
-  request, response: as text (JSON, for an API). error: a sentence when it failed, else ''.
-  input_tokens, output_tokens, dollars: while `sent`, or when nobody knows, the most it can be.
+  Tokens and dollars are upper bounds while the call is pending or if the API does not report them.
   """
 
-  id: str
+  id: str  # the same in both records
   model: str
-  purpose: str
+  purpose: str  # such as 'propose' or 'distill'
   state: Literal['sent', 'answered', 'failed']
   role: str = ''
-  request: str = ''
+  request: str = ''  # text (JSON, for an API)
   response: str = ''
-  error: str = ''
+  error: str = ''  # a sentence if the call failed
   seconds: float = 0.0
   input_tokens: int = 0
   output_tokens: int = 0
@@ -249,7 +243,7 @@ class Exchange:
 
 @dataclasses.dataclass(frozen=True)
 class Spend:
-  """What calls of models and agents add up to."""
+  """The total cost of calls to models and agents."""
 
   calls: int = 0
   input_tokens: int = 0
@@ -271,37 +265,32 @@ class Spend:
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-  """What a group of trials taught. text: a sentence. trials: ids of those that it rests on.
+  """A conclusion drawn from a group of trials."""
 
-  tags: what it is about: mechanisms, names of constants. effect, uncertainty: on the metric's
-  score (larger is better), with the standard deviation of that; None where it is no number.
-  author: the model that wrote it, '' for those by rule.
-  """
-
-  text: str
-  trials: tuple[int, ...]
-  tags: tuple[str, ...] = ()
-  effect: float | None = None
-  uncertainty: float | None = None
-  author: str = ''
+  text: str  # a sentence
+  trials: tuple[int, ...]  # ids
+  tags: tuple[str, ...] = ()  # mechanisms and constants that it is about
+  effect: float | None = None  # on the score (larger is better); None if not quantitative
+  uncertainty: float | None = None  # standard deviation of `effect`
+  author: str = ''  # the model that wrote it; '' if it was computed
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """What one training run took. Seconds are wall clock; bytes are of one device."""
+  """The cost of one training run. Seconds are wall-clock time; bytes are per device."""
 
   training_seconds: float = 0.0  # counted against the budget
   trace_seconds: float = 0.0
   compile_seconds: float = 0.0
   evaluate_seconds: float = 0.0
-  total_seconds: float = 0.0  # submission to result, everything in
+  total_seconds: float = 0.0  # from submission to result
   steps: int = 0
   tokens: int = 0  # examples, for supervised problems
-  flops: float = 0.0  # of all training steps, by XLA's cost analysis
+  flops: float = 0.0  # of all training steps, from XLA's cost analysis
   mfu_percent: float = 0.0
   peak_bytes: int = 0  # the larger of the two below
-  analysis_bytes: int = 0  # what memory_analysis says of the compiled step
-  allocator_bytes: int = 0  # what the device's allocator says; 0 where it says nothing
+  analysis_bytes: int = 0  # from the compiled step's memory_analysis
+  allocator_bytes: int = 0  # from the device's allocator; 0 if it does not report
   parameters: int = 0
   compilations_in_clock: int = 0  # must be 0
 
@@ -317,77 +306,73 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Isolation:
-  """What kept the candidate in while it was traced; detail: what is absent, in words."""
+  """Which protections the tracer's sandbox had while it traced the candidate."""
 
-  network: bool = False  # no socket can be made
-  files: bool = False  # reads and writes limited by the kernel
-  system_calls: bool = False  # an allow-list by seccomp
+  network: bool = False  # sockets are blocked
+  files: bool = False  # the kernel restricts reads and writes
+  system_calls: bool = False  # seccomp allow-list
   processes: bool = False  # no fork, no exec
   limits: bool = False  # rlimits on CPU, memory, file size, descriptors
-  detail: str = ''
+  detail: str = ''  # which protections are missing, in words
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
   """What an executor returns for one trial.
 
-  status, reason: how it ended; reason is a sentence for whoever can mend it, '' when ok.
-  facts: what is known of the artifact (flops_per_step, artifact_bytes, matmul_dtypes, device...).
+  `facts` are properties of the artifact and the run, such as flops_per_step and device.
   """
 
   trial: int
   status: Status
-  reason: str = ''
-  fingerprint: str = ''
-  duplicate_of: int | None = None
-  measurements: tuple[Measurement, ...] = ()
+  reason: str = ''  # why the status is not `ok`, in a sentence that says what to fix
+  fingerprint: str = ''  # the artifact's; equal for programs that compute the same
+  duplicate_of: int | None = None  # the earlier trial with that fingerprint
+  measurements: tuple[Measurement, ...] = ()  # one per seed
   isolation: Isolation | None = None
   facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class PruningRung:
-  """A share of the budget at which the runner looks at a state in training.
+  """A point in training at which the runner evaluates the state and may prune the trial.
 
-  Training ends there, and the trial is `pruned`, when the training loss (the program's own, a mean
-  since the rung before) is above `max_train_loss` and the nats that the runner measures on a
-  fixed batch, there and at all rungs before, are above `max_val_loss`. None: there is no such
-  limit, and nothing is ended.
+  A trial is pruned if both losses exceed their thresholds; None is no threshold.
+
+  Attributes:
+    progress: Fraction of the budget.
+    max_train_loss: Threshold on the program's own training loss, averaged since the previous rung.
+    max_val_loss: Threshold on the lowest validation loss so far, which the runner measures on a
+      fixed batch, in nats per target.
   """
 
   progress: float
   max_train_loss: float | None = None
   max_val_loss: float | None = None
 
-  def passed(self, loss: float, nats: float) -> bool:
-    """Whether both limits are there and passed. nats: the lowest so far."""
+  def should_prune(self, train_loss: float, lowest_val_loss: float) -> bool:
     if self.max_train_loss is None or self.max_val_loss is None:
       return False
-    return loss > self.max_train_loss and nats > self.max_val_loss
+    return train_loss > self.max_train_loss and lowest_val_loss > self.max_val_loss
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialRequest:
-  """What an executor is asked to run.
-
-  known: fingerprint -> trial id that already has it. parents: the proposal's. on_test: score on the
-  test split instead of the validation split; only the final evaluation asks for that.
-  rungs: see `PruningRung`, in the order of their progress.
-  """
+  """A trial for an executor to run. `known` maps fingerprints to the trials that have them."""
 
   trial: int
   program: Program
-  seeds: tuple[int, ...]
+  seeds: tuple[int, ...]  # one training run each
   budget: Budget
   known: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  parents: tuple[int, ...] = ()
-  on_test: bool = False
-  rungs: tuple[PruningRung, ...] = ()
+  parents: tuple[int, ...] = ()  # the proposal's
+  on_test: bool = False  # score on the test split (final evaluation) instead of validation
+  rungs: tuple[PruningRung, ...] = ()  # in order of progress
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-  """News of a running trial. fraction: of the budget, while phase is 'train'."""
+  """A progress report of a running trial; `fraction` is of the budget, during training."""
 
   trial: int
   phase: Literal['trace', 'compile', 'train', 'evaluate']
@@ -399,7 +384,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """Acceptance's answer, with the sentence that justifies it."""
+  """The acceptance rule's decision, with a sentence that justifies it."""
 
   decision: Decision
   reason: str
@@ -407,7 +392,7 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """One trial with everything known of it; `verdict` is None until acceptance has decided."""
+  """A finished trial; `verdict` is None until the acceptance rule has decided."""
 
   id: int
   proposal: Proposal
@@ -416,20 +401,20 @@ class Trial:
   verdict: Verdict | None = None
 
   def metric(self, name: str) -> float | None:
-    """Mean of the metric over seeds; None when the trial has no measurement of it."""
+    """Returns the metric's mean over seeds, or None if it was not measured."""
     values = [m.metrics[name] for m in self.result.measurements if name in m.metrics]
     return sum(values) / len(values) if values else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """The metric that is optimised, e.g. val_bpb, minimize."""
+  """The metric to optimise and its direction, for instance `val_bpb` and `minimize`."""
 
   metric: str
   direction: Literal['minimize', 'maximize']
 
   def score(self, trial: Trial) -> float | None:
-    """The trial's metric turned so that larger is better; None when it has none."""
+    """Returns the metric, negated if it is minimised, so that larger is better; None if absent."""
     value = trial.metric(self.metric)
     if value is None:
       return None
@@ -437,7 +422,7 @@ class Objective:
 
 
 def test_metric(metric: str) -> str:
-  """The name on the test split of a metric of the validation split: `test_bpb` for `val_bpb`."""
+  """Returns the name of a validation metric on the test split: `test_bpb` for `val_bpb`."""
   return f'test_{metric.removeprefix("val_")}'
 
 
@@ -446,7 +431,7 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(data: bytes | str, kind: type[T]) -> T:
-  """Reads `kind` from JSON. Raises msgspec.ValidationError with the path of what does not fit."""
+  """Reads `kind` from JSON. Raises msgspec.ValidationError, which names the field that is wrong."""
   return msgspec.json.decode(data, type=kind)
 
 

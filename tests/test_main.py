@@ -46,7 +46,7 @@ def test_a_run_from_beginning_to_end(tmp_path):
 
   code, out, err = finish('--config.budget.amount=9', workdir=tmp_path / 'run')
   assert code == 2
-  assert 'config.budget.amount is 9.0 here and was 2.0.' in err
+  assert 'config.budget.amount is 9.0 and was 2.0.' in err
   assert len(err.splitlines()) == 1
 
 
@@ -61,7 +61,7 @@ SENTENCES = [
   (['--config.direction=up'], 'config.direction'),
   (
     ['--config.metric=beauty'],
-    "the problem 'synthetic' gives: val_loss.",
+    "the problem 'synthetic' measures: val_loss.",
   ),
   (
     [
@@ -69,7 +69,7 @@ SENTENCES = [
       '--config.search.options.inner=pareto',
       "--config.search.options.inner_options={'metrics': {'val_acc': 'maximize'}}",
     ],
-    "by the metric 'val_acc'; the problem 'synthetic' gives: val_loss, and train_NAME",
+    "by the metric 'val_acc'; the problem 'synthetic' measures: val_loss, and train_NAME",
   ),
   (['extra'], "does not take the argument 'extra'"),
   (['--unknown=1'], '--unknown is not an option'),

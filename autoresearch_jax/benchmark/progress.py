@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import rich.console
 import rich.progress
 
-from autoresearch_jax.report.summary import duration
+from autoresearch_jax.report.summary import format_duration
 
 EVERY_SECONDS = 10.0  # between plain lines
 
@@ -40,8 +40,12 @@ class ComparisonProgress:
     """The time left, if all runs take as long as those so far."""
     fresh, passed = self.done - self._before, self._clock() - self._began
     if self.done == self.total:
-      return f'done in {duration(passed)}'
-    return f'{duration(passed / fresh * (self.total - self.done))} left' if fresh else 'just begun'
+      return f'done in {format_duration(passed)}'
+    return (
+      f'{format_duration(passed / fresh * (self.total - self.done))} left'
+      if fresh
+      else 'just begun'
+    )
 
 
 class Bar(ComparisonProgress):

@@ -1,40 +1,40 @@
-"""`autoresearch measure NAME`: what this machine does, measured by a module of `measure`."""
+"""`autoresearch measure NAME`: runs a measurement of this machine, a module of `measure`."""
 
 import difflib
 import importlib
+import shutil
 import sys
-from collections.abc import Sequence
+import types
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from autoresearch_jax.cli.command import Command
+from autoresearch_jax.cli.command import MAX_WIDTH, Command, Row, table
 from autoresearch_jax.cli.flags import BAD_INPUT, run
 
 MEASUREMENTS = {
-  'accelerator': "The GPT in the original's setting on this machine's GPU or TPU: speed and MFU.",
-  'memory': 'Bytes and FLOPs of the GPT for chips that need not be there, by XLA.',
-  'overhead': 'Seconds of a trial beyond its budget: trace, compile, evaluate.',
-  'profile': "Where an accelerator's time goes within a train step.",
-  'slots': 'Trials an hour with several slots.',
-  'steps': 'Seconds of a train step of given artifacts, dispatched in three ways.',
-  'utilization': 'The share of a run in which the device trains.',
+  'accelerator': "Speed and MFU of the GPT in the original's setting, on this accelerator.",
+  'memory': 'Memory and FLOPs of the GPT on chips that need not be present, from XLA.',
+  'overhead': 'Seconds that a trial takes beyond its budget: trace, compile, evaluate.',
+  'profile': 'Kernels of a train step on an accelerator, and their times.',
+  'slots': 'Trials per hour with several slots.',
+  'steps': 'Seconds per train step of given artifacts, for three ways of dispatching.',
+  'utilization': 'Fraction of a run in which the device trains.',
 }
-
 
 COMMAND = Command(
   'measure',
   'Measure this machine: speed, memory, overhead, utilization.',
   """
-  Each measurement is a module of autoresearch_jax/measure with options of its own, which
-  `autoresearch measure NAME --help` explains.
+  Each measurement has options of its own, which `autoresearch measure NAME --help` explains.
   """,
   operand='NAME',
   describe=lambda config: [('Measurements:', list(MEASUREMENTS.items()))],
   examples={
-    'autoresearch measure overhead --config=gpt_small:cpu': 'What a trial takes beyond its budget.',
-    'autoresearch measure memory --help': 'What that measurement does, and its options.',
+    'autoresearch measure overhead --config=gpt_small:cpu': 'Time of a trial beyond its budget.',
+    'autoresearch measure memory --help': 'The options of that measurement.',
   },
-  exit_codes={'0': 'Measured.', '2': 'Something does not fit; a sentence says what.'},
+  exit_codes={'0': 'Measured.', '2': 'Invalid input; the message says what to fix.'},
 )
 
 
@@ -50,8 +50,39 @@ def main(arguments: Sequence[str]) -> int:
     return BAD_INPUT
   module = importlib.import_module(f'autoresearch_jax.measure.{name}')
   if {'--help', '-h'} & set(rest):
-    print(f'{module.__doc__}\nOptions:\n{flags.FLAGS.module_help(module)}')
+    print(_help(name, module))
     return 0
   sys.argv = [f'autoresearch measure {name}', *rest]
   run(module.main)  # exits
   return 0
+
+
+def _help(name: str, module: types.ModuleType) -> str:
+  """Returns the help text of a measurement: its module's docstring and flags."""
+  width = min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns)
+  rows = [*_rows(module), ('--help', 'Shows this text.')]
+  usage = f'Usage: autoresearch measure {name} [OPTIONS]'
+  return f'{usage}\n\n{(module.__doc__ or "").strip()}\n\nOptions:\n{table(rows, width)}'
+
+
+def _rows(module: types.ModuleType) -> Iterator[Row]:
+  """Yields the options that a module holds as absl flags, in order of their definition."""
+  for holder in vars(module).values():
+    if not isinstance(holder, flags.FlagHolder):
+      continue
+    flag = flags.FLAGS[holder.name]
+    if flag.name == 'config':
+      yield '--config=NAME[:VARIANT]', str(flag.help)
+      yield '--config.FIELD=VALUE', 'Sets a field of the config; see `autoresearch run --help`.'
+      continue
+    choices = getattr(flag.parser, 'enum_values', None)
+    value = '' if flag.boolean else f'={"|".join(choices) if choices else _placeholder(flag)}'
+    default = ','.join(flag.default) if isinstance(flag.default, list) else flag.default
+    text = str(flag.help).removeprefix(f'<{"|".join(choices or ())}>: ')
+    text = text.partition(';\n')[0]  # absl's own remark on flags that may be repeated
+    yield f'--{flag.name}{value}', text if default in (None, '', False) else f'{text} [{default}]'
+
+
+def _placeholder(flag: flags.Flag) -> str:
+  """Returns what stands for a flag's value in the help text."""
+  return {'int': 'N', 'float': 'X'}.get(flag.flag_type(), flag.name.upper())

@@ -8,7 +8,7 @@ from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.git_repo import WorkspaceError
 from autoresearch_jax.ledger.repair import repair
-from autoresearch_jax.messages import of_machine
+from autoresearch_jax.messages import describe_os_error
 
 COMMAND = Command(
   'repair',
@@ -39,7 +39,7 @@ def _repair(line: CommandLine) -> int:
 
 
 def _sentence(error: Exception) -> str:
-  return of_machine(error) if isinstance(error, OSError) else str(error)
+  return describe_os_error(error) if isinstance(error, OSError) else str(error)
 
 
 if __name__ == '__main__':

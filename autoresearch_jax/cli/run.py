@@ -13,7 +13,7 @@ from autoresearch_jax.cli.signals import StopSignals
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.git_repo import WorkspaceError
-from autoresearch_jax.messages import PartError, of_machine
+from autoresearch_jax.messages import ComponentError, describe_os_error
 from autoresearch_jax.report import live
 from autoresearch_jax.research.session import run_session
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
@@ -55,7 +55,7 @@ COMMAND = Command(
 )
 
 ERRORS = (
-  ConfigError, LedgerError, PartError, WorkspaceError, SandboxError, OSError, pygit2.GitError,
+  ConfigError, LedgerError, ComponentError, WorkspaceError, SandboxError, OSError, pygit2.GitError,
 )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def _run(line: CommandLine) -> int:
 
 
 def _sentence(error: Exception) -> str:
-  return of_machine(error) if isinstance(error, OSError) else str(error)
+  return describe_os_error(error) if isinstance(error, OSError) else str(error)
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Executor, Unavailable, sharing
 from autoresearch_jax.executors.artifacts import ArtifactStore
 from autoresearch_jax.executors.slot import Slot, SlotContext
-from autoresearch_jax.messages import of_machine
+from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.types import (
   Budget,
   Dataset,
@@ -171,7 +171,7 @@ class LocalExecutor(Executor):
     except Unavailable as error:
       self._retire_slot(slot, str(error))
     except OSError as error:
-      self._retire_slot(slot, f'No trial can be run here. {of_machine(error)}', others=False)
+      self._retire_slot(slot, f'No trial can be run here. {describe_os_error(error)}', others=False)
     except Exception as error:  # otherwise the caller would wait for ever
       self._retire_slot(slot, f'The executor failed: {type(error).__name__}: {error}')
     finally:

@@ -22,7 +22,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.executors.artifacts import ArtifactStore
 from autoresearch_jax.executors.sharing import ResourceShare
-from autoresearch_jax.messages import require_room
+from autoresearch_jax.messages import require_disk_space
 from autoresearch_jax.runner.client import (
   COMPILE_CACHE_SIZE,
   RunnerClient,
@@ -206,8 +206,8 @@ class Slot:
         self._stop_prefetches()
         self._ensure_runner()
     if trial.result.status == Status.CRASH:
-      require_room(self.context.scratch)
-      require_room(self.context.cache)
+      require_disk_space(self.context.scratch)
+      require_disk_space(self.context.cache)
     return dataclasses.replace(trial.result, measurements=tuple(trial.measurements))
 
   def _measure(self, trial: '_RunningTrial') -> None:
@@ -320,7 +320,7 @@ class Slot:
           if traced.killed and not self.closing:
             traced = self.tracer.trace(program, spec, batch, path, background)
       if traced.status != Status.OK:
-        require_room(self.context.scratch)
+        require_disk_space(self.context.scratch)
       artifacts.add(path, traced)
     return path, traced, traced.seconds
 

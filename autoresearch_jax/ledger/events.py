@@ -15,18 +15,18 @@ class LedgerError(RuntimeError):
 
 
 class Damaged(LedgerError):
-  """The file is not what was written. `repair` resumes from the events before the damage."""
+  """The ledger file is damaged. `repair` resumes from the events before the damage."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Started:
   """The run began.
 
-  It is event 0, or the last Started before the first proposal, when earlier starts came to nothing.
+  Normally event 0. If earlier starts failed, the last Started before the first proposal counts.
 
   Attributes:
     config: The run's `Config` as plain data.
-    tag: Names the branch `autoresearch/<tag>`.
+    tag: Suffix of the branch `autoresearch/<tag>`.
     dataset: Fingerprint of the data that metrics refer to.
     versions: Versions of Python and of the packages that can change a result.
   """
@@ -50,7 +50,7 @@ class Resumed:
 
 @dataclasses.dataclass(frozen=True)
 class Stopped:
-  """A session ended in order. A killed one leaves no such event.
+  """A session ended in an orderly way. A killed session leaves no such event.
 
   Attributes:
     reason: Why, a sentence.
@@ -65,7 +65,7 @@ class Proposed:
 
   Attributes:
     trial: The trial's id.
-    proposal: What the strategy wants.
+    proposal: The strategy's request.
   """
 
   trial: int
@@ -74,12 +74,12 @@ class Proposed:
 
 @dataclasses.dataclass(frozen=True)
 class Edited:
-  """The proposal has become a program. From now on the trial exists, and will get a result.
+  """The proposal has become a program. The trial exists from this event on, and gets a result.
 
   Attributes:
     trial: The trial's id.
-    edit: The program, and why.
-    prefetched: Whether it was prepared while other trials ran, and waits for its Released.
+    edit: The program and its hypothesis.
+    prefetched: Whether it was prepared while other trials ran; it then waits for its Released.
   """
 
   trial: int
@@ -93,8 +93,8 @@ class Released:
 
   Attributes:
     trial: The trial's id.
-    proposal: The revised proposal; None where it is unchanged.
-    edit: The revised edit; None where it is unchanged.
+    proposal: The revised proposal; None if unchanged.
+    edit: The revised edit; None if unchanged.
   """
 
   trial: int
@@ -120,7 +120,7 @@ class Learned:
   """A language model summarised the trials so far as lessons, which replace its earlier ones.
 
   Attributes:
-    lessons: All that hold now.
+    lessons: All current lessons.
   """
 
   lessons: tuple[Lesson, ...]
@@ -128,7 +128,7 @@ class Learned:
 
 @dataclasses.dataclass(frozen=True)
 class Declined:
-  """The proposal did not become a program. It counts as never made, and its trial id is reused.
+  """The proposal did not become a program. It is dropped, and its trial id is reused.
 
   Attributes:
     trial: The trial's id.
@@ -160,7 +160,7 @@ class Decided:
 
   Attributes:
     trial: The trial's id.
-    verdict: The decision, and why.
+    verdict: The decision and its reason.
   """
 
   trial: int
@@ -176,7 +176,7 @@ class FinalScored:
   Attributes:
     trial: The first trial with that program.
     seed: A training seed that no trial had.
-    result: One measurement, or the reason why there is none.
+    result: One measurement, or the reason for its absence.
   """
 
   trial: int

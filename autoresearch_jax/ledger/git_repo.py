@@ -1,16 +1,16 @@
-"""The run directory: lock, ledger, results.tsv, and a git repository that shows the research.
+"""The run directory: its lock, results.tsv, and a git repository of all trials.
 
-    ledger.db      every event; the truth all else is made from
-    results.tsv    the original's log; a trial adds a line
-    progress.png   the plot of `python -m autoresearch_jax.report`
-    repo/          each trial a commit under refs/trials/<id>; the branch autoresearch/<tag> holds
-                   only successes; the work tree shows the best program
+    ledger.db      all events; everything else is derived from them
+    results.tsv    one line per trial, in the original autoresearch's format
+    progress.png   the plot of `autoresearch report`
+    repo/          one commit per trial under refs/trials/<id>; the branch autoresearch/<tag> has
+                   only the kept ones, and the work tree shows the best program
     scratch/       traces and artifacts of the executor
     lock           held by the process that runs here
 
-`reconcile` makes repository, branch and results.tsv what the ledger says, whatever a kill left
-behind; commits are functions of the ledger, so making one again gives the same hash. The user's
-own git configuration is not read and no hook is ever run (libgit2 has none).
+`reconcile` brings the repository and results.tsv in line with the ledger after a kill. A commit is
+a function of the ledger, so making it again gives the same hash. The user's git configuration is
+not read, and no hooks run (libgit2 has none).
 """
 
 import fcntl
@@ -24,16 +24,16 @@ import pygit2
 
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.results import Row, row, rows
-from autoresearch_jax.messages import no_room, one_line
+from autoresearch_jax.messages import is_disk_error, one_line
 from autoresearch_jax.types import Hypothesis, Program
 
-LOCK_SECONDS = 1.0  # that another program's git lock is left alone
-BROKEN = (pygit2.GitError, KeyError, ValueError, OSError)  # what a damaged repository comes to
+LOCK_SECONDS = 1.0  # wait for the lock of a git command that the user runs in the repository
+BROKEN = (pygit2.GitError, KeyError, ValueError, OSError)  # raised for a damaged repository
 AUTHOR = ('autoresearch', 'autoresearch@localhost')
 
 
 class WorkspaceError(RuntimeError):
-  """The run directory cannot be used; the sentence says why and what to do."""
+  """The run directory cannot be used; the message says why and what to do."""
 
 
 class Workspace:
@@ -48,19 +48,19 @@ class Workspace:
     self._lock: int | None = None
     self._repository: pygit2.Repository | None = None
     self._commits: dict[int, pygit2.Oid] = {}
-    self._written: tuple[int, int, int] | None = None  # what results.tsv was left as
-    self._awaited: set[int] = set()  # trials whose verdicts change a row that is written
+    self._written: tuple[int, int, int] | None = None  # results.tsv as this process left it
+    self._awaited: set[int] = set()  # undecided trials that a row in results.tsv duplicates
 
   @classmethod
   def open(cls, directory: pathlib.Path) -> Self:
-    """Makes and locks the directory. Raises WorkspaceError when another process runs in it."""
+    """Creates and locks the directory. Raises WorkspaceError if another process runs in it."""
     workspace = cls(directory)
     try:
       for folder in (directory, workspace.scratch):
         folder.mkdir(parents=True, exist_ok=True)
       workspace._lock = _locked(directory / 'lock')
     except OSError as error:
-      raise WorkspaceError(f'{directory} cannot be the --workdir: {error.strerror}.') from None
+      raise WorkspaceError(f'{directory} cannot be used as --workdir: {error.strerror}.') from None
     return workspace
 
   def close(self) -> None:
@@ -75,16 +75,16 @@ class Workspace:
     self.close()
 
   def reconcile(self, history: History) -> None:
-    """Makes repository and results.tsv agree with the ledger; a broken repository is set aside."""
+    """Brings repository and results.tsv in line with the ledger; renames a broken repository."""
     assert history.started is not None
     branch = branch_name(history.started.tag)
     try:
       self._rebuild(history, branch)
     except BROKEN as error:
-      if no_room(error):  # then the repository is not what is broken
+      if is_disk_error(error):  # the repository itself is not broken
         raise WorkspaceError(
-          f'{self.repository_path} cannot be written: {error}. The ledger is whole: free some '
-          'space or make it writable, and the same command goes on from there.'
+          f'{self.repository_path} cannot be written: {error}. Free some space or make it '
+          'writable. The ledger is intact, and the same command resumes the run.'
         ) from error
       if self.repository_path.exists():
         self.repository_path.rename(_free_name(self.directory / 'repo.broken'))
@@ -96,11 +96,11 @@ class Workspace:
     try:
       self._record_trial(history, trial)
     except BROKEN:
-      self._mend(history)
+      self._recover(history)
 
-  def _mend(self, history: History) -> None:
-    """Makes anew what git failed at: a lock was left behind, an object was removed."""
-    time.sleep(LOCK_SECONDS)  # a git command that somebody gave here is over by then
+  def _recover(self, history: History) -> None:
+    """Rebuilds after git failed: a lock was left behind, say, or an object was removed."""
+    time.sleep(LOCK_SECONDS)
     self.reconcile(history)
 
   def _record_trial(self, history: History, trial: int) -> None:
@@ -113,18 +113,18 @@ class Workspace:
     _point(self._git, f'refs/trials/{trial}', commit)
 
   def record_verdict(self, history: History, trial: int) -> None:
-    """Moves the branch when the trial was kept, and adds its row to results.tsv."""
+    """Moves the branch if the trial was kept, and adds its row to results.tsv."""
     try:
       if history.kept and history.kept[-1] == trial:
         self._advance(history, self._head())
         self._show_incumbent()
     except BROKEN:
-      self._mend(history)
+      self._recover(history)
     else:
       self.append_row(history, trial)
 
   def write_results(self, history: History) -> None:
-    """results.tsv in the original's format, replaced in one step so no reader sees half of it."""
+    """Writes results.tsv atomically."""
     lines = [f'commit\t{history.objective.metric}\tmemory_gb\tstatus\tdescription\n']
     lines += [self._line(found) for found in rows(history)]
     self._written = None
@@ -134,10 +134,10 @@ class Workspace:
     self._awaited = {first for first in firsts if first is not None} - {*history.trials}
 
   def append_row(self, history: History, trial: int) -> None:
-    """Adds the row of the trial decided last.
+    """Appends the row of a decided trial to results.tsv.
 
-    Everything is written anew where that changes an earlier row, and where the file is not as this
-    process left it. What a loss of power leaves of a line is mended by the next start.
+    The whole file is rewritten if the trial changes an earlier row, or if another process has
+    changed the file. A line cut off by a power failure is repaired at the next start.
     """
     first = history.trials[trial].result.duplicate_of
     if trial in self._awaited or not self._append(self._line(row(history, history.trials[trial]))):
@@ -146,11 +146,11 @@ class Workspace:
       self._awaited.add(first)
 
   def _append(self, line: str) -> bool:
-    """Adds a line durably, in one write; False where the file must be written anew."""
+    """Appends a line durably, in one write. Returns False if the file must be rewritten."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
       descriptor = os.open(self.results_path, flags)
-    except OSError:  # gone, made read-only, or no file any more
+    except OSError:  # removed, read-only, or no regular file
       return False
     try:
       expected, self._written = self._written, None
@@ -176,7 +176,7 @@ class Workspace:
 
   @property
   def _git(self) -> pygit2.Repository:
-    assert self._repository is not None, 'reconcile() comes first'
+    assert self._repository is not None, 'call reconcile() first'
     return self._repository
 
   def _rebuild(self, history: History, branch: str) -> None:
@@ -193,17 +193,18 @@ class Workspace:
       self._show_incumbent()
 
   def _drop_unknown_trials(self, history: History) -> None:
-    """Removes commits of trials that the ledger does not have."""
+    """Deletes refs of trials that are not in the ledger."""
     for name in list(self._git.references):
       trial = name.removeprefix('refs/trials/')
       if trial != name and not (trial.isdecimal() and int(trial) in history.edits):
         self._git.references.delete(name)
 
   def _successor(self, history: History, position: int, head: pygit2.Oid | None) -> pygit2.Oid:
-    """The branch's commit for the kept trial at `position`, given the one before.
+    """Returns the branch's commit for the kept trial at `position`, on top of `head`.
 
-    The trial's own commit when it was made from the head (always so for greedy search, one trial
-    at a time); else a commit that joins it, so that the branch's first parents are successes only.
+    This is the trial's own commit if its parent is `head`, which always holds for greedy search
+    with one trial at a time. Otherwise it is a merge commit, so that following first parents visits
+    kept trials only.
     """
     trial = history.kept[position]
     commit = self._git[self._commits[trial]]
@@ -248,12 +249,12 @@ def branch_name(tag: str) -> str:
 
 
 def tag_of(name: str) -> str:
-  """A config's name as the last part of a branch name; git refuses some characters there."""
+  """Returns a config's name without the characters that git refuses in branch names."""
   return re.sub(r'[^A-Za-z0-9_-]+', '-', name).strip('-') or 'run'
 
 
 def _locked(path: pathlib.Path) -> int:
-  """Takes the lock for this process's life; a kill releases it. Raises WorkspaceError."""
+  """Acquires the lock until the process ends. Raises WorkspaceError if another one holds it."""
   descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -261,7 +262,7 @@ def _locked(path: pathlib.Path) -> int:
     holder = os.read(descriptor, 32).decode(errors='replace').strip() or 'unknown'
     os.close(descriptor)
     raise WorkspaceError(
-      f'{path.parent} is in use by the process with pid {holder}. Stop that one first, or name '
+      f'{path.parent} is in use by the process with pid {holder}. Stop that process first, or use '
       f'another --workdir.'
     ) from None
   os.ftruncate(descriptor, 0)
@@ -270,9 +271,9 @@ def _locked(path: pathlib.Path) -> int:
 
 
 def _open_repository(path: pathlib.Path, branch: str) -> pygit2.Repository:
-  """The repository at `path` with HEAD on `branch`, made if need be; stale locks are removed.
+  """Opens or creates the repository at `path` with HEAD on `branch`, and removes stale git locks.
 
-  Whoever calls this holds the workspace's lock, so a git lock file is a dead process's.
+  The caller holds the workspace's lock, so a git lock file belongs to a dead process.
   """
   _ignore_user_configuration()
   git = path / '.git'
@@ -281,14 +282,14 @@ def _open_repository(path: pathlib.Path, branch: str) -> pygit2.Repository:
   repository = pygit2.init_repository(str(path), initial_head=branch)
   repository.config['core.autocrlf'] = 'false'
   if not (git / 'info' / 'attributes').exists():
-    _replace(git / 'info' / 'attributes', '* -text\n')  # bytes as they are
+    _replace(git / 'info' / 'attributes', '* -text\n')  # no conversion of line ends
   if repository.lookup_reference('HEAD').target != f'refs/heads/{branch}':
     repository.set_head(f'refs/heads/{branch}')
   return repository
 
 
 def _ignore_user_configuration() -> None:
-  """libgit2 reads no system, global or XDG configuration, template or owner check from now on."""
+  """Makes libgit2 ignore system, global and XDG configuration, and skip its owner check."""
   level = pygit2.enums.ConfigLevel
   for where in (level.PROGRAMDATA, level.SYSTEM, level.XDG, level.GLOBAL):
     pygit2.settings.search_path[where] = ''
@@ -302,7 +303,7 @@ def _point(repository: pygit2.Repository, name: str, commit: pygit2.Oid) -> None
 
 
 def _tree(repository: pygit2.Repository, files: list[tuple[list[str], str]]) -> pygit2.Oid:
-  """A git tree of (path parts, text) pairs."""
+  """Writes a git tree of (path parts, text) pairs."""
   builder = repository.TreeBuilder()
   folders: dict[str, list[tuple[list[str], str]]] = {}
   for parts, text in files:
@@ -327,7 +328,7 @@ def _message(trial: int, description: str, hypothesis: Hypothesis) -> str:
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
-  """Writes the file under another name and renames it: whole or not at all, also at power loss."""
+  """Writes a file atomically and durably: under another name, which is then renamed."""
   path.parent.mkdir(parents=True, exist_ok=True)
   new = path.with_name(f'.{path.name}.new')
   with new.open('w', encoding='utf-8', newline='') as file:
@@ -338,7 +339,7 @@ def _replace(path: pathlib.Path, text: str) -> None:
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:
-  """Tells a file apart from what others make of it."""
+  """Identifies a version of a file, to detect changes by other processes."""
   return found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -1,7 +1,7 @@
-"""`History`: what the ledger's events add up to.
+"""`History`: the state of a run, computed from the ledger's events.
 
-The controller, the workspace, the live view and the report all read a run through it. It sees
-events and nothing else, so the same ledger always gives the same history.
+The controller, the workspace, the live view and the report all read a run through it. It depends on
+events only, so the same ledger always gives the same history.
 """
 
 import collections
@@ -50,19 +50,18 @@ _SEARCH = (Proposed, Edited, Finished, Decided, Declined, Released)  # events th
 
 
 class History:
-  """The run so far, as a projection of the ledger's events. `apply` takes them one by one.
+  """The state of a run: a projection of the ledger's events, which `apply` adds one by one.
 
-  Everything that the research loop asks for at each trial is kept up to date as events arrive, so
-  that a trial costs the same however many there were before.
+  All attributes are updated incrementally, so the cost of an event does not grow with the run.
 
   Attributes:
-    started: The event with the run's config; None before it.
-    open_proposal: The proposal that has no program yet; None if there is none.
+    started: The event with the run's config, if it has occurred.
+    open_proposal: The proposal that has no program yet, if any.
     turn: Number of events so far that belong to the search. Random numbers are drawn from it, so
       session events (a stop, a resume) and calls of language models do not change them.
     open_turn: The turn that `open_proposal` began.
     declined_in_a_row: Proposals since the last one that got a program, in this session.
-    duplicates_in_a_row: Duplicates since the last trial that was none, in this session.
+    duplicates_in_a_row: Duplicates since the last trial that was not one, in this session.
     declined_since_result: Whether a proposal was declined after the last result.
     proposals: By trial.
     edits: By trial; a trial exists from its edit on.
@@ -72,11 +71,10 @@ class History:
     trials: Trials with a verdict, in the order of their verdicts.
     kept: Ids of the trials that were kept, in that order; the last one is the incumbent.
     spend: What all calls of language models and agents have cost.
-    lessons: The lessons that a language model drew last.
-    final_results: Results of the final evaluation by trial and seed. They are kept apart from
-    `trials`
-      and `results`, since neither strategy nor acceptance rule nor proposer may see them.
-    training_runs: What all trials cost, in training runs at the full budget: seeds times fidelity.
+    lessons: The latest lessons written by a language model.
+    final_results: Results of the final evaluation by trial and seed. They are separate from
+      `results`, since strategies, acceptance rules and proposers must not see them.
+    training_runs: Cost of all trials in training runs at the full budget: seeds times fidelity.
     training_seconds: Training time of all runs.
     pruned: Number of trials that were ended early.
     saved_seconds: Training time that this saved.
@@ -183,7 +181,7 @@ class History:
       self._set_edit(event.trial, event.edit, time)
 
   def _apply_exchange(self, exchange: Exchange) -> None:
-    """A call counts with its last record: its cost, or the highest cost that it can still have."""
+    """Counts a call with its latest record: an upper bound while it is pending, then its cost."""
     cost = Spend(1, exchange.input_tokens, exchange.output_tokens, exchange.dollars)
     before = self._spent.get(exchange.id, Spend())
     self.spend, self._spent[exchange.id] = self.spend - before + cost, cost
@@ -225,8 +223,8 @@ class History:
       return from_builtins(self.started.config, Config)
     except msgspec.ValidationError as error:
       raise LedgerError(
-        f'The run was started with a config that this version cannot read: {error}. Use the '
-        f'version that wrote it, or choose another --workdir.'
+        f'This version cannot read the config that the run was started with: {error}. Use the '
+        f'version that wrote it, or another --workdir.'
       ) from None
 
   @functools.cached_property
@@ -241,7 +239,7 @@ class History:
 
   @property
   def incumbent(self) -> Trial | None:
-    """The trial that was kept last; None before the baseline."""
+    """The trial that was kept last; None before there is one."""
     return self.trials[self.kept[-1]] if self.kept else None
 
   @property
@@ -274,7 +272,7 @@ class History:
     return Trial(trial, self.proposals[trial], self.edits[trial], self.results[trial])
 
   def parent(self, trial: int) -> int | None:
-    """Returns the trial whose program was edited: the baseline for a draft, None for itself."""
+    """Returns the trial whose program was edited: the baseline for drafts, None for itself."""
     parents = self.proposals[trial].parents
     return parents[0] if parents else BASELINE if trial != BASELINE else None
 
@@ -283,9 +281,9 @@ class History:
     return original_of(trial, self.proposals, RERUNS)
 
   def fingerprints(self, fidelity: float) -> Mapping[str, int]:
-    """Returns the first trial of each fingerprint among trials with this share of the budget.
+    """Returns fingerprint -> first trial with it, among trials of this fidelity.
 
-    It is a view that grows with the run; copy it for another thread.
+    This is a live view. Copy it before passing it to another thread.
     """
     return self._fingerprints[fidelity]
 
@@ -300,7 +298,7 @@ class History:
 def original_of(
   trial: int, proposals: Mapping[int, Proposal], operations: Collection[Operation]
 ) -> int:
-  """Returns the trial that a rerun goes back to, through reruns of reruns.
+  """Returns the trial that a chain of reruns started from.
 
   Args:
     trial: Any trial.

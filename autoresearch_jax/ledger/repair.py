@@ -1,12 +1,12 @@
 """Repairs a run whose ledger is damaged: it resumes from the last event before the damage.
 
-All states are folded over all events, and each checksum builds on the one before, so a run can
-resume from before the damage and from nowhere later. `repair` says which events and trials that
-costs, keeps the ledger, results.tsv and the repository as they were in WORKDIR/damaged.N, and
-writes a ledger of the intact events. On a run without damage it changes nothing.
+The state of a run is a fold over all events, and each checksum covers the previous one, so a run
+can only resume from before the damage. `repair` reports which events and trials are lost, keeps the
+damaged ledger, results.tsv and repository in WORKDIR/damaged.N, and writes a ledger of the intact
+events. It changes nothing in a run without damage.
 
-A damaged first page hides the whole file from SQLite. It is the same in every ledger, so it is
-copied from a new one.
+A damaged first page makes the whole file unreadable for SQLite. That page is the same in every
+ledger, so it is copied from a new one.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.ledger.witness import read_witness
 
 PAGE = 4096  # bytes; SQLite's default for a new file
-GAP = 1000  # missing indices in a row after which the search for later rows ends
+GAP = 1000  # the search for later rows ends after as many missing indices in a row
 KEPT = ('ledger.db', 'ledger.db-wal', 'ledger.head', 'results.tsv')
 
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-  """What is left of a ledger.
+  """The intact part of a ledger, and what is wrong with the rest.
 
   Attributes:
-    events: The intact ones, from the first on.
-    problem: What is damaged, a sentence; '' for nothing.
-    last: Index of the last event that was ever written, as far as is known.
+    events: The intact events, from the first on.
+    problem: The damage, in a sentence; '' for none.
+    last: Index of the last event that is known to have been written.
     readable: Number of later rows that can still be read.
     trials: Ids of the trials that such rows name.
   """
@@ -47,11 +47,11 @@ class Examination:
 
 
 def repair(directory: pathlib.Path) -> str:
-  """Repairs the run in `directory` if need be; returns what was found, done and lost.
+  """Repairs the run in `directory` if necessary; returns a summary of the damage and the repair.
 
   Raises:
     WorkspaceError: The run is in progress.
-    LedgerError: The ledger cannot be used, for a reason that is no damage.
+    LedgerError: The ledger cannot be used, for a reason other than damage.
     OSError: A file cannot be read or written.
   """
   with Workspace.open(directory) as workspace:
@@ -79,9 +79,9 @@ def repair(directory: pathlib.Path) -> str:
 
 
 def _examine(path: pathlib.Path, work: pathlib.Path) -> Examination:
-  """Reads a copy, since opening a database writes to it and the evidence should stay as it is."""
+  """Reads a copy, since opening a database writes to it and would change the evidence."""
   if not path.exists() and read_witness(path) is None:
-    raise LedgerError(f'There is no ledger at {path}; name the --workdir of a run.')
+    raise LedgerError(f'There is no ledger at {path}; use the --workdir of a run.')
   copy = work / 'ledger.db'
   for name in ('ledger.db', 'ledger.db-wal', 'ledger.head'):
     with contextlib.suppress(FileNotFoundError):
@@ -105,7 +105,7 @@ def _read(copy: pathlib.Path) -> Examination:
     last = max([last, count - 1, *indices])
     problem = problem or _quick_check(copy)
     if not problem and last >= count:
-      problem = f'{copy}: the events {count} to {last} were written and are missing.'
+      problem = f'{copy}: events {count} to {last} are missing.'
     return Examination(events, problem, last, len(indices), trials)
   except (Damaged, FileNotFoundError) as error:
     return Examination([], str(error), last, 0, [])
@@ -116,7 +116,7 @@ def _read(copy: pathlib.Path) -> Examination:
 
 
 def _later(ledger: Ledger, first: int, last: int) -> tuple[list[int], list[int]]:
-  """Indices of the rows from `first` on that can still be read, and the trials they name."""
+  """Returns indices and trials of the rows from `first` on that can still be read."""
   indices: list[int] = []
   trials: set[int] = set()
   index = first
@@ -132,7 +132,7 @@ def _later(ledger: Ledger, first: int, last: int) -> tuple[list[int], list[int]]
 
 
 def _quick_check(copy: pathlib.Path) -> str:
-  """What SQLite finds wrong with the file itself; '' for nothing."""
+  """Returns SQLite's complaint about the file itself, or ''."""
   connection = sqlite3.connect(copy)
   try:
     answer = connection.execute('PRAGMA quick_check(1)').fetchone()[0]
@@ -154,7 +154,7 @@ def _give_first_page(copy: pathlib.Path, work: pathlib.Path) -> None:
 
 
 def _write(events: Sequence[Record], path: pathlib.Path) -> pathlib.Path | None:
-  """Writes a ledger of these events, with their times; None where there are none."""
+  """Writes a ledger of these events with their times; returns None if there are none."""
   if not events:
     return None
   times = iter([record.time for record in events])
@@ -165,7 +165,7 @@ def _write(events: Sequence[Record], path: pathlib.Path) -> pathlib.Path | None:
 
 
 def _set_aside(directory: pathlib.Path) -> pathlib.Path:
-  """Moves away what a repair changes, or what the next start rebuilds without the lost trials."""
+  """Backs up whatever the repair replaces or the next start rebuilds."""
   count = 1
   while (aside := directory / f'damaged.{count}').exists():
     count += 1
@@ -187,25 +187,25 @@ def _summary(found: Examination, directory: pathlib.Path, aside: pathlib.Path) -
     lines.append(f'Lost: events {count} to {found.last}. {_trials(found)}')
   if found.readable:
     lines.append(
-      f'{found.readable} of these can still be read, but what they mean depends on all events '
-      'before them, so the run cannot resume from them.'
+      f'{found.readable} of these can still be read, but they depend on the lost ones, so the run '
+      'cannot resume from them.'
     )
   lines.append(
-    f'The files as they were, with the git repository of all trials, are in {aside}. '
+    f'The damaged files and the git repository of all trials are in {aside}. '
     f'{directory / "ledger.db"} now has the intact events: the same command resumes from event '
     f'{count}.'
     if count
-    else f'The files as they were are in {aside}. No event is left: the same command starts over.'
+    else f'The damaged files are in {aside}. No event is left: the same command starts over.'
   )
   return '\n'.join(lines)
 
 
 def _trials(found: Examination) -> str:
-  """Which trials are lost, entirely or in part."""
+  """Describes which trials are lost, entirely or in part."""
   intact = History.of(found.events)
   gone = [trial for trial in found.trials if trial not in intact.trials]
   if not gone:
-    return 'They name no trial that was not decided before.'
+    return 'No trial is lost.'
   made = {record.event.trial for record in found.events if isinstance(record.event, Edited)}
   parts = [f'{trial} (its program is kept)' if trial in made else str(trial) for trial in gone]
-  return f'With them the results of the trials {", ".join(parts)}.'
+  return f'The results of these trials are lost: {", ".join(parts)}.'

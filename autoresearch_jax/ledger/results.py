@@ -1,18 +1,14 @@
-"""The rows of results.tsv, one for each decided trial, with the original's columns."""
+"""The rows of results.tsv, one per decided trial, in the original autoresearch's format."""
 
 import dataclasses
 
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.types import (
-  Decision,
-  Status,
-  Trial,
-)
+from autoresearch_jax.types import Decision, Status, Trial
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """One line of results.tsv but for the commit: the original's columns."""
+  """One line of results.tsv, without its commit column."""
 
   trial: int
   value: float
@@ -22,17 +18,16 @@ class Row:
 
 
 def rows(history: History) -> list[Row]:
-  """A row for each decided trial, in the order of decisions.
+  """Returns the rows of all decided trials, in order of their decisions.
 
-  What has no number is a `crash`, whose zeros nobody takes for a score: also a trial that was
-  cancelled or pruned, and the duplicate of one without a number. A duplicate has the numbers of
-  the trial it repeats.
+  A trial without a metric (crashed, cancelled, pruned, ...) has the status `crash` and zeros, as in
+  the original. A duplicate has the numbers of the trial it repeats.
   """
   return [row(history, trial) for trial in history.trials.values()]
 
 
 def row(history: History, trial: Trial) -> Row:
-  """A decided trial's row, which is final unless it is a duplicate of one without a verdict."""
+  """Returns a decided trial's row. It is final unless it duplicates an undecided trial."""
   assert trial.verdict is not None
   decision, status, source = trial.verdict.decision, trial.result.status, trial
   description = trial.edit.description

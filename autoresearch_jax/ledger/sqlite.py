@@ -1,4 +1,4 @@
-"""SQLite underneath the ledger: its schema, transactions, and errors as sentences."""
+"""The ledger's SQLite database: its schema, transactions, and readable errors."""
 
 import contextlib
 import pathlib
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from autoresearch_jax.ledger.events import Damaged, LedgerError
 from autoresearch_jax.ledger.upgrade import SCHEMA_VERSION
 
-MAX_VERSIONS = 1000  # a higher number, and none, is damage and no schema
+MAX_VERSIONS = 1000  # a version of 0 or above this is damage
 APPLICATION_ID = 0x41524A58  # 'ARJX', shown by the `file` command
 
 SCHEMA = f"""
@@ -34,7 +34,7 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
-_FREE = 'Free some space; the events before are safe, and the same command resumes from there.'
+_FREE = 'Free some space; earlier events are safe, and the same command resumes from there.'
 _WRITABLE = 'Make the file and its folder readable and writable for this user.'
 # By SQLite's codes: errors that say nothing about the file's content, and what to do about them.
 _NO_DAMAGE = {
@@ -64,12 +64,12 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def version(connection: sqlite3.Connection) -> int:
-  """The schema version in the file's header; 0 for a new file."""
+  """Returns the schema version in the file's header; 0 for a new file."""
   return connection.execute('PRAGMA user_version').fetchone()[0]
 
 
 def require_known_version(connection: sqlite3.Connection, path: pathlib.Path) -> None:
-  """Raises LedgerError for the schema of a later version, Damaged for a number that is none."""
+  """Raises LedgerError for a later version's schema, Damaged for an impossible number."""
   found = version(connection)
   if not 1 <= found <= SCHEMA_VERSION:
     kind = LedgerError if 0 < found < MAX_VERSIONS else Damaged
@@ -81,7 +81,7 @@ def require_known_version(connection: sqlite3.Connection, path: pathlib.Path) ->
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-  """Writes everything inside it, or nothing. For connections without an isolation level."""
+  """Makes the writes inside it atomic. For connections without an isolation level."""
   connection.execute('BEGIN IMMEDIATE')
   try:
     yield
@@ -94,7 +94,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(path: pathlib.Path) -> Iterator[None]:
-  """Turns SQLite's errors into LedgerErrors that name the file and what to do."""
+  """Turns SQLite's errors into LedgerErrors that say which file and what to do."""
   try:
     yield
   except sqlite3.DatabaseError as error:

@@ -2,9 +2,9 @@
 
 The research loop appends events; everything else (history, results.tsv, the git repository, the
 report) is derived from them. An event is a row (index, kind, trial, time, payload, checksum). Each
-checksum covers the one before it, so that a changed or missing row is found on reading, and
-triggers refuse UPDATE and DELETE. A witness beside the file shows when its end is missing
-(`witness.py`). Nothing is decided here, and nothing is repaired (`repair.py` does that).
+checksum covers the previous one, so changed or missing rows are detected on reading, and triggers
+refuse UPDATE and DELETE. A witness file reveals a missing end (`witness.py`). Repairs are made by
+`repair.py`.
 
 Events are stored in the schema of the version that wrote them, and upgraded on reading
 (`upgrade.py`): rows cannot be rewritten, since checksums and triggers forbid it. Every session
@@ -21,7 +21,7 @@ from typing import Self
 
 import msgspec
 
-from autoresearch_jax.clock import steady
+from autoresearch_jax.clock import monotonic_time
 from autoresearch_jax.ledger import sqlite, texts
 from autoresearch_jax.ledger.events import (
   CONSULTED,
@@ -63,12 +63,12 @@ class Ledger:
     self._witness = Witness(None)
 
   @classmethod
-  def open(cls, path: pathlib.Path, clock: Callable[[], float] = steady) -> Self:
-    """Opens or creates the ledger for appending, and checks every event.
+  def open(cls, path: pathlib.Path, clock: Callable[[], float] = monotonic_time) -> Self:
+    """Opens or creates the ledger for appending, and verifies all events.
 
     Args:
       path: The file.
-      clock: Gives the time of an appended event, in Unix seconds.
+      clock: Returns the time of an appended event, in Unix seconds.
 
     Raises:
       LedgerError: It cannot be opened, is damaged, or was written by a later version.
@@ -99,10 +99,10 @@ class Ledger:
       LedgerError: There is none, or it cannot be read.
     """
     if not path.is_file():
-      raise LedgerError(f'There is no ledger at {path}; name the --workdir of a run.')
+      raise LedgerError(f'There is no ledger at {path}; use the --workdir of a run.')
     with sqlite.explained(path):
       connection = sqlite3.connect(f'{path.absolute().as_uri()}?mode=ro', uri=True)
-    ledger = cls(connection, path, steady)
+    ledger = cls(connection, path, monotonic_time)
     with contextlib.ExitStack() as failing, sqlite.explained(path):
       failing.enter_context(ledger)
       sqlite.require_known_version(connection, path)
@@ -124,7 +124,7 @@ class Ledger:
     return self._next
 
   def append(self, event: Event) -> Record:
-    """Appends an event durably, and returns it as a reader will see it.
+    """Appends an event durably, and returns it as a reader gets it.
 
     Raises:
       msgspec.ValidationError: The event would not read back (a metric that is not finite, say);
@@ -152,7 +152,7 @@ class Ledger:
     return record
 
   def records(self) -> Iterator[Record]:
-    """Yields all events in order, each checked against its checksum. Raises Damaged."""
+    """Yields all events in order, and verifies their checksums. Raises Damaged."""
     checksum, expected, schema = '', 0, 1
     for row in self._rows():
       schema = _schema(row, schema)
@@ -161,7 +161,7 @@ class Ledger:
     self._next, self._checksum = expected, checksum
 
   def intact_records(self) -> tuple[list[Record], str]:
-    """The events before the first damaged one, and what is wrong with that one ('' for none).
+    """Returns the events before the first damaged one, and a description of the damage or ''.
 
     Reads row by row, so that damage does not hide the rows before it.
     """
@@ -177,7 +177,7 @@ class Ledger:
     return found, ''
 
   def row(self, index: int) -> Row | None:
-    """The row of an event, unchecked. Raises Damaged where it cannot be read."""
+    """Returns the row of an event without verifying it. Raises Damaged if it cannot be read."""
     with sqlite.explained(self.path):
       select = 'SELECT * FROM events WHERE "index" = ?'
       return self._connection.execute(select, [index]).fetchone()
@@ -189,8 +189,8 @@ class Ledger:
       raise Damaged(f'{self.path}: event {expected} is missing; the next one is {index}. {advice}')
     if _chain(before, index, kind, trial, when, body) != stored:
       raise Damaged(
-        f'{self.path}: event {index} ({kind}, trial {trial}) is not what was written: its '
-        f'checksum does not match. {advice}'
+        f'{self.path}: event {index} ({kind}, trial {trial}) was changed: its checksum does not '
+        f'match. {advice}'
       )
     try:
       return self._record(index, kind, trial, when, body, schema, {})
@@ -209,13 +209,13 @@ class Ledger:
       raise _missing_end(self.path, self._next, index)
     if row[-1] != checksum:
       raise Damaged(
-        f'{self.path} is another ledger than the one that was written here: event {index} has '
-        f'another checksum than in {witness_path(self.path).name}. Put the right file back, or '
-        f'see what `autoresearch repair {self.path.parent}` says.'
+        f'{self.path} is not the ledger that was written here: the checksum of event {index} '
+        f'differs from the one in {witness_path(self.path).name}. Restore the right file, or run '
+        f'`autoresearch repair {self.path.parent}`.'
       )
 
   def _rows(self) -> list[Row]:
-    """All rows at one moment: no read transaction stays open while the caller works."""
+    """Returns all rows at once, so that no read transaction stays open while the caller works."""
     with sqlite.explained(self.path):
       return self._connection.execute('SELECT * FROM events ORDER BY "index"').fetchall()
 
@@ -229,7 +229,7 @@ class Ledger:
     schema: int,
     long: dict[str, str],
   ) -> Record:
-    """The event of a row. `long` has the texts that are not stored yet, by digest."""
+    """Returns the event of a row. `long` has the texts that are not stored yet, by digest."""
     payload = msgspec.json.decode(body)
     if kind in SESSION_KINDS:
       payload.pop(SCHEMA, None)
@@ -253,7 +253,7 @@ class Ledger:
           f'{_advice(self.path, index)}'
         )
       if isinstance(row[0], bytes):
-        return text  # rarely read, and all of them would fill the memory
+        return text  # rarely read; caching all of them would use too much memory
       self._texts[key] = text
     return self._texts[key]
 
@@ -272,7 +272,7 @@ def read_history(workdir: pathlib.Path) -> History:
 
 
 def _schema(row: Row, before: int) -> int:
-  """The schema version of a row, given that of the row before: sessions record theirs."""
+  """Returns the schema version of a row: that of its session's first event."""
   _, kind, _, _, body, _ = row
   if kind not in SESSION_KINDS:
     return before
@@ -289,14 +289,14 @@ def _chain(before: str, *columns: object) -> str:
 
 def _missing_end(path: pathlib.Path, first: int, last: int) -> Damaged:
   return Damaged(
-    f'{path}: the events {first} to {last} were written and are missing; the file was cut off, or '
-    f'replaced by an older copy. {_advice(path, first)}'
+    f'{path}: events {first} to {last} are missing; the file was truncated, or replaced by an '
+    f'older copy. {_advice(path, first)}'
   )
 
 
 def _advice(path: pathlib.Path, intact: int) -> str:
   which = f'Events 0 to {intact - 1} are intact' if intact else 'No event is intact'
   return (
-    f'{which}; put a good copy of the file in its place, or let `autoresearch repair '
-    f'{path.parent}` set it aside, and resume from event {intact}.'
+    f'{which}. Restore the file from a backup, or run `autoresearch repair {path.parent}` to move '
+    f'it away and resume from event {intact}.'
   )

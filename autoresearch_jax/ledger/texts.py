@@ -1,6 +1,6 @@
-"""Long texts of an event, stored once by digest: program files, and what models were sent and said.
+"""Deduplicated storage of an event's long texts: program files, model requests and responses.
 
-An event's payload holds digests where the texts were.
+The event's payload holds their digests instead.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ SIDES = ('request', 'response')  # of an exchange with a model
 
 
 def digest(text: str) -> str:
-  """The SHA-256 of a text, in hexadecimal."""
+  """Returns the SHA-256 of a text, in hexadecimal."""
   return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -42,12 +42,12 @@ def put(payload: dict[str, Any], look_up: Callable[[str], str]) -> None:
 
 
 def compress(text: str) -> bytes:
-  """A text as it is stored when it is rarely read."""
+  """Compresses a rarely read text for storage."""
   return zlib.compress(text.encode(), 9)
 
 
 def decompress(stored: str | bytes) -> str | None:
-  """The text of a row, compressed or not; None when it is damaged."""
+  """Returns the text of a row, compressed or not; None if it is damaged."""
   if isinstance(stored, str):
     return stored
   if not isinstance(stored, bytes):
@@ -59,7 +59,7 @@ def decompress(stored: str | bytes) -> str | None:
 
 
 def _programs(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
-  """The programs in a payload: of its edit, and of a proposal that carries an edit."""
+  """Yields the programs in a payload: its edit's, and that of a proposal with an edit."""
   for holder in (payload, payload.get('proposal') or {}):
     if holder.get('edit'):
       yield holder['edit']['program']

@@ -1,9 +1,9 @@
-"""Upgrades events that earlier versions stored, when they are read.
+"""Upgrades events that earlier versions stored, on reading.
 
-Schema 1 is that of the versions before the names were unified: configs had `early_stop` and
-`locked_tokens`, events `Confirmed`. Schema 2 has the present names. A step turns the kind and the
-payload of an event of one schema into those of the next. It is a pure function of plain data, and
-once ledgers of the next schema exist it is never changed.
+Schema 1 predates the renaming: its configs have `early_stop` and `locked_tokens`, its events
+`Confirmed`. Schema 2 has the present names. A step turns the kind and payload of an event of one
+schema into those of the next. It is a pure function of plain data, and is never changed once
+ledgers of the next schema exist.
 """
 
 import copy
@@ -20,15 +20,15 @@ Step = Callable[[str, Payload], tuple[str, Payload]]
 
 
 def upgrade(kind: str, payload: Payload, schema: int) -> tuple[str, Payload]:
-  """The kind and the payload of an event in the present schema.
+  """Returns the kind and the payload of an event in the present schema.
 
   Args:
     kind: Name of the event in lower case, as it is stored.
-    payload: Its fields as plain data, with digests where long texts were; it is not changed.
-    schema: The schema that they are in.
+    payload: Its fields as plain data, with digests instead of long texts. Not modified.
+    schema: The schema of both.
 
   Raises:
-    LedgerError: The schema is not one that this version knows.
+    LedgerError: This version does not know the schema.
   """
   if not 1 <= schema <= SCHEMA_VERSION:
     raise LedgerError(
@@ -57,7 +57,7 @@ STEPS: tuple[Step, ...] = (_from_1,)
 
 
 def upgrade_config(config: Payload) -> Payload:
-  """A config of schema 1 with the present names of its fields and of its parts' options."""
+  """Returns a schema 1 config with the present names of its fields and its components' options."""
   made = copy.deepcopy(config)
   for path, name in schema_1.FIELDS.items():
     *parts, former = path.split('.')
@@ -76,7 +76,7 @@ def upgrade_config(config: Payload) -> Payload:
 
 
 def _upgrade_options(kind: str, name: Any, options: Mapping[str, Any]) -> Payload:
-  """The options of one part, and of the parts that it wraps."""
+  """Returns the options of a component, and of the components it wraps, with present names."""
   names = schema_1.OPTIONS.get(kind, {}).get(name, {})
   values = schema_1.VALUES.get((kind, name), {})
   made: Payload = {

@@ -1,8 +1,8 @@
-"""The witness: a small file beside the ledger that names the last event that was written.
+"""The witness: a small file beside the ledger with the index and checksum of the last event.
 
-A ledger that was cut off, or replaced by an older copy, is consistent in itself; the witness shows
-that events are missing. It is written after each event, so after a crash it may name an earlier
-one. It may be absent: then nothing is checked.
+A truncated ledger, or an older copy of it, is consistent in itself; the witness shows that events
+are missing. It is written after each event, so after a crash it may be one event behind. Without a
+witness nothing is checked.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ from typing import Self
 
 
 def witness_path(ledger: pathlib.Path) -> pathlib.Path:
-  """The witness of the ledger at this path."""
+  """Returns the path of a ledger's witness."""
   return ledger.with_suffix('.head')
 
 
 def read_witness(ledger: pathlib.Path) -> tuple[int, str] | None:
-  """Index and checksum of the last event, or None when the witness is absent or damaged."""
+  """Returns index and checksum of the last event; None if the witness is absent or damaged."""
   try:
     line = witness_path(ledger).read_bytes()
     index, checksum, _ = line.decode().split(' ')
@@ -28,14 +28,14 @@ def read_witness(ledger: pathlib.Path) -> tuple[int, str] | None:
 
 
 class Witness:
-  """The open witness of a ledger to which events are appended."""
+  """The witness of a ledger that is open for appending."""
 
   def __init__(self, descriptor: int | None):
     self._descriptor = descriptor
 
   @classmethod
   def open(cls, ledger: pathlib.Path) -> Self:
-    """Opens or creates the witness; where that fails, nothing is written later."""
+    """Opens or creates the witness. If that fails, `write` does nothing."""
     descriptor = None
     with contextlib.suppress(OSError):
       flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
@@ -43,7 +43,7 @@ class Witness:
     return cls(descriptor)
 
   def write(self, index: int, checksum: str) -> None:
-    """Names the last event. A failure is ignored: the witness then names an earlier event."""
+    """Records the last event. Failures are ignored: the witness then falls behind."""
     if self._descriptor is not None:
       with contextlib.suppress(OSError):
         os.pwrite(self._descriptor, _line(index, checksum), 0)
@@ -56,6 +56,6 @@ class Witness:
 
 
 def _line(index: int, checksum: str) -> bytes:
-  """The only line of the file. Its length is fixed, so it is overwritten in one call."""
+  """Returns the file's only line. Its length is fixed, so one call overwrites it."""
   text = f'{index:012d} {checksum}'
   return f'{text} {hashlib.sha256(text.encode()).hexdigest()[:16]}\n'.encode()

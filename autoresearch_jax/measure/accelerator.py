@@ -1,24 +1,24 @@
-"""The original's setting on this machine's accelerator, against the original's figures.
+"""Trains the GPT in the original's setting on this machine's accelerator, and times its train step.
 
   autoresearch measure accelerator                 # on a GPU or a TPU: less than 9 minutes
   autoresearch measure accelerator --seconds=0 --variants=kernel,chunk4096,micro64
-  autoresearch measure accelerator --smoke         # a tiny one on a CPU, in seconds
+  autoresearch measure accelerator --smoke         # a tiny model on a CPU, in seconds
 
 The unmodified program of the variant `gpu` or `tpu` of configs/gpt_small.py is trained once for
-300 s by the real executor: sandboxed tracer, artifact, runner. Then variants of the program are
-timed step by step (autoresearch_jax/measure/steps.py): as it is, and with `ops.attention.blocked`
-in place of the platform's kernel; see VARIANTS for others. What is printed as a table goes to a
-JSON file after each part, so that a time limit loses the rest alone.
+300 s by the real executor: sandboxed tracer, artifact, runner. Then the train step is timed (see
+`autoresearch measure steps`) for variants of the program: unmodified, with `ops.attention.blocked`
+instead of the platform's kernel, and others (see VARIANTS). Results are printed as tables, next to
+the original's, and written to a JSON file after each part, so that a time limit loses only the
+remaining parts.
 
-ClimbMix is used where `autoresearch prepare` has fetched it. Elsewhere the text
-that ships with Python stands in, with the same shapes: speed and memory are the same, and the
-score means nothing beside the original's.
+Uses ClimbMix if `autoresearch prepare` has downloaded it, and else the text that ships with Python.
+Shapes, speed and memory are the same, but the score is then not comparable with the original's.
 
-XLA_FLAGS are passed on and recorded, so that a flag is measured by running this with it and
-without; none is set for accelerators, since none was measured. Worth trying on one GPU, from JAX's
-and NVIDIA's pages on performance: --xla_gpu_triton_gemm_any=true (Triton for every product it can
-do), --xla_gpu_autotune_level=2 or --xla_gpu_enable_triton_gemm=false (shorter compilation). The
-latency-hiding scheduler is about exchange between devices.
+XLA_FLAGS are passed on and recorded, so that the effect of a flag can be measured. No flag is set
+by default. Candidates for one GPU, from JAX's and NVIDIA's performance guides:
+--xla_gpu_triton_gemm_any=true (Triton for every matrix product it supports), and
+--xla_gpu_autotune_level=2 or --xla_gpu_enable_triton_gemm=false (shorter compilation). The
+latency-hiding scheduler only concerns communication between devices.
 """
 
 import dataclasses
@@ -45,13 +45,19 @@ from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.types import Dataset, Program, Progress, Result, Status, TrialRequest
 
-SECONDS = flags.DEFINE_float('seconds', 300.0, 'Training time, 300 in the original; 0: none.', 0)
-DEVICES = flags.DEFINE_integer('devices', 1, 'That share a batch, where nothing is trained.', 1)
-MOST = flags.DEFINE_float('max_seconds', 530.0, 'For everything; parts are left out for it.')
-SMOKE = flags.DEFINE_bool('smoke', False, 'A tiny model on a CPU, for 20 steps.')
-OUT = flags.DEFINE_string('out', 'accelerator.json', 'JSON file for everything that was found.')
-NAMES = flags.DEFINE_list('variants', ['kernel', 'blocked'], 'Whose steps are timed: VARIANTS.')
-SEED = flags.DEFINE_integer('seed', 0, 'Of the training run.', 0)
+SECONDS = flags.DEFINE_float(
+  'seconds', 300.0, 'Seconds of training; the original has 300. 0: no training.', 0
+)
+DEVICES = flags.DEFINE_integer(
+  'devices', 1, 'Devices that share a batch; without training only.', 1
+)
+MOST = flags.DEFINE_float(
+  'max_seconds', 530.0, 'Time limit in seconds; parts that do not fit are skipped.'
+)
+SMOKE = flags.DEFINE_bool('smoke', False, 'Train a tiny model on a CPU for 20 steps.')
+OUT = flags.DEFINE_string('out', 'accelerator.json', 'JSON file for the results.')
+NAMES = flags.DEFINE_list('variants', ['kernel', 'blocked'], 'Variants of the program to time.')
+SEED = flags.DEFINE_integer('seed', 0, 'Seed of the training run.', 0)
 
 TINY = {'DEPTH': 2, 'ASPECT_RATIO': 16, 'HEAD_DIM': 16, 'BATCH_SIZE': 4, 'MICRO_BATCH_SIZE': 2}
 ATTENTION = 'attention(q, k, v, window=window, platform=platform)'

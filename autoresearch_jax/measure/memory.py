@@ -1,23 +1,22 @@
-"""The gpu and tpu variants traced and compiled here, for chips that are not here.
+"""Memory and FLOPs of the gpu and tpu variants of gpt_small, for chips that are not present.
 
   pip install '.[tpu]' '.[cuda]'     # the compilers for --chips; neither needs a device
   autoresearch measure memory [--chips=h100,v5e] [--micro=32,128] [--devices=4] [--out=FILE]
 
-Each variant goes through the real sandboxed tracer, and then, for each chip and micro-batch size,
-through the runner's own `compile_template`, on devices that are only described
-(`jax.experimental.topologies`). So the memory is what XLA's buffer assignment says for that chip,
-the very number by which a runner refuses a program, and no estimate of ours. What it leaves out:
-workspaces that cuDNN and cuBLAS ask for when they run, and fragmentation of the allocator; the
-runner gets 92 % of a GPU's memory for that. The compiler can not time kernels without a chip, so
-its choice among them, and with it the memory, may differ a little there. Without a chip's compiler
-the trace alone is shown, with a sentence that says what to install.
+Each variant is traced by the real sandboxed tracer and compiled for each chip and micro-batch size
+by the runner's own `compile_template`, for devices that are only described
+(`jax.experimental.topologies`). So the memory is that of XLA's buffer assignment for the chip,
+which is the number by which a runner rejects a program. It does not include workspaces that cuDNN
+and cuBLAS allocate at run time, nor allocator fragmentation; for these the runner reserves 8 % of a
+GPU's memory. Without a chip the compiler cannot autotune kernels, so kernels and memory may differ
+slightly. If a chip's compiler is not installed, only the trace is shown.
 
-XLA can not split the attention kernels: with --devices=4 the queries, keys and values of the whole
-batch are gathered, and each device attends to all of it (see what they exchange). A trial for each
-device, `executor_options.slots`, makes more of several devices than one trial on all of them.
+XLA cannot partition the attention kernels: with --devices=4, queries, keys and values of the whole
+batch are gathered, and each device computes all of the attention. Several devices are better used
+by one trial per device, see `executor_options.slots`.
 
-A compilation takes one to two minutes on two idle cores. Times of steps are not measured: `at 45 %
-MFU` is arithmetic.
+A compilation takes one to two minutes on two idle cores. Step times are not measured: those `at
+45 % MFU` are computed.
 """
 
 import dataclasses
@@ -103,12 +102,14 @@ CHIPS = {
 EXTRAS = {'gpu': 'cuda', 'tpu': 'tpu'}
 KINDS = {'gpu': ('NVIDIA H100',), 'tpu': ('TPU v5 lite', 'TPU v6 lite', 'TPU v5p')}
 
-WANTED = flags.DEFINE_list('chips', list(CHIPS), f'Of {", ".join(CHIPS)}.')
-MICRO = flags.DEFINE_list('micro', [], "Values of MICRO_BATCH_SIZE; the config's unless given.")
-flags.register_validator(MICRO, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
-DEVICES = flags.DEFINE_enum('devices', '1', ['1', '4'], 'Chips that share a batch.')
-SET = flags.DEFINE_multi_string('set', [], 'Other constants of the program, NAME=NUMBER.')
-OUT = flags.DEFINE_string('out', '', 'Also write what was found to this JSON file.')
+WANTED = flags.DEFINE_list('chips', list(CHIPS), f'Chips to compile for: {", ".join(CHIPS)}.')
+MICRO = flags.DEFINE_list('micro', [], "Values of MICRO_BATCH_SIZE; by default the config's.")
+flags.register_validator(
+  MICRO, lambda words: all(map(str.isdecimal, words)), 'must be a list of numbers'
+)
+DEVICES = flags.DEFINE_enum('devices', '1', ['1', '4'], 'Number of chips that share a batch.')
+SET = flags.DEFINE_multi_string('set', [], 'Constant of the program, NAME=NUMBER; repeatable.')
+OUT = flags.DEFINE_string('out', '', 'JSON file for the results.')
 HLO = flags.DEFINE_string('hlo', '', 'Folder for the compiled modules as text.')
 
 

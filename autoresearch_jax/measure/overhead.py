@@ -1,24 +1,23 @@
-"""Time of a trial beyond its budget: by what was new in it, and where the time goes.
+"""Seconds that a trial takes beyond its budget, by what is new in it and by phase.
 
   autoresearch measure overhead --config=configs/gpt_small.py:cpu --config.budget.amount=1.5
 
-Runs trials of the starting program through the real executor, in turn: another seed of what is
-compiled, another value of one constant, another structure. Compiled programs go to a cache of the
-script's own, so that none is there from an earlier time. Printed are medians (in brackets the
-least and the most) of the seconds between the submission and the result that the budget does not
-explain, and of their parts: trace; load (artifact checked, fingerprint); compile; warm-up (before
-the clock: first batches, a step of each phase); evaluate. A trial that does not end well (a drawn
-constant may diverge) is left out. With --ahead, each is traced and read while the starting program
-trains, and submitted then, as in a run. With --compile_ahead, after these trials others follow in
-pairs: a new structure whose trace and compilation went on beside the training of the starting
-program (executor_options.compile_ahead), and one that was only traced there. Then the seconds
-beyond the budget are printed of both, and what the compilation cost the training beside it, in
-steps of that one without. The budget must be long enough to hide it: --config.budget.amount=5
---rounds=1.
+Runs trials of the starting program through the real executor: with another seed, with another value
+of one constant, with another structure, in turn. The compilation cache starts empty. For each kind
+it prints the median (and in brackets the minimum and maximum) of the seconds between submission and
+result that exceed the budget, and of their parts: trace; load (check the artifact, fingerprint);
+compile; warm-up (before the clock starts: first batches, one step of each phase); evaluate. Trials
+that fail, for instance diverge, are excluded.
 
-First come the seconds from a tracer's start to its first artifact, and the memory of a waiting
-tracer and of a waiting runner before and after the trials: proportional set size (PSS), what the
-process would leave free.
+With --ahead, each program is traced and read while the starting program trains, and submitted
+afterwards, as in a run. With --compile_ahead, further trials follow in pairs: a new structure that
+was traced and compiled while the starting program trained (executor_options.compile_ahead), and one
+that was only traced. For both it prints the seconds beyond the budget, and how much the compilation
+slowed down the training, in steps. The budget must be long enough to hide the compilation:
+--config.budget.amount=5 --rounds=1.
+
+It also prints the seconds from a tracer's start to its first artifact, and the memory of an idle
+tracer and an idle runner before and after the trials, as proportional set size (PSS).
 """
 
 import dataclasses
@@ -42,15 +41,15 @@ from autoresearch_jax.research.build import build_task
 from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import Program, Progress, Status, TrialRequest
 
-_CONFIG = command.define_config('The run whose trials are measured.')
-_ROUNDS = flags.DEFINE_integer('rounds', 9, 'TimedTrials of each kind.', lower_bound=1)
+_CONFIG = command.define_config('Config whose trials are measured.')
+_ROUNDS = flags.DEFINE_integer('rounds', 9, 'Trials of each kind.', lower_bound=1)
 _AHEAD = flags.DEFINE_bool(
-  'ahead', False, 'Programs are traced and read while another trains, as in a run.'
+  'ahead', False, 'Trace and read programs while another one trains, as in a run.'
 )
 _COMPILE_AHEAD = flags.DEFINE_bool(
-  'compile_ahead', False, 'Also measures structures that are compiled while another program trains.'
+  'compile_ahead', False, 'Also measure structures that are compiled while another program trains.'
 )
-_DRAW = flags.DEFINE_integer('draw', 0, 'Seed of what is drawn.')
+_DRAW = flags.DEFINE_integer('draw', 0, 'Seed for choosing constants and structures.')
 
 FLOAT = re.compile(r'^([A-Z][A-Z0-9_]*) = (\d+\.\d+(?:e-?\d+)?)(?=\s)', re.M)
 FACTORS = (1.05, 1.5)  # by which a constant moves, up or down

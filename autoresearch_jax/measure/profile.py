@@ -1,11 +1,11 @@
-"""Where the time of a train step goes on an accelerator: its kernels, by name, longest first.
+"""Kernels of a train step on an accelerator: their times by name, longest first.
 
   autoresearch measure profile --config=configs/gpt_small.py:gpu
   autoresearch measure profile --artifact=FILE --platform=gpu --out=FILE.json
 
-Kernels that differ in a trailing number alone are one row, unless --each is given. Milliseconds are
-of one step, from XLA's own profiler, which costs little on an accelerator; what is left of the
-wall clock is the row `(gaps)`.
+Prints milliseconds per step from XLA's profiler, whose overhead on an accelerator is small. Kernels
+whose names differ only in a trailing number share a row, unless --each is set. The row `(gaps)` is
+the remaining wall-clock time.
 """
 
 import collections
@@ -26,11 +26,13 @@ from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.runner.client import JAX_PLATFORMS
 from autoresearch_jax.types import Platform
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Whose starting program is profiled.')
-ARTIFACT = flags.DEFINE_string('artifact', '', 'An artifact, instead of a config.')
-PLATFORM = flags.DEFINE_enum('platform', None, list(JAX_PLATFORMS), "The artifact's platform.")
-EACH = flags.DEFINE_bool('each', False, 'A row a kernel, also where a number is the difference.')
-ROWS = flags.DEFINE_integer('rows', 40, 'How many kernels are printed.', 1)
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'Config whose starting program is profiled.'
+)
+ARTIFACT = flags.DEFINE_string('artifact', '', 'Artifact to profile, instead of a config.')
+PLATFORM = flags.DEFINE_enum('platform', None, list(JAX_PLATFORMS), 'Platform of the artifact.')
+EACH = flags.DEFINE_bool('each', False, 'One row per kernel, without merging numbered ones.')
+ROWS = flags.DEFINE_integer('rows', 40, 'Number of kernels to print.', 1)
 OUT = flags.DEFINE_string('out', '', 'JSON file: milliseconds and calls of each kernel in a step.')
 
 

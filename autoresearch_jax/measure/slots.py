@@ -1,12 +1,12 @@
-"""How many trials an hour come of several slots, and what a killed runner costs its neighbours.
+"""Trials per hour with several slots, and whether killing one slot's runner disturbs another slot.
 
   autoresearch measure slots --config=configs/digits.py [--slots=1,2] [--trials=24] [--runs=2]
 
-Real research through `main`, offline, with each number of slots in turn and `--runs` times over, so
-that a machine whose speed drifts is the same for all. Printed as a Markdown table, from the
-ledgers: the pace is that of the trials after the baseline, which runs alone; a trial's seconds are
-those of tracing, compiling, training and scoring. Then two trials train side by side, the runner of
-one is killed, and what became of both is said.
+Carries out complete offline runs, with each number of slots in turn and repeated --runs times, so
+that a drift of the machine's speed affects all alike. Prints a Markdown table from the ledgers.
+Trials per hour are those after the baseline, which runs alone; seconds per trial include tracing,
+compiling, training and evaluation. Finally, two trials train side by side, the runner of one is
+killed, and both outcomes are printed.
 """
 
 import dataclasses
@@ -32,11 +32,15 @@ from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.types import Progress, TrialRequest
 
-_CONFIG = command.define_config('The run that is measured.')
-_SLOTS = flags.DEFINE_list('slots', ['1', '2'], 'Values of config.executor_options.slots.')
-flags.register_validator(_SLOTS, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
-_TRIALS = flags.DEFINE_integer('trials', 24, 'Trials of a run, the baseline included.', 3)
-_RUNS = flags.DEFINE_integer('runs', 2, 'Runs with each number of slots.', 1)
+_CONFIG = command.define_config('Config of the runs.')
+_SLOTS = flags.DEFINE_list(
+  'slots', ['1', '2'], 'Values of config.executor_options.slots to compare.'
+)
+flags.register_validator(
+  _SLOTS, lambda words: all(map(str.isdecimal, words)), 'must be a list of numbers'
+)
+_TRIALS = flags.DEFINE_integer('trials', 24, 'Trials per run, including the baseline.', 3)
+_RUNS = flags.DEFINE_integer('runs', 2, 'Runs per number of slots.', 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""Seconds of one train step of artifacts, on this machine's devices, in three ways.
+"""Seconds per train step of artifacts, on this machine's devices, for three ways of dispatching.
 
   autoresearch measure steps --platform=gpu --out=FILE ARTIFACT...
 
-  looped  as many steps in one call as a trial's runner has there, calls queued
-  queued  one step a call, calls queued
-  waited  one step a call, and the host waits for each: what queueing saves
+  looped  several steps per call, as in a trial; calls are dispatched asynchronously
+  queued  one step per call; calls are dispatched asynchronously
+  waited  one step per call; the host waits for each
 
-Compiled and fed as in a trial (`stepping.py`), sending batches to the device included. Called by
-measure_accelerator.py in a process of its own.
+Artifacts are compiled and fed as in a trial (`train_step.py`), including the transfer of batches.
+`autoresearch measure accelerator` calls this in a separate process.
 """
 
 import pathlib
@@ -25,9 +25,13 @@ from autoresearch_jax.measure.train_step import CompiledTrainStep, begin
 from autoresearch_jax.runner.client import JAX_PLATFORMS
 from autoresearch_jax.types import Platform
 
-PLATFORM = flags.DEFINE_enum('platform', None, list(JAX_PLATFORMS), 'Where to run.', required=True)
-SECONDS = flags.DEFINE_float('seconds', 4.0, 'Of each way; it takes at least three calls.')
-OUT = flags.DEFINE_string('out', '', 'JSON file, written anew after each artifact.')
+PLATFORM = flags.DEFINE_enum(
+  'platform', None, list(JAX_PLATFORMS), 'Platform to run on.', required=True
+)
+SECONDS = flags.DEFINE_float(
+  'seconds', 4.0, 'Seconds per way of dispatching; at least three calls are made.'
+)
+OUT = flags.DEFINE_string('out', '', 'JSON file, rewritten after each artifact.')
 KERNELS = ('__cudnn$fmhaSoftmax', '__cudnn$fmhaSoftmaxBackward', 'tpu_custom_call')
 
 

@@ -1,17 +1,17 @@
-"""How busy the device is while a slow language model thinks, beside the original's way.
+"""Fraction of a run in which the device trains, with a slow language model as proposer.
 
   autoresearch measure utilization --config=configs/digits.py:seconds --config.budget.amount=20
   autoresearch measure utilization --config=configs/gpt_small.py:cpu --trials=6 --prefetch=1,0
 
-Runs real research, tracer and runner and all, with the proposer `gemini` and Google's own SDK
-against a model on 127.0.0.1 that takes --share of the budget to answer and nudges one constant of
-the program it was shown. Once with prefetched trials and once without (config.search.prefetch = 0),
-where a trial is proposed when the result of the last one is in, as in the original.
+Carries out real runs, tracer and runner included, with the proposer `gemini` and Google's SDK. The
+model is a server on 127.0.0.1 that takes --share of the budget to answer and changes one constant.
+By default there is one run with prefetched trials, and one without (config.search.prefetch = 0), in
+which a trial is proposed after the previous result, as in the original.
 
-Printed as a Markdown table, from the ledgers. Busy is training and evaluation, the share is of the
-wall clock between the first result (the baseline's) and the last, and the same from when the second
-trial began. The rest is split into compiling, and into tracing, proposing and waiting. Compiling
-has a fixed price, so a budget of a few seconds cannot be busy; 20 s or more are wanted.
+Prints a Markdown table from the ledgers. Busy means training or evaluating. The fraction is of the
+wall-clock time between the first result (the baseline's) and the last, and also since the second
+trial began. The rest is divided into compiling, tracing, proposing and waiting. Compilation takes a
+fixed time, so use a budget of 20 s or more.
 """
 
 import dataclasses
@@ -35,12 +35,12 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.testing import loopback_model
 
-_CONFIG = command.define_config('The run that is measured.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the runs.')
-_SHARE = flags.DEFINE_float('share', 0.2, 'Of the budget, for one answer.', 0.0)
-_TRIALS = flags.DEFINE_integer('trials', 9, 'Trials of a run, the baseline included.', 3)
+_CONFIG = command.define_config('Config of the runs.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for the runs; by default a temporary one.')
+_SHARE = flags.DEFINE_float('share', 0.2, 'Time of an answer, as a fraction of the budget.', 0.0)
+_TRIALS = flags.DEFINE_integer('trials', 9, 'Trials per run, including the baseline.', 3)
 _PREFETCH = flags.DEFINE_list(
-  'prefetch', ['1', '0'], 'Values of config.search.prefetch, a run each.'
+  'prefetch', ['1', '0'], 'Values of config.search.prefetch, one run each.'
 )
 
 MODEL = 'loopback'

@@ -1,8 +1,8 @@
-"""What the closing act found: best against baseline, on data and seeds that no search ever saw.
+"""The result of the final evaluation: best program against baseline on the test split.
 
-Both are trained on the same fresh seeds, so each seed gives one gain, and their mean has the 95 %
-interval of Student's t (Student, Biometrika 1908). It answers for the luck of training seeds, not
-for another slice of data: both programs are scored on the same one.
+Both are trained on the same unused seeds, so each seed gives one paired difference. The mean gain
+has a 95 % confidence interval by Student's t (Student, Biometrika 1908). It covers the variance
+over training seeds, not that over test data, since both are scored on the same split.
 """
 
 import dataclasses
@@ -20,7 +20,12 @@ LEVEL = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class FinalComparison:
-  """gains: of the score, one for each pair of runs. unscored: why other pairs have none."""
+  """Paired differences between the best program and the baseline.
+
+  Attributes:
+    gains: Improvement of the score, one per seed.
+    unscored: Why other seeds have no gain, one sentence each.
+  """
 
   gains: tuple[float, ...]
   unscored: tuple[str, ...]
@@ -31,7 +36,7 @@ class FinalComparison:
 
   @property
   def half_width(self) -> float | None:
-    """Of the interval around `gain`; None for a single pair, which tells nothing of the noise."""
+    """Half width of the confidence interval; None for fewer than two seeds."""
     if len(self.gains) < 2:
       return None
     error = statistics.stdev(self.gains) / math.sqrt(len(self.gains))
@@ -39,14 +44,14 @@ class FinalComparison:
 
 
 def best_program(history: History) -> int | None:
-  """The first trial with the best program; None while that is the baseline, or there is none."""
+  """Returns the first trial of the best program; None if it is the baseline, or there is none."""
   best = history.incumbent
   first = BASELINE if best is None else history.original(best.id)
   return None if first == BASELINE else first
 
 
 def final_comparison(history: History) -> FinalComparison:
-  """Of all pairs that are complete, with the best program as it stands now."""
+  """Compares the present best program with the baseline, on all seeds that both have."""
   best = best_program(history)
   ours = history.final_results.get(best, {}) if best is not None else {}
   theirs = history.final_results.get(BASELINE, {})
@@ -62,7 +67,7 @@ def final_comparison(history: History) -> FinalComparison:
 
 
 def conclusion(history: History) -> str:
-  """The last line of a run; '' while nothing has a score."""
+  """Describes the final comparison in a sentence; '' if no trial has a score."""
   if history.incumbent is None:
     return ''
   best = best_program(history)
@@ -70,17 +75,17 @@ def conclusion(history: History) -> str:
     return 'The baseline is still the best, so there is nothing to confirm on the test split.'
   found = final_comparison(history)
   if not found.gains and not found.unscored:
-    return 'Best and baseline were not compared on data never used for selection.'
-  sentence = f'{_verdict(history, found)} on data never used for selection ({_basis(best, found)})'
+    return 'Best and baseline were not compared on the test split.'
+  sentence = f'{_verdict(history, found)} on the test split ({_basis(best, found)})'
   if not found.unscored:
     return f'{sentence}.'
-  pairs = len(found.gains) + len(found.unscored)
+  seeds = len(found.gains) + len(found.unscored)
   why = one_line(found.unscored[0], 120)
-  return f'{sentence}; {len(found.unscored)} of {pairs} pairs got no score: {why}'
+  return f'{sentence}; {len(found.unscored)} of {seeds} seeds have no score: {why}'
 
 
 def _verdict(history: History, found: FinalComparison) -> str:
-  """'Best beats baseline by 0.096981 ± 0.009935 test_loss', where the interval says so."""
+  """Returns for instance 'Best beats baseline by 0.096981 ± 0.009935 test_loss'."""
   if not found.gains:
     return 'Best and baseline could not be compared'
   metric, width = test_metric(history.objective.metric), found.half_width
@@ -95,14 +100,14 @@ def _verdict(history: History, found: FinalComparison) -> str:
 
 
 def _basis(best: int, found: FinalComparison) -> str:
-  pairs = len(found.gains)
-  if pairs > 1:
-    return f'trial {best}; {LEVEL:.0%} interval over {pairs} pairs of fresh seeds'
-  return f'trial {best}' + ('; a single pair of fresh seeds gives no interval' if pairs else '')
+  seeds = len(found.gains)
+  if seeds > 1:
+    return f'trial {best}; {LEVEL:.0%} confidence interval over {seeds} paired seeds'
+  return f'trial {best}' + ('; a single seed gives no interval' if seeds else '')
 
 
 def _score(history: History, result: Result) -> float | None:
-  """On the test split, turned so that larger is better."""
+  """Returns the score on the test split; larger is better."""
   metric = test_metric(history.objective.metric)
   values = [m.metrics[metric] for m in result.measurements if metric in m.metrics]
   if not values:

@@ -1,4 +1,4 @@
-"""The run as it happens: a live panel in a terminal, one line an event elsewhere.
+"""Live views of a run: a panel in a terminal, one line per event elsewhere.
 
 Descriptions and reasons come from proposers and candidates. They are shown without control
 characters and never as rich markup, so they cannot redraw the terminal.
@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_jax.clock import steady
+from autoresearch_jax.clock import monotonic_time
 from autoresearch_jax.ledger.events import (
   Decided,
   Declined,
@@ -28,16 +28,23 @@ from autoresearch_jax.ledger.events import (
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.base import View
-from autoresearch_jax.report.summary import duration, figures, gain_over, of_runs, slots, spending
+from autoresearch_jax.report.summary import (
+  format_duration,
+  format_spend,
+  format_value,
+  gain_over,
+  num_slots,
+  run_statistics,
+)
 from autoresearch_jax.types import Decision, Progress, Status, Trial
 
 SHOWN_TRIALS = 8
-REFRESH_SECONDS = 1.0  # a redraw takes 5 to 15 ms of the machine that trains
+REFRESH_SECONDS = 1.0  # a redraw takes 5 to 15 ms of CPU time from training
 COLOURS = {Decision.KEEP: 'green', Decision.DISCARD: 'bright_black', Decision.CRASH: 'red'}
 
 
-class Plain(View):
-  """One line an event, for logs and pipes."""
+class LineView(View):
+  """Prints one line per event, for logs and pipes."""
 
   def __init__(self, say: Callable[[str], None] = print):
     self._say = say
@@ -47,14 +54,16 @@ class Plain(View):
       self._say(f'{time.strftime("%H:%M:%S", time.localtime(record.time))}  {line}')
 
 
-class Terminal(View):
-  """The live panel: best so far, what runs and what comes next, the last trials, the pace."""
+class PanelView(View):
+  """A live panel: best so far, running and next trials, the last trials, and throughput."""
 
-  def __init__(self, history: History, console: Console, clock: Callable[[], float] = steady):
+  def __init__(
+    self, history: History, console: Console, clock: Callable[[], float] = monotonic_time
+  ):
     self._history, self._clock = history, clock
     self._progress: dict[int, Progress] = {}
     self._note = ''
-    self._asked_at = clock()
+    self._proposed_at = clock()
     self._drawn_at = 0.0
     self._live = Live(console=console, auto_refresh=False, transient=True)
 
@@ -71,7 +80,7 @@ class Terminal(View):
       case Finished(trial=trial):
         self._progress.pop(trial, None)
       case Proposed():
-        self._asked_at = record.time
+        self._proposed_at = record.time
       case Declined():
         self._note = event_line(record, history)
     self._draw()
@@ -88,17 +97,17 @@ class Terminal(View):
     self._live.update(self.renderable(), refresh=True)
 
   def renderable(self) -> RenderableType:
-    """The whole panel, from history and progress alone."""
+    """Returns the panel, as a function of history and progress."""
     parts: list[RenderableType] = [_headline(self._history), Text()]
     parts += [_running(self._history, trial, self._progress) for trial in self._history.running]
-    parts += self._coming()
-    parts += [Text(), _last_trials(self._history), Text(), self._pace()]
+    parts += self._next_trials()
+    parts += [Text(), _last_trials(self._history), Text(), self._throughput()]
     if self._note:
       parts.append(Text(self._note, 'yellow', no_wrap=True, overflow='ellipsis'))
     return Group(*parts)
 
-  def _coming(self) -> list[RenderableType]:
-    """A line for each trial that is prepared, and for the one that is being written."""
+  def _next_trials(self) -> list[RenderableType]:
+    """Returns a line for each prepared trial, and for the proposal in progress."""
     history = self._history
     lines = [
       Text.assemble(
@@ -107,32 +116,32 @@ class Terminal(View):
       for trial in history.prepared
     ]
     if history.open_proposal is not None:
-      took = duration(max(0.0, self._clock() - self._asked_at))
+      took = format_duration(max(0.0, self._clock() - self._proposed_at))
       lines.append(
         Text.assemble(
-          (f'trial {history.open_proposal.trial}  ', 'bold'), (f'being written, {took}', 'cyan')
+          (f'trial {history.open_proposal.trial}  ', 'bold'), (f'proposing, {took}', 'cyan')
         )
       )
     for line in lines:
       line.no_wrap, line.overflow = True, 'ellipsis'
     return [*lines]
 
-  def _pace(self) -> Text:
+  def _throughput(self) -> Text:
     since = max(0.0, self._clock() - self._history.last_time)
     training = sum(self._trained(p) for p in self._progress.values())
-    f = figures(self._history, since)
-    wall = f.wall_seconds * slots(self._history)
-    busy = f.busy + (training / wall if wall else 0.0)
-    spent = f'   {spending(self._history)}' if self._history.spend.calls else ''
+    f = run_statistics(self._history, since)
+    wall = f.wall_seconds * num_slots(self._history)
+    busy = f.utilization + (training / wall if wall else 0.0)
+    spent = f'   {format_spend(self._history)}' if self._history.spend.calls else ''
     return Text(
-      f'{f.kept} kept of {f.trials}   {f.an_hour:.0f} trials an hour   device busy '
-      f'{min(busy, 1.0):.0%}   {duration(f.wall_seconds)}{spent}   Ctrl-C stops, the same command '
-      'resumes',
+      f'{f.kept} kept of {f.trials}   {f.trials_per_hour:.0f} trials per hour   device busy '
+      f'{min(busy, 1.0):.0%}   {format_duration(f.wall_seconds)}{spent}   Ctrl-C stops, the same '
+      'command resumes',
       'bright_black',
     )
 
   def _trained(self, progress: Progress) -> float:
-    """Seconds the running trial has trained, where the budget is one of seconds."""
+    """Returns how long a running trial has trained; 0 unless the budget is in seconds."""
     proposal = self._history.proposals.get(progress.trial)
     budget = self._history.config.budget
     if budget.unit != 'seconds' or proposal is None or progress.seed not in proposal.seeds:
@@ -146,17 +155,17 @@ def _fraction(progress: Progress) -> float:
 
 
 def view(history: History, console: Console | None = None) -> View:
-  """The panel in a terminal, lines anywhere else."""
+  """Returns the panel in a terminal, and else the view that prints lines."""
   console = console or Console()
-  return Terminal(history, console) if console.is_terminal else Plain(_flushed)
+  return PanelView(history, console) if console.is_terminal else LineView(_print_now)
 
 
-def _flushed(line: str) -> None:
+def _print_now(line: str) -> None:
   print(line, flush=True)
 
 
 def event_line(record: Record, history: History) -> str:
-  """What an event says on one line; '' for those that need none."""
+  """Describes an event on one line; '' for events that are not shown."""
   match record.event:
     case Edited(trial=trial, edit=edit):
       return f'trial {trial}: {one_line(edit.description)}'
@@ -185,21 +194,21 @@ def _took(trial: Trial) -> str:
 
 
 def _headline(history: History) -> Text:
-  f, config = figures(history), history.config
+  f, config = run_statistics(history), history.config
   line = Text(f'{one_line(config.name)} ({config.platform})   ', 'bold', no_wrap=True)
   if f.best is None or f.value is None:
-    return line.append('the baseline comes first', 'yellow')
-  line.append(f'best {config.metric} {of_runs(f.value, f.runs)}', 'bold green')
+    return line.append('no score yet; the baseline runs first', 'yellow')
+  line.append(f'best {config.metric} {format_value(f.value, f.runs)}', 'bold green')
   if f.best.id != BASELINE and f.gain is not None:
     line.append(f'   trial {f.best.id}   {f.gain:+.6f} over the baseline', 'green')
-    if f.deviations is not None:
-      line.append(f', {f.deviations:.1f} deviations of the noise', 'green')
+    if f.standard_errors is not None:
+      line.append(f', {f.standard_errors:.1f} standard errors', 'green')
   return line
 
 
-def _running(history: History, trial: int, news: dict[int, Progress]) -> RenderableType:
-  """Two lines: what the trial tries; its bar, phase, loss and step."""
-  progress = news.get(trial, Progress(trial, 'trace'))
+def _running(history: History, trial: int, latest: dict[int, Progress]) -> RenderableType:
+  """Returns two lines: the description of a trial; its progress bar, phase, loss and step."""
+  progress = latest.get(trial, Progress(trial, 'trace'))
   several = len(history.proposals[trial].seeds) > 1
   phase = progress.phase + (f', seed {progress.seed}' if several else '')
   what = Text.assemble((f'trial {trial}  ', 'bold'), one_line(history.edits[trial].description))

@@ -1,8 +1,8 @@
-"""The progress plot, as the original draws it: a dot a trial, kept ones named, the best a stair.
+"""The progress plot, as in the original autoresearch.
 
-A program that was kept after replications is named as where it was first tried.
-
-Works for metrics that fall and metrics that rise, and while the run goes on.
+Each trial is a dot, kept trials are labelled, and the best score so far is a step function. A
+program that was kept after replications has the label of its first trial. Works for either
+direction of the metric, and while the run is in progress.
 """
 
 import dataclasses
@@ -21,26 +21,26 @@ from matplotlib.ticker import MaxNLocator
 
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.report.summary import figures, measured
+from autoresearch_jax.report.summary import run_statistics, scores_by_trial
 from autoresearch_jax.types import Decision, Status
 
 KEPT, TRIED, FAILED, INK, FAINT = '#1a7f4b', '#aeb4bb', '#c8553d', '#24292f', '#6e7781'
 LABEL_WIDTH = 42  # characters
 LABEL_ANGLE = 32  # degrees
-SPREAD = 1.6  # scores worse than the baseline by more than this times the gain go to the edge
+SPREAD = 1.6  # a score outside the kept ones by more than this times their range is clipped
 
 
 @dataclasses.dataclass(frozen=True)
 class Dots:
-  """Trials to draw: (trial id, metric) of kept and other scored ones; ids without a score."""
+  """The trials to draw."""
 
-  kept: list[tuple[int, float]]
-  tried: list[tuple[int, float]]
-  failed: list[int]
+  kept: list[tuple[int, float]]  # (trial id, metric)
+  tried: list[tuple[int, float]]  # other trials with a score: (trial id, metric)
+  failed: list[int]  # ids of trials without a score
 
 
 def progress_figure(history: History) -> Figure:
-  """The plot of all decided trials."""
+  """Plots all decided trials."""
   figure = Figure(figsize=(13, 6.5), dpi=120, layout='constrained')
   FigureCanvasAgg(figure)
   axes = figure.add_subplot()
@@ -57,15 +57,15 @@ def draw(history: History, path: pathlib.Path) -> None:
   """Writes the plot of all decided trials to `path` (PNG), atomically."""
   figure = progress_figure(history)
   new = path.with_name(f'.{path.name}.new')
-  with warnings.catch_warnings():  # a description may use letters that the font lacks
+  with warnings.catch_warnings():  # a description may have characters that the font lacks
     warnings.filterwarnings('ignore', message='Glyph .* missing')
     figure.savefig(new, format='png')
   new.replace(path)
 
 
 def _dots(history: History) -> Dots:
-  """Kept ones are at the mean of all runs of their program: the verdict was about that."""
-  dots, known = Dots([], [], []), measured(history, history.kept)
+  """Sorts trials; kept ones are drawn at the mean of all runs of their program."""
+  dots, known = Dots([], [], []), scores_by_trial(history, history.kept)
   for trial in history.trials.values():
     assert trial.verdict is not None
     value = trial.metric(history.objective.metric)
@@ -80,14 +80,14 @@ def _dots(history: History) -> Dots:
 
 
 def _frame(axes: Axes, history: History) -> None:
-  f, config = figures(history), history.config
+  f, config = run_statistics(history), history.config
   better = 'lower' if config.direction == 'minimize' else 'higher'
   axes.set_title(
     f'{one_line(config.name)}: {f.trials} trials, {f.kept} kept', loc='left', color=INK,
     fontsize=14, fontweight='bold', parse_math=False,
   )  # fmt: skip
   if f.gain is not None and f.best is not None and f.best.id != BASELINE:
-    noise = '' if f.deviations is None else f' ({f.deviations:.1f} noise deviations)'
+    noise = '' if f.standard_errors is None else f' ({f.standard_errors:.1f} standard errors)'
     text = f'{config.metric} {f.baseline:.4f} → {f.value:.4f}{noise}'
     axes.set_title(text, loc='right', color=KEPT, fontsize=12)
   axes.set_xlabel('trial', color=INK)
@@ -121,7 +121,7 @@ def _place(axes: Axes, history: History, dots: Dots) -> None:
 
 
 def _limits(history: History, dots: Dots) -> tuple[float, float]:
-  """The metric's range on the page: all kept trials, and others unless they are far worse."""
+  """Returns the range of the y axis: all kept trials, and others unless they are far away."""
   values = [value for _, value in dots.kept]
   noise = history.noise() or 0.0
   span = max(max(values) - min(values), 4 * noise, abs(values[0]) * 1e-3, 1e-9)
@@ -134,7 +134,7 @@ def _limits(history: History, dots: Dots) -> tuple[float, float]:
 
 
 def _scored(axes: Axes, dots: Dots, low: float, high: float) -> None:
-  """Tried trials as grey dots; those off the page as triangles at its edge."""
+  """Draws scored trials as grey dots, and those outside the axes as triangles at the edge."""
   inside = [(x, y) for x, y in dots.tried if low <= y <= high]
   if inside:
     axes.plot(*zip(*inside, strict=True), 'o', color=TRIED, markersize=4.5, alpha=0.75,
@@ -146,7 +146,7 @@ def _scored(axes: Axes, dots: Dots, low: float, high: float) -> None:
   ):
     if off:
       axes.plot(off, [edge] * len(off), marker, color=TRIED, markersize=5, markeredgewidth=0,
-                transform=page, label=f'off the page ({len(off)})')  # fmt: skip
+                transform=page, label=f'outside the axes ({len(off)})')  # fmt: skip
 
 
 def _staircase(axes: Axes, dots: Dots, last: int) -> None:
@@ -159,10 +159,10 @@ def _staircase(axes: Axes, dots: Dots, last: int) -> None:
 
 
 def _labels(axes: Axes, history: History, dots: Dots, up: bool) -> None:
-  """Names kept trials on the side where the worse ones lie, as far as there is room."""
+  """Labels kept trials, on the side of worse scores, as far as labels do not overlap."""
   halo = [matplotlib.patheffects.withStroke(linewidth=2.5, foreground='white')]
   side = 1 if up else -1
-  for trial, value in _with_room(axes, sorted(dots.kept), side * LABEL_ANGLE):
+  for trial, value in _without_overlap(axes, sorted(dots.kept), side * LABEL_ANGLE):
     text = one_line(history.edits[history.original(trial)].description, LABEL_WIDTH)
     axes.annotate(
       text, (trial, value), xytext=(4, 5 * side), textcoords='offset points',
@@ -171,11 +171,13 @@ def _labels(axes: Axes, history: History, dots: Dots, up: bool) -> None:
     )  # fmt: skip
 
 
-def _with_room(axes: Axes, kept: list[tuple[int, float]], angle: float) -> list[tuple[int, float]]:
-  """Kept trials whose slanted labels do not touch: first and best, then by the size of the gain.
+def _without_overlap(
+  axes: Axes, kept: list[tuple[int, float]], angle: float
+) -> list[tuple[int, float]]:
+  """Returns kept trials whose slanted labels do not overlap: first, best, then by gain.
 
-  In coordinates along and across the slant, labels are rows of text: they touch when they are
-  less than a line apart across and less than a label's length apart along.
+  In coordinates rotated by `angle`, labels are rows of text. Two overlap if they are less than a
+  line height apart in one direction and less than a label's length in the other.
   """
   gains = [math.inf, *(abs(b - a) for (_, a), (_, b) in itertools.pairwise(kept))]
   gains[-1] = math.inf

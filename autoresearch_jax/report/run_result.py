@@ -1,4 +1,4 @@
-"""`RunResult`: what a run has found so far, read from its ledger."""
+"""`RunResult`: the trials and the best program of a run, read from its ledger."""
 
 import dataclasses
 import html
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RunResult:
-  """What a run has found so far. `ar.run` and `ar.load_run` return it.
+  """The result of a run, finished or in progress. `ar.run` and `ar.load_run` return it.
 
   Attributes:
     workdir: The run's folder.
-    history: The projection of its ledger that everything below is read from.
+    history: The state of the run, computed from its ledger.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -42,7 +42,7 @@ class RunResult:
 
   @property
   def trials(self) -> tuple[Trial, ...]:
-    """Decided trials, in the order of their ids."""
+    """All decided trials, ordered by id."""
     return tuple(self.history.trials[trial] for trial in sorted(self.history.trials))
 
   @property
@@ -94,11 +94,11 @@ class RunResult:
     }
 
   def plot(self) -> 'Figure':
-    """The progress plot as a matplotlib figure: a dot per trial, and the best as a staircase."""
+    """The progress plot: a dot per trial, and the best score so far as a step function."""
     return plot.progress_figure(self.history)
 
   def summary(self) -> str:
-    """The report's summary, and what the final evaluation found where it took place."""
+    """Summary of the search, and of the final evaluation if there was one."""
     return '\n'.join(filter(None, [summary(self.history), conclusion(self.history)]))
 
   def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""A run in a few sentences and figures, for the end of a run, the report command and the view.
+"""The summary of a run in numbers and in sentences, for the report command and the live view.
 
-What a program is worth is the mean of all its runs: a rule that replicates keeps a trial of a few
-seeds, and those alone are no fairer than the ones before.
+A program's score is the mean over all its training runs, including replicates. The runs of the
+trial that was kept last would be a biased subset.
 """
 
 import dataclasses
@@ -16,20 +16,31 @@ from autoresearch_jax.types import Decision, Objective, Status, Trial
 
 
 @dataclasses.dataclass(frozen=True)
-class Figures:
-  """What a run adds up to. gain: of the score, so above 0 is better, whatever the direction.
+class RunStatistics:
+  """Statistics of a run.
 
-  value, baseline: means over all runs of the best's program and of the baseline's; how many those
-  are. deviations: the gain in standard deviations of the difference, s·√(1/runs + 1/runs of the
-  baseline) with the baseline's seed noise s; None while that is unknown.
-  busy: share of the wall time in which a device trained.
+  Attributes:
+    trials: Decided trials.
+    kept: Kept trials.
+    crashed: Trials without a score.
+    trials_per_hour: In wall-clock time.
+    utilization: Fraction of the wall-clock time in which a device trained.
+    wall_seconds: Wall-clock time of the search.
+    best: The incumbent.
+    value: Mean of the metric over all runs of the incumbent's program.
+    runs: Number of these runs.
+    baseline: Mean of the metric over all runs of the baseline's program.
+    baseline_runs: Number of these runs.
+    gain: Improvement over the baseline; above 0 is better for either direction.
+    standard_errors: The gain in standard errors of the difference, s·√(1/runs + 1/baseline_runs),
+      where s is the standard deviation over the baseline's seeds; None while s is unknown.
   """
 
   trials: int
   kept: int
   crashed: int
-  an_hour: float
-  busy: float
+  trials_per_hour: float
+  utilization: float
   wall_seconds: float
   best: Trial | None
   value: float | None
@@ -37,29 +48,34 @@ class Figures:
   baseline: float | None
   baseline_runs: int
   gain: float | None
-  deviations: float | None
+  standard_errors: float | None
 
 
-def figures(history: History, running_seconds: float = 0.0) -> Figures:
-  """running_seconds: wall time since the last event, while the run goes on."""
+def run_statistics(history: History, running_seconds: float = 0.0) -> RunStatistics:
+  """Computes the statistics of a run.
+
+  Args:
+    history: The run.
+    running_seconds: Wall-clock time since the last event of a run in progress.
+  """
   wall = history.wall_seconds + running_seconds
   best = history.incumbent
   named = [trial for trial in (BASELINE, *(history.kept[-1:])) if trial in history.trials]
-  known = measured(history, named)
+  known = scores_by_trial(history, named)
   first, last = known.get(BASELINE, []), known.get(best.id, []) if best else []
   value, baseline = (statistics.fmean(values) if values else None for values in (last, first))
-  gain = deviations = None
+  gain = standard_errors = None
   if value is not None and baseline is not None:
     gain = baseline - value if history.objective.direction == 'minimize' else value - baseline
     noise = history.noise()
-    deviations = gain / (noise * math.sqrt(1 / len(last) + 1 / len(first))) if noise else None
+    standard_errors = gain / (noise * math.sqrt(1 / len(last) + 1 / len(first))) if noise else None
   verdicts = [trial.verdict for trial in history.trials.values() if trial.verdict]
-  return Figures(
+  return RunStatistics(
     trials=len(history.trials),
     kept=len(history.kept),
     crashed=sum(verdict.decision == Decision.CRASH for verdict in verdicts),
-    an_hour=len(history.trials) / wall * 3600 if wall else 0.0,
-    busy=min(1.0, history.training_seconds / (wall * slots(history))) if wall else 0.0,
+    trials_per_hour=len(history.trials) / wall * 3600 if wall else 0.0,
+    utilization=(min(1.0, history.training_seconds / (wall * num_slots(history))) if wall else 0.0),
     wall_seconds=wall,
     best=best,
     value=value,
@@ -67,27 +83,27 @@ def figures(history: History, running_seconds: float = 0.0) -> Figures:
     baseline=baseline,
     baseline_runs=len(first),
     gain=gain,
-    deviations=deviations,
+    standard_errors=standard_errors,
   )
 
 
-def slots(history: History) -> int:
-  """How many trials there were at once, by the slots that their executor put on record."""
+def num_slots(history: History) -> int:
+  """Returns the number of slots, from the slot that the executor recorded for each trial."""
   numbers = (result.facts.get('slot') for result in history.results.values())
   return 1 + max((number for number in numbers if isinstance(number, int)), default=0)
 
 
-def measured(history: History, trials: Iterable[int]) -> dict[int, list[float]]:
-  """For each of `trials`: the metric in all runs of its program, over all that repeat it.
+def scores_by_trial(history: History, trials: Iterable[int]) -> dict[int, list[float]]:
+  """Returns trial -> values of the metric in all runs of its program, including replicates.
 
-  Runs are on the whole budget; a seed counts once, for the first trial that had it.
+  Only runs at the full budget count, and of runs with the same seed only the first.
   """
   programs = {trial: history.original(trial) for trial in trials}
   by_seed: dict[int, dict[int, float]] = {program: {} for program in programs.values()}
   metric = history.objective.metric
   for trial in history.trials.values():
     values = by_seed.get(history.original(trial.id))
-    if values is None or not _counts(trial):
+    if values is None or not _scored_at_full_budget(trial):
       continue
     for run in trial.result.measurements:
       if metric in run.metrics:
@@ -95,66 +111,65 @@ def measured(history: History, trials: Iterable[int]) -> dict[int, list[float]]:
   return {trial: list(by_seed[program].values()) for trial, program in programs.items()}
 
 
-def _counts(trial: Trial) -> bool:
-  """Whether it has a score, for the whole budget."""
+def _scored_at_full_budget(trial: Trial) -> bool:
   scored = trial.verdict is not None and trial.verdict.decision != Decision.CRASH
   return scored and trial.result.status == Status.OK and trial.proposal.fidelity == 1
 
 
 def gain_over(objective: Objective, trial: Trial, other: Trial) -> float | None:
-  """How much better `trial` scored than `other`; None when one of them has no score."""
+  """Returns the difference of the scores (larger is better); None if one trial has no score."""
   mine, theirs = objective.score(trial), objective.score(other)
   return None if mine is None or theirs is None else mine - theirs
 
 
 def summary(history: History) -> str:
-  """The run in two sentences: how much was tried, and what came of it."""
-  f = figures(history)
+  """Describes a run in a few sentences: trials, costs, and the best program."""
+  f = run_statistics(history)
   tried = (
-    f'{f.trials} {"trial" if f.trials == 1 else "trials"} in {duration(f.wall_seconds)} '
-    f'({f.an_hour:.0f} an hour): {f.kept} kept, {f.crashed} without a score. '
-    f'A device trained {f.busy:.0%} of the time.'
+    f'{f.trials} {"trial" if f.trials == 1 else "trials"} in {format_duration(f.wall_seconds)} '
+    f'({f.trials_per_hour:.0f} an hour): {f.kept} kept, {f.crashed} without a score. '
+    f'A device trained {f.utilization:.0%} of the time.'
   )
   if history.pruned:
     tried += (
-      f' {history.pruned} {"trial was" if history.pruned == 1 else "trials were"} ended early, '
-      f'which saved {duration(history.saved_seconds)} of training.'
+      f' {history.pruned} {"trial was" if history.pruned == 1 else "trials were"} pruned, '
+      f'which saved {format_duration(history.saved_seconds)} of training.'
     )
-  if spent := spending(history):
-    tried += f' Proposing took {spent}.'
+  if spent := format_spend(history):
+    tried += f' Proposals cost {spent}.'
   if f.best is None or f.value is None:
     return f'{tried}\nNo trial has a score yet.'
   metric = history.objective.metric
-  best = f'Best {metric} {of_runs(f.value, f.runs)}: trial {_named(history, f.best.id)}.'
+  best = f'Best {metric} {format_value(f.value, f.runs)}: trial {_named(history, f.best.id)}.'
   if f.best.id == BASELINE or f.gain is None or f.baseline is None:
     return f'{tried}\n{best}'
-  noise = '' if f.deviations is None else f', {f.deviations:.1f} deviations of the difference'
-  baseline = of_runs(f.baseline, f.baseline_runs)
+  noise = '' if f.standard_errors is None else f', {f.standard_errors:.1f} standard errors'
+  baseline = format_value(f.baseline, f.baseline_runs)
   return f'{tried}\n{best} The baseline has {baseline}: a gain of {f.gain:.6f}{noise}.'
 
 
-def spending(history: History) -> str:
-  """'12 calls of models, 34,000 tokens, $0.05'; '' where there were none."""
+def format_spend(history: History) -> str:
+  """Returns '12 model calls, 34,000 tokens, $0.05', or '' if there were no calls."""
   spend = history.spend
   if not spend.calls:
     return ''
-  calls = f'{spend.calls} {"call" if spend.calls == 1 else "calls"} of models'
+  calls = f'{spend.calls} model {"call" if spend.calls == 1 else "calls"}'
   return f'{calls}, {spend.tokens:,} tokens, ${spend.dollars:.2f}'
 
 
-def of_runs(value: float, runs: int) -> str:
-  """'0.144946', or '0.144946 (4 runs)'."""
+def format_value(value: float, runs: int) -> str:
+  """Returns '0.144946', or '0.144946 (4 runs)'."""
   return f'{value:.6f}' + (f' ({format_runs(runs)})' if runs > 1 else '')
 
 
 def _named(history: History, trial: int) -> str:
-  """'4, nudge X', or '6, which repeats trial 4, nudge X'."""
+  """Returns '4, nudge X', or '6, which repeats trial 4, nudge X'."""
   first = history.original(trial)
   repeats = '' if first == trial else f', which repeats trial {first}'
   return f'{trial}{repeats}, {one_line(history.edits[first].description, 80)}'
 
 
-def duration(seconds: float) -> str:
-  """`0:07:30`, hours first."""
+def format_duration(seconds: float) -> str:
+  """Formats as hours:minutes:seconds, for instance '0:07:30'."""
   minutes, rest = divmod(round(seconds), 60)
   return f'{minutes // 60}:{minutes % 60:02d}:{rest:02d}'

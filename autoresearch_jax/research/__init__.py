@@ -1,4 +1,4 @@
-"""One run of research: built from a config, begun or resumed, and driven to its end.
+"""Carries out a run: builds its components from a config, starts or resumes it, and decides.
 
 May import every package but `cli`, `benchmark` and `measure`.
 """

@@ -1,4 +1,4 @@
-"""What a controller knows about its run, and what it asks its driver to do."""
+"""The controller's settings, and the actions that it requests from its driver."""
 
 import dataclasses
 import math
@@ -15,25 +15,25 @@ MAX_DUPLICATES = 100  # duplicates in a row before the run stops
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What a controller knows about its run.
+  """The part of a run's config that the controller needs.
 
   Attributes:
     objective: The metric and its direction.
     program: The starting program.
     spec: The problem as programs see it, with the budget of a trial.
     editable: Files of the program that an edit may change.
-    structural_edits: The program's own catalogue, if it is not in this library.
-    seed: Root of all randomness.
-    prefetch: Trials that are proposed while the slots are busy.
-    max_trials: Trials after which the run stops, the baseline included; 0 for no limit.
+    structural_edits: Structural edits for a program from outside this library.
+    seed: Root seed of all randomness.
+    prefetch: Number of trials to propose while all slots are busy.
+    max_trials: Trials after which the run stops, including the baseline; 0 for no limit.
     max_training_runs: The same in training runs: seeds times fidelity, summed over trials.
     max_duplicates: Duplicates in a row after which the run stops.
-    allow_duplicates: Whether programs are trained that compute the same as an earlier one.
-    duplicate_tolerance: Relative difference of floats below which programs are duplicates. None:
-      programs are not compared before they are traced.
-    pruning: Whether trials may be ended early.
-    memory: Whether proposers see what the trials so far have taught.
-    planner: Whether proposers see which experiments would be informative.
+    allow_duplicates: Whether to train programs that compute the same as an earlier one.
+    duplicate_tolerance: Relative difference of floats below which programs are near-duplicates.
+      None: programs are not compared before they are traced.
+    pruning: Whether trials may be pruned.
+    memory: Whether proposers see earlier hypotheses, their outcomes and lessons.
+    planner: Whether proposers see which experiments would be the most informative.
   """
 
   objective: Objective
@@ -55,21 +55,20 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Log:
-  """Append the event to the ledger, and call `apply` with its record."""
+  """Append the event to the ledger, then call `apply` with its record."""
 
   event: Event
 
 
 @dataclasses.dataclass(frozen=True)
 class Propose:
-  """Have the proposer write an edit, and call `answer` with it, or with what was raised.
+  """Have the proposer write an edit, then call `answer` with the edit or the exception.
 
   Attributes:
-    proposal: What the strategy wants.
-    context: What the proposer sees. The driver adds services that need the machine, such as a
-      trace.
-    rng: Randomness of the proposer.
-    budget: Of the trial.
+    proposal: The strategy's request.
+    context: What the proposer sees. The driver adds services such as tracing.
+    rng: The proposer's random generator.
+    budget: The trial's budget.
     prefetch: Whether all slots are busy, so that there is time to trace the program in advance.
   """
 
@@ -82,16 +81,17 @@ class Propose:
 
 @dataclasses.dataclass(frozen=True)
 class Submit:
-  """Start a trial. `request.known` is a view that grows; copy it for another thread."""
+  """Start a trial. `request.known` is a live view; copy it before passing it to another thread."""
 
   request: TrialRequest
 
 
 @dataclasses.dataclass(frozen=True)
 class Wait:
-  """Nothing can be decided until something happens: call `answer` or `deliver`.
+  """Wait for the proposer or for results, then call `answer` or `deliver`.
 
-  block: Whether the driver should wait. False: results are at hand, so it should only look.
+  Attributes:
+    block: Whether to wait; False means to check and return at once.
   """
 
   block: bool = True
@@ -99,7 +99,7 @@ class Wait:
 
 @dataclasses.dataclass(frozen=True)
 class End:
-  """The session is over and on record. reason: a sentence."""
+  """The session has ended and this is logged; `reason` is a sentence."""
 
   reason: str
 

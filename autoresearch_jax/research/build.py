@@ -1,8 +1,8 @@
-"""From a config to the parts of a run: `build(config)` makes each part once.
+"""Builds the components of a run from its config: `build(config)` makes each of them once.
 
-Commands that run single trials without a search use `build_task`, which makes only the problem
-and what trials need of it. Data and executor come later, in named steps, since they take seconds
-to minutes and hold processes.
+Commands that run single trials without a search use `build_task`, which makes only the problem and
+its spec. Preparing the data and starting the executor are separate steps, since they take seconds
+to minutes and start processes.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.samplers.space import describe
 from autoresearch_jax.types import Dataset, Program, Spec
 
-TRAINING_PREFIX = 'train_'  # of metrics that a program reports while it trains
+TRAINING_PREFIX = 'train_'  # of metrics that a program reports during training
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """What trials need: the problem and its spec. See `build_task`.
+  """The components that single trials need: the problem and its spec. See `build_task`.
 
   Attributes:
     config: The run's config.
@@ -49,7 +49,7 @@ class Task:
       say: Receives progress messages.
 
     Raises:
-      ConfigError: The options ask for what the data do not have.
+      ConfigError: The data do not support the problem's options.
       OSError: The data cannot be downloaded, read or written.
     """
     try:
@@ -66,7 +66,7 @@ class Task:
 
     Raises:
       ConfigError: An unknown executor or option.
-      SandboxError: The machine cannot give the isolation that the config asks for.
+      SandboxError: The machine does not support the isolation that the config requires.
     """
     return _make(
       EXECUTORS,
@@ -88,14 +88,14 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Run(Task):
-  """All parts of a run that a config decides. See `build`.
+  """All components of a run. See `build`.
 
   Attributes:
-    program: The starting program, unmodified but for the config's constants.
+    program: The starting program, with the config's constants.
     strategy: Decides what to try next.
     proposer: Writes the edits.
     acceptance: Decides what is kept.
-    structural_edits: The program's own catalogue, if it is not in this library.
+    structural_edits: Structural edits for a program from outside this library.
   """
 
   program: Program
@@ -105,7 +105,7 @@ class Run(Task):
   structural_edits: Catalogue = ()
 
   def settings(self) -> Settings:
-    """Returns what the controller of this run knows about it."""
+    """Returns the settings of this run's controller."""
     config = self.config
     return Settings(
       objective=config.objective,
@@ -124,7 +124,7 @@ class Run(Task):
     )
 
   def search_space(self) -> str:
-    """Returns the constants that a sampling strategy varies, one a line; '' for other strategies.
+    """Returns the constants that a sampling strategy varies, one per line; else ''.
 
     Raises:
       ConfigError: The program has no such constants.
@@ -137,7 +137,7 @@ class Run(Task):
 
 
 def build(config: Config) -> Run:
-  """Makes the parts of a run; starts nothing and reads no data.
+  """Makes the components of a run, without starting anything or reading data.
 
   Raises:
     ConfigError: An unknown name or option, or a metric that the problem does not measure.
@@ -166,7 +166,7 @@ def build_task(config: Config) -> Task:
   problem = _make(PROBLEMS, config.problem, config.data)
   if config.metric not in problem.metrics():
     raise ConfigError(
-      f'config.metric is {config.metric!r}; the problem {config.problem!r} gives: '
+      f'config.metric is {config.metric!r}; the problem {config.problem!r} measures: '
       f'{", ".join(problem.metrics())}.'
     )
   spec = Spec(platform=config.platform, num_devices=1, budget=config.budget, **problem.shapes())
@@ -174,10 +174,10 @@ def build_task(config: Config) -> Task:
 
 
 def _require_metrics(strategy: Strategy, config: Config, problem: Problem) -> None:
-  """Raises ConfigError when a strategy such as `pareto` compares by a metric that is not measured.
+  """Raises ConfigError if a strategy such as `pareto` needs a metric that is not measured.
 
-  Metrics that a program reports while it trains are only known once it trains, so any name with
-  their prefix is let through.
+  Metrics that a program reports during training are not known yet, so any name with their prefix is
+  accepted.
   """
   metrics = strategy.required_metrics()
   if not metrics:
@@ -187,13 +187,13 @@ def _require_metrics(strategy: Strategy, config: Config, problem: Problem) -> No
   if missing:
     raise ConfigError(
       f'config.search.options: the strategy compares trials by the metric {missing[0]!r}; the '
-      f'problem {config.problem!r} gives: {", ".join(measured)}, and {TRAINING_PREFIX}NAME for '
-      'each metric NAME that the program reports while it trains.'
+      f'problem {config.problem!r} measures: {", ".join(measured)}, and {TRAINING_PREFIX}NAME for '
+      'each metric NAME that the program reports during training.'
     )
 
 
 def _make(registry: Registry, name: str, options: Mapping[str, Any], **collaborators: Any) -> Any:
-  """Calls `registry.make`. Its ValueErrors are about the config, so they become ConfigErrors."""
+  """Calls `registry.make`, and turns its ValueErrors into ConfigErrors."""
   try:
     return registry.make(name, options, **collaborators)
   except ValueError as error:

@@ -1,6 +1,6 @@
-"""What a proposer sees of the run: the controller's part of a `ProposalContext`.
+"""Makes the `ProposalContext`: what a proposer sees of the run.
 
-The driver adds the services that need the machine: a trace, records of model calls, a folder.
+The driver adds services such as tracing, logging of model calls, and a scratch folder.
 """
 
 from collections.abc import Callable, Mapping, Set
@@ -29,12 +29,12 @@ def proposal_context(
   Args:
     history: The run so far.
     proposal: The open proposal.
-    settings: What the controller knows about the run.
-    parents: Programs of its parents.
-    undecided: Trials that it shows whose DISCARD may yet change.
+    settings: The controller's settings.
+    parents: Programs of the proposal's parents.
+    undecided: Trials in its context whose DISCARD may still change.
     trials: A read-only view of `history.trials`.
-    memory: Returns what the trials have taught.
-    tried: Programs that were tried; None where duplicates are not looked for.
+    memory: Returns earlier hypotheses, their outcomes and lessons.
+    tried: Programs so far; None if duplicates are allowed.
   """
 
   def check_duplicate(program: Program) -> str:
@@ -67,7 +67,7 @@ def proposal_context(
 def _questions(
   history: History, proposal: Proposal, settings: Settings, memory: Callable[[], Memory]
 ) -> tuple[Question, ...]:
-  """What the planner would like to learn from an edit of the proposal's parent."""
+  """Returns the planner's suggestions for an edit of the proposal's parent."""
   if not settings.planner:
     return ()
   parent = history.original(proposal.parents[0]) if proposal.parents else BASELINE

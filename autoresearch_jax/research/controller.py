@@ -1,7 +1,7 @@
-"""The controller: everything that the research loop decides, and nothing else.
+"""The controller: makes all decisions of the research loop.
 
 It is a pure state machine without threads, processes, files, SQLite, git or a clock. A driver asks
-it for the next action, carries it out, and reports what happened:
+it for the next action, carries it out, and reports the outcome:
 
     while not isinstance(action := controller.next_action(), End):
       match action:
@@ -14,12 +14,12 @@ it for the next action, carries it out, and reports what happened:
         case Wait():     # until something happens, then
           controller.deliver(results)
 
-Two drivers share it. `research/loop.py` runs real trials: it has a ledger, a proposer in a thread
-and an executor. `benchmark/runners/simulate.py` has a heap of simulated results.
+There are two drivers. `research/loop.py` runs real trials with a ledger, a proposer thread and an
+executor. `benchmark/runners/simulate.py` keeps a heap of simulated results.
 
-The state that matters changes in `apply` alone, by an event that is already logged. So folding a
-ledger's records through `apply` gives the state of the process that wrote them, and a killed run
-resumes from there. What was not logged yet is lost, and done again.
+Persistent state changes in `apply` only, by an event that is already logged. So folding a ledger's
+records through `apply` gives the state of the process that wrote them, and a killed run resumes
+from there. Work that was not logged yet is lost, and repeated.
 """
 
 import collections
@@ -45,7 +45,7 @@ from autoresearch_jax.ledger.events import (
   Stopped,
 )
 from autoresearch_jax.ledger.history import BASELINE, History
-from autoresearch_jax.messages import ADVICE, RULE, STRATEGY, PartCall, PartError
+from autoresearch_jax.messages import RESUME_ADVICE, RULE, STRATEGY, ComponentCall, ComponentError
 from autoresearch_jax.proposers import NothingToPropose
 from autoresearch_jax.research import edits, pruning
 from autoresearch_jax.research.actions import Action, End, Log, Propose, Settings, Submit, Wait
@@ -73,27 +73,27 @@ from autoresearch_jax.types import (
   Verdict,
 )
 
-_WAIT, _LOOK = Wait(), Wait(block=False)
+_WAIT, _POLL = Wait(), Wait(block=False)
 
 
 class Controller:
   """Decides what happens next in a run. See the module's docstring.
 
   Attributes:
-    strategy: Decides what to try.
+    strategy: Chooses what to try.
     acceptance: Decides what to keep.
-    settings: What else it knows about the run.
+    settings: The rest of the run's config that it needs.
     history: The run so far.
     states: The states of strategy and acceptance rule.
-    tried: The programs that were tried; None where programs are not compared.
-    slots: Trials that run at the same time; the driver may change it.
+    tried: The programs so far; None if programs are not compared before they are traced.
+    slots: Number of trials that run at the same time; the driver may change it.
     proposing: Whether a `Propose` action has not been answered yet.
   """
 
   def __init__(
     self, strategy: Strategy, acceptance: AcceptanceRule, settings: Settings, slots: int = 1
   ):
-    """Starts before the first event. Raises PartError."""
+    """Makes a controller in the state before the first event. Raises ComponentError."""
     self.strategy = strategy
     self.acceptance = acceptance
     self.settings = settings
@@ -106,13 +106,13 @@ class Controller:
     if settings.duplicate_tolerance is not None and not settings.allow_duplicates:
       tolerance = settings.duplicate_tolerance
       self.tried = TriedPrograms(self.history, tolerance, lambda: self._memory)
-    # What holds in this process alone.
-    self._foreseen: tuple[type, Any] | None = None  # what the event that is being logged leads to
-    self._reply: Edit | BaseException | None = None  # not logged yet
+    # State of this process only, which is not restored from the ledger.
+    self._expected: tuple[type, Any] | None = None  # event being logged, and the state after it
+    self._reply: Edit | BaseException | None = None  # the proposer's, not logged yet
     self._results: collections.deque[Result] = collections.deque()  # not logged yet
-    self._settling = False  # results are being logged and decided
+    self._processing_results = False  # results are being logged and decided
     self._waited = False  # since the last Propose
-    self._submitted: set[int] = set()  # running trials
+    self._submitted: set[int] = set()  # running trials that this process submitted
     self._stop_reason = ''
     self._stop_requested = False
     self._aborted = False
@@ -124,40 +124,40 @@ class Controller:
     return Memory(self._trials, self.settings.objective, history.kept_programs, history.lessons)
 
   def answer(self, reply: Edit | BaseException) -> None:
-    """Takes the proposer's edit, or what it raised instead."""
+    """Receives the proposer's edit, or the exception that it raised."""
     self.proposing, self._reply = False, reply
 
   def deliver(self, results: Iterable[Result]) -> None:
-    """Takes the results that came in while the driver waited, in that order; none is fine.
+    """Receives the results, if any, that arrived while the driver waited, in that order.
 
-    While a proposer is at work they are kept back, so that what it sees of the run stands still.
+    They are held back while a proposer works, so that the proposer sees a fixed state of the run.
     """
     self._results.extend(results)
     self._waited = True
-    self._settling = self._settling or not self.proposing
+    self._processing_results = self._processing_results or not self.proposing
 
   def stop(self, reason: str) -> None:
-    """Has the session end: nothing new begins. reason: a sentence, which is logged."""
+    """Ends the session: no trial begins any more. `reason` is a sentence, which is logged."""
     if not self._stop_reason:
       self._stop_reason, self._stop_requested = reason, True
 
   def abort(self, reason: str) -> None:
-    """Has the session end without a further decision, since a part or the machine failed."""
+    """Ends the session without further decisions, since a component or the machine failed."""
     self._stop_reason, self._aborted = reason, True
 
   def apply(self, record: Record) -> None:
-    """Takes in the event that was logged next, by this process or by an earlier one.
+    """Updates the state by the next logged event, of this process or an earlier one.
 
     Raises:
-      LedgerError: In a replay, strategy or acceptance rule decide otherwise than they did.
-      PartError: One of them raised.
+      LedgerError: In a replay, the strategy or acceptance rule decides differently than before.
+      ComponentError: One of them raised.
     """
     event, history = record.event, self.history
-    foreseen, self._foreseen = self._foreseen, None
-    if foreseen is not None and type(event) is foreseen[0]:
-      after = foreseen[1]
+    expected, self._expected = self._expected, None
+    if expected is not None and type(event) is expected[0]:
+      after = expected[1]
     else:
-      after = self._decided_again(record)
+      after = self._replay_decision(record)
     history.apply(record)
     match event:
       case Proposed() | Declined():
@@ -178,12 +178,13 @@ class Controller:
           self.tried.begin(trial)
       case Started() | Resumed():
         self._ended = False
-        self._settling = history.open_proposal is None  # else its proposer must not see verdicts
+        # An open proposal goes to its proposer first, which must not see later verdicts.
+        self._processing_results = history.open_proposal is None
       case Stopped():
         self._ended = True
 
-  def _decided_again(self, record: Record) -> Any:
-    """Repeats the decision that a replayed event records, and returns what it leads to."""
+  def _replay_decision(self, record: Record) -> Any:
+    """Repeats the decision that a replayed event records, and returns the state after it."""
     history, states = self.history, self.states
     match record.event:
       case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
@@ -202,29 +203,29 @@ class Controller:
     return states
 
   def _log(self, event: Event, after: Any = None) -> Log:
-    """Has an event logged. after: what it leads to, so that `apply` need not decide again."""
-    self._foreseen = (type(event), after)
+    """Returns the action that logs an event; `apply` then sets the state to `after`."""
+    self._expected = (type(event), after)
     return Log(event)
 
   def next_action(self) -> Action:
-    """Returns what the driver does next.
+    """Returns what the driver must do next.
 
     Raises:
-      PartError: The strategy or the acceptance rule raised. The driver calls `abort`.
+      ComponentError: The strategy or the acceptance rule raised. The driver calls `abort`.
     """
     if self._ended:
       return End(self._stop_reason)
-    if not self._aborted and (action := self._log_reply() or self._settle()):
+    if not self._aborted and (action := self._log_reply() or self._process_results()):
       return action
     if self._stop_reason:
       return self._end()
     action = self._submit() or self._begin_trial() or self._stop_if_over()
-    return action or (_LOOK if self._results and not self.proposing else _WAIT)
+    return action or (_POLL if self._results and not self.proposing else _WAIT)
 
-  # How a session ends.
+  # The end of a session.
 
   def _end(self) -> Action:
-    """Logs what is at hand; verdicts on it come in the next session."""
+    """Logs remaining results, whose verdicts follow in the next session, and then the stop."""
     return self._log_result() or Log(Stopped(self._stop_reason))
 
   def _stop_if_over(self) -> Action | None:
@@ -232,26 +233,26 @@ class Controller:
       self._stop_reason = why_over(self.history, self.settings)
     return self._end() if self._stop_reason else None
 
-  # How trials begin.
+  # The beginning of a trial.
 
   @property
   def _underway(self) -> int:
-    """How many trials have a program and no verdict."""
+    """Number of trials that have a program and no verdict."""
     return self.history.next_trial - len(self.history.trials)
 
   @property
   def _free(self) -> bool:
-    """Whether a slot has no trial. A trial keeps its slot until it has a verdict."""
+    """Whether a slot is free. A trial occupies its slot until it has a verdict."""
     return self._underway - len(self.history.prepared) < self.slots
 
   @property
   def _idle(self) -> bool:
-    """Whether a slot trains nothing, be it that its trial has a result that is not logged yet."""
+    """Whether a slot trains nothing; its trial may have a result that is not logged yet."""
     delivered = {result.trial for result in self._results}
     return len({*self.history.running} - delivered) < self.slots
 
   def _begin_trial(self) -> Action | None:
-    """Begins a prepared trial if there is a slot for it, or asks for another one."""
+    """Begins a prepared trial if a slot is free, or asks for another proposal."""
     prepared = self.history.prepared
     if self.proposing:
       return self._release(prepared[0]) if prepared and self._waited and self._idle else None
@@ -262,7 +263,7 @@ class Controller:
     return self._ask() if self.history.open_proposal is None else self._propose()
 
   def _may_ask(self) -> bool:
-    """Whether another trial is wanted. After a proposal was declined, a result comes first."""
+    """Whether to ask for another proposal. After a declined one, wait for a result first."""
     history, settings, underway = self.history, self.settings, self._underway
     busy = underway >= self.slots + settings.prefetch
     if busy or (underway and history.declined_since_result):
@@ -283,7 +284,7 @@ class Controller:
     return next_proposal(self.strategy, self.acceptance, self.states, rng, self.history.proposals)
 
   def _propose(self) -> Action:
-    """Gets the open proposal its program: at once where it needs no proposer."""
+    """Gets a program for the open proposal, from the proposer unless it needs none."""
     history, settings = self.history, self.settings
     assert history.open_proposal is not None
     proposal = history.open_proposal.proposal
@@ -303,7 +304,7 @@ class Controller:
         memory=lambda: self._memory,
         tried=self.tried,
       )
-    except PartError:
+    except ComponentError:
       raise
     except Exception as error:
       return self._declined(error)
@@ -317,7 +318,7 @@ class Controller:
     )
 
   def _log_reply(self) -> Action | None:
-    """Logs what came of the open proposal."""
+    """Logs the outcome of the open proposal."""
     reply, self._reply = self._reply, None
     if reply is None:
       return None
@@ -342,20 +343,20 @@ class Controller:
     return self._log(event, self.states if trial == BASELINE else self.states.declined())
 
   def _release(self, trial: int) -> Action:
-    """Begins a prepared trial, as the strategy wants it now that it knows more."""
+    """Begins a prepared trial, after the strategy had the chance to revise it."""
     proposal, edit = self.history.proposals[trial], self.history.edits[trial]
     wanted, states = revised(self.strategy, self.states, proposal)
     if wanted != proposal:
-      with PartCall(STRATEGY, self.strategy, 'when it revised a prepared trial'):
-        moved = edits.moved(self.history, edit, proposal, wanted)
-      if moved is not None:
-        return self._log(Released(trial, wanted, None if moved == edit else moved), states)
+      with ComponentCall(STRATEGY, self.strategy, 'when it revised a prepared trial'):
+        rebased = edits.rebased(self.history, edit, proposal, wanted)
+      if rebased is not None:
+        return self._log(Released(trial, wanted, None if rebased == edit else rebased), states)
     return self._log(Released(trial), self.states)
 
-  # How trials run and end.
+  # Running trials and their results.
 
   def _submit(self) -> Action | None:
-    """Submits a trial that has begun, also one that an earlier process began."""
+    """Submits a trial that has begun, possibly in an earlier process."""
     history, settings = self.history, self.settings
     if len(self._submitted) == len(history.running):
       return None
@@ -364,7 +365,7 @@ class Controller:
     if self.tried is not None and trial in self.tried.duplicates:
       first, reason = self.tried.duplicates[trial]
       self._results.append(Result(trial, Status.DUPLICATE, reason, duplicate_of=first))
-      self._settling = self._settling or not self.proposing
+      self._processing_results = self._processing_results or not self.proposing
       return self.next_action()
     proposal = history.proposals[trial]
     again = trial == BASELINE or proposal.operation in RERUNS or settings.allow_duplicates
@@ -380,23 +381,23 @@ class Controller:
       )
     )
 
-  def _settle(self) -> Action | None:
-    """Logs and decides the results that are here, one after the other."""
-    if not self._settling:
+  def _process_results(self) -> Action | None:
+    """Logs and decides the delivered results, one after the other."""
+    if not self._processing_results:
       return None
     if self.history.undecided:
       trial = self.history.undecided[0]
       verdict, judged = self._judge(trial)
       return self._log(Decided(trial, verdict), judged)
     action = self._log_result()
-    self._settling = action is not None
+    self._processing_results = action is not None
     return action
 
   def _log_result(self) -> Action | None:
-    """Logs the next result that is about a running trial.
+    """Logs the next result of a running trial.
 
-    After a request to stop, failures are left out: Ctrl-C reaches every process of the terminal, so
-    they may come from it. Their trials run again in the next session.
+    After a stop request, failures are ignored: Ctrl-C reaches all processes of the terminal, and
+    may have caused them. Their trials run again in the next session.
     """
     while self._results:
       result = self._results.popleft()
@@ -419,26 +420,28 @@ class Controller:
 def replay(
   records: Iterable[Record], strategy: Strategy, acceptance: AcceptanceRule, settings: Settings
 ) -> Controller:
-  """Returns the controller of the process that wrote the records, as it was after the last one.
+  """Returns the controller in the state after the last record.
 
   Raises:
-    LedgerError: Strategy or acceptance rule decide otherwise than they did then: their code or
-      options are not the ones that wrote the ledger.
-    PartError: One of them raised.
+    LedgerError: The strategy or acceptance rule decides differently than recorded, so its code or
+      options have changed.
+    ComponentError: One of them raised.
   """
   controller = Controller(strategy, acceptance, settings)
   for record in records:
     try:
       controller.apply(record)
-    except PartError as error:
-      raise PartError(f'Event {record.index} cannot be replayed. {error} {ADVICE}') from error
+    except ComponentError as error:
+      raise ComponentError(
+        f'Event {record.index} cannot be replayed. {error} {RESUME_ADVICE}'
+      ) from error
   return controller
 
 
-def _require_same(record: Record, part: str, recorded: Any, again: Any) -> None:
+def _require_same(record: Record, role: str, recorded: Any, again: Any) -> None:
   if recorded != again:
     raise LedgerError(
-      f'Event {record.index} cannot be replayed: the {part} now answers {again!r:.200} where it '
-      f'answered {recorded!r:.200}. Use the version of autoresearch_jax that wrote this ledger, '
-      f'or start again with a new --workdir.'
+      f'Event {record.index} cannot be replayed: the {role} now returns {again!r:.200} instead of '
+      f'{recorded!r:.200}. Use the version of autoresearch_jax that wrote this ledger, or start '
+      f'again with a new --workdir.'
     )

@@ -1,7 +1,7 @@
-"""The single decisions of a run, as pure functions of states and trials.
+"""The individual decisions of a run, as pure functions of states and trials.
 
-What is tried next, whether a trial is kept, what a prepared trial becomes. `controller.py` calls
-them in order, both while a run is live and when its ledger is replayed.
+They choose the next trial, revise prepared ones, and keep or discard finished ones. `controller.py`
+calls them both in a live run and when a ledger is replayed.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 
 from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.ledger.history import BASELINE, History, original_of
-from autoresearch_jax.messages import RULE, STRATEGY, PartCall
+from autoresearch_jax.messages import RULE, STRATEGY, ComponentCall
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
@@ -31,19 +31,19 @@ from autoresearch_jax.types import (
   to_json,
 )
 
-MAX_DECLINED = 5  # proposals in a row without a program before the run stops
+MAX_DECLINED = 5  # the run stops after this many proposals in a row without a program
 _ROUNDING = 1e-9  # fidelities such as 1/3 do not add up exactly
 
 
 @dataclasses.dataclass(frozen=True)
 class States:
-  """The states of strategy and acceptance rule. Both are immutable values.
+  """The states of strategy and acceptance rule, both immutable.
 
   Attributes:
     strategy: State of the strategy.
     acceptance: State of the acceptance rule.
-    before_ask: Both states before the last `ask`, to which a declined proposal goes back. None
-      once a trial was told since, which must not be forgotten.
+    before_ask: Both states before the last `ask`, restored if its proposal is declined. None once
+      the strategy was told of a trial, which must not be undone.
   """
 
   strategy: Any
@@ -52,18 +52,18 @@ class States:
 
   @classmethod
   def first(cls, objective: Objective, strategy: Strategy, acceptance: AcceptanceRule) -> Self:
-    """Returns the states before any trial. Raises PartError."""
-    with PartCall(STRATEGY, strategy, 'at its start'):
+    """Returns the states before any trial. Raises ComponentError."""
+    with ComponentCall(STRATEGY, strategy, 'at its start'):
       searching = strategy.init(objective)
-    with PartCall(RULE, acceptance, 'at its start'):
+    with ComponentCall(RULE, acceptance, 'at its start'):
       return cls(searching, acceptance.init(objective))
 
-  def asked(self, strategy: Any, acceptance: Any) -> 'States':
-    """Returns the states after an `ask` that gave these two."""
+  def after_ask(self, strategy: Any, acceptance: Any) -> 'States':
+    """Returns the states after an `ask` that returned these two."""
     return States(strategy, acceptance, (self.strategy, self.acceptance))
 
   def declined(self) -> 'States':
-    """Returns the states after the last proposal was declined: as if it was never asked for."""
+    """Returns the states after the last proposal was declined: those before it was asked for."""
     return self if self.before_ask is None else States(*self.before_ask)
 
   def encoded(self) -> bytes:
@@ -88,30 +88,30 @@ def next_proposal(
   rng: np.random.Generator,
   proposals: Mapping[int, Proposal],
 ) -> tuple[Proposal, States]:
-  """Decides what to try next: a replication that the rule waits for, else the strategy's choice.
+  """Decides what to try next: a replication that the rule needs, else the strategy's choice.
 
   Args:
-    strategy: Is asked if the rule wants nothing.
-    acceptance: Is asked first.
+    strategy: Asked if the acceptance rule needs no trial.
+    acceptance: Asked first.
     states: Their states.
-    rng: Randomness of the strategy.
-    proposals: Those of all trials so far.
+    rng: The strategy's random generator.
+    proposals: The proposals of all trials so far.
 
   Raises:
-    PartError: One of them raised, or the proposal cannot be run.
+    ComponentError: One of them raised, or the proposal cannot be run.
   """
   when = f'when it was asked for trial {len(proposals)}'
-  with PartCall(RULE, acceptance, when):
+  with ComponentCall(RULE, acceptance, when):
     wanted, judging = acceptance.ask(states.acceptance)
     if wanted is not None:
-      return _of_original(_checked(wanted), proposals), states.asked(states.strategy, judging)
-  with PartCall(STRATEGY, strategy, when):
+      return _of_original(_checked(wanted), proposals), states.after_ask(states.strategy, judging)
+  with ComponentCall(STRATEGY, strategy, when):
     proposal, searching = strategy.ask(states.strategy, rng)
-    return _of_original(_checked(proposal), proposals), states.asked(searching, judging)
+    return _of_original(_checked(proposal), proposals), states.after_ask(searching, judging)
 
 
 def _checked(proposal: Proposal) -> Proposal:
-  """Returns the proposal as the ledger will give it back. Raises ValueError, TypeError."""
+  """Returns the proposal as it will be read from the ledger. Raises ValueError, TypeError."""
   return from_json(to_json(require_runnable(proposal)), Proposal)
 
 
@@ -119,21 +119,21 @@ def require_runnable(proposal: Proposal) -> Proposal:
   """Raises ValueError for a fidelity outside (0, 1], and for missing or repeated seeds."""
   if not 0 < proposal.fidelity <= 1:
     raise ValueError(
-      f'The proposal has the fidelity {proposal.fidelity}; it is a share of the budget, above 0 '
-      'and at most 1.'
+      f'The proposal has the fidelity {proposal.fidelity}; a fraction of the budget must be above '
+      '0 and at most 1.'
     )
   if not proposal.seeds or len(set(proposal.seeds)) < len(proposal.seeds):
     raise ValueError(
-      f'The proposal has the seeds {proposal.seeds}; a trial needs one or more, all different.'
+      f'The proposal has the seeds {proposal.seeds}; a trial needs at least one, all different.'
     )
   return proposal
 
 
 def _of_original(proposal: Proposal, proposals: Mapping[int, Proposal]) -> Proposal:
-  """Turns a rerun of a replicate into a rerun of the trial that was replicated.
+  """Turns a rerun of a replicate into a rerun of the replicated trial.
 
-  Ledger, archives and acceptance rules only look at the first parent. A promotion stays what it
-  is, since it has a score of its own at another budget than the trial that it promotes.
+  Ledger, archives and acceptance rules only look at the first parent. Reruns of a promotion are not
+  changed, since it has a score of its own at a larger budget.
   """
   if proposal.operation not in RERUNS or not proposal.parents:
     return proposal
@@ -153,9 +153,9 @@ def judge(
 ) -> tuple[Verdict, Any]:
   """Decides on a finished trial.
 
-  The rule decides about trials that have a score and trained for the whole budget; a lower
-  fidelity does not compare with the incumbent. It also sees failed trials, since they may be
-  replications that it waits for, but their verdict does not depend on it.
+  The rule decides on trials that have a score at the full budget; scores at a lower fidelity are
+  not comparable with the incumbent's. It also sees failed trials, since they may be replications
+  that it waits for, but does not decide their verdict.
 
   Args:
     acceptance: The rule.
@@ -165,32 +165,32 @@ def judge(
     incumbent: The trial that was kept last; None for the baseline.
 
   Raises:
-    PartError: The rule raised, or its verdict cannot be recorded.
+    ComponentError: The rule raised, or its verdict cannot be recorded.
   """
   failure = _failure(trial, objective)
   if trial.proposal.fidelity < 1:
-    share = f'{trial.proposal.fidelity:.2%} of the budget'
-    early = Verdict(Decision.DISCARD, f'Trained for {share}, so it is not kept yet.')
+    fraction = f'{trial.proposal.fidelity:.2%} of the budget'
+    early = Verdict(Decision.DISCARD, f'Trained for {fraction} only, so it is not kept yet.')
     return failure or early, state
   if failure is not None:
     status = Status.CRASH if trial.result.status == Status.OK else trial.result.status
     broken = Result(trial.id, status, failure.reason)
     trial = dataclasses.replace(trial, result=broken)
-  with PartCall(RULE, acceptance, f'when it judged trial {trial.id}'):
+  with ComponentCall(RULE, acceptance, f'when it judged trial {trial.id}'):
     verdict, state = acceptance.decide(state, trial, incumbent)
     verdict = from_json(to_json(verdict), Verdict)
   return failure or verdict, state
 
 
 def tell(strategy: Strategy, state: Any, trial: Trial) -> Any:
-  """Returns the strategy's state after it was told of a decided trial. Raises PartError."""
-  with PartCall(STRATEGY, strategy, f'when it was told of trial {trial.id}'):
+  """Tells the strategy of a decided trial; returns its new state. Raises ComponentError."""
+  with ComponentCall(STRATEGY, strategy, f'when it was told of trial {trial.id}'):
     return strategy.tell(state, trial)
 
 
 def revised(strategy: Strategy, states: States, proposal: Proposal) -> tuple[Proposal, States]:
-  """Returns what the strategy wants now instead of a prepared proposal. Raises PartError."""
-  with PartCall(STRATEGY, strategy, 'when it was asked whether a prepared trial still fits'):
+  """Lets the strategy revise the proposal of a prepared trial. Raises ComponentError."""
+  with ComponentCall(STRATEGY, strategy, 'when it was asked whether a prepared trial still fits'):
     wanted, searching = strategy.revise(states.strategy, proposal)
     return _checked(wanted), States(searching, states.acceptance)
 
@@ -198,31 +198,31 @@ def revised(strategy: Strategy, states: States, proposal: Proposal) -> tuple[Pro
 def undecided(
   acceptance: AcceptanceRule, state: Any, trials: Mapping[int, Trial], shown: Iterable[int]
 ) -> frozenset[int]:
-  """Returns the trials among `shown` whose DISCARD may still change. Raises PartError."""
+  """Returns the trials among `shown` whose DISCARD may still change. Raises ComponentError."""
   found = [trials[number] for number in shown if number in trials]
-  with PartCall(RULE, acceptance, 'when it was asked what is undecided'):
+  with ComponentCall(RULE, acceptance, 'when it was asked what is undecided'):
     return frozenset(trial.id for trial in found if acceptance.undecided(state, trial))
 
 
 def baseline_failed(history: History) -> bool:
-  """Whether the baseline got no score, so that nothing can be compared with it."""
+  """Returns whether the baseline has no score, so that trials have nothing to be compared with."""
   baseline = history.trials.get(BASELINE)
   verdict = baseline.verdict if baseline else None
   return verdict is not None and verdict.decision is not Decision.KEEP
 
 
 def why_over(history: History, settings: Settings) -> str:
-  """Returns why no further trial may be asked for, a sentence; '' if one may."""
+  """Returns why the search is over, a sentence; '' if it is not."""
   if baseline_failed(history):
     why = history.results[BASELINE].reason
     return (
-      f'The baseline failed, so nothing can be compared with it: {why} Fix it and start again with '
-      'another --workdir; this one keeps the failure on record.'
+      f'The baseline failed, so no trial can be compared with it: {why} Fix it and start again '
+      'with another --workdir; the failure stays in this one.'
     )
   if 0 < settings.max_trials <= history.next_trial:
     return f'All {settings.max_trials} trials that config.search.max_trials allows are done.'
   if history.declined_in_a_row >= MAX_DECLINED:
-    return f'{MAX_DECLINED} proposals in a row came to nothing.'
+    return f'{MAX_DECLINED} proposals in a row produced no program.'
   if history.duplicates_in_a_row >= settings.max_duplicates:
     return f'The last {settings.max_duplicates} trials were duplicates of earlier programs.'
   if history.open_proposal is not None:
@@ -234,7 +234,7 @@ def why_over(history: History, settings: Settings) -> str:
 
 
 def _failure(trial: Trial, objective: Objective) -> Verdict | None:
-  """The verdict on a trial without a finite score; None for one that has a score."""
+  """Returns the verdict on a trial without a finite score; None if the trial has one."""
   status, reason = trial.result.status, trial.result.reason
   score = objective.score(trial)
   if status == Status.OK and score is not None and math.isfinite(score):

@@ -1,4 +1,4 @@
-"""Which program a proposal gets: its parents, edits that need no proposer, and moved edits.
+"""Edits that need no proposer: baseline, reruns, a strategy's own edits, and rebased edits.
 
 Pure functions of the history, called by the controller.
 """
@@ -11,10 +11,10 @@ from autoresearch_jax.types import RERUNS, Edit, Hypothesis, Program, Proposal
 
 
 def parents(history: History, proposal: Proposal) -> tuple[Program, ...]:
-  """Returns the programs of a proposal's parents: the starting program if it names none.
+  """Returns the programs of a proposal's parents; the starting program if it has none.
 
   Raises:
-    ValueError: A parent does not exist, or a rerun names none.
+    ValueError: A parent does not exist, or a rerun has none.
   """
   edits = history.edits
   missing = proposal.operation in RERUNS and not proposal.parents
@@ -31,14 +31,14 @@ def without_proposer(
   Args:
     history: The run so far.
     proposal: The open proposal.
-    program: The starting program, which the baseline runs.
+    program: The starting program, which is the baseline's.
     editable: Files that an edit may change.
 
   Raises:
     ValueError: A parent does not exist, or the strategy's own edit changes other files.
   """
   if history.next_trial == BASELINE:
-    claim = 'The unmodified program is what all others are compared with.'
+    claim = 'The unmodified program, which all others are compared with.'
     return Edit(program, 'baseline', Hypothesis(claim))
   if proposal.operation in RERUNS:
     return rerun(history, proposal)
@@ -49,20 +49,20 @@ def without_proposer(
 
 
 def rerun(history: History, proposal: Proposal) -> Edit:
-  """Returns the edit of a replication or promotion: none at all. Raises ValueError."""
+  """Returns the edit of a replication or promotion, which changes nothing. Raises ValueError."""
   program, first = parents(history, proposal)[0], history.original(proposal.parents[0])
   text = f'{proposal.operation} trial {first}: {history.edits[first].description}'
-  return Edit(program, text, Hypothesis('The same program again, to know it better.'))
+  return Edit(program, text, Hypothesis('The same program again, for a more precise score.'))
 
 
-def moved(history: History, edit: Edit, before: Proposal, after: Proposal) -> Edit | None:
-  """Returns a prepared edit applied to the parent that is wanted now.
+def rebased(history: History, edit: Edit, before: Proposal, after: Proposal) -> Edit | None:
+  """Applies a prepared edit to the parent of a revised proposal.
 
   Args:
     history: The run so far.
     edit: An edit of the first parent of `before`.
     before: The proposal that it was written for.
-    after: The proposal that replaces it.
+    after: The revised proposal.
 
   Returns:
     The edit of the first parent of `after`; None if it does not apply there.
@@ -78,7 +78,7 @@ def moved(history: History, edit: Edit, before: Proposal, after: Proposal) -> Ed
 
 
 def require_editable(edit: Edit, parent: Program, editable: tuple[str, ...]) -> None:
-  """Raises ValueError when an edit changes other than the editable files, or the entry."""
+  """Raises ValueError if an edit changes a file that is not editable, or the entry."""
   before, after = dict(parent.files), dict(edit.program.files)
   for name in sorted({*before, *after}):
     if before.get(name) != after.get(name) and name not in editable:

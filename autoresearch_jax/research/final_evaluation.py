@@ -1,11 +1,11 @@
-"""The last act of a run: baseline and best, trained again and scored on data that no search saw.
+"""The final evaluation: retrains baseline and best program, and scores both on the test split.
 
-A search that looks at one validation slice a hundred times fits it, and the best of many noisy
-scores is a lucky one. So a problem holds back a *test split*, and when the run has ended both
-programs are trained on the same fresh seeds and scored there. What comes of it is on record
-(`FinalScored`) and on the last line (`report/final_comparison.py`), and nowhere else: strategy,
-acceptance rule and proposer are never told, also when the run goes on later. Killed in between, the
-next start goes on; the baseline's runs serve a later best as well.
+A search overfits the validation split that it selects on, and the best of many noisy scores is
+biased upwards. So when a run ends, both programs are trained on the same unused seeds and scored on
+a held-out *test split*. The results are logged (`FinalScored`) and reported
+(`report/final_comparison.py`). Strategy, acceptance rule and proposer never see them, even if the
+run is resumed later. A killed evaluation resumes, and the baseline's runs are reused if a resumed
+search finds a better program.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from autoresearch_jax.ledger.events import FinalScored
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.final_comparison import best_program
-from autoresearch_jax.report.summary import duration
+from autoresearch_jax.report.summary import format_duration
 from autoresearch_jax.types import (
   INCONCLUSIVE,
   Budget,
@@ -31,66 +31,77 @@ from autoresearch_jax.types import (
   test_metric,
 )
 
-FIRST_SEED = 2**40  # the fresh seeds begin here, far from those that strategies and rules choose
-REQUEST = -1  # the id of a request, and down from there where there are several: no trials
+FIRST_SEED = 2**40  # of the unused seeds; far from those that strategies and rules choose
+FIRST_REQUEST = -1  # requests are numbered downwards, since they are not trials
 WAIT_SECONDS = 0.5
 
 
 def announcement(config: Config, dataset: Dataset) -> str:
-  """What the end of the run will cost, or why there is no such end.
+  """Returns a line about the cost of the final evaluation, or why there is none.
 
-  Raises ConfigError when it is asked for, and the problem holds no data back.
+  Raises:
+    ConfigError: It is requested, but the problem has no test split.
   """
   if config.final_seeds and not dataset.test:
     raise ConfigError(
-      f'config.final_seeds is {config.final_seeds}, but the problem {config.problem!r} holds no '
-      'test split back. Set config.final_seeds to 0, or have config.data hold some back.'
+      f'config.final_seeds is {config.final_seeds}, but the problem {config.problem!r} has no '
+      'test split. Set config.final_seeds to 0, or set aside a test split in config.data.'
     )
   if not config.final_seeds:
-    why = 'config.final_seeds is 0' if dataset.test else 'the problem holds no data back'
+    why = 'config.final_seeds is 0' if dataset.test else 'the problem has no test split'
     return f'{why}, so best and baseline are not compared at the end'
   runs = f'{2 * config.final_seeds} x {config.budget.amount:g} {config.budget.unit}'
-  return f'best and baseline are compared at the end, on data held back till then: {runs}'
+  return f'best and baseline are compared on it at the end: {runs}'
 
 
 @dataclasses.dataclass
 class FinalEvaluation:
-  """budget: of a trial. pairs: how many are wanted. stop: gives a reason to leave the rest."""
+  """The final evaluation of a run.
+
+  Attributes:
+    ledger: Records the results.
+    history: The run.
+    executor: Trains the programs.
+    budget: Budget of one training run.
+    num_seeds: Training runs per program.
+    stop: Returns why to stop early, a sentence; '' to continue.
+    say: Receives lines of text.
+  """
 
   ledger: Ledger
   history: History
   executor: Executor
   budget: Budget
-  pairs: int
+  num_seeds: int
   stop: Callable[[], str]
   say: Callable[[str], None]
 
   def run(self) -> bool:
-    """Trains what is missing; False when the machine failed, which is said."""
+    """Trains and scores what is missing. Returns False if the machine failed, after saying so."""
     best = best_program(self.history)
     programs = () if best is None else (BASELINE, best)
-    seeds = fresh_seeds(self.history, self.pairs)
-    due = [pair for pair in itertools.product(seeds, programs) if self._missing(*pair)]
+    seeds = unused_seeds(self.history, self.num_seeds)
+    missing = [pair for pair in itertools.product(seeds, programs) if self._is_missing(*pair)]
     try:
-      if due:
-        self._train(due)
+      if missing:
+        self._train(missing)
     except Unavailable as error:
       self.say(str(error))
       return False
     return True
 
-  def _train(self, due: list[tuple[int, int]]) -> None:
+  def _train(self, missing: list[tuple[int, int]]) -> None:
     self.say(
-      f'Training baseline and best again, to be scored on data never used for selection: '
-      f'{len(due)} runs{self._estimate(len(due))}. Ctrl-C leaves it out.'
+      f'Retraining baseline and best, to score them on the test split: {len(missing)} runs'
+      f'{self._estimate(len(missing))}. Ctrl-C skips it.'
     )
-    for trial in self.history.running:  # a stop came while they trained
-      self.executor.cancel(trial)  # without a result, so the next start runs it again
-    left = due[::-1]
-    underway: dict[int, tuple[int, int]] = {}  # of requests, the pair that each is about
+    for trial in self.history.running:  # the search was stopped while they trained
+      self.executor.cancel(trial)  # it has no result, so the next session runs it again
+    left = missing[::-1]
+    underway: dict[int, tuple[int, int]] = {}  # request -> (seed, trial)
     while (left or underway) and not self.stop():
       while left and len(underway) < self.executor.slots:
-        request = next(i for i in itertools.count(REQUEST, -1) if i not in underway)
+        request = next(i for i in itertools.count(FIRST_REQUEST, -1) if i not in underway)
         underway[request] = seed, trial = left.pop()
         program = self.history.edits[trial].program
         self.executor.submit(TrialRequest(request, program, (seed,), self.budget, on_test=True))
@@ -99,16 +110,16 @@ class FinalEvaluation:
           self._record(*underway.pop(news.trial), news)
 
   def _record(self, seed: int, trial: int, result: Result) -> None:
-    result = self._required(dataclasses.replace(result, trial=trial))
+    result = self._checked(dataclasses.replace(result, trial=trial))
     self.say(f'{"baseline" if trial == BASELINE else "best"}, {self._outcome(result)}')
-    if result.status not in INCONCLUSIVE:  # else the next start tries again
+    if result.status not in INCONCLUSIVE:  # those are tried again at the next start
       self.history.apply(self.ledger.append(FinalScored(trial, seed, result)))
 
-  def _missing(self, seed: int, trial: int) -> bool:
+  def _is_missing(self, seed: int, trial: int) -> bool:
     return seed not in self.history.final_results.get(trial, {})
 
-  def _required(self, result: Result) -> Result:
-    """The result, or a crash in its place where an executor measured something else."""
+  def _checked(self, result: Result) -> Result:
+    """Returns the result, or a crash if the executor did not measure the test metric."""
     metric = test_metric(self.history.objective.metric)
     values = [m.metrics.get(metric, math.nan) for m in result.measurements]
     if result.status != Status.OK or (values and all(map(math.isfinite, values))):
@@ -122,15 +133,15 @@ class FinalEvaluation:
     return f'{metric} {result.measurements[0].metrics[metric]:.6f}'
 
   def _estimate(self, runs: int) -> str:
-    """By what a seed of the baseline took."""
+    """Estimates the duration from the baseline's runs."""
     seconds = [m.cost.total_seconds for m in self.history.results[BASELINE].measurements]
     each = statistics.fmean(seconds) if seconds else 0.0
-    rounds = math.ceil(runs / max(1, self.executor.slots))  # slots may all be given up by now
-    return f', about {duration(rounds * each)}' if each else ''
+    rounds = math.ceil(runs / max(1, self.executor.slots))  # 0 once all slots were retired
+    return f', about {format_duration(rounds * each)}' if each else ''
 
 
-def fresh_seeds(history: History, count: int) -> list[int]:
-  """Seeds that no trial had, the same ones at each start."""
+def unused_seeds(history: History, count: int) -> list[int]:
+  """Returns seeds that no trial used. They are the same at each start."""
   used = {seed for proposal in history.proposals.values() for seed in proposal.seeds}
   unused = (seed for seed in itertools.count(FIRST_SEED) if seed not in used)
   return list(itertools.islice(unused, count))

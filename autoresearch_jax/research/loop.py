@@ -1,14 +1,14 @@
-"""The research loop of a real run: it carries out what the controller decides.
+"""The research loop of a real run, which carries out the controller's decisions.
 
-Ledger, workspace, proposer thread, executor and view are here; decisions are not (see
-`controller.py`). Write-ahead: each step is logged before it takes effect, so a process killed at
-any line leaves a ledger from which the next one resumes. Proposals without a program get one, and
-trials without a result run again under the same id.
+It owns ledger, workspace, proposer thread, executor and view, and decides nothing (see
+`controller.py`). Write-ahead: each step is logged before it takes effect, so a killed run resumes
+from the ledger. Proposals without a program are sent to the proposer again, and trials without a
+result run again under the same id.
 
 While trials run, the next one is proposed and traced in a background thread (`proposer_thread.py`).
-Results that come in meanwhile wait until the proposer has answered. So what it sees of the run
-stands still, and the order of events does not depend on how fast it is; unless several trials are
-prefetched, which take the free slots while another one is written.
+Results that arrive meanwhile wait until the proposer has answered. So the proposer sees a fixed
+state of the run, and the order of events does not depend on its speed. The exception is a higher
+`prefetch`: prepared trials take free slots while another one is written.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from autoresearch_jax.ledger.events import (
 )
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.messages import ADVICE, PartError
+from autoresearch_jax.messages import RESUME_ADVICE, ComponentError
 from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.research.actions import End, Log, Propose, Submit, Wait
@@ -38,8 +38,8 @@ from autoresearch_jax.research.decisions import baseline_failed
 from autoresearch_jax.research.proposer_thread import ProposerThread
 from autoresearch_jax.types import Edit, Program, Progress, Result, Status, from_json, to_json
 
-WAIT_SECONDS = 0.5  # longest sleep between looks at the clock and at the stop signal
-POLL_SECONDS = 0.1  # the same, while the proposer is at work
+WAIT_SECONDS = 0.5  # longest sleep between checks of the clock and of the stop request
+POLL_SECONDS = 0.1  # the same while the proposer works
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -47,16 +47,16 @@ class ResearchLoop:
   """Runs one session of a run.
 
   Attributes:
-    controller: Decides; it stands where the ledger ends.
+    controller: Decides; its state is that of the ledger's last event.
     ledger: Records every event.
     workspace: The run's folder.
     proposer: Writes the edits.
     executor: Runs the trials.
-    view: Shows what happens.
-    stop: Returns why the session should stop, a sentence; '' to go on.
+    view: Shows the run live.
+    stop: Returns why the session should stop, a sentence; '' to continue.
     hidden: Files and folders that proposers must not read.
     unavailable: Whether the machine failed.
-    broken: Whether strategy or acceptance rule raised.
+    broken: Whether the strategy or the acceptance rule raised.
   """
 
   controller: Controller
@@ -74,16 +74,16 @@ class ResearchLoop:
     self._thread: ProposerThread | None = None
 
   def run(self) -> str:
-    """Researches until there is a reason to stop, and returns it, a sentence."""
+    """Runs trials until there is a reason to stop, and returns that reason, a sentence."""
     try:
       self.workspace.reconcile(self.controller.history)
       return self._drive()
-    except Unavailable as error:  # trials under way have no result, so they run again
+    except Unavailable as error:  # running trials have no result, so the next session reruns them
       self.unavailable = True
       return self._abort(str(error))
-    except PartError as error:  # its state is computed again by the next session
+    except ComponentError as error:  # the next session recomputes the component's state
       self.broken = True
-      return self._abort(f'{error} {ADVICE}')
+      return self._abort(f'{error} {RESUME_ADVICE}')
     finally:
       self._stop_proposer()
 
@@ -100,7 +100,7 @@ class ResearchLoop:
   def _drive(self) -> str:
     controller = self.controller
     while True:
-      controller.slots = self.executor.slots  # fewer once one is given up
+      controller.slots = self.executor.slots  # fewer once one was retired
       if reason := self.stop():
         controller.stop(reason)
       match controller.next_action():
@@ -108,7 +108,7 @@ class ResearchLoop:
           self._log(event)
         case Propose() as action:
           self._propose(action)
-        case Submit(request=request):  # in other threads, which must not see what comes later
+        case Submit(request=request):  # copied, since `known` is a live view
           self.executor.submit(dataclasses.replace(request, known=dict(request.known)))
         case Wait(block=block):
           self._wait(block)
@@ -119,7 +119,7 @@ class ResearchLoop:
   def _log(self, event: Event) -> None:
     try:
       record = self.ledger.append(event)
-    except (TypeError, ValueError) as error:  # msgspec's are among them
+    except (TypeError, ValueError) as error:  # msgspec's errors are subclasses
       if not isinstance(event, Finished):
         raise
       reason = f'The executor returned a result that cannot be recorded: {error!r:.300}'
@@ -128,7 +128,7 @@ class ResearchLoop:
     self._apply(record)
 
   def _apply(self, record: Record) -> None:
-    """What a logged event leads to: in the controller, on the screen and in git."""
+    """Updates controller, view and git repository after an event was logged."""
     history = self.controller.history
     try:
       self.controller.apply(record)
@@ -162,14 +162,14 @@ class ResearchLoop:
         action.rng,
       )
       if action.prefetch:
-        with contextlib.suppress(Exception):  # the trial's own trace will meet it again
+        with contextlib.suppress(Exception):  # the trial's own trace will report it
           self.executor.check(edit.program, action.budget)
       return edit
 
     self._thread = ProposerThread(write)
 
   def _wait(self, block: bool) -> None:
-    """Waits for the proposer if one is at work, and for news of trials. block: for a while."""
+    """Waits for the proposer, if it is working, and for results; at most briefly if not `block`."""
     if self._thread is not None:
       reply = self._thread.poll(POLL_SECONDS, lambda event: self._apply(self.ledger.append(event)))
       if reply is not None:
@@ -192,7 +192,7 @@ class ResearchLoop:
 
 
 def _recordable(reply: Edit | BaseException) -> Edit | BaseException:
-  """The reply, or the error in its place that the ledger would raise for it."""
+  """Returns the reply, or the error that the ledger would raise for it."""
   if isinstance(reply, BaseException):
     return reply
   try:

@@ -1,8 +1,8 @@
 """Runs the proposer in a background thread while trials train.
 
-The thread writes nothing itself. What it wants logged it hands to the loop, which appends it to the
-ledger and lets the thread continue. So the ledger has a single writer, and no request is sent to a
-model before it is logged.
+The thread does not write to the ledger. It passes events to the loop and waits until the loop has
+appended them. So the ledger has a single writer, and every request is logged before it is sent to a
+model.
 """
 
 import queue
@@ -17,11 +17,11 @@ ProposerEvent = Consulted | Learned
 
 
 class Abandoned(BaseException):
-  """The loop does not wait any more. Not an Exception, so that proposers do not catch it."""
+  """The loop no longer waits for the thread. No Exception, so that proposers do not catch it."""
 
 
 class _LogRequest:
-  """An event that the thread wants logged, and the outcome."""
+  """The thread's request to log an event, and its outcome."""
 
   def __init__(self, event: ProposerEvent):
     self.event = event
@@ -30,7 +30,7 @@ class _LogRequest:
 
 
 class ProposerThread:
-  """A proposer at work. It starts at once."""
+  """A background thread that writes one edit. It starts immediately."""
 
   def __init__(self, write: Callable[['ProposerThread'], Edit]):
     """Starts the thread.
@@ -45,11 +45,11 @@ class ProposerThread:
     self._thread.start()
 
   def log(self, event: ProposerEvent) -> None:
-    """Has an event logged, and returns once it is. Called in the thread.
+    """Logs an event, and returns once it is in the ledger. Called in the thread.
 
     Raises:
       ValueError, TypeError: The event cannot be recorded.
-      Abandoned: The session has stopped, or the edit was returned already.
+      Abandoned: The session has stopped, or the edit was already returned.
     """
     if self._abandoned.is_set():
       raise Abandoned
@@ -68,10 +68,10 @@ class ProposerThread:
 
     Args:
       seconds: Longest wait.
-      append: Logs an event that the thread wants logged.
+      append: Appends an event to the ledger.
 
     Returns:
-      The edit, or the exception that was raised; None if the thread has not ended yet.
+      The edit, or the exception that was raised; None if the thread still runs.
     """
     deadline = time.monotonic() + seconds
     try:
@@ -79,11 +79,11 @@ class ProposerThread:
         message = self._outbox.get(timeout=left)
         if not isinstance(message, _LogRequest):
           self._thread.join()
-          self.abandon()  # threads that the proposer left behind must not log any more
+          self.abandon()  # the proposer's own threads, if any, must not log from now on
           return message
         try:
           append(message.event)
-        except (ValueError, TypeError) as error:  # msgspec's are among them
+        except (ValueError, TypeError) as error:  # msgspec's errors are subclasses
           message.error = error
         message.done.set()
     except queue.Empty:
@@ -91,7 +91,7 @@ class ProposerThread:
     return None
 
   def abandon(self) -> None:
-    """Stops waiting for the thread. It ends when it next wants something logged."""
+    """Stops waiting for the thread, which ends at its next call of `log`."""
     self._abandoned.set()
 
   def _run(self) -> None:

@@ -1,31 +1,31 @@
-"""When to end a trial early: limits on its losses, from how programs of the run looked before.
+"""Pruning: sets loss thresholds for a trial at its rungs, from learning curves of earlier trials.
 
-Trials are compared at equal progress, since schedules depend on progress. Of the better half of the
-programs on record it is known how they looked at a rung and what they came to in the end. A
-straight line through that says how a program looks there that will end as well as the incumbent,
-and how far such programs lie around the line; who is farther behind than but for a chance of ERROR
-is ended. So what can still be made up, by a learning rate that cools down in the end, say, is read
-off the run itself, and while it has few programs, or they scatter widely, nearly nothing is ended.
+Trials are compared at equal progress, since schedules depend on progress. At each rung, the loss of
+the better half of the programs so far is regressed on their final score. The regression predicts
+the loss of a program that ends as well as the incumbent; a trial is pruned if its loss is above
+the prediction interval, which such a program exceeds with probability ERROR_RATE. A loss that can
+still be recovered, for instance by learning rate decay, is thus learned from the run itself. While
+the run has few programs, or they scatter widely, hardly anything is pruned.
 
-Two looks must be past their limits. One is the nats a target that the runner measures on a fixed
-batch of the validation slice: it means the same for every program, and on the slice that decides.
-Training data would hold it against an edit that it regularises. Its lowest value so far counts, for
-at a high learning rate it goes up and down before it settles. The other is the training loss that
-the program reports, and it must only be worse than expected: a program whose `predict` averages
-its weights looks bad to the runner for a while, and one that reports another loss than most looks
-bad in this one, but not in both.
+Two losses must exceed their thresholds:
 
-Only what trains the whole budget for the first time, on one seed, is ever ended; the baseline,
-replicates and promotions are looked at and always finish. What can be kept is measured against the
-run's incumbent: a strategy that climbs from below it (`restarts`), or collects what differs
-(`map_elites`, `pareto`), and a rule that keeps what is worse (`simplicity` with a tolerance) lose
-trials that they would have used. With those a config should not want it.
+- The validation loss, which the runner measures on a fixed batch of the validation split. It means
+  the same for every program, and unlike a loss on training data it does not penalise
+  regularisation. Its lowest value so far counts, since it fluctuates at high learning rates.
+- The training loss that the program reports, which must only be worse than predicted. It protects
+  programs whose `predict` averages weights and lags behind. In turn the validation loss protects
+  programs that report a different training loss.
 
-The line is a calibration, its limit a prediction interval (Draper and Smith, Applied Regression
-Analysis, 1998, chapters 1 and 3). The median stopping rule (Golovin and others, Google Vizier, KDD
-2017) ends what is below the median of all, Hyperband and ASHA (Li and others, 2018 and 2020) all
-but a fraction, whoever would have won. `scripts/studies/pruning/measure_pruning.py` measures
-what is missed.
+Only trials that train for the full budget, for the first time and on one seed, can be pruned. The
+baseline, replicates and promotions are evaluated at the rungs but always finish. Since trials are
+compared with the incumbent, pruning harms strategies that build on worse programs (`restarts`,
+`map_elites`, `pareto`) and rules that accept them (`simplicity` with a tolerance).
+
+The threshold is a calibration's prediction limit (Draper and Smith, Applied Regression Analysis,
+1998, chapters 1 and 3). In contrast, the median stopping rule (Golovin et al., Google Vizier, KDD
+2017) prunes below the median of all trials, and Hyperband and ASHA (Li et al., 2018 and 2020) prune
+all but a fixed fraction. `scripts/studies/pruning/measure_pruning.py` measures how many keeps
+pruning misses.
 """
 
 import dataclasses
@@ -40,30 +40,34 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.types import RERUNS, Decision, Objective, PruningRung, Status, Trial
 
-PROGRESS = (0.2, 0.3, 0.5, 0.7)  # where the runner looks; each look costs a batch of `predict`
-LEAST = 16  # programs on record before any trial is ended
-SHARE = 0.5  # of the programs on record, the best ones, through which the lines go
-ERROR = 0.001  # of programs that will end like the incumbent, those that a rung would end
-TINY = 1e-12  # instead of 0, where all scores agree
-# A memo, since each trial asks for the curves of all before it: what has a verdict changes no more.
-_curves: 'weakref.WeakKeyDictionary[History, dict[int, Curve | None]]' = weakref.WeakKeyDictionary()
+PROGRESS = (0.2, 0.3, 0.5, 0.7)  # of the rungs; each one costs a batch of `predict`
+MIN_PROGRAMS = 16  # below, no trial is pruned
+FIT_FRACTION = 0.5  # of the programs, the best ones, are used in the regression
+ERROR_RATE = 0.001  # fraction of programs as good as the incumbent that a rung prunes
+MIN_SQUARES = 1e-12  # avoids a division by 0 if all scores are equal
+# Cache: each trial needs the curves of all earlier ones, which no longer change.
+_curves: 'weakref.WeakKeyDictionary[History, dict[int, LearningCurve | None]]' = (
+  weakref.WeakKeyDictionary()
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
-  """A program that was trained to the end. score: larger is better.
+class LearningCurve:
+  """The learning curve of a program that was trained to the end.
 
-  looks: progress -> (training loss, lowest nats so far). Both are means over its seeds.
+  Attributes:
+    score: Final score; larger is better.
+    losses: Progress -> (training loss, lowest validation loss so far), means over seeds.
   """
 
   score: float
-  looks: dict[float, tuple[float, float]]
+  losses: dict[float, tuple[float, float]]
 
 
 def rungs(history: History, trial: int, settings: Settings) -> tuple[PruningRung, ...]:
-  """Returns where the runner evaluates a trial while it trains, with the limits for it.
+  """Returns a trial's rungs and their thresholds.
 
-  Empty without pruning, for a fidelity below 1, and for constructions, whose losses do not compare.
+  Empty if pruning is off, for fidelities below 1, and for constructions, which have no loss.
 
   Args:
     history: The run so far.
@@ -73,10 +77,10 @@ def rungs(history: History, trial: int, settings: Settings) -> tuple[PruningRung
   proposal = history.proposals[trial]
   if not settings.pruning or proposal.fidelity < 1 or settings.spec.kind == 'construction':
     return ()
-  may_end = trial != BASELINE and proposal.operation not in RERUNS and len(proposal.seeds) == 1
-  if not may_end:
+  prunable = trial != BASELINE and proposal.operation not in RERUNS and len(proposal.seeds) == 1
+  if not prunable:
     return tuple(map(PruningRung, PROGRESS))
-  known = list(history.trials.values())[: history.decided_before[trial]]  # also after a restart
+  known = list(history.trials.values())[: history.decided_before[trial]]  # same after a restart
   memo = _curves.setdefault(history, {})
   for other in known:
     if other.id not in memo:
@@ -84,52 +88,58 @@ def rungs(history: History, trial: int, settings: Settings) -> tuple[PruningRung
   curves = [curve for other in known if (curve := memo[other.id])]
   kept = [other for other in known if other.verdict and other.verdict.decision == Decision.KEEP]
   goal = settings.objective.score(kept[-1]) if kept else None
-  return tuple(limited(curves, progress, goal) for progress in PROGRESS)
+  return tuple(rung_at(curves, progress, goal) for progress in PROGRESS)
 
 
-def _curve(trial: Trial, objective: Objective) -> Curve | None:
-  """What a program's first trial shows; None where it did not come to a score, or repeats one."""
+def _curve(trial: Trial, objective: Objective) -> LearningCurve | None:
+  """Returns a trial's learning curve; None if it has no score at the full budget, or is a rerun."""
   score = objective.score(trial)
-  whole = trial.proposal.fidelity == 1 and trial.result.status is Status.OK
-  if not whole or trial.proposal.operation in RERUNS or score is None or not math.isfinite(score):
+  finished = trial.proposal.fidelity == 1 and trial.result.status is Status.OK
+  rerun = trial.proposal.operation in RERUNS
+  if not finished or rerun or score is None or not math.isfinite(score):
     return None
-  seeds = [by_progress(looks) for looks in trial.result.facts.get('looks', {}).values()]
+  seeds = [by_progress(run) for run in trial.result.facts.get('looks', {}).values()]
   shared = set[float]().union(*seeds).intersection(*seeds)
-  looks = {at: np.mean([seed[at] for seed in seeds], axis=0) for at in shared}
-  return Curve(score, {at: (float(loss), float(nats)) for at, (loss, nats) in looks.items()})
+  losses = {at: np.mean([seed[at] for seed in seeds], axis=0) for at in shared}
+  return LearningCurve(score, {at: (float(a), float(b)) for at, (a, b) in losses.items()})
 
 
-def by_progress(looks: Iterable[Sequence[float]]) -> dict[float, tuple[float, float]]:
-  """Looks at one run, with the lowest nats up to each, as a `PruningRung` counts them.
+def by_progress(evaluations: Iterable[Sequence[float]]) -> dict[float, tuple[float, float]]:
+  """Returns progress -> (training loss, lowest validation loss so far) of one run.
 
-  looks: (progress, training loss, nats) in order; what was no number, None in JSON, is left out.
+  Args:
+    evaluations: (progress, training loss, validation loss) in order. Losses that are not finite
+      are None in JSON, and skipped.
   """
   found, lowest = {}, math.inf
-  for progress, loss, nats in looks:
-    if loss is not None and nats is not None:
-      lowest = min(lowest, nats)
-      found[progress] = (loss, lowest)
+  for progress, train_loss, val_loss in evaluations:
+    if train_loss is not None and val_loss is not None:
+      lowest = min(lowest, val_loss)
+      found[progress] = (train_loss, lowest)
   return found
 
 
-def limited(curves: Sequence[Curve], progress: float, goal: float | None) -> PruningRung:
-  """The limits at a progress for a program that has to end with more than the score `goal`.
+def rung_at(curves: Sequence[LearningCurve], progress: float, goal: float | None) -> PruningRung:
+  """Returns a rung that prunes programs unlikely to end with a score above `goal`.
 
-  curves: of programs that were trained before. No limits while they are too few.
+  Args:
+    curves: Of earlier programs. If they are too few, the rung has no thresholds.
+    progress: Of the rung.
+    goal: The incumbent's score; None if there is none.
   """
-  seen = sorted((c for c in curves if progress in c.looks), key=lambda curve: -curve.score)
-  if goal is None or len(seen) < LEAST:
+  known = sorted((c for c in curves if progress in c.losses), key=lambda curve: -curve.score)
+  if goal is None or len(known) < MIN_PROGRAMS:
     return PruningRung(progress)
-  best = seen[: math.ceil(SHARE * len(seen))]
+  best = known[: math.ceil(FIT_FRACTION * len(known))]
   scores = np.array([curve.score for curve in best])
-  looks = np.array([curve.looks[progress] for curve in best])  # [programs, 2]
-  freedom, ahead = len(best) - 2, goal - scores.mean()
-  away = scores - scores.mean()
-  squares = max(float(away @ away), TINY)
-  slope = np.minimum(away @ (looks - looks.mean(axis=0)) / squares, 0.0)  # [2]
-  expected = looks.mean(axis=0) + slope * ahead
-  around = looks - looks.mean(axis=0) - np.outer(away, slope)
-  spread = np.sqrt((around**2).sum(axis=0) / freedom)
-  wide = math.sqrt(1 + 1 / len(best) + ahead**2 / squares)
-  farthest = scipy.special.stdtrit(freedom, 1 - ERROR) * spread * wide
-  return PruningRung(progress, float(expected[0]), float(expected[1] + farthest[1]))
+  losses = np.array([curve.losses[progress] for curve in best])  # [programs, 2]
+  freedom, distance = len(best) - 2, goal - scores.mean()
+  centered = scores - scores.mean()
+  squares = max(float(centered @ centered), MIN_SQUARES)
+  slope = np.minimum(centered @ (losses - losses.mean(axis=0)) / squares, 0.0)  # [2]
+  predicted = losses.mean(axis=0) + slope * distance
+  residuals = losses - losses.mean(axis=0) - np.outer(centered, slope)
+  deviation = np.sqrt((residuals**2).sum(axis=0) / freedom)
+  leverage = math.sqrt(1 + 1 / len(best) + distance**2 / squares)
+  margin = scipy.special.stdtrit(freedom, 1 - ERROR_RATE) * deviation * leverage
+  return PruningRung(progress, float(predicted[0]), float(predicted[1] + margin[1]))

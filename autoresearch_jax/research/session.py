@@ -1,7 +1,7 @@
-"""Runs a session: one process's part of a run, from where the ledger ends until it stops.
+"""Sessions: a session is the part of a run that one process carries out.
 
-`run_session` is what the run command and `autoresearch_jax.run` call. `begin` starts a run in an
-empty ledger, or resumes the one that the ledger holds.
+The run command and `autoresearch_jax.run` call `run_session`. `begin` starts a run in an empty
+ledger, or resumes the run in the ledger.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # ca
 
 
 class StopRequest(Protocol):
-  """A context in which somebody may ask the session to stop, e.g. by Ctrl-C.
+  """A context manager in which the user may request a stop, for instance by Ctrl-C.
 
-  It is entered when trials begin. A Ctrl-C before that raises KeyboardInterrupt as usual.
+  It is entered when trials begin. Before that, Ctrl-C raises KeyboardInterrupt as usual.
   """
 
   def __enter__(self) -> Self: ...
@@ -40,13 +40,13 @@ class StopRequest(Protocol):
   def __exit__(self, *_: object) -> None: ...
 
   def __call__(self) -> str:
-    """Returns why the session should stop, a sentence; '' to go on."""
+    """Returns why the session should stop, a sentence; '' to continue."""
     ...
 
   def rearm(self) -> bool:
-    """Withdraws the request, so that the final evaluation runs until the next one.
+    """Clears the request, so that the final evaluation runs until the next one.
 
-    Returns False when there is no time for that.
+    Returns False if there is no time for a final evaluation.
     """
     ...
 
@@ -58,7 +58,7 @@ class SessionOutcome:
   Attributes:
     reason: Why the search stopped, a sentence.
     failed: Whether the baseline, the machine, the strategy or the acceptance rule failed.
-    history: The run as it stands.
+    history: The run so far.
   """
 
   reason: str
@@ -74,24 +74,24 @@ def run_session(
   make_view: Callable[[History], View],
   stop: StopRequest,
 ) -> SessionOutcome:
-  """Begins or resumes the run in a folder, and researches until there is a reason to stop.
+  """Starts or resumes the run in a folder, and runs trials until there is a reason to stop.
 
-  When the search has stopped, the best program is compared with the baseline on the test split
-  (`final_evaluation.py`). However the session ends, the same call goes on from there.
+  Afterwards the best program is compared with the baseline on the test split
+  (`final_evaluation.py`). However the session ends, the same call resumes the run.
 
   Args:
-    config: The run. It must be the one that the folder holds, but for the fields that end a run.
-    directory: The run's folder; it is made if need be, and locked meanwhile.
-    say: Receives lines of text: the run's parts, news of the data, why it stopped.
-    make_view: Makes the view that shows the search as it happens.
-    stop: Asked several times a second whether to stop.
+    config: The run's config. Within a run, only the fields that decide its end may change.
+    directory: The run's folder; created if missing, and locked during the session.
+    say: Receives lines of text: the run's components, progress of the data, why it stopped.
+    make_view: Makes the live view.
+    stop: Called several times a second.
 
   Raises:
-    ConfigError: The config names what does not exist, or differs from the run's.
+    ConfigError: The config has an unknown name or option, or differs from the run's.
     WorkspaceError: The folder cannot be used, for instance since another process uses it.
     LedgerError: The ledger cannot be read or replayed.
-    PartError: The strategy or acceptance rule raised while the ledger was replayed.
-    SandboxError: The machine cannot give the isolation that the config asks for.
+    ComponentError: The strategy or acceptance rule raised while the ledger was replayed.
+    SandboxError: The machine does not support the isolation that the config requires.
     OSError: The disk is full, or the data cannot be downloaded, read or written.
   """
   with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
@@ -136,7 +136,7 @@ def run_session(
 
 
 def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
-  """What the session is about, as (word, value) lines."""
+  """Returns (label, value) lines that summarise the config."""
   config = run.config
   budget = f'{config.budget.amount:g} {config.budget.unit} a trial'
   return [
@@ -153,24 +153,24 @@ def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
 
 
 def begin(ledger: Ledger, run: Run, dataset: str = '') -> Controller:
-  """Opens a session in the ledger: starts the run, or resumes it.
+  """Starts or resumes a run in its ledger.
 
   Args:
-    ledger: The run's ledger, open for writing.
-    run: The run's parts.
+    ledger: The run's ledger, open for appending.
+    run: The run's components.
     dataset: Fingerprint of the data.
 
   Returns:
-    The controller, as it stands after all events of the ledger.
+    The controller after all events of the ledger.
 
   Raises:
     ConfigError: The ledger belongs to another config or to other data.
     LedgerError: The ledger cannot be replayed.
-    PartError: The strategy or acceptance rule raised.
+    ComponentError: The strategy or acceptance rule raised.
   """
   settings = run.settings()
   history = History.of(ledger.records())
-  if history.started is None or not history.turn:  # nothing was tried yet
+  if history.started is None or not history.turn:  # no trial yet
     started = Started(_plain(run.config), tag_of(run.config.name), dataset, versions())
     ledger.append(started)
     return replay(ledger.records(), run.strategy, run.acceptance, settings)
@@ -194,15 +194,15 @@ def versions() -> dict[str, str]:
 def _require_same_run(ledger: Ledger, started: Started, config: Config, dataset: str) -> None:
   changed = differences(_recorded(ledger, started), config)
   advice = (
-    'Only config.search.max_trials and config.final_seeds may change within a run: put the old '
-    'value back, or name another --workdir.'
+    'Only config.search.max_trials and config.final_seeds may change within a run: restore the old '
+    'value, or use another --workdir.'
   )
   if changed:
     raise ConfigError(f'{ledger.path.parent} holds a run with another config. {changed}. {advice}')
   if started.dataset != dataset:
     raise ConfigError(
       f'{ledger.path.parent} holds a run on other data (fingerprint {started.dataset[:12]}, now '
-      f'{dataset[:12]}), so its scores do not compare with new ones. Name another --workdir.'
+      f'{dataset[:12]}), so its scores are not comparable with new ones. Use another --workdir.'
     )
 
 
@@ -211,19 +211,19 @@ def _recorded(ledger: Ledger, started: Started) -> Config:
     return from_builtins(started.config, Config)
   except msgspec.ValidationError as error:
     raise LedgerError(
-      f'{ledger.path} was begun with a config that this version cannot read: {error}. Use the '
-      f'version that wrote it, or name another --workdir.'
+      f'This version cannot read the config in {ledger.path}: {error}. Use the version that wrote '
+      f'it, or another --workdir.'
     ) from None
 
 
 def differences(recorded: Config, now: Config) -> str:
-  """Lists the fields that differ: `config.seed is 1 here and was 0; ...`.
+  """Lists the fields that differ: `config.seed is 1 and was 0; ...`.
 
-  Fields that only decide when a run ends are left out.
+  Fields that only decide when a run ends are ignored.
   """
   before, after = (_flat('config', _plain(_without_end(c))) for c in (recorded, now))
   return '; '.join(
-    f'{path} is {after.get(path, "absent")!r} here and was {before.get(path, "absent")!r}'
+    f'{path} is {after.get(path, "absent")!r} and was {before.get(path, "absent")!r}'
     for path in sorted({*before, *after})
     if before.get(path) != after.get(path)
   )
@@ -235,7 +235,7 @@ def _without_end(config: Config) -> Config:
 
 
 def _plain(config: Config) -> dict[str, Any]:
-  """All fields as plain data; msgspec alone would leave out defaults of what it decoded."""
+  """Returns all fields as plain data; msgspec alone would omit the defaults of a decoded config."""
   return to_builtins(dataclasses.asdict(config))
 
 

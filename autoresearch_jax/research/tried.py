@@ -1,9 +1,8 @@
-"""The programs that a run has tried, so that duplicates are found before they are trained.
+"""The programs that a run has tried, to find duplicates before they are trained.
 
-Three kinds of programs count as the same: *exact* duplicates have the same syntax trees, *near*
-duplicates differ only in floats and by little, *semantic* duplicates have the same fingerprint once
-they are traced. The first two are found here from the text; the third one by the executor, from
-`TrialRequest.known`.
+There are three kinds: *exact* duplicates have the same syntax trees, *near* duplicates differ
+slightly in float literals only, *semantic* duplicates have the same fingerprint once traced. The
+first two are found here from the source; the third by the executor, from `TrialRequest.known`.
 """
 
 from collections.abc import Callable
@@ -17,17 +16,16 @@ class TriedPrograms:
   """Programs by fidelity, and which of the running trials are duplicates.
 
   Attributes:
-    duplicates: Running trials that need not be trained: the earlier trial of their program, and a
-      sentence that says so.
+    duplicates: Running trials that are duplicates -> the earlier trial, and a sentence about it.
   """
 
   def __init__(self, history: History, tolerance: float, memory: Callable[[], Memory]):
-    """Starts without any program.
+    """Makes an empty index.
 
     Args:
-      history: The run, which grows.
-      tolerance: Relative difference of floats up to which programs are near duplicates.
-      memory: Returns what is known of the earlier trial, for the sentence.
+      history: The live history of the run.
+      tolerance: Relative difference of floats up to which programs are near-duplicates.
+      memory: Returns the outcomes of earlier hypotheses, to describe a duplicate.
     """
     self.duplicates: dict[int, tuple[int, str]] = {}
     self._history = history
@@ -36,7 +34,7 @@ class TriedPrograms:
     self._programs: dict[float, duplicates.DuplicateIndex] = {}
 
   def begin(self, trial: int) -> None:
-    """Takes in a trial that begins: it is a duplicate, or its program is one more to remember."""
+    """Adds a trial that begins, to `duplicates` or to the known programs."""
     proposal, program = self._history.proposals[trial], self._history.edits[trial].program
     if proposal.operation in RERUNS:
       return
@@ -47,13 +45,13 @@ class TriedPrograms:
       self.duplicates[trial] = found
 
   def finish(self, trial: int) -> None:
-    """Takes in that a trial has a result."""
+    """Removes a trial that has a result from `duplicates`."""
     self.duplicates.pop(trial, None)
 
   def find(self, program: Program, proposal: Proposal) -> tuple[int, str] | None:
-    """Returns the earlier trial of a program and a sentence about it; None for a new program.
+    """Returns the earlier trial of a duplicate and a sentence about it; None for a new program.
 
-    A strategy that sets constants itself may take small steps; proposers may not.
+    A strategy that sets constants itself may propose near-duplicates; proposers may not.
     """
     found = self._index(proposal.fidelity).find(program)
     if found is None:

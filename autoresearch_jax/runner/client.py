@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from autoresearch_jax.clock import STRIDE, Awake
+from autoresearch_jax.clock import POLL_SECONDS, ActiveTimer
 from autoresearch_jax.config import Limits
 from autoresearch_jax.types import Dataset, Platform, Status
 
@@ -204,9 +204,9 @@ class RunnerClient:
     timeout: float = math.inf,
   ) -> dict[str, Any]:
     """Handles messages until the result of the request arrives."""
-    awake = Awake()
+    timer = ActiveTimer()
     while True:
-      message = self._next_message(method, idle_timeout, timeout, awake)
+      message = self._next_message(method, idle_timeout, timeout, timer)
       if 'progress' in message:
         if on_progress:
           on_progress(message['progress'])
@@ -223,20 +223,20 @@ class RunnerClient:
         return message['result']
 
   def _next_message(
-    self, method: str, idle_timeout: float, timeout: float, awake: Awake
+    self, method: str, idle_timeout: float, timeout: float, timer: ActiveTimer
   ) -> dict[str, Any]:
     """The next message. Kills the runner when either timeout passes first."""
     assert self._process and self._process.stdout
-    remaining_in_total = timeout - awake.seconds()
+    remaining_in_total = timeout - timer.seconds()
     total_ends_first = remaining_in_total < idle_timeout
-    deadline = awake.seconds() + min(idle_timeout, remaining_in_total)
+    deadline = timer.seconds() + min(idle_timeout, remaining_in_total)
     while b'\n' not in self._buffer:
-      remaining = deadline - awake.seconds()
+      remaining = deadline - timer.seconds()
       if remaining <= 0:
         self._kill_process()
         seconds = timeout if total_ends_first else idle_timeout
         raise RunnerError(Status.TIMEOUT, _timeout_reason(method, seconds, total_ends_first))
-      readable, _, _ = select.select([self._process.stdout], [], [], min(remaining, STRIDE))
+      readable, _, _ = select.select([self._process.stdout], [], [], min(remaining, POLL_SECONDS))
       if readable:
         data = os.read(self._process.stdout.fileno(), 1 << 16)
         if not data:

@@ -52,7 +52,7 @@ class RungMonitor:
     validation_loss = self._validation_loss(leaves)
     self.evaluations.append((rung.progress, train_loss, validation_loss))
     self._lowest = min(self._lowest, validation_loss)
-    if rung.passed(train_loss, self._lowest):
+    if rung.should_prune(train_loss, self._lowest):
       saved = seconds * (1 - rung.progress) / rung.progress
       self.pruned = {'progress': rung.progress, 'seconds': seconds, 'saved_seconds': saved}
       raise TrialPruned(

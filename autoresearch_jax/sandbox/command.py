@@ -10,7 +10,7 @@ import threading
 
 import msgspec
 
-from autoresearch_jax.clock import STRIDE, Awake
+from autoresearch_jax.clock import POLL_SECONDS, ActiveTimer
 from autoresearch_jax.sandbox.command_spec import CommandResult, CommandSpec
 
 GRACE_SECONDS = 20.0  # beyond the timeout: to start the launcher and to kill a whole process tree
@@ -72,10 +72,10 @@ class SandboxedCommand:
   def _read_reply(self, timeout: float) -> bytes | None:
     """What the launcher writes before it exits; None when it does not exit in time."""
     assert self._launcher.stdout is not None
-    reply, awake = b'', Awake()
+    reply, timer = b'', ActiveTimer()
     with self._launcher.stdout as pipe:
-      while (remaining := timeout - awake.seconds()) > 0:
-        if select.select([pipe], [], [], min(remaining, STRIDE))[0]:
+      while (remaining := timeout - timer.seconds()) > 0:
+        if select.select([pipe], [], [], min(remaining, POLL_SECONDS))[0]:
           data = os.read(pipe.fileno(), 1 << 20)
           if not data:
             return reply

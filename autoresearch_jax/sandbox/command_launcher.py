@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from autoresearch_jax.clock import Awake
+from autoresearch_jax.clock import ActiveTimer
 from autoresearch_jax.sandbox import command_policy, linux
 from autoresearch_jax.sandbox.command_spec import CommandResult, CommandSpec, EndedBy
 
@@ -72,7 +72,7 @@ class CommandSupervisor:
     self._pipe, self._write_end = os.pipe()
     os.set_blocking(self._pipe, False)
     self._processes_checked = self._folder_checked = self.began
-    self._awake = Awake()
+    self._timer = ActiveTimer()
 
   def run(self) -> CommandResult:
     if reason := self._start():
@@ -143,7 +143,7 @@ class CommandSupervisor:
 
   def _exceeded_limit(self, now: float) -> EndedBy | None:
     """The limit that is exceeded now, or None."""
-    if self._awake.seconds() > self.spec.timeout_seconds:
+    if self._timer.seconds() > self.spec.timeout_seconds:
       return 'timeout'
     if now - self._processes_checked > PROCESS_CHECK_SECONDS:
       found = list(descendants())

@@ -22,9 +22,9 @@ from typing import Any
 import msgspec
 
 from autoresearch_jax.artifact.header import ArtifactError, reject, unpack
-from autoresearch_jax.clock import Awake
+from autoresearch_jax.clock import ActiveTimer
 from autoresearch_jax.config import Limits
-from autoresearch_jax.messages import OF_THE_MACHINE
+from autoresearch_jax.messages import MACHINE_ERRNOS
 from autoresearch_jax.sandbox import tracer_policy
 from autoresearch_jax.types import Isolation, Program, Spec, Status
 
@@ -169,7 +169,7 @@ class TracerClient:
     try:
       program.write(program_folder)
     except (OSError, ValueError) as error:  # an invalid file name, or text that is not Unicode
-      if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+      if isinstance(error, OSError) and error.errno in MACHINE_ERRNOS:
         raise
       return TraceResult(
         Status.INVALID, f'The program cannot be written to files: {error}.', 0.0, Isolation()
@@ -295,16 +295,16 @@ class TracerClient:
 
   def _receive(self, timeout: float) -> dict[str, Any]:
     """The server's next message. After a cancellation, the timeout is GRACE_SECONDS at most."""
-    awake, deadline = Awake(), timeout
+    timer, deadline = ActiveTimer(), timeout
     while b'\n' not in self._buffer:
       server = self._server
-      remaining = deadline - awake.seconds()
+      remaining = deadline - timer.seconds()
       if server is None or server.stdout is None:
         raise _ServerDied('the tracer was killed.')
       if remaining <= 0:
         raise _ServerDied(f'the tracer did not reply within {timeout:g} s and was killed.')
       if self._cancelled:
-        deadline = min(deadline, awake.seconds() + GRACE_SECONDS)
+        deadline = min(deadline, timer.seconds() + GRACE_SECONDS)
       if not select.select([server.stdout], [], [], min(remaining, 0.5))[0]:
         continue
       data = os.read(server.stdout.fileno(), 1 << 16)

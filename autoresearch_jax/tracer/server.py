@@ -45,7 +45,7 @@ import msgspec
 from flax import nnx  # noqa: F401
 
 import autoresearch_jax.ops
-from autoresearch_jax.clock import STRIDE, Awake
+from autoresearch_jax.clock import POLL_SECONDS, ActiveTimer
 from autoresearch_jax.programs.contract import ContractError
 from autoresearch_jax.sandbox import linux, tracer_policy
 from autoresearch_jax.tracer import errors, export
@@ -157,14 +157,14 @@ def _next_request(requests: '_LineReader', deferred: Iterator[None]) -> bytes | 
 
 def _trace(request: TraceRequest, requests: '_LineReader', stdlib: StandardLibrary) -> TraceReply:
   """Traces a program; a second time if it needs a standard module that was not imported yet."""
-  awake = Awake()
+  timer = ActiveTimer()
   complete = not stdlib.remaining
   run = _run_child(request, request.timeout_seconds, requests, stdlib_imported=complete)
   if run.exit_code == NEEDS_STDLIB and stdlib.remaining:
     stdlib.import_all()
     for path in (request.artifact, request.log):
       os.unlink(path)  # noqa: PTH108
-    remaining = request.timeout_seconds - awake.seconds()
+    remaining = request.timeout_seconds - timer.seconds()
     run = _run_child(request, remaining, requests, stdlib_imported=True)
   return _reply(request, run)
 
@@ -263,14 +263,14 @@ def _wait_for_child(
   Returns:
     The output, and 'timeout', 'cancel' or ''.
   """
-  awake = Awake()
+  timer = ActiveTimer()
   output = b''
   ended = os.pidfd_open(child)
   descriptors = [reader, ended, requests.descriptor]
   try:
     while True:
-      remaining = timeout - awake.seconds()
-      readable = select.select(descriptors, [], [], min(max(0.0, remaining), STRIDE))[0]
+      remaining = timeout - timer.seconds()
+      readable = select.select(descriptors, [], [], min(max(0.0, remaining), POLL_SECONDS))[0]
       if requests.descriptor in readable and _is_cancelled(requests):
         return output, 'cancel'
       if reader in readable:

@@ -13,7 +13,7 @@ from helpers.processes import DIGITS, family, start
 from helpers.synthetic_run import run
 from helpers.tiny_language import SPEC, make_dataset, program
 
-from autoresearch_jax import clock as awake
+from autoresearch_jax import clock as wall_clock
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS
 from autoresearch_jax.ledger.history import History
@@ -227,12 +227,12 @@ def test_a_heartbeat_finds_a_stop_and_nothing_else():
 
 def test_who_was_stopped_does_not_hold_it_against_others(monkeypatch):
   now = [100.0]
-  monkeypatch.setattr(awake.time, 'monotonic', lambda: now[0])
-  waiting = awake.Awake()
+  monkeypatch.setattr(wall_clock.time, 'monotonic', lambda: now[0])
+  waiting = wall_clock.ActiveTimer()
   for passed in (0.5, 1.0, 3600.0, 0.25):
     now[0] += passed
     waiting.seconds()
-  assert waiting.seconds() == 0.5 + 1.0 + 2 * awake.STRIDE + 0.25
+  assert waiting.seconds() == 0.5 + 1.0 + 2 * wall_clock.POLL_SECONDS + 0.25
 
 
 JUMP = """
@@ -266,9 +266,9 @@ def test_a_clock_that_is_set_within_a_session_makes_no_hours(tmp_path, jump):
 
 @pytest.mark.parametrize('shift', [86_400.0, -86_400.0])
 def test_a_clock_that_is_set_between_sessions_makes_no_hours(tmp_path, shift):
-  run(tmp_path, 4, clock=awake.steady)
+  run(tmp_path, 4, clock=wall_clock.monotonic_time)
   before = history(tmp_path).wall_seconds
   began = time.monotonic()
-  after = run(tmp_path, 8, clock=lambda: awake.steady() + shift).history
+  after = run(tmp_path, 8, clock=lambda: wall_clock.monotonic_time() + shift).history
   assert len(after.trials) == 8
   assert before < after.wall_seconds < before + time.monotonic() - began + 0.1

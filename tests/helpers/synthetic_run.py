@@ -116,7 +116,7 @@ class Arithmetic(Executor):
     for at in request.rungs:  # far from the end all losses are higher
       look = x * x + y * y + 1 - at.progress
       looks.append((at.progress, look, look))
-      if at.passed(look, look):
+      if at.should_prune(look, look):
         ended = {'progress': at.progress, 'seconds': at.progress, 'saved_seconds': 1 - at.progress}
         break
     facts = {'device': 'an abacus', 'sizes': (1, 2)}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.knowledge import Memory
-from autoresearch_jax.report.summary import measured
+from autoresearch_jax.report.summary import scores_by_trial
 
 BASELINE = tried.trial(0, (4.0, 4.2), decision='keep')  # mean 4.1, squares 0.02
 
@@ -163,7 +163,7 @@ def test_it_agrees_with_the_report_on_a_whole_run(tmp_path):
   found = Memory(history.trials, history.objective, history.kept_programs)
   first = {history.original(t) for t in history.trials} - {0}
   assert set(found.hypotheses) == first
-  worth = measured(history, [0, *first])
+  worth = scores_by_trial(history, [0, *first])
   for trial, entry in found.hypotheses.items():
     assert entry.kept == (trial in history.kept_programs)
     assert entry.runs == len(worth[trial])

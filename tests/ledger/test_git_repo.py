@@ -309,7 +309,7 @@ def test_a_second_start_is_refused_and_names_the_first(tmp_path):
 
 def test_a_workdir_that_cannot_be_made_is_a_sentence(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(WorkspaceError, match='cannot be the --workdir: Not a directory'):
+  with pytest.raises(WorkspaceError, match='--workdir: Not a directory'):
     Workspace.open(tmp_path / 'file' / 'run')
 
 

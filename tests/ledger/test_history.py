@@ -116,16 +116,16 @@ def test_a_declined_proposal_counts_as_never_asked(tmp_path):
 
 def test_code_that_answers_otherwise_is_found_out(tmp_path):
   run(tmp_path, 12)
-  with pytest.raises(LedgerError, match='the strategy now answers'):
+  with pytest.raises(LedgerError, match='the strategy now returns'):
     replayed(tmp_path, Wandering())
-  with pytest.raises(LedgerError, match='the acceptance rule now answers'):
+  with pytest.raises(LedgerError, match='the acceptance rule now returns'):
     replayed(tmp_path, acceptance=Noise(threshold=50.0))
 
 
 @pytest.mark.parametrize(
   ('fields', 'sentence'),
   [({'fidelity': float('nan')}, 'has the fidelity nan'), ({'fidelity': 0}, 'has the fidelity 0'),
-   ({'seeds': ()}, 'needs one or more'), ({'seeds': (1, 1)}, 'needs one or more, all different')],
+   ({'seeds': ()}, 'needs at least one'), ({'seeds': (1, 1)}, 'needs at least one, all different')],
 )  # fmt: skip
 def test_a_proposal_that_no_loop_can_run_is_refused(fields, sentence):
   proposal = types.Proposal(types.Operation.IMPROVE, (0,))

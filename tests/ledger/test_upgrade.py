@@ -211,7 +211,7 @@ def test_a_resumed_ledger_holds_both_schemas_and_resumes_again(workdir, name):
 
 def test_another_config_is_still_refused(workdir, name):
   made = dataclasses.replace(config(name, 99), seed=99)
-  with pytest.raises(ConfigError, match=r'config\.seed is 99 here and was'):
+  with pytest.raises(ConfigError, match=r'config\.seed is 99 and was'):
     resume(workdir, made)
   assert schema(workdir) == 1
 

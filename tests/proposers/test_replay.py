@@ -114,7 +114,7 @@ def test_when_all_were_proposed_the_run_ends(source, tmp_path):
     events = [record.event for record in ledger.records()]
   count = len(edits(source)) - 1
   assert re.search(rf'All {count} recorded edits of \S+ were proposed\.', repr(events))
-  assert 'came to nothing' in events[-1].reason
+  assert 'produced no program' in events[-1].reason
   assert [e.program for e in edits(tmp_path)] == [e.program for e in edits(source)]
   assert not research.broken
 

@@ -13,7 +13,7 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import live
-from autoresearch_jax.report.summary import figures
+from autoresearch_jax.report.summary import run_statistics
 from autoresearch_jax.search import Strategy
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def shown(panel, width=120):
 
 def test_lines_tell_the_story_where_there_is_no_terminal(tmp_path):
   lines = []
-  run(tmp_path, 12, view=live.Plain(lines.append))
+  run(tmp_path, 12, view=live.LineView(lines.append))
   assert lines[0].endswith('trial 0: baseline')
   assert 'trial 0: ok, val_loss 12.970361, keep: ' in lines[1]
   assert any(': timeout, crash: It went timeout.' in line for line in lines)
@@ -52,7 +52,7 @@ def test_lines_tell_the_story_where_there_is_no_terminal(tmp_path):
 @pytest.mark.parametrize('reason', ['I have no idea.', 'OSError: the line is down'])
 def test_a_proposer_without_an_idea_is_mentioned(tmp_path, reason):
   lines = []
-  run(tmp_path, 120, view=live.Plain(lines.append))
+  run(tmp_path, 120, view=live.LineView(lines.append))
   assert any(line.endswith(reason) for line in lines)
 
 
@@ -69,7 +69,7 @@ class Watched(Arithmetic):
 
 @pytest.mark.parametrize('width', [60, 120, 200])
 def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
-  panel = live.Terminal(None, terminal(width), ticking())
+  panel = live.PanelView(None, terminal(width), ticking())
   executor = Watched()
   executor.panel, executor.width = panel, width
   with panel:
@@ -78,8 +78,8 @@ def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
   assert 'trial 9' in executor.seen
   if width == 60:
     return
-  for part in ('over the baseline', 'loss 2.5000', 'step 1', 'train', 'kept of 9', 'trials an hour',
-               'device busy', 'timeout', 'discard', 'keep'):  # fmt: skip
+  for part in ('over the baseline', 'loss 2.5000', 'step 1', 'train', 'kept of 9',
+               'trials per hour', 'device busy', 'timeout', 'discard', 'keep'):  # fmt: skip
     assert part in executor.seen, part
   assert max(len(line) for line in executor.seen.splitlines()) <= width
 
@@ -101,7 +101,7 @@ class SideBySide(Arithmetic):
 
 def test_the_panel_shows_each_of_several_trials_with_its_own_news(tmp_path):
   executor = SideBySide(slots=3)
-  executor.panel = live.Terminal(None, terminal(), ticking())
+  executor.panel = live.PanelView(None, terminal(), ticking())
   history = run(tmp_path, 12, view=executor.panel, executor=executor, prefetch=0).history
   lines = executor.seen.splitlines()
   assert len(executor.running) == 3
@@ -128,7 +128,7 @@ class Glimpsed(Proposer):
 
 def test_the_panel_shows_what_is_prepared_and_what_is_being_written(tmp_path):
   proposer = Glimpsed()
-  proposer.panel = live.Terminal(None, terminal())
+  proposer.panel = live.PanelView(None, terminal())
 
   class Patient(Arithmetic):
     def wait(self, timeout):
@@ -138,7 +138,7 @@ def test_the_panel_shows_what_is_prepared_and_what_is_being_written(tmp_path):
 
   run(tmp_path, 4, view=proposer.panel, proposer=proposer, executor=Patient(), prefetch=2)
   assert 'trial 2  next  set X to 2' in proposer.seen
-  assert 'trial 3  being written, 0:00:0' in proposer.seen
+  assert 'trial 3  proposing, 0:00:0' in proposer.seen
 
 
 class Again(Strategy):
@@ -160,7 +160,7 @@ def test_a_short_trial_of_several_seeds_counts_as_long_as_it_trained(tmp_path, m
   """Of 600 s the baseline trained 8; a seed of this trial takes a quarter of 100."""
   config = synthetic_run.config(budget=types.Budget(100.0, 'seconds'))
   monkeypatch.setattr(synthetic_run, 'config', lambda: config)
-  panel, busy = live.Terminal(None, terminal(), lambda: 0.0), []
+  panel, busy = live.PanelView(None, terminal(), lambda: 0.0), []
 
   class Looking(Arithmetic):
     def wait(self, timeout):
@@ -177,25 +177,25 @@ def test_a_short_trial_of_several_seeds_counts_as_long_as_it_trained(tmp_path, m
 
 def test_the_headline_says_of_how_many_runs_the_best_is_the_mean(tmp_path):
   history = run(tmp_path, 60, acceptance=SequentialTest(), clock=ticking()).history
-  f = figures(history)
+  f = run_statistics(history)
   assert f.runs > 1
-  headline = shown(live.Terminal(history, terminal(), ticking())).splitlines()[0]
+  headline = shown(live.PanelView(history, terminal(), ticking())).splitlines()[0]
   assert f'best val_loss {f.value:.6f} ({f.runs} runs)   trial {f.best.id}' in headline
 
 
 def test_a_candidates_text_is_text(tmp_path):
   console, lines = terminal(), []
-  panel = live.Terminal(None, console)
+  panel = live.PanelView(None, console)
   with panel:
     history = run(tmp_path, 4, view=panel, proposer=Evil()).history
-  text = shown(live.Terminal(history, terminal()))
+  text = shown(live.PanelView(history, terminal()))
   assert '[bold red]markup[/] [2J ]0;title second line' in text
   assert '\x1b[2J' not in console.file.getvalue().replace('\x1b[2K', '')
   assert '\x07' not in console.file.getvalue()
-  run(tmp_path, 6, view=live.Plain(lines.append), proposer=Evil())
+  run(tmp_path, 6, view=live.LineView(lines.append), proposer=Evil())
   assert all(line.isprintable() for line in lines)
 
 
 def test_the_view_fits_the_output():
-  assert isinstance(live.view(None, terminal()), live.Terminal)
-  assert isinstance(live.view(None, Console(file=io.StringIO())), live.Plain)
+  assert isinstance(live.view(None, terminal()), live.PanelView)
+  assert isinstance(live.view(None, Console(file=io.StringIO())), live.LineView)

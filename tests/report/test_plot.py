@@ -10,7 +10,7 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import plot
-from autoresearch_jax.report.summary import figures
+from autoresearch_jax.report.summary import run_statistics
 
 SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
@@ -64,5 +64,5 @@ def test_a_kept_trial_is_drawn_at_the_mean_of_all_runs_of_its_program(tmp_path):
   history = run(tmp_path, 60, acceptance=SequentialTest()).history
   best = history.incumbent
   kept = dict(plot._dots(history).kept)
-  assert kept[best.id] == pytest.approx(figures(history).value)
+  assert kept[best.id] == pytest.approx(run_statistics(history).value)
   assert kept[best.id] != pytest.approx(best.metric('val_loss'))

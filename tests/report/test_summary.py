@@ -9,21 +9,28 @@ from helpers.synthetic_run import Arithmetic, run, ticking
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.cli.report import main
-from autoresearch_jax.report.summary import duration, figures, measured, summary
+from autoresearch_jax.report.summary import (
+  format_duration,
+  run_statistics,
+  scores_by_trial,
+  summary,
+)
 from autoresearch_jax.testing.acceptance import finished
 
 
 def test_figures_add_up(tmp_path):
   history = run(tmp_path, 20, clock=ticking()).history
-  f = figures(history)
+  f = run_statistics(history)
   assert f.trials == 20
   assert f.kept == len(history.kept)
-  assert f.an_hour == pytest.approx(20 / history.wall_seconds * 3600)
-  assert f.busy == pytest.approx(history.training_seconds / history.wall_seconds)
+  assert f.trials_per_hour == pytest.approx(20 / history.wall_seconds * 3600)
+  assert f.utilization == pytest.approx(history.training_seconds / history.wall_seconds)
   assert f.gain == pytest.approx(f.baseline - f.value)
   assert (f.runs, f.baseline_runs) == (1, 4)
-  assert f.deviations == pytest.approx(f.gain / (history.noise() * math.sqrt(1 + 1 / 4)))
-  assert figures(history, history.wall_seconds).an_hour == pytest.approx(f.an_hour / 2)
+  assert f.standard_errors == pytest.approx(f.gain / (history.noise() * math.sqrt(1 + 1 / 4)))
+  assert run_statistics(history, history.wall_seconds).trials_per_hour == pytest.approx(
+    f.trials_per_hour / 2
+  )
 
 
 def test_busy_is_the_mean_of_all_slots(tmp_path):
@@ -35,14 +42,16 @@ def test_busy_is_the_mean_of_all_slots(tmp_path):
       return dataclasses.replace(result, facts={**result.facts, 'slot': request.trial % 4})
 
   history = run(tmp_path, 20, clock=ticking(), executor=Slots(slots=4)).history
-  assert figures(history).busy == pytest.approx(history.training_seconds / history.wall_seconds / 4)
+  assert run_statistics(history).utilization == pytest.approx(
+    history.training_seconds / history.wall_seconds / 4
+  )
 
 
 def test_the_summary_names_the_best_and_its_gain(tmp_path):
   text = summary(run(tmp_path, 20, clock=ticking()).history)
   assert text.startswith('20 trials in 0:0')
   assert 'The baseline has 12.970361 (4 runs): a gain of ' in text
-  assert 'deviations of the difference.' in text
+  assert 'standard errors.' in text
 
 
 def test_a_program_kept_after_replications_is_named_as_where_it_was_first_tried(tmp_path):
@@ -60,19 +69,19 @@ def test_the_best_is_worth_the_mean_of_all_its_runs_and_not_of_the_last_ones(tmp
   same = [t for t in history.trials if history.original(t) == history.original(best.id)]
   seeds = {m.seed: m.metrics['val_loss'] for t in same for m in history.results[t].measurements}
   assert len(seeds) > len(best.result.measurements)
-  f = figures(history)
+  f = run_statistics(history)
   assert f.runs == len(seeds)
   assert f.value == pytest.approx(sum(seeds.values()) / len(seeds))
   assert f.value != pytest.approx(best.metric('val_loss'))
   assert f.gain == pytest.approx(f.baseline - f.value)
   scale = math.sqrt(1 / f.runs + 1 / f.baseline_runs)
-  assert f.deviations == pytest.approx(f.gain / (history.noise() * scale))
+  assert f.standard_errors == pytest.approx(f.gain / (history.noise() * scale))
   assert f'Best val_loss {f.value:.6f} ({f.runs} runs): trial {best.id}' in summary(history)
 
 
 def test_runs_count_for_their_program_once_a_seed_and_for_the_whole_budget_alone(tmp_path):
   history = run(tmp_path, 3, clock=ticking()).history
-  baseline = measured(history, [0])[0]
+  baseline = scores_by_trial(history, [0])[0]
   assert baseline == [m.metrics['val_loss'] for m in history.results[0].measurements]
   again = types.Proposal(types.Operation.REPLICATE, (0,), seeds=(3, 9))
   for number, proposal, decision, counts in (
@@ -81,13 +90,13 @@ def test_runs_count_for_their_program_once_a_seed_and_for_the_whole_budget_alone
     (12, dataclasses.replace(again, seeds=(20,), fidelity=0.5), 'discard', False),
     (13, dataclasses.replace(again, seeds=(30,)), 'crash', False),
   ):
-    before = measured(history, [0])[0]
+    before = scores_by_trial(history, [0])[0]
     trial = finished(number, proposal, lambda program, seed: 100.0 + seed)
     verdict = types.Verdict(types.Decision(decision), '')
     history.trials[number] = dataclasses.replace(trial, verdict=verdict)
     history.proposals[number] = proposal
-    assert (measured(history, [0])[0] != before) is counts
-  assert measured(history, [0, 10]) == {0: [*baseline, 109.0], 10: [*baseline, 109.0]}
+    assert (scores_by_trial(history, [0])[0] != before) is counts
+  assert scores_by_trial(history, [0, 10]) == {0: [*baseline, 109.0], 10: [*baseline, 109.0]}
 
 
 def test_the_summary_of_a_run_that_came_to_nothing(tmp_path):
@@ -110,4 +119,4 @@ def test_the_report_command(tmp_path, capsys):
   ('seconds', 'text'), [(0, '0:00:00'), (59.6, '0:01:00'), (3661, '1:01:01'), (90000, '25:00:00')]
 )
 def test_durations_have_hours_first(seconds, text):
-  assert duration(seconds) == text
+  assert format_duration(seconds) == text

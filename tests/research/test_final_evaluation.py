@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.final_comparison import best_program, conclusion, final_comparison
-from autoresearch_jax.research.final_evaluation import REQUEST, FinalEvaluation, fresh_seeds
+from autoresearch_jax.research.final_evaluation import FIRST_REQUEST, FinalEvaluation, unused_seeds
 from autoresearch_jax.search.greedy import Greedy
 
 pytestmark = pytest.mark.slow
@@ -64,11 +65,11 @@ def test_both_programs_train_on_the_same_seeds_that_no_trial_had(directory):
   found, executor, said, ended = close(directory)
   best = best_program(found)
   assert ended and len(said) == 1 + 6
-  assert confirmed(directory) == [(t, s) for s in fresh_seeds(found, 3) for t in (BASELINE, best)]
+  assert confirmed(directory) == [(t, s) for s in unused_seeds(found, 3) for t in (BASELINE, best)]
   used = {seed for proposal in found.proposals.values() for seed in proposal.seeds}
-  assert not used & set(fresh_seeds(found, 3))
+  assert not used & set(unused_seeds(found, 3))
   for request in executor.submitted:
-    assert request.on_test and request.trial == REQUEST and request.budget == SPEC.budget
+    assert request.on_test and request.trial == FIRST_REQUEST and request.budget == SPEC.budget
   programs = [request.program for request in executor.submitted]
   assert programs == [found.edits[BASELINE].program, found.edits[best].program] * 3
 
@@ -88,7 +89,7 @@ def test_each_slot_trains_one_and_all_are_told_apart(directory):
   assert ended and executor.most == 3
   assert found.final_results == alone
   for trial, by_seed in found.final_results.items():
-    assert sorted(by_seed) == fresh_seeds(found, 4)
+    assert sorted(by_seed) == unused_seeds(found, 4)
     for seed, result in by_seed.items():
       assert (result.trial, [m.seed for m in result.measurements]) == (trial, [seed])
 
@@ -107,27 +108,26 @@ def test_the_estimate_is_of_as_many_rounds_as_the_slots_need(directory, slots, t
 
 def test_seeds_that_a_strategy_chose_are_passed_over(directory):
   found = close(directory, pairs=0)[0]
-  first, second, third = fresh_seeds(found, 3)
+  first, second, third = unused_seeds(found, 3)
   found.proposals[1] = dataclasses.replace(found.proposals[1], seeds=(first, third))
-  assert fresh_seeds(found, 2) == [second, third + 1]
+  assert unused_seeds(found, 2) == [second, third + 1]
 
 
 def test_the_interval_is_that_of_a_paired_t_test(directory):
   found = close(directory, pairs=5)[0]
   scores = [
     [found.final_results[trial][seed].measurements[0].metrics['test_loss'] for seed in seeds]
-    for seeds, trial in itertools.product([fresh_seeds(found, 5)], (BASELINE, best_program(found)))
+    for seeds, trial in itertools.product([unused_seeds(found, 5)], (BASELINE, best_program(found)))
   ]
   low, high = scipy.stats.ttest_rel(*scores).confidence_interval(0.95)
   result = final_comparison(found)
   assert (result.gain - result.half_width, result.gain + result.half_width) == pytest.approx(
     (low, high)
   )
-  assert conclusion(found) == (
-    f'Best beats baseline by {(low + high) / 2:.6f} ± {(high - low) / 2:.6f} test_loss on data '
-    f'never used for selection (trial {best_program(found)}; 95% interval over 5 pairs of fresh '
-    'seeds).'
-  )
+  line = conclusion(found)
+  gain = f'{(low + high) / 2:.6f} ± {(high - low) / 2:.6f} test_loss'
+  assert line.startswith(f'Best beats baseline by {gain} on the test split ')
+  assert f'trial {best_program(found)}; 95% ' in line and '5 paired seeds' in line
   assert report(directory).splitlines()[-1] == conclusion(found)
 
 
@@ -156,7 +156,7 @@ def test_a_gain_inside_its_interval_is_not_called_one(directory):
 
 def test_one_pair_gives_no_interval(directory):
   line = conclusion(close(directory, pairs=1)[0])
-  assert 'a single pair of fresh seeds gives no interval' in line
+  assert 'a single seed gives no interval' in line
   assert '±' not in line and 'beats' not in line
 
 
@@ -280,22 +280,20 @@ class Faulty(Arithmetic):
 def test_a_run_without_a_score_is_said_and_counts_for_no_gain(directory):
   found = close(directory, executor=Faulty(sound=(1, 2, 3, 5, 6)))[0]
   line = conclusion(found)
-  assert '2 pairs of fresh seeds' in line
-  assert line.endswith('; 1 of 3 pairs got no score: diverged: It broke.')
+  assert '2 paired seeds' in line
+  assert line.endswith('; 1 of 3 seeds have no score: diverged: It broke.')
 
 
 def test_nothing_to_compare_is_said(directory):
   line = conclusion(close(directory, executor=Faulty())[0])
   assert line.startswith('Best and baseline could not be compared on data never used')
-  assert '3 of 3 pairs got no score: diverged: It broke.' in line
+  assert '3 of 3 seeds have no score: diverged: It broke.' in line
 
 
 def test_a_crash_of_the_runner_is_tried_again(directory):
   found, _, said, ended = close(directory, executor=Faulty(status=types.Status.CRASH))
   assert ended and said[-1] == 'best, crash: It broke.' and not found.final_results
-  assert conclusion(found) == (
-    'Best and baseline were not compared on data never used for selection.'
-  )
+  assert conclusion(found) == ('Best and baseline were not compared on the test split.')
   assert len(final_comparison(close(directory)[0]).gains) == 3
 
 
@@ -352,23 +350,21 @@ def test_the_commands_last_line_is_the_comparison_and_more_pairs_may_follow(tmp_
   code, out, err = finish(*COMPARED, '--config.search.max_trials=20', workdir=tmp_path)
   assert (code, err) == (0, '')
   lines = out.splitlines()
-  assert (
-    'test split best and baseline are compared at the end, on data held back till then: ' in out
-  )
+  assert re.search('test split .*best and baseline are compared', out)
   assert lines[-1] == conclusion(history(tmp_path))
   assert lines[-1].startswith('Best beats baseline by ')
   more = ('--config.data.test=held back', '--config.final_seeds=4')
   code, out, _ = finish(*more, '--config.search.max_trials=20', workdir=tmp_path)
-  assert code == 0 and '4 pairs of fresh seeds' in out.splitlines()[-1]
+  assert code == 0 and '4 paired seeds' in out.splitlines()[-1]
 
 
 def test_a_comparison_without_data_for_it_is_refused(tmp_path):
   code, _, err = finish('--config.final_seeds=3', workdir=tmp_path)
   assert code == 2
-  assert "config.final_seeds is 3, but the problem 'synthetic' holds no test split back" in err
+  assert "config.final_seeds is 3, but the problem 'synthetic' has no test split" in err
   code, out, _ = finish(workdir=tmp_path)
   assert code == 0
-  assert 'the problem holds no data back, so best and baseline are not compared' in out
+  assert 'no test split, so best and baseline are not compared' in out
 
 
 SLOW = ('--config.executor_options.delay=0.15', *COMPARED)
@@ -399,7 +395,7 @@ def test_a_first_stop_ends_the_search_and_a_second_one_the_comparison(tmp_path):
     wait_for(', val_loss', process)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
-  assert '3 pairs of fresh seeds' in out.splitlines()[-1]
+  assert '3 paired seeds' in out.splitlines()[-1]
 
 
 def test_sigterm_leaves_no_time_for_it(tmp_path):

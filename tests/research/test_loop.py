@@ -30,7 +30,7 @@ from autoresearch_jax.ledger.events import (
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import RERUNS
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.messages import PartError
+from autoresearch_jax.messages import ComponentError
 from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.research import pruning
 from autoresearch_jax.research.decisions import MAX_DECLINED
@@ -101,7 +101,7 @@ RULES = [Noise(), SequentialTest(), Simplicity('sequential')]
 def hasty():
   """Trials are ended early after a few of them."""
   with pytest.MonkeyPatch.context() as monkeypatch:
-    monkeypatch.setattr(pruning, 'LEAST', 5)
+    monkeypatch.setattr(pruning, 'MIN_PROGRAMS', 5)
     monkeypatch.setattr(pruning, 'ERROR', 0.1)
     yield
 
@@ -217,7 +217,7 @@ def test_all_slots_are_kept_busy(tmp_path):
 def test_a_failed_baseline_stops_the_run(tmp_path):
   live = run(tmp_path, executor=Arithmetic(fail_baseline=True))
   assert live.failed
-  assert events(tmp_path)[-1].reason.startswith('The baseline failed, so nothing can be compared')
+  assert events(tmp_path)[-1].reason.startswith('The baseline failed')
   again = run(tmp_path)
   assert again.failed
   assert of(Proposed, events(tmp_path)) == [0]
@@ -249,7 +249,7 @@ def test_a_proposer_that_gives_nothing_is_asked_a_few_times(tmp_path, error, fai
   assert last.failed == failed
   assert str(error) in last.reason
   assert len(of(Declined, events(tmp_path))) == MAX_DECLINED
-  assert stopped == Stopped(f'{MAX_DECLINED} proposals in a row came to nothing.')
+  assert stopped == Stopped(f'{MAX_DECLINED} proposals in a row produced no program.')
   assert run(tmp_path, 5).history.next_trial == 5  # with a proposer that has ideas again
 
 
@@ -491,7 +491,7 @@ def test_another_config_or_other_data_do_not_resume(tmp_path, monkeypatch):
   original = synthetic_run.config
   monkeypatch.setattr(synthetic_run, 'config', lambda: original(seed=4, constants={'A': 1}))
   changed = (
-    r'config\.constants\.A is 1 here and was .absent.; config\.seed is 4 here and was 0\. '
+    r'config\.constants\.A is 1 and was .absent.; config\.seed is 4 and was 0\. '
     r'Only config\.search\.max_trials'
   )
   with pytest.raises(ConfigError, match=changed):
@@ -595,7 +595,7 @@ def test_a_part_that_raises_is_a_sentence_and_goes_on_when_it_is_mended(
   assert live.broken
   reason = events(tmp_path)[-1].reason
   assert re.match(sentence, reason) and 'no such thing' in reason
-  assert 'give the same command' in reason
+  assert 'same command' in reason
   run(tmp_path, TRIALS, executor=Arithmetic(slots=slots), pruning=True, **parts)
   assert of(Edited, events(tmp_path)) == sorted(of(Decided, events(tmp_path))) == [*range(TRIALS)]
   if slots == 1:
@@ -629,7 +629,9 @@ def test_a_part_that_raises_in_replay_is_a_sentence_and_leaves_no_trace(
   before = events(tmp_path)
   parts = {'strategy': Greedy(), 'acceptance': SequentialTest()}
   parts[role] = Faulty(parts[role], method, ValueError('two\nlines'))
-  with pytest.raises(PartError, match=rf'Event \d+ cannot be replayed. {sentence}.*two lines \('):
+  with pytest.raises(
+    ComponentError, match=rf'Event \d+ cannot be replayed. {sentence}.*two lines \('
+  ):
     run(tmp_path, 6, **parts)
   assert events(tmp_path) == before
   live = run(tmp_path, 6, acceptance=SequentialTest())

@@ -15,7 +15,7 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.summary import summary
 from autoresearch_jax.research import pruning
 from autoresearch_jax.research.build import Run
-from autoresearch_jax.research.pruning import LEAST, PROGRESS, Curve, limited
+from autoresearch_jax.research.pruning import MIN_PROGRAMS, PROGRESS, LearningCurve, rung_at
 
 AT = PROGRESS[0]
 
@@ -26,7 +26,8 @@ def curves(count=40, seed=0, scatter=0.1):
   ends = 1 + rng.exponential(size=count)
   looks = ends[:, None] + 1 + scatter * rng.normal(size=(count, 2))
   return [
-    Curve(-float(end), {AT: tuple(look.tolist())}) for end, look in zip(ends, looks, strict=True)
+    LearningCurve(-float(end), {AT: tuple(look.tolist())})
+    for end, look in zip(ends, looks, strict=True)
   ]
 
 
@@ -37,27 +38,27 @@ def best(programs):
 def moved(programs, scale, shift):
   """The same run, where losses are counted in another way."""
   return [
-    Curve(
-      c.score, {at: tuple(scale * value + shift for value in look) for at, look in c.looks.items()}
+    LearningCurve(
+      c.score, {at: tuple(scale * value + shift for value in look) for at, look in c.losses.items()}
     )
     for c in programs
   ]
 
 
-@given(st.integers(0, 1000), st.integers(0, LEAST - 1))
+@given(st.integers(0, 1000), st.integers(0, MIN_PROGRAMS - 1))
 def test_nothing_is_ended_while_few_programs_are_known(seed, count):
-  assert limited(curves(count, seed), AT, 0.0) == types.PruningRung(AT)
+  assert rung_at(curves(count, seed), AT, 0.0) == types.PruningRung(AT)
 
 
 def test_nothing_is_ended_before_anything_was_kept_or_where_nobody_looked():
-  assert limited(curves(), AT, None) == types.PruningRung(AT)
-  assert limited(curves(), PROGRESS[-1], best(curves())) == types.PruningRung(PROGRESS[-1])
+  assert rung_at(curves(), AT, None) == types.PruningRung(AT)
+  assert rung_at(curves(), PROGRESS[-1], best(curves())) == types.PruningRung(PROGRESS[-1])
 
 
-@given(st.integers(0, 1000), st.integers(LEAST, 60))
+@given(st.integers(0, 1000), st.integers(MIN_PROGRAMS, 60))
 def test_limits_do_not_depend_on_the_order_of_the_programs(seed, count):
   programs = curves(count, seed)
-  one, other = (limited(p, AT, best(programs)) for p in (programs, programs[::-1]))
+  one, other = (rung_at(p, AT, best(programs)) for p in (programs, programs[::-1]))
   assert other.max_train_loss == pytest.approx(one.max_train_loss)
   assert other.max_val_loss == pytest.approx(one.max_val_loss)
 
@@ -68,9 +69,9 @@ def test_who_ends_as_well_as_the_incumbent_is_rarely_ended_and_who_is_far_behind
   for seed in range(200):
     programs = curves(40, seed)
     goal = best(programs)
-    limits = limited(programs, AT, goal)
-    spared += not limits.passed(*(1 - goal + 0.1 * rng.normal(size=2)))
-    hopeless += limits.passed(*(1 - goal + 1 + 0.1 * rng.normal(size=2)))
+    limits = rung_at(programs, AT, goal)
+    spared += not limits.should_prune(*(1 - goal + 0.1 * rng.normal(size=2)))
+    hopeless += limits.should_prune(*(1 - goal + 1 + 0.1 * rng.normal(size=2)))
   assert spared >= 198
   assert hopeless >= 198
 
@@ -79,22 +80,22 @@ def test_who_ends_as_well_as_the_incumbent_is_rarely_ended_and_who_is_far_behind
 def test_how_a_loss_is_counted_does_not_matter(seed, scale, shift):
   programs = curves(30, seed)
   goal = best(programs)
-  one, other = limited(programs, AT, goal), limited(moved(programs, scale, shift), AT, goal)
+  one, other = rung_at(programs, AT, goal), rung_at(moved(programs, scale, shift), AT, goal)
   assert other.max_train_loss == pytest.approx(scale * one.max_train_loss + shift, abs=1e-6)
   assert other.max_val_loss == pytest.approx(scale * one.max_val_loss + shift, abs=1e-6)
 
 
 def test_where_programs_scatter_more_the_limit_is_farther():
   goal = best(curves())
-  near, far = (limited(curves(scatter=s), AT, goal).max_val_loss for s in (0.05, 0.3))
+  near, far = (rung_at(curves(scatter=s), AT, goal).max_val_loss for s in (0.05, 0.3))
   assert far > near + 0.3
 
 
 @given(st.integers(0, 100))
 def test_programs_that_all_agree_have_finite_limits(seed):
-  same = [Curve(-1.0, {AT: (2.0, 2.0)})] * (LEAST + seed % 9)
-  limits = limited(same, AT, -1.0)
-  assert not limits.passed(2.0, 2.0)
+  same = [LearningCurve(-1.0, {AT: (2.0, 2.0)})] * (MIN_PROGRAMS + seed % 9)
+  limits = rung_at(same, AT, -1.0)
+  assert not limits.should_prune(2.0, 2.0)
   assert np.isfinite([limits.max_train_loss, limits.max_val_loss]).all()
 
 
@@ -119,7 +120,7 @@ def test_what_is_ended_is_discarded_tried_and_told_of(night):
     assert night.controller.tried.find(trial.edit.program, trial.proposal)[0] <= trial.id
   saved = sum(trial.result.facts['pruned']['saved_seconds'] for trial in pruned)
   assert history.saved_seconds == pytest.approx(saved)
-  assert f'{len(pruned)} trials were ended early, which saved 0:' in summary(history)
+  assert f'{len(pruned)} trials were pruned, which saved 0:' in summary(history)
 
 
 def test_baseline_and_repeats_are_looked_at_and_never_ended(night):
@@ -128,7 +129,7 @@ def test_baseline_and_repeats_are_looked_at_and_never_ended(night):
     assert [at.progress for at in request.rungs] == list(PROGRESS)
     operation = night.history.proposals[request.trial].operation
     limits = {at.max_val_loss for at in request.rungs} - {None}
-    if request.trial == BASELINE or operation in types.RERUNS or request.trial < LEAST:
+    if request.trial == BASELINE or operation in types.RERUNS or request.trial < MIN_PROGRAMS:
       assert not limits
   assert sum(request.rungs[0].max_val_loss is not None for request in requests) > 30
 

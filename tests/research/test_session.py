@@ -25,11 +25,11 @@ def test_fields_that_a_ledger_lacks_have_their_defaults():
   now = {**OLD, **PARTS, 'editable': ('model.py',)}
   assert differences(recorded, converted(now, Config)) == ''
   named = converted({**now, 'executor_options': {'slots': 2}}, Config)
-  slots = "config.executor_options.slots is 2 here and was 'absent'"
+  slots = "config.executor_options.slots is 2 and was 'absent'"
   assert differences(recorded, named) == slots
   now['knowledge'] = {'duplicate_tolerance': 0.5}
   changed = differences(recorded, converted(now, Config))
-  assert changed == 'config.knowledge.duplicate_tolerance is 0.5 here and was 0.02'
+  assert changed == 'config.knowledge.duplicate_tolerance is 0.5 and was 0.02'
 
 
 def test_the_ledger_has_every_field_of_the_config(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from autoresearch_jax.benchmark.regret import RegretCurve
 from autoresearch_jax.benchmark.simulations import Instance
 from autoresearch_jax.ledger.events import Decided, Declined, Edited, Event, Record
 from autoresearch_jax.ledger.history import BASELINE
-from autoresearch_jax.messages import PartError
+from autoresearch_jax.messages import ComponentError
 from autoresearch_jax.proposers import NothingToPropose
 from autoresearch_jax.research.actions import Log, Propose, Settings, Submit, Wait
 from autoresearch_jax.research.controller import Controller
@@ -102,7 +102,7 @@ def simulate(
     controller = Controller(strategy, acceptance, settings, slots)
     loop = _SimulatedLoop(controller, instance, budget)
     loop.run()
-  except PartError as error:
+  except ComponentError as error:
     raise SimulationError(str(error)) from error
   return loop.outcome()
 

@@ -40,11 +40,11 @@ class Recording:
   """baseline: a curve for each of its seeds. searches: by name, a curve a program, in order."""
 
   name: str
-  baseline: list[pruning.Curve]
-  searches: dict[str, list[pruning.Curve]]
+  baseline: list[pruning.LearningCurve]
+  searches: dict[str, list[pruning.LearningCurve]]
 
   @property
-  def programs(self) -> list[pruning.Curve]:
+  def programs(self) -> list[pruning.LearningCurve]:
     return [curve for search in self.searches.values() for curve in search]
 
 
@@ -74,15 +74,15 @@ class Count:
 
 
 def read(path: pathlib.Path) -> Recording:
-  baseline: dict[str, pruning.Curve] = {}
-  searches: dict[str, list[pruning.Curve]] = collections.defaultdict(list)
+  baseline: dict[str, pruning.LearningCurve] = {}
+  searches: dict[str, list[pruning.LearningCurve]] = collections.defaultdict(list)
   with path.open(newline='') as file:
     for row in csv.DictReader(file):
       looks = [
         (at, float(row[f'loss_{round(10 * at)}']), float(row[f'nats_{round(10 * at)}']))
         for at in pruning.PROGRESS
       ]
-      curve = pruning.Curve(float(row['score']), pruning.by_progress(looks))
+      curve = pruning.LearningCurve(float(row['score']), pruning.by_progress(looks))
       if row['trial'] == '0':
         baseline.setdefault(row['seed'], curve)  # every search has it
       else:
@@ -91,7 +91,9 @@ def read(path: pathlib.Path) -> Recording:
 
 
 def replay(
-  rule: AcceptanceRule, baseline: Sequence[pruning.Curve], order: Sequence[pruning.Curve]
+  rule: AcceptanceRule,
+  baseline: Sequence[pruning.LearningCurve],
+  order: Sequence[pruning.LearningCurve],
 ) -> Count:
   """One search; its proposals are the curves of `order`."""
   count, programs = Count(trials=len(order)), [mean(baseline[: rule.baseline_seeds])]
@@ -118,16 +120,18 @@ def replay(
   return count
 
 
-def mean(curves: Sequence[pruning.Curve]) -> pruning.Curve:
+def mean(curves: Sequence[pruning.LearningCurve]) -> pruning.LearningCurve:
   """One program on several seeds."""
-  looks = {at: np.mean([curve.looks[at] for curve in curves], axis=0) for at in curves[0].looks}
+  looks = {at: np.mean([curve.losses[at] for curve in curves], axis=0) for at in curves[0].losses}
   score = float(np.mean([curve.score for curve in curves]))
-  return pruning.Curve(score, {at: (float(a), float(b)) for at, (a, b) in looks.items()})
+  return pruning.LearningCurve(score, {at: (float(a), float(b)) for at, (a, b) in looks.items()})
 
 
-def ended_at(curve: pruning.Curve, programs: Sequence[pruning.Curve], goal: float) -> float | None:
+def ended_at(
+  curve: pruning.LearningCurve, programs: Sequence[pruning.LearningCurve], goal: float
+) -> float | None:
   for progress in pruning.PROGRESS:
-    if pruning.limited(programs, progress, goal).passed(*curve.looks[progress]):
+    if pruning.rung_at(programs, progress, goal).should_prune(*curve.losses[progress]):
       return progress
   return None
 

@@ -298,7 +298,7 @@ def test_a_fidelity_that_is_no_share_is_refused(fidelity):
 
 @pytest.mark.parametrize('seeds', [(), (0, 0)])
 def test_seeds_that_are_none_or_repeated_are_refused(seeds):
-  with pytest.raises(SimulationError, match='a trial needs one or more, all different'):
+  with pytest.raises(SimulationError, match='a trial needs at least one, all different'):
     simulate(Scripted((Proposal(Operation.IMPROVE, (0,), seeds=seeds),)), Strict(),
          OneMax().instance(0), 0, 9)  # fmt: skip
 
