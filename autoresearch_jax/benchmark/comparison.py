@@ -1,4 +1,4 @@
-"""`compare`: strategies side by side on problems, and the result that tables are made from."""
+"""`compare` runs strategies on problems; `Comparison` holds the results for tables and plots."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoresearch_jax.benchmark.progress import ComparisonProgress, shown
+from autoresearch_jax.benchmark.progress import ComparisonProgress, show_progress
 from autoresearch_jax.benchmark.results import BenchmarkRun, Results
 from autoresearch_jax.benchmark.runners.pool import run_all
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
@@ -34,21 +34,29 @@ if TYPE_CHECKING:
 
 SEEDS = range(HELD_OUT, HELD_OUT + 20)
 PACKAGES = ('autoresearch_jax', 'numpy', 'scipy', 'optuna', 'cmaes', 'torch')
-REFERENCES = ('random', 'best_of_n')  # where they compete
+REFERENCES = ('random', 'best_of_n')  # by default, if they are among the strategies
 MAX_SEEDS = 2**32  # instance seeds are below it, see `specs.ROOTS`
 MEASURES = ('area_runs', 'final', 'area_seconds', 'area_calls')
 
 
 class BenchmarkError(ValueError):
-  """A benchmark that cannot be run as asked; the sentence says what is wrong with it."""
+  """A benchmark is misconfigured; the message says how."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-  """What is compared: strategies, each under its problem's rule, or under each of `rules`.
+  """What to compare: strategies, or combinations of a strategy and an acceptance rule.
 
-  seeds: of the instances, all paired. trials: the budget of a run in training runs. slots: trials
-  at once. references: methods, or rules and so their methods, that all others are held against.
+  Attributes:
+    title: Heading of the suite on the leaderboard.
+    problems: The problems.
+    entrants: The strategies.
+    seeds: Instance seeds; every method runs on every one of them.
+    trials: Budget of a run, in training runs.
+    slots: Trials that run at the same time.
+    rules: Acceptance rules to combine with each strategy; none to use each problem's own rule.
+    references: Labels of methods, or of rules for all methods with that rule, that all other
+      methods are compared with.
   """
 
   title: str
@@ -65,21 +73,21 @@ class Suite:
       ('problems', self.problems), ('strategies', self.entrants), ('seeds', self.seeds),
     ):  # fmt: skip
       if not rows:
-        raise BenchmarkError(f'{self.title}: there are no {what} to compare on; name one or more.')
+        raise BenchmarkError(f'{self.title}: there are no {what}; name one or more.')
     for rows in (self.problems, self.entrants, self.rules):
       labels = [row.label for row in rows]
       if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise BenchmarkError(f'{self.title}: the label {twice[0]!r} is given twice.')
+        raise BenchmarkError(f'{self.title}: the label {twice[0]!r} occurs twice.')
     self._require_numbers()
     self._require_made()
     self._require_references()
 
   def _require_numbers(self) -> None:
     if len(set(self.seeds)) < len(self.seeds):
-      raise BenchmarkError(f'{self.title}: a seed is given twice.')
+      raise BenchmarkError(f'{self.title}: a seed occurs twice.')
     if wrong := [seed for seed in self.seeds if not 0 <= seed < MAX_SEEDS]:
       raise BenchmarkError(
-        f'{self.title}: {wrong[0]} is no seed of an instance; they are 0 to {MAX_SEEDS - 1}.'
+        f'{self.title}: {wrong[0]} is not an instance seed; they range from 0 to {MAX_SEEDS - 1}.'
       )
     if self.slots < 1:
       raise BenchmarkError(f'{self.title}: slots is {self.slots}; it must be 1 or more.')
@@ -87,53 +95,53 @@ class Suite:
       raise BenchmarkError(f'{self.title}: trials is {self.trials}; it must be a finite number.')
 
   def _require_made(self) -> None:
-    """Makes everything once, so that a wrong name or option is told before anything runs."""
+    """Makes every part once, so that wrong names and options are reported before any run."""
     for row in (*self.problems, *self.entrants):
       _made(row)
     rules = self.rules or tuple(problem.rule for problem in self.problems)
-    most = max(_made(rule).baseline_seeds for rule in rules)
-    if self.trials < most:
+    needed = max(_made(rule).baseline_seeds for rule in rules)
+    if self.trials < needed:
       raise BenchmarkError(
-        f'{self.title}: trials is {self.trials:g}; the baseline alone takes {most} training runs.'
+        f'{self.title}: trials is {self.trials:g}; the baseline alone takes {needed} training runs.'
       )
     for entrant in self.entrants:
       if not self._problems_of(entrant):
         raise BenchmarkError(
           f'{self.title}: {entrant.label} can run on none of the problems: it samples '
-          f'constants, and {", ".join(self._offers)} offer none. Leave it out, or add a problem '
-          'that offers some.'
+          f'constants, and {", ".join(self._offers_space)} have none. Remove it, or add a problem '
+          'with constants.'
         )
 
   def _require_references(self) -> None:
     if self.references == REFERENCES:
       return
-    there = [*self.methods(), *(rule.label for rule in self.rules)]
-    if unknown := [label for label in self.references if label not in there]:
+    known = [*self.methods(), *(rule.label for rule in self.rules)]
+    if unknown := [label for label in self.references if label not in known]:
       raise BenchmarkError(
-        f'{self.title}: there is no {unknown[0]!r} to hold the others against; there are: '
-        f'{", ".join(dict.fromkeys(there))}.'
+        f'{self.title}: the reference {unknown[0]!r} does not exist; there are: '
+        f'{", ".join(dict.fromkeys(known))}.'
       )
 
   def methods(self) -> dict[str, tuple[Entrant, AcceptanceSpec | None]]:
-    """What has a row in the tables: by label, a strategy and the rule if that is compared too."""
+    """Returns the rows of the tables by label: a strategy, and a rule if rules are compared."""
     if not self.rules:
       return {c.label: (c, None) for c in self.entrants}
-    alone = len(self.entrants) == 1
+    one_strategy = len(self.entrants) == 1
     return {
-      rule.label if alone else f'{c.label} + {rule.label}': (c, rule)
+      rule.label if one_strategy else f'{c.label} + {rule.label}': (c, rule)
       for c, rule in itertools.product(self.entrants, self.rules)
     }
 
   def groups(self) -> dict[str, tuple[str, ...]]:
-    """The problems' labels by group."""
+    """Returns the labels of the problems by group."""
     found: dict[str, tuple[str, ...]] = {}
     for problem in self.problems:
       name = problem.group or 'problems'
       found[name] = (*found.get(name, ()), problem.label)
     return found
 
-  def held_against(self) -> tuple[str, ...]:
-    """Labels of the methods that are references, in the order of `references`."""
+  def reference_methods(self) -> tuple[str, ...]:
+    """Returns the labels of the methods that are references, in the order of `references`."""
     methods = self.methods()
     return tuple(
       label
@@ -143,16 +151,18 @@ class Suite:
     )
 
   def runnable(self) -> dict[str, tuple[str, ...]]:
-    """Problems' labels that each method can run on; instances with constants have all."""
-    able = {c.label: self._problems_of(c) for c in self.entrants}
-    return {label: able[c.label] for label, (c, _) in self.methods().items()}
+    """Returns the problems that each method can run on, both by label."""
+    by_entrant = {c.label: self._problems_of(c) for c in self.entrants}
+    return {label: by_entrant[c.label] for label, (c, _) in self.methods().items()}
 
   def _problems_of(self, entrant: Entrant) -> tuple[str, ...]:
-    return tuple(label for label, offers in self._offers.items() if offers or not entrant.samples)
+    return tuple(
+      label for label, offers in self._offers_space.items() if offers or not entrant.samples
+    )
 
   @functools.cached_property
-  def _offers(self) -> dict[str, bool]:
-    """Whether each problem offers its constants; makes an instance of each, for the first time."""
+  def _offers_space(self) -> dict[str, bool]:
+    """Whether each problem has constants to sample, by label; makes an instance of each."""
     try:
       return {problem.label: problem.offers_space(self.seeds[0]) for problem in self.problems}
     except SimulationError as error:
@@ -174,9 +184,12 @@ class Suite:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """A suite that was run: every spec has its run.
+  """The results of a suite.
 
-  runs: by (method, problem, seed). runnable: problems that each method can run on.
+  Attributes:
+    suite: What was compared.
+    runs: Runs by method, problem and seed.
+    runnable: Problems that each method can run on.
   """
 
   suite: Suite
@@ -185,24 +198,24 @@ class Comparison:
 
   @property
   def left_out(self) -> list[tuple[str, str]]:
-    """(method, problem) that cannot be played: it samples constants, the problem offers none."""
+    """Pairs (method, problem) without runs: the method samples constants, the problem has none."""
     return [
       (method, problem.label)
-      for method, able in self.runnable.items()
+      for method, problems in self.runnable.items()
       for problem in self.suite.problems
-      if problem.label not in able
+      if problem.label not in problems
     ]
 
-  def of(self, method: str, problem: str) -> list[BenchmarkRun]:
-    """The runs of all seeds, in the seeds' order."""
+  def runs_of(self, method: str, problem: str) -> list[BenchmarkRun]:
+    """Returns the runs of a method on a problem, in the order of `suite.seeds`."""
     return [self.runs[method, problem, seed] for seed in self.suite.seeds]
 
   def scores(self, measure: str, method: str, problems: Sequence[str]) -> np.ndarray:
-    """[problems, seeds] of one of MEASURES; smaller is better."""
-    return np.array([[getattr(run, measure) for run in self.of(method, p)] for p in problems])
+    """Returns one of MEASURES for each run, [problems, seeds]; smaller is better."""
+    return np.array([[getattr(run, measure) for run in self.runs_of(method, p)] for p in problems])
 
   def dataframe(self) -> 'pandas.DataFrame':
-    """One row per run: problem, strategy, acceptance rule, seed, and the regret that was left.
+    """Returns one row per run: problem, strategy, acceptance rule, seed, and regrets.
 
     Raises:
       ImportError: pandas is not installed.
@@ -226,21 +239,26 @@ def compare(
   workers: int = 0,
   out: str | pathlib.Path | None = None,
 ) -> Comparison:
-  """Plays every strategy on every problem and seed; returns what tables are made from.
+  """Runs every strategy on every problem and seed.
 
   Args:
     strategies: Registered names, (name, options) pairs, Strategy objects or classes, or a mapping
-      of labels to names or pairs. Classes that are not registered run in this process alone.
-    problems: The same, of simulations.
+      of labels to names or pairs. With classes that are not registered, everything runs in this
+      process.
+    problems: Simulations, in the same form.
     acceptance: The acceptance rule of all runs.
-    seeds: Instance seeds, or how many of the held-out ones.
+    seeds: Instance seeds, or a number of held-out ones.
     trials: Budget of a run, in training runs.
     slots: Trials that run at the same time.
-    workers: Processes; 0: one per core. With 1, names registered in this process alone will do.
-    out: Folder that keeps `results.db`, so that the same call resumes and reuses what is there.
+    workers: Number of processes; 0 for one per core. Names that were registered in an interactive
+      session need 1.
+    out: Folder for `results.db`, from which the same call resumes; None to keep nothing.
+
+  Returns:
+    The runs, for `leaderboard` or `Comparison.dataframe`.
 
   Raises:
-    ValueError: A name, option or number does not fit.
+    ValueError: A name, option or number is wrong.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -263,9 +281,9 @@ def compare(
   with contextlib.ExitStack() as stack:
     folder = out or stack.enter_context(tempfile.TemporaryDirectory())
     results = stack.enter_context(Results.open(pathlib.Path(folder) / 'results.db', suite.title))
-    progress = stack.enter_context(shown())
-    (made,) = run([suite], results, workers, progress)
-  return made
+    progress = stack.enter_context(show_progress())
+    (comparison,) = run([suite], results, workers, progress)
+  return comparison
 
 
 def run(
@@ -275,21 +293,33 @@ def run(
   progress: ComparisonProgress,
   stop: Callable[[], str] = lambda: '',
 ) -> list[Comparison]:
-  """Plays what is missing in `results`; the comparisons, or none of them if `stop` ended it.
+  """Makes the runs that are missing in `results`.
 
-  Raises BenchmarkError for a number of workers that cannot be, ResultsError when the file holds
-  what does not compare, SimulationError for a run that cannot be played.
+  Args:
+    suites: What to compare.
+    results: Where runs are stored.
+    workers: Number of processes; 0 for one per core.
+    progress: Where progress is shown.
+    stop: Returns a reason to stop, or ''.
+
+  Returns:
+    A comparison per suite; none if `stop` ended the benchmark early.
+
+  Raises:
+    BenchmarkError: `workers` is negative.
+    ResultsError: The file contains runs of another definition of a label.
+    SimulationError: A run failed.
   """
   if workers < 0:
-    raise BenchmarkError(f'workers is {workers}; it must be 0 (one a core) or more.')
+    raise BenchmarkError(f'workers is {workers}; it must be 0 (one per core) or more.')
   specs = {spec.key: spec for suite in suites for spec in suite.specs()}
   for spec in specs.values():
     for kind, (label, meaning) in spec.meanings().items():
       results.require(kind, label, meaning)
   missing = [spec for key, spec in specs.items() if key not in results.keys]
   progress.begin(len(specs), len(specs) - len(missing))
-  with contextlib.closing(run_all(missing, workers, _versions(), stop)) as played:
-    for runs in played:
+  with contextlib.closing(run_all(missing, workers, _versions(), stop)) as finished:
+    for runs in finished:
       results.add(runs)
       progress.advance(len(runs))
   if any(key not in results.keys for key in specs):
@@ -298,7 +328,7 @@ def run(
 
 
 def _comparison(suite: Suite, results: Results) -> Comparison:
-  stored = {made.key: made for made in results.runs()}
+  stored = {run.key: run for run in results.runs()}
   runnable, problems = suite.runnable(), {p.label: p for p in suite.problems}
   runs = {
     (method, label, seed): stored[suite.spec(method, problems[label], seed).key]
@@ -310,7 +340,7 @@ def _comparison(suite: Suite, results: Results) -> Comparison:
 
 
 def _versions() -> dict[str, str]:
-  """Of what can change a played run; none of it is imported for that."""
+  """Returns the versions of everything that can change a result, without importing it."""
   found = {'python': platform.python_version()}
   for package in PACKAGES:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -319,7 +349,7 @@ def _versions() -> dict[str, str]:
 
 
 def _made(row: ProblemSpec | Entrant | AcceptanceSpec) -> Any:
-  """Raises BenchmarkError when there is no such thing, or it cannot be made."""
+  """Makes a problem, strategy or rule. Raises BenchmarkError."""
   try:
     return row.make()
   except (ValueError, ImportError) as error:
@@ -345,13 +375,13 @@ def _entrants(
 
 
 def _is_unregistered(strategy: Any) -> bool:
-  """Whether it is a Strategy, or a class of one, that has no registered name."""
+  """Whether it is an object or a subclass of Strategy without a registered name."""
   kind = strategy if isinstance(strategy, type) else type(strategy)
   return issubclass(kind, Strategy) and not STRATEGIES.names_of(kind)
 
 
 def _as_named(strategy: Any) -> Any:
-  """A Strategy object or class as a (name, options) pair; anything else as it is."""
+  """Converts a Strategy object or class to a (name, options) pair; returns the rest unchanged."""
   kind = strategy if isinstance(strategy, type) else type(strategy)
   if not issubclass(kind, Strategy):
     return strategy
@@ -367,9 +397,9 @@ def _pair(named: Named) -> tuple[str, Options]:
 
 
 def _labelled(rows: Any, what: str) -> list[tuple[str, Any]]:
-  """(label, row) of a mapping or of a list, in which a row's name is its label."""
+  """Returns (label, row) pairs of a mapping or a list; in a list, the label is the name."""
   if isinstance(rows, str):
-    raise BenchmarkError(f'{what} is {rows!r}; give a list, or a mapping of labels.')
+    raise BenchmarkError(f'{what} is {rows!r}; give a list, or a mapping from labels.')
   if isinstance(rows, Mapping):
     return list(rows.items())
   return [(row if isinstance(row, str) else _label(row), row) for row in rows]
@@ -379,8 +409,8 @@ def _label(row: Any) -> str:
   if isinstance(row, ProblemSpec | Entrant):
     return row.label
   name, options = row
-  said = ', '.join(f'{key}={value}' for key, value in options.items())
-  return f'{name}({said})' if said else name
+  arguments = ', '.join(f'{key}={value}' for key, value in options.items())
+  return f'{name}({arguments})' if arguments else name
 
 
 __all__ = ['BenchmarkError', 'Comparison', 'SimulationError', 'Suite', 'compare', 'run']

@@ -1,6 +1,6 @@
-"""The door of the benchmark command: a config becomes suites here, or a sentence says why not.
+"""The benchmark's config as frozen dataclasses, and the suites that follow from it.
 
-Every field that `configs/benchmark.py` sets is a field below, and unknown ones are refused.
+`configs/benchmark.py` has the same fields; unknown ones raise a ConfigError.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ from autoresearch_jax.benchmark.runners.specs import AcceptanceSpec, Entrant, Pr
 from autoresearch_jax.benchmark.simulations import HELD_OUT
 from autoresearch_jax.config import converted
 
-PARTS = ('problems', 'strategies', 'acceptance')  # that a config file need not list
+PARTS = ('problems', 'strategies', 'acceptance')  # mappings whose keys a config may choose freely
 
 
 @dataclasses.dataclass(frozen=True)
 class ProblemConfig:
-  """A problem, labelled by its key in the config. The fields are those of `ProblemSpec`."""
+  """A problem; its key in the config is its label. `ProblemSpec` explains the fields."""
 
   simulation: str
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -31,7 +31,7 @@ class ProblemConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StrategyConfig:
-  """A strategy, whose label is its key."""
+  """A strategy; its key in the config is its label."""
 
   strategy: str
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -39,7 +39,7 @@ class StrategyConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AcceptanceConfig:
-  """An acceptance rule, whose label is its key."""
+  """An acceptance rule; its key in the config is its label."""
 
   acceptance: str
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -47,9 +47,13 @@ class AcceptanceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AcceptanceSuiteConfig:
-  """The second suite: each of `rules` with each of `strategies`. Without rules there is none.
+  """The second suite, which compares acceptance rules.
 
-  reference: label of the rule that the others are held against.
+  Attributes:
+    rules: The rules; none for no second suite.
+    strategies: Each rule runs with each of these strategies.
+    problems: The problems.
+    reference: Label of the rule that the others are compared with.
   """
 
   rules: dict[str, AcceptanceConfig] = dataclasses.field(default_factory=dict)
@@ -60,7 +64,7 @@ class AcceptanceSuiteConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
-  """A whole benchmark. Field by field comments are in configs/benchmark.py."""
+  """A benchmark. The comments in configs/benchmark.py explain the fields."""
 
   name: str
   problems: dict[str, ProblemConfig]
@@ -74,21 +78,21 @@ class BenchmarkConfig:
   acceptance: AcceptanceSuiteConfig = dataclasses.field(default_factory=AcceptanceSuiteConfig)
 
   def suites(self) -> list[Suite]:
-    """What is compared. Raises BenchmarkError with a sentence for what cannot be."""
+    """Returns what to compare. Raises BenchmarkError."""
     seeds = tuple(range(self.first_seed, self.first_seed + self.seeds))
-    whole = Suite(
+    strategies = Suite(
       'Strategies', _problems(self.problems), _entrants(self.strategies), seeds, self.trials,
       self.slots,
     )  # fmt: skip
     if not self.acceptance.rules:
-      return [whole]
+      return [strategies]
     compared = self.acceptance
     rules = tuple(
       AcceptanceSpec(k, row.acceptance, row.options) for k, row in compared.rules.items()
     )
     entrants = _entrants(compared.strategies)
     return [
-      whole,
+      strategies,
       Suite(
         'Acceptance rules', _problems(compared.problems), entrants, seeds, self.trials,
         self.slots, rules, references=(compared.reference,),
@@ -97,7 +101,7 @@ class BenchmarkConfig:
 
 
 def benchmark_config(config: ConfigDict) -> BenchmarkConfig:
-  """Raises ConfigError with the field's path."""
+  """Converts a config. Raises ConfigError with the path of the wrong field."""
   return converted(config.to_dict(), BenchmarkConfig)
 
 

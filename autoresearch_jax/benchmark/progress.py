@@ -1,4 +1,4 @@
-"""How far a benchmark is: a bar in a terminal, plain lines elsewhere."""
+"""Progress of a benchmark: a bar in a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -10,46 +10,49 @@ import rich.progress
 
 from autoresearch_jax.report.summary import format_duration
 
-EVERY_SECONDS = 10.0  # between plain lines
+LINE_INTERVAL = 10.0  # seconds between plain lines
 
 
 class ComparisonProgress:
-  """Runs done and time left, told by `tell` as plain lines."""
+  """Reports finished runs and the remaining time as plain lines."""
 
   def __init__(
-    self, tell: Callable[[str], None] = print, clock: Callable[[], float] = time.monotonic
+    self, write: Callable[[str], None] = print, clock: Callable[[], float] = time.monotonic
   ):
-    self._tell, self._clock = tell, clock
+    self._write, self._clock = write, clock
     self.total = self.done = self._before = 0
-    self._began = self._told = 0.0
+    self._started = self._written = 0.0
 
   def begin(self, total: int, done: int) -> None:
-    """total: runs in all. done: those that were there already."""
+    """Starts the clock.
+
+    Args:
+      total: Number of runs.
+      done: How many of them an earlier session finished.
+    """
     self.total = total
     self.done = self._before = done
-    self._began = self._told = self._clock()
-    self._tell(f'{total} runs, {done} of them done before.' if done else f'{total} runs.')
+    self._started = self._written = self._clock()
+    self._write(f'{total} runs, {done} of them already finished.' if done else f'{total} runs.')
 
   def advance(self, runs: int) -> None:
     self.done += runs
-    if self.done == self.total or self._clock() - self._told > EVERY_SECONDS:
-      self._told = self._clock()
-      self._tell(f'{self.done} of {self.total} runs, {self.left()}.')
+    if self.done == self.total or self._clock() - self._written > LINE_INTERVAL:
+      self._written = self._clock()
+      self._write(f'{self.done} of {self.total} runs, {self.remaining()}.')
 
-  def left(self) -> str:
-    """The time left, if all runs take as long as those so far."""
-    fresh, passed = self.done - self._before, self._clock() - self._began
+  def remaining(self) -> str:
+    """Returns the remaining time, if the next runs take as long as those so far."""
+    new, elapsed = self.done - self._before, self._clock() - self._started
     if self.done == self.total:
-      return f'done in {format_duration(passed)}'
+      return f'done in {format_duration(elapsed)}'
     return (
-      f'{format_duration(passed / fresh * (self.total - self.done))} left'
-      if fresh
-      else 'just begun'
+      f'{format_duration(elapsed / new * (self.total - self.done))} left' if new else 'just started'
     )
 
 
-class Bar(ComparisonProgress):
-  """The same as a bar that is redrawn."""
+class ComparisonBar(ComparisonProgress):
+  """Reports progress as a bar."""
 
   def __init__(self, bar: rich.progress.Progress):
     super().__init__(lambda line: None)
@@ -57,16 +60,16 @@ class Bar(ComparisonProgress):
 
   def begin(self, total: int, done: int) -> None:
     super().begin(total, done)
-    self._task = self._bar.add_task('runs', total=total, completed=done, left='just begun')
+    self._task = self._bar.add_task('runs', total=total, completed=done, left='just started')
 
   def advance(self, runs: int) -> None:
     super().advance(runs)
-    self._bar.update(self._task, completed=self.done, left=self.left())
+    self._bar.update(self._task, completed=self.done, left=self.remaining())
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[ComparisonProgress]:
-  """On standard error: a bar if that is a terminal."""
+def show_progress() -> Iterator[ComparisonProgress]:
+  """Shows progress on standard error: a bar if that is a terminal, else lines."""
   if not sys.stderr.isatty():
     yield ComparisonProgress(lambda line: print(line, file=sys.stderr, flush=True))
     return
@@ -77,4 +80,4 @@ def shown() -> Iterator[ComparisonProgress]:
   )
   console = rich.console.Console(stderr=True)
   with rich.progress.Progress(*columns, console=console) as bar:
-    yield Bar(bar)
+    yield ComparisonBar(bar)

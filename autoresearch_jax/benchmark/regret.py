@@ -1,4 +1,4 @@
-"""What a run's user would have at each moment, as a staircase, and the areas under it."""
+"""The regret of a run's incumbent over time, as a step function, and the area under it."""
 
 import dataclasses
 
@@ -7,11 +7,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class RegretCurve:
-  """A staircase: from (runs, seconds, calls) on, the incumbent has this regret.
+  """A step function: the regret of the incumbent from each point of a run on.
 
-  runs: training runs at the full budget, each seed at fidelity f counting f, failed ones and
-  duplicates too. seconds: of the device. calls: of the proposer, those that gave nothing too.
-  regret: (optimum - value) / (optimum - value of the start); 1 at first. All of equal length.
+  Attributes:
+    runs: Training runs so far, in full budgets: a seed at fidelity f counts f. Includes failed
+      trials and duplicates. [steps].
+    seconds: Device seconds so far. [steps].
+    calls: Calls of the proposer so far, including those without an edit. [steps].
+    regret: (optimum - value) / (optimum - value of the start), so it begins at 1. [steps].
   """
 
   runs: tuple[float, ...] = (0.0,)
@@ -30,11 +33,15 @@ class Areas:
 
 
 def areas(curve: RegretCurve, trials: float, run_seconds: float) -> Areas:
-  """The areas under a run's staircase, divided by their budgets.
+  """Returns the areas under a curve, divided by the budgets.
 
-  trials: the budget in training runs. The budget in seconds is that of `trials` runs of the start,
-  and in calls it is one a training run; a run that needs less keeps what it has until the end. A
-  price that each call costs alike divides out.
+  The budget in seconds is the time of `trials` training runs of the start; the budget in calls is
+  one per training run. A run that ends earlier keeps its last regret.
+
+  Args:
+    curve: The curve.
+    trials: The budget in training runs.
+    run_seconds: Device seconds of one training run of the start.
   """
   return Areas(
     area(curve.runs, curve.regret, trials),
@@ -44,7 +51,7 @@ def areas(curve: RegretCurve, trials: float, run_seconds: float) -> Areas:
 
 
 def area(steps: tuple[float, ...], regret: tuple[float, ...], budget: float) -> float:
-  """∫₀ᴮ regret(x) dx / B of the staircase that has `regret[i]` from `steps[i]` on."""
+  """Returns ∫₀ᴮ regret(x) dx / B of the function that is `regret[i]` from `steps[i]` on."""
   if budget <= 0:
     return regret[-1]
   ends = np.minimum([*steps[1:], np.inf], budget)
@@ -52,6 +59,6 @@ def area(steps: tuple[float, ...], regret: tuple[float, ...], budget: float) -> 
   return float(widths @ np.array(regret) / budget)
 
 
-def at(steps: tuple[float, ...], regret: tuple[float, ...], grid: np.ndarray) -> np.ndarray:
-  """The staircase's height at each point of `grid`."""
+def regret_at(steps: tuple[float, ...], regret: tuple[float, ...], grid: np.ndarray) -> np.ndarray:
+  """Returns the regret at each point of `grid`, [points]."""
   return np.array(regret)[np.searchsorted(steps, grid, side='right') - 1]

@@ -1,8 +1,8 @@
-"""The results of a benchmark in one table file: SQLite, one row a run, written as runs finish.
+"""The results of a benchmark: an SQLite file with one row per run, written as runs finish.
 
-A killed benchmark goes on where it was: `Results.keys` says which runs are there. What does not
-compare is refused with a sentence: one problem's label must stand for one definition, budget and
-start, and one strategy's or rule's label for one set of options; the code of all stays the same.
+A killed benchmark resumes, since `Results.keys` has the finished runs. Runs that cannot be compared
+are refused: within a file, the label of a problem stands for one definition, budget and start, the
+label of a strategy or rule for one set of options, and the code behind a label must not change.
 """
 
 import contextlib
@@ -21,23 +21,49 @@ from autoresearch_jax.ledger.sqlite import transaction
 
 APPLICATION_ID = 0x41524A42  # 'ARJB' in the header of the file
 SCHEMA_VERSION = 2  # 2: digests of the code
-Key = tuple[str, str, str, int]  # labels of problem, strategy and rule, and the instance's seed
+Key = tuple[str, str, str, int]  # labels of problem, strategy and rule; instance seed
 
 
 class ResultsError(ValueError):
-  """Results that cannot be read or do not compare; the sentence says which and why."""
+  """Results cannot be read or compared; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkRun:
-  """One row: what was played, and what came of it.
+  """One row: the definition of a run, and its results.
 
-  problem, strategy, acceptance: labels. *_code: digests of the code behind them, see `sources.py`.
-  definition: digest of what makes the instance (simulation, options, seed, start, optimum). start:
-  digest of the unmodified program. trials: the budget in training runs. seed: root of the run's
-  randomness. curve: see `regret.RegretCurve`.
-  final: normalised regret at the end. area_*: its mean over the budget, by training runs, device
-  seconds and proposer calls (see `regret.areas`). runs, seconds, calls: used in all.
+  Attributes:
+    problem: Label of the problem.
+    simulation: Registered name of its simulation.
+    simulation_options: Options of the simulation.
+    problem_code: Digest of the code behind it, see `sources.py`.
+    definition: Digest of the instance: simulation, options, seed, start and optimum.
+    start: Digest of the unmodified program.
+    instance_seed: Seed of the instance.
+    trials: Budget in training runs.
+    slots: Trials that ran at the same time.
+    strategy: Label of the strategy.
+    strategy_name: Its registered name.
+    strategy_options: Its options.
+    strategy_code: Digest of the code behind it.
+    acceptance: Label of the acceptance rule.
+    acceptance_name: Its registered name.
+    acceptance_options: Its options.
+    acceptance_code: Digest of the code behind it.
+    seed: Root of the run's randomness.
+    curve: Regret over the run.
+    final: Normalized regret at the end.
+    area_runs: Mean regret over the budget in training runs, see `regret.areas`.
+    area_seconds: Mean regret over the budget in device seconds.
+    area_calls: Mean regret over the budget in proposer calls.
+    runs: Training runs used.
+    seconds: Device seconds used.
+    calls: Proposer calls made.
+    run_seconds: Device seconds of one training run of the start.
+    statuses: Number of trials by status.
+    kept: Number of trials kept after the baseline.
+    false_keeps: How many of them were worse than the incumbent before, without noise.
+    versions: Versions of the packages that can change a result.
   """
 
   problem: str
@@ -80,7 +106,7 @@ class BenchmarkRun:
 FIELDS = tuple(f.name for f in dataclasses.fields(BenchmarkRun))
 JSON = ('simulation_options', 'strategy_options', 'acceptance_options', 'curve', 'statuses',
         'versions')  # fmt: skip
-# What one label stands for, in the words of the sentence that refuses another meaning of it.
+# Fields that must agree between runs with the same label, and their names in error messages.
 MEANINGS = {
   'problem': {
     'simulation': 'simulation',
@@ -110,7 +136,12 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 class Results:
-  """An open results file."""
+  """An open results file.
+
+  Attributes:
+    path: The file.
+    keys: Keys of the runs in it.
+  """
 
   def __init__(self, connection: sqlite3.Connection, path: pathlib.Path):
     self.path = path
@@ -118,11 +149,11 @@ class Results:
     self._meanings = _Meanings(path)
     self.keys: set[Key] = set()
     for run in self.runs():
-      self._take(run)
+      self._check_and_add(run)
 
   @classmethod
   def open(cls, path: pathlib.Path, name: str) -> Self:
-    """Opens or makes the file of the benchmark called `name`. Raises ResultsError, OSError."""
+    """Opens or creates the file of a benchmark by its name. Raises ResultsError, OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _readable(path):
       connection = sqlite3.connect(path, isolation_level=None)
@@ -143,10 +174,10 @@ class Results:
     self.close()
 
   def add(self, runs: Iterable[BenchmarkRun]) -> None:
-    """Writes finished runs, all or none. Raises ResultsError for what does not compare."""
+    """Writes finished runs, all or none. Raises ResultsError if they cannot be compared."""
     runs = list(runs)
     for run in runs:
-      self._take(run)
+      self._check_and_add(run)
     marks = ', '.join('?' * len(FIELDS))
     with _readable(self.path), transaction(self._connection):
       self._connection.executemany(
@@ -154,38 +185,44 @@ class Results:
       )
 
   def runs(self) -> Iterator[BenchmarkRun]:
-    """All rows, in an order that does not depend on when they were written."""
+    """Yields all rows, ordered by key."""
     order = 'problem, strategy, acceptance, instance_seed'
     with _readable(self.path):
       for row in self._connection.execute(f'SELECT {", ".join(FIELDS)} FROM runs ORDER BY {order}'):
         yield _run(row)
 
   def require(self, kind: str, label: str, meaning: dict[str, Any]) -> None:
-    """Raises ResultsError when `label` stands for something else here; see MEANINGS."""
+    """Raises ResultsError if runs with this label differ in one of the fields in MEANINGS.
+
+    Args:
+      kind: Key of MEANINGS.
+      label: The label.
+      meaning: Values of the fields.
+    """
     self._meanings.require(kind, label, meaning)
 
   def csv(self) -> str:
-    """The table as text, with a header; options, curves and counts as JSON."""
+    """Returns the table as CSV with a header; options, curves and counts as JSON."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(FIELDS)
     writer.writerows(_values(run) for run in self.runs())
     return text.getvalue()
 
-  def _take(self, run: BenchmarkRun) -> None:
-    self._meanings.take(run)
+  def _check_and_add(self, run: BenchmarkRun) -> None:
+    self._meanings.add(run)
     self.keys.add(run.key)
 
 
 class _Meanings:
-  """What labels stand for in the rows so far."""
+  """The definition behind each label in the rows so far."""
 
   def __init__(self, path: pathlib.Path):
     self.path = path
     self._known: dict[tuple[str, str], dict[str, Any]] = {}
     self._instances: dict[tuple[str, int], tuple[str, str]] = {}
 
-  def take(self, run: BenchmarkRun) -> None:
+  def add(self, run: BenchmarkRun) -> None:
     for kind, fields in MEANINGS.items():
       self.require(kind, getattr(run, kind), {f: getattr(run, f) for f in fields})
     place, found = (run.problem, run.instance_seed), (run.start, run.definition)
@@ -193,9 +230,9 @@ class _Meanings:
     for what, before, now in zip(('start', 'definition'), known, found, strict=True):
       if before != now:
         raise ResultsError(
-          f'{self.path} holds runs of problem {run.problem!r}, seed {run.instance_seed}, with '
-          f'another {what} ({before[:12]} there, {now[:12]} now): they do not compare. The '
-          f'simulation changed since; give another --out.'
+          f'{self.path} has runs of problem {run.problem!r}, seed {run.instance_seed}, with '
+          f'another {what} ({before[:12]} there, {now[:12]} now), which cannot be compared: the '
+          f'simulation has changed. Choose another --out.'
         )
 
   def require(self, kind: str, label: str, meaning: dict[str, Any]) -> None:
@@ -203,13 +240,13 @@ class _Meanings:
     for field, words in MEANINGS[kind].items():
       if words == 'code' and known[field] != meaning[field]:
         raise ResultsError(
-          f'{self.path} holds runs of the {kind} {label!r}, and the code of it changed since: '
-          f'they do not compare. Give another --out.'
+          f'{self.path} has runs of the {kind} {label!r} with other code, which cannot be '
+          f'compared. Choose another --out.'
         )
       if known[field] != meaning[field]:
         raise ResultsError(
-          f'{self.path} holds runs of the {kind} {label!r} with the {words} {known[field]!r}; '
-          f'now it is {meaning[field]!r}. They do not compare: put the value back, or give '
+          f'{self.path} has runs of the {kind} {label!r} with the {words} {known[field]!r}, '
+          f'not {meaning[field]!r}, which cannot be compared. Restore the value, or choose '
           f'another label or another --out.'
         )
 
@@ -228,7 +265,7 @@ def _run(row: tuple[Any, ...]) -> BenchmarkRun:
 
 
 def _require_ours(connection: sqlite3.Connection, path: pathlib.Path, name: str) -> None:
-  """Makes the tables in an empty file; refuses another kind of file, version or benchmark."""
+  """Creates the tables in an empty file. Raises ResultsError for any other database."""
   tables = connection.execute('SELECT COUNT(*) FROM sqlite_master').fetchone()[0]
   if not tables:
     connection.execute('PRAGMA journal_mode = WAL')
@@ -238,23 +275,22 @@ def _require_ours(connection: sqlite3.Connection, path: pathlib.Path, name: str)
   (kind,) = connection.execute('PRAGMA application_id').fetchone()
   (version,) = connection.execute('PRAGMA user_version').fetchone()
   if kind != APPLICATION_ID:
-    raise ResultsError(f'{path} is a database, but not of benchmark results; give another --out.')
+    raise ResultsError(f'{path} is a database without benchmark results; choose another --out.')
   if version != SCHEMA_VERSION:
     raise ResultsError(
-      f'{path} has the schema {version}; this version of autoresearch_jax reads '
-      f'{SCHEMA_VERSION}. Give another --out.'
+      f'{path} has schema version {version}; this version of autoresearch_jax reads '
+      f'{SCHEMA_VERSION}. Choose another --out.'
     )
   (held,) = connection.execute('SELECT name FROM about').fetchone()
   if held != name:
     raise ResultsError(
-      f'{path} holds the results of the benchmark {held!r}, and this one is {name!r}; give '
-      f'another --out.'
+      f'{path} has the results of the benchmark {held!r}, not {name!r}; choose another --out.'
     )
 
 
 @contextlib.contextmanager
 def _readable(path: pathlib.Path) -> Iterator[None]:
-  """Turns what SQLite says into a sentence about the file."""
+  """Converts errors of SQLite to ResultsError."""
   try:
     yield
   except sqlite3.Error as error:

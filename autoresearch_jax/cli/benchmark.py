@@ -1,4 +1,4 @@
-"""`autoresearch benchmark`: plays a benchmark and writes its leaderboard."""
+"""`autoresearch benchmark`: runs a benchmark and writes its leaderboard."""
 
 import pathlib
 import shlex
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from autoresearch_jax.benchmark.analysis import leaderboard
 from autoresearch_jax.benchmark.comparison import BenchmarkError, Comparison, run
 from autoresearch_jax.benchmark.config import PARTS, BenchmarkConfig, benchmark_config
-from autoresearch_jax.benchmark.progress import shown
+from autoresearch_jax.benchmark.progress import show_progress
 from autoresearch_jax.benchmark.results import Results, ResultsError
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
 from autoresearch_jax.cli.command import FAILED, Command, CommandLine, Option
@@ -19,9 +19,9 @@ COMMAND = Command(
   'benchmark',
   'Compare search strategies on simulated problems, without a device.',
   """
-  Plays every strategy on every problem with the same seeds and the same budget in training runs,
-  and writes results.db (a row per run), results.csv, leaderboard.md with its figures and
-  leaderboard.html. The same command resumes: runs that are there are not played again.
+  Runs every strategy on every problem with the same seeds and the same budget in training runs,
+  and writes results.db (one row per run), results.csv, leaderboard.md with its figures and
+  leaderboard.html. The same command resumes and skips finished runs.
   """,
   (
     Option('out', 'Folder of the results.', value='DIR', shown='runs/benchmark_NAME'),
@@ -32,26 +32,26 @@ COMMAND = Command(
   parts=PARTS,
   describe=benchmark_fields,
   examples={
-    'autoresearch benchmark --config=benchmark:smoke': 'To see that it works.',
+    'autoresearch benchmark --config=benchmark:smoke': 'A smoke test.',
     'autoresearch benchmark --config=benchmark:standard --config.seeds=5 --out=quick': (
       'The published leaderboard with fewer seeds.'
     ),
   },
   exit_codes={
     '0': 'Done.',
-    '1': 'A run could not be played.',
-    '2': 'Something does not fit; a sentence on standard error says what.',
-    '130': 'Stopped by Ctrl-C, in order; 143: by SIGTERM. A second one ends it at once.',
+    '1': 'A run failed.',
+    '2': 'The config or the results folder is wrong; standard error says how.',
+    '130': 'Stopped by Ctrl-C; 143: by SIGTERM. A second signal kills it.',
   },
 )  # fmt: skip
 ERRORS = (BenchmarkError, ResultsError, OSError)
 
 
 def benchmark(config: BenchmarkConfig, out: pathlib.Path, made_by: str) -> int:
-  """Plays what is missing in `out` and writes the pages. Returns the exit code."""
+  """Makes the runs that are missing in `out` and writes the pages. Returns the exit code."""
   suites = config.suites()
   with Results.open(out / 'results.db', config.name) as results:
-    with StopSignals() as stop, shown() as progress:
+    with StopSignals() as stop, show_progress() as progress:
       comparisons = run(suites, results, config.workers, progress, stop)
     (out / 'results.csv').write_text(results.csv(), encoding='utf-8')
   if stop.exit_code:

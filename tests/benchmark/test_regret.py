@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_jax.benchmark.regret import Areas, RegretCurve, area, areas, at
+from autoresearch_jax.benchmark.regret import Areas, RegretCurve, area, areas, regret_at
 
 
 def test_the_area_under_a_staircase():
@@ -29,7 +29,7 @@ def test_areas_have_the_budgets_of_runs_of_the_start():
 
 
 def test_heights():
-  found = at((0, 2, 6), (1, 0.5, 0.25), np.array([0, 1.9, 2, 5, 6, 99]))
+  found = regret_at((0, 2, 6), (1, 0.5, 0.25), np.array([0, 1.9, 2, 5, 6, 99]))
   assert found.tolist() == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
@@ -43,4 +43,4 @@ def test_the_area_is_the_mean_height(steps, budget):
   found = area(places, regret, budget)
   assert min(regret) - 1e-9 <= found <= max(regret) + 1e-9
   middles = (np.arange(20_000) + 0.5) / 20_000 * budget
-  assert found == pytest.approx(at(places, regret, middles).mean(), abs=2e-3)
+  assert found == pytest.approx(regret_at(places, regret, middles).mean(), abs=2e-3)

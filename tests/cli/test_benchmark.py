@@ -80,7 +80,7 @@ def test_killed_it_goes_on_and_leaves_no_process(finished, tmp_path):
   assert 0 < len(before) < RUNS and workers
   result = done(tmp_path, *LONG)
   assert result.returncode == 0, result.stderr
-  assert f'{len(before)} of them done before' in result.stderr
+  assert f'{len(before)} of them already finished' in result.stderr
   after = stored(tmp_path)
   assert len(after) == RUNS and before.items() <= after.items()
   while any(alive(pid) for pid in workers):
@@ -125,8 +125,8 @@ def asked(*arguments):
     (['--config.problems.long.options.bit=3'], "has no option 'bit'; it has: bits, crash"),
     (['--config.trials=2'], 'the baseline alone takes 4 training runs'),
     (['--config.seeds=0'], 'there are no seeds'),
-    (['--config.first_seed=-5'], '-5 is no seed of an instance'),
-    (['--config.acceptance.reference=foo'], "there is no 'foo' to hold the others against"),
+    (['--config.first_seed=-5'], '-5 is not an instance seed'),
+    (['--config.acceptance.reference=foo'], "the reference 'foo' does not exist"),
   ],
 )
 def test_bad_input_is_a_sentence(arguments, sentence):
@@ -146,7 +146,7 @@ def test_any_field_can_be_set():
 def test_another_budget_in_the_same_folder_is_refused(finished):
   result = done(finished[1], '--config.trials=31')
   assert result.returncode == 2
-  assert 'budget (trials) 30.0; now it is 31.0' in result.stderr
+  assert 'budget (trials) 30.0, not 31.0' in result.stderr
 
 
 @pytest.mark.slow

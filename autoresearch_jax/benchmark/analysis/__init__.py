@@ -1,1 +1,1 @@
-"""What a comparison's results say: statistics, standings, plots, the leaderboard."""
+"""Analysis of a comparison: statistics, standings, plots and the leaderboard."""

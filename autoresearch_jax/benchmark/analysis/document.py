@@ -1,7 +1,6 @@
-"""A page of headings, paragraphs, tables and figures, as Markdown or as one HTML file.
+"""Writes headings, paragraphs, tables and figures as Markdown or as one HTML file.
 
-Every text is escaped by the writer of its format, so that labels that third parties chose stay
-text. It knows nothing of benchmarks.
+All text is escaped, since labels are chosen by users. Nothing here is specific to benchmarks.
 """
 
 import base64
@@ -14,7 +13,12 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Heading:
-  """level: 1 for the page's title."""
+  """A heading.
+
+  Attributes:
+    text: The text.
+    level: 1 for the title of the page.
+  """
 
   text: str
   level: int = 2
@@ -22,7 +26,12 @@ class Heading:
 
 @dataclasses.dataclass(frozen=True)
 class Paragraph:
-  """Plain text; code: shown as typed, line breaks kept."""
+  """Plain text.
+
+  Attributes:
+    text: The text.
+    code: Whether it is a code block, with its line breaks.
+  """
 
   text: str
   code: bool = False
@@ -30,7 +39,13 @@ class Paragraph:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """The first `texts` columns hold text, and the others numbers, which stand to the right."""
+  """A table.
+
+  Attributes:
+    header: Names of the columns.
+    rows: The cells.
+    texts: Number of leading columns with text. The others have numbers, aligned to the right.
+  """
 
   header: tuple[str, ...]
   rows: tuple[tuple[str, ...], ...]
@@ -39,7 +54,14 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """png: the picture. name: of its file beside a Markdown page. title: instead of the picture."""
+  """A picture with a caption.
+
+  Attributes:
+    name: File name without suffix, for Markdown.
+    title: Alternative text.
+    caption: Text below the picture.
+    png: The picture.
+  """
 
   name: str
   title: str
@@ -65,7 +87,7 @@ pre { background: #f6f8fa; padding: .8em; overflow-x: auto; }
 
 
 def as_html(blocks: Sequence[Block]) -> str:
-  """One file that needs no other."""
+  """Returns a self-contained HTML page."""
   titles = [block.text for block in blocks if isinstance(block, Heading) and block.level == 1]
   title = _escaped(titles[0] if titles else 'Leaderboard')
   body = '\n'.join(_html(block) for block in blocks)
@@ -77,12 +99,17 @@ def as_html(blocks: Sequence[Block]) -> str:
 
 
 def as_markdown(blocks: Sequence[Block], folder: str = '') -> str:
-  """folder: where the page finds its figures, relative to it."""
+  """Returns Markdown.
+
+  Args:
+    blocks: The content.
+    folder: Folder of the figures, relative to the page.
+  """
   return '\n\n'.join(_markdown(block, folder) for block in blocks) + '\n'
 
 
 def write(blocks: Sequence[Block], path: pathlib.Path) -> pathlib.Path:
-  """Writes HTML to a path that ends so, else Markdown with its figures in `<stem>_figures/`."""
+  """Writes HTML if the suffix is .html, else Markdown with its figures in `<stem>_figures/`."""
   path.parent.mkdir(parents=True, exist_ok=True)
   if path.suffix in ('.html', '.htm'):
     path.write_text(as_html(blocks), encoding='utf-8')
@@ -144,5 +171,5 @@ def _markdown(block: Block, folder: str) -> str:
 
 
 def _plain(text: str) -> str:
-  """Text that Markdown shows as it is, on one line: emphasis, code, HTML and links are escaped."""
+  """Escapes emphasis, code, HTML and links for Markdown, and joins lines."""
   return re.sub(r'([\\`*<|]|\](?=[(\[:])|(?<!\w)_|_(?!\w))', r'\\\1', ' '.join(text.split()))

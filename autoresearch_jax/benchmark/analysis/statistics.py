@@ -1,9 +1,8 @@
-"""The statistics of the comparison: numpy arrays in, numbers with intervals out.
+"""Statistics of a comparison, from numpy arrays to estimates with confidence intervals.
 
-Scores here are regrets or areas under regret: smaller is better, 1 is the start, 0 the optimum.
-An array has the shape [problems, seeds]; seeds are paired: the same column of two strategies is
-the same instance. Bootstraps draw seeds anew within each problem (strata), and the same seeds for
-both sides of a comparison.
+Scores are regrets or areas under regret curves: smaller is better, 1 is the start, 0 the optimum.
+Arrays are [problems, seeds]. Seeds are paired: the same column of two methods is the same instance.
+Bootstraps are stratified by problem, and resample the same seeds for both sides of a comparison.
 
 Sources: Agarwal et al., 2021, Deep Reinforcement Learning at the Edge of the Statistical
 Precipice, arXiv 2108.13264 (interquartile mean, stratified bootstrap, performance profiles,
@@ -20,13 +19,19 @@ import scipy.stats
 
 DRAWS = 2000  # bootstrap resamples, as in the paper's figures
 LEVEL = 0.95
-EXACT = 50
-_ORIGIN = 20260804  # seeds every bootstrap, so that a table is the same each time it is made
+MAX_EXACT = 50  # pairs for which Wilcoxon's test is exact
+_BOOTSTRAP_SEED = 20260804  # of every bootstrap, so that tables are reproducible
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """A number with its 95 % interval; NaN where one seed gives none."""
+  """A number with its 95 % confidence interval.
+
+  Attributes:
+    value: The number.
+    low: Lower end of the interval; NaN with one seed.
+    high: Upper end of the interval; NaN with one seed.
+  """
 
   value: float
   low: float
@@ -34,12 +39,12 @@ class Estimate:
 
 
 def interquartile_mean(scores: np.ndarray) -> float:
-  """The mean of the middle half of all runs, problems taken together."""
+  """Returns the mean of the middle half of all runs over all problems."""
   return float(scipy.stats.trim_mean(scores.ravel(), 0.25))
 
 
 def interquartile_mean_interval(scores: np.ndarray, draws: int = DRAWS) -> Estimate:
-  """With its stratified bootstrap interval, of which one seed gives none."""
+  """Returns the interquartile mean with its stratified bootstrap interval."""
   problems, seeds = scores.shape
   if seeds == 1:
     return Estimate(interquartile_mean(scores), math.nan, math.nan)
@@ -49,24 +54,29 @@ def interquartile_mean_interval(scores: np.ndarray, draws: int = DRAWS) -> Estim
 
 
 def curve_interval(heights: np.ndarray, draws: int = 500) -> tuple[np.ndarray, ...]:
-  """Interquartile mean of curves with its band: three arrays [points]. heights: [seeds, points]."""
+  """Returns the interquartile mean of curves, and the ends of its band, each [points].
+
+  Args:
+    heights: The curves, [seeds, points].
+    draws: Number of bootstrap resamples.
+  """
   seeds = len(heights)
   drawn = heights[_indices(draws, 1, seeds)[:, 0]]  # [draws, seeds, points]
-  cut = seeds // 4  # np.sort is faster than trim_mean, which sorts by a slower way
+  cut = seeds // 4  # np.sort is faster than trim_mean
   means = np.sort(drawn, axis=1)[:, cut : seeds - cut].mean(axis=1)
   low, high = np.quantile(means, _tails(), axis=0)
   return scipy.stats.trim_mean(heights, 0.25, axis=0), low, high
 
 
 def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-  """The share of runs whose score is at most each threshold. Returns [thresholds]."""
+  """Returns the fraction of runs whose score is at most each threshold, [thresholds]."""
   return np.searchsorted(np.sort(scores, axis=None), thresholds, side='right') / scores.size
 
 
 def performance_profile_interval(
   scores: np.ndarray, thresholds: np.ndarray, draws: int = DRAWS
 ) -> tuple[np.ndarray, ...]:
-  """The profile with its pointwise band: three arrays [thresholds]. scores: [problems, seeds]."""
+  """Returns the profile and the ends of its pointwise band, each [thresholds]."""
   problems, seeds = scores.shape
   below = (scores[:, :, None] <= thresholds).astype(float)  # [problems, seeds, thresholds]
   times = _counts(draws, problems, seeds)
@@ -76,22 +86,23 @@ def performance_profile_interval(
 
 
 def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> float:
-  """P(a run of ours is better than one of theirs), ties half, mean over problems.
+  """Returns P(a run of ours is better than one of theirs), averaged over problems; a tie is half.
 
-  The two runs are of different seeds: those of one seed share their instance, so that they say
-  how alike they are and not how two runs compare. With one seed there is that pair alone.
+  Runs of different seeds are compared, because two runs of one seed share their instance and are
+  not independent. With a single seed, its pair is compared nevertheless.
   """
   wins = _wins(ours, theirs)
-  return float(wins.sum() / (len(wins) * _pairs(ours.shape[1])))
+  return float(wins.sum() / (len(wins) * _num_pairs(ours.shape[1])))
 
 
 def probability_of_improvement_interval(
   ours: np.ndarray, theirs: np.ndarray, draws: int = DRAWS
 ) -> Estimate:
-  """With its bootstrap interval; both sides get the same seeds, since these are paired.
+  """Returns the probability of improvement with its bootstrap interval.
 
-  A seed that was drawn twice does not meet itself either. A problem for which one seed alone was
-  drawn has no pair, so it does not count in that draw. With one seed there is no interval.
+  Both sides are resampled with the same seeds, since these are paired. Copies of a seed are not
+  compared with each other. A problem for which only one seed was drawn has no pair and is ignored
+  in that resample.
   """
   value = probability_of_improvement(ours, theirs)
   problems, seeds = ours.shape
@@ -108,31 +119,36 @@ def probability_of_improvement_interval(
 
 @dataclasses.dataclass(frozen=True)
 class SignedRank:
-  """p: two-sided. better: whether the ranks of pairs where ours is smaller weigh more."""
+  """Result of Wilcoxon's signed-rank test.
+
+  Attributes:
+    p: Two-sided p-value.
+    better: Whether the rank sum of pairs where ours is smaller is larger.
+  """
 
   p: float
   better: bool
 
 
 def wilcoxon(ours: np.ndarray, theirs: np.ndarray) -> SignedRank:
-  """The signed-rank test over paired runs; pairs that are equal are left out.
+  """Returns the signed-rank test over paired runs; equal pairs are dropped.
 
-  Exact for up to EXACT pairs without ties, else by the normal approximation with its correction
-  for ties, which is rough below some ten pairs.
+  Exact for up to MAX_EXACT pairs without ties, else by the normal approximation with a
+  correction for ties, which is inaccurate below about ten pairs.
   """
   difference = (ours - theirs).ravel()
   difference = difference[difference != 0]
   if not difference.size:
     return SignedRank(1.0, False)
   ranks = scipy.stats.rankdata(np.abs(difference))
-  exact = len(difference) <= EXACT and len(np.unique(ranks)) == len(ranks)
-  method = 'exact' if exact else 'asymptotic'  # 'auto' permutes ties, which takes a second a pair
+  exact = len(difference) <= MAX_EXACT and len(np.unique(ranks)) == len(ranks)
+  method = 'exact' if exact else 'asymptotic'  # 'auto' permutes ties, which takes a second
   p = np.asarray(scipy.stats.wilcoxon(difference, method=method))[1]
   return SignedRank(float(p), bool(np.sign(difference) @ ranks < 0))
 
 
 def holm(ps: list[float]) -> list[float]:
-  """Adjusted p-values, in the order given: max over smaller ones of (m - rank) · p, at most 1."""
+  """Returns p-values adjusted by Holm's procedure: max over smaller ones of (m - rank) · p."""
   adjusted, worst = [0.0] * len(ps), 0.0
   for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
     worst = max(worst, min(1.0, (len(ps) - rank) * ps[index]))
@@ -141,28 +157,31 @@ def holm(ps: list[float]) -> list[float]:
 
 
 def _wins(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-  """[problems, our seeds, their seeds]: 1 where ours is smaller, ½ where equal; 0 for one seed."""
+  """Returns 1 where ours is smaller, ½ for ties, 0 for pairs that are not compared.
+
+  [problems, our seeds, their seeds].
+  """
   a, b = ours[:, :, None], theirs[:, None, :]
-  return ((a < b) + 0.5 * (a == b)) * _met(ours.shape[1])
+  return ((a < b) + 0.5 * (a == b)) * _compared_pairs(ours.shape[1])
 
 
-def _met(seeds: int) -> np.ndarray:
-  """[seeds, seeds]: True where two runs are compared: of different seeds, if there are two."""
+def _compared_pairs(seeds: int) -> np.ndarray:
+  """Returns which pairs are compared: those of different seeds. [seeds, seeds]."""
   return ~np.eye(seeds, dtype=bool) if seeds > 1 else np.ones((1, 1), bool)
 
 
-def _pairs(seeds: int) -> int:
-  return int(_met(seeds).sum())
+def _num_pairs(seeds: int) -> int:
+  return int(_compared_pairs(seeds).sum())
 
 
 def _indices(draws: int, problems: int, seeds: int) -> np.ndarray:
-  """Seeds drawn with replacement: [draws, problems, seeds]."""
-  return np.random.default_rng(_ORIGIN).integers(seeds, size=(draws, problems, seeds))
+  """Returns seeds drawn with replacement, [draws, problems, seeds]."""
+  return np.random.default_rng(_BOOTSTRAP_SEED).integers(seeds, size=(draws, problems, seeds))
 
 
 @functools.lru_cache(maxsize=8)
 def _counts(draws: int, problems: int, seeds: int) -> np.ndarray:
-  """The same draws as how often each seed came: float [draws, problems, seeds]."""
+  """Returns how often each seed was drawn by `_indices`, float [draws, problems, seeds]."""
   drawn = _indices(draws, problems, seeds)
   return (drawn[..., None] == np.arange(seeds)).sum(axis=2).astype(float)
 

@@ -1,8 +1,8 @@
-"""Plays specs over the cores of this machine; the runs are the same for any number of workers.
+"""Simulates runs on all cores; the results do not depend on the number of workers.
 
-Cells of one instance are played one after the other by one worker, which makes the instance once;
-after SLICE seconds it hands back what it has, so that a stop or a kill loses little. Workers are
-fresh processes (spawn) that end with their parent, whatever ends it. One worker is this process.
+The runs of one problem instance are a batch: a worker makes the instance once and simulates them in
+turn. After BATCH_SECONDS it returns the finished runs, so a stop or kill loses little. Workers are
+spawned processes that exit with their parent. With one worker, everything runs in this process.
 """
 
 import concurrent.futures
@@ -21,9 +21,9 @@ from autoresearch_jax.benchmark.results import BenchmarkRun
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
 from autoresearch_jax.benchmark.runners.specs import RunSpec, import_modules, modules_of
 
-SLICE = 10.0  # seconds after which a worker reports, a spec under way excepted
-LOOK = 0.5  # seconds between looks at the stop signal
-AHEAD = 2  # batches a worker has waiting, so that it is never idle
+BATCH_SECONDS = 10.0  # after which a worker returns, once its current run has finished
+STOP_POLL_SECONDS = 0.5
+BATCHES_PER_WORKER = 2  # running or queued, so that no worker is ever idle
 
 
 def run_all(
@@ -32,19 +32,27 @@ def run_all(
   versions: Mapping[str, str],
   stop: Callable[[], str] = lambda: '',
 ) -> Generator[list[BenchmarkRun], None, None]:
-  """Yields finished runs as they come, in no order, until all are or `stop` says why not.
+  """Yields finished runs, in no order.
 
-  workers: processes, 0 for one a core. Raises SimulationError for the first run that cannot be
-  played, after which the others are ended.
+  Args:
+    specs: The runs to simulate.
+    workers: Number of processes; 0 for one per core.
+    versions: Versions of packages, stored with each run.
+    stop: Returns a reason to stop early, or ''.
+
+  Raises:
+    SimulationError: A run failed. The other workers are terminated.
   """
   batches = _batches(specs)
-  workers = min(workers or cores(), max(1, len(batches)))
-  alone = workers == 1
-  yield from (_here if alone else _spread)(batches, workers, dict(versions), stop)
+  workers = min(workers or available_cores(), max(1, len(batches)))
+  if workers == 1:
+    yield from _run_here(batches, dict(versions), stop)
+  else:
+    yield from _run_in_pool(batches, workers, dict(versions), stop)
 
 
-def cores() -> int:
-  """How many this process may use."""
+def available_cores() -> int:
+  """Returns the number of cores that this process may use."""
   with contextlib.suppress(AttributeError):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
@@ -53,19 +61,21 @@ def cores() -> int:
 def run_batch(
   specs: list[RunSpec], versions: dict[str, str]
 ) -> tuple[list[BenchmarkRun], list[RunSpec]]:
-  """Plays specs of one instance for SLICE seconds. Returns the runs, and the specs left."""
+  """Simulates runs of one instance for BATCH_SECONDS. Returns them and the remaining specs."""
   first, runs, deadline = specs[0], [], 0.0
   with first.problem.opened(first.instance_seed) as instance:
     for spec in specs:
       runs.append(spec.run(instance, versions))
-      deadline = deadline or time.monotonic() + SLICE  # the first run also found the optimum
+      deadline = (
+        deadline or time.monotonic() + BATCH_SECONDS
+      )  # the first run is slow: it finds the optimum
       if time.monotonic() > deadline:
         break
   return runs, specs[len(runs) :]
 
 
 def _batches(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-  """Cells by instance; all problems take turns, so that the time left can be told early."""
+  """Groups specs by instance. Problems alternate, to estimate the remaining time early."""
   ordered = sorted(specs, key=_instance)
   return [list(group) for _, group in itertools.groupby(ordered, key=_instance)]
 
@@ -74,41 +84,40 @@ def _instance(spec: RunSpec) -> tuple[int, str]:
   return spec.instance_seed, spec.problem.label
 
 
-def _here(
-  batches: list[list[RunSpec]], workers: int, versions: dict[str, str], stop: Callable[[], str]
+def _run_here(
+  batches: list[list[RunSpec]], versions: dict[str, str], stop: Callable[[], str]
 ) -> Generator[list[BenchmarkRun], None, None]:
-  del workers
-  with threadpoolctl.threadpool_limits(1):  # as in workers, so that sums have the same order
+  with threadpoolctl.threadpool_limits(1):  # as in workers: the order of sums depends on it
     while batches and not stop():
       runs, left = run_batch(batches[0], versions)
       batches = [left, *batches[1:]] if left else batches[1:]
       yield runs
 
 
-def _spread(
+def _run_in_pool(
   batches: list[list[RunSpec]], workers: int, versions: dict[str, str], stop: Callable[[], str]
 ) -> Generator[list[BenchmarkRun], None, None]:
   modules = modules_of([spec for batch in batches for spec in batch])
   pool = concurrent.futures.ProcessPoolExecutor(
     workers, multiprocessing.get_context('spawn'), _begin_worker
   )
-  waiting, flying = batches[::-1], set()
+  waiting, running = batches[::-1], set()
   try:
-    while (waiting or flying) and not stop():
-      while waiting and len(flying) < AHEAD * workers:
-        flying.add(pool.submit(_in_worker, modules, waiting.pop(), versions))
-      done, flying = concurrent.futures.wait(
-        flying, LOOK, return_when=concurrent.futures.FIRST_COMPLETED
+    while (waiting or running) and not stop():
+      while waiting and len(running) < BATCHES_PER_WORKER * workers:
+        running.add(pool.submit(_run_in_worker, modules, waiting.pop(), versions))
+      done, running = concurrent.futures.wait(
+        running, STOP_POLL_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED
       )
       for future in done:
         runs, left = _result(future)
         if left:
           waiting.append(left)
         yield runs
-    if not (waiting or flying):
+    if not (waiting or running):
       pool.shutdown()
   finally:
-    _end(pool)
+    _terminate(pool)
 
 
 def _result(future: concurrent.futures.Future) -> tuple[list[BenchmarkRun], list[RunSpec]]:
@@ -116,13 +125,13 @@ def _result(future: concurrent.futures.Future) -> tuple[list[BenchmarkRun], list
     return future.result()
   except concurrent.futures.BrokenExecutor as error:
     raise SimulationError(
-      f'A worker process died ({error}). Finished runs are kept; the same command goes on. If '
-      'memory ran out, use fewer workers.'
+      f'A worker process died ({error}). Finished runs are kept, and the same command '
+      'resumes. If memory ran out, use fewer workers.'
     ) from error
 
 
-def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
-  """Ends the workers now: what they are at is played again next time."""
+def _terminate(pool: concurrent.futures.ProcessPoolExecutor) -> None:
+  """Terminates the workers; their unfinished runs are repeated next time."""
   processes = list((pool._processes or {}).values())
   pool.shutdown(wait=False, cancel_futures=True)
   for process in processes:
@@ -131,16 +140,16 @@ def _end(pool: concurrent.futures.ProcessPoolExecutor) -> None:
     process.join()
 
 
-def _in_worker(
+def _run_in_worker(
   modules: list[str], specs: list[RunSpec], versions: dict[str, str]
 ) -> tuple[list[BenchmarkRun], list[RunSpec]]:
-  """Raises SimulationError where a module of the specs is not to be had."""
+  """As `run_batch`, after importing modules. Raises SimulationError if one cannot be imported."""
   try:
     import_modules(modules)
   except ImportError as error:
     raise SimulationError(
-      f'A worker process cannot import what defines the strategies, rules and problems: {error}. '
-      'Put them into a module on the path, or use one worker.'
+      f'A worker process cannot import a strategy, acceptance rule or problem: {error}. Move it '
+      'into an importable module, or use one worker.'
     ) from error
   with threadpoolctl.threadpool_limits(1):
     return run_batch(specs, versions)
@@ -148,12 +157,14 @@ def _in_worker(
 
 def _begin_worker() -> None:
   """Runs in a new worker before its first batch."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+  signal.signal(
+    signal.SIGINT, signal.SIG_IGN
+  )  # Ctrl-C reaches all processes; only the parent handles it
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
-  threading.Thread(target=_end_with_parent, daemon=True).start()
+  threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
   parent = multiprocessing.parent_process()
   assert parent is not None
   parent.join()

@@ -62,10 +62,10 @@ def test_rows_are_ranked_and_told_apart(made):
   assert whole.problems == ('p', 'q') and shared.problems == ('p',)
   assert whole.methods[0] == 'good' and whole.methods[-1] == 'bad'
   assert shared.methods[0] == 'sampler' and len(shared.methods) == 5
-  verdicts = {row.method: row.duels['random'].verdict for row in whole.rows if row.duels}
+  verdicts = {row.method: row.tests['random'].verdict for row in whole.rows if row.tests}
   assert verdicts == {'good': 'better', 'same': 'not distinguishable', 'bad': 'worse'}
   good = whole.rows[0]
-  assert good.duels['random'].improvement == Estimate(1.0, 1.0, 1.0)
+  assert good.tests['random'].improvement == Estimate(1.0, 1.0, 1.0)
   assert good.estimates['final'].low < good.estimates['final'].value < 0.22
 
 
@@ -74,22 +74,22 @@ def test_the_matrix_and_its_mirror_add_up_to_one(made):
   matrix = whole.matrix()
   off = ~np.eye(len(matrix), dtype=bool)
   assert np.allclose((matrix + matrix.T)[off], 1.0)
-  assert whole.apart('good', 'bad') and not whole.apart('random', 'same')
+  assert whole.is_significant('good', 'bad') and not whole.is_significant('random', 'same')
 
 
 def test_what_runs_met_is_counted(made):
-  use = standings._use(
+  averages = standings.run_averages(
     [
       _with(made, statuses={'ok': 6, 'duplicate': 1, 'oom': 3}, kept=4, false_keeps=1, calls=9),
       _with(made, statuses={'ok': 10}, kept=0, false_keeps=0, calls=3),
     ]
   )
-  assert (use.failed, use.duplicates, use.kept, use.false, use.calls) == (0.15, 0.05, 2, 0.25, 6)
-  assert standings._use([_with(made, kept=0, false_keeps=0)]).false is None
+  assert averages == standings.RunAverages(averages.seconds, 6, 0.15, 0.05, 2, 0.25)
+  assert standings.run_averages([_with(made, kept=0, false_keeps=0)]).false is None
 
 
 def _with(made, **changed):
-  return type(run)(**{**vars(run), **changed}) if (run := made.of('good', 'p')[0]) else None
+  return type(run)(**{**vars(run), **changed}) if (run := made.runs_of('good', 'p')[0]) else None
 
 
 def test_the_markdown_page(made, tmp_path):
@@ -185,16 +185,16 @@ def crowd(alike=()):
 
 def test_among_many_only_references_and_the_best_are_in_front():
   tables = standings.standings(crowd(), ('p', 'q'))
-  front = plots.in_front(tables)
-  assert set(front) == {'random', *(f'entrant_{n:02}' for n in range(plots.FRONT))}
+  front = plots.highlighted(tables)
+  assert set(front) == {'random', *(f'entrant_{n:02}' for n in range(plots.NUM_BEST))}
   page = document.as_markdown(leaderboard.blocks([crowd()]))
-  grey = ', '.join(f'entrant_{n:02}' for n in range(plots.FRONT, 12))
-  assert page.count(f'In grey: {grey}.') == 1 + 2  # the profiles, and each group's curves
+  grey = ', '.join(f'entrant_{n:02}' for n in range(plots.NUM_BEST, 12))
+  assert page.count(f'In gray: {grey}.') == 1 + 2  # the profiles, and each group's curves
 
 
 def test_few_entrants_are_all_in_front(made):
-  assert set(plots.in_front(standings.standings(made, ('p', 'q')))) == set(REACHED)
-  assert 'In grey' not in document.as_markdown(leaderboard.blocks([made]))
+  assert set(plots.highlighted(standings.standings(made, ('p', 'q')))) == set(REACHED)
+  assert 'In gray' not in document.as_markdown(leaderboard.blocks([made]))
 
 
 def test_a_line_looks_the_same_in_all_figures_of_a_page(made, monkeypatch):
@@ -207,41 +207,41 @@ def test_a_line_looks_the_same_in_all_figures_of_a_page(made, monkeypatch):
     return draw(axes, x, y, look, band)
 
   monkeypatch.setattr(plots, '_line', recorded)
-  looks = {str((look['color'], look['ls'])) for look in plots.looks_of(made).values()}
+  looks = {str((look['color'], look['ls'])) for look in plots.line_styles(made).values()}
   for table in standings.standings(made, ('p', 'q')):
     drawn.clear()
     plots.profiles(table)
-    expected = [plots.looks_of(made)[method]['color'] for method in table.methods]
+    expected = [plots.line_styles(made)[method]['color'] for method in table.methods]
     assert [str(colour) for colour, _ in drawn] == [str(colour) for colour in expected]
   assert len(looks) == len(REACHED)
 
 
 def test_those_in_front_have_colours_of_their_own():
   made = crowd()
-  looks = plots.looks_of(made)
-  front = plots.in_front(standings.standings(made, ('p', 'q')))
+  looks = plots.line_styles(made)
+  front = plots.highlighted(standings.standings(made, ('p', 'q')))
   assert len({str(looks[method]['color']) for method in front}) == len(front)
 
 
 def test_entrants_that_did_the_same_are_named():
   page = document.as_markdown(leaderboard.blocks([crowd(('entrant_03', 'entrant_07'))]))
-  same = 'entrant_00, entrant_03 and entrant_07 did the same in every run on'
+  same = 'entrant_00, entrant_03 and entrant_07 behaved identically in every run on'
   assert page.count(f'{same} p.') == page.count(f'{same} q.') == 1
-  assert 'did the same' not in document.as_markdown(leaderboard.blocks([crowd()]))
+  assert 'behaved identically' not in document.as_markdown(leaderboard.blocks([crowd()]))
 
 
 def test_what_is_not_quite_held_out_is_said(made):
   shared = ProblemSpec('table', 'recorded', {'noise': 0.0}, 'other')
   suite = dataclasses.replace(SUITE, problems=(SUITE.problems[0], shared))
-  words = 'table: one recorded surface for all seeds'
-  assert words in leaderboard._origin([Comparison(suite, made.runs, made.runnable)])
-  assert 'for all seeds' not in leaderboard._origin([made])
+  words = 'table: all seeds, including those for tuning, share one recorded surface'
+  assert words in leaderboard.describe_origin([Comparison(suite, made.runs, made.runnable)])
+  assert 'share one' not in leaderboard.describe_origin([made])
 
 
 @pytest.mark.parametrize(('seeds', 'said'), [(3, True), (4, False)])
 def test_an_interquartile_mean_of_few_runs_is_said_to_be_the_mean(seeds, said):
   few = comparison(dataclasses.replace(SUITE, seeds=SEEDS[:seeds]))
-  assert ('the interquartile mean is the mean' in leaderboard._origin([few])) is said
+  assert ('the interquartile mean is the mean' in leaderboard.describe_origin([few])) is said
 
 
 def test_one_seed_has_a_dash_and_no_interval_and_zero_no_sign():
@@ -260,7 +260,7 @@ def test_tables_of_one_group(made):
 
 
 @pytest.mark.parametrize(
-  ('seeds', 'words'), [((3, 4), 'for tuning'), ((3, 1004), 'not for a report')]
+  ('seeds', 'words'), [((3, 4), 'for tuning'), ((3, 1004), 'not for reports')]
 )
 def test_seeds_that_are_not_held_out_are_said_to_be(seeds, words):
   page = leaderboard.blocks([comparison(dataclasses.replace(SUITE, seeds=seeds))])
