@@ -1,9 +1,9 @@
-"""The code behind a registered name, as a digest: a run of other code is another run.
+"""Digests of source code: results of changed code are not compared with those of the old code.
 
-A class stands for the source of its module, and of those of its bases; one of this library for all
-files of its room (search/, acceptance/, ...), whose modules share much. A wrapper stands for what
-it wraps too. Not looked at: other modules that a third party's module imports, the packages below
-(results hold their versions), and code without a file, typed at a prompt.
+The digest of a class covers its module and those of its base classes; for a class of this library,
+all files of the module's folder (search/, acceptance/, ...), since these share much. A wrapper's
+includes the classes that it wraps. Not covered: other modules that a third party's module imports,
+installed packages (results record their versions), and code that was typed at a prompt.
 """
 
 import dataclasses
@@ -16,16 +16,32 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+from autoresearch_jax import types
 from autoresearch_jax.benchmark import regret
 from autoresearch_jax.benchmark.runners import simulate
 from autoresearch_jax.ledger import history
 from autoresearch_jax.registry import Registry
+from autoresearch_jax.research import actions, context, controller, decisions, edits, pruning, tried
 
 LIBRARY = __name__.partition('.')[0]
+# They decide what happens in a simulated run, whatever the strategy, rule and problem.
+RUN_MODULES = (
+  simulate,
+  regret,
+  controller,
+  decisions,
+  actions,
+  context,
+  edits,
+  pruning,
+  tried,
+  history,
+  types,
+)
 
 
 def classes(registry: Registry, name: str, options: Mapping[str, Any]) -> list[type]:
-  """The named class and, for a wrapper, those inside it, the outermost first."""
+  """Returns the named class and, for a wrapper, those that it wraps, the outermost first."""
   found = [registry.get(name)]
   while inner := wrapped(registry, name, options):
     name, options = inner, options.get('inner_options', {})
@@ -34,21 +50,21 @@ def classes(registry: Registry, name: str, options: Mapping[str, Any]) -> list[t
 
 
 def wrapped(registry: Registry, name: str, options: Mapping[str, Any]) -> str | None:
-  """The name inside a wrapper; None for what wraps none."""
+  """Returns the name of the class that a wrapper wraps; None for a class that is no wrapper."""
   fields = {f.name: f.default for f in dataclasses.fields(registry.get(name))}
   inner = options.get('inner', fields.get('inner'))
   return inner if 'inner' in fields and isinstance(inner, str) else None
 
 
 def digest(kinds: Iterable[type]) -> str:
-  """Of the code of these classes."""
+  """Returns a digest of the code of these classes."""
   return _of(*(_code(kind) for kind in kinds))
 
 
 @functools.cache
-def rules() -> str:
-  """Digest of how a run is played and counted."""
-  return _of(*(_source(module) for module in (simulate, regret, history)))
+def run_digest() -> str:
+  """Returns a digest of the code that every simulated run goes through."""
+  return _of(*(_source(module) for module in RUN_MODULES))
 
 
 @functools.cache
@@ -61,12 +77,12 @@ def _code(kind: type) -> str:
 def _module(module: ModuleType) -> str:
   path = getattr(module, '__file__', None)
   if path and module.__name__.startswith(f'{LIBRARY}.'):
-    return _room(pathlib.Path(path).parent)
+    return _folder(pathlib.Path(path).parent)
   return _source(module)
 
 
 @functools.cache
-def _room(folder: pathlib.Path) -> str:
+def _folder(folder: pathlib.Path) -> str:
   files = sorted(p for p in folder.rglob('*') if p.is_file() and p.parent.name != '__pycache__')
   return _of(*(part for p in files for part in (p.relative_to(folder).as_posix(), p.read_bytes())))
 

@@ -1,4 +1,4 @@
-"""What stands for the code of a name: its module, its bases, what it wraps, its room."""
+"""Which edits of source code change the digests that results are stored under."""
 
 import importlib.util
 import pathlib
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import grimp
 import pytest
 
 from autoresearch_jax.acceptance import ACCEPTANCE
@@ -60,8 +61,17 @@ def test_a_wrapper_stands_for_what_it_wraps_too():
   assert len(sources.classes(ACCEPTANCE, 'simplicity', {})) == 2
 
 
-@pytest.mark.parametrize(('edited', 'same'), [('search/archive.py', False), ('rng.md', True)])
-def test_a_class_of_the_library_stands_for_its_room(tmp_path, edited, same):
+@pytest.mark.parametrize(
+  ('edited', 'changed'),
+  [
+    ('search/archive.py', {'class'}),
+    ('research/controller.py', {'run'}),
+    ('research/decisions.py', {'run'}),
+    ('ledger/history.py', {'run'}),
+    ('rng.md', set()),
+  ],
+)
+def test_an_edit_of_the_library_changes_the_digests_that_cover_it(tmp_path, edited, changed):
   """In a copy of the library, one of whose files is edited."""
   library = pathlib.Path(sources.__file__).parent.parent
   ignored = shutil.ignore_patterns('__pycache__')
@@ -71,13 +81,38 @@ def test_a_class_of_the_library_stands_for_its_room(tmp_path, edited, same):
   code = (
     'from autoresearch_jax.benchmark import sources\n'
     'from autoresearch_jax.search.random import Random\n'
-    'print(sources.digest([Random]))'
+    'print(sources.digest([Random]), sources.run_digest())'
   )
   found = subprocess.run(
     [sys.executable, '-c', code], cwd=tmp_path, env={'PYTHONPATH': str(tmp_path)}, text=True,
     capture_output=True, check=True,
   )  # fmt: skip
-  assert (found.stdout.strip() == sources.digest([Random])) is same
+  here = {'class': sources.digest([Random]), 'run': sources.run_digest()}
+  there = dict(zip(here, found.stdout.split(), strict=True))
+  assert {kind for kind in here if here[kind] != there[kind]} == changed
+
+
+# Imported by a simulated run and without effect on its decisions.
+NOT_COVERED = (
+  'acceptance',  # by the digest of the rule
+  'search',  # by the digest of the strategy
+  'benchmark.simulations',  # by the digest of the problem
+  'knowledge',  # settings that a simulated run leaves off: memory, planner, duplicate_tolerance
+  'programs',  # moves prepared edits, and a simulated run prepares none
+  'config',
+  'ledger.events',
+  'messages',
+  'proposers',
+  'registry',
+)
+
+
+def test_all_that_decides_in_a_simulated_run_is_covered():
+  graph = grimp.build_graph('autoresearch_jax', cache_dir=None)
+  imported = graph.find_upstream_modules('autoresearch_jax.benchmark.runners.simulate')
+  covered = {module.__name__ for module in sources.RUN_MODULES}
+  left = {name.removeprefix('autoresearch_jax.') for name in imported - covered}
+  assert {n for n in left if not f'{n}.'.startswith(tuple(f'{m}.' for m in NOT_COVERED))} == set()
 
 
 def test_code_without_a_file_has_a_digest_too():

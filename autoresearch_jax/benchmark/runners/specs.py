@@ -202,7 +202,7 @@ class RunSpec:
   def code(self) -> dict[str, str]:
     """Digests of the code of `classes`; the problem's has in it how runs are played."""
     found = {kind: sources.digest(kinds) for kind, kinds in self.classes().items()}
-    return {**found, 'problem': found['problem'] + sources.rules()}
+    return {**found, 'problem': found['problem'] + sources.run_digest()}
 
   def meanings(self) -> dict[str, tuple[str, dict[str, Any]]]:
     """What the spec's labels stand for, as `Results.require` wants it."""
