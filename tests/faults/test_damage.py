@@ -107,10 +107,10 @@ def test_a_run_goes_on_after_a_repair_and_ends_as_if_undisturbed(workdir, finish
   said = repair(workdir)
   assert 'event 17 ' in said
   assert f'Lost: events 17 to {len(before) - 1}.' in said
-  assert 'With them the results of the trials' in said
+  assert 'results of these trials are lost' in said
   lost = sorted({*range(TRIALS)} - {*History.of(before[:17]).trials})
   for trial in lost:
-    assert str(trial) in said.partition('With them')[2]
+    assert str(trial) in said.partition('are lost')[2]
     assert (workdir / 'damaged.1' / 'repo' / '.git' / 'refs' / 'trials' / str(trial)).exists()
   old = (finished / 'results.tsv').read_text()
   assert (workdir / 'damaged.1' / 'results.tsv').read_text() == old
@@ -122,7 +122,7 @@ def test_a_run_goes_on_after_a_repair_and_ends_as_if_undisturbed(workdir, finish
 def test_a_tail_that_was_cut_is_found_by_the_witness(workdir):
   count = len(records(workdir))
   change(workdir, f'DELETE FROM events WHERE "index" >= {count - 3}')
-  with pytest.raises(LedgerError, match=f'events {count - 3} to {count - 1} were written and are'):
+  with pytest.raises(LedgerError, match=f'events {count - 3} to {count - 1} are missing'):
     run(workdir, TRIALS)
   assert f'Lost: events {count - 3} to {count - 1}.' in repair(workdir)
   assert len(run(workdir, TRIALS).history.trials) == TRIALS
@@ -131,7 +131,7 @@ def test_a_tail_that_was_cut_is_found_by_the_witness(workdir):
 @pytest.mark.parametrize('how', [pathlib.Path.unlink, lambda path: path.write_bytes(b'')])
 def test_a_ledger_that_is_gone_does_not_begin_a_new_run(workdir, how):
   how(workdir / 'ledger.db')
-  with pytest.raises(LedgerError, match='were written and are missing'):
+  with pytest.raises(LedgerError, match='are missing'):
     run(workdir, TRIALS)
   assert 'No event is left' in repair(workdir)
   assert len(run(workdir, 3).history.trials) == 3
@@ -165,7 +165,7 @@ def test_a_changed_first_page_costs_no_event(workdir):
   before = records(workdir)
   path = workdir / 'ledger.db'
   path.write_bytes(bytes(4096) + path.read_bytes()[4096:])
-  with pytest.raises(LedgerError, match=r'autoresearch_jax\.repair'):
+  with pytest.raises(LedgerError, match='autoresearch repair'):
     run(workdir, TRIALS)
   assert f'All {len(before)} events are intact' in repair(workdir)
   assert records(workdir) == before
