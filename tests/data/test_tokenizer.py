@@ -121,7 +121,7 @@ def test_a_vocabulary_out_of_range_is_refused(size):
 
 
 def test_too_little_text_is_refused():
-  with pytest.raises(ValueError, match='only .* tokens; vocab_size'):
+  with pytest.raises(ValueError, match=r'only .* tokens; vocab_size'):
     tokenizer.train(['abc'], 1000, 10**6)
 
 
