@@ -11,7 +11,7 @@ import ml_collections
 
 from autoresearch_jax import main
 from autoresearch_jax.executors import EXECUTORS
-from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.problems import PROBLEMS, Problem
 from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.types import Dataset
 from helpers import synthetic_run
@@ -42,7 +42,7 @@ def get_config():
 
 
 @dataclasses.dataclass(frozen=True)
-class Synthetic:
+class Synthetic(Problem):
   """A problem without data; test: where it pretends to hold some back."""
 
   test: str = ''
@@ -57,9 +57,6 @@ class Synthetic:
     del cache
     say('data: none needed')
     return Dataset('supervised', fingerprint='digest of data', test=self.test)
-
-  def hidden(self):
-    return ()
 
 
 @dataclasses.dataclass
