@@ -103,7 +103,7 @@ def test_a_stop_signal_ends_in_good_order(tmp_path, number):
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
   assert (process.returncode, err) == (128 + number, '')
-  assert f'{number.name} was received' in out
+  assert f'Received {number.name}' in out
   assert (tmp_path / 'progress.png').exists()
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     last = list(ledger.records())[-1]
