@@ -56,8 +56,8 @@ SENTENCES = [
   (['--config=nowhere.py'], 'nowhere.py'),
   (['--config.search.strategy=tabu'], "There is no strategy 'tabu'; there are:"),
   (['--config.executor=abacus'], "There is no executor 'abacus'; there are:"),
-  (['--config.program=nothing'], "config.program is 'nothing'; there is no such folder."),
-  (['--config.editable=("other.py",)'], 'does not give the files'),
+  (['--config.program=nothing'], "config.program is 'nothing', which is not a folder"),
+  (['--config.editable=("other.py",)'], 'cannot be read'),
   (['--config.direction=up'], 'config.direction'),
   (
     ['--config.metric=beauty'],
