@@ -91,7 +91,7 @@ def setting() -> tuple[Config, Dataset, str]:
       build_task(config).prepare_data(print),
       f'{config.data["corpus"]}, as configured',
     )
-  except shards.Missing as missing:
+  except shards.MissingShards as missing:
     description = (
       'the text that ships with Python, which is small and seen many times, so val_bpb is not '
       f'comparable ({missing})'
