@@ -13,11 +13,11 @@ from collections.abc import Sequence
 PACKAGE = 'autoresearch_jax.cli'
 BAD_INPUT = 2  # exit code
 COMMANDS = {
-  'run': 'Start a run, or resume it: search for better programs until told to stop.',
-  'report': 'Draw the plot of a run and summarise it, also while it goes on.',
+  'run': 'Start or resume a run: search for better programs until stopped.',
+  'report': 'Draw the progress plot of a run and summarise the run.',
   'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
-  'trial': 'Train one program once, and print how it scored.',
-  'start': 'Write the starting program of a run into a folder, to be edited.',
+  'trial': 'Train one program once, and print its score.',
+  'start': 'Write the starting program of a run into a folder, for editing.',
   'prepare': 'Download and prepare the data of the language model.',
   'repair': 'Make a run with a damaged ledger resumable.',
   'benchmark': 'Compare search strategies on simulated problems, without a device.',
@@ -26,8 +26,8 @@ COMMANDS = {
 }
 HELP = """Usage: autoresearch COMMAND [OPTIONS]
 
-Autonomous machine-learning research: edit a program, train it for a fixed time, keep what is
-better by more than noise.
+Autonomous machine-learning research: edit a program, train it for a fixed budget, and keep the edit
+if its gain exceeds the noise.
 
 Commands:
 {commands}
@@ -36,19 +36,19 @@ Commands:
 
 Examples:
   autoresearch run --config=digits
-      A whole run in about a minute, on a CPU.
+      A complete run in about a minute, on a CPU.
   autoresearch run --config=gpt_small
-      Research on a small GPT, on whatever device this machine has. Ctrl-C stops it, and the same
-      command resumes.
+      Research on a small GPT, on the best device of this machine. Ctrl-C stops it, and the same
+      command resumes it.
   autoresearch report runs/digits_steps
-      What came of the first one."""
+      The result of the first run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command that the arguments name; returns its exit code.
 
   Args:
-    arguments: Those after `autoresearch`; None: of the command line.
+    arguments: Those after `autoresearch`; None for the process's.
   """
   name, *rest = (sys.argv[1:] if arguments is None else arguments) or ['--help']
   if name in ('--help', '-h', 'help'):

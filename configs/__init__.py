@@ -1,1 +1,1 @@
-"""The shipped configs: `--config=NAME[:VARIANT]` is what `get_config(VARIANT)` of NAME returns."""
+"""The shipped configs. `--config=NAME[:VARIANT]` calls `get_config(VARIANT)` of the module NAME."""

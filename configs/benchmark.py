@@ -1,66 +1,67 @@
-"""Strategies side by side, without a device and without a model: what beats random search?
+"""A benchmark of search strategies on simulated problems, without a GPU or a language model.
 
-  python -m autoresearch_jax.benchmark --config=configs/benchmark.py:smoke
-  python -m autoresearch_jax.benchmark --config=configs/benchmark.py:standard [--out=DIR]
+  autoresearch benchmark --config=benchmark:smoke
+  autoresearch benchmark --config=benchmark:standard [--out=DIR]
 
-Variants: `smoke` (default; seconds, to see that it works), `standard` (every strategy on
-landscapes, functions, lineages and recorded tables; minutes on two cores) and `full` (all functions
-in all dimensions, Gaussian processes, and real trainings; many hours, needs the `gp` extra). Any
-field can be set: --config.trials=50, --config.seeds=5,
---config.strategies.tree.options.num_drafts=3.
+Variants: `smoke` (default; a quick test), `standard` (every strategy on binary landscapes,
+continuous functions, lineages and recorded tables) and `full` (also all functions in all
+dimensions, Gaussian processes, and real training runs; needs the `gp` extra).
 
-The same command resumes, and runs that are there are not played again.
+Hardware: a CPU. Time on two cores: seconds (smoke), minutes (standard), many hours (full).
+Published results: scripts/studies/leaderboard/leaderboard.md.
+
+Any field can be set: --config.trials=50, --config.strategies.tree.options.num_drafts=3. The same
+command resumes: finished runs are not repeated.
 """
 
 from ml_collections import ConfigDict
 
 VARIANTS = ('smoke', 'standard', 'full')
-# Strategies that take any problem, with their own defaults, which come from their papers.
+# Strategies for any problem; the defaults of their options are those of their papers.
 STRATEGIES = (
   'random', 'best_of_n', 'sequential', 'greedy', 'annealing', 'tree', 'stages', 'dgm',
   'hyperagents', 'hgm', 'funsearch', 'map_elites', 'shinka', 'pareto', 'asha',
   'surrogate',
 )  # fmt: skip
-WRAPPERS = ('novelty', 'restarts', 'rungs', 'islands')  # around greedy, their default
-SAMPLERS = ('tpe', 'cma_es')  # of constants: on problems that offer theirs
+WRAPPERS = ('novelty', 'restarts', 'rungs', 'islands')  # they wrap greedy by default
+SAMPLERS = ('tpe', 'cma_es')  # for problems with a search space of constants
 FUNCTIONS = ('sphere', 'rastrigin', 'rosenbrock', 'ackley', 'ellipsoid')
 
 
 def get_config(variant: str = 'smoke') -> ConfigDict:
-  """The whole benchmark in plain sight; see the module's docstring for variants."""
+  """Returns the config of a benchmark; the module's docstring describes the variants."""
   variant = variant or 'smoke'
   if variant not in VARIANTS:
     raise ValueError(f'There is no variant {variant!r}; there are: {", ".join(VARIANTS)}.')
   c = ConfigDict()
 
-  c.name = variant  # of the benchmark: its results are kept in runs/benchmark_NAME
-  c.trials = 20 if variant == 'smoke' else 200  # of a run: whole training runs, the baseline's too
-  c.seeds = 3 if variant == 'smoke' else 20  # instances of each problem, paired over strategies
-  c.first_seed = 1000  # of the instances; below 1000 they are for tuning, from there on held out
-  c.slots = 1  # trials at once, on a simulated clock
-  # Processes that play; 0: one a core. The results do not depend on it, but real trainings take
-  # all of the machine.
+  c.name = variant  # names the default folder of the results, runs/benchmark_NAME
+  c.trials = 20 if variant == 'smoke' else 200  # budget of a run, in training runs
+  c.seeds = 3 if variant == 'smoke' else 20  # instances per problem, the same for all strategies
+  c.first_seed = 1000  # seed of the first instance; those below 1000 are reserved for tuning
+  c.slots = 1  # concurrent trials, on a simulated clock
+  # Worker processes; 0: one per core. Results do not depend on it, but real training runs need the
+  # whole machine.
   c.workers = 1 if variant == 'full' else 0
-  c.call_price = 1.0  # of one call of the proposer, in the unit that "LLM cost" shall have
+  c.call_price = 1.0  # price of a proposer call, in the unit of the column "LLM cost"
 
-  # Who competes: label -> strategy and its options.
+  # Strategies: label -> strategy and its options.
   c.strategies = ConfigDict()
   for name in _strategies(variant):
     c.strategies[name] = row(strategy=name, options={})
 
-  # Where: label -> a registered simulation, its options, and the group whose table it counts in.
-  # Also acceptance and acceptance_options: the rule of its runs [strict]; sampled: whether samplers
-  # of constants are offered its space [True].
+  # Problems: label -> registered simulation, its options, and the group of the results table.
+  # Also acceptance and acceptance_options: the acceptance rule [strict]; sampled: whether samplers
+  # get its search space [True].
   c.problems = ConfigDict({'smoke': _smoke, 'standard': _standard, 'full': _full}[variant]())
 
-  # Which rule keeps what is truly better: each rule with each of these strategies, on problems
-  # whose trials are noisy.
+  # Comparison of acceptance rules: each rule with each of these strategies, on noisy problems.
   c.acceptance = ConfigDict()
-  c.acceptance.reference = 'strict'  # the rule that the others are held against
+  c.acceptance.reference = 'strict'  # the rule that the others are compared with
   c.acceptance.rules = ConfigDict()
   for name in ('strict', 'noise', 'sequential', 'simplicity'):
     c.acceptance.rules[name] = row(acceptance=name, options={})
-  # greedy climbs from what the rule kept, tree from the best score whatever the rule says.
+  # greedy edits the program that was kept last, tree the best score regardless of the rule.
   c.acceptance.strategies = ConfigDict(
     {name: row(strategy=name, options={}) for name in ('greedy', 'tree')}
   )
@@ -75,7 +76,7 @@ def row(**fields) -> ConfigDict:
 def _strategies(variant: str) -> tuple[str, ...]:
   if variant == 'smoke':
     return ('random', 'best_of_n', 'greedy', 'tpe')
-  # What a simulated proposer cannot read, centaur asks it: this measures the mixture alone.
+  # Simulated proposers ignore centaur's questions, so this only measures its mixture of samplers.
   samplers = (*SAMPLERS, 'gp', 'centaur') if variant == 'full' else SAMPLERS
   return (*STRATEGIES, *WRAPPERS, *samplers)
 
@@ -89,7 +90,7 @@ def _smoke() -> dict[str, ConfigDict]:
 
 
 def _standard() -> dict[str, ConfigDict]:
-  """Without noise, so that what differs is the search."""
+  """Noise-free problems, so that differences are due to the search."""
   return {
     **_binary(sampled=False),
     **{f'{name}_10': _function(name, 10) for name in FUNCTIONS if name != 'sphere'},
@@ -99,7 +100,7 @@ def _standard() -> dict[str, ConfigDict]:
 
 
 def _full() -> dict[str, ConfigDict]:
-  """Everything; binary landscapes are offered to samplers too, which takes them hours."""
+  """All problems; samplers also run on binary landscapes, which takes hours."""
   return {
     **_binary(sampled=True),
     **{f'{name}_{d}': _function(name, d) for name in FUNCTIONS for d in (2, 10, 40)},
@@ -132,7 +133,7 @@ def _function(name: str, dimension: int) -> ConfigDict:
 
 
 def _noisy(variant: str) -> dict[str, ConfigDict]:
-  """With the seed noise that was recorded."""
+  """Problems with the recorded seed noise."""
   lineage = row(simulation='lineage', options={'noise': 1.0}, group='lineage')
   if variant == 'smoke':
     return {'lineage_noisy': lineage}

@@ -1,90 +1,93 @@
-"""A whole research loop in about a minute: a small MLP on scikit-learn's handwritten digits.
+"""A small MLP on scikit-learn's handwritten digits: a complete run in about a minute.
 
   python -m autoresearch_jax.main --config=configs/digits.py            # budget in steps
   python -m autoresearch_jax.main --config=configs/digits.py:seconds
 
-Variants: `steps` (default; repeatable bit for bit on one machine) and `seconds` (1 s of training,
-in which larger programs take fewer steps). For tests and for a first look: CPU, no download.
+Variants: `steps` (default; bitwise reproducible on one machine) and `seconds` (1 s of training, in
+which larger programs take fewer steps).
 
-The unmodified program scores a val_loss of 0.216 with a deviation of 0.015 between 40 seeds
-(`python scripts/studies/seeds/record_seed_scores.py --config=configs/digits.py --seeds=40`); a
-learning rate, batch size and normalisation that fit reach 0.07 (0.06 has been reached by training
-on the test examples as well).
+Data: the digits dataset of scikit-learn (UCI Optical Recognition of Handwritten Digits, test set).
+Hardware: a CPU with two cores, no download.
+Time: 24 trials in about a minute.
+Score: the unmodified program has a val_loss of 0.216, with a standard deviation of 0.015 over 40
+seeds (`python scripts/studies/seeds/record_seed_scores.py --config=configs/digits.py --seeds=40`).
+A better learning rate, batch size and normalisation reach 0.07; training on the test examples as
+well reaches 0.06.
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(variant: str = 'steps') -> ConfigDict:
-  """The whole run in plain sight; see the module's docstring for variants."""
+  """Returns the config of a run; the module's docstring describes the variants."""
   variant = variant or 'steps'
   if variant not in ('steps', 'seconds'):
     raise ValueError(f'There is no variant {variant!r}; there are: steps, seconds.')
   c = ConfigDict()
 
-  c.name = f'digits_{variant}'  # of the run: its folder below runs/, its branch autoresearch/NAME
-  c.platform = 'cpu'  # asserted: a run never falls back to another platform in silence
-  c.seed = 0  # root of all randomness of the search; a trial's training seeds are the proposal's
+  c.name = f'digits_{variant}'  # names the folder runs/NAME and the branch autoresearch/NAME
+  c.platform = 'cpu'  # asserted: a run never silently falls back to another platform
+  c.seed = 0  # root seed of the search; the training seeds are part of each proposal
 
-  # What is optimised. val_accuracy moves in steps of 1/450, as wide as many a gain.
-  c.metric = 'val_loss'  # cross-entropy on the held-out digits, nats an example
+  # Objective. val_accuracy has a resolution of 1/450, which is as large as typical gains.
+  c.metric = 'val_loss'  # cross-entropy on the validation examples, nats per example
   c.direction = 'minimize'
 
-  # What is edited.
+  # Program.
   c.program = 'mlp'  # a folder in autoresearch_jax/programs, or a path to one
   c.entry = 'model.py'  # the file that defines init, train_step and predict
-  c.editable = ('model.py',)  # files a proposer may change
-  c.constants = ConfigDict()  # ALL_CAPS constants of the program that start with another value
+  c.editable = ('model.py',)  # files that a proposer may change
+  c.constants = ConfigDict()  # values that replace the program's ALL_CAPS constants
 
-  # How long a trial trains: compilation is never part of it.
+  # Training budget of a trial; compilation does not count.
   c.budget = ConfigDict()
-  c.budget.amount = 300.0 if variant == 'steps' else 1.0
+  c.budget.amount = 300.0 if variant == 'steps' else 1.0  # in the unit below
   c.budget.unit = variant  # steps or seconds; also tokens (examples) or flops
 
   # Data: options of the problem.
   c.problem = 'digits'
   c.data = ConfigDict()
-  c.data.validation_examples = 450  # held out of 1797, all classes in proportion
-  c.data.evaluation_batch = 225  # examples in one call of predict; divides the line above
-  c.data.test_examples = 225  # held back from the search too: scored at the end, see final_seeds
-  c.data.split_seed = 0  # decides which examples are held out
+  c.data.validation_examples = 450  # of 1797, stratified by class
+  c.data.evaluation_batch = 225  # examples per call of predict; divides validation_examples
+  c.data.test_examples = 225  # scored in the final evaluation only, see final_seeds
+  c.data.split_seed = 0  # of the random split
 
-  # How the next thing to try is chosen.
+  # Search strategy.
   c.search = ConfigDict()
   c.search.strategy = 'greedy'  # improve the incumbent, as the original does
   c.search.options = ConfigDict()
-  c.search.max_trials = 24  # the baseline included; 0: until stopped
-  # Trials prepared while others run. A trace beside a training this short takes steps from the
-  # edits and none from the baseline, a quarter of them with 0.3 s (see acceptance.md).
+  c.search.max_trials = 24  # trials, including the baseline; 0: until stopped
+  # Trials prepared while others run. With a budget in seconds this short, a concurrent trace costs
+  # training steps: a quarter of them with 0.3 s, and none for the baseline (see acceptance.md).
   c.search.prefetch = 1 if variant == 'steps' else 0
 
-  c.proposer = 'mutate'  # offline edits of constants and structure, no key needed
+  c.proposer = 'mutate'  # random edits of constants and structure, offline
   c.proposer_options = ConfigDict()
 
-  # What counts as better: more than the noise that the seeds of the baseline show. Noise decides
-  # at once, which suits a first look of 24 trials; of nights of 100 edits without effect 23 % have
-  # a false keep, with sequential 1.5 % (scripts/studies/acceptance/acceptance.md).
+  # Acceptance rule. `noise` requires a gain beyond the baseline's seed noise, and decides at once,
+  # which suits a run of 24 trials. In 23 % of the runs with 100 edits without effect it has a false
+  # keep, `sequential` in 1.5 % (scripts/studies/acceptance/acceptance.md).
   c.acceptance = 'noise'  # or sequential, the library's default; or strict, the original's
   c.acceptance_options = ConfigDict()
-  c.acceptance_options.baseline_seeds = 8  # cheap here; few can look far quieter than they are
+  c.acceptance_options.baseline_seeds = 8  # training runs that estimate the seed noise
 
-  # Ends a training that is too far behind to be kept, once 16 programs are known. Where edits are
-  # random that saves 40 % of the training and missed 2 of 266 keeps, on a greedy climb it saves 5 %
-  # and missed none (scripts/studies/pruning/pruning.md).
-  c.pruning = True  # False for strategies that climb from below the best, such as restarts
+  # Whether to stop trials that are too far behind to be kept, once there are 16 programs. For
+  # random edits this saves 40 % of the training and missed 2 of 266 keeps; for a greedy search it
+  # saves 5 % and missed none (scripts/studies/pruning/pruning.md).
+  c.pruning = True  # set False for strategies that build on worse programs, such as restarts
 
   c.executor = 'local'  # on this machine
   c.executor_options = ConfigDict()
-  c.executor_options.slots = 1  # trials at once, which share the cores; 1: each has all of them
+  c.executor_options.slots = 1  # concurrent trials, which share the cores
 
-  # At the end best and baseline are trained again, on so many seeds each that no trial had, and
-  # scored on the test examples: 16 runs, a fraction of a second each; 0: none.
+  # Training runs per program in the final evaluation, which compares best and baseline on unused
+  # seeds and on the test split: 16 runs, a fraction of a second each; 0: none.
   c.final_seeds = 8
 
-  # What a candidate may use; passing one ends the trial. Each field of config.Limits
-  # can be set, here or with --config.limits.NAME=VALUE; so can the options of the parts above.
+  # Limits on a candidate; exceeding one ends the trial. `autoresearch run --help` lists all of
+  # them, and the options of the components above; set them here or as --config.limits.NAME=VALUE.
   c.limits = ConfigDict()
-  c.limits.isolation = 'full'  # full, limits or none: what the sandbox must achieve
-  c.limits.trace_seconds = 60.0  # wall clock of one trace
-  c.limits.max_loss = 100.0  # fail at once when the training loss is NaN or above
+  c.limits.isolation = 'full'  # required of the sandbox: full, limits or none
+  c.limits.trace_seconds = 60.0  # wall-clock time of a trace
+  c.limits.max_loss = 100.0  # training loss above which, or if NaN, the trial has diverged
   return c.lock()

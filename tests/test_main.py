@@ -56,8 +56,8 @@ SENTENCES = [
   (['--config=nowhere.py'], 'nowhere.py'),
   (['--config.search.strategy=tabu'], "There is no strategy 'tabu'; there are:"),
   (['--config.executor=abacus'], "There is no executor 'abacus'; there are:"),
-  (['--config.program=nothing'], "config.program is 'nothing'; there is no such folder."),
-  (['--config.editable=("other.py",)'], 'does not give the files'),
+  (['--config.program=nothing'], "config.program is 'nothing', which is not a folder"),
+  (['--config.editable=("other.py",)'], 'cannot be read'),
   (['--config.direction=up'], 'config.direction'),
   (
     ['--config.metric=beauty'],
@@ -103,7 +103,7 @@ def test_a_stop_signal_ends_in_good_order(tmp_path, number):
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
   assert (process.returncode, err) == (128 + number, '')
-  assert f'{number.name} was received' in out
+  assert f'Received {number.name}' in out
   assert (tmp_path / 'progress.png').exists()
   with Ledger.read(tmp_path / 'ledger.db') as ledger:
     last = list(ledger.records())[-1]

@@ -1,11 +1,12 @@
-"""Checks the shapes of LAPACK custom calls.
+"""Checks the shapes and options of LAPACK custom calls.
 
 jax's CPU kernels compute the size of their outputs from their inputs and do not check the output
 buffers. A module that declares a smaller result would therefore overwrite memory of the runner. A
-program can emit such a call through `jax.ffi`, so the artifact's reader compares the shapes of each
-call with those that jax itself would emit.
+program can emit such a call through `jax.ffi`, so the artifact's reader compares each call with
+those that jax itself would emit.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -13,17 +14,61 @@ from autoresearch_jax.artifact.graph import Op
 from autoresearch_jax.artifact.matmuls import parse_tensor
 
 Dims = tuple[int, ...]
-# (operand shapes, batch sizes, rows and columns of the first operand, attributes) -> result shapes,
-# or None when the operands are invalid.
-ShapeRule = Callable[[list[Dims], Dims, int, int, str], list[Dims] | None]
 
 _ALIAS = re.compile(r'output_tuple_indices = \[(\d*)\], operand_index = (\d+)')
 
 
-def has_valid_shapes(target: str, op: Op) -> bool:
-  """Whether the shapes of a custom call are those that jax emits.
+@dataclasses.dataclass(frozen=True)
+class _Call:
+  """A call of a LAPACK kernel.
 
-  Of other kernels than LAPACK's, only aliased buffers are checked.
+  Attributes:
+    operands: Shapes of the operands.
+    results: Shapes of the results.
+    batch: Leading axes of the matrix that the kernel decomposes or solves.
+    m: Its rows.
+    n: Its columns.
+    attributes: The operation's attributes as text.
+    is_complex: Whether the kernel is for complex numbers.
+  """
+
+  operands: list[Dims]
+  results: list[Dims]
+  batch: Dims
+  m: int
+  n: int
+  attributes: str
+  is_complex: bool
+
+  @property
+  def k(self) -> int:
+    return min(self.m, self.n)
+
+  def letter(self, name: str, allowed: str) -> str:
+    """The character that an option encodes; '' if it is missing, ambiguous or not allowed."""
+    found = re.findall(rf'\b{name} = (\d+) : ui8', self.attributes)
+    letter = chr(int(found[0])) if len(found) == 1 else ''
+    return letter if letter in allowed else ''
+
+  def flag(self, name: str) -> bool | None:
+    """The value of a boolean option; None if it is missing or ambiguous."""
+    found = re.findall(rf'\b{name} = (true|false)\b', self.attributes)
+    return found[0] == 'true' if len(found) == 1 else None
+
+  def integer(self, name: str) -> int | None:
+    """The value of an int32 option; None if it is missing or ambiguous."""
+    found = re.findall(rf'\b{name} = (-?\d+) : i32', self.attributes)
+    return int(found[0]) if len(found) == 1 else None
+
+
+# Shapes of the results that jax declares for a call; None if it would not emit the call.
+_Rule = Callable[[_Call], list[Dims] | None]
+
+
+def is_valid(target: str, op: Op) -> bool:
+  """Whether a custom call has shapes and options that jax emits.
+
+  Of kernels outside of LAPACK, only aliased buffers are checked.
 
   Args:
     target: Name of the kernel.
@@ -36,13 +81,13 @@ def has_valid_shapes(target: str, op: Op) -> bool:
   if target not in _RULES:
     return not target.startswith('lapack_')
   operands, results = shapes[: len(op.operands)], shapes[len(op.operands) :]
-  if len(operands) != (2 if target in _TWO_OPERANDS else 1) or any(
-    len(s) < 2 for s in operands[:1]
-  ):
+  rule, count, matrix = _RULES[target]
+  if len(operands) != count or len(operands[matrix]) < 2:
     return False
-  *batch, rows, columns = operands[0]
-  expected = _RULES[target](operands, tuple(batch), rows, columns, str(op.attributes))
-  return expected == results
+  *batch, rows, columns = operands[matrix]
+  is_complex = target.startswith('lapack_c')
+  call = _Call(operands, results, tuple(batch), rows, columns, str(op.attributes), is_complex)
+  return rule(call) == results
 
 
 def _has_valid_aliases(op: Op, shapes: list[Dims]) -> bool:
@@ -55,69 +100,142 @@ def _has_valid_aliases(op: Op, shapes: list[Dims]) -> bool:
   )
 
 
-def _geqrf(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Dims] | None:
-  return [operands[0], (*batch, min(m, n))]
+def _geqrf(call: _Call) -> list[Dims]:
+  return [call.operands[0], (*call.batch, call.k)]
 
 
-def _orgqr(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Dims] | None:
-  taus = operands[1]
-  return [operands[0]] if taus[:-1] == batch and taus and taus[-1] <= n <= m else None
+def _orgqr(call: _Call) -> list[Dims] | None:
+  taus = call.operands[1]
+  fit = taus and taus[:-1] == call.batch and taus[-1] <= call.n <= call.m
+  return [call.operands[0]] if fit else None
 
 
-def _potrf(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Dims] | None:
-  return [operands[0], batch] if m == n else None
-
-
-def _trsm(operands: list[Dims], batch: Dims, m: int, n: int, attributes: str) -> list[Dims] | None:
-  other = operands[1]
-  side = {'L': -2, 'R': -1}.get(_letter('side', attributes), 0)
-  fit = side and len(other) == len(batch) + 2 and other[:-2] == batch and m == n == other[side]
-  return [other] if fit else None
-
-
-def _getrf(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Dims] | None:
-  return [operands[0], (*batch, min(m, n)), batch]
-
-
-def _syevd(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Dims] | None:
-  return [operands[0], (*batch, n), batch] if m == n else None
-
-
-def _gesdd(operands: list[Dims], batch: Dims, m: int, n: int, attributes: str) -> list[Dims] | None:
-  k = min(m, n)
-  # Without vectors, jax still allocates all of them.
-  sizes = {'A': (m, n), 'N': (m, n), 'S': (k, k)}.get(_letter('mode', attributes))
-  if sizes is None:
+def _ormqr(call: _Call) -> list[Dims] | None:
+  _, taus, other = call.operands
+  left = call.flag('left')
+  if left is None or call.flag('transpose') is None or len(other) != len(call.batch) + 2:
     return None
-  left, right = (*batch, m, sizes[0]), (*batch, sizes[1], n)
-  return [operands[0], (*batch, k), left, right, batch]
+  fit = taus and taus[:-1] == call.batch == other[:-2] and taus[-1] <= call.k
+  return [other] if fit and call.m == other[-2 if left else -1] else None
 
 
-def _geqp3(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Dims] | None:
-  pivots = (*batch, n)
-  return [operands[0], pivots, (*batch, min(m, n))] if operands[1] == pivots else None
+def _potrf(call: _Call) -> list[Dims] | None:
+  square = call.m == call.n and call.letter('uplo', 'LU')
+  return [call.operands[0], call.batch] if square else None
 
 
-def _geev(operands: list[Dims], batch: Dims, m: int, n: int, _: str) -> list[Dims] | None:
-  values, vectors = (*batch, n), (*batch, n, n)
-  return [values, values, vectors, vectors, batch] if m == n else None
+def _trsm(call: _Call) -> list[Dims] | None:
+  other = call.operands[1]
+  options = (('uplo', 'LU'), ('trans_x', 'NTC'), ('diag', 'NU'))
+  side = {'L': -2, 'R': -1}.get(call.letter('side', 'LR'), 0)
+  if not side or not all(call.letter(*option) for option in options):
+    return None
+  fit = len(other) == len(call.batch) + 2 and other[:-2] == call.batch
+  return [other] if fit and call.m == call.n == other[side] else None
 
 
-def _letter(name: str, attributes: str) -> str:
-  """The character that a kernel's attribute encodes; '' when it is missing or ambiguous."""
-  found = re.findall(rf'\b{name} = (\d+) : ui8', attributes)
-  return chr(int(found[0])) if len(found) == 1 else ''
+def _getrf(call: _Call) -> list[Dims]:
+  return [call.operands[0], (*call.batch, call.k), call.batch]
 
 
-_RULES: dict[str, ShapeRule] = {
-  'lapack_sgeqrf_ffi': _geqrf,
-  'lapack_sorgqr_ffi': _orgqr,
-  'lapack_spotrf_ffi': _potrf,
-  'lapack_strsm_ffi': _trsm,
-  'lapack_sgetrf_ffi': _getrf,
-  'lapack_ssyevd_ffi': _syevd,
-  'lapack_sgesdd_ffi': _gesdd,
-  'lapack_sgeqp3_ffi': _geqp3,
-  'lapack_sgeev_ffi': _geev,
+def _syevd(call: _Call) -> list[Dims] | None:
+  options = call.letter('mode', 'VN') and call.letter('uplo', 'LU')
+  if call.m != call.n or not options:
+    return None
+  return [call.operands[0], (*call.batch, call.n), call.batch]
+
+
+def _gesdd(call: _Call) -> list[Dims] | None:
+  """Singular values. Without vectors LAPACK touches neither result, but jax declares them."""
+  full, reduced = (call.m, call.n), (call.k, call.k)
+  mode = call.letter('mode', 'ASN')
+  if not mode:
+    return None
+  allowed = {'A': [full], 'S': [reduced], 'N': [full, reduced]}[mode]
+  choices = [
+    [
+      call.operands[0],
+      (*call.batch, call.k),
+      (*call.batch, call.m, left),
+      (*call.batch, right, call.n),
+      call.batch,
+    ]
+    for left, right in allowed
+  ]
+  return call.results if call.results in choices else None
+
+
+def _geqp3(call: _Call) -> list[Dims] | None:
+  pivots = (*call.batch, call.n)
+  fit = call.operands[1] == pivots
+  return [call.operands[0], pivots, (*call.batch, call.k)] if fit else None
+
+
+def _geev(call: _Call) -> list[Dims] | None:
+  options = call.letter('compute_left', 'VN') and call.letter('compute_right', 'VN')
+  if call.m != call.n or not options:
+    return None
+  values = [(*call.batch, call.n)] * (1 if call.is_complex else 2)  # real and imaginary parts
+  return [*values, call.operands[0], call.operands[0], call.batch]
+
+
+def _gees(call: _Call) -> list[Dims] | None:
+  # With another `sort`, LAPACK would call a function that jax does not pass.
+  options = call.letter('mode', 'VN') and call.letter('sort', 'N')
+  if call.m != call.n or not options:
+    return None
+  values = [(*call.batch, call.n)] * (1 if call.is_complex else 2)
+  return [call.operands[0], call.operands[0], *values, call.batch, call.batch]
+
+
+def _gehrd(call: _Call) -> list[Dims] | None:
+  whole = call.integer('low') == 1 and call.integer('high') == call.n
+  if call.m != call.n or not call.n or not whole:
+    return None
+  return [call.operands[0], (*call.batch, call.n - 1), call.batch]
+
+
+def _sytrd(call: _Call) -> list[Dims] | None:
+  if call.m != call.n or not call.n or not call.letter('uplo', 'LU'):
+    return None
+  off_diagonal = (*call.batch, call.n - 1)
+  return [call.operands[0], (*call.batch, call.n), off_diagonal, off_diagonal, call.batch]
+
+
+def _gtsv(call: _Call) -> list[Dims] | None:
+  """A tridiagonal solve; the first three operands are the diagonals."""
+  solution = _tridiagonal(call)
+  return [*call.operands, call.batch] if solution else None
+
+
+def _tridiagonal(call: _Call) -> list[Dims] | None:
+  *diagonals, right = call.operands
+  fit = all(diagonal == right[:-1] for diagonal in diagonals)
+  return [right] if fit else None
+
+
+# Kernel for real numbers -> its rule, the number of its operands, and which of them is the matrix.
+_REAL_RULES: dict[str, tuple[_Rule, int, int]] = {
+  'geqrf': (_geqrf, 1, 0),
+  'orgqr': (_orgqr, 2, 0),
+  'ormqr': (_ormqr, 3, 0),
+  'potrf': (_potrf, 1, 0),
+  'trsm': (_trsm, 2, 0),
+  'getrf': (_getrf, 1, 0),
+  'syevd': (_syevd, 1, 0),
+  'gesdd': (_gesdd, 1, 0),
+  'gesvd': (_gesdd, 1, 0),
+  'geqp3': (_geqp3, 2, 0),
+  'geev': (_geev, 1, 0),
+  'gees': (_gees, 1, 0),
+  'gehrd': (_gehrd, 1, 0),
+  'sytrd': (_sytrd, 1, 0),
+  'gtsv': (_gtsv, 4, 3),
 }
-_TWO_OPERANDS = frozenset({'lapack_sorgqr_ffi', 'lapack_strsm_ffi', 'lapack_sgeqp3_ffi'})
+_COMPLEX_NAMES = {'orgqr': 'ungqr', 'ormqr': 'unmqr', 'syevd': 'heevd', 'sytrd': 'hetrd'}
+_RULES: dict[str, tuple[_Rule, int, int]] = {
+  **{f'lapack_s{name}_ffi': rule for name, rule in _REAL_RULES.items()},
+  **{f'lapack_c{_COMPLEX_NAMES.get(name, name)}_ffi': rule for name, rule in _REAL_RULES.items()},
+  'tridiagonal_solve_perturbed_ffi': (_tridiagonal, 4, 3),
+}
+TARGETS = frozenset(_RULES)

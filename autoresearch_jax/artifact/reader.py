@@ -39,13 +39,12 @@ _CALLING_CONVENTIONS = (9, 10)
 CUSTOM_CALLS: dict[str, frozenset[str]] = {
   platform: frozenset(names.split())
   for platform, names in {
-    'cpu': """
-      lapack_sgeqrf_ffi lapack_sorgqr_ffi lapack_spotrf_ffi lapack_strsm_ffi lapack_sgetrf_ffi
-      lapack_ssyevd_ffi lapack_sgesdd_ffi lapack_sgeqp3_ffi lapack_sgeev_ffi""",
+    'cpu': ' '.join(('ApproxTopK', *lapack.TARGETS)),
     'cuda': """
       cu_threefry2x32_ffi cublas_geqrf_batched_ffi cusolver_geqrf_ffi cusolver_orgqr_ffi
-      cusolver_potrf_ffi cusolver_getrf_ffi cusolver_syevd_ffi cusolver_gesvd_ffi
-      cusolver_gesvdj_ffi cu_lu_pivots_to_permutation __cudnn$fmhaSoftmax
+      cusolver_ormqr_ffi cusolver_potrf_ffi cusolver_getrf_ffi cusolver_syevd_ffi
+      cusolver_sytrd_ffi cusolver_syrk_ffi cusolver_gesvd_ffi cusolver_gesvdj_ffi
+      cu_lu_pivots_to_permutation ApproxTopK __cudnn$fmhaSoftmax
       __cudnn$fmhaSoftmaxBackward __cudnn$fmhaScaleBiasSoftmax
       __cudnn$fmhaScaleBiasSoftmaxBackward __cudnn$fmhaSoftmaxDropout
       __cudnn$fmhaSoftmaxDropoutBackward""",
@@ -331,7 +330,7 @@ def _check_graph(
         kernel = any(target in kernels for kernels in CUSTOM_KERNELS.values())
         hint = '; config.limits.custom_kernels = True allows it on GPUs' if kernel else ''
         reject(f'it calls {target[:80]!r}, a custom call that trials may not use{hint}')
-      if not lapack.has_valid_shapes(target, op):
+      if not lapack.is_valid(target, op):
         reject(f'it calls {target!r} with other shapes than jax would')
 
 

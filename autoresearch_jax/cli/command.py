@@ -1,7 +1,7 @@
-"""A subcommand of `autoresearch`: its options, its help text, and how its command line is read.
+"""Subcommands of `autoresearch`: their options, help texts, and the parsing of command lines.
 
-Options are absl flags in a registry of the command's own, so that importing the library defines no
-flag. Whatever does not fit becomes one sentence, and exit code 2.
+Options are absl flags in a registry of the command's own, so importing the library defines no
+flags. Invalid input results in a one-sentence message and exit code 2.
 """
 
 import dataclasses
@@ -29,14 +29,14 @@ from autoresearch_jax.config import ConfigError
 FAILED, INTERRUPTED = 1, 130  # exit codes, beside 0 and BAD_INPUT
 WORKDIR = 'WORKDIR'  # stands for a run's folder in help texts
 MAX_WIDTH = 100  # columns of a help text
-INDENT, COLUMN = 2, 28  # where names and their explanations begin
+INDENT, COLUMN = 2, 28  # columns at which names and their explanations begin
 
 Row = tuple[str, str]  # a name and its explanation
-Section = tuple[str, list[Row]]  # a heading and what is below it
+Section = tuple[str, list[Row]]  # a heading and its rows
 
 
 class UsageError(ValueError):
-  """A command line that the command does not understand; the message says what is wrong."""
+  """An invalid command line; the message says what is wrong."""
 
 
 class HelpRequested(Exception):
@@ -50,13 +50,13 @@ class Option:
   Attributes:
     name: Without the dashes.
     text: What it does, a sentence.
-    default: Its value where it is not given; its type is the option's, `str` where it is None.
-    kind: The type, where `default` does not tell it.
-    choices: The values that it may have, where they are few.
-    minimum: Of a number.
-    maximum: Of a number.
-    shown: The default as the help text shows it, where it is not `default`.
-    value: What stands for the value in the help text.
+    default: The default; it also determines the type, `str` for None.
+    kind: The type, if `default` does not determine it.
+    choices: The allowed values, if they are few.
+    minimum: Lower bound of a number.
+    maximum: Upper bound of a number.
+    shown: The default as the help text shows it, if not `default`.
+    value: The placeholder for the value in the help text.
   """
 
   name: str
@@ -108,12 +108,12 @@ class Option:
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-  """A command line that was understood.
+  """A parsed command line.
 
   Attributes:
     options: Value of every option, by name.
-    operand: The argument that is no option; '' where the command takes none.
-    config: What --config names, with the overrides applied; None where it was not given.
+    operand: The positional argument; '' if the command has none.
+    config: The config named by --config, with overrides applied; None without --config.
   """
 
   options: Mapping[str, Any]
@@ -130,17 +130,17 @@ class Command:
 
   Attributes:
     name: As typed after `autoresearch`.
-    summary: What it does, in one line.
-    text: What it does, in paragraphs that are separated by empty lines.
-    options: Without --config and --help.
-    operand: What stands for its one argument in the help text; '' where it takes none.
-    config: What --config means to it, a sentence; '' where it takes no config.
+    summary: Description in one line.
+    text: Description in paragraphs separated by empty lines.
+    options: All options but --config and --help.
+    operand: Placeholder for its positional argument; '' if it has none.
+    config: Description of --config; '' if the command has no config.
     example: A config for messages and help.
-    parts: Parts of the config that its file need not list.
-    describe: Makes further sections of the help text, a heading and rows each, about the config's
-      fields; given the config where the command line names one.
-    examples: Command line -> what it does.
-    exit_codes: Exit code -> what it means.
+    parts: Parts of the config that a config file may omit.
+    describe: Returns sections of the help text about the config's fields. Its argument is the
+      config named on the command line, if any.
+    examples: Command line -> description.
+    exit_codes: Exit code -> meaning.
   """
 
   name: str
@@ -163,10 +163,10 @@ class Command:
       UsageError: An option or argument does not fit.
       ConfigError: The config cannot be loaded.
     """
-    asked = [a for a in arguments if a in ('--help', '-h', '-help', '--helpfull', '--helpshort')]
-    # A field of the config is known once the config is loaded, so --config comes first.
-    rest = _config_first([a for a in arguments if a not in asked])
-    if asked:
+    wanted = [a for a in arguments if a in ('--help', '-h', '-help', '--helpfull', '--helpshort')]
+    # The fields of a config are only known once it is loaded, so --config comes first.
+    rest = _config_first([a for a in arguments if a not in wanted])
+    if wanted:
       raise HelpRequested(self.help(self._config_of(rest)))
     values = flags.FlagValues()
     line = [f'autoresearch {self.name}', *rest]
@@ -186,14 +186,14 @@ class Command:
     return CommandLine(options, self._operand(operands), config)
 
   def required_config(self, line: CommandLine) -> ConfigDict:
-    """The config that was given. Raises ConfigError where there is none."""
+    """Returns the config. Raises ConfigError if there is none."""
     return values_of(line.config, f'Name a config, for instance --config={self.example}.')
 
   def help(self, config: ConfigDict | None = None) -> str:
-    """The help text, fitted to the terminal.
+    """Returns the help text, wrapped for the terminal.
 
     Args:
-      config: Whose values are shown beside the config's fields.
+      config: Its values are shown as those of the config's fields.
     """
     width = min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns)
     rows = [(option.heading, option.explanation) for option in self.options]
@@ -217,7 +217,7 @@ class Command:
     return '\n\n'.join(parts)
 
   def _config_of(self, arguments: Sequence[str]) -> ConfigDict | None:
-    """The config that the help text describes; None where none is given that can be loaded."""
+    """Returns the config that the help text describes; None if none can be loaded."""
     try:
       return self.parse(arguments).config
     except (UsageError, ConfigError):
@@ -264,9 +264,9 @@ class Command:
     Args:
       body: The command itself.
       arguments: Those after the command's name.
-      errors: What `body` may raise that is for the user: printed as a sentence, exit code 2.
-      interrupted: What is printed after a Ctrl-C.
-      sentence: Makes the sentence of an error.
+      errors: Exceptions of `body` that are printed as a message, with exit code 2.
+      interrupted: Message after Ctrl-C.
+      sentence: Returns the message of an error.
     """
     if not faulthandler.is_enabled() and sys.__stderr__ is not None:
       faulthandler.enable()
@@ -287,12 +287,12 @@ class Command:
 
 
 def paragraphs(text: str) -> list[str]:
-  """The paragraphs of a text, each on one line."""
+  """Returns the paragraphs of a text, each on one line."""
   return [' '.join(part.split()) for part in textwrap.dedent(text).strip().split('\n\n')]
 
 
 def table(rows: Iterable[Row], width: int, indent: int = INDENT, column: int = COLUMN) -> str:
-  """Names on the left and their explanations, wrapped, on the right."""
+  """Formats rows with names on the left and wrapped explanations on the right."""
   lines = []
   for name, text in rows:
     wrapped = textwrap.wrap(text, width - column) or ['']
@@ -305,7 +305,7 @@ def table(rows: Iterable[Row], width: int, indent: int = INDENT, column: int = C
 
 
 def _config_first(arguments: Sequence[str]) -> list[str]:
-  """The arguments with --config=NAME moved to the front."""
+  """Moves --config=NAME to the front."""
   front: list[str] = []
   rest: list[str] = []
   waiting = iter(arguments)

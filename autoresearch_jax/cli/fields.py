@@ -1,4 +1,4 @@
-"""The fields of a config as a list for help texts, from the dataclasses and their docstrings."""
+"""Help texts about the fields of a config, from the dataclasses and their docstrings."""
 
 import dataclasses
 import inspect
@@ -18,10 +18,10 @@ from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.search import STRATEGIES
 
-# Fields of a part that are no options: what `build` gives it.
+# Fields of components that are not options, but set by `build`.
 COLLABORATORS = ('spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache')
 _ENTRY = re.compile(r'^ {2}(\w+): (.*)$')  # in the `Attributes:` section of a docstring
-# Fields that name a part, with the fields that hold the part's options.
+# Fields that name a component -> the field with its options, and its registry.
 PARTS: dict[str, tuple[str, Registry]] = {
   'search.strategy': ('search.options', STRATEGIES),
   'proposer': ('proposer_options', PROPOSERS),
@@ -32,7 +32,7 @@ PARTS: dict[str, tuple[str, Registry]] = {
 
 
 def attributes(kind: type) -> dict[str, str]:
-  """What the `Attributes:` section of a class's docstring says of each attribute."""
+  """Returns the descriptions in the `Attributes:` section of a class's docstring."""
   found: dict[str, str] = {}
   name, within = '', False
   for line in (inspect.getdoc(kind) or '').splitlines():
@@ -48,11 +48,11 @@ def attributes(kind: type) -> dict[str, str]:
 
 
 def rows(kind: type, config: ConfigDict | None, prefix: str = '') -> Iterator[Row]:
-  """A row for each field of the dataclass `kind` and of the dataclasses in it.
+  """Yields a row for each field of the dataclass `kind` and of nested dataclasses.
 
   Args:
     kind: Such as `Config`.
-    config: The values to show; None: the defaults of `kind`.
+    config: The values to show; None for the defaults of `kind`.
     prefix: The path of `kind` in the config.
   """
   texts = attributes(kind)
@@ -68,30 +68,30 @@ def rows(kind: type, config: ConfigDict | None, prefix: str = '') -> Iterator[Ro
 
 
 def run_fields(config: ConfigDict | None) -> list[Section]:
-  """The fields of a run's config, and the options of the parts that `config` names."""
+  """Returns the fields of a run's config, and the options of the components that it names."""
   if config is None:
     heading = (
-      'Fields of the config, with defaults [in brackets] for those that a config may leave out. '
-      'With --config=NAME as well, --help shows the values of that config, and the options of the '
-      'strategy, proposer, acceptance rule, problem and executor that it names.'
+      'Fields of the config, with the default [in brackets] of those that a config may omit. '
+      'Together with --config=NAME, --help shows the values of that config, and the options of its '
+      'strategy, proposer, acceptance rule, problem and executor.'
     )
     return [(heading, list(rows(Config, None)))]
-  sections = [('Fields of the config, with the values of this one:', list(rows(Config, config)))]
+  sections = [('Fields of the config, with their values:', list(rows(Config, config)))]
   return sections + [section for path in PARTS if (section := _options(path, config))]
 
 
 def benchmark_fields(config: ConfigDict | None) -> list[Section]:
-  """The fields of a benchmark's config."""
+  """Returns the fields of a benchmark's config."""
   return [('Fields of the config:', list(rows(BenchmarkConfig, config)))]
 
 
 def _options(path: str, config: ConfigDict) -> Section | None:
-  """The options of the part that the config names at `path`; None where it has none."""
+  """Returns the options of the component that the config names at `path`; None if it has none."""
   field, registry = PARTS[path]
   name, values = _value(path, config), _value(field, config)
   try:
     kind = registry.get(str(name))
-  except ValueError:  # the run itself will say so
+  except ValueError:  # the run itself reports it
     return None
   texts, options = attributes(kind), []
   for option in dataclasses.fields(kind):

@@ -1,6 +1,6 @@
-"""The option --config=NAME[:VARIANT], with --config.FIELD=VALUE for every field of a config.
+"""The flags --config=NAME[:VARIANT] and --config.FIELD=VALUE, based on ml_collections.
 
-Underneath are ml_collections' config_flags. What does not fit becomes a ConfigError.
+Invalid values raise ConfigError.
 """
 
 import sys
@@ -16,12 +16,12 @@ from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.messages import one_line
 
 BAD_INPUT = 2  # exit code
-# What reading a command line may raise.
+# Raised by absl and ml_collections for an invalid command line.
 PARSING_ERRORS = (
   flags.Error, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
-# Parts of a config whose fields a file need not list: the registries check them. The nested ones,
-# such as those of the proposer `auto`, are removed again where nothing was set.
+# Parts of a config that a config file may omit; the registries check their fields. Nested ones,
+# such as those of the proposer `auto`, are removed again if nothing was set.
 PARTS = (
   'constants',
   'data',
@@ -43,15 +43,15 @@ def define_config(
   arguments: list[str] | None = None,
   parts: Sequence[str] = PARTS,
 ) -> flags.FlagHolder:
-  """Defines --config=NAME, and --config.FIELD=VALUE for fields, listed in the file or not.
+  """Defines --config=NAME and --config.FIELD=VALUE, also for fields that the config file omits.
 
-  Unknown fields are refused by `config_of`, and unknown options by the registries.
+  `config_of` rejects unknown fields, and the registries unknown options.
 
   Args:
-    help_text: What the config is for.
-    flag_values: Where the flag is defined.
-    arguments: The command line; None: sys.argv.
-    parts: Parts of the config that its file need not list.
+    help_text: Description of the config.
+    flag_values: The registry in which to define the flag.
+    arguments: The command line; None for sys.argv.
+    parts: Parts of the config that a config file may omit.
   """
   flag = config_flags.DEFINE_config_file(
     'config',
@@ -67,7 +67,7 @@ def define_config(
 
 
 class _ConfigParser(flags.ArgumentParser):
-  """Loads a config by name or path, such that the flags after it may add fields."""
+  """Loads a config by name or path, and allows later flags to add fields."""
 
   def __init__(self, parts: Sequence[str]):
     super().__init__()
@@ -88,21 +88,21 @@ class _ConfigParser(flags.ArgumentParser):
 
 
 def run(main: Callable[[Sequence[str]], int]) -> None:
-  """Parses absl's global flags and exits with what `main` returns. For scripts."""
+  """Parses absl's global flags, and exits with the code that `main` returns. For scripts."""
   app.run(main, flags_parser=_parsed)
 
 
 def config_of(values: Any, example: str = 'digits') -> Config:
-  """The run that --config names.
+  """Returns the run's config that --config names.
 
   Args:
     values: The ConfigDict, or a flag that holds it.
-    example: A config to name in the message where none was given.
+    example: A config to suggest if none was given.
 
   Raises:
-    ConfigError: None was given, or it does not fit.
+    ConfigError: There is none, or it is invalid.
   """
-  values = values_of(values, f'Which run? Name a config, for instance --config={example}.')
+  values = values_of(values, f'Name a config, for instance --config={example}.')
   options: Any = values.get('proposer_options')
   for name in list(options) if isinstance(options, ConfigDict) else ():
     if isinstance(options[name], ConfigDict) and not options[name]:
@@ -111,7 +111,7 @@ def config_of(values: Any, example: str = 'digits') -> Config:
 
 
 def values_of(values: Any, question: str) -> ConfigDict:
-  """The ConfigDict, of itself or of a flag. Raises ConfigError with `question` where it is None."""
+  """Returns a flag's ConfigDict. Raises ConfigError with the message `question` if it is None."""
   if isinstance(values, flags.Flag | flags.FlagHolder):
     values = values.value
   if values is None:
@@ -120,7 +120,7 @@ def values_of(values: Any, question: str) -> ConfigDict:
 
 
 def explained(error: BaseException) -> ConfigError:
-  """What absl or ml_collections raised while it read the command line, as a sentence."""
+  """Turns an exception of absl or ml_collections into a ConfigError with a readable message."""
   cause: BaseException | None = error
   while cause is not None and not isinstance(cause, ConfigError):
     cause = cause.__context__
@@ -128,7 +128,7 @@ def explained(error: BaseException) -> ConfigError:
     return ConfigError(f'--config: {cause}')
   if isinstance(error, flags.Error):
     return ConfigError(str(error))
-  if isinstance(error, AttributeError | KeyError):  # ml_collections' answers to a missing field
+  if isinstance(error, AttributeError | KeyError):  # ml_collections' errors for a missing field
     return ConfigError(f'--config: there is no such field: {_short(error)}')
   return ConfigError(f'--config: {_short(error)}')
 
@@ -142,6 +142,6 @@ def _parsed(arguments: Sequence[str]) -> list[str]:
 
 
 def _short(error: BaseException) -> str:
-  """An exception's text on one line, without the quoting and escapes of nested ones."""
+  """Returns an exception's text on one line, without the quotes and escapes of nested ones."""
   text = str(error).replace('\\n', ' ').replace('\\', '').replace('\n', ' ')
   return one_line(text).strip('\'" ').rstrip('.')

@@ -14,7 +14,7 @@ from autoresearch_jax.report import live
 from autoresearch_jax.report.run_result import RunResult
 from autoresearch_jax.research.session import run_session
 
-# Short names of the settings that are changed most.
+# Short names of frequently changed settings.
 SHORT = {
   'max_trials': 'search.max_trials',
   'strategy': 'search.strategy',
@@ -29,25 +29,26 @@ def run(
   say: Callable[[str], None] = print,
   **settings: Any,
 ) -> RunResult:
-  """Starts a run or resumes it, and returns what it has found when it ends.
+  """Starts or resumes a run, and returns its result when it ends.
 
-  It behaves as `autoresearch run` does: it shows its progress, and Ctrl-C (in a notebook, an
-  interrupt of the kernel) ends it in order and returns the run so far. The same call resumes.
+  Like `autoresearch run`, it shows its progress, and Ctrl-C (in a notebook, interrupting the
+  kernel) stops it gracefully and returns the run so far. The same call resumes the run.
 
   Args:
     config: A shipped config, such as 'digits' or 'gpt_small:cpu', the path of a config file, a
       ConfigDict, or a Config.
-    workdir: The run's folder; by default runs/NAME of the config.
+    workdir: The run's folder; by default runs/NAME, with the config's name.
     say: Receives the lines of text that the command prints.
     **settings: Fields of the config to change. `max_trials`, `strategy` and `strategy_options` are
-      those of `search`; a nested field is given with two underscores, `budget__amount=30`, or by
+      those of `search`. Nested fields are written with two underscores, `budget__amount=30`, or as
       `**{'budget.amount': 30}`.
 
   Returns:
-    The run so far, also where it was stopped.
+    The run so far, also if it was stopped.
 
   Raises:
-    ConfigError: A name, field or option does not exist, or differs from the run's in `workdir`.
+    ConfigError: A name, field or option does not exist, or differs from that of the run in
+      `workdir`.
     WorkspaceError: The folder cannot be used, for instance since another process uses it.
     LedgerError: The ledger cannot be read or replayed.
 
@@ -63,7 +64,7 @@ def run(
 
 
 def load_run(workdir: str | os.PathLike[str]) -> RunResult:
-  """Reads what a run has found so far, also while another process goes on with it.
+  """Reads a run from its folder, also while another process continues it.
 
   Args:
     workdir: The run's folder.
@@ -79,10 +80,10 @@ def load_run(workdir: str | os.PathLike[str]) -> RunResult:
 
 
 def _config(config: Any, settings: dict[str, Any]) -> Config:
-  """The config with the settings applied. Raises ConfigError."""
+  """Returns the config with the settings applied. Raises ConfigError."""
   if isinstance(config, Config):
     if settings:
-      raise ConfigError('A Config is taken as it is; give settings with a name or a ConfigDict.')
+      raise ConfigError('Settings cannot change a Config; pass a name or a ConfigDict instead.')
     return config
   if not isinstance(config, ml_collections.ConfigDict):
     config = configs.load(os.fspath(config))

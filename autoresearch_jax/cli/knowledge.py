@@ -1,4 +1,4 @@
-"""`autoresearch knowledge WORKDIR`: what a run has learned, also while it goes on."""
+"""`autoresearch knowledge WORKDIR`: hypotheses, outcomes and lessons of a run."""
 
 import pathlib
 import sys
@@ -13,23 +13,23 @@ from autoresearch_jax.knowledge.report import KnowledgeReport
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.store import read_history
 
-WIDTH = 110  # columns, where the output is no terminal
+WIDTH = 110  # columns, if the output is not a terminal
 COMMAND = Command(
   'knowledge',
   'Print what a run has learned: hypotheses, their outcomes, lessons.',
   """
-  Reads the ledger of the run and nothing else. Prints what helped and what did not, each with the
-  trials that it rests on, and how well the proposer predicted effects; writes the plot of that to
-  WORKDIR/calibration.png.
+  Only reads the run's ledger; the run may be in progress. Prints which edits helped and which did
+  not, with the trials as evidence, and how well the proposer predicted effects. Writes a plot of
+  the predictions to WORKDIR/calibration.png.
   """,
   operand=WORKDIR,
-  examples={'autoresearch knowledge runs/gpt_small_cpu': 'The run whose --workdir that is.'},
+  examples={'autoresearch knowledge runs/gpt_small_cpu': 'The run with that --workdir.'},
   exit_codes={'0': 'Done.', '2': 'There is no such run, or its ledger cannot be read.'},
 )
 
 
 def read(directory: pathlib.Path) -> tuple[Memory, str]:
-  """The memory of the run in `directory`, and what it is called. Raises LedgerError."""
+  """Returns the memory of the run in `directory`, and the run's name. Raises LedgerError."""
   history = read_history(directory)
   memory = Memory(history.trials, history.objective, history.kept_programs, history.lessons)
   config = history.config
@@ -37,7 +37,7 @@ def read(directory: pathlib.Path) -> tuple[Memory, str]:
 
 
 def plot(memory: Memory, path: pathlib.Path) -> str:
-  """Draws how good the predictions were; says where, or why it could not."""
+  """Plots predicted against measured effects; returns a line with the path or the error."""
   try:
     calibration.draw(memory.hypotheses.values(), memory.objective.metric, path)
   except OSError as error:

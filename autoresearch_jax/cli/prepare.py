@@ -1,4 +1,4 @@
-"""`autoresearch prepare`: the data of the language model, downloaded, tokenized and packed."""
+"""`autoresearch prepare`: downloads, tokenizes and packs the data of the language model."""
 
 import pathlib
 import signal
@@ -16,7 +16,7 @@ ORIGINAL = {
   'vocab_size': 8192,
   'sequence_length': 2048,
   'validation_tokens': 40 * 524_288,
-  'test_tokens': 10 * 524_288,  # not the original's, which has none
+  'test_tokens': 10 * 524_288,  # the original has no test split
 }
 SIZES = tuple(ORIGINAL)
 COMMAND = Command(
@@ -24,37 +24,37 @@ COMMAND = Command(
   'Download and prepare the data of the language model.',
   """
   Downloads ClimbMix shards (the original's ten and the validation shard), then trains the
-  tokenizer and packs the rows, as a run with the same config.data would do on first use. The
-  corpus `python`, the text that ships with Python, needs no download.
+  tokenizer and packs the rows, as the first run with the same config.data would do. The corpus
+  `python`, the text that ships with Python, needs no download.
 
-  Run it again after an interruption: it continues where it stopped. The defaults are those of the
-  original; for other settings give the values of config.data.
+  After an interruption, the same command continues. The defaults are those of the original; for
+  another config pass its values of config.data.
   """,
   (
-    Option('corpus', 'What to prepare.', 'climbmix', choices=('climbmix', 'python')),
+    Option('corpus', 'Corpus to prepare.', 'climbmix', choices=('climbmix', 'python')),
     Option('shards', 'Training shards of ClimbMix.', 10, minimum=1, maximum=shards.LAST),
     Option('cache', 'Folder for the data.', value='DIR',
            shown='$AUTORESEARCH_JAX_CACHE or ~/.cache/autoresearch_jax'),
-    Option('url', 'Parent address of the shards.', shards.URL),
-    Option('workers', 'Downloads at a time.', 4, minimum=1, maximum=32),
-    Option('attempts', 'Failures in a row after which a shard is given up.', 6, minimum=1),
+    Option('url', 'Base URL of the shards.', shards.URL),
+    Option('workers', 'Parallel downloads.', 4, minimum=1, maximum=32),
+    Option('attempts', 'Attempts per shard.', 6, minimum=1),
     Option('verify', 'Read all shards, and download damaged ones again.', False),
-    Option('only_fetch', 'Stop when the shards are there.', False),
-    Option('vocab_size', 'Tokens.', kind=int, minimum=1, shown='8192; python: 1024'),
+    Option('only_fetch', 'Stop after the download.', False),
+    Option('vocab_size', 'Vocabulary size.', kind=int, minimum=1, shown='8192; python: 1024'),
     Option('sequence_length', 'Tokens per row.', kind=int, minimum=1, shown='2048; python: 256'),
-    Option('validation_tokens', 'Tokens that are scored.', kind=int, minimum=1,
+    Option('validation_tokens', 'Tokens of the validation split.', kind=int, minimum=1,
            shown='20971520; python: 131072'),
-    Option('test_tokens', 'Tokens that are scored at the end of a run only.', kind=int, minimum=0,
+    Option('test_tokens', 'Tokens of the test split.', kind=int, minimum=0,
            shown='5242880; python: 0'),
   ),
   examples={
-    'autoresearch prepare': 'The data of the gpu and tpu variants of gpt_small.',
-    'autoresearch prepare --corpus=python': 'Without a download.',
+    'autoresearch prepare': 'Data for the gpu and tpu variants of gpt_small.',
+    'autoresearch prepare --corpus=python': 'A small corpus without download.',
   },
   exit_codes={
     '0': 'The data are ready.',
-    '1': 'They could not be prepared; a sentence says why.',
-    '2': 'An option does not fit.',
+    '1': 'The data could not be prepared; the message says why.',
+    '2': 'An option is invalid.',
     '130': 'Stopped by Ctrl-C; the same command continues.',
   },
 )  # fmt: skip
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _prepare(line: CommandLine) -> int:
-  # A shell that starts this in the background has SIGINT ignored; a stop must work there too.
+  # Shells ignore SIGINT in background jobs; it must stop them as well.
   signal.signal(signal.SIGINT, signal.default_int_handler)
   console = rich.console.Console(highlight=False, markup=False, soft_wrap=True)
   cache = pathlib.Path(line['cache']).absolute() if line['cache'] else caching.directory()

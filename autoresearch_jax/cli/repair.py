@@ -14,14 +14,14 @@ COMMAND = Command(
   'repair',
   'Make a run with a damaged ledger resumable.',
   """
-  Every state of a run builds on all events before it, so a run can resume from the last event
-  before the damage and from no later one. The command says which events and trials that costs,
-  keeps all files as they were in WORKDIR/damaged.N, and writes a ledger of the events before the
-  damage. It changes nothing where there is no damage.
+  A run's state depends on all events before it, so a run can only resume from before the damage.
+  The command prints which events and trials are lost, moves the damaged files to
+  WORKDIR/damaged.N, and writes a ledger of the intact events. It changes nothing if there is no
+  damage.
   """,
   operand=WORKDIR,
-  examples={'autoresearch repair runs/gpt_small_cpu': 'The run whose --workdir that is.'},
-  exit_codes={'0': 'Repaired, or not damaged.', '2': 'It cannot be repaired; a sentence says why.'},
+  examples={'autoresearch repair runs/gpt_small_cpu': 'The run with that --workdir.'},
+  exit_codes={'0': 'Repaired, or not damaged.', '2': 'Not repairable; the message says why.'},
 )
 
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 def _repair(line: CommandLine) -> int:
   directory = pathlib.Path(line.operand)
   if not directory.is_dir():
-    raise LedgerError(f'There is no folder {directory}; name the --workdir of a run.')
+    raise LedgerError(f'There is no folder {directory}; use the --workdir of a run.')
   print(repair(directory))
   return 0
 

@@ -1,4 +1,4 @@
-"""`autoresearch report WORKDIR`: the plot and a summary of a run, also while it goes on."""
+"""`autoresearch report WORKDIR`: draws the progress plot of a run and summarises the run."""
 
 import pathlib
 import sys
@@ -13,13 +13,13 @@ from autoresearch_jax.report.summary import summary
 
 COMMAND = Command(
   'report',
-  'Draw the plot of a run and summarise it, also while it goes on.',
+  'Draw the progress plot of a run and summarise the run.',
   """
-  Reads the ledger of the run and nothing else. Prints how many trials there were, what was kept,
-  the best program and what the final evaluation found, and writes WORKDIR/progress.png.
+  Only reads the run's ledger; the run may be in progress. Prints the number of trials and keeps,
+  the best program and the result of the final evaluation, and writes WORKDIR/progress.png.
   """,
   operand=WORKDIR,
-  examples={'autoresearch report runs/gpt_small_cpu': 'The run whose --workdir that is.'},
+  examples={'autoresearch report runs/gpt_small_cpu': 'The run with that --workdir.'},
   exit_codes={'0': 'Done.', '2': 'There is no such run, or its ledger cannot be read.'},
 )
 

@@ -1,4 +1,4 @@
-"""`autoresearch run`: a config in, research until there is a reason to stop."""
+"""`autoresearch run`: starts or resumes a run."""
 
 import pathlib
 import sys
@@ -20,18 +20,18 @@ from autoresearch_jax.sandbox.tracer_policy import SandboxError
 
 COMMAND = Command(
   'run',
-  'Start a run, or resume it: search for better programs until told to stop.',
+  'Start or resume a run: search for better programs until stopped.',
   """
-  Research: a strategy chooses what to try, a proposer edits the program, a trial trains it for a
-  fixed budget, and an acceptance rule keeps it or not. All of it is recorded in the run's folder,
+  A strategy chooses what to try, a proposer edits the program, a trial trains it for a fixed
+  budget, and an acceptance rule keeps or discards it. Everything is recorded in the run's folder,
   and the same command resumes a run that was stopped or killed.
 
-  The first Ctrl-C (or SIGTERM) ends the search in order, a second one ends the process at once.
-  Where config.final_seeds is set, the end of a run trains the best program and the baseline again
-  and compares them on the test split; Ctrl-C skips that, and SIGTERM never starts it.
+  The first Ctrl-C (or SIGTERM) stops the search gracefully, a second one ends the process at once.
+  If config.final_seeds is set, the best program and the baseline are then retrained and compared on
+  the test split; another Ctrl-C skips that, and after SIGTERM it does not start.
 
-  The folder gets results.tsv (a row per trial), progress.png, repo/ (git: the branch
-  autoresearch/NAME has the successes) and ledger.db (every event).
+  The folder has results.tsv (a row per trial), progress.png, repo/ (git: the branch
+  autoresearch/NAME has the kept programs) and ledger.db (all events).
   """,
   (Option('workdir', 'Folder of the run.', value='DIR', shown='runs/NAME of the config'),),
   config='The run: a shipped config (digits, gpt_small, packing), or a file.',
@@ -48,9 +48,9 @@ COMMAND = Command(
   exit_codes={
     '0': 'The run is done.',
     '1': 'The baseline, the machine, the strategy or the acceptance rule failed.',
-    '2': 'Something does not fit; a sentence on standard error says what.',
-    '130': 'Stopped by Ctrl-C, in order.',
-    '143': 'Stopped by SIGTERM, in order.',
+    '2': 'Invalid input; the message on standard error says what to fix.',
+    '130': 'Stopped gracefully by Ctrl-C.',
+    '143': 'Stopped gracefully by SIGTERM.',
   },
 )
 

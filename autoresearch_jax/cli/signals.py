@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: the first asks the loop to end in good order, the second ends at once.
+"""Handling of Ctrl-C and SIGTERM: the first one stops the run gracefully, the second one at once.
 
-The ledger is whole after either; ending in good order also closes the executor and prints where
-the results are. Between the two, `rearm` makes room for one thing more, which the next signal
-asks to end.
+The ledger is intact in either case; a graceful stop also closes the executor and prints where the
+results are. After a graceful stop of the search, `rearm` allows the final evaluation to run until
+the next signal.
 """
 
 import signal
@@ -12,17 +12,21 @@ from typing import Self
 
 
 class StopSignals:
-  """A context in which SIGINT and SIGTERM set `reason` instead of raising.
+  """A context manager in which SIGINT and SIGTERM set `reason` instead of raising.
 
-  Outside of the main thread, where Python handles no signals, it changes nothing.
+  Outside the main thread it has no effect, since Python only handles signals there.
 
   Attributes:
     reason: Why to stop, a sentence; '' before the first signal.
-    exit_code: 128 + the signal's number, as shells report it; 0 when there was none.
+    exit_code: 128 + the signal's number, as shells report it; 0 without a signal.
   """
 
   def __init__(self, interactive: bool = False) -> None:
-    """interactive: whether a second SIGINT raises KeyboardInterrupt, and ends no process."""
+    """Makes the context.
+
+    Args:
+      interactive: Whether a second SIGINT raises KeyboardInterrupt instead of ending the process.
+    """
     self._second = signal.default_int_handler if interactive else signal.SIG_DFL
     self.reason = ''
     self.exit_code = 0
@@ -34,7 +38,7 @@ class StopSignals:
   def __enter__(self) -> Self:
     if threading.current_thread() is threading.main_thread():
       for number in (signal.SIGINT, signal.SIGTERM):
-        self._before[number] = signal.signal(number, self._asked)
+        self._before[number] = signal.signal(number, self._handle)
     return self
 
   def __exit__(self, *_: object) -> None:
@@ -42,20 +46,20 @@ class StopSignals:
       signal.signal(number, handler)
 
   def rearm(self) -> bool:
-    """Whether something may still be done before the end, which the next signal asks to end.
+    """Clears the stop request until the next signal.
 
-    Not after SIGTERM: whoever sends that takes the machine away soon.
+    Returns False after SIGTERM, since the machine will then be taken away soon.
     """
     if self.exit_code == 128 + signal.SIGTERM:
       return False
     self.reason = ''
     for number in self._before:
-      signal.signal(number, self._asked)
+      signal.signal(number, self._handle)
     return True
 
-  def _asked(self, number: int, frame: types.FrameType | None) -> None:
+  def _handle(self, number: int, frame: types.FrameType | None) -> None:
     del frame
     self.exit_code = 128 + number
-    self.reason = f'{signal.Signals(number).name} was received; the same command goes on from here.'
-    # A second one does not wait for anything.
+    self.reason = f'Received {signal.Signals(number).name}; the same command resumes the run.'
+    # The second signal ends the process at once.
     signal.signal(number, self._second if number == signal.SIGINT else signal.SIG_DFL)

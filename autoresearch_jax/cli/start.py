@@ -1,4 +1,4 @@
-"""`autoresearch start`: the starting program of a run, written into a folder."""
+"""`autoresearch start`: writes the starting program of a run into a folder."""
 
 import pathlib
 import sys
@@ -10,16 +10,15 @@ from autoresearch_jax.programs.start import starting_program, write_program
 
 COMMAND = Command(
   'start',
-  'Write the starting program of a run into a folder, to be edited.',
+  'Write the starting program of a run into a folder, for editing.',
   """
-  The files are those that config.editable names, with the values of config.constants written into
-  them. Prints the paths of the files.
+  Writes the files in config.editable, with the values of config.constants, and prints their paths.
   """,
   (Option('out', 'New or empty folder to write into; required.', value='DIR'),),
-  config='The run whose program it is, a shipped config or a file.',
+  config='The run: a shipped config or a file.',
   describe=fields.run_fields,
   examples={'autoresearch start --config=digits --out=my_program': 'Writes my_program/model.py.'},
-  exit_codes={'0': 'Written.', '2': 'Something does not fit; a sentence says what.'},
+  exit_codes={'0': 'Written.', '2': 'Invalid input; the message says what to fix.'},
 )
 
 
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _start(line: CommandLine) -> int:
   if not line['out']:
-    raise UsageError('Where to? Name a new folder, for instance --out=my_program.')
+    raise UsageError('Name a new folder, for instance --out=my_program.')
   config = flags.config_of(line.config)
   for path in write_program(starting_program(config), pathlib.Path(line['out'])):
     print(path)

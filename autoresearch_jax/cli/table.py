@@ -1,4 +1,4 @@
-"""`autoresearch table`: how well a table of recorded trials serves as a benchmark problem."""
+"""`autoresearch table`: describes a table of recorded trials as a benchmark problem."""
 
 import sys
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ COMMAND = Command(
   'table',
   'Describe a table of recorded trials as a problem for the benchmark.',
   """
-  A table has a row per training run: the constants of the program, the metric, whether the run
-  succeeded and how long it took (CSV or JSON). The problem `recorded` of the benchmark fits a
-  surrogate to it. This command prints how well that fits, cross-validated: believe a comparison
-  on it no further than that.
+  A table (CSV or JSON) has a row per training run: the constants of the program, the metric,
+  whether the run succeeded and how long it took. The benchmark problem `recorded` fits a surrogate
+  to it. This command prints the surrogate's cross-validated accuracy, which limits how far
+  comparisons on it can be trusted.
   """,
   (
     Option('table', 'Name of a shipped table, or path of a CSV or JSON file.', RecordedTable.table),
     Option('metric', 'Column of the metric.', RecordedTable.metric),
-    Option('direction', 'What is better.', RecordedTable.direction, choices=DIRECTIONS),
+    Option('direction', 'Direction of the metric.', RecordedTable.direction, choices=DIRECTIONS),
     Option('constants', 'Columns of constants, separated by commas.', (), value='A,B,...',
-           shown='all other columns of numbers'),
+           shown='all other numeric columns'),
     Option('success', 'Column that says whether a run succeeded.', RecordedTable.success),
-    Option('seconds', 'Column of the seconds that a run took.', RecordedTable.seconds),
+    Option('seconds', 'Column of the duration of a run, in seconds.', RecordedTable.seconds),
     Option('seed', 'Column of the training seed.', RecordedTable.seed),
   ),
   examples={
     'autoresearch table': 'The shipped table of digits.',
-    'autoresearch table --table=trials.csv --metric=val_bpb': 'One of your own.',
+    'autoresearch table --table=trials.csv --metric=val_bpb': 'Your own table.',
   },
-  exit_codes={'0': 'Done.', '2': 'The table cannot be used; a sentence says why.'},
+  exit_codes={'0': 'Done.', '2': 'The table cannot be used; the message says why.'},
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`autoresearch trial`: one trial, for a coding agent or a person."""
+"""`autoresearch trial`: runs a single trial, for a coding agent or a person."""
 
 import pathlib
 import sys
@@ -18,27 +18,27 @@ from autoresearch_jax.types import Program, Progress, Result, Status, TrialReque
 
 COMMAND = Command(
   'trial',
-  'Train one program once, and print how it scored.',
+  'Train one program once, and print its score.',
   """
-  Traces, trains and evaluates the program in a folder. Prints the original's summary block
-  (`---`, then one `key: value` a line) on standard output and news on standard error, and writes
-  all that is known of the trial as JSON. A run's ledger is not involved.
+  Traces, trains and evaluates the program in a folder. Prints the original's summary block (`---`,
+  then one `key: value` per line) on standard output and progress on standard error, and writes the
+  complete result as JSON. It does not touch a run's ledger.
   """,
   (
     Option('program', 'Folder with the editable files.', value='DIR', shown='the starting program'),
     Option('out', 'JSON file to write the result to.', value='FILE'),
     Option('seed', 'Seed of the training run.', 0, minimum=0, value='N'),
   ),
-  config='The run that the trial belongs to, a shipped config or a file.',
+  config='The run: a shipped config or a file.',
   describe=fields.run_fields,
   examples={
-    'autoresearch start --config=gpt_small --out=my_program': 'Get the program first, and edit it.',
-    'autoresearch trial --config=gpt_small --program=my_program --out=trial.json': 'Then score it.',
+    'autoresearch start --config=gpt_small --out=my_program': 'Write the program, then edit it.',
+    'autoresearch trial --config=gpt_small --program=my_program --out=trial.json': 'Train it.',
   },
   exit_codes={
     '0': 'The program trained and has a score (status ok).',
-    '1': 'It has none; the status and the reason say why.',
-    '2': 'Something does not fit; a sentence on standard error says what.',
+    '1': 'The program has no score; status and reason say why.',
+    '2': 'Invalid input; the message on standard error says what to fix.',
     '130': 'Stopped by Ctrl-C; nothing was written.',
   },
 )
@@ -51,23 +51,23 @@ def run_trial(config: Config, program: Program, seed: int) -> Result:
     executor = task.start_executor(task.prepare_data(_say), pathlib.Path(scratch))
     try:
       request = TrialRequest(0, program, (seed,), config.budget)
-      (result,) = finished(executor, request, each=_teller())
+      (result,) = finished(executor, request, each=_progress_printer())
       return result
     finally:
       executor.close()
 
 
 def depth_of(program: Program) -> int | None:
-  """The program's constant DEPTH, where it has one and can be read at all."""
+  """Returns the program's constant DEPTH, or None."""
   try:
     depth = constants_of(program).get('DEPTH')
-  except ConfigError:  # not Python, which is what the trial's reason says
+  except ConfigError:  # not valid Python, which the trial reports
     return None
   return depth if isinstance(depth, int) else None
 
 
 def summary(config: Config, result: Result, depth: int | None = None) -> str:
-  """The original's block: `---`, then one `key: value` a line."""
+  """Returns the original's summary block: `---`, then one `key: value` per line."""
   lines = ['---']
   if result.measurements:
     measurement = result.measurements[0]
@@ -94,30 +94,30 @@ def summary(config: Config, result: Result, depth: int | None = None) -> str:
 
 
 def record(result: Result) -> dict[str, object]:
-  """What FILE.json holds: the result, with the metrics and cost of its one seed on top."""
+  """Returns the content of the --out file: the result, with metrics and cost of its one seed."""
   values = to_builtins(result)
   measurements = values.pop('measurements')
   first = measurements[0] if measurements else {'metrics': {}, 'cost': {}}
   return {**values, 'metrics': first['metrics'], 'cost': first['cost']}
 
 
-def _teller() -> Callable[[Progress], None]:
-  """What says each phase as it begins, and in a terminal how far training is."""
+def _progress_printer() -> Callable[[Progress], None]:
+  """Returns a function that prints each phase as it begins, and in a terminal the progress."""
   phase = ''
 
-  def tell(news: Progress) -> None:
+  def show(progress: Progress) -> None:
     nonlocal phase
-    if news.phase != phase:
-      phase = news.phase
+    if progress.phase != phase:
+      phase = progress.phase
       _say(f'{phase} ...')
     elif phase == 'train' and sys.stderr.isatty():
-      _say(_training(news), end='\r')
+      _say(_training(progress), end='\r')
 
-  return tell
+  return show
 
 
-def _training(news: Progress) -> str:
-  return f'train {news.fraction:6.1%}  step {news.step:>6}  loss {news.loss:.4f}  '
+def _training(progress: Progress) -> str:
+  return f'train {progress.fraction:6.1%}  step {progress.step:>6}  loss {progress.loss:.4f}  '
 
 
 def _say(line: str, end: str = '\n') -> None:
@@ -125,7 +125,7 @@ def _say(line: str, end: str = '\n') -> None:
 
 
 def _require_writable(out: str | None) -> None:
-  """Raises ConfigError where --out cannot be written: better before minutes of training."""
+  """Raises ConfigError if --out cannot be written, before minutes of training."""
   if out and not pathlib.Path(out).absolute().parent.is_dir():
     raise ConfigError(f'--out is {out!r}, but its folder does not exist; make it first.')
   if out and pathlib.Path(out).is_dir():

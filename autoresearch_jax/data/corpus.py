@@ -132,9 +132,13 @@ class PythonLibrary:
 
 @dataclasses.dataclass(frozen=True)
 class ClimbMix:
-  """ClimbMix-400B shuffled, by Karpathy: `count` training shards; the last one is validation.
+  """Karpathy's shuffled ClimbMix-400B: some training shards, and the last shard for validation.
 
-  folder: where `data.prepare` puts the shards. Raises shards.Missing when they are not there.
+  Attributes:
+    folder: Folder of the shards.
+    count: Number of training shards.
+
+  Its methods raise shards.MissingShards if shards are missing.
   """
 
   folder: pathlib.Path

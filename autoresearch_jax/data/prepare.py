@@ -1,6 +1,6 @@
-"""Downloads the ClimbMix shards, several at once, with progress that a person can follow.
+"""Downloads the ClimbMix shards in parallel, with a progress display, for `autoresearch prepare`.
 
-`autoresearch prepare` calls it. Running it again after an interruption continues where it stopped.
+After an interruption, the same command resumes.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from autoresearch_jax.data import shards
 
 
 class DownloadProgress(Protocol):
-  """Where downloads report what has arrived."""
+  """Receives the progress of downloads; shows nothing by default."""
 
   def update(self, name: str, had: int, total: int) -> None: ...
 
@@ -55,15 +55,19 @@ class DownloadLines:
   def update(self, name: str, had: int, total: int) -> None: ...
 
   def done(self, name: str, was_there: bool) -> None:
-    self._say(f'{name}: already there.' if was_there else f'{name}: fetched.')
+    self._say(f'{name}: already complete.' if was_there else f'{name}: downloaded.')
 
 
 def fetch(
   downloader: shards.Downloader, count: int, workers: int, progress: DownloadProgress
 ) -> None:
-  """Downloads all wanted shards, `workers` at a time; the first failure ends the others too.
+  """Downloads all wanted shards in parallel; the first failure stops the other downloads.
 
-  What was written stays for the next start. Raises shards.ShardUnavailable, KeyboardInterrupt.
+  Partial files are kept, so the next start resumes.
+
+  Raises:
+    shards.ShardUnavailable: A shard cannot be downloaded.
+    KeyboardInterrupt: The user interrupted the download.
   """
 
   def one(index: int) -> None:
@@ -114,7 +118,7 @@ def climbmix(
   with _locked(folder):
     if verify:
       for path in shards.damaged(folder, count):
-        console.print(f'{path.name}: damaged since it was written; downloading it again.')
+        console.print(f'{path.name}: damaged; downloading it again.')
         path.unlink()
     downloader = shards.Downloader(folder, url.rstrip('/'), attempts=attempts)
     with _progress(console) as progress:
@@ -129,7 +133,7 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise ValueError(
-        f'Another prepare command is at work in {folder}; wait for it to end.'
+        f'Another prepare command is running in {folder}; wait for it to finish.'
       ) from None
     yield
 

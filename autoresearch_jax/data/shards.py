@@ -1,8 +1,7 @@
-"""ClimbMix parquet shards on disk and over HTTP: names, manifest, a download that survives faults.
+"""ClimbMix parquet shards: file names, manifest, and a download that retries and resumes.
 
-`prepare` calls `fetch` and `verify`; `corpus` reads what they left. A shard has its final name
-only when all of it was written and it looks like parquet; the manifest then holds its size and
-SHA-256, so that damage is found later.
+`prepare` downloads them, `corpus` reads them. A shard gets its final name once it is complete and
+looks like parquet. The manifest stores its size and SHA-256, so that later damage is detected.
 """
 
 import dataclasses
@@ -23,33 +22,42 @@ from autoresearch_jax.data import cache
 URL = 'https://huggingface.co/datasets/karpathy/climbmix-400b-shuffle/resolve/main'
 LAST = 6542  # the last shard is always validation
 COMMAND = 'autoresearch prepare --corpus=climbmix'
-MAGIC = b'PAR1'  # a parquet file begins and ends with it
-BLOCK = 1 << 16  # bytes written at a time: what a broken connection loses at most
+MAGIC = b'PAR1'  # at the beginning and the end of a parquet file
+BLOCK = 1 << 16  # bytes written at a time; a broken connection loses at most one block
 
 
-class Missing(FileNotFoundError):
-  """Shards are not there; the sentence names the command that fetches them."""
+class MissingShards(FileNotFoundError):
+  """Shards are missing; the message names the command that downloads them."""
 
 
 class ShardUnavailable(Exception):
-  """A shard cannot be had; the sentence says which, why and what to do."""
+  """A shard cannot be downloaded; the message says which, why, and what to do."""
 
 
 class DownloadStopped(Exception):
-  """The caller asked to stop; what was written stays for the next start to go on from."""
+  """The caller stopped the download; partial files are kept, and the next start resumes."""
 
 
-class _Retry(Exception):
-  """A fault that may pass. wait: seconds the server asked for, or None."""
+class _TransientError(Exception):
+  """A failure worth a retry.
 
-  def __init__(self, sentence: str, wait: float | None = None):
-    super().__init__(sentence)
-    self.wait = wait
+  Attributes:
+    retry_after: Seconds that the server asks to wait; None if it does not say.
+  """
+
+  def __init__(self, message: str, retry_after: float | None = None):
+    super().__init__(message)
+    self.retry_after = retry_after
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardRecord:
-  """What was written: bytes and their SHA-256."""
+  """A complete shard.
+
+  Attributes:
+    size: Bytes.
+    sha256: Digest of the content.
+  """
 
   size: int
   sha256: str
@@ -57,14 +65,19 @@ class ShardRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-  """The records of the shards in a folder, kept beside them as manifest.json."""
+  """The records of the shards in a folder, stored as its manifest.json.
+
+  Attributes:
+    folder: The folder.
+    records: By file name.
+  """
 
   folder: pathlib.Path
   records: dict[str, ShardRecord]
 
   @classmethod
   def read(cls, folder: pathlib.Path) -> Self:
-    """Raises ValueError for a manifest that cannot be read."""
+    """Reads a folder's manifest, empty if there is none. Raises ValueError if it is damaged."""
     path = folder / 'manifest.json'
     if not path.exists():
       return cls(folder, {})
@@ -86,28 +99,28 @@ def name(index: int) -> str:
 
 
 def wanted(count: int) -> list[int]:
-  """The indices of `count` training shards and of the validation shard, which comes last."""
+  """Returns the indices of `count` training shards and, last, of the validation shard."""
   if not 1 <= count <= LAST:
-    raise ValueError(f'{count} training shards were asked for; there are 1 to {LAST}.')
+    raise ValueError(f'{count} training shards were requested; choose 1 to {LAST}.')
   return [*range(count), LAST]
 
 
 def present(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
-  """Paths of the wanted shards. Raises Missing unless each is there with its recorded size."""
+  """Returns the paths of the wanted shards. Raises MissingShards unless all are complete."""
   records = Manifest.read(folder).records
   paths = [folder / name(index) for index in wanted(count)]
   missing = [path.name for path in paths if not _complete(path, records.get(path.name))]
   if missing:
     elsewhere = '' if folder.parent == cache.directory() else f' --cache={folder.parent}'
-    raise Missing(
+    raise MissingShards(
       f'{len(missing)} of {len(paths)} ClimbMix shards are not in {folder} '
-      f'(the first is {missing[0]}). Fetch them with: {COMMAND} --shards={count}{elsewhere}'
+      f'(the first is {missing[0]}). Download them with: {COMMAND} --shards={count}{elsewhere}'
     )
   return paths
 
 
 def texts(path: pathlib.Path) -> Iterator[str]:
-  """The text column of a shard, document by document, without loading it whole."""
+  """Yields the documents of a shard, reading it in batches."""
   from pyarrow import parquet  # noqa: PLC0415 - 0.8 s of import that only this corpus needs
 
   with parquet.ParquetFile(path) as shard:
@@ -118,14 +131,14 @@ def texts(path: pathlib.Path) -> Iterator[str]:
 
 
 def digest(path: pathlib.Path) -> ShardRecord:
-  """Size and SHA-256 of a file."""
+  """Returns size and SHA-256 of a file."""
   with path.open('rb') as file:
     sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
   return ShardRecord(path.stat().st_size, sha256)
 
 
 def damaged(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
-  """Wanted shards that are there but no longer what was recorded of them. Reads all of them."""
+  """Returns the wanted shards whose content differs from the manifest. Reads all of them."""
   records = Manifest.read(folder).records
   paths = [folder / name(index) for index in wanted(count)]
   known = [path for path in paths if path.exists() and path.name in records]
@@ -134,18 +147,23 @@ def damaged(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
 
 @dataclasses.dataclass
 class Downloader:
-  """Fetches shards into `folder`; one instance may be used by several threads.
+  """Downloads shards. Safe to use from several threads.
 
-  url: the shards' parent address. attempts: faults in a row, without a byte gained, before it
-  gives up. backoff: seconds before the second attempt, doubled each time, up to `patience`.
-  timeout: seconds of silence that count as a fault. stop: set it to end all transfers.
+  Attributes:
+    folder: Folder of the shards.
+    url: Parent address of the shards.
+    attempts: Failures in a row, without any progress, after which a shard is given up.
+    initial_delay: Seconds before the second attempt; doubles with each further one.
+    max_delay: Maximum seconds between two attempts.
+    timeout: Seconds without data that count as a failure.
+    stop: Ends all transfers when it is set.
   """
 
   folder: pathlib.Path
   url: str = URL
   attempts: int = 6
-  backoff: float = 1.0
-  patience: float = 60.0
+  initial_delay: float = 1.0
+  max_delay: float = 60.0
   timeout: float = 30.0
   stop: threading.Event = dataclasses.field(default_factory=threading.Event)
 
@@ -156,10 +174,19 @@ class Downloader:
     self._local = threading.local()
 
   def fetch(self, index: int, report: Callable[[int, int], None]) -> bool:
-    """Makes sure that the shard is there; False when it already was.
+    """Downloads a shard unless it is complete.
 
-    report: called with bytes had and bytes in all (0: not known) as they arrive.
-    Raises ShardUnavailable, DownloadStopped, OSError for a full disk.
+    Args:
+      index: Index of the shard.
+      report: Called with the bytes received so far and the total (0: unknown).
+
+    Returns:
+      Whether it was downloaded now.
+
+    Raises:
+      ShardUnavailable: It cannot be downloaded.
+      DownloadStopped: `stop` was set.
+      OSError: It cannot be written, for instance since the disk is full.
     """
     target = self.folder / name(index)
     if _complete(target, self._manifest.records.get(target.name)):
@@ -172,36 +199,34 @@ class Downloader:
 
   def _download(self, target: pathlib.Path, report: Callable[[int, int], None]) -> None:
     partial = target.with_name(f'{target.name}.part')
-    faults = 0
+    failures = 0
     while True:
       before = _size(partial)
       try:
         self._transfer(f'{self.url}/{target.name}', partial, report)
         break
-      except (_Retry, requests.RequestException) as error:
-        faults = 1 if _size(partial) > before else faults + 1
-        if faults >= self.attempts:
+      except (_TransientError, requests.RequestException) as error:
+        failures = 1 if _size(partial) > before else failures + 1
+        if failures >= self.attempts:
           raise ShardUnavailable(
-            f'{target.name} could not be fetched from {self.url} in {faults} attempts. '
-            f'Run the same command again to go on where it stopped. What went wrong last: {error}'
+            f'{target.name} could not be downloaded from {self.url} in {failures} attempts. '
+            f'Run the same command again to resume. The last error: {error}'
           ) from None
-        self._wait(faults, error.wait if isinstance(error, _Retry) else None)
+        self._wait(failures, error.retry_after if isinstance(error, _TransientError) else None)
     if not _is_parquet(partial):
       _discard(partial)
-      raise ShardUnavailable(
-        f'{self.url}/{target.name} did not answer with a parquet file. Check --url.'
-      )
-    _forget(partial)
+      raise ShardUnavailable(f'{self.url}/{target.name} is not a parquet file. Check --url.')
+    _remove_etag(partial)
     partial.replace(target)
 
   def _transfer(self, url: str, partial: pathlib.Path, report: Callable[[int, int], None]) -> None:
-    """One request: goes on from what `partial` has when the server can, else starts anew."""
-    had, tag = _size(partial), _tag(partial)
+    """Makes one request, which resumes a partial file if the server supports that."""
+    had, tag = _size(partial), _etag(partial)
     headers = {'Accept-Encoding': 'identity'}
     if had:
       headers |= {'Range': f'bytes={had}-'} | ({'If-Range': tag} if tag else {})
     with self._session().get(url, headers=headers, stream=True, timeout=self.timeout) as answer:
-      had, total = _agree(answer, partial, had)
+      had, total = _resume_offset(answer, partial, had)
       with partial.open('r+b' if had else 'wb') as file:
         file.seek(had)
         for block in answer.iter_content(BLOCK):
@@ -210,74 +235,76 @@ class Downloader:
           file.write(block)
           report(file.tell(), total)
     if total and _size(partial) != total:
-      raise _Retry(f'the connection ended at {_size(partial):,} of {total:,} bytes.')
+      raise _TransientError(f'the connection ended at {_size(partial):,} of {total:,} bytes.')
 
-  def _wait(self, faults: int, asked: float | None) -> None:
-    """Doubles the pause with each fault, spread so that parallel transfers fall out of step."""
-    spread = 0.5 + random.random() / 2
-    pause = min(self.patience, self.backoff * 2 ** (faults - 1)) * spread
-    if self.stop.wait(pause if asked is None else min(asked, self.patience)):
+  def _wait(self, failures: int, retry_after: float | None) -> None:
+    """Waits before the next attempt: exponential backoff with jitter."""
+    jitter = 0.5 + random.random() / 2
+    pause = min(self.max_delay, self.initial_delay * 2 ** (failures - 1)) * jitter
+    if self.stop.wait(pause if retry_after is None else min(retry_after, self.max_delay)):
       raise DownloadStopped
 
   def _session(self) -> requests.Session:
-    """One a thread: a requests session is not safe to share."""
+    """Returns this thread's session, since a requests session is not thread-safe."""
     if not hasattr(self._local, 'session'):
       self._local.session = requests.Session()
     return self._local.session
 
 
-def _agree(answer: requests.Response, partial: pathlib.Path, had: int) -> tuple[int, int]:
-  """Where to write from, and the bytes in all (0: unknown), by what the server answered.
+def _resume_offset(answer: requests.Response, partial: pathlib.Path, had: int) -> tuple[int, int]:
+  """Returns the offset to write at and the total size (0: unknown), from the response's headers.
 
-  Raises _Retry, ShardUnavailable.
+  Raises:
+    _TransientError: Another attempt may succeed.
+    ShardUnavailable: None will.
   """
   code = answer.status_code
   if code in (408, 425, 429) or code >= 500:
-    raise _Retry(f'the server answered {code} {answer.reason}.', _retry_after(answer))
-  if code == 416:  # what is here is no beginning of what is there
+    raise _TransientError(f'the server answered {code} {answer.reason}.', _retry_after(answer))
+  if code == 416:  # the partial file is not a prefix of the server's file
     _discard(partial)
-    raise _Retry('the server no longer has what was fetched before; starting again.')
+    raise _TransientError('the file on the server has changed; starting over.')
   if code == 404:
     raise ShardUnavailable(
-      f'There is no {answer.url} (404). Check --url, and --shards: there are {LAST} for training.'
+      f'{answer.url} does not exist (404). Check --url and --shards, of which there are {LAST}.'
     )
   if code not in (200, 206):
     raise ShardUnavailable(f'{answer.url} was refused with {code} {answer.reason}.')
-  _remember(partial, answer.headers.get('ETag'))
+  _store_etag(partial, answer.headers.get('ETag'))
   if code == 206:
     match = re.fullmatch(r'bytes (\d+)-\d+/(\d+|\*)', answer.headers.get('Content-Range', ''))
     if match is None or int(match[1]) != had:
       _discard(partial)
-      raise _Retry('the server answered with another part than was asked for; starting again.')
+      raise _TransientError('the server sent another range than requested; starting over.')
     return had, int(match[2]) if match[2] != '*' else 0
   return 0, int(answer.headers.get('Content-Length', 0))
 
 
 def _retry_after(answer: requests.Response) -> float | None:
-  """Seconds; the form with a date is rare enough to fall back on our own pause."""
+  """Returns the seconds of Retry-After; None without one, or if it is a date, which is rare."""
   value = answer.headers.get('Retry-After', '')
   return float(value) if value.isdecimal() else None
 
 
-def _remember(partial: pathlib.Path, tag: str | None) -> None:
-  """Keeps the version's tag, so that two versions are never joined. Weak tags can't do that."""
+def _store_etag(partial: pathlib.Path, tag: str | None) -> None:
+  """Stores a strong ETag, so that parts of two versions of a file are never joined."""
   if tag and not tag.startswith('W/'):
     partial.with_suffix('.etag').write_text(tag, encoding='utf-8')
   else:
-    _forget(partial)
+    _remove_etag(partial)
 
 
-def _tag(partial: pathlib.Path) -> str:
+def _etag(partial: pathlib.Path) -> str:
   path = partial.with_suffix('.etag')
   return path.read_text(encoding='utf-8') if path.exists() else ''
 
 
 def _discard(partial: pathlib.Path) -> None:
   partial.unlink(missing_ok=True)
-  _forget(partial)
+  _remove_etag(partial)
 
 
-def _forget(partial: pathlib.Path) -> None:
+def _remove_etag(partial: pathlib.Path) -> None:
   partial.with_suffix('.etag').unlink(missing_ok=True)
 
 

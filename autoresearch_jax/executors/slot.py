@@ -155,7 +155,7 @@ class Slot:
       return Result(self.request.trial, error.status, str(error))
 
   def cancel(self) -> None:
-    """Cancels the slot's trial. A trace for another trial goes on."""
+    """Cancels the slot's trial. A trace for another trial continues."""
     self.cancelled = True
     self._kill()
 

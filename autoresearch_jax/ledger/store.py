@@ -259,7 +259,7 @@ class Ledger:
 
 
 def read_history(workdir: pathlib.Path) -> History:
-  """Returns the run in a folder so far, also while it goes on.
+  """Returns the history of the run in a folder, finished or in progress.
 
   Raises:
     LedgerError: There is no run, or its ledger cannot be read.
@@ -267,7 +267,7 @@ def read_history(workdir: pathlib.Path) -> History:
   with Ledger.read(workdir / 'ledger.db') as ledger:
     history = History.of(ledger.records())
   if history.started is None:
-    raise LedgerError(f'The run in {workdir} has not begun: its ledger is empty.')
+    raise LedgerError(f'The run in {workdir} has not started: its ledger is empty.')
   return history
 
 

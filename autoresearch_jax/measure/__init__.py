@@ -1,4 +1,4 @@
-"""Measurements of this machine: `autoresearch measure NAME`. Each module is one of them.
+"""Measurements of this machine, one module each: `autoresearch measure NAME`.
 
 May import every other package but `cli` commands; nothing imports it but `cli.measure`.
 """

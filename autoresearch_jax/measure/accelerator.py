@@ -51,7 +51,7 @@ SECONDS = flags.DEFINE_float(
 DEVICES = flags.DEFINE_integer(
   'devices', 1, 'Devices that share a batch; without training only.', 1
 )
-MOST = flags.DEFINE_float(
+MAX_SECONDS = flags.DEFINE_float(
   'max_seconds', 530.0, 'Time limit in seconds; parts that do not fit are skipped.'
 )
 SMOKE = flags.DEFINE_bool('smoke', False, 'Train a tiny model on a CPU for 20 steps.')
@@ -62,8 +62,8 @@ SEED = flags.DEFINE_integer('seed', 0, 'Seed of the training run.', 0)
 TINY = {'DEPTH': 2, 'ASPECT_RATIO': 16, 'HEAD_DIM': 16, 'BATCH_SIZE': 4, 'MICRO_BATCH_SIZE': 2}
 ATTENTION = 'attention(q, k, v, window=window, platform=platform)'
 LOSS = "batch['targets'].reshape(-1), LOGIT_CAP)"
-# name -> text of the program and what to put there, or constants. `any` is no platform of ours, so
-# there is no kernel for it: `blocked` is left, which computes its weights again for the gradient.
+# Name -> (old text, new text) or constants. There is no kernel for the platform `any`, so attention
+# falls back to `blocked`, which recomputes the attention weights in the backward pass.
 VARIANTS: dict[str, tuple[str, str] | dict[str, int]] = {
   'kernel': {},
   'blocked': (ATTENTION, ATTENTION.replace('platform=platform', "platform='any'")),
@@ -71,17 +71,17 @@ VARIANTS: dict[str, tuple[str, str] | dict[str, int]] = {
   **{f'micro{n}': {'MICRO_BATCH_SIZE': n} for n in (8, 16, 32, 64, 128, 256)},
 }
 LIBRARIES = ('libcuda.so', 'libtpu', '/dev/nvidia', '/dev/accel', '/dev/vfio')
-MIN_FOR_STEPS = 60.0  # seconds; compiling two programs and timing them
+MIN_FOR_STEPS = 60.0  # seconds to compile and time two programs
 
 
 def setting() -> tuple[Config, Dataset, str]:
-  """The run's config, its data, and a sentence on what the data are."""
+  """Returns the config, the data, and a description of the data."""
   variant = 'cpu' if SMOKE.value else probe.platform()
   if variant == 'cpu' and not SMOKE.value:
-    sys.exit('JAX finds a CPU alone here; --smoke tries this script on one.')
+    sys.exit('JAX finds no accelerator. Use --smoke to try this command on a CPU.')
   values: Any = load(f'gpt_small:{variant}').unlock()
   values.budget.amount = SECONDS.value or 300.0
-  if SMOKE.value:  # steps: on a busy machine a second may not hold one
+  if SMOKE.value:  # in steps, since a busy machine may take seconds for one
     values.constants.update(TINY)
     values.budget.update(amount=20.0, unit='steps')
   try:
@@ -89,23 +89,30 @@ def setting() -> tuple[Config, Dataset, str]:
     return (
       config,
       build_task(config).prepare_data(print),
-      f'{config.data["corpus"]}, as the config has it',
+      f'{config.data["corpus"]}, as configured',
     )
-  except shards.Missing as missing:
-    said = (
-      'the text that ships with Python, which is small: the model sees it again and again, so '
-      f'val_bpb is no score to compare ({missing})'
+  except shards.MissingShards as missing:
+    description = (
+      'the text that ships with Python, which is small and seen many times, so val_bpb is not '
+      f'comparable ({missing})'
     )
   values.data.corpus = 'python'
   values.data.validation_tokens = values.data.evaluation_batch * values.data.sequence_length
   values.data.test_tokens = 0
   config = from_config_dict(values)
-  return config, build_task(config).prepare_data(print), said
+  return config, build_task(config).prepare_data(print), description
 
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredTrial:
-  """A trial. began: phase -> when it was first heard of. tracer: what its process may use."""
+  """A trial with its times.
+
+  Attributes:
+    result: The result.
+    began: Time at which each phase began, in seconds.
+    ended: Time at which the result arrived.
+    tracer: Accelerators that the tracer process could use, see `accessible_devices`.
+  """
 
   result: Result
   began: dict[str, float]
@@ -120,23 +127,23 @@ def trial(config: Config, dataset: Dataset, program: Program) -> MeasuredTrial:
     tracer: dict[str, Any] = {}
     began: dict[str, float] = {}
 
-    def each(news: Progress) -> None:
-      if news.phase not in began:
-        began[news.phase] = time.monotonic()
-        print(f'{news.phase} ...', file=sys.stderr, flush=True)
-        if news.phase == 'compile':  # traced a moment ago, in a fork of this process
-          tracer.update(seen(executor.pids()['tracer']))
+    def on_progress(progress: Progress) -> None:
+      if progress.phase not in began:
+        began[progress.phase] = time.monotonic()
+        print(f'{progress.phase} ...', file=sys.stderr, flush=True)
+        if progress.phase == 'compile':  # traced just before, in a fork of this process
+          tracer.update(accessible_devices(executor.pids()['tracer']))
 
     try:
       request = TrialRequest(0, program, (SEED.value,), config.budget)
-      (result,) = finished(executor, request, each=each)
+      (result,) = finished(executor, request, each=on_progress)
       return MeasuredTrial(result, began, time.monotonic(), tracer)
     finally:
       executor.close()
 
 
-def seen(pid: int | None) -> dict[str, Any]:
-  """What a process may use: JAX's platforms, and any accelerator's library or device it maps."""
+def accessible_devices(pid: int | None) -> dict[str, Any]:
+  """Returns JAX's platforms in a process, and the accelerator libraries and devices it maps."""
   process = pathlib.Path('/proc', str(pid))
   variables = process.joinpath('environ').read_bytes().decode(errors='replace').split('\0')
   platforms = [v.partition('=')[2] for v in variables if v.startswith('JAX_PLATFORMS=')]
@@ -147,18 +154,20 @@ def seen(pid: int | None) -> dict[str, Any]:
   }
 
 
-def varied(program: Program, name: str) -> Program:
-  """The variant of that name. Raises DoesNotTrace where the program has not the text."""
+def variant_of(program: Program, name: str) -> Program:
+  """Applies a variant to a program. Raises TraceError if the program lacks the text to replace."""
   edit = VARIANTS[name]
   if isinstance(edit, dict):
     return with_constants(program, edit)
   if program.text().count(edit[0]) != 1:
-    raise gpt_setting.DoesNotTrace(f'The program has not {edit[0]!r} once; mend VARIANTS.')
+    raise gpt_setting.TraceError(f'The program must have {edit[0]!r} once; update VARIANTS.')
   return program.with_text(program.text().replace(*edit))
 
 
-def steps(config: Config, program: Program, devices: int, most: float) -> list[dict[str, Any]]:
-  """Step times of the variants. Fewer rows when the time is over."""
+def steps(
+  config: Config, program: Program, devices: int, max_seconds: float
+) -> list[dict[str, Any]]:
+  """Returns step times of the variants; fewer rows if the time runs out."""
   with tempfile.TemporaryDirectory() as folder:
     found = pathlib.Path(folder, 'found.json')
     arguments = [
@@ -167,19 +176,21 @@ def steps(config: Config, program: Program, devices: int, most: float) -> list[d
       f'--seconds={0.2 if SMOKE.value else 4}',
     ]
     for name in NAMES.value:
-      gpt_setting.trace(config, varied(program, name), devices, pathlib.Path(folder, name))
+      gpt_setting.trace(config, variant_of(program, name), devices, pathlib.Path(folder, name))
       arguments.append(str(pathlib.Path(folder, name)))
     try:
-      done = subprocess.run(arguments, capture_output=True, text=True, timeout=most, check=False)
+      done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=max_seconds, check=False
+      )
       if done.returncode:
         print(done.stderr[-2000:], file=sys.stderr)
     except subprocess.TimeoutExpired:
-      print(f'The steps took longer than {most:.0f} s; what is missing was not timed.')
+      print(f'Timing took longer than {max_seconds:.0f} s; some variants are missing.')
     return msgspec.json.decode(found.read_bytes()) if found.exists() else []
 
 
-def trained(run: MeasuredTrial, model: GptShape) -> dict[str, Any]:
-  """The figures of a trial that went well."""
+def trial_figures(run: MeasuredTrial, model: GptShape) -> dict[str, Any]:
+  """Returns the figures of a successful trial."""
   cost, facts = run.result.measurements[0].cost, run.result.facts
   peak = facts['peak_flops'] * facts['num_devices']
   second = cost.training_seconds / cost.steps
@@ -198,8 +209,8 @@ def trained(run: MeasuredTrial, model: GptShape) -> dict[str, Any]:
   }
 
 
-def trained_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-  """What, measured, and the original's figure or the target."""
+def trial_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+  """Returns rows of (quantity, measured value, original value or target)."""
   cost, mib = found['cost'], 2**20
   scores = {'val_bpb': f'the original: {gpt_setting.ORIGINAL_BPB}'}
   enough = 'reached' if found['mfu_original'] >= gpt_setting.TARGET_MFU else 'not reached'
@@ -210,29 +221,29 @@ def trained_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
       f'{found["mfu_original"]:.1f} %',
       f'{enough}: >= {gpt_setting.TARGET_MFU:g} %; the original: {gpt_setting.ORIGINAL_MFU} %',
     ),
-    ('MFU by the keys that are seen', f'{found["mfu_needed"]:.1f} %', ''),
-    ('MFU as trials report it', f'{cost.mfu_percent:.1f} %', 'without what Pallas kernels do'),
+    ('MFU, counting only visible keys', f'{found["mfu_needed"]:.1f} %', ''),
+    ('MFU as trials report it', f'{cost.mfu_percent:.1f} %', 'without Pallas kernels'),
     ('tokens a second', f'{found["tokens_per_second"]:,.0f}', f'the original: {original:,.0f}'),
     ('training', f'{cost.training_seconds:.1f} s', ''),
     ('steps', f'{cost.steps:,}', f'the original: {gpt_setting.ORIGINAL_STEPS} in 300 s'),
     *((name, f'{value:.4f}', scores.get(name, '')) for name, value in found['metrics'].items()),
     (
-      'memory by analysis',
+      'memory, compiler analysis',
       f'{cost.analysis_bytes / mib:,.0f} MiB',
       f'the original: {gpt_setting.ORIGINAL_PEAK_MIB:,.0f} MiB',
     ),
-    ('memory by the allocator', f'{cost.allocator_bytes / mib:,.0f} MiB', ''),
+    ('memory, allocator peak', f'{cost.allocator_bytes / mib:,.0f} MiB', ''),
     ('trace', f'{cost.trace_seconds:.1f} s', '<= 1 s'),
     ('compile', f'{cost.compile_seconds:.1f} s', ''),
     ('evaluate', f'{cost.evaluate_seconds:.1f} s', ''),
     ('beyond the budget, new program', f'{found["beyond_new_program"]:.1f} s', ''),
     ('beyond the budget, another seed', f'{found["beyond_seed"]:.1f} s', ''),
-    ('compilations in the clock', str(cost.compilations_in_clock), '0'),
+    ('compilations while training', str(cost.compilations_in_clock), '0'),
   ]
 
 
 def step_rows(row: dict[str, Any], model: GptShape) -> list[tuple[str, str, str]]:
-  """Of one variant."""
+  """Returns the rows of one variant."""
   kernels = ', '.join(f'{n} {name}' for name, n in row['kernels'].items()) or 'no kernel'
   mfu = 100 * model.original() / row['looped'] / (row['peak_flops'] * row['num_devices'])
   return [
@@ -242,28 +253,32 @@ def step_rows(row: dict[str, Any], model: GptShape) -> list[tuple[str, str, str]
       f'{mfu:.1f} % MFU; {kernels}; {row["analysis_bytes"] / 2**20:,.0f} MiB; compiled in '
       f'{row["compile_seconds"]:.0f} s',
     ),
-    ('  one step a call', f'{1000 * row["queued"]:.2f} ms', f'else {row["steps_per_call"]} a call'),
-    ('  and waited for', f'{1000 * row["waited"]:.2f} ms', ''),
+    (
+      '  one step per call',
+      f'{1000 * row["queued"]:.2f} ms',
+      f'above: {row["steps_per_call"]} per call',
+    ),
+    ('  and synchronous', f'{1000 * row["waited"]:.2f} ms', ''),
   ]
 
 
-def lines(rows: list[tuple[str, str, str]]) -> str:
-  wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
-  return '\n'.join(f'{a:<{wide[0]}}  {b:>{wide[1]}}  {c}'.rstrip() for a, b, c in rows)
+def format_rows(rows: list[tuple[str, str, str]]) -> str:
+  widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+  return '\n'.join(f'{a:<{widths[0]}}  {b:>{widths[1]}}  {c}'.rstrip() for a, b, c in rows)
 
 
 def main(arguments: list[str]) -> int:
   if len(arguments) > 1 or set(NAMES.value) - set(VARIANTS):
-    raise app.UsageError(f'There are flags alone, and the variants {", ".join(VARIANTS)}.')
+    raise app.UsageError(f'Only flags are accepted; the variants are {", ".join(VARIANTS)}.')
   try:
     return measure()
-  except (ConfigError, OSError, RuntimeError, SandboxError, gpt_setting.DoesNotTrace) as error:
+  except (ConfigError, OSError, RuntimeError, SandboxError, gpt_setting.TraceError) as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT
 
 
 def measure() -> int:
-  """Everything, in the order in which it is worth most; the exit status."""
+  """Measures everything, the most important first. Returns the exit code."""
   began = time.monotonic()
   config, dataset, data = setting()
   program = starting_program(config)
@@ -280,7 +295,7 @@ def measure() -> int:
     pathlib.Path(OUT.value).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
 
   if SMOKE.value:
-    print("A tiny model on a CPU: its figures only show that this script works, beside no one's.")
+    print('A tiny model on a CPU: the figures only show that this command works.')
   print(f'Data: {data}.', flush=True)
   devices = DEVICES.value
   if SECONDS.value:
@@ -289,25 +304,27 @@ def measure() -> int:
     if run.result.status is not Status.OK:
       print(f'The trial ended as {run.result.status}: {run.result.reason}')
       return 1
-    figures = trained(run, model)
+    figures = trial_figures(run, model)
     write(trained=figures)
     devices = run.result.facts['num_devices']
     libraries = ', '.join(run.tracer['accelerator_libraries']) or 'nothing'
     print(f'{figures["device"]}, peak {figures["peak"]}')
     print(
-      f'The server that tracers fork from has JAX_PLATFORMS={run.tracer["jax_platforms"]} and maps '
-      f'of accelerators: {libraries}; what held its child in: {run.result.isolation}'
+      f'The tracer has JAX_PLATFORMS={run.tracer["jax_platforms"]}, maps these accelerator '
+      f'libraries: {libraries}; its sandbox: {run.result.isolation}'
     )
-    print(lines(trained_rows(figures)), flush=True)
-  left = MOST.value - (time.monotonic() - began)
+    print(format_rows(trial_rows(figures)), flush=True)
+  left = MAX_SECONDS.value - (time.monotonic() - began)
   if left > MIN_FOR_STEPS:
     write(steps=steps(config, program, devices, left))
     print(
-      lines([line for row in found['steps'] for line in step_rows(row, model)] or [('', '', '')])
+      format_rows(
+        [line for row in found['steps'] for line in step_rows(row, model)] or [('', '', '')]
+      )
     )
   else:
-    print(f'{left:.0f} s are left of --max_seconds, so no steps are timed.')
-  print(f'Everything is in {OUT.value}; it took {time.monotonic() - began:.0f} s.')
+    print(f'Only {left:.0f} s of --max_seconds remain, so no steps are timed.')
+  print(f'Wrote {OUT.value}; this took {time.monotonic() - began:.0f} s.')
   return 0
 
 

@@ -1,13 +1,13 @@
-"""The original's setting, as the scripts for accelerators share it: figures, FLOPs, traces.
+"""The original autoresearch's published figures, FLOPs of the GPT program, and its trace.
 
-Without jax, so that a script can leave the accelerator to a runner. FLOPs are read from the
-program's constants. karpathy/autoresearch (March 2026) counts, for a token of a training step,
+Does not import jax, so that a command can leave the accelerator to a runner. FLOPs follow from the
+program's constants. karpathy/autoresearch (March 2026) counts per token of a training step
 
     6 N + Σ over layers 12 · heads · head_dim · min(window, time)
 
-where N are the parameters in matrix products (blocks, value gates and head; not the embeddings).
-That takes attention as if each query saw a whole window, which the first ones do not, and its
-share of the chip's peak is the 39.8 % that we compare with. `needed` counts the keys that are seen.
+where N is the number of parameters in matmuls (blocks, value gates and head, not embeddings). This
+counts a full window for every query, although the first ones have fewer keys. The original's 39.8 %
+MFU uses this formula. `needed` counts only the keys that a query can see.
 """
 
 import dataclasses
@@ -29,7 +29,10 @@ TARGET_MFU = 45.0  # percent
 
 @dataclasses.dataclass(frozen=True)
 class GptShape:
-  """The GPT's sizes. windows: how many positions each layer looks back."""
+  """Sizes of the GPT program.
+
+  `windows` has the number of positions that each layer looks back.
+  """
 
   width: int
   heads: int
@@ -43,7 +46,7 @@ class GptShape:
 
   @classmethod
   def of(cls, program: Program, spec: Spec) -> 'GptShape':
-    """Of programs with the constants of `programs/gpt`. Raises KeyError where one is absent."""
+    """Reads the constants of a GPT program. Raises KeyError if one is missing."""
     c = constants_of(program)
     depth, head, time = c['DEPTH'], c['HEAD_DIM'], spec.sequence_length or 0
     width = -(-depth * c['ASPECT_RATIO'] // head) * head
@@ -65,7 +68,7 @@ class GptShape:
     return self.batch_size * self.time
 
   @property
-  def in_products(self) -> float:
+  def matmul_parameters(self) -> float:
     """N: parameters of the blocks, the value gates and the head."""
     blocks = len(self.windows) * (4 + 2 * self.mlp_ratio) * self.width**2
     gates = self.valued_layers * self.gate_channels * self.heads
@@ -73,37 +76,47 @@ class GptShape:
 
   @property
   def parameters(self) -> float:
-    """All of them: with the embeddings, and the two scalars of each layer."""
+    """All parameters, including embeddings and the two scalars of each layer."""
     embeddings = (1 + self.valued_layers) * self.vocab * self.width
-    return self.in_products + embeddings + 2 * len(self.windows)
+    return self.matmul_parameters + embeddings + 2 * len(self.windows)
 
   def original(self) -> float:
-    """FLOPs of one training step by the original's formula."""
+    """Returns the FLOPs of one training step by the original's formula."""
     seen = sum(min(window, self.time) for window in self.windows)
-    return self.step_tokens * (6 * self.in_products + 12 * self.width * seen)
+    return self.step_tokens * (6 * self.matmul_parameters + 12 * self.width * seen)
 
   def needed(self) -> float:
-    """FLOPs of one training step with the keys that each query sees."""
-    return 6 * self.in_products * self.step_tokens + self.attention()
+    """Returns the FLOPs of one training step, counting only visible keys."""
+    return 6 * self.matmul_parameters * self.step_tokens + self.attention()
 
   def attention(self) -> float:
-    """The part of `needed` inside attention: two products forward, four backward."""
+    """Returns the part of `needed` in attention: two matmuls forward, four backward."""
     return 12 * self.width * self.batch_size * sum(self._pairs(w) for w in self.windows)
 
   def _pairs(self, window: int) -> int:
-    """(query, key) pairs of one sequence: position i sees min(i, window) + 1 keys."""
+    """Number of (query, key) pairs of one sequence: position i sees min(i, window) + 1 keys."""
     back = min(window, self.time - 1)
     return (back + 1) * self.time - back * (back + 1) // 2
 
 
-class DoesNotTrace(Exception):
-  """The sentence of the tracer."""
+class TraceError(Exception):
+  """The program does not trace; the message is the tracer's."""
 
 
 def trace(config: Config, program: Program, num_devices: int, out: pathlib.Path) -> Isolation:
-  """Writes the program's artifact to `out`, by the tracer that trials have; what held it in.
+  """Traces a program as a trial does.
 
-  Raises DoesNotTrace.
+  Args:
+    config: The run.
+    program: The program.
+    num_devices: Devices that share a batch.
+    out: File for the artifact.
+
+  Returns:
+    The isolation that the tracer achieved.
+
+  Raises:
+    TraceError: The program does not trace.
   """
   task = build_task(config)
   tracer = TracerClient(config.limits, task.problem.hidden(), out.parent / 'traces')
@@ -113,5 +126,5 @@ def trace(config: Config, program: Program, num_devices: int, out: pathlib.Path)
   finally:
     tracer.close()
   if result.status is not Status.OK:
-    raise DoesNotTrace(f'The {config.platform} variant does not trace: {result.reason}')
+    raise TraceError(f'The {config.platform} variant does not trace: {result.reason}')
   return result.isolation

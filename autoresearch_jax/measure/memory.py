@@ -27,7 +27,7 @@ import tempfile
 import time
 from typing import Any
 
-# Before jax: no device is looked for, and libtpu asks no metadata server.
+# Set before importing jax: it must not look for devices, nor libtpu for a metadata server.
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
 
@@ -48,7 +48,7 @@ GB = 10**9
 KERNELS = re.compile(r'custom_call_target="(__cudnn\$fmha\w+|tpu_custom_call)"')
 COLLECTIVES = re.compile(r' (all-(?:gather|reduce|to-all)|reduce-scatter)(?:-start)?\(')
 
-# What XLA needs to know of an H100 SXM (NVIDIA H100 white paper and CUDA programming guide, 9.0).
+# Description of an H100 SXM for XLA (NVIDIA H100 white paper and CUDA programming guide, 9.0).
 H100 = """
 platform_name: "CUDA"
 device_description_str: "NVIDIA H100 80GB HBM3"
@@ -69,10 +69,14 @@ gpu_device_info {
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """A device that is described and not there. memory: bytes, of which `share` are a program's.
+  """A chip to compile for. There is no TPU v4: its description has two devices per chip.
 
-  topology, dimensions: libtpu's name for the kind, and of its mesh of chips. A TPU v4 is absent:
-  described ones are the two cores of a chip, which a program sees as one device.
+  Attributes:
+    platform: Its platform.
+    memory: Its memory, in bytes.
+    topology: libtpu's name of its kind.
+    dimensions: Dimensions of its mesh of chips.
+    share: Fraction of the memory that a program may use.
   """
 
   platform: Platform
@@ -81,8 +85,8 @@ class Chip:
   dimensions: int = 2
   share: float = 1.0
 
-  def described(self, count: int) -> list[Any]:
-    """`count` of them on one host, 1 or 4. Raises what jax does where the compiler is absent."""
+  def device_descriptions(self, count: int) -> list[Any]:
+    """Describes 1 or 4 chips on one host. Raises if the compiler is not installed."""
     if self.platform == 'gpu':
       return topologies.get_topology_desc(
         '', 'cuda', topology=f'1x1x{count}', target_config=H100
@@ -115,10 +119,21 @@ HLO = flags.DEFINE_string('hlo', '', 'Folder for the compiled modules as text.')
 
 @dataclasses.dataclass(frozen=True)
 class CompiledVariant:
-  """A variant compiled for a chip. Bytes of one device; error: the sentence if it did not compile.
+  """A variant compiled for a chip. Memory is in bytes per device.
 
-  kernels: attention kernels in the compiled step, by name. collectives: what the devices exchange.
-  donated: of the state, bytes whose buffers are used again.
+  Attributes:
+    chip: Key of CHIPS.
+    micro: Micro-batch size.
+    devices: Number of devices.
+    error: Why it does not compile; '' if it does.
+    seconds: Time that compiling took.
+    needed: Memory that the runner compares with the device's.
+    arguments: Memory of state and batch.
+    temporary: Memory of temporaries.
+    donated: Memory of the state that is updated in place.
+    steps_per_call: Train steps in one call.
+    collectives: Number of collective operations, by name.
+    kernels: Number of attention kernels in the compiled step, by name.
   """
 
   chip: str
@@ -141,25 +156,25 @@ def show_trace(artifact: Artifact, model: GptShape, platform: str) -> dict[str, 
   print(f'  modules: {facts["artifact_bytes"]:,} bytes, operations {facts["operations"]}')
   print(f'  parameters {facts["parameters"]:,}, state {facts["state_bytes"] / GB:.3f} GB')
   products = ', '.join(f'{k} {v / 1e12:.2f}' for k, v in facts['matmul_dtypes'].items())
-  print(f'  TFLOP a step of {model.step_tokens:,} tokens: {needed / 1e12:.1f} needed, of them')
-  print(f'    {model.attention() / 1e12:.1f} in attention; products in the module: {products}')
+  print(f'  TFLOP per step of {model.step_tokens:,} tokens: {needed / 1e12:.1f} needed, of which')
+  print(f'    {model.attention() / 1e12:.1f} in attention; matmuls in the module: {products}')
   print(f"    {flops / 1e12:.1f} by the original's formula")
   for prefix in KINDS[platform]:
     seconds = flops / (TARGET_MFU / 100 * devices.PEAK_FLOPS[prefix][0])
     tokens = 300 / seconds * model.step_tokens
     print(
-      f'  {prefix} at {TARGET_MFU:g} % MFU by that formula: {1000 * seconds:.0f} ms a step, '
+      f'  {prefix} at {TARGET_MFU:g} % MFU by that formula: {1000 * seconds:.0f} ms per step, '
       f'{tokens / 1e6:.0f} M tokens in 300 s'
     )
   return facts
 
 
 def compiled_for(artifact: Artifact, name: str, micro: int, count: int) -> CompiledVariant:
-  """What the runner's compilation gives for described devices."""
+  """Compiles an artifact for chips as a runner does."""
   start = time.monotonic()
   try:
     template = ExecutableTemplate.from_artifact(artifact)
-    made = compile_template(template, CHIPS[name].described(count), 0)
+    made = compile_template(template, CHIPS[name].device_descriptions(count), 0)
   except Exception as error:
     return CompiledVariant(name, micro, count, error=' '.join(str(error).split())[:300])
   step = made.phases[0]
@@ -189,20 +204,20 @@ def show_row(row: CompiledVariant) -> None:
   if row.error:
     print(f'{where}: not compiled: {row.error}', flush=True)
     if 'topolog' in row.error or 'plugin' in row.error.lower():
-      print(f"    is its compiler installed? pip install '.[{EXTRAS[chip.platform]}]'")
+      print(f"    To install the compiler: pip install '.[{EXTRAS[chip.platform]}]'")
     return
-  room = chip.memory * chip.share
-  fits = 'fits' if row.needed <= room else 'DOES NOT FIT'
+  available = chip.memory * chip.share
+  fits = 'fits' if row.needed <= available else 'DOES NOT FIT'
   kernels = ', '.join(f'{n} {kernel}' for kernel, n in row.kernels.items()) or 'no kernel'
   print(
-    f'{where}: {row.needed / GB:.2f} GB of {room / GB:.1f}, {fits}; state and batch '
+    f'{where}: {row.needed / GB:.2f} GB of {available / GB:.1f}, {fits}; state and batch '
     f'{row.arguments / GB:.2f}, temporary {row.temporary / GB:.2f}, donated '
-    f'{row.donated / GB:.2f}; {row.steps_per_call} steps a call; attention by {kernels}; '
-    f'{row.seconds:.0f} s to compile here',
+    f'{row.donated / GB:.2f}; {row.steps_per_call} steps per call; attention by {kernels}; '
+    f'{row.seconds:.0f} s to compile',
     flush=True,
   )
   if row.devices > 1:
-    print(f'    exchanged between devices: {row.collectives}')
+    print(f'    collectives: {row.collectives}')
 
 
 def main(arguments: list[str]) -> None:

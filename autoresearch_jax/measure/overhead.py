@@ -52,8 +52,8 @@ _COMPILE_AHEAD = flags.DEFINE_bool(
 _DRAW = flags.DEFINE_integer('draw', 0, 'Seed for choosing constants and structures.')
 
 FLOAT = re.compile(r'^([A-Z][A-Z0-9_]*) = (\d+\.\d+(?:e-?\d+)?)(?=\s)', re.M)
-FACTORS = (1.05, 1.5)  # by which a constant moves, up or down
-# Of the GPT: (what is there, what comes in its place); each is a program of another shape or graph.
+FACTORS = (1.05, 1.5)  # range of the factor by which a constant is multiplied or divided
+# (old text, new text) in the GPT program; each changes shapes or the graph.
 STRUCTURES = (
   ('jnp.square(jax.nn.relu(x))', 'jax.nn.gelu(x)'),
   ('MLP_RATIO = 4 ', 'MLP_RATIO = 3 '),
@@ -71,15 +71,20 @@ PARTS = ('trace', 'load', 'compile', 'warm-up', 'evaluate')
 
 
 @dataclasses.dataclass(frozen=True)
-class Beyond:
-  """One trial. parts: seconds, by the names in PARTS; their sum is `seconds`."""
+class TrialOverhead:
+  """Time of one trial beyond its budget.
+
+  Attributes:
+    seconds: The total.
+    parts: Seconds by the names in PARTS.
+  """
 
   seconds: float
   parts: dict[str, float]
 
 
 class TimedTrials:
-  """Programs of the three kinds, and the executor that tries them."""
+  """Runs trials of three kinds: with a new seed, a new constant, or a new structure."""
 
   def __init__(self, config: Config, executor: LocalExecutor):
     self._config = config
@@ -89,10 +94,10 @@ class TimedTrials:
     self._structures = self._random.sample(self._possible(), len(self._possible()))
     self._number = 0
 
-  def seed(self) -> Beyond | None:
+  def seed(self) -> TrialOverhead | None:
     return self._trial(self._start, self._number + 1)
 
-  def constant(self) -> Beyond | None:
+  def constant(self) -> TrialOverhead | None:
     text = self._start.text()
     found = [match for match in FLOAT.finditer(text) if float(match[2])]
     match = self._random.choice(found)
@@ -102,30 +107,30 @@ class TimedTrials:
       self._start.with_text(text.replace(match[0], f'{match[1]} = {value}', 1)), 0, match[1]
     )
 
-  def structure(self) -> Beyond | None:
+  def structure(self) -> TrialOverhead | None:
     before, after = self._structures.pop()
     text = self._start.text().replace(before, after)
     return self._trial(self._start.with_text(text), 0, after)
 
-  def beside(self, compiled: bool) -> tuple[int, Beyond | None]:
-    """Steps of a training beside which a new structure is traced and perhaps compiled, and that."""
+  def in_parallel(self, compiled: bool) -> tuple[int, TrialOverhead | None]:
+    """Prepares a new structure while the start trains. Returns the start's steps, the overhead."""
     before, after = self._structures.pop()
     program = self._start.with_text(self._start.text().replace(before, after))
     self._executor.compile_ahead = compiled
-    return self._trained_beside(program), self._measured(program, 0, after)
+    return self._steps_while_preparing(program), self._measured(program, 0, after)
 
-  def _trained_beside(self, program: Program) -> int:
-    """Steps of a training of the start, beside which `program` is prepared as in a run."""
+  def _steps_while_preparing(self, program: Program) -> int:
+    """Trains the start and meanwhile prepares `program` as in a run. Returns the start's steps."""
     self._number += 1
     reason = ''
 
-    def check(news: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
       nonlocal reason
-      if news.phase == 'train' and not news.step:
+      if progress.phase == 'train' and not progress.step:
         reason = self._executor.check(program, self._config.budget)
 
     request = TrialRequest(self._number, self._start, (0,), self._config.budget)
-    (result,) = finished(self._executor, request, each=check)
+    (result,) = finished(self._executor, request, each=on_progress)
     if reason or result.status != Status.OK:
       raise ConfigError(reason or result.reason)
     return result.measurements[0].cost.steps
@@ -133,19 +138,19 @@ class TimedTrials:
   def _possible(self) -> list[tuple[str, str]]:
     return [pair for pair in STRUCTURES if self._start.text().count(pair[0]) == 1]
 
-  def _trial(self, program: Program, seed: int, what: str = '') -> Beyond | None:
+  def _trial(self, program: Program, seed: int, what: str = '') -> TrialOverhead | None:
     if _AHEAD.value:
-      self._trained_beside(program)
+      self._steps_while_preparing(program)
     return self._measured(program, seed, what)
 
-  def _measured(self, program: Program, seed: int, what: str) -> Beyond | None:
+  def _measured(self, program: Program, seed: int, what: str) -> TrialOverhead | None:
     self._number += 1
     phases: dict[str, float] = {}  # when each began
     began = time.monotonic()
     (result,) = finished(
       self._executor,
       TrialRequest(self._number, program, (seed,), self._config.budget),
-      each=lambda news: phases.setdefault(news.phase, time.monotonic()),
+      each=lambda progress: phases.setdefault(progress.phase, time.monotonic()),
     )
     ended = time.monotonic()
     if result.status != Status.OK:
@@ -160,9 +165,9 @@ class TimedTrials:
     }
     seconds = ended - began - cost.training_seconds
     parts['warm-up'] = seconds - sum(parts.values())
-    said = ', '.join(f'{name} {parts[name]:.3f}' for name in PARTS)
-    print(f'  {what or "seed"}: {seconds:.3f} s: {said}; {cost.steps} steps', flush=True)
-    return Beyond(seconds, parts)
+    words = ', '.join(f'{name} {parts[name]:.3f}' for name in PARTS)
+    print(f'  {what or "seed"}: {seconds:.3f} s: {words}; {cost.steps} steps', flush=True)
+    return TrialOverhead(seconds, parts)
 
 
 def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
@@ -190,9 +195,9 @@ def measure(config: Config, folder: pathlib.Path) -> Iterator[str]:
 def in_turn(config: Config, executor: LocalExecutor) -> Iterator[str]:
   trials = TimedTrials(config, executor)
   for trial in (trials.seed, trials.constant, trials.structure):
-    trial()  # loads what is loaded once
-  yield f'waiting: {memory(executor)}'
-  found: dict[str, list[Beyond]] = {'seed': [], 'constant': [], 'structure': []}
+    trial()  # warm-up
+  yield f'idle: {memory(executor)}'
+  found: dict[str, list[TrialOverhead]] = {'seed': [], 'constant': [], 'structure': []}
   rounds = min(_ROUNDS.value, len(trials._structures))
   for _ in range(rounds):
     for kind, measured in found.items():
@@ -206,29 +211,29 @@ def in_turn(config: Config, executor: LocalExecutor) -> Iterator[str]:
 
 def in_pairs(config: Config, executor: LocalExecutor) -> Iterator[str]:
   trials = TimedTrials(config, executor)
-  trials.seed()  # loads what is loaded once
+  trials.seed()  # warm-up
   shares: list[float] = []
-  found: dict[bool, list[Beyond]] = {True: [], False: []}
+  found: dict[bool, list[TrialOverhead]] = {True: [], False: []}
   for pair in range(len(trials._structures) // 2):
     steps = {}
     for compiled in (True, False) if pair % 2 else (False, True):
-      steps[compiled], beyond = trials.beside(compiled)
+      steps[compiled], beyond = trials.in_parallel(compiled)
       found[compiled] += [beyond] if beyond else []
     shares.append(steps[True] / steps[False])
   yield f'beyond the budget of {config.budget.amount:g} s, another'
   yield from _described('structure, compiled while the start trained', found[True])
   yield from _described('structure, traced while the start trained', found[False])
-  yield f'steps beside a compilation / beside a trace alone: {_spread(shares)}, {len(shares)} pairs'
+  yield f'steps while compiling / while only tracing: {_spread(shares)}, {len(shares)} pairs'
 
 
-def _described(kind: str, measured: Sequence[Beyond]) -> Iterator[str]:
+def _described(kind: str, measured: Sequence[TrialOverhead]) -> Iterator[str]:
   yield f'  {kind}: {_spread([b.seconds for b in measured])} s, {len(measured)} trials'
   parts = (f'{name} {_spread([b.parts[name] for b in measured])}' for name in PARTS)
   yield f'    {", ".join(parts)}'
 
 
 def tracer_start(config: Config, folder: pathlib.Path) -> float:
-  """Seconds from a tracer's start to the first artifact; the median of three."""
+  """Returns the median seconds, of three, from a tracer's start to its first artifact."""
   task = build_task(config)
   dataset = task.prepare_data(lambda line: None)
   seconds = []
@@ -256,7 +261,7 @@ def memory(executor: LocalExecutor) -> str:
 
 
 def _pss(pid: int) -> int:
-  """Bytes, each shared page divided by the number of processes that share it."""
+  """Returns the proportional set size of a process, in bytes."""
   text = pathlib.Path(f'/proc/{pid}/smaps_rollup').read_text()
   found = re.search(r'^Pss:\s+(\d+) kB', text, re.M)
   return int(found[1]) * 1024 if found else 0

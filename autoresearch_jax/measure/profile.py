@@ -37,33 +37,33 @@ OUT = flags.DEFINE_string('out', '', 'JSON file: milliseconds and calls of each 
 
 
 def profile(path: pathlib.Path, platform: Platform) -> dict[str, tuple[float, float]]:
-  """Kernel -> milliseconds and calls in one step of the artifact's first phase."""
+  """Returns milliseconds and calls per step of the artifact's first phase, by kernel."""
   import jax  # noqa: PLC0415 - after the environment is set
 
-  stepping = CompiledTrainStep(path, platform)
-  a_call = stepping.phase.steps_per_call
+  step = CompiledTrainStep(path, platform)
+  per_call = step.phase.steps_per_call
 
   def steps(calls: int) -> float:
     start = time.perf_counter()
-    losses = [stepping.call(a_call) for _ in range(calls)]
+    losses = [step.call(per_call) for _ in range(calls)]
     jax.block_until_ready(losses)
-    return 1000 * (time.perf_counter() - start) / calls / a_call
+    return 1000 * (time.perf_counter() - start) / calls / per_call
 
   steps(2)
   calls = 3
   with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):
-      whole = steps(calls)
+      total = steps(calls)
     (found_trace,) = pathlib.Path(folder).rglob('*.xplane.pb')
     sums = kernels(found_trace.read_bytes(), platform)
-  many = calls * a_call
-  rows = {name: (ms / many, n / many) for name, (ms, n) in sums.items()}
-  rows['(gaps)'] = (whole - sum(ms for ms, _ in rows.values()), 0.0)
+  num_steps = calls * per_call
+  rows = {name: (ms / num_steps, n / num_steps) for name, (ms, n) in sums.items()}
+  rows['(gaps)'] = (total - sum(ms for ms, _ in rows.values()), 0.0)
   return rows
 
 
 def kernels(trace: bytes, platform: str) -> dict[str, tuple[float, float]]:
-  """Kernel -> milliseconds and calls in the whole trace."""
+  """Returns milliseconds and calls in the trace, by kernel."""
   from jax.profiler import ProfileData  # noqa: PLC0415 - after the environment is set
 
   sums: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0.0])
@@ -72,7 +72,7 @@ def kernels(trace: bytes, platform: str) -> dict[str, tuple[float, float]]:
       continue
     for line in plane.lines:
       if platform == 'gpu' and not line.name.startswith('Stream'):
-        continue  # the same kernels again, by module and by operation
+        continue  # repeats the kernels by module and by operation
       if platform == 'tpu' and line.name != 'XLA Ops':
         continue
       for event in line.events:
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     rows = sorted(profile(path, platform).items(), key=lambda item: -item[1][0])
   for name, (ms, calls) in rows[: ROWS.value]:
     print(f'{ms:9.3f} ms  {calls:7.1f} x  {name}')
-  print(f'{sum(ms for _, (ms, _) in rows):9.3f} ms  a step, {len(rows)} kinds of kernels')
+  print(f'{sum(ms for _, (ms, _) in rows):9.3f} ms  per step, {len(rows)} kinds of kernels')
   if OUT.value:
     pathlib.Path(OUT.value).write_bytes(msgspec.json.encode(dict(rows)))
   return 0

@@ -44,15 +44,20 @@ _RUNS = flags.DEFINE_integer('runs', 2, 'Runs per number of slots.', 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Pace:
-  """Of one run: trials an hour after the baseline, seconds of a trial's first seed (median)."""
+class Throughput:
+  """Throughput of one run.
 
-  an_hour: float
+  Attributes:
+    trials_per_hour: After the baseline.
+    trial_seconds: Median duration of a trial's first seed.
+  """
+
+  trials_per_hour: float
   trial_seconds: float
 
 
-def measured(config: Config, slots: int, trials: int) -> Pace:
-  """Does a run in a folder that is removed."""
+def measured(config: Config, slots: int, trials: int) -> Throughput:
+  """Carries out a run in a temporary folder."""
   search = dataclasses.replace(config.search, max_trials=trials)
   options = {**config.executor_options, 'slots': slots}
   config = dataclasses.replace(config, search=search, executor_options=options, final_seeds=0)
@@ -65,14 +70,14 @@ def measured(config: Config, slots: int, trials: int) -> Pace:
   ends = [record.time for record in records if isinstance(record.event, Decided)]
   history = History.of(records)
   first = [t.result.measurements[0].cost for t in history.trials.values() if t.result.measurements]
-  return Pace(
+  return Throughput(
     3600 * (len(ends) - 1) / (ends[-1] - ends[0]),
     statistics.median(cost.total_seconds for cost in first[1:]),
   )
 
 
-def survived(config: Config) -> str:
-  """What became of two trials, side by side, after the runner of one was killed."""
+def kill_one_runner(config: Config) -> str:
+  """Kills the runner of one of two parallel trials; returns a description of both results."""
   config = dataclasses.replace(config, executor_options={'slots': 2})
   task = build_task(config)
   dataset = task.prepare_data(lambda _: None)
@@ -82,17 +87,17 @@ def survived(config: Config) -> str:
     assert isinstance(executor, LocalExecutor)
     program, killed, training = starting_program(config), 0, set[int]()
 
-    def kill(news: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
       nonlocal killed
-      if news.phase == 'train' and news.fraction > 0.1:
-        training.add(news.trial)
+      if progress.phase == 'train' and progress.fraction > 0.1:
+        training.add(progress.trial)
       if len(training) == 2 and not killed:
         killed = executor.pids()['runner'] or 0
         os.kill(killed, signal.SIGKILL)
 
     try:
       both = (TrialRequest(trial, program, (0,), budget) for trial in (0, 1))
-      results = finished(executor, *both, each=kill)
+      results = finished(executor, *both, each=on_progress)
     finally:
       executor.close()
   scores = [
@@ -100,24 +105,24 @@ def survived(config: Config) -> str:
     f'{r.measurements[0].metrics[config.metric]!r}, {r.measurements[0].cost.total_seconds:.1f} s'
     for r in results
   ]
-  return '\n'.join([f'Killed the runner of one slot (process {killed}) in training:', *scores])
+  return '\n'.join([f'Killed the runner of one slot (process {killed}) while training:', *scores])
 
 
 def main(arguments: Sequence[str]) -> int:
   try:
     if len(arguments) > 1:
-      raise ConfigError(f'{arguments[1]!r} is no flag.')
+      raise ConfigError(f'{arguments[1]!r} is not a flag.')
     config = command.config_of(_CONFIG)
-    paces: dict[int, list[Pace]] = {int(slots): [] for slots in _SLOTS.value}
+    by_slots: dict[int, list[Throughput]] = {int(slots): [] for slots in _SLOTS.value}
     for _ in range(_RUNS.value):
-      for slots, found in paces.items():
+      for slots, found in by_slots.items():
         found.append(measured(config, slots, _TRIALS.value))
-    print('| slots | trials an hour | seconds of a trial |\n|---|---|---|')
-    for slots, found in paces.items():
-      pace = statistics.median(pace.an_hour for pace in found)
-      seconds = statistics.median(pace.trial_seconds for pace in found)
+    print('| slots | trials per hour | seconds per trial |\n|---|---|---|')
+    for slots, found in by_slots.items():
+      pace = statistics.median(t.trials_per_hour for t in found)
+      seconds = statistics.median(t.trial_seconds for t in found)
       print(f'| {slots} | {pace:.0f} | {seconds:.2f} |')
-    print(survived(config))
+    print(kill_one_runner(config))
   except ERRORS as error:
     print(error, file=sys.stderr)
     return command.BAD_INPUT

@@ -36,35 +36,35 @@ KERNELS = ('__cudnn$fmhaSoftmax', '__cudnn$fmhaSoftmaxBackward', 'tpu_custom_cal
 
 
 def measure(path: pathlib.Path, seconds: float) -> dict[str, Any]:
-  """Of one artifact: seconds of a step in each way, of compiling, bytes, and its kernels."""
+  """Returns an artifact's seconds per step in each way, compile time, memory and kernels."""
   from autoresearch_jax.runner import devices  # noqa: PLC0415 - after the environment is set
 
-  stepping = CompiledTrainStep(path, cast(Platform, PLATFORM.value))
-  device, steps = stepping.devices[0], stepping.phase.steps_per_call
+  step = CompiledTrainStep(path, cast(Platform, PLATFORM.value))
+  device, steps = step.devices[0], step.phase.steps_per_call
   names = [
     name
-    for op in stepping.made.graphs[1].ops()
+    for op in step.artifact.graphs[1].ops()
     for name in KERNELS
     if ('call_target_name', f'"{name}"') in op.attributes
   ]
   return {
     'variant': path.name,
     'device': device.device_kind,
-    'num_devices': len(stepping.devices),
+    'num_devices': len(step.devices),
     'peak_flops': devices.peak_flops(device, cache.directory())[0],
-    'compile_seconds': stepping.compile_seconds,
-    'analysis_bytes': stepping.ready.analysis_bytes,
+    'compile_seconds': step.compile_seconds,
+    'analysis_bytes': step.executable.analysis_bytes,
     'steps_per_call': steps,
     'kernels': {name: names.count(name) for name in sorted(set(names))},
-    'looped': queued(lambda: stepping.call(steps), seconds) / steps,
-    'queued': queued(lambda: stepping.call(1), seconds),
-    'waited': waited(lambda: stepping.call(1), seconds),
+    'looped': queued(lambda: step.call(steps), seconds) / steps,
+    'queued': queued(lambda: step.call(1), seconds),
+    'waited': waited(lambda: step.call(1), seconds),
     'allocator_bytes': devices.allocator_peak(device),
   }
 
 
 def waited(call: Callable[[], Any], seconds: float) -> float:
-  """Median seconds of a call that is waited for."""
+  """Returns the median seconds of a synchronous call."""
   times: list[float] = []
   np.asarray(call())
   while sum(times) < seconds or len(times) < 3:
@@ -75,7 +75,7 @@ def waited(call: Callable[[], Any], seconds: float) -> float:
 
 
 def queued(call: Callable[[], Any], seconds: float) -> float:
-  """Mean seconds of a call when the next one is always on the queue, as a runner has it."""
+  """Returns the mean seconds of a call while the next one is queued, as in a runner."""
   np.asarray(call())
   start, calls, before = time.perf_counter(), 0, None
   while time.perf_counter() - start < seconds or calls < 3:
@@ -89,7 +89,7 @@ def queued(call: Callable[[], Any], seconds: float) -> float:
 
 def main(arguments: list[str]) -> int:
   if len(arguments) < 2:
-    raise app.UsageError('Name the artifacts to measure.')
+    raise app.UsageError('Name one or more artifacts.')
   if missing := [name for name in arguments[1:] if not pathlib.Path(name).is_file()]:
     raise app.UsageError(f'There is no artifact {missing[0]}.')
   begin(cast(Platform, PLATFORM.value))

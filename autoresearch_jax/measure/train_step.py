@@ -1,8 +1,7 @@
-"""An artifact's train step, compiled and ready to be called, for the scripts that look at it.
+"""An artifact's train step, compiled as in a runner, for measurements.
 
-As a runner has it: compiled by its `compile_template` with its cache, batches of random tokens that
-are sent to the device with each call. To be imported once `begin` has set the environment, for jax
-reads that when it starts.
+It uses the runner's `compile_template` and cache. Each call sends a batch of random tokens to the
+device. Call `begin` first: it sets environment variables that jax reads when it is imported.
 """
 
 import os
@@ -19,7 +18,7 @@ from autoresearch_jax.types import Platform
 
 
 def begin(platform: Platform) -> None:
-  """Starts jax as a runner does; before anything else of this module."""
+  """Configures and imports jax as a runner does."""
   os.environ.update(process_environment(platform))
   import jax  # noqa: PLC0415 - after the environment is set
 
@@ -27,9 +26,14 @@ def begin(platform: Platform) -> None:
 
 
 class CompiledTrainStep:
-  """The train step of an artifact's first phase, and the state that it has come to.
+  """The train step of an artifact's first phase, with its current state.
 
-  made: the artifact. devices: where it runs. ready: all that is compiled, in `compile_seconds`.
+  Attributes:
+    artifact: The artifact.
+    devices: Devices that it runs on.
+    executable: The compiled functions.
+    compile_seconds: Time that compiling them took.
+    phase: The first phase.
   """
 
   def __init__(self, path: pathlib.Path, platform: Platform):
@@ -43,25 +47,25 @@ class CompiledTrainStep:
       prng_key_data,
     )
 
-    self.made = reader.read(path, Limits())
+    self.artifact = reader.read(path, Limits())
     self.devices = devices.require_platform(platform)
     start = time.monotonic()
-    template = ExecutableTemplate.from_artifact(self.made)
+    template = ExecutableTemplate.from_artifact(self.artifact)
     memory = devices.memory_limit(self.devices[0])
-    self.ready = compile_template(template, self.devices, memory).bind(template)
+    self.executable = compile_template(template, self.devices, memory).bind(template)
     self.compile_seconds = time.monotonic() - start
-    self.phase = self.ready.phases[0]
+    self.phase = self.executable.phases[0]
     shape = (self.phase.steps_per_call, self.phase.batch_size, self.phase.sequence_length)
-    vocabulary = self.made.spec.vocab_size
-    assert vocabulary, 'Only language models have tokens to draw.'
+    vocabulary = self.artifact.spec.vocab_size
+    assert vocabulary, 'Only language models are supported.'
     self._tokens = np.random.default_rng(0).integers(0, vocabulary, shape, np.int32)
     self._progress = np.zeros(self.phase.steps_per_call, np.float32)
-    self._state = jax.block_until_ready(self.ready.init(prng_key_data(0)))
+    self._state = jax.block_until_ready(self.executable.init(prng_key_data(0)))
 
   def call(self, count: int) -> Any:
-    """Dispatches `count` steps, at most phase.steps_per_call; their losses."""
-    inputs = self.ready.device_put(self._tokens, 1)
-    targets = self.ready.device_put(np.roll(self._tokens, -1, axis=2), 1)
+    """Dispatches `count` steps, at most `phase.steps_per_call`, and returns their losses."""
+    inputs = self.executable.device_put(self._tokens, 1)
+    targets = self.executable.device_put(np.roll(self._tokens, -1, axis=2), 1)
     self._state, metrics = self.phase.run(
       self._state, inputs, targets, self._progress, np.int32(count)
     )

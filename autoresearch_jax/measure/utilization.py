@@ -45,12 +45,17 @@ _PREFETCH = flags.DEFINE_list(
 
 MODEL = 'loopback'
 CONSTANT = re.compile(r'^([A-Z][A-Z0-9_]*) = (\d*\.\d+(?:e-?\d+)?)(.*)$', re.M)
-FACTORS = (1.1, 1.6)  # by which a constant moves, up or down
+FACTORS = (1.1, 1.6)  # range of the factor by which a constant is multiplied or divided
 
 
 @dataclasses.dataclass
-class Nudger:
-  """Answers with another value of one of the constants it is shown, after `seconds`."""
+class ConstantEditor:
+  """A model that changes one constant of the program in its prompt.
+
+  Attributes:
+    seconds: Time that it takes to answer.
+    generator: Its randomness.
+  """
 
   seconds: float
   generator: random.Random = dataclasses.field(default_factory=lambda: random.Random(0))
@@ -60,9 +65,9 @@ class Nudger:
     return loopback_model.later(self.seconds, answer)
 
   def edit(self, prompt: str) -> dict[str, Any]:
-    """In the form of `proposers.answers.SCHEMA`."""
+    """Returns an answer in the form of `proposers.llm.answer.SCHEMA`."""
     shown: dict[str, re.Match[str]] = {}
-    for match in CONSTANT.finditer(prompt):  # of several programs, the first is to be edited
+    for match in CONSTANT.finditer(prompt):  # the first program in the prompt is the one to edit
       if float(match[2]):
         shown.setdefault(match[1], match)
     match = shown[self.generator.choice(sorted(shown))]
@@ -71,7 +76,7 @@ class Nudger:
     return {
       'description': f'{match[1]}: {match[2]} -> {value}',
       'hypothesis': {
-        'claim': f'{match[1]} is not at its best.',
+        'claim': f'{match[1]} can be improved.',
         'mechanisms': ['constants'],
         'predicted_change': -0.001,
         'uncertainty': 0.01,
@@ -88,8 +93,19 @@ class Nudger:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-  """Seconds of a run after its first result, from the second trial on."""
+class RunTimes:
+  """Times of a run after the baseline's result, in seconds.
+
+  Attributes:
+    prefetch: Trials prepared ahead.
+    trials: Trials after the baseline.
+    by_model: How many of them the model proposed.
+    wall: Wall-clock time since the baseline's result.
+    since_second: Wall-clock time since the second trial began.
+    training: Time of training.
+    evaluation: Time of evaluation.
+    compilation: Time of compilation.
+  """
 
   prefetch: int
   trials: int
@@ -113,7 +129,7 @@ class Measured:
     )
 
 
-def measured(prefetch: int, records: Sequence[Record]) -> Measured:
+def measured(prefetch: int, records: Sequence[Record]) -> RunTimes:
   history = History.of(records)
   ends = {r.event.trial: r.time for r in records if isinstance(r.event, Finished)}
   begins = {
@@ -126,7 +142,7 @@ def measured(prefetch: int, records: Sequence[Record]) -> Measured:
     raise ConfigError('The run has no trial after the baseline; its ledger says why.')
   costs = [m.cost for trial in later for m in history.results[trial].measurements]
   last = max(ends.values())
-  return Measured(
+  return RunTimes(
     prefetch=prefetch,
     trials=len(later),
     by_model=sum(bool(history.edits[trial].author) for trial in later),
@@ -138,13 +154,13 @@ def measured(prefetch: int, records: Sequence[Record]) -> Measured:
   )
 
 
-def run(config: Config, prefetch: int, directory: pathlib.Path) -> Measured:
-  """One run against a model of its own."""
-  with loopback_model.serving(Nudger(_SHARE.value * config.budget.amount)) as server:
+def run(config: Config, prefetch: int, directory: pathlib.Path) -> RunTimes:
+  """Carries out one run with a model server of its own."""
+  with loopback_model.serving(ConstantEditor(_SHARE.value * config.budget.amount)) as server:
     changed = dataclasses.replace(
       config,
       search=dataclasses.replace(config.search, max_trials=_TRIALS.value, prefetch=prefetch),
-      final_seeds=0,  # the search alone is measured
+      final_seeds=0,  # only the search is measured
       proposer='gemini',
       proposer_options={
         'models': [MODEL],
@@ -160,7 +176,7 @@ def run(config: Config, prefetch: int, directory: pathlib.Path) -> Measured:
 
 def main(arguments: Sequence[str]) -> int:
   del arguments
-  os.environ['GEMINI_API_KEY'] = loopback_model.KEY  # nobody's, and no real one is sent
+  os.environ['GEMINI_API_KEY'] = loopback_model.KEY  # a dummy, so that no real key is used
   try:
     config = command.config_of(_CONFIG)
     if config.budget.unit != 'seconds':

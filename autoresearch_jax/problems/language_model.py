@@ -79,7 +79,7 @@ class LanguageModel(Problem):
     return ('val_bpb', 'val_loss')
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
-    """Makes tokenizer and rows on first use. Raises shards.Missing, ValueError."""
+    """Makes tokenizer and rows on first use. Raises shards.MissingShards, ValueError."""
     source = self._source(cache)
     key = self._key(source)
     folder, content = caching.folder(

@@ -1,8 +1,8 @@
-"""The structural edits that `mutate` may try: the general ones, and those of each program's folder.
+"""Collects the structural edits for `mutate`: general ones, and those of each program's folder.
 
-A program's folder lists its edits in `edits.py`, as `EDITS`. Every listed edit matches names and
-expressions of one program and offers nothing to others, so all packaged ones apply everywhere: a
-copy of a packaged program in a folder of the user's keeps them.
+A program's folder lists its edits in `edits.py`, as `EDITS`. Edits only match the names and
+expressions of their program, so all packaged edits are tried on every program. A user's copy of a
+packaged program therefore keeps its edits.
 """
 
 import functools
@@ -19,22 +19,22 @@ FILE = 'edits.py'
 
 @functools.cache
 def packaged() -> Catalogue:
-  """The general edits, then those of the packaged programs in the order of their names."""
+  """Returns the general edits, then those of the packaged programs by name."""
   folders = sorted(path.parent for path in PROGRAMS.glob(f'*/{FILE}'))
   return (*general_edits.EDITS, *(edit for folder in folders for edit in listed(folder)))
 
 
 def own(program: str) -> Catalogue:
-  """The edits of `config.program` where that is a path; a packaged program's are in `packaged`."""
+  """Returns the edits of `config.program` if that is a path; `packaged` has all others."""
   is_packaged = (PROGRAMS / program).is_dir() and not pathlib.Path(program).is_absolute()
   return () if is_packaged else listed(pathlib.Path(program))
 
 
 @functools.cache
 def listed(folder: pathlib.Path) -> Catalogue:
-  """The edits that a program's folder lists; none where it has no `edits.py`.
+  """Returns the edits that a program's folder lists; none without an `edits.py`.
 
-  The file is the author's of the program, and runs here: it is no candidate's.
+  The file is executed without a sandbox: it belongs to the program's author, not to a candidate.
 
   Raises:
     ValueError: The file defines no `EDITS`.

@@ -23,14 +23,14 @@ _HUNK = re.compile(r'@@ -(\d{1,9})(?:,(\d{1,9}))? \+\d{1,9}(?:,(\d{1,9}))? @@')
 _NOT_TEXT = ('Binary files ', 'GIT binary patch')
 _MOVES = ('rename ', 'copy ')
 _MODES = ('new file mode ', 'new mode ', 'deleted file mode ', 'old mode ')
-_SAYS_NOTHING = ('diff ', 'index ', 'similarity ', 'dissimilarity ')
+_IGNORED_HEADERS = ('diff ', 'index ', 'similarity ', 'dissimilarity ')
 _TRAILER = re.compile(r'(Claim|Mechanisms|Predicted-Effect|Trial):(.*)')
 _NUMBER = r'\d+(?:\.\d*)?(?:e[-+]?\d{1,2})?'
 _EFFECT = re.compile(rf'([-+]?{_NUMBER})(?: *± *({_NUMBER}))?')
 
 
 class PatchError(ValueError):
-  """The text is no valid patch of a program; the message names the line."""
+  """The text is not a valid patch of a program; the message names the line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Patch:
   """A parsed patch.
 
   Attributes:
-    description: One line, '' where the message has none.
+    description: One line; '' if the message has none.
     hypothesis: From the message and its trailers.
     changes: One per file.
   """
@@ -93,8 +93,8 @@ def parse(text: str) -> Patch:
   return Patch(*_message(lines[:first]), changes)
 
 
-def applied(patch: Patch, program: Program) -> Program | None:
-  """The program after the patch; None where the lines it wants to change are not there."""
+def apply_patch(patch: Patch, program: Program) -> Program | None:
+  """Returns the program after the patch; None if the lines to change are missing."""
   files = dict(program.files)
   for change in patch.changes:
     before = files.pop(change.name, None)
@@ -119,10 +119,10 @@ def _replaced(hunks: tuple[Hunk, ...], lines: list[str]) -> str | None:
   return ''.join([*parts, *lines[done:]])
 
 
-def _place(hunk: Hunk, lines: list[str], least: int, expected: int) -> int | None:
-  """Where the hunk's old lines are, not before `least`; None when nowhere or in several places."""
+def _place(hunk: Hunk, lines: list[str], first: int, expected: int) -> int | None:
+  """Returns where the old lines of a hunk are, from `first` on; None unless that is unique."""
   size = len(hunk.old)
-  found = [i for i in range(least, len(lines) - size + 1) if (*lines[i : i + size],) == hunk.old]
+  found = [i for i in range(first, len(lines) - size + 1) if (*lines[i : i + size],) == hunk.old]
   if expected in found:
     return expected
   return found[0] if len(found) == 1 else None
@@ -142,7 +142,12 @@ def _begins(lines: list[str], at: int) -> bool:
 
 @dataclasses.dataclass
 class _DiffReader:
-  """Goes through the diff's lines; `at` is the next one."""
+  """Reads a diff line by line.
+
+  Attributes:
+    lines: The lines.
+    at: Index of the next line.
+  """
 
   lines: list[str]
   at: int
@@ -153,7 +158,7 @@ class _DiffReader:
       line = self._line()
       if line.startswith('--- ') and self._line(1).startswith('+++ '):
         found.append(self._change())
-      elif line.startswith('-- '):  # format-patch signs with git's version
+      elif line.startswith('-- '):  # format-patch ends with git's version
         break
       else:
         self._header(line)
@@ -163,16 +168,16 @@ class _DiffReader:
     return tuple(found)
 
   def _header(self, line: str) -> None:
-    """Raises PatchError for a line between files that is not understood, or not wanted."""
+    """Raises PatchError for a header that is unknown or not allowed."""
     if line.startswith(_NOT_TEXT):
-      raise self._error('it changes a binary file, and programs are text.')
+      raise self._error('it changes a binary file; programs are text.')
     if line.startswith(_MOVES):
       raise self._error('it renames or copies a file; remove and add it instead.')
     if line.startswith(_MODES):
       if not line.rsplit(maxsplit=1)[-1].startswith('100'):
-        raise self._error('it makes something that is not a plain file.')
-    elif line and not line.startswith(_SAYS_NOTHING):
-      raise self._error(f'{one_line(line, 40)!r} is no part of a unified diff.')
+        raise self._error('it creates something other than a regular file.')
+    elif line and not line.startswith(_IGNORED_HEADERS):
+      raise self._error(f'{one_line(line, 40)!r} is not part of a unified diff.')
 
   def _change(self) -> FileChange:
     old, new = (_path(self._line(n)[4:]) for n in (0, 1))
@@ -182,7 +187,7 @@ class _DiffReader:
     while self._line().startswith('@@'):
       hunks.append(self._hunk(adds=old == NOWHERE))
     if not hunks:
-      raise self._error(f'{name} has no hunk, which begins with @@ -1,2 +1,2 @@ or the like.')
+      raise self._error(f'{name} has no hunk, such as @@ -1,2 +1,2 @@ and lines below it.')
     return FileChange(name, tuple(hunks), old == NOWHERE, new == NOWHERE)
 
   def _name(self, old: str, new: str) -> str:
@@ -203,43 +208,45 @@ class _DiffReader:
     start, *sizes = (1 if number is None else int(number) for number in match.groups())
     sides = self._sides(*sizes)
     if not sides[0] and not adds:
-      raise self._error('a hunk without any line of the file fits anywhere; give it some.')
+      raise self._error(
+        'the hunk has no lines of the file, so its place is ambiguous; add context lines.'
+      )
     return Hunk(max(start - 1, 0), *sides)
 
   def _sides(self, size_before: int, size_after: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The lines before and after, as many as the hunk's first line says."""
+    """Returns the old and the new lines, as many as the hunk header says."""
     self.at += 1
     before: list[str] = []
     after: list[str] = []
     while len(before) < size_before or len(after) < size_after:
       line = self._line()
-      sign, content = line[:1] or ' ', line[1:]  # editors strip the space of an empty line
+      sign, content = line[:1] or ' ', line[1:]  # editors strip the space before an empty line
       if sign not in ' -+' or self.at >= len(self.lines):
-        raise self._error('the hunk has fewer lines than it says.')
+        raise self._error('the hunk has fewer lines than its header says.')
       without = '' if self._line(1).startswith('\\') else '\n'
       for side in {' ': (before, after), '-': (before,), '+': (after,)}[sign]:
         side.append(content + without)
       self.at += 1 if without else 2
     more = self._line().startswith((' ', '-', '+')) and not self._line().startswith(('-- ', '--- '))
     if more or len(before) > size_before or len(after) > size_after:
-      raise self._error('the hunk has more lines than it says.')
+      raise self._error('the hunk has more lines than its header says.')
     return tuple(before), tuple(after)
 
-  def _line(self, further: int = 0) -> str:
-    """The line `further` on, '' after the last."""
-    return (self.lines[self.at + further : self.at + further + 1] or [''])[0]
+  def _line(self, offset: int = 0) -> str:
+    """Returns the line `offset` after the next one; '' beyond the end."""
+    return (self.lines[self.at + offset : self.at + offset + 1] or [''])[0]
 
   def _error(self, what: str) -> PatchError:
     return PatchError(f'Line {min(self.at + 1, len(self.lines))}: {what}')
 
 
 def _path(text: str) -> str:
-  """Without the time that `diff -u` puts after a tab."""
+  """Removes the timestamp that `diff -u` appends after a tab."""
   return text.split('\t', maxsplit=1)[0].rstrip()
 
 
 def _message(lines: list[str]) -> tuple[str, Hypothesis]:
-  """(description, hypothesis) of the text before the diff."""
+  """Parses the text before the diff into (description, hypothesis)."""
   paragraphs = [' '.join(p.split('\n')) for p in re.split(r'\n\s*\n', _body(lines))]
   trailers = {m[1]: m[2].strip() for line in lines if (m := _TRAILER.match(line))}
   texts = [one_line(p) for p in paragraphs if p.strip() and not _TRAILER.match(p.strip())]
@@ -250,7 +257,7 @@ def _message(lines: list[str]) -> tuple[str, Hypothesis]:
 
 
 def _body(lines: list[str]) -> str:
-  """The message proper: what format-patch writes is a mail with a table of changes below ---."""
+  """Returns the commit message, without the mail headers and diffstat of format-patch."""
   text = '\n'.join(lines[: lines.index('---')] if '---' in lines else lines)
   if not text.startswith('From '):
     return text

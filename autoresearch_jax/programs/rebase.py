@@ -44,25 +44,25 @@ def rebased(edited: Program, base: Program, onto: Program) -> Program | None:
   files = []
   for name in sorted({*ours, *common, *theirs}):
     sides = ours.get(name), common.get(name), theirs.get(name)
-    agreed, text = _merged(*sides)
-    if not agreed or not _sound(name, text, sides):
+    agreed, text = _merge_file(*sides)
+    if not agreed or not _is_valid(name, text, sides):
       return None
     if text is not None:
       files.append((name, text))
-  agreed, entry = _chosen(edited.entry, base.entry, onto.entry)
+  agreed, entry = _merge_value(edited.entry, base.entry, onto.entry)
   if not agreed or entry not in dict(files):
     return None
   return Program(tuple(files), entry)
 
 
-def _chosen(ours: T, base: T, theirs: T) -> tuple[bool, T]:
-  """(whether at most one side changed it, or both alike; the value)."""
+def _merge_value(ours: T, base: T, theirs: T) -> tuple[bool, T]:
+  """Merges a value. Returns (whether the sides agree, the value)."""
   return ours == base or theirs in (base, ours), theirs if ours == base else ours
 
 
-def _merged(ours: str | None, base: str | None, theirs: str | None) -> tuple[bool, str | None]:
-  """(whether the sides go together, the file's text or None where it is gone)."""
-  agreed, text = _chosen(ours, base, theirs)
+def _merge_file(ours: str | None, base: str | None, theirs: str | None) -> tuple[bool, str | None]:
+  """Merges a file. Returns (whether the sides agree, its text or None if it was removed)."""
+  agreed, text = _merge_value(ours, base, theirs)
   if agreed:
     return True, text
   if ours is None or base is None or theirs is None:
@@ -87,7 +87,7 @@ def _changes(base: list[str], changed: list[str]) -> Iterator[_Change]:
 
 
 def _applied(changes: list[_Change], base: list[str]) -> Iterator[str]:
-  """The base's lines with changes that are sorted and do not conflict."""
+  """Yields the lines of the base after sorted changes that do not conflict."""
   done = 0
   for change in changes:
     yield from base[done : change.start]
@@ -96,10 +96,10 @@ def _applied(changes: list[_Change], base: list[str]) -> Iterator[str]:
   yield from base[done:]
 
 
-def _sound(name: str, text: str | None, sides: tuple[str | None, ...]) -> bool:
-  """Whether a text parses that none of the sides had; what a side had is not this one's to judge.
+def _is_valid(name: str, text: str | None, sides: tuple[str | None, ...]) -> bool:
+  """Whether a merged Python file parses.
 
-  Texts that are not Python always do.
+  Unmerged files, which equal one of the sides, are not checked, nor are other kinds of files.
   """
   if text is None or text in sides or not name.endswith('.py'):
     return True

@@ -1,6 +1,6 @@
 """A program file as a libcst tree: finds constants, scopes and expressions, and rewrites them.
 
-Everything that is not rewritten keeps every byte.
+All other bytes are preserved.
 """
 
 import ast
@@ -26,12 +26,20 @@ OPERATORS = {
   ast.LShift: operator.lshift,
   ast.Pow: operator.pow,
 }
-LARGEST_EXPONENT = 64  # of an int expression such as 2**19
-READ_BY_ENGINE = frozenset({'BATCH_SIZE'})  # the contract's; no line of the program need read it
+LARGEST_EXPONENT = 64  # in an int expression such as 2**19
+READ_BY_ENGINE = frozenset({'BATCH_SIZE'})  # part of the contract; the program need not read it
 
 
 class Source:
-  """A parsed file. Raises libcst.ParserSyntaxError."""
+  """A parsed file.
+
+  Attributes:
+    text: The file.
+    module: Its syntax tree.
+
+  Raises:
+    libcst.ParserSyntaxError: The file does not parse.
+  """
 
   def __init__(self, text: str):
     self.text = text
@@ -39,7 +47,7 @@ class Source:
 
   @functools.cached_property
   def constants(self) -> dict[str, Any]:
-    """Values of the ALL_CAPS literals set once at the top level and read by file or engine."""
+    """Values of the ALL_CAPS literals that are set once at the top level, and read anywhere."""
     found: dict[str, list[Any]] = {}
     for constant in assignments(self.text):
       if not constant.nested:
@@ -51,12 +59,12 @@ class Source:
     return {n: v[0] for n, v in found.items() if len(v) == 1 and v[0] is not None and n in read}
 
   def with_constants(self, values: Mapping[str, Any]) -> str:
-    """The text with top-level constants set to `values`."""
+    """Returns the text with other values of top-level constants."""
     body = [_with_values(statement, values) for statement in self.module.body]
     return self.module.with_changes(body=body).code
 
   def scope(self, path: str) -> Scope | None:
-    """The class or function at a dotted path, such as `Attention.__call__`."""
+    """Returns the class or function at a dotted path, such as `Attention.__call__`."""
     found: Scope | None = None
     body: Sequence[cst.CSTNode] = self.module.body
     for name in path.split('.'):
@@ -68,7 +76,7 @@ class Source:
     return found
 
   def replaced(self, changes: Sequence[tuple[cst.CSTNode, Any]]) -> str:
-    """The text with nodes of the tree (by identity) replaced by others."""
+    """Returns the text with nodes of the tree, matched by identity, replaced."""
     return self.module.visit(_Replacing(changes)).code  # pyright: ignore[reportAttributeAccessIssue]
 
   def imports(self, module: str, name: str) -> bool:
@@ -82,7 +90,7 @@ class Source:
     )
 
   def knows(self, scope: Scope, code: str) -> bool:
-    """Whether every name that `code` reads occurs in the scope, at the top level, or in Python."""
+    """Whether every name in `code` is defined in the scope, at the top level, or a builtin."""
     return _names(ast.parse(code), ast.Load) <= self._top | _all_names(code_of(scope))
 
   @functools.cached_property
@@ -103,14 +111,14 @@ class Source:
 
 
 def _names(tree: ast.AST, use: type[ast.expr_context]) -> set[str]:
-  """Names read (ast.Load) or bound (ast.Store) below the node, less the parameters of lambdas."""
+  """Returns names read (ast.Load) or bound (ast.Store) in a tree, without parameters of lambdas."""
   bound = {a.arg for node in ast.walk(tree) if isinstance(node, ast.Lambda) for a in node.args.args}
   names = (n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, use))
   return {name.id for name in names} - bound
 
 
 def _all_names(code: str) -> set[str]:
-  """Names that a function or class binds or reads, its parameters among them."""
+  """Returns the names that a function or class binds or reads, including its parameters."""
   tree = ast.parse(textwrap.dedent(code))
   arguments = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
   return _names(tree, ast.Load) | _names(tree, ast.Store) | arguments
@@ -130,24 +138,29 @@ class _Replacing(cst.CSTTransformer):
 
 @dataclasses.dataclass(frozen=True)
 class Pattern:
-  """An expression to look for. form: the same whatever the layout, quotes and parentheses."""
+  """An expression to match.
+
+  Attributes:
+    kind: Type of its node.
+    form: Its syntax tree as text, independent of layout, quotes and parentheses.
+  """
 
   kind: type[cst.BaseExpression]
   form: str
 
-  def fits(self, node: cst.BaseExpression) -> bool:
-    # The kind first: it turns most nodes away at no cost.
+  def matches(self, node: cst.BaseExpression) -> bool:
+    # The cheap comparison of types first, which rules out most nodes.
     return type(node) is self.kind and _form(code_of(node)) == self.form
 
 
 @functools.cache
 def pattern(code: str) -> Pattern:
-  """Looks for the expression that `code` is."""
+  """Returns the pattern that matches the expression `code`."""
   return Pattern(type(cst.parse_expression(code)), _form(code))
 
 
 def _form(code: str) -> str:
-  # What spans lines is valid on its own only within parentheses; ast.dump shows none.
+  # In parentheses, since the expression may span lines; ast.dump does not show them.
   return ast.dump(ast.parse(f'({code})', mode='eval'))
 
 
@@ -156,7 +169,7 @@ def code_of(node: cst.CSTNode) -> str:
 
 
 def expressions(node: cst.CSTNode) -> Iterator[cst.BaseExpression]:
-  """All expressions below the node, the outermost first."""
+  """Yields all expressions below a node, outermost first."""
   for child in node.children:
     if isinstance(child, cst.BaseExpression):
       yield child
@@ -164,7 +177,7 @@ def expressions(node: cst.CSTNode) -> Iterator[cst.BaseExpression]:
 
 
 def statements(scope: Scope) -> Iterator[cst.SimpleStatementLine]:
-  """The simple statements of a function at any depth, those of functions within it left out."""
+  """Yields the simple statements of a function at any depth, except in nested functions."""
   yield from _statements(scope.body)
 
 
@@ -177,7 +190,7 @@ def _statements(block: cst.CSTNode) -> Iterator[cst.SimpleStatementLine]:
 
 
 def assignment(statement: cst.CSTNode) -> tuple[str, cst.BaseExpression] | None:
-  """(target as text, value) of a line that is one plain assignment, else None."""
+  """Returns (target as text, value) of a plain assignment; None for any other statement."""
   if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
     only = statement.body[0]
     if isinstance(only, cst.Assign) and len(only.targets) == 1:
@@ -188,14 +201,14 @@ def assignment(statement: cst.CSTNode) -> tuple[str, cst.BaseExpression] | None:
 
 
 def returned(statement: cst.CSTNode) -> cst.BaseExpression | None:
-  """The value of a line that is a return, else None."""
+  """Returns the value of a return statement; None for any other statement."""
   if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Return):
     return statement.body[0].value
   return None
 
 
 def literal(value: Any, like: str = '') -> str:
-  """The value as Python text; a power of two stays `2**n` where `like`, the old text, was one."""
+  """Formats a value as Python: as `2**n` if it is a power of two and the old text was `2**n`."""
   if like.replace(' ', '').startswith('2**') and isinstance(value, int) and value > 0:
     exponent = value.bit_length() - 1
     if value == 2**exponent:
@@ -224,14 +237,14 @@ def _is_prefix(value: cst.Tuple, wanted: Any) -> bool:
 
 
 def _shortened(value: cst.Tuple, length: int) -> cst.Tuple:
-  """The first elements, laid out as they were; what followed the last comma stays the last's."""
+  """Returns the first elements with their layout; the last one gets the old last one's comma."""
   kept = list(value.elements[:length])
   kept[-1] = kept[-1].with_changes(comma=value.elements[-1].comma)
   return value.with_changes(elements=kept)
 
 
 def _int_of(code: str) -> int | None:
-  """The value of an int expression such as 2**19; None for anything else."""
+  """Returns the value of an int expression such as 2**19; None for anything else."""
   return _int(ast.parse(f'({code})', mode='eval').body)
 
 

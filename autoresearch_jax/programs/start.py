@@ -18,28 +18,34 @@ PROGRAMS = pathlib.Path(__file__).resolve().parent
 
 
 def starting_program(config: Config) -> Program:
-  """The unmodified program, constants applied. Raises ConfigError naming what does not fit."""
+  """Returns the unmodified program with the config's constants. Raises ConfigError."""
   program = read_program(config, _directory(config.program), 'config.program')
   return with_constants(program, config.constants)
 
 
 def read_program(config: Config, directory: pathlib.Path, named_by: str) -> Program:
-  """The files of `directory` that the config names: the entry and the editable ones.
+  """Reads the entry and the editable files of a program.
 
-  named_by: what the user set to this folder. Raises ConfigError when it does not give them.
+  Args:
+    config: Names the files.
+    directory: Their folder.
+    named_by: The flag or field that named the folder, for error messages.
+
+  Raises:
+    ConfigError: A file is missing or cannot be read.
   """
   names = tuple(sorted({config.entry, *config.editable}))
   try:
     return Program.read(directory, names, config.entry)
   except (OSError, ValueError) as error:
     raise ConfigError(
-      f'{named_by} is {str(directory)!r}, which does not give the files {", ".join(names)} '
-      f'that config.entry and config.editable name: {error}.'
+      f'{named_by} is {str(directory)!r}, from which the files of config.entry and config.editable '
+      f'({", ".join(names)}) cannot be read: {error}.'
     ) from None
 
 
 def write_program(program: Program, directory: pathlib.Path) -> list[pathlib.Path]:
-  """Writes the program's files into a new or empty folder; returns them. Raises ConfigError."""
+  """Writes a program into a new or empty folder and returns its files. Raises ConfigError."""
   if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
     raise ConfigError(f'--out is {str(directory)!r}, which is not an empty folder; name a new one.')
   written = []
@@ -52,9 +58,10 @@ def write_program(program: Program, directory: pathlib.Path) -> list[pathlib.Pat
 
 
 def with_constants(program: Program, constants: dict[str, Any]) -> Program:
-  """The program with ALL_CAPS constants of its modules set to other literals.
+  """Returns the program with other values of ALL_CAPS constants.
 
-  Raises ConfigError when no file has a constant of that name, or the value is no literal.
+  Raises:
+    ConfigError: No file has a constant of that name, or the value is not a literal.
   """
   literals = {name: _literal(name, value) for name, value in constants.items()}
   found: set[str] = set()
@@ -66,14 +73,14 @@ def with_constants(program: Program, constants: dict[str, Any]) -> Program:
   missing = sorted(set(literals) - found)
   if missing:
     raise ConfigError(
-      f'config.constants.{missing[0]} is no constant of the program; it has: '
+      f'config.constants.{missing[0]} is not a constant of the program, which has: '
       f'{", ".join(sorted(constants_of(program))) or "none"}.'
     )
   return program
 
 
 def constants_of(program: Program) -> dict[str, Any]:
-  """ALL_CAPS constants assigned at the top level of its modules; None where it is no literal."""
+  """Returns the values of the top-level ALL_CAPS constants; None for those without a literal."""
   found: dict[str, Any] = {}
   for name, text in program.files:
     if name.endswith('.py'):
@@ -108,7 +115,6 @@ def _directory(program: str) -> pathlib.Path:
   if not directory.is_dir():
     has = sorted(p.name for p in PROGRAMS.iterdir() if p.is_dir() and not p.name.startswith('_'))
     raise ConfigError(
-      f'config.program is {program!r}; there is no such folder. Those in '
-      f'autoresearch_jax/programs: {", ".join(has)}.'
+      f'config.program is {program!r}, which is not a folder. Packaged programs: {", ".join(has)}.'
     )
   return directory

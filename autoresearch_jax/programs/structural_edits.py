@@ -1,10 +1,9 @@
-"""Structural edits of a program's source: how they are described as data, found, and made.
+"""Structural edits of a program, described as data, and how they are found and applied.
 
-An `Alternatives` lists expressions that may stand at one place; where one of them stands now, each
-of the others is a possible edit. A `Toggle` is a set of lines and replacements that are all present
-or all absent. Both match names and expressions, whatever the layout, and offer nothing to a program
-that lacks them. Each program's folder lists its own in `edits.py`; `catalogue` collects them, and
-the proposer `mutate` draws from them.
+`Alternatives` lists expressions for one place: if one of them is there, each of the others is a
+possible edit. A `Toggle` is a set of lines and replacements that are applied or undone together.
+Both match syntax trees, not layout, and yield nothing for a program without a match. Each program's
+folder lists its edits in `edits.py`, and `catalogue` collects them for the proposer `mutate`.
 """
 
 import dataclasses
@@ -47,14 +46,14 @@ class SourceEdit:
   """One edit that applies to a file.
 
   Attributes:
-    key: What changes and which way; the same for every step size.
+    key: Identifies the edit and its direction, for every step size.
     kind: One constant, several coupled constants, or structure.
     weight: Relative probability among the edits of its kind.
     claim: The hypothesis, a sentence.
     mechanisms: Tags of the hypothesis.
     effect: Expected gain, as a fraction of the metric.
     uncertainty: Standard deviation of that expectation, as a fraction of the metric.
-    make: Draws the details; None where nothing comes of it.
+    make: Draws the details and applies the edit; returns None if it changes nothing.
   """
 
   key: str
@@ -69,7 +68,13 @@ class SourceEdit:
 
 @dataclasses.dataclass(frozen=True)
 class EditPrior:
-  """What goes into every move's hypothesis. effect: (mean, deviation), fractions of the metric."""
+  """What is expected of an edit before it is tried.
+
+  Attributes:
+    mechanisms: Tags of the hypothesis.
+    weight: Relative probability among structural edits.
+    effect: Mean and standard deviation of the expected gain, as fractions of the metric.
+  """
 
   mechanisms: tuple[str, ...]
   weight: float = 1.0
@@ -78,7 +83,14 @@ class EditPrior:
 
 @dataclasses.dataclass(frozen=True)
 class Alternative:
-  """An expression, the words for it, and the claim that speaks for it."""
+  """One of several expressions.
+
+  Attributes:
+    code: The expression.
+    words: A short name for descriptions.
+    claim: The hypothesis of choosing it, a sentence.
+    weight: Relative probability.
+  """
 
   code: str
   words: str
@@ -88,11 +100,16 @@ class Alternative:
 
 @dataclasses.dataclass(frozen=True)
 class Alternatives:
-  """Expressions of which one stands at a place.
+  """Expressions of which one is at some place of a program.
 
-  scope: dotted path of the function or class. site: `return` (a whole returned value), `TARGET =`
-  (the whole value of the assignment to it) or '' (any expression in the scope, the outermost that
-  fits). needs: constants that must be above 0, or nothing changes.
+  Attributes:
+    key: Name of the place, for descriptions.
+    scope: Dotted path of the function or class.
+    site: `return` for a returned value, `TARGET =` for the value assigned to a target, or '' for
+      any expression in the scope; the outermost match counts.
+    options: The expressions.
+    prior: What is expected of an edit.
+    needs: Constants that must not be 0, since the expression has no effect otherwise.
   """
 
   key: str
@@ -102,37 +119,37 @@ class Alternatives:
   prior: EditPrior
   needs: tuple[str, ...] = ()
 
-  def moves(self, source: Source) -> Iterator[SourceEdit]:
+  def source_edits(self, source: Source) -> Iterator[SourceEdit]:
     scope = source.scope(self.scope)
     if scope is None or not all(source.constants.get(n, 0) for n in self.needs):
       return
     found = self._find(scope)
     if found is None:
       return
-    node, now = found
+    node, current = found
     for option in self.options:
-      if option is not now and source.knows(scope, option.code):
-        yield self._move(source, scope, node, now, option)
+      if option is not current and source.knows(scope, option.code):
+        yield self._source_edit(source, scope, node, current, option)
 
   def _find(self, scope: Scope) -> tuple[cst.BaseExpression, Alternative] | None:
     for node in _candidates(scope, self.site):
       for option in self.options:
-        if pattern(option.code).fits(node):
+        if pattern(option.code).matches(node):
           return node, option
     return None
 
-  def _move(
+  def _source_edit(
     self,
     source: Source,
     scope: Scope,
     node: cst.BaseExpression,
-    now: Alternative,
+    current: Alternative,
     new: Alternative,
   ) -> SourceEdit:
     def make(rng: np.random.Generator) -> Rewrite:
       del rng
       changes = [(node, cst.parse_expression(new.code)), *self._docstring(scope, new)]
-      return Rewrite(source.replaced(changes), f'{self.key}: {now.words} -> {new.words}')
+      return Rewrite(source.replaced(changes), f'{self.key}: {current.words} -> {new.words}')
 
     prior = self.prior
     return SourceEdit(
@@ -146,7 +163,7 @@ class Alternatives:
     )
 
   def _docstring(self, scope: Scope, new: Alternative) -> list[NodeChange]:
-    """The one line above a function that is nothing but this expression would now be wrong."""
+    """Updates the docstring of a function that consists of this expression only."""
     body = scope.body.body
     if self.site != 'return' or len(body) != 2 or not isinstance(body[0], cst.SimpleStatementLine):
       return []
@@ -159,9 +176,12 @@ class Alternatives:
 
 @dataclasses.dataclass(frozen=True)
 class InsertedLine:
-  """A line that a toggle puts after the assignment to `after` in `scope`.
+  """An assignment that a toggle inserts.
 
-  after: a target as it is written; the last assignment to it counts.
+  Attributes:
+    scope: Dotted path of the function.
+    after: Target of the assignment to insert it after, the last one if there are several.
+    code: The line.
   """
 
   scope: str
@@ -171,7 +191,14 @@ class InsertedLine:
 
 @dataclasses.dataclass(frozen=True)
 class Replacement:
-  """An expression of `scope` that a toggle replaces; site as in Alternatives."""
+  """An expression that a toggle replaces.
+
+  Attributes:
+    scope: Dotted path of the function or class.
+    off: The expression while the toggle is off.
+    on: The expression while it is on.
+    site: As in `Alternatives`.
+  """
 
   scope: str
   off: str
@@ -181,9 +208,15 @@ class Replacement:
 
 @dataclasses.dataclass(frozen=True)
 class Toggle:
-  """Lines and swaps that are all in the program or all absent; a move puts in or takes out.
+  """Insertions and replacements that are applied or undone together.
 
-  without: the claim for taking it out. values: constants set with it, to old x factor (ints).
+  Attributes:
+    key: Name of the toggle, for descriptions.
+    parts: The insertions and replacements.
+    claim: The hypothesis of switching it on.
+    without: The hypothesis of switching it off.
+    prior: What is expected of an edit. Switching off has half of the weight.
+    values: Int constants to multiply when it is switched on, with their factors.
   """
 
   key: str
@@ -193,7 +226,7 @@ class Toggle:
   prior: EditPrior
   values: tuple[tuple[str, float], ...] = ()
 
-  def moves(self, source: Source) -> Iterator[SourceEdit]:
+  def source_edits(self, source: Source) -> Iterator[SourceEdit]:
     for on in (True, False):
       changes = self._changes(source, on)
       if changes is None:
@@ -218,13 +251,17 @@ class Toggle:
       )
 
   def _changes(self, source: Source, on: bool) -> list[NodeChange] | None:
-    """What to replace so that the toggle is on (or off); None where a part does not fit."""
+    """Returns the changes that switch the toggle; None if a part does not match."""
     found: list[NodeChange] = []
     for part in self.parts:
       scope = source.scope(part.scope)
       if scope is None:
         return None
-      change = _line(scope, part, on) if isinstance(part, InsertedLine) else _swap(scope, part, on)
+      change = (
+        _insertion(scope, part, on)
+        if isinstance(part, InsertedLine)
+        else _replacement(scope, part, on)
+      )
       new = part.code if isinstance(part, InsertedLine) else (part.on if on else part.off)
       if change is None or (on and not source.knows(scope, new)):
         return None
@@ -245,8 +282,8 @@ class Toggle:
 
 
 def available(source: Source, catalogue: Sequence[Alternatives | Toggle]) -> list[SourceEdit]:
-  """All edits of a catalogue that apply to this file."""
-  return [move for entry in catalogue for move in entry.moves(source)]
+  """Returns all edits of a catalogue that apply to this file."""
+  return [edit for entry in catalogue for edit in entry.source_edits(source)]
 
 
 def _candidates(scope: Scope, site: str) -> Iterator[cst.BaseExpression]:
@@ -265,8 +302,8 @@ def _candidates(scope: Scope, site: str) -> Iterator[cst.BaseExpression]:
         yield pair[1]
 
 
-def _line(scope: Scope, part: InsertedLine, on: bool) -> NodeChange | None:
-  """Puts the line in, or takes it out, where it stands right after the assignment it belongs to."""
+def _insertion(scope: Scope, part: InsertedLine, on: bool) -> NodeChange | None:
+  """Inserts the line after its assignment, or removes it; None if there is no place or no line."""
   new = cst.parse_statement(part.code)
   present = [s for s in statements(scope) if _same_assignment(s, new)]
   if on:
@@ -282,17 +319,17 @@ def _same_assignment(one: cst.CSTNode, other: cst.CSTNode) -> bool:
   first, second = assignment(one), assignment(other)
   if first is None or second is None or first[0] != second[0]:
     return False
-  return pattern(code_of(second[1])).fits(first[1])
+  return pattern(code_of(second[1])).matches(first[1])
 
 
-def _swap(scope: Scope, part: Replacement, on: bool) -> NodeChange | None:
+def _replacement(scope: Scope, part: Replacement, on: bool) -> NodeChange | None:
   old, new = (part.off, part.on) if on else (part.on, part.off)
   if on and _first(scope, part.site, part.on) is not None:
-    return None  # `off` may well be a part of `on`
+    return None  # switched on already: `off` may be a part of `on`
   node = _first(scope, part.site, old)
   return None if node is None else (node, cst.parse_expression(new))
 
 
 def _first(scope: Scope, site: str, code: str) -> cst.BaseExpression | None:
   wanted = pattern(code)
-  return next((node for node in _candidates(scope, site) if wanted.fits(node)), None)
+  return next((node for node in _candidates(scope, site) if wanted.matches(node)), None)

@@ -73,9 +73,9 @@ class PatchedChange(RecordedChange):
   patch: patches.Patch
 
   def apply_to(self, program: Program, start: Program) -> Program | None:
-    if (patched := patches.applied(self.patch, program)) is not None:
+    if (patched := patches.apply_patch(self.patch, program)) is not None:
       return patched
-    edited = patches.applied(self.patch, start)
+    edited = patches.apply_patch(self.patch, start)
     return None if edited is None else rebased(edited, start, program)
 
 

@@ -1,4 +1,4 @@
-"""The interface of a live view: it shows a run while the run goes on."""
+"""The interface of a live view, which shows a run in progress."""
 
 import abc
 from typing import Self
@@ -9,7 +9,7 @@ from autoresearch_jax.types import Progress
 
 
 class View(abc.ABC):
-  """Shows the events of a run. The research loop enters it as a context when trials begin.
+  """Shows the events of a run. The session enters it as a context manager when trials begin.
 
   Example: a view that prints the kinds of events.
 
@@ -26,7 +26,7 @@ class View(abc.ABC):
     return self
 
   def __exit__(self, *_: object) -> None:  # noqa: B027 - most views hold nothing
-    """Gives back what the view holds, such as the terminal."""
+    """Releases the view's resources, such as the terminal."""
 
   @abc.abstractmethod
   def record(self, record: Record, history: History) -> None:

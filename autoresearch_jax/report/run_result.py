@@ -37,7 +37,7 @@ class RunResult:
 
   @classmethod
   def read(cls, workdir: pathlib.Path) -> 'RunResult':
-    """Reads the ledger of a run, also while the run goes on. Raises LedgerError."""
+    """Reads the ledger of a run, finished or in progress. Raises LedgerError."""
     return cls(workdir, read_history(workdir))
 
   @property

@@ -57,7 +57,7 @@ from autoresearch_jax.tracer.preload import (
 )
 from autoresearch_jax.types import Isolation, Spec, Status
 
-IDLE_SECONDS = 0.1  # without a request, before the deferred warm-up goes on
+IDLE_SECONDS = 0.1  # without a request, before the deferred warm-up continues
 MAX_REPLY_BYTES = 64 * 1024
 _SANDBOX_FAILED = 70  # exit code of a child that could not enter the sandbox
 _MEMORY_ERRORS = (b'bad_alloc', b'RESOURCE_EXHAUSTED', b'Cannot allocate memory', b'MemoryError')

@@ -1,1 +1,1 @@
-"""Old names that go on working: `trial.contract` in programs, and `python -m` with this package."""
+"""Old names that keep working: `trial.contract` in programs, and `python -m` with this package."""

@@ -101,7 +101,7 @@ def test_it_stops_in_good_order(tmp_path, number, code):
   process.send_signal(number)
   out, err = process.communicate(timeout=120)
   assert process.returncode == code, err
-  assert 'the same command goes on from here' in out
+  assert 'the same command resumes' in out
   assert 'Traceback' not in err
   assert stored(tmp_path)
 

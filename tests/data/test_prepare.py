@@ -45,7 +45,7 @@ def test_shards_become_a_dataset_that_a_run_uses_as_it_is(server, tmp_path):
   }
   code, output = run(server, tmp_path)
   assert code == 0, output
-  assert output.count('fetched.') == 3 and 'Ready in' in output
+  assert output.count('downloaded.') == 3 and 'Ready in' in output
   made = set(tmp_path.rglob('*.npy'))
   problem = LanguageModel('climbmix', 280, 32, 256, 128, evaluation_batch=4, shards=2)
   said = []
@@ -55,7 +55,7 @@ def test_shards_become_a_dataset_that_a_run_uses_as_it_is(server, tmp_path):
     assert np.load(pathlib.Path(split, 'rows.npy')).shape == (count, 33)
 
   code, output = run(server, tmp_path)
-  assert code == 0 and output.count('already there.') == 3
+  assert code == 0 and output.count('already complete.') == 3
   assert (
     len(server.requests) == 3 + 4
   )  # one a shard, and one more for each fault that ends a request
@@ -91,7 +91,7 @@ def test_a_missing_shard_is_a_sentence(server, tmp_path):
   del server.files[shards.name(1)]
   code, output = run(server, tmp_path)
   assert code == 1
-  assert 'Not prepared: There is no' in output and shards.name(1) in output
+  assert 'does not exist (404)' in output and shards.name(1) in output
   assert 'Traceback' not in output
 
 
@@ -108,7 +108,7 @@ def test_control_c_keeps_what_was_fetched_and_the_same_command_goes_on(server, t
   assert 'Interrupted' in output and 'Traceback' not in output
   assert (tmp_path / 'climbmix' / shards.name(6542)).exists()
   code, output = run(server, tmp_path, '--only_fetch')
-  assert code == 0 and f'{shards.name(6542)}: already there.' in output
+  assert code == 0 and f'{shards.name(6542)}: already complete.' in output
 
 
 def test_two_commands_do_not_share_a_folder(server, tmp_path):
@@ -117,7 +117,7 @@ def test_two_commands_do_not_share_a_folder(server, tmp_path):
   with (folder / 'lock').open('w') as file:
     fcntl.flock(file, fcntl.LOCK_EX)
     code, output = run(server, tmp_path)
-  assert code == 1 and 'Another prepare command is at work' in output
+  assert code == 1 and 'Another prepare command is running' in output
 
 
 def test_what_is_not_understood_is_refused(server, tmp_path):

@@ -17,7 +17,7 @@ def ignore(had, total):
 def downloader(server, tmp_path, monkeypatch):
   monkeypatch.setattr(shards, 'BLOCK', 100)
   return shards.Downloader(
-    tmp_path / 'climbmix', server.url, attempts=3, backoff=0.001, timeout=20.0
+    tmp_path / 'climbmix', server.url, attempts=3, initial_delay=0.001, timeout=20.0
   )
 
 
@@ -64,7 +64,7 @@ def test_two_versions_of_a_shard_are_never_joined(server, downloader):
   server.faults[NAME] = ['cut']
   server.tags[NAME] = '"old"'
   downloader.attempts = 1
-  with pytest.raises(shards.ShardUnavailable, match=r'went wrong last: .*broken'):
+  with pytest.raises(shards.ShardUnavailable, match=r'The last error: .*broken'):
     downloader.fetch(0, ignore)
   server.files[NAME], server.tags[NAME] = server.files['shard_00001.parquet'], '"new"'
   downloader.fetch(0, ignore)
@@ -91,7 +91,7 @@ def test_errors_that_pass_are_waited_out(server, downloader, monkeypatch):
 def test_pauses_double_up_to_a_limit(server, downloader, monkeypatch):
   waits = []
   monkeypatch.setattr(downloader.stop, 'wait', lambda seconds: waits.append(seconds) or False)
-  downloader.backoff, downloader.patience, downloader.attempts = 1.0, 4.0, 6
+  downloader.initial_delay, downloader.max_delay, downloader.attempts = 1.0, 4.0, 6
   server.faults[NAME] = [(502, {})] * 5
   downloader.fetch(0, ignore)
   for wait, full in zip(waits, [1, 2, 4, 4, 4], strict=True):
@@ -131,7 +131,7 @@ def test_something_else_than_parquet_is_not_kept(server, downloader):
 
 
 def test_a_server_that_is_not_there_ends_in_a_sentence(tmp_path):
-  downloader = shards.Downloader(tmp_path, 'http://127.0.0.1:9', attempts=2, backoff=0.001)
+  downloader = shards.Downloader(tmp_path, 'http://127.0.0.1:9', attempts=2, initial_delay=0.001)
   with pytest.raises(shards.ShardUnavailable, match='2 attempts'):
     downloader.fetch(0, ignore)
 
@@ -165,7 +165,9 @@ def test_damage_of_one_byte_is_found(server, downloader):
 
 
 def test_missing_shards_name_the_command(downloader):
-  with pytest.raises(shards.Missing, match=r'2 of 2.*autoresearch prepare .*--shards=1 --cache='):
+  with pytest.raises(
+    shards.MissingShards, match=r'2 of 2.*autoresearch prepare .*--shards=1 --cache='
+  ):
     shards.present(downloader.folder, 1)
 
 
@@ -175,7 +177,7 @@ def test_a_truncated_shard_counts_as_missing(server, downloader):
   assert len(shards.present(downloader.folder, 1)) == 2
   with (downloader.folder / NAME).open('r+b') as file:
     file.truncate(50)
-  with pytest.raises(shards.Missing, match='1 of 2'):
+  with pytest.raises(shards.MissingShards, match='1 of 2'):
     shards.present(downloader.folder, 1)
 
 

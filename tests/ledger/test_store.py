@@ -181,7 +181,7 @@ def test_a_runs_history_is_read_while_it_is_written_and_only_once_it_has_begun(t
   with pytest.raises(LedgerError, match='no ledger'):
     read_history(tmp_path)
   with Ledger.open(tmp_path / 'ledger.db', ticking()) as ledger:
-    with pytest.raises(LedgerError, match='has not begun'):
+    with pytest.raises(LedgerError, match='has not started'):
       read_history(tmp_path)
     ledger.append(Started({}, 'tag'))
     assert read_history(tmp_path).started == Started({}, 'tag')

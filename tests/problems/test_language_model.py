@@ -135,7 +135,7 @@ def test_more_validation_than_there_is_is_refused(tmp_path):
 
 
 def test_climbmix_without_shards_names_the_command(tmp_path):
-  with pytest.raises(shards.Missing, match=r'autoresearch prepare.*shards=10'):
+  with pytest.raises(shards.MissingShards, match=r'autoresearch prepare.*shards=10'):
     LanguageModel('climbmix').prepare(tmp_path, quiet)
 
 

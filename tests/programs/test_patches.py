@@ -32,13 +32,13 @@ def diff(before, after, name='model.py', context=3):
 def test_a_diff_makes_the_one_text_of_the_other(before, after):
   hypothesis.assume(before and before != after)
   patch = patches.parse(diff(before, after))
-  assert patches.applied(patch, program(before)) == program(after)
+  assert patches.apply_patch(patch, program(before)) == program(after)
 
 
 @hypothesis.given(TEXTS, TEXTS, TEXTS)
 def test_on_another_program_it_applies_exactly_or_not_at_all(before, after, other):
   hypothesis.assume(before and before != after)
-  made = patches.applied(patches.parse(diff(before, after)), program(other))
+  made = patches.apply_patch(patches.parse(diff(before, after)), program(other))
   if made is not None:
     removed = set(before.splitlines()) - set(after.splitlines())
     assert removed <= set(other.splitlines())
@@ -63,32 +63,34 @@ def test_git_and_the_commits_of_a_run_are_understood(tmp_path):
   git('add', '-A')
   git('commit', '-qm', message)
   patch = patches.parse(git('format-patch', '--stdout', '--no-renames', '-1'))
-  assert patches.applied(patch, before) == after
+  assert patches.apply_patch(patch, before) == after
   assert patch.description == 'Raise A'
   claim = 'A is too small for all I know.'
   assert patch.hypothesis == Hypothesis(claim, ('constants', 'A'), 0.25, 0.5)
-  assert patches.applied(patches.parse(git('diff', '--no-renames', 'HEAD~')), before) == after
+  assert patches.apply_patch(patches.parse(git('diff', '--no-renames', 'HEAD~')), before) == after
 
 
 def test_a_hunk_moves_to_the_one_place_that_has_its_lines():
   patch = patches.parse(diff('A = 1\nB = 2\n', 'A = 1\nB = 3\n'))
-  assert patches.applied(patch, program('new\nlines\nA = 1\nB = 2\nend')) == program(
+  assert patches.apply_patch(patch, program('new\nlines\nA = 1\nB = 2\nend')) == program(
     'new\nlines\nA = 1\nB = 3\nend'
   )
-  assert patches.applied(patch, program('new\nA = 1\nB = 2\nA = 1\nB = 2\n')) is None
-  assert patches.applied(patch, program('A = 1\nB = 5\n')) is None
+  assert patches.apply_patch(patch, program('new\nA = 1\nB = 2\nA = 1\nB = 2\n')) is None
+  assert patches.apply_patch(patch, program('A = 1\nB = 5\n')) is None
 
 
 def test_a_file_that_is_there_is_not_added_and_a_missing_one_not_changed():
   adds = '--- /dev/null\n+++ b/new.py\n@@ -0,0 +1 @@\n+N = 1\n'
-  assert patches.applied(patches.parse(adds), program()) == program(new='N = 1\n')
-  assert patches.applied(patches.parse(adds), program(new='')) is None
-  assert patches.applied(patches.parse(diff('X = 1\n', 'X = 2\n', 'gone.py')), program()) is None
+  assert patches.apply_patch(patches.parse(adds), program()) == program(new='N = 1\n')
+  assert patches.apply_patch(patches.parse(adds), program(new='')) is None
+  assert (
+    patches.apply_patch(patches.parse(diff('X = 1\n', 'X = 2\n', 'gone.py')), program()) is None
+  )
 
 
 def test_the_entry_is_not_removed():
   removes = '--- a/model.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-A = 1\n'
-  assert patches.applied(patches.parse(removes), program('A = 1\n')) is None
+  assert patches.apply_patch(patches.parse(removes), program('A = 1\n')) is None
 
 
 BODY = '@@ -1 +1 @@\n-A\n+B\n'
@@ -107,8 +109,8 @@ BODY = '@@ -1 +1 @@\n-A\n+B\n'
     (f'--- /dev/null\n+++ /dev/null\n{BODY}', "'/dev/null' is not a plain path"),
     ('diff --git a/x b/x\nBinary files a/x and b/x differ\n', 'Line 2: it changes a binary file'),
     ('diff --git a/x b/x\nGIT binary patch\nliteral 1\n', 'binary'),
-    ('diff --git a/x b/x\nnew file mode 120000\n', 'not a plain file'),
-    ('diff --git a/x b/x\nnew file mode 160000\n', 'not a plain file'),
+    ('diff --git a/x b/x\nnew file mode 120000\n', 'other than a regular file'),
+    ('diff --git a/x b/x\nnew file mode 160000\n', 'other than a regular file'),
     ('diff --git a/x b/y\nsimilarity index 90%\nrename from x\n', 'renames or copies'),
     ('diff --git a/x b/x\nold mode 100644\nnew mode 100755\n', 'changes no lines'),
     ('--- a/x\n+++ b/x\n', 'Line 2: x has no hunk'),
@@ -118,8 +120,8 @@ BODY = '@@ -1 +1 @@\n-A\n+B\n'
     ('--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n-A\n+B\n?\n', 'fewer lines'),
     (f'--- a/x\n+++ b/x\n{BODY}+C\n', 'more lines'),
     ('--- a/x\n+++ b/x\n@@ -1 +1,2 @@\n-A\n B\n C\n', 'more lines'),
-    ('--- a/x\n+++ b/x\n@@ -1,0 +2 @@\n+A\n', 'fits anywhere'),
-    (f'--- a/x\n+++ b/x\n{BODY}and some prose\n', "'and some prose' is no part"),
+    ('--- a/x\n+++ b/x\n@@ -1,0 +2 @@\n+A\n', 'ambiguous'),
+    (f'--- a/x\n+++ b/x\n{BODY}and some prose\n', "'and some prose' is not part"),
     (f'--- a/x\n+++ b/x\n{BODY}--- a/x\n+++ b/x\n{BODY}', 'two places'),
   ],
 )
@@ -136,7 +138,7 @@ def test_no_text_breaks_the_reader(text):
     patch = patches.parse(f'--- a/x\n+++ b/x\n{text}')
   except patches.PatchError:
     return
-  patches.applied(patch, program(x=''))
+  patches.apply_patch(patch, program(x=''))
 
 
 @pytest.mark.parametrize('effect', ['', 'much', '1.2.3', '+1 ± much', '1e999'])

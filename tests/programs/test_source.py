@@ -76,8 +76,8 @@ def test_patterns_see_through_layout():
   function = Source(TEXT).scope('A.f')
   assert function is not None
   value = next(assignment(s)[1] for s in statements(function) if assignment(s))
-  assert pattern('x + RATE').fits(value)
-  assert not pattern('RATE + x').fits(value)
+  assert pattern('x + RATE').matches(value)
+  assert not pattern('RATE + x').matches(value)
 
 
 @given(

@@ -69,7 +69,7 @@ def test_any_literal_arrives_as_it_is(value):
 
 def test_an_unknown_constant_lists_those_that_exist():
   assert constants_of(PROGRAM) == {'DEPTH': 8, 'RATE': 0.5, 'WIDE': True, 'HEADS': 2}
-  with pytest.raises(ConfigError, match=r'WIDTH is no constant.*DEPTH, HEADS, RATE, WIDE'):
+  with pytest.raises(ConfigError, match=r'WIDTH is not a constant.*DEPTH, HEADS, RATE, WIDE'):
     with_constants(PROGRAM, {'WIDTH': 1})
 
 
@@ -84,9 +84,9 @@ def test_a_program_is_a_folder_anywhere(tmp_path):
   config = synthetic_run.config(program=str(tmp_path), constants={'X': 2})
   assert starting_program(config) == Program((('model.py', 'X = 2\n'),), 'model.py')
   config = synthetic_run.config(program=str(tmp_path), editable=('other.py',))
-  with pytest.raises(ConfigError, match=r'does not give the files model\.py, other\.py'):
+  with pytest.raises(ConfigError, match=r'model\.py, other\.py\) cannot be read'):
     starting_program(config)
-  with pytest.raises(ConfigError, match=r"is 'nothing'; there is no such folder.*gpt"):
+  with pytest.raises(ConfigError, match=r"is 'nothing', which is not a folder.*gpt"):
     starting_program(synthetic_run.config(program='nothing'))
   (tmp_path / 'model.py').write_text('X = = 1\n')
   config = synthetic_run.config(program=str(tmp_path), constants={'X': 2})

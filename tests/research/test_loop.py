@@ -102,7 +102,7 @@ def hasty():
   """Trials are ended early after a few of them."""
   with pytest.MonkeyPatch.context() as monkeypatch:
     monkeypatch.setattr(pruning, 'MIN_PROGRAMS', 5)
-    monkeypatch.setattr(pruning, 'ERROR', 0.1)
+    monkeypatch.setattr(pruning, 'ERROR_RATE', 0.1)
     yield
 
 
