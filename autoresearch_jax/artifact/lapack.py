@@ -19,7 +19,7 @@ _ALIAS = re.compile(r'output_tuple_indices = \[(\d*)\], operand_index = (\d+)')
 
 
 @dataclasses.dataclass(frozen=True)
-class _Call:
+class _LapackCall:
   """A call of a LAPACK kernel.
 
   Attributes:
@@ -62,7 +62,7 @@ class _Call:
 
 
 # Shapes of the results that jax declares for a call; None if it would not emit the call.
-_Rule = Callable[[_Call], list[Dims] | None]
+_Rule = Callable[[_LapackCall], list[Dims] | None]
 
 
 def is_valid(target: str, op: Op) -> bool:
@@ -86,7 +86,7 @@ def is_valid(target: str, op: Op) -> bool:
     return False
   *batch, rows, columns = operands[matrix]
   is_complex = target.startswith('lapack_c')
-  call = _Call(operands, results, tuple(batch), rows, columns, str(op.attributes), is_complex)
+  call = _LapackCall(operands, results, tuple(batch), rows, columns, str(op.attributes), is_complex)
   return rule(call) == results
 
 
@@ -100,17 +100,17 @@ def _has_valid_aliases(op: Op, shapes: list[Dims]) -> bool:
   )
 
 
-def _geqrf(call: _Call) -> list[Dims]:
+def _geqrf(call: _LapackCall) -> list[Dims]:
   return [call.operands[0], (*call.batch, call.k)]
 
 
-def _orgqr(call: _Call) -> list[Dims] | None:
+def _orgqr(call: _LapackCall) -> list[Dims] | None:
   taus = call.operands[1]
   fit = taus and taus[:-1] == call.batch and taus[-1] <= call.n <= call.m
   return [call.operands[0]] if fit else None
 
 
-def _ormqr(call: _Call) -> list[Dims] | None:
+def _ormqr(call: _LapackCall) -> list[Dims] | None:
   _, taus, other = call.operands
   left = call.flag('left')
   if left is None or call.flag('transpose') is None or len(other) != len(call.batch) + 2:
@@ -119,12 +119,12 @@ def _ormqr(call: _Call) -> list[Dims] | None:
   return [other] if fit and call.m == other[-2 if left else -1] else None
 
 
-def _potrf(call: _Call) -> list[Dims] | None:
+def _potrf(call: _LapackCall) -> list[Dims] | None:
   square = call.m == call.n and call.letter('uplo', 'LU')
   return [call.operands[0], call.batch] if square else None
 
 
-def _trsm(call: _Call) -> list[Dims] | None:
+def _trsm(call: _LapackCall) -> list[Dims] | None:
   other = call.operands[1]
   options = (('uplo', 'LU'), ('trans_x', 'NTC'), ('diag', 'NU'))
   side = {'L': -2, 'R': -1}.get(call.letter('side', 'LR'), 0)
@@ -134,18 +134,18 @@ def _trsm(call: _Call) -> list[Dims] | None:
   return [other] if fit and call.m == call.n == other[side] else None
 
 
-def _getrf(call: _Call) -> list[Dims]:
+def _getrf(call: _LapackCall) -> list[Dims]:
   return [call.operands[0], (*call.batch, call.k), call.batch]
 
 
-def _syevd(call: _Call) -> list[Dims] | None:
+def _syevd(call: _LapackCall) -> list[Dims] | None:
   options = call.letter('mode', 'VN') and call.letter('uplo', 'LU')
   if call.m != call.n or not options:
     return None
   return [call.operands[0], (*call.batch, call.n), call.batch]
 
 
-def _gesdd(call: _Call) -> list[Dims] | None:
+def _gesdd(call: _LapackCall) -> list[Dims] | None:
   """Singular values. Without vectors LAPACK touches neither result, but jax declares them."""
   full, reduced = (call.m, call.n), (call.k, call.k)
   mode = call.letter('mode', 'ASN')
@@ -165,13 +165,13 @@ def _gesdd(call: _Call) -> list[Dims] | None:
   return call.results if call.results in choices else None
 
 
-def _geqp3(call: _Call) -> list[Dims] | None:
+def _geqp3(call: _LapackCall) -> list[Dims] | None:
   pivots = (*call.batch, call.n)
   fit = call.operands[1] == pivots
   return [call.operands[0], pivots, (*call.batch, call.k)] if fit else None
 
 
-def _geev(call: _Call) -> list[Dims] | None:
+def _geev(call: _LapackCall) -> list[Dims] | None:
   options = call.letter('compute_left', 'VN') and call.letter('compute_right', 'VN')
   if call.m != call.n or not options:
     return None
@@ -179,7 +179,7 @@ def _geev(call: _Call) -> list[Dims] | None:
   return [*values, call.operands[0], call.operands[0], call.batch]
 
 
-def _gees(call: _Call) -> list[Dims] | None:
+def _gees(call: _LapackCall) -> list[Dims] | None:
   # With another `sort`, LAPACK would call a function that jax does not pass.
   options = call.letter('mode', 'VN') and call.letter('sort', 'N')
   if call.m != call.n or not options:
@@ -188,27 +188,27 @@ def _gees(call: _Call) -> list[Dims] | None:
   return [call.operands[0], call.operands[0], *values, call.batch, call.batch]
 
 
-def _gehrd(call: _Call) -> list[Dims] | None:
+def _gehrd(call: _LapackCall) -> list[Dims] | None:
   whole = call.integer('low') == 1 and call.integer('high') == call.n
   if call.m != call.n or not call.n or not whole:
     return None
   return [call.operands[0], (*call.batch, call.n - 1), call.batch]
 
 
-def _sytrd(call: _Call) -> list[Dims] | None:
+def _sytrd(call: _LapackCall) -> list[Dims] | None:
   if call.m != call.n or not call.n or not call.letter('uplo', 'LU'):
     return None
   off_diagonal = (*call.batch, call.n - 1)
   return [call.operands[0], (*call.batch, call.n), off_diagonal, off_diagonal, call.batch]
 
 
-def _gtsv(call: _Call) -> list[Dims] | None:
+def _gtsv(call: _LapackCall) -> list[Dims] | None:
   """A tridiagonal solve; the first three operands are the diagonals."""
   solution = _tridiagonal(call)
   return [*call.operands, call.batch] if solution else None
 
 
-def _tridiagonal(call: _Call) -> list[Dims] | None:
+def _tridiagonal(call: _LapackCall) -> list[Dims] | None:
   *diagonals, right = call.operands
   fit = all(diagonal == right[:-1] for diagonal in diagonals)
   return [right] if fit else None
