@@ -28,19 +28,28 @@ LONGEST = 3.0  # seconds between two kills, but for those that wait for a result
 MAX_IN_A_TRIAL = 2  # kills of a trial's processes; of more of them it is a `crash`
 
 
-def finished(workdir):
-  """How many trials have a result."""
+PATIENCE = 600.0  # seconds for what must happen in the end, however slow the machine is
+
+
+def history(workdir):
+  """The run so far; None before its first event."""
   try:
     with Ledger.read(workdir / 'ledger.db') as ledger:
-      return len(History.of(ledger.records()).results)
+      return History.of(ledger.records())
   except LedgerError:
-    return 0  # not made yet
+    return None
 
 
-def wait_for_a_result(workdir, seen):
-  deadline = time.monotonic() + 60
-  while finished(workdir) == seen:
-    assert time.monotonic() < deadline, 'No trial ends any more.'
+def finished(workdir):
+  """How many trials have a result."""
+  found = history(workdir)
+  return len(found.results) if found else 0
+
+
+def wait_until(condition, otherwise):
+  deadline = time.monotonic() + PATIENCE
+  while not condition():
+    assert time.monotonic() < deadline, otherwise
     time.sleep(0.05)
 
 
@@ -67,9 +76,10 @@ def strike_all(drawn, command, workdir, dealt):
   began, seen, recent = time.monotonic(), 0, 0
   with adopting():
     process = start(command, workdir)
+    wait_until(lambda: history(workdir), 'The run does not begin.')
     for wanted in dealt:
       if recent == MAX_IN_A_TRIAL:
-        wait_for_a_result(workdir, seen)
+        wait_until(lambda seen=seen: finished(workdir) > seen, 'No trial ends any more.')
       time.sleep(drawn.uniform(0, LONGEST))
       assert process.poll() is None, 'The run ended by itself.'
       if (now := finished(workdir)) > seen:
@@ -91,8 +101,7 @@ def strike_all(drawn, command, workdir, dealt):
 
 
 def next_trial(workdir):
-  with Ledger.read(workdir / 'ledger.db') as ledger:
-    return History.of(ledger.records()).next_trial
+  return history(workdir).next_trial
 
 
 @pytest.mark.timeout(900)
