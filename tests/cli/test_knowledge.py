@@ -105,7 +105,7 @@ def test_a_run_of_another_version_is_one_sentence(tmp_path, capsys, command):
   with Ledger.open(tmp_path / 'ledger.db') as ledger:
     ledger.append(Started({'name': 7}, 'tag'))
   assert command([str(tmp_path)]) == 2
-  assert 'a config that this version cannot read' in capsys.readouterr().err
+  assert 'This version cannot read the config' in capsys.readouterr().err
 
 
 def test_a_run_that_has_only_begun_is_read(tmp_path, capsys):

@@ -35,7 +35,7 @@ def test_of_five_controllers_that_start_at_once_one_runs_and_four_say_so(tmp_pat
   assert holder.wait(60) == 128 + signal.SIGTERM
   assert [process.returncode for process in processes if process is not holder] == [2] * 4
   text = said(workdir)
-  assert text.count(f'is in use by the process with pid {holder.pid}. Stop that one first') == 4
+  assert text.count(f'is in use by the process with pid {holder.pid}. Stop that process first') == 4
   assert 'Traceback' not in text
   with Ledger.read(workdir / 'ledger.db') as ledger:
     trials = History.of(ledger.records()).next_trial + 1

@@ -37,11 +37,11 @@ RULES = ('noise', 'strict')
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-  """baseline: a curve for each of its seeds. searches: by name, a curve a program, in order."""
+  """The learning curves of a recorded file."""
 
   name: str
-  baseline: list[pruning.LearningCurve]
-  searches: dict[str, list[pruning.LearningCurve]]
+  baseline: list[pruning.LearningCurve]  # one per seed
+  searches: dict[str, list[pruning.LearningCurve]]  # by name, one per program, in order
 
   @property
   def programs(self) -> list[pruning.LearningCurve]:
@@ -50,15 +50,13 @@ class Recording:
 
 @dataclasses.dataclass
 class Count:
-  """Over replays. saved: in budgets. kept: scores of the programs that were kept, or would have
-  been; lost: of those of them that were ended.
-  """
+  """Totals over replays."""
 
   trials: int = 0
   ended: int = 0
-  saved: float = 0.0
-  kept: list[float] = dataclasses.field(default_factory=list)
-  lost: list[float] = dataclasses.field(default_factory=list)
+  saved: float = 0.0  # training, in budgets
+  kept: list[float] = dataclasses.field(default_factory=list)  # scores of keeps without pruning
+  lost: list[float] = dataclasses.field(default_factory=list)  # scores of pruned ones among them
 
   def __add__(self, other: 'Count') -> 'Count':
     mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
