@@ -37,7 +37,7 @@ COMMAND = Command(
            shown='$AUTORESEARCH_JAX_CACHE or ~/.cache/autoresearch_jax'),
     Option('url', 'Base URL of the shards.', shards.URL),
     Option('workers', 'Parallel downloads.', 4, minimum=1, maximum=32),
-    Option('attempts', 'Attempts per shard.', 6, minimum=1),
+    Option('attempts', 'Consecutive failures after which a shard fails.', 6, minimum=1),
     Option('verify', 'Read all shards, and download damaged ones again.', False),
     Option('only_fetch', 'Stop after the download.', False),
     Option('vocab_size', 'Vocabulary size.', kind=int, minimum=1, shown='8192; python: 1024'),
