@@ -1,8 +1,8 @@
 """Comparisons of search strategies: the same problems, budgets and seeds, with intervals and tests.
 
-`compare` plays every strategy on every problem and seed and returns a `Comparison`; `leaderboard`
-turns that into tables and figures. `simulations/` has the problems, `runners/` plays the runs,
-`analysis/` reads the results. The names below are imported when they are first used, so that
+`compare` runs every strategy on every problem and seed and returns a `Comparison`; `leaderboard`
+turns that into tables and figures. `simulations/` has the problems, `runners/` simulates the runs,
+`analysis/` analyzes the results. The names below are imported when they are first used, so that
 importing a simulation imports neither scipy nor matplotlib.
 
 Imports the search side of the package (search, acceptance, research, ledger); nothing but the

@@ -61,8 +61,8 @@ class ConstantEditor:
   generator: random.Random = dataclasses.field(default_factory=lambda: random.Random(0))
 
   def __call__(self, request: dict[str, Any]) -> loopback_model.Step:
-    answer = loopback_model.answer(json.dumps(self.edit(loopback_model.said(request)[0])))
-    return loopback_model.later(self.seconds, answer)
+    answer = loopback_model.answer(json.dumps(self.edit(loopback_model.turn_texts(request)[0])))
+    return loopback_model.delayed(self.seconds, answer)
 
   def edit(self, prompt: str) -> dict[str, Any]:
     """Returns an answer in the form of `proposers.llm.answer.SCHEMA`."""

@@ -1,8 +1,8 @@
-"""A language model on 127.0.0.1 that speaks as much of Gemini's REST protocol as the SDK needs.
+"""A fake Gemini API on 127.0.0.1, for tests of proposers and for measurements.
 
 It answers each `POST .../models/MODEL:generateContent` with the next step of its script, or with
-what its rule makes of the request. Steps are functions that write to the connection, so that they
-can also break it.
+the step that its rule returns for the request. Steps write to the connection, so they can also
+break it.
 """
 
 import contextlib
@@ -21,23 +21,28 @@ PROMPT_TOKENS, ANSWER_TOKENS, THOUGHT_TOKENS = 700, 90, 10
 Step = Callable[[http.server.BaseHTTPRequestHandler, dict[str, Any]], None]
 
 
-class Server:
-  """script: steps that are taken one by one; rule: makes the step of a request after those.
+class ModelServer:
+  """The server. It runs in a thread until `close`.
 
-  requests: bodies that came in, with the model's name under 'model'.
+  Attributes:
+    script: Steps for the next requests, in order.
+    rule: Returns the step for a request when the script is empty.
+    requests: Bodies of the requests so far, with the model's name under 'model' and the API key
+      under 'key'.
+    hung_up: Set when the client closes the connection during `drip`.
   """
 
   def __init__(self, rule: Callable[[dict[str, Any]], Step] | None = None):
     self.script: list[Step] = []
     self.rule = rule
     self.requests: list[dict[str, Any]] = []
-    self.gone = threading.Event()  # the client closed a connection in the midst of a drip
+    self.hung_up = threading.Event()
     self._lock = threading.Lock()
     server = self
 
     class Handler(http.server.BaseHTTPRequestHandler):
       def do_POST(self) -> None:
-        with contextlib.suppress(ConnectionError):  # clients hang up at their deadline
+        with contextlib.suppress(ConnectionError):  # clients close the connection at their deadline
           server._answer(self)
 
       def log_message(self, format: str, *arguments: object) -> None:
@@ -56,13 +61,13 @@ class Server:
   def models(self) -> list[str]:
     return [request['model'] for request in self.requests]
 
-  def once_asked(self, act: Callable[[], object]) -> threading.Thread:
-    """Calls `act` a moment after the first request came, in the thread that is returned."""
+  def after_first_request(self, act: Callable[[], object]) -> threading.Thread:
+    """Calls `act` soon after the first request, in the returned thread."""
 
     def wait() -> None:
       while not self.requests:
         time.sleep(0.01)
-      time.sleep(0.3)  # the client has what was sent at once, and waits for more
+      time.sleep(0.3)  # until the client waits for the rest of the answer
       act()
 
     thread = threading.Thread(target=wait, daemon=True)
@@ -82,28 +87,31 @@ class Server:
       self.requests.append(body)
       step = self.script.pop(0) if self.script else None
     if step is None:
-      assert self.rule is not None, 'the script is at its end'
+      assert self.rule is not None, 'the script is empty and there is no rule'
       step = self.rule(body)
     step(handler, body)
 
 
 @contextlib.contextmanager
-def serving(rule: Callable[[dict[str, Any]], Step] | None = None) -> Iterator[Server]:
-  server = Server(rule)
+def serving(rule: Callable[[dict[str, Any]], Step] | None = None) -> Iterator[ModelServer]:
+  """Runs a server for the duration of a `with` block."""
+  server = ModelServer(rule)
   try:
     yield server
   finally:
     server.close()
 
 
-def said(body: dict[str, Any]) -> list[str]:
-  """The texts of a request's turns."""
+def turn_texts(body: dict[str, Any]) -> list[str]:
+  """Returns the texts of a request's turns."""
   return [turn['parts'][0]['text'] for turn in body['contents']]
 
 
 def send(
   status: int, content: bytes, kind: str = 'application/json', headers: dict[str, str] | None = None
 ) -> Step:
+  """Sends an HTTP response."""
+
   def step(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
     del body
     handler.send_response(status)
@@ -118,7 +126,7 @@ def send(
 
 
 def response(text: str | None, finish: str = 'STOP', **more: Any) -> dict[str, Any]:
-  """As the API sends it, with the usage of the constants above."""
+  """Returns a response body in the API's form, with the token counts above."""
   parts = [] if text is None else [{'text': text}]
   usage = {
     'promptTokenCount': PROMPT_TOKENS,
@@ -131,11 +139,12 @@ def response(text: str | None, finish: str = 'STOP', **more: Any) -> dict[str, A
 
 
 def answer(text: str | None, finish: str = 'STOP', **more: Any) -> Step:
+  """Answers with a text."""
   return send(200, json.dumps(response(text, finish, **more)).encode())
 
 
 def edit(search: str, replace: str, file: str = 'model.py', claim: str = 'It helps.') -> str:
-  """An answer in the form that `proposers/llm/answer.py` asks for."""
+  """Returns the text of an answer with one edit, in the form of `proposers/llm/answer.py`."""
   block = {'file': file, 'search': search, 'replace': replace}
   guess = {'predicted_change': -0.01, 'uncertainty': 0.02}
   shown = {
@@ -147,30 +156,31 @@ def edit(search: str, replace: str, file: str = 'model.py', claim: str = 'It hel
   return json.dumps(shown)
 
 
-def later(seconds: float, step: Step) -> Step:
-  """The step after that long, in which a real model would think."""
+def delayed(seconds: float, step: Step) -> Step:
+  """Takes a step after some seconds."""
 
-  def waiting(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+  def wait_and_step(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
     time.sleep(seconds)
     step(handler, body)
 
-  return waiting
+  return wait_and_step
 
 
 def blocked(reason: str = 'SAFETY') -> Step:
+  """Refuses the prompt."""
   usage = {'promptTokenCount': PROMPT_TOKENS, 'totalTokenCount': PROMPT_TOKENS}
   shown = {'promptFeedback': {'blockReason': reason}, 'usageMetadata': usage}
   return send(200, json.dumps(shown).encode())
 
 
-def refusal(
+def api_error(
   code: int,
   status: str,
   message: str = 'No.',
   headers: dict[str, str] | None = None,
   **details: Any,
 ) -> Step:
-  """An error as the API words it. details: of one google.rpc detail."""
+  """Answers with an error in the API's form. `details` are the fields of one google.rpc detail."""
   error = {'code': code, 'message': message, 'status': status}
   if details:
     error['details'] = [details]
@@ -178,11 +188,12 @@ def refusal(
 
 
 def retry_after(delay: str) -> dict[str, str]:
+  """Returns the fields of a google.rpc.RetryInfo, for `api_error`."""
   return {'@type': 'type.googleapis.com/google.rpc.RetryInfo', 'retryDelay': delay}
 
 
-def cut(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-  """Half an answer, and the connection is gone."""
+def cut_off(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+  """Sends half of an answer and closes the connection."""
   del body
   whole = json.dumps(response('{"never": "whole"}')).encode()
   handler.send_response(200)
@@ -194,13 +205,13 @@ def cut(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> No
 
 
 def hang_up(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-  """Not a byte."""
+  """Closes the connection without an answer."""
   del body
   handler.close_connection = True
 
 
-def drip(server: Server, pause: float = 0.02) -> Step:
-  """A byte at a time, for ever, each of them soon enough; says so when the client has gone."""
+def drip(server: ModelServer, pause: float = 0.02) -> Step:
+  """Sends single bytes for ever, so that only a total deadline ends the call; sets `hung_up`."""
 
   def step(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
     del body
@@ -212,13 +223,13 @@ def drip(server: Server, pause: float = 0.02) -> Step:
         handler.wfile.write(b' ')
         time.sleep(pause)
     except ConnectionError:
-      server.gone.set()
+      server.hung_up.set()
 
   return step
 
 
 def flood(size: int) -> Step:
-  """An answer of that many bytes, without saying so beforehand."""
+  """Sends an answer of that many bytes without a content length."""
 
   def step(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
     del body
@@ -232,22 +243,27 @@ def flood(size: int) -> Step:
   return step
 
 
-class Book:
-  """What a context's `record` and `spend` are in a run: exchanges in order, the last of each id."""
+class RecordedCalls:
+  """Stands in for the ledger: `record` and `spend` of a ProposalContext.
+
+  Attributes:
+    exchanges: All records, in order.
+  """
 
   def __init__(self) -> None:
     self.exchanges: list[types.Exchange] = []
 
   def record(self, exchange: types.Exchange) -> None:
-    """Takes it as a ledger does: it must come back from JSON as it was."""
+    """Stores a record, which must survive a round trip through JSON."""
     assert types.from_json(types.to_json(exchange), types.Exchange) == exchange
     self.exchanges.append(exchange)
 
   @property
   def last(self) -> list[types.Exchange]:
-    """The last record of each call, in the order in which they were sent."""
+    """The last record of each call, in the order of the calls."""
     return list({exchange.id: exchange for exchange in self.exchanges}.values())
 
   def spend(self) -> types.Spend:
+    """Returns what all calls have cost."""
     calls = (types.Spend(1, e.input_tokens, e.output_tokens, e.dollars) for e in self.last)
     return sum(calls, types.Spend())

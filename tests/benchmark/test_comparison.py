@@ -214,7 +214,7 @@ def test_bad_input_is_a_sentence(strategies, problems, changed, sentence):
 
 def test_a_strategy_that_raises_is_named():
   sentence = (
-    'breaks on onemax.* under strict cannot be played: The strategy Breaks of .* failed when '
+    'breaks on onemax.* under strict failed: The strategy Breaks of .* failed when '
     'it was asked for trial 1: ZeroDivisionError: by the number'
   )
   with pytest.raises(SimulationError, match=sentence):

@@ -28,16 +28,16 @@ WIDER = edit('WIDTH = 64', 'WIDTH = 96')
 
 
 FAULTS = [
-  loopback.refusal(429, 'RESOURCE_EXHAUSTED'),
-  loopback.refusal(429, 'RESOURCE_EXHAUSTED', headers={'retry-after': '0.01'}),
-  loopback.refusal(500, 'INTERNAL'),
-  loopback.refusal(503, 'UNAVAILABLE'),
-  loopback.refusal(400, 'INVALID_ARGUMENT'),
+  loopback.api_error(429, 'RESOURCE_EXHAUSTED'),
+  loopback.api_error(429, 'RESOURCE_EXHAUSTED', headers={'retry-after': '0.01'}),
+  loopback.api_error(500, 'INTERNAL'),
+  loopback.api_error(503, 'UNAVAILABLE'),
+  loopback.api_error(400, 'INVALID_ARGUMENT'),
   loopback.send(502, b'<html>', 'text/html'),
   loopback.send(200, b'<html>', 'text/html'),
   loopback.send(200, b'\xff'),
   loopback.send(200, b'{}'),
-  loopback.cut,
+  loopback.cut_off,
   loopback.hang_up,
   loopback.blocked(),
   answer(None),

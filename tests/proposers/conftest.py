@@ -19,4 +19,4 @@ def server(secret):
 
 @pytest.fixture
 def book():
-  return loopback.Book()
+  return loopback.RecordedCalls()

@@ -14,7 +14,9 @@ def client():
   """Asks a server whose rule repeats the prompt, in a while."""
 
   def rule(request):
-    return loopback_model.later(0.1, loopback_model.answer(loopback_model.said(request)[-1]))
+    return loopback_model.delayed(
+      0.1, loopback_model.answer(loopback_model.turn_texts(request)[-1])
+    )
 
   with loopback_model.serving(rule) as server:
     options = types.HttpOptions(base_url=server.url)
@@ -34,7 +36,7 @@ def test_the_sdk_gets_its_answer_later(client):
 
 def test_a_script_comes_before_the_rule(client):
   made, server = client
-  server.script = [loopback_model.refusal(404, 'NOT_FOUND')]
+  server.script = [loopback_model.api_error(404, 'NOT_FOUND')]
   with pytest.raises(errors.ClientError, match='NOT_FOUND'):
     made.models.generate_content(model='no-model', contents='Say this.')
   assert made.models.generate_content(model='some-model', contents='And this.').text == 'And this.'

@@ -1,6 +1,6 @@
-"""What is played against what: problems, strategies and rules by label, and a spec for each run.
+"""Specifications of benchmark runs: a problem, a strategy and an acceptance rule, by label.
 
-A spec is plain data, so that any process can play it, and it always gives the same run.
+A `RunSpec` is plain data, so any process can simulate it, and it always gives the same run.
 """
 
 import contextlib
@@ -22,17 +22,24 @@ from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance, Simula
 from autoresearch_jax.search import STRATEGIES, Strategy
 
 Options = dict[str, Any]
-# A run's root seed is ROOTS + its instance's seed. Instances draw from (seed, small number), runs
-# from (root, turn): with equal seeds a strategy would draw what its problem's optimum was drawn
-# from. As words of 32 bits the root is (seed, 256), so that no turn gives an instance's numbers.
+# A run's root seed is ROOTS + its instance's seed. Instances use the seeds (instance seed, number),
+# runs (root seed, turn). With equal seeds, a strategy could draw the same random numbers as its
+# problem's optimum. As 32-bit words the root seed is (instance seed, 256), so no turn collides.
 ROOTS = 2**40
 
 
 @dataclasses.dataclass(frozen=True)
 class ProblemSpec:
-  """group: the table it is counted in. acceptance: its runs' rule, unless rules are compared.
+  """A problem under a label.
 
-  sampled: whether its constants, if it has any, are offered to strategies that sample them.
+  Attributes:
+    label: Its name in tables.
+    simulation: Registered name of the simulation.
+    options: Options of the simulation.
+    group: The table that it belongs to.
+    acceptance: Acceptance rule of its runs, unless rules are compared.
+    acceptance_options: Options of that rule.
+    sampled: Whether strategies that sample constants run on it, if it has any.
   """
 
   label: str
@@ -44,23 +51,24 @@ class ProblemSpec:
   sampled: bool = True
 
   def make(self) -> Simulation:
-    """Raises ValueError for an unknown name or option."""
+    """Makes the simulation. Raises ValueError for an unknown name or option."""
     return SIMULATIONS.make(self.simulation, self.options)
 
   def offers_space(self, seed: int) -> bool:
-    """Makes an instance and says whether strategies that sample constants can run on it.
+    """Whether strategies that sample constants can run on the instance with this seed.
 
-    Raises SimulationError when the instance cannot be made.
+    Raises:
+      SimulationError: The instance cannot be made.
     """
     with self.opened(seed) as instance:
       return self.sampled and bool(_space(instance))
 
   @contextlib.contextmanager
   def opened(self, seed: int) -> Iterator[Instance]:
-    """The instance, which is closed at the end if it holds processes. Raises SimulationError."""
+    """Makes an instance for the duration of a `with` block. Raises SimulationError."""
     try:
       instance = self.make().instance(seed)
-    except Exception as error:  # a simulation is not ours either
+    except Exception as error:  # third-party simulations may raise anything
       raise SimulationError(
         f'The problem {self.label}, seed {seed}, cannot be made: {type(error).__name__}: {error}'
       ) from error
@@ -76,14 +84,27 @@ class ProblemSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Entrant:
-  """A strategy with its options, under a label."""
+  """A strategy under a label.
+
+  Attributes:
+    label: Its name in tables.
+    strategy: Registered name.
+    options: Its options.
+  """
 
   label: str
   strategy: str
   options: Options = dataclasses.field(default_factory=dict)
 
   def make(self, instance: Instance | None = None) -> Strategy:
-    """Raises ValueError for an unknown name or option. instance: whose `space` it searches."""
+    """Makes the strategy.
+
+    Args:
+      instance: Its `space` becomes the strategy's option, if it has that.
+
+    Raises:
+      ValueError: A name or option is unknown.
+    """
     options = self.options
     if instance is not None:
       options = _with_space(self.strategy, options, _space(instance))
@@ -91,26 +112,41 @@ class Entrant:
 
   @property
   def samples(self) -> bool:
-    """Whether it needs a space of constants from the problem."""
+    """Whether the strategy needs constants to sample from the problem."""
     return _samples(self.strategy, self.options)
 
 
 @dataclasses.dataclass(frozen=True)
 class AcceptanceSpec:
-  """An acceptance rule with its options, under a label."""
+  """An acceptance rule under a label.
+
+  Attributes:
+    label: Its name in tables.
+    acceptance: Registered name.
+    options: Its options.
+  """
 
   label: str
   acceptance: str
   options: Options = dataclasses.field(default_factory=dict)
 
   def make(self) -> AcceptanceRule:
-    """Raises ValueError for an unknown name or option."""
+    """Makes the rule. Raises ValueError for an unknown name or option."""
     return ACCEPTANCE.make(self.acceptance, self.options)
 
 
 @dataclasses.dataclass(frozen=True)
 class RunSpec:
-  """One run. trials: the budget in training runs. instance_seed: 0 or more, below 2**32."""
+  """One run.
+
+  Attributes:
+    problem: The problem.
+    entrant: The strategy.
+    rule: The acceptance rule.
+    instance_seed: Seed of the instance, at least 0 and below 2**32.
+    trials: Budget in training runs.
+    slots: Trials that run at the same time.
+  """
 
   problem: ProblemSpec
   entrant: Entrant
@@ -125,29 +161,34 @@ class RunSpec:
 
   @property
   def root_seed(self) -> int:
-    """Of the strategy's and the proposer's random numbers."""
+    """Root seed of the strategy's and the proposer's random numbers."""
     return ROOTS + self.instance_seed
 
   def run(self, instance: Instance, versions: Mapping[str, str]) -> BenchmarkRun:
-    """Plays the run on its instance. Raises SimulationError that names the spec.
+    """Simulates the run.
 
-    versions: of what can change a result, to be put on record.
+    Args:
+      instance: The problem's instance with `instance_seed`.
+      versions: Versions of packages, stored with the run.
+
+    Raises:
+      SimulationError: The run failed; the message names the spec.
     """
     try:
       strategy, rule = self.entrant.make(instance), self.rule.make()
-      played = simulate(strategy, rule, instance, self.root_seed, self.trials, self.slots)
-    except Exception as error:  # a strategy is not ours: whatever it raises is put into a sentence
+      simulated = simulate(strategy, rule, instance, self.root_seed, self.trials, self.slots)
+    except Exception as error:  # third-party strategies may raise anything
       why = f'{error}' if isinstance(error, SimulationError) else f'{type(error).__name__}: {error}'
       raise SimulationError(
         f'{self.entrant.label} on {self.problem.label}, seed {self.instance_seed}, under '
-        f'{self.rule.label} cannot be played: {why}'
+        f'{self.rule.label} failed: {why}'
       ) from error
-    return self._run(instance, played, versions)
+    return self._run(instance, simulated, versions)
 
   def _run(
-    self, instance: Instance, played: SimulatedRun, versions: Mapping[str, str]
+    self, instance: Instance, simulated: SimulatedRun, versions: Mapping[str, str]
   ) -> BenchmarkRun:
-    under = areas(played.curve, self.trials, played.run_seconds)
+    under = areas(simulated.curve, self.trials, simulated.run_seconds)
     return BenchmarkRun(
       problem=self.problem.label,
       simulation=self.problem.simulation,
@@ -167,23 +208,23 @@ class RunSpec:
       acceptance_options=_plain(self.rule.options),
       acceptance_code=self.code['acceptance'],
       seed=self.root_seed,
-      curve=played.curve,
-      final=played.curve.regret[-1],
+      curve=simulated.curve,
+      final=simulated.curve.regret[-1],
       area_runs=under.runs,
       area_seconds=under.seconds,
       area_calls=under.calls,
-      runs=played.runs,
-      seconds=played.seconds,
-      calls=played.calls,
-      run_seconds=played.run_seconds,
-      statuses=played.statuses,
-      kept=played.kept,
-      false_keeps=played.false_keeps,
+      runs=simulated.runs,
+      seconds=simulated.seconds,
+      calls=simulated.calls,
+      run_seconds=simulated.run_seconds,
+      statuses=simulated.statuses,
+      kept=simulated.kept,
+      false_keeps=simulated.false_keeps,
       versions=dict(versions),
     )
 
   def _definition(self, instance: Instance) -> str:
-    """Digest of what makes the instance; another start or optimum shows that its code changed."""
+    """Digest of the instance's definition and of values that follow from it."""
     said = [
       self.problem.simulation, self.problem.options, self.instance_seed, instance.start.digest,
       instance.optimum, instance.value(instance.start), instance.objective,
@@ -200,12 +241,12 @@ class RunSpec:
 
   @functools.cached_property
   def code(self) -> dict[str, str]:
-    """Digests of the code of `classes`; the problem's has in it how runs are played."""
+    """Digests of the code of `classes`; the problem's includes how runs are simulated."""
     found = {kind: sources.digest(kinds) for kind, kinds in self.classes().items()}
     return {**found, 'problem': found['problem'] + sources.run_digest()}
 
   def meanings(self) -> dict[str, tuple[str, dict[str, Any]]]:
-    """What the spec's labels stand for, as `Results.require` wants it."""
+    """Returns (label, fields that define it) by kind, for `Results.require`."""
     return {
       'problem': (
         self.problem.label,
@@ -237,7 +278,7 @@ class RunSpec:
 
 
 def modules_of(specs: list[RunSpec]) -> list[str]:
-  """Modules that another process must import to know the specs' names."""
+  """Returns the modules that register the specs' names, for another process to import."""
   kinds = {kind for spec in specs for found in spec.classes().values() for kind in found}
   return sorted({kind.__module__ for kind in kinds} - {'__main__'})
 
@@ -248,7 +289,7 @@ def import_modules(modules: list[str]) -> None:
 
 
 def _plain(options: Options) -> Options:
-  """As JSON gives them back, so that a stored row equals a new one."""
+  """Converts options to what JSON gives back, so that a stored row equals a new one."""
   return msgspec.json.decode(msgspec.json.encode(options))
 
 
@@ -261,17 +302,17 @@ def _fields(strategy: str) -> dict[str, Any]:
 
 
 def _samples(strategy: str, options: Options) -> bool:
-  """Whether it, or a strategy inside it, needs a space of constants and was given none."""
+  """Whether a strategy, or one that it wraps, has the option `space` and no value for it."""
   if inner := sources.wrapped(STRATEGIES, strategy, options):
     return _samples(inner, options.get('inner_options', {}))
   return 'space' in _fields(strategy) and not options.get('space')
 
 
 def _with_space(strategy: str, options: Options, space: Mapping[str, Any]) -> Options:
-  """The options, with the instance's space where a strategy has that option and no other value."""
+  """Returns the options with the instance's space for strategies that need one."""
   if not space or not _samples(strategy, options):
     return options
   if inner := sources.wrapped(STRATEGIES, strategy, options):
-    given = _with_space(inner, options.get('inner_options', {}), space)
-    return {**options, 'inner_options': given}
+    inner_options = _with_space(inner, options.get('inner_options', {}), space)
+    return {**options, 'inner_options': inner_options}
   return {**options, 'space': {name: dict(bounds) for name, bounds in space.items()}}

@@ -102,7 +102,7 @@ def test_what_is_said_arrives_as_it_was_meant(server, book):
   ask(server, book, dataclasses.replace(REQUEST, turns=turns, temperature=0.5))
   (request,) = server.requests
   assert request['key'] == KEY and request['model'] == MODEL
-  assert loopback.said(request) == list(turns)
+  assert loopback.turn_texts(request) == list(turns)
   assert [turn['role'] for turn in request['contents']] == ['user', 'model', 'user']
   assert request['systemInstruction']['parts'][0]['text'] == 'Be brief.'
   made = request['generationConfig']
@@ -115,11 +115,11 @@ GOOD = loopback.answer('{}')
 HTML = loopback.send(502, b'<html>Bad gateway</html>', 'text/html')
 # (what comes before a good answer, whether the failed call may have cost something)
 PASSING = {
-  '429': (loopback.refusal(429, 'RESOURCE_EXHAUSTED'), False),
-  '500': (loopback.refusal(500, 'INTERNAL'), False),
-  '503': (loopback.refusal(503, 'UNAVAILABLE'), False),
+  '429': (loopback.api_error(429, 'RESOURCE_EXHAUSTED'), False),
+  '500': (loopback.api_error(500, 'INTERNAL'), False),
+  '503': (loopback.api_error(503, 'UNAVAILABLE'), False),
   'a page of a proxy': (HTML, True),
-  'cut': (loopback.cut, True),
+  'cut': (loopback.cut_off, True),
   'hung up': (loopback.hang_up, True),
   'no JSON': (loopback.send(200, b'Hello!'), True),
   'half JSON': (loopback.send(200, b'{"candidates": [{"con'), True),
@@ -159,22 +159,22 @@ def continued(handler, body):
 
 
 LASTING = {
-  'bad request': (loopback.refusal(400, 'INVALID_ARGUMENT', 'Bad schema.'), 'Bad schema', 0),
+  'bad request': (loopback.api_error(400, 'INVALID_ARGUMENT', 'Bad schema.'), 'Bad schema', 0),
   'bad key': (
-    loopback.refusal(400, 'INVALID_ARGUMENT', 'API key not valid.', reason='API_KEY_INVALID'),
+    loopback.api_error(400, 'INVALID_ARGUMENT', 'API key not valid.', reason='API_KEY_INVALID'),
     'Check the key in GEMINI_API_KEY', 600,
   ),
-  'no right': (loopback.refusal(403, 'PERMISSION_DENIED'), 'Check the key', 600),
-  'no credit': (loopback.refusal(402, 'RESOURCE_EXHAUSTED'), 'billing', 600),
+  'no right': (loopback.api_error(403, 'PERMISSION_DENIED'), 'Check the key', 600),
+  'no credit': (loopback.api_error(402, 'RESOURCE_EXHAUSTED'), 'billing', 600),
   'unknown model': (
-    loopback.refusal(404, 'NOT_FOUND', f'models/{MODEL} is not found.'),
+    loopback.api_error(404, 'NOT_FOUND', f'models/{MODEL} is not found.'),
     'is not found. Check the name in the option models', 600,
   ),
   'a redirect': (
     loopback.send(302, b'', headers={'location': 'http://127.0.0.1:1/'}), '302', 0
   ),
   'a long wait': (
-    loopback.refusal(429, 'RESOURCE_EXHAUSTED', **loopback.retry_after('3600s')), '429', 3600
+    loopback.api_error(429, 'RESOURCE_EXHAUSTED', **loopback.retry_after('3600s')), '429', 3600
   ),
   'prompt refused': (loopback.blocked(), 'refused the prompt (SAFETY)', 0),
   'recitation': (loopback.answer(None, 'RECITATION'), 'RECITATION', 0),
@@ -195,7 +195,7 @@ def test_what_will_not_pass_is_said_and_not_tried_again(server, book, fault, sen
 
 
 def test_after_the_last_attempt_the_reason_is_said(server, book):
-  server.script = [loopback.refusal(503, 'UNAVAILABLE', 'Busy.')] * 3
+  server.script = [loopback.api_error(503, 'UNAVAILABLE', 'Busy.')] * 3
   with pytest.raises(NoAnswer, match=r'503 UNAVAILABLE\): Busy\.'):
     ask(server, book)
   assert len(book.last) == 3 and book.spend().dollars == 0
@@ -206,14 +206,14 @@ def test_after_the_last_attempt_the_reason_is_said(server, book):
   [{'headers': {'retry-after': '0.3'}}, loopback.retry_after('0.3s')],
 )
 def test_the_wait_that_the_api_asks_for_is_kept(server, book, asked):
-  server.script = [loopback.refusal(429, 'RESOURCE_EXHAUSTED', **asked), GOOD]
+  server.script = [loopback.api_error(429, 'RESOURCE_EXHAUSTED', **asked), GOOD]
   started = time.monotonic()
   ask(server, book)
   assert time.monotonic() - started >= 0.3
 
 
 def test_waits_grow(server, book):
-  server.script = [loopback.refusal(503, 'UNAVAILABLE')] * 3 + [GOOD]
+  server.script = [loopback.api_error(503, 'UNAVAILABLE')] * 3 + [GOOD]
   started = time.monotonic()
   ask(server, book, attempts=4, initial_delay=0.1)
   assert time.monotonic() - started >= 0.05 + 0.1 + 0.2
@@ -236,7 +236,7 @@ def test_a_drip_ends_at_the_deadline_and_its_connection_is_closed(server, book):
   server.script = [loopback.drip(server)]
   with pytest.raises(NoAnswer, match=r'within 0\.5 seconds'):
     ask(server, book, timeout_seconds=0.5)
-  assert server.gone.wait(60)
+  assert server.hung_up.wait(60)
   assert book.spend().dollars == book.exchanges[0].dollars > 0, 'it may have been billed'
 
 
@@ -249,9 +249,9 @@ def test_a_flood_is_cut_off(server, book):
 @pytest.mark.parametrize('during', ['call', 'pause'])
 def test_closing_ends_a_call_or_a_pause_at_once_and_allows_no_other(server, book, during):
   made = client(server, timeout_seconds=60.0, initial_delay=40.0)
-  busy = loopback.refusal(503, 'UNAVAILABLE')
+  busy = loopback.api_error(503, 'UNAVAILABLE')
   server.script = [loopback.drip(server) if during == 'call' else busy, GOOD]
-  closing = server.once_asked(made.calls.close)
+  closing = server.after_first_request(made.calls.close)
   started = time.monotonic()
   with pytest.raises(NoAnswer, match='stopping'):
     made.ask(REQUEST, context(book), RNG)
@@ -307,7 +307,7 @@ def test_a_call_of_a_killed_run_still_counts(server, book):
 
 def test_the_key_is_seen_by_the_api_alone(server, book, caplog):
   caplog.set_level(logging.DEBUG)
-  echo = loopback.refusal(503, 'UNAVAILABLE', f'Your key {KEY} is busy.')
+  echo = loopback.api_error(503, 'UNAVAILABLE', f'Your key {KEY} is busy.')
   page = loopback.send(500, f'<b>{KEY}</b>'.encode(), 'text/html')
   server.script = [echo, page, loopback.answer(f'{{"key": "{KEY}"}}'), echo]
   made = client(server, attempts=3)
@@ -326,7 +326,7 @@ def test_the_key_is_seen_by_the_api_alone(server, book, caplog):
 def test_the_sdk_writes_no_lines_into_the_live_view(server, book, caplog, monkeypatch):
   monkeypatch.setenv('GOOGLE_API_KEY', 'another')
   caplog.set_level(logging.INFO)
-  server.script = [loopback.answer('{}'), loopback.refusal(503, 'UNAVAILABLE')]
+  server.script = [loopback.answer('{}'), loopback.api_error(503, 'UNAVAILABLE')]
   ask(server, book)
   with pytest.raises(NoAnswer):
     ask(server, book, attempts=1)

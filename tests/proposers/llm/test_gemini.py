@@ -65,7 +65,7 @@ def test_an_answer_becomes_an_edit_with_its_hypothesis(server, book):
   assert made.hypothesis == types.Hypothesis('It helps.', ('width',), 0.01, 0.02)
   assert (made.author, made.role) == (MODEL, '')
   (request,) = server.requests
-  assert TEXT.strip() in loopback.said(request)[0]
+  assert TEXT.strip() in loopback.turn_texts(request)[0]
   assert 'edits' in request['generationConfig']['responseJsonSchema']['properties']
   assert [e.state for e in book.exchanges] == ['sent', 'answered']
 
@@ -96,8 +96,8 @@ def test_what_cannot_be_used_goes_back_with_the_reason(server, book, text, sente
   tried = {PROGRAM.with_text(TEXT.replace('0.1', '0.2')).digest}
   made = propose(server, book, tried=tried, check_duplicate=refusing, check=checking)
   assert 'WIDTH = 96' in made.program.text()
-  first, model, back = loopback.said(server.requests[1])
-  assert first == loopback.said(server.requests[0])[0] and model == text
+  first, model, back = loopback.turn_texts(server.requests[1])
+  assert first == loopback.turn_texts(server.requests[0])[0] and model == text
   assert sentence in back
 
 
@@ -105,8 +105,8 @@ def test_a_cut_or_empty_answer_goes_back_too(server, book):
   server.script = [answer(WIDER[:50], 'MAX_TOKENS'), answer(None, 'MAX_TOKENS'), answer(WIDER)]
   made = propose(server, book)
   assert made.author == MODEL
-  assert len(loopback.said(server.requests[1])) == 3
-  last = loopback.said(server.requests[2])
+  assert len(loopback.turn_texts(server.requests[1])) == 3
+  last = loopback.turn_texts(server.requests[2])
   assert len(last) == 3 and last[2].count('cut off at its limit') == 2
 
 
@@ -208,7 +208,7 @@ def test_turns_at_once_share_the_caps(server, book):
 
 
 def test_a_model_that_is_not_there_is_left_alone_and_another_asked(server, book):
-  gone = loopback.refusal(404, 'NOT_FOUND', 'models/typo is not found.')
+  gone = loopback.api_error(404, 'NOT_FOUND', 'models/typo is not found.')
   server.rule = lambda request: gone if request['model'] == 'typo' else answer(WIDER)
   made = gemini(server, models=('typo', LITE), prices=(('typo', 1.0, 1.0),))
   for seed in range(8):
@@ -218,7 +218,7 @@ def test_a_model_that_is_not_there_is_left_alone_and_another_asked(server, book)
 
 
 def test_a_wrong_name_is_said_by_the_api(server, book):
-  server.script = [loopback.refusal(404, 'NOT_FOUND', 'models/typo is not found.')]
+  server.script = [loopback.api_error(404, 'NOT_FOUND', 'models/typo is not found.')]
   options = {'models': ('typo',), 'prices': (('typo', 1.0, 1.0),)}
   made = propose(server, book, options=options)
   assert is_by_mutate(made, 'The Gemini API refused the call of typo (404 NOT_FOUND): models/typo')
@@ -237,7 +237,7 @@ def test_the_model_that_paid_is_asked_more_often(server, book):
 def test_closing_from_another_thread_ends_a_turn_soon(server, book):
   server.script = [loopback.drip(server)]
   made = gemini(server, timeout_seconds=60.0)
-  closing = server.once_asked(made.close)
+  closing = server.after_first_request(made.close)
   started = time.monotonic()
   with pytest.raises(NothingToPropose, match='stopping'):
     made.propose(IMPROVE, context(book), np.random.default_rng(0))
@@ -280,8 +280,8 @@ def test_a_role_hands_its_draft_on_and_each_sees_it_once(server, book, team):
   assert [e.purpose for e in book.last] == ['propose', 'review', 'review']
   assert server.models == [MODEL, LITE, MODEL]
   assert server.requests[1]['generationConfig']['temperature'] == 0.2
-  assert 'WIDTH = 96' in loopback.said(server.requests[1])[0]
-  assert 'WIDTH = 128' in loopback.said(server.requests[2])[0]
+  assert 'WIDTH = 96' in loopback.turn_texts(server.requests[1])[0]
+  assert 'WIDTH = 128' in loopback.turn_texts(server.requests[2])[0]
   assert 'You doubt.' in server.requests[1]['systemInstruction']['parts'][0]['text']
   assert made.program.text().startswith('WIDTH=9\n')
   assert (made.author, made.role) == (MODEL, 'architect')
@@ -320,7 +320,7 @@ def test_lessons_are_asked_for_as_often_as_said(server, book):
 
 
 @pytest.mark.parametrize(
-  'fault', [answer('{"lessons": 3}'), loopback.blocked(), loopback.refusal(500, 'INTERNAL')]
+  'fault', [answer('{"lessons": 3}'), loopback.blocked(), loopback.api_error(500, 'INTERNAL')]
 )
 def test_lessons_that_cannot_be_had_cost_no_turn(server, book, fault):
   server.script = [fault, answer(WIDER)]

@@ -33,7 +33,7 @@ def widen(draws):
   """The answer of a model in its right mind: a width that the program did not have."""
 
   def rule(request):
-    shown = loopback.said(request)[0]
+    shown = loopback.turn_texts(request)[0]
     old = next((line for line in shown.splitlines() if line.startswith('WIDTH = ')), None)
     if old is None:  # it is asked for lessons
       return loopback.answer('{"lessons": []}')
