@@ -59,12 +59,12 @@ def folder(
     return final, seal.content
   parent.mkdir(parents=True, exist_ok=True)
   with _locked(parent / f'{name}.lock', say):
-    if seal := _intact(final):  # made by the process that had the lock before
+    if seal := _intact(final):  # built by the process that held the lock before
       return final, seal.content
     if final.exists():
       say(f'{final} is incomplete or damaged; making it again.')
       shutil.rmtree(final)
-    making = parent / f'{name}.making'  # whatever lies there is a dead process's: we hold the lock
+    making = parent / f'{name}.making'  # left by a process that died, since we hold the lock
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
     make(making)

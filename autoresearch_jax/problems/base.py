@@ -2,7 +2,7 @@
 
 A problem is a frozen dataclass whose fields are its options (`config.data`), registered by name in
 `PROBLEMS`. A new one is one file in this package, or an entry point `autoresearch_jax.problem` of
-another package; a construction's verifier stands beside it in the same file.
+another package; a construction's verifier is in the same file.
 """
 
 import abc
@@ -42,7 +42,7 @@ class Problem(abc.ABC):
 
   @abc.abstractmethod
   def shapes(self) -> dict[str, Any]:
-    """The fields of `Spec` that the problem decides: its kind and the shapes of its arrays."""
+    """Returns the fields of `Spec` that the problem decides: its kind and its arrays' shapes."""
 
   @abc.abstractmethod
   def metrics(self) -> tuple[str, ...]:
@@ -62,10 +62,10 @@ class Problem(abc.ABC):
     """
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
-    """Files and folders that would give validation data away. The tracer cannot read them."""
+    """Returns files and folders that reveal validation data. The tracer cannot read them."""
     return ()
 
   def best_known(self, metric: str) -> float | None:
-    """The best value of the metric that is known, for regret in benchmarks; None if unknown."""
+    """Returns the best known value of the metric, for regret in benchmarks; None if unknown."""
     del metric
     return None

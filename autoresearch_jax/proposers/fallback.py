@@ -13,7 +13,7 @@ from autoresearch_jax.proposers.base import (
 )
 from autoresearch_jax.types import Edit, Proposal
 
-MAX_ATTEMPTS = 5  # to get an edit that is no near duplicate of a trial
+MAX_ATTEMPTS = 5  # to get an edit that does not duplicate a trial
 MAX_REASON = 160  # characters of the reason in the description
 
 
