@@ -1,7 +1,8 @@
 """Compiles artifacts ahead of time, measures their memory, and refuses those that do not fit.
 
 The runner calls `compile_template` before any clock starts. Several train steps run inside one
-call, a loop on the device over stacked batches, so that the host keeps up with short steps.
+call, a loop on the device over stacked batches, so that the host keeps up with short steps. On a
+CPU, steps with convolutions are called one by one, since XLA compiles those in a loop to slow code.
 Artifacts that differ only in scalar constants have equal `ExecutableTemplate.cache_key`s and share
 executables, which are bound to the constants of each (`hoist_constants`).
 """
@@ -15,11 +16,20 @@ from typing import Any
 
 import jax
 import jax.monitoring
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autoresearch_jax.artifact.reader import Artifact
+from autoresearch_jax.runner.device_calls import (
+  UNPACKED,
+  SingleSteps,
+  jit_init,
+  jit_scorer,
+  jit_single_step,
+  jit_train_steps,
+  runs_in_loop,
+  sharding_over,
+)
 from autoresearch_jax.runner.devices import Device
 from autoresearch_jax.runner.hoist_constants import HoistedModule, hoist_constants
 from autoresearch_jax.types import Platform
@@ -33,13 +43,12 @@ MAX_BATCH_BYTES = 64 * 2**20
 ROUGH_FLOPS: dict[Platform, float] = {'cpu': 1e11, 'gpu': 4e14, 'tpu': 1e14}
 
 # On a CPU, LLVM at level 1 compiles the small GPT in two thirds of the time, and its step is as
-# fast. `init` runs once and needs no optimization. Each part that the code is split into has a
-# fixed cost in LLVM: with 4 parts instead of 32, compiling takes a tenth less CPU time.
-_PARTS = {'xla_cpu_parallel_codegen_split_count': 4}
-CPU_COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
-  'init': {'xla_backend_optimization_level': 0, **_PARTS},
-  'score': {'xla_backend_optimization_level': 1, **_PARTS},
-  'train': {'xla_backend_optimization_level': 1, **_PARTS},
+# fast. Level 0 draws random numbers five times more slowly, and `init` runs on the trial's clock.
+# Each part that the code is split into has a fixed cost in LLVM: with 4 parts instead of 32,
+# compiling takes a tenth less CPU time.
+CPU_COMPILER_OPTIONS: dict[str, Any] = {
+  'xla_backend_optimization_level': 1,
+  'xla_cpu_parallel_codegen_split_count': 4,
 }
 
 # Constants are hoisted where measurements showed that this does not slow a step down. On a GPU, XLA
@@ -128,7 +137,7 @@ class CompiledProgram:
 
   def device_put(self, batch: np.ndarray, axis: int = 0) -> jax.Array:
     """Transfers a host array to the devices, sharded along `axis` where that divides evenly."""
-    return jax.device_put(batch, _sharding(self.mesh, batch.shape, axis))
+    return jax.device_put(batch, sharding_over(self.mesh, batch.shape, axis))
 
   def bind(self, template: 'ExecutableTemplate') -> 'CompiledProgram':
     """The same executables with the constants of an artifact that shares them."""
@@ -201,17 +210,20 @@ def compile_template(
   mesh = Mesh(np.array(devices), ('batch',))
   replicated = NamedSharding(mesh, PartitionSpec())
   leaves = tuple(
-    jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated) for leaf in artifact.leaves
+    jax.ShapeDtypeStruct(leaf.shape, UNPACKED.get(leaf.dtype, leaf.dtype), sharding=replicated)
+    for leaf in artifact.leaves
   )
-  options = CPU_COMPILER_OPTIONS if artifact.spec.platform == 'cpu' else {}
-  jobs: list[Callable[[], Any]] = [
-    _compile_job(*_jit_init(template.modules[0], mesh), options=options.get('init')),
-    _compile_job(*_jit_scorer(template, mesh, leaves), options=options.get('score')),
+  options = CPU_COMPILER_OPTIONS if artifact.spec.platform == 'cpu' else None
+  calls = [
+    jit_init(template.modules[0], mesh),
+    jit_scorer(artifact, template.modules[-1], mesh, leaves),
   ]
   steps_per_call = [_steps_per_call(artifact, index) for index in range(len(artifact.phases))]
+  looped = [runs_in_loop(artifact, index) for index in range(len(artifact.phases))]
   for index, steps in enumerate(steps_per_call):
-    call = _jit_train_steps(template, index, steps, mesh, leaves)
-    jobs.append(_compile_job(*call, options=options.get('train')))
+    jit = jit_train_steps if looped[index] else jit_single_step
+    calls.append(jit(artifact, template.modules[1 + index], steps, mesh, leaves))
+  jobs = [_compile_job(*call, options=options) for call in calls]
   # XLA releases the GIL while it compiles, so the threads use all cores.
   with concurrent.futures.ThreadPoolExecutor(
     len(jobs), initializer=_count_for, initargs=(_thread.compilations,)
@@ -228,7 +240,7 @@ def compile_template(
       steps_per_call=steps,
       tokens=_tokens(artifact, index),
       flops=max(_flops(executable) * len(devices), artifact.flops[index]),
-      run=executable,
+      run=executable if looped[index] else SingleSteps(executable, artifact.metric_names, steps),
     )
     for index, (phase, steps, executable) in enumerate(
       zip(artifact.phases, steps_per_call, executables[2:], strict=True)
@@ -277,96 +289,6 @@ def _compile_job(
   function: Any, *arguments: Any, options: dict[str, Any] | None = None
 ) -> Callable[[], Any]:
   return lambda: function.lower(*arguments).compile(compiler_options=options)
-
-
-def _jit_init(module: HoistedModule, mesh: Mesh) -> tuple[Any, ...]:
-  """The jitted `init`, and the shapes of its arguments."""
-  replicated = NamedSharding(mesh, PartitionSpec())
-
-  def init(constants, key):
-    return module.exported.call(key, constants)
-
-  key = jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=replicated)
-  return jax.jit(init, out_shardings=replicated), _constants_shape(module, mesh), key
-
-
-def _constants_shape(module: HoistedModule, mesh: Mesh) -> jax.ShapeDtypeStruct:
-  replicated = NamedSharding(mesh, PartitionSpec())
-  return jax.ShapeDtypeStruct(module.values.shape, module.values.dtype, sharding=replicated)
-
-
-def _jit_train_steps(
-  template: ExecutableTemplate, index: int, steps: int, mesh: Mesh, leaves: tuple[Any, ...]
-) -> tuple[Any, ...]:
-  """The jitted loop over at most `steps` train steps of a phase, and its arguments' shapes."""
-  artifact, module = template.artifact, template.modules[1 + index]
-  exported, size = module.exported, len(leaves)
-
-  def run(constants, leaves, inputs, targets, progress, count):
-    def step(i, carry):
-      leaves, metrics = carry
-      out = exported.call(*leaves, inputs[i], targets[i], progress[i], constants)
-      return out[:size], tuple(m.at[i].set(new) for m, new in zip(metrics, out[size:], strict=True))
-
-    empty = tuple(jnp.zeros((steps,), jnp.float32) for _ in artifact.metric_names)
-    leaves, metrics = jax.lax.fori_loop(0, count, step, (leaves, empty))
-    return leaves, dict(zip(artifact.metric_names, metrics, strict=True))
-
-  replicated = NamedSharding(mesh, PartitionSpec())
-  inputs, targets = exported.in_avals[size : size + 2]
-  stacked = [
-    jax.ShapeDtypeStruct(
-      (steps, *aval.shape), aval.dtype, sharding=_sharding(mesh, (steps, *aval.shape), 1)
-    )
-    for aval in (inputs, targets)
-  ]
-  function = jax.jit(run, donate_argnums=1, out_shardings=replicated)
-  progress = jax.ShapeDtypeStruct((steps,), jnp.float32, sharding=replicated)
-  count = jax.ShapeDtypeStruct((), jnp.int32, sharding=replicated)
-  return function, _constants_shape(module, mesh), leaves, *stacked, progress, count
-
-
-def _jit_scorer(
-  template: ExecutableTemplate, mesh: Mesh, leaves: tuple[Any, ...]
-) -> tuple[Any, ...]:
-  """The jitted cross-entropy of each target, and its arguments' shapes.
-
-  For constructions there are no targets: it returns what `predict` returns.
-  """
-  artifact, module = template.artifact, template.modules[-1]
-  exported, constants = module.exported, _constants_shape(module, mesh)
-
-  def construction(constants, leaves, inputs):
-    return exported.call(*leaves, inputs, constants).astype(jnp.float32)
-
-  def losses(constants, leaves, inputs, targets):
-    logits = exported.call(*leaves, inputs, constants).astype(jnp.float32)
-    # The largest logit is subtracted first. Otherwise an offset large enough to absorb the
-    # logarithm of the sum would make every target cost nothing.
-    top = jnp.max(logits, axis=-1)
-    chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    losses = jnp.log(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1)) - (chosen - top)
-    # Of equal logits argmax takes the first, so constant logits are as accurate as guessing.
-    supervised = artifact.spec.kind == 'supervised'
-    correct = jnp.argmax(logits, axis=-1) == targets if supervised else jnp.zeros((), bool)
-    return losses, correct
-
-  def shape_of(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=_sharding(mesh, shape, 0))
-
-  inputs = exported.in_avals[len(leaves)]
-  batch = shape_of(inputs.shape, inputs.dtype)
-  if artifact.spec.kind == 'construction':
-    return jax.jit(construction), constants, leaves, batch
-  targets = inputs.shape if artifact.spec.kind == 'language_model' else inputs.shape[:1]
-  return jax.jit(losses), constants, leaves, batch, shape_of(targets, jnp.int32)
-
-
-def _sharding(mesh: Mesh, shape: tuple[int, ...], axis: int) -> NamedSharding:
-  """Shards `axis` over the mesh where it divides evenly, else replicates the array."""
-  if mesh.size == 1 or not shape[axis] or shape[axis] % mesh.size:
-    return NamedSharding(mesh, PartitionSpec())
-  return NamedSharding(mesh, PartitionSpec(*[None] * axis, 'batch'))
 
 
 def _steps_per_call(artifact: Artifact, index: int) -> int:

@@ -33,8 +33,9 @@ OnRung = Callable[[PruningRung, float, Any, float], None]
 
 CALL_SECONDS = 0.25  # of a call, once the duration of a step is known; short enough to stop on time
 MAX_CALLS_IN_FLIGHT = 2  # one runs on the device while the host reads the one before
-# What `init` may take where the budget is not in seconds: so many seconds, or train steps.
-MAX_INIT_SECONDS, MAX_INIT_STEPS = 1.0, 10
+# What `init` may take where the budget is not in seconds: so many seconds, or train steps, and the
+# time to draw its state, of which a slow core makes so many bytes a second.
+MAX_INIT_SECONDS, MAX_INIT_STEPS, INIT_BYTES_PER_SECOND = 1.0, 10, 50e6
 MAX_PROGRESS = np.float32(1 - 2**-24)  # progress stays below 1 in spite of rounding
 
 
@@ -120,7 +121,7 @@ def train(
   # The clock runs during `init` too: what a program computes there is not free.
   clock = Clock()
   result = TrainResult(jax.block_until_ready(compiled.init(prng_key_data(seed))))
-  tracker.start(clock.seconds())
+  tracker.start(clock.seconds(), sum(leaf.nbytes for leaf in result.leaves))
   queue: list[_Call] = []
   losses_since_rung: list[np.ndarray] = []
   while True:
@@ -180,14 +181,15 @@ class _BudgetTracker:
     self.last_completed = 0.0
     self.dispatched = 0.0
 
-  def start(self, now: float) -> None:
+  def start(self, now: float, state_bytes: int) -> None:
     """Records that `init` is done. Where the budget is not in seconds, its duration is bounded."""
     self.last_completed = now
     limit = max(MAX_INIT_SECONDS, MAX_INIT_STEPS * self.step_seconds[0])
+    limit += state_bytes / INIT_BYTES_PER_SECOND
     if self.budget.unit != 'seconds' and now > limit:
       raise TooSlow(
-        f'`init` takes {now:.1f} s, longer than {MAX_INIT_STEPS} train steps; it must create the '
-        'state, not train it.'
+        f'`init` takes {now:.1f} s, and {limit:.1f} s are allowed for {MAX_INIT_STEPS} train steps '
+        f'and a state of {state_bytes / 2**20:.1f} MiB; it must create the state, not train it.'
       )
 
   def next_steps(self, queue: Sequence[_Call], now: float) -> tuple[int, np.ndarray]:

@@ -117,7 +117,7 @@ def way(case: Case, seeds: int | None) -> Way:
     init, step = jax.vmap(init), jax.vmap(step)
     keys = np.stack([keys] * seeds)
     batches = jax.tree.map(lambda x: np.stack([x] * seeds), batches)
-  options = CPU_COMPILER_OPTIONS['train'] if jax.default_backend() == 'cpu' else None
+  options = CPU_COMPILER_OPTIONS if jax.default_backend() == 'cpu' else None
   start = time.monotonic()
   made = jax.jit(init).lower(keys).compile()
   state = jax.eval_shape(init, keys)

@@ -93,7 +93,7 @@ def train_steps(inputs: np.ndarray, targets: np.ndarray, a_call: int = 0) -> Ste
   rest = np.float32(PROGRESS), np.int32(a_call)
   lowered = jax.jit(steps, donate_argnums=0).lower(leaves, inputs[:a_call], targets[:a_call], *rest)
   began = time.perf_counter()
-  executable = lowered.compile(compiler_options=CPU_COMPILER_OPTIONS['train'])
+  executable = lowered.compile(compiler_options=CPU_COMPILER_OPTIONS)
   seconds = time.perf_counter() - began
   named = jax.tree_util.tree_leaves_with_path(state.model)
   weights = {jax.tree_util.keystr(path[:-1]): np.array(leaf) for path, leaf in named}
