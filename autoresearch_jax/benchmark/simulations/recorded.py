@@ -2,8 +2,9 @@
 
 `autoresearch table --table=FILE` prints how well the surrogate fits, cross-validated; a comparison
 on the table is worth no more than that. A program is the table's constants, `RATE = 0.1` and so on,
-within their recorded ranges. A trial measures the surrogate's mean plus noise, and it crashes where
-recorded trials failed (see `surrogate.py`). The table 'digits' is shipped; it was recorded by
+within their recorded ranges; a category is the integer that the command prints beside its value. A
+trial measures the surrogate's mean plus noise, and it crashes where recorded trials failed (see
+`surrogate.py`). The table 'digits' is shipped; it was recorded by
 `scripts/studies/landscapes/record_digits_table.py`.
 
 All instances of a table share its surface. The instance seed decides the start (one of the worse
@@ -56,7 +57,8 @@ class RecordedTable(Simulation):
     success: Column that says whether a trial succeeded.
     seconds: Column of the seconds that it took.
     seed: Column of the training seed.
-    constants: Columns of the constants; () for all other columns of numbers.
+    constants: Columns of the constants; () for all other columns of numbers and categories.
+    ties: Whether equal extreme metrics that look like placeholders count as failures.
     noise: Multiplies the recorded standard deviation between training seeds.
   """
 
@@ -67,6 +69,7 @@ class RecordedTable(Simulation):
   seconds: str = 'seconds'
   seed: str = 'seed'
   constants: tuple[str, ...] = ()
+  ties: Literal['fail', 'keep'] = 'fail'
   noise: float = 1.0
 
   def __post_init__(self) -> None:
@@ -94,8 +97,10 @@ class RecordedTable(Simulation):
     return cross_validation.describe(self.table, self._surrogate())
 
   def _surrogate(self) -> TableSurrogate:
-    columns = Columns(self.metric, self.success, self.seconds, self.seed, self.constants)
-    return fit_table(self.table, columns, self.direction)
+    columns = Columns(
+      self.metric, self.success, self.seconds, self.seed, self.constants, self.ties, self.direction
+    )
+    return fit_table(self.table, columns)
 
 
 class RecordedInstance(Instance):
@@ -166,7 +171,9 @@ class RecordedInstance(Instance):
     table, scaling = self.surrogate.table, self.surrogate.scaling
     ranges = zip(table.names, scaling.low.tolist(), scaling.high.tolist(), scaling.log, strict=True)
     return {
-      name: {
+      name: {'choices': tuple(range(len(table.levels[name])))}
+      if name in table.levels
+      else {
         'low': int(low) if name in table.integers else low,
         'high': int(high) if name in table.integers else high,
         'log': bool(log),
@@ -194,12 +201,12 @@ class RecordedInstance(Instance):
     outside = np.flatnonzero((point < scaling.low) | (point > scaling.high))
     if len(outside):
       return self._out_of_range(int(outside[0]), point)
-    unit = scaling.unit(point)
-    failing, seconds = self.surrogate.failures.at(unit)
+    features = scaling.features(point)
+    failing, seconds = self.surrogate.failures.at(features)
     if failing >= 0.5:
       reason = f'{failing:.0%} of the recorded trials around these constants failed.'
       return Evaluation(status=Status.CRASH, reason=reason, training_seconds=float(seconds))
-    value = float(f'{metric.mean(unit):.9g}')  # the last bits may differ between machines
+    value = float(f'{metric.mean(features):.9g}')  # the last bits may differ between machines
     deviation = self.noise * metric.noise * (value if metric.log else 1.0)
     return Evaluation(value, (), deviation, float(seconds))
 

@@ -6,7 +6,6 @@ best known point of the surrogate, not a proven one.
 
 import dataclasses
 import functools
-from typing import Literal
 
 import numpy as np
 
@@ -80,31 +79,28 @@ class TableSurrogate:
 
   def scores(self, points: np.ndarray) -> np.ndarray:
     """Returns the scores, [n], of constants, [n, d]; larger is better, -inf for failures."""
-    unit = self.scaling.unit(points)
+    features = self.scaling.features(points)
     sign = -1 if self.objective.direction == 'minimize' else 1
-    return np.where(self.failures.at(unit)[0] < 0.5, sign * self.metric.mean(unit), -np.inf)
+    return np.where(self.failures.at(features)[0] < 0.5, sign * self.metric.mean(features), -np.inf)
 
 
 @functools.lru_cache(maxsize=8)
-def fit_table(
-  source: str, columns: Columns, direction: Literal['minimize', 'maximize']
-) -> TableSurrogate:
+def fit_table(source: str, columns: Columns) -> TableSurrogate:
   """Reads a table and fits the models to it.
 
   Args:
     source: Name of a shipped table, or a path.
     columns: The meaning of its columns.
-    direction: Of the metric.
 
   Raises:
     TableError: The table cannot be used.
   """
   table = read_table(source, columns)
-  scaling = Scaling.of(table.points)
-  unit = scaling.unit(table.points)
-  metric = fit_metric(unit[table.ok], table.metric[table.ok])
-  failures = fit_failures(unit, table.ok, table.seconds)
-  objective = Objective(columns.metric, direction)
+  scaling = Scaling.of(table.points, table.level_counts)
+  features = scaling.features(table.points)
+  metric = fit_metric(features[table.ok], table.metric[table.ok])
+  failures = fit_failures(features, table.ok, table.seconds)
+  objective = Objective(columns.metric, columns.direction)
   surrogate = TableSurrogate(objective, table, scaling, metric, failures)
   _require_starts(source, surrogate)
   return surrogate

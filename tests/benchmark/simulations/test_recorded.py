@@ -164,13 +164,14 @@ def test_without_a_flag_a_metric_is_success(tmp_path):
   table = read_table(written(tmp_path, 'x,y,loss\n1,5,0.5\n2,5,\n3,5,0.1\n'), Columns('loss'))
   assert table.ok.tolist() == [True, False, True]
   assert table.names == ('X',)
-  assert table.notes == ('Left out, since they do not vary: y.',)
+  assert 'Left out, since they do not vary: y.' in table.notes
+  assert any(note.startswith('No success column') for note in table.notes)
 
 
 def test_a_row_with_too_many_cells_is_left_out_and_said(tmp_path):
   table = read_table(written(tmp_path, 'x,loss\n1,2,3\n2,3\n3,1,\n'), Columns('loss'))
   assert table.points.tolist() == [[2], [3]] and table.metric.tolist() == [3, 1]
-  assert table.notes == ('1 of 3 rows have more cells than the header and are left out.',)
+  assert '1 of 3 rows have more cells than the header and are left out.' in table.notes
 
 
 @pytest.mark.parametrize('name', ['table.csv', 'table.json'])
@@ -197,7 +198,9 @@ def test_a_cell_may_have_lines_where_csv_lets_it(tmp_path):
     (HEADER + '1,2,3,1,1\n', {'success': 'won'}, "no column 'won'; it has: width, rate"),
     (HEADER + '1,2,3,1,1\n', {'constants': ['widht']}, "no column 'widht'; it has: width"),
     (HEADER + '1,2,3,0,1\n2,3,,1,1\n', {}, 'All 2 usable rows of the table .* failed'),
+    (HEADER + ',2,3,1,1\n', {'constants': ['width']}, 'No row of the table .* has all of width'),
     (HEADER + 'a,2,3,1,1\n', {'constants': ['width']}, 'No row of the table .* has all of width'),
+    (HEADER + 'a,2,3,1,1\n' * 2, {'constants': ['width']}, 'No constant varies'),
     (HEADER + '1,2,3,1,1\n1,2,4,1,1\n', {}, 'No constant varies'),
     (HEADER + '1,2,3,1,1\n2,3,4,1,1\n', {}, 'Only 2 trials succeeded'),
     (HEADER + '1,2,3,maybe,1\n', {}, "column 'ok' .* contains 'maybe'; allowed values: 1"),
@@ -207,7 +210,7 @@ def test_a_cell_may_have_lines_where_csv_lets_it(tmp_path):
     ('x,loss\n1,2\n2,-1e200\n', {}, "column 'loss' .* contains -1e.200"),
     (ONE_RUNS, {}, 'Of the 5 programs in the table .* only 1 run.* needs 3: two starts'),
     (FLAT, {}, 'All programs of the table .* about the same loss, 2.1: there is nothing'),
-    ('loss,ok\n1,1\n', {}, 'no numeric column for constants; it has: loss, ok'),
+    ('loss,ok\n1,1\n', {}, 'no numeric column or category for constants; it has: loss, ok'),
   ],
 )
 def test_a_table_that_cannot_be_used_is_told(tmp_path, text, options, said):
