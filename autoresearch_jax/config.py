@@ -8,7 +8,9 @@ refused, and renamed ones with their new name.
 import dataclasses
 import difflib
 import importlib.util
+import math
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ from typing import Any, Literal, TypeVar, get_args
 import ml_collections
 import msgspec
 
-from autoresearch_jax.types import Budget, Objective, Platform
+from autoresearch_jax.types import Budget, Constraint, Objective, Platform
 
 T = TypeVar('T')
 
@@ -129,9 +131,12 @@ class Config:
     editable: Files of the program that a proposer may change.
     entry: The file that defines `init`, `train_step` and `predict`.
     metric: Name of the metric that is optimised, e.g. `val_bpb`.
-    direction: Whether the metric is minimised or maximised.
     budget: How long a trial trains.
     platform: Where trials run; a run never falls back to another platform.
+    direction: Whether the metric is minimised or maximised; '' for the problem's own direction,
+      which is the only one that it may be.
+    constraints: Bounds by name of a metric or of a cost, such as `{'parameters': '<= 1_000_000'}`.
+      A trial outside of them is infeasible and never kept.
     constants: Values of the starting program's ALL_CAPS constants that replace its own.
     data: Options of the problem.
     search: How the next trial is chosen.
@@ -156,15 +161,16 @@ class Config:
   editable: tuple[str, ...]
   entry: str
   metric: str
-  direction: Literal['minimize', 'maximize']
   budget: Budget
   platform: Platform
+  direction: Literal['minimize', 'maximize', ''] = ''
+  constraints: dict[str, str] = dataclasses.field(default_factory=dict)
   constants: dict[str, Any] = dataclasses.field(default_factory=dict)
   data: dict[str, Any] = dataclasses.field(default_factory=dict)
   search: Search = dataclasses.field(default_factory=Search)
   proposer: str = 'mutate'
   proposer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-  acceptance: str = 'sequential'
+  acceptance: str = 'paired'
   acceptance_options: dict[str, Any] = dataclasses.field(default_factory=dict)
   executor: str = 'local'
   executor_options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -176,7 +182,30 @@ class Config:
 
   @property
   def objective(self) -> Objective:
+    """The metric and its direction, which `research.build` fills in."""
+    if not self.direction:
+      raise ConfigError('config.direction is empty; build the run first, which fills it in.')
     return Objective(self.metric, self.direction)
+
+  def parsed_constraints(self) -> tuple[Constraint, ...]:
+    """The constraints. Raises ConfigError for one that cannot be read."""
+    return tuple(_constraint(name, text) for name, text in self.constraints.items())
+
+
+def _constraint(name: str, text: str) -> Constraint:
+  found = re.fullmatch(r'\s*(<=|>=|<|>)\s*(\S+)\s*', text)
+  try:
+    if found is None:
+      raise ValueError
+    bound = float(found[2])
+    if not math.isfinite(bound):
+      raise ValueError
+  except ValueError:
+    raise ConfigError(
+      f'config.constraints.{name} is {text!r}; it must be <=, >=, < or > and a finite number, such '
+      "as '<= 1_000_000'."
+    ) from None
+  return Constraint(name, found[1], bound)  # pyright: ignore[reportArgumentType]
 
 
 class ConfigError(ValueError):

@@ -18,6 +18,7 @@ T = TypeVar('T')
 
 BudgetUnit = Literal['seconds', 'steps', 'tokens', 'flops']
 Platform = Literal['cpu', 'gpu', 'tpu']
+Direction = Literal['minimize', 'maximize']
 
 
 class Status(enum.StrEnum):
@@ -31,6 +32,7 @@ class Status(enum.StrEnum):
   CRASH = 'crash'  # the runner died or raised
   TIMEOUT = 'timeout'  # tracing, compiling, training or evaluating exceeded its time limit
   CANCELLED = 'cancelled'  # stopped from outside; tells nothing about the program
+  INFEASIBLE = 'infeasible'  # violates a constraint of the config
   PRUNED = 'pruned'  # stopped early: too far behind to be kept
 
 
@@ -68,10 +70,18 @@ class Budget:
     amount: Its size, in `unit`.
     unit: `seconds` (of training; compilation does not count), `steps`, `tokens` (examples, for
       supervised problems) or `flops`.
+    clock: How seconds are counted. `calibrated`: as reference seconds, which are longer while the
+      machine is slow; see `runner/reference.py`. `wall`: by the wall clock. `auto`: calibrated on
+      CPUs, and on accelerators once their speed is seen to drift.
   """
 
   amount: float
   unit: BudgetUnit = 'seconds'
+  clock: Literal['auto', 'calibrated', 'wall'] = 'auto'
+
+  def is_calibrated(self) -> bool:
+    """Whether the machine's speed is measured while a trial trains."""
+    return self.unit == 'seconds' and self.clock != 'wall'
 
   def scaled(self, fidelity: float) -> 'Budget':
     return dataclasses.replace(self, amount=self.amount * fidelity)
@@ -279,7 +289,9 @@ class Lesson:
 class Cost:
   """The cost of one training run. Seconds are wall-clock time; bytes are per device."""
 
-  training_seconds: float = 0.0  # counted against the budget
+  training_seconds: float = 0.0
+  speed: float = 1.0  # of the machine meanwhile, 1 being that when the run began, if measured
+  calibration_seconds: float = 0.0  # spent on measuring the speed, outside of training_seconds
   trace_seconds: float = 0.0
   compile_seconds: float = 0.0
   evaluate_seconds: float = 0.0
@@ -332,6 +344,12 @@ class Result:
   isolation: Isolation | None = None
   facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+  @property
+  def speed(self) -> float | None:
+    """Mean speed of the machine while it trained; None if it was not measured."""
+    speeds = [m.cost.speed for m in self.measurements if m.cost.calibration_seconds]
+    return sum(speeds) / len(speeds) if speeds else None
+
 
 @dataclasses.dataclass(frozen=True)
 class PruningRung:
@@ -357,6 +375,65 @@ class PruningRung:
 
 
 @dataclasses.dataclass(frozen=True)
+class Constraint:
+  """A bound on what a trial measures or costs, e.g. `parameters <= 1e6`.
+
+  Attributes:
+    quantity: Name of a metric or of a field of `Cost`.
+    relation: Whether the bound is an upper or a lower one.
+    bound: The bound, in the unit of the quantity.
+  """
+
+  quantity: str
+  relation: Literal['<=', '>=', '<', '>']
+  bound: float
+
+  def holds(self, value: float) -> bool:
+    """Returns whether a value is within the bound; NaN never is."""
+    match self.relation:
+      case '<=':
+        return value <= self.bound
+      case '>=':
+        return value >= self.bound
+      case '<':
+        return value < self.bound
+      case '>':
+        return value > self.bound
+
+  def value(self, measurements: tuple['Measurement', ...]) -> float | None:
+    """Returns the mean of the quantity over training runs; None where none of them has it."""
+    values = [
+      m.metrics.get(self.quantity, getattr(m.cost, self.quantity, None)) for m in measurements
+    ]
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None
+
+  def violation(self, value: float | None) -> str:
+    """Returns a sentence that says how a value breaks the constraint; '' if it does not."""
+    if value is None:
+      return f'The constraint {self} cannot be checked: the trial has no {self.quantity}.'
+    if self.holds(value):
+      return ''
+    return f'It breaks the constraint {self}: {self.quantity} is {value:.6g}.'
+
+  def __str__(self) -> str:
+    return f'{self.quantity} {self.relation} {self.bound:g}'
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceStep:
+  """The train step that measures the machine's speed: the baseline's.
+
+  Attributes:
+    program: The baseline's program.
+    step_seconds: Seconds that a step of the reference took when the run began; 0 to measure it now.
+  """
+
+  program: Program
+  step_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class TrialRequest:
   """A trial for an executor to run. `known` maps fingerprints to the trials that have them."""
 
@@ -368,6 +445,8 @@ class TrialRequest:
   parents: tuple[int, ...] = ()  # the proposal's
   on_test: bool = False  # score on the test split (final evaluation) instead of validation
   rungs: tuple[PruningRung, ...] = ()  # in order of progress
+  reference: ReferenceStep | None = None  # measures the machine's speed for calibrated clocks
+  constraints: tuple[Constraint, ...] = ()  # a program known to violate one is not trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -411,7 +490,7 @@ class Objective:
   """The metric to optimise and its direction, for instance `val_bpb` and `minimize`."""
 
   metric: str
-  direction: Literal['minimize', 'maximize']
+  direction: Direction
 
   def score(self, trial: Trial) -> float | None:
     """Returns the metric, negated if it is minimised, so that larger is better; None if absent."""

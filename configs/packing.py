@@ -33,7 +33,8 @@ def get_config(variant: str = 'steps') -> ConfigDict:
 
   # Objective.
   c.metric = 'sum_of_radii'  # after overlaps are removed; the square's side is 1
-  c.direction = 'maximize'
+  # Bounds on metrics and costs, such as {'parameters': '<= 1_000_000'}; others are not kept.
+  c.constraints = ConfigDict()
 
   # Program.
   c.program = 'packing'  # a folder in autoresearch_jax/programs, or a path to one

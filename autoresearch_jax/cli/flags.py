@@ -23,7 +23,9 @@ PARSING_ERRORS = (
 # Parts of a config that a config file may omit; the registries check their fields. Nested ones,
 # such as those of the proposer `auto`, are removed again if nothing was set.
 PARTS = (
+  'budget',
   'constants',
+  'constraints',
   'data',
   'search',
   'search.options',

@@ -16,6 +16,7 @@ import pathlib
 import queue
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoresearch_jax.config import Limits
@@ -32,10 +33,12 @@ from autoresearch_jax.runner.client import (
 from autoresearch_jax.tracer.client import TracerClient, TraceResult
 from autoresearch_jax.types import (
   Budget,
+  Constraint,
   Dataset,
   Measurement,
   Program,
   Progress,
+  ReferenceStep,
   Result,
   Spec,
   Status,
@@ -222,11 +225,36 @@ class Slot:
     self._report(request, 'compile')
     compiled = self.runner.request('compile', timeout)
     trial.result.facts.update(compiled)
+    if broken := _broken_constraint(request.constraints, trial.result.facts):
+      raise RunnerError(Status.INFEASIBLE, broken)
     self._remember_compiled(request.program)
+    if request.reference is not None and request.budget.is_calibrated():
+      self._calibrate(trial, request.reference)
     compile_seconds = compiled['seconds']
     for seed in request.seeds[len(trial.measurements) :]:
       trial.record_run(self._run(request, seed), compile_seconds)
       compile_seconds = 0.0
+
+  def _calibrate(self, trial: '_RunningTrial', reference: ReferenceStep) -> None:
+    """Gives the runner its reference. Raises RunnerError."""
+    path, traced = trial.artifact, None
+    if reference.program != trial.request.program:
+      path, traced, _ = self._trace_for_trial(
+        dataclasses.replace(
+          trial.request, program=reference.program, budget=self.context.spec.budget
+        )
+      )
+    if traced is not None and traced.status != Status.OK:
+      raise RunnerError(
+        Status.CRASH, f'The reference program cannot be traced: {traced.reason}', retryable=True
+      )
+    calibrated = self.runner.request(
+      'calibrate',
+      self.context.limits.compile_seconds,
+      artifact=str(path),
+      step_seconds=reference.step_seconds,
+    )
+    trial.result.facts['reference_step_seconds'] = calibrated['step_seconds']
 
   def _run(self, request: TrialRequest, seed: int) -> dict[str, Any]:
     def on_progress(progress: dict[str, Any]) -> None:
@@ -408,6 +436,18 @@ class _RunningTrial:
     self.result = dataclasses.replace(
       self.result, status=error.status, reason=str(error), facts=facts
     )
+
+
+def _broken_constraint(constraints: Iterable[Constraint], facts: Mapping[str, Any]) -> str:
+  """How a program breaks a constraint by what is known before it trains; '' if it does not."""
+  known = {'parameters': facts.get('parameters'), 'analysis_bytes': facts.get('analysis_bytes')}
+  known['peak_bytes'] = known['analysis_bytes']  # the peak is at least that
+  for constraint in constraints:
+    value = known.get(constraint.quantity)
+    is_lower_limit = constraint.quantity == 'peak_bytes' and constraint.relation in ('>', '>=')
+    if value is not None and not is_lower_limit and (broken := constraint.violation(value)):
+      return broken
+  return ''
 
 
 def _duplicate(result: Result, request: TrialRequest) -> Result:

@@ -14,7 +14,9 @@ from autoresearch_jax.knowledge.program_results import ProgramResult
 from autoresearch_jax.types import Decision, Hypothesis, Status
 
 # Endings for which the program is to blame. A crash may be the machine's fault.
-FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.TIMEOUT, Status.PRUNED)
+FAILURES = (
+  Status.INVALID, Status.OOM, Status.DIVERGED, Status.TIMEOUT, Status.INFEASIBLE, Status.PRUNED
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

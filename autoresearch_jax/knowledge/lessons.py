@@ -35,6 +35,7 @@ FAILURE_WORDS = {
   Status.OOM: 'ran out of memory',
   Status.DIVERGED: 'diverged',
   Status.TIMEOUT: 'ran out of time',
+  Status.INFEASIBLE: 'broke a constraint',
   Status.PRUNED: 'was pruned',
 }
 VERBS = {'up': 'raising {}', 'down': 'lowering {}', 'on': 'switching {} on',

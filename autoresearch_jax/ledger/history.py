@@ -38,6 +38,7 @@ from autoresearch_jax.types import (
   Objective,
   Operation,
   Proposal,
+  ReferenceStep,
   Result,
   Spend,
   Status,
@@ -279,6 +280,14 @@ class History:
   def original(self, trial: int) -> int:
     """Returns the first trial with this one's program: itself, unless it is a rerun."""
     return original_of(trial, self.proposals, RERUNS)
+
+  @property
+  def reference(self) -> ReferenceStep | None:
+    """The train step that calibrated clocks of this run refer to; None before the baseline."""
+    if BASELINE not in self.edits:
+      return None
+    facts = self.results[BASELINE].facts if BASELINE in self.results else {}
+    return ReferenceStep(self.edits[BASELINE].program, facts.get('reference_step_seconds', 0.0))
 
   def fingerprints(self, fidelity: float) -> Mapping[str, int]:
     """Returns fingerprint -> first trial with it, among trials of this fidelity.

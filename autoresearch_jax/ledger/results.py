@@ -3,7 +3,9 @@
 import dataclasses
 
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.types import Decision, Status, Trial
+from autoresearch_jax.types import Decision, Result, Status, Trial
+
+SLOW = 0.9  # of the machine's speed when the run began
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +39,16 @@ def row(history: History, trial: Trial) -> Row:
     source = history.trials.get(first, trial) if first is not None else trial
   elif status not in (Status.OK, Status.CRASH):
     description += f' ({status.value})'
+  if slow := slowness(trial.result):
+    description += f' ({slow})'
   value = None if decision == Decision.CRASH else source.metric(history.objective.metric)
   if value is None:
     return Row(trial.id, 0.0, 0.0, Decision.CRASH, description)
   peak = max(m.cost.peak_bytes for m in source.result.measurements)
   return Row(trial.id, value, peak / 2**30, decision, description)
+
+
+def slowness(result: Result) -> str:
+  """Returns 'machine at 72 % speed' where it was measured to be slow, else ''."""
+  speed = result.speed
+  return f'machine at {speed:.0%} speed' if speed is not None and speed < SLOW else ''

@@ -1,9 +1,10 @@
 """Upgrades events that earlier versions stored, on reading.
 
 Schema 1 predates the renaming: its configs have `early_stop` and `locked_tokens`, its events
-`Confirmed`. Schema 2 has the present names. A step turns the kind and payload of an event of one
-schema into those of the next. It is a pure function of plain data, and is never changed once
-ledgers of the next schema exist.
+`Confirmed`. Schema 2 has the present names. Schema 3 counts budgets in seconds by a calibrated
+clock unless the config says otherwise; runs of before counted by the wall clock. A step turns the
+kind and payload of an event of one schema into those of the next. It is a pure function of plain
+data, and is never changed once ledgers of the next schema exist.
 """
 
 import copy
@@ -13,7 +14,7 @@ from typing import Any
 from autoresearch_jax.ledger import schema_1
 from autoresearch_jax.ledger.events import LedgerError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Payload = dict[str, Any]
 Step = Callable[[str, Payload], tuple[str, Payload]]
@@ -53,7 +54,13 @@ def _from_1(kind: str, payload: Payload) -> tuple[str, Payload]:
   return kind, payload
 
 
-STEPS: tuple[Step, ...] = (_from_1,)
+def _from_2(kind: str, payload: Payload) -> tuple[str, Payload]:
+  if kind == 'started':
+    payload['config'].setdefault('budget', {})['clock'] = 'wall'
+  return kind, payload
+
+
+STEPS: tuple[Step, ...] = (_from_1, _from_2)
 
 
 def upgrade_config(config: Payload) -> Payload:

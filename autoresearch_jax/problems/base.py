@@ -7,11 +7,11 @@ another package; a construction's verifier is in the same file.
 
 import abc
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoresearch_jax.registry import Registry
-from autoresearch_jax.types import Dataset
+from autoresearch_jax.types import Dataset, Direction
 
 PROBLEMS = Registry('problem', __package__ or '')
 
@@ -31,7 +31,7 @@ class Problem(abc.ABC):
     ...     return {'kind': 'supervised', 'input_shape': (self.bits,), 'num_classes': 2}
     ...
     ...   def metrics(self):
-    ...     return ('val_loss', 'val_accuracy')
+    ...     return {'val_loss': 'minimize', 'val_accuracy': 'maximize'}
     ...
     ...   def prepare(self, cache, say):
     ...     return Dataset('supervised', train=str(cache / 'train'), evaluation_batch=4)
@@ -45,8 +45,11 @@ class Problem(abc.ABC):
     """Returns the fields of `Spec` that the problem decides: its kind and its arrays' shapes."""
 
   @abc.abstractmethod
-  def metrics(self) -> tuple[str, ...]:
-    """Names of the metrics that an evaluation measures; `config.metric` is one of them."""
+  def metrics(self) -> Mapping[str, Direction]:
+    """The metrics that an evaluation measures, and whether less or more of each is better.
+
+    `config.metric` is one of them. Measured but directionless quantities are left out.
+    """
 
   @abc.abstractmethod
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:

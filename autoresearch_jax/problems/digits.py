@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ import numpy as np
 
 from autoresearch_jax.data import cache as caching
 from autoresearch_jax.problems.base import PROBLEMS, Problem
-from autoresearch_jax.types import Dataset
+from autoresearch_jax.types import Dataset, Direction
 
 FORMAT = 1  # change it with anything that changes what the same options become
 EXAMPLES, PIXELS, CLASSES = 1797, 64, 10
@@ -64,8 +64,8 @@ class Digits(Problem):
   def shapes(self) -> dict[str, Any]:
     return {'kind': 'supervised', 'input_shape': (PIXELS,), 'num_classes': CLASSES}
 
-  def metrics(self) -> tuple[str, ...]:
-    return ('val_loss', 'val_accuracy')
+  def metrics(self) -> Mapping[str, Direction]:
+    return {'val_loss': 'minimize', 'val_accuracy': 'maximize'}
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
     """Makes inputs, float32 `[examples, 64]` in [0, 1], and targets, int32 `[examples]`."""

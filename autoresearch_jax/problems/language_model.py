@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -20,7 +20,7 @@ from autoresearch_jax.data import corpus as corpora
 from autoresearch_jax.data import packing
 from autoresearch_jax.data import tokenizer as tokenizers
 from autoresearch_jax.problems.base import PROBLEMS, Problem
-from autoresearch_jax.types import Dataset
+from autoresearch_jax.types import Dataset, Direction
 
 FORMAT = 1  # change it with anything that changes what the same text becomes
 # Of the held-out documents, those whose digest begins with this byte or a larger one: a quarter.
@@ -75,8 +75,8 @@ class LanguageModel(Problem):
       'sequence_length': self.sequence_length,
     }
 
-  def metrics(self) -> tuple[str, ...]:
-    return ('val_bpb', 'val_loss')
+  def metrics(self) -> Mapping[str, Direction]:
+    return {'val_bpb': 'minimize', 'val_loss': 'minimize'}
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
     """Makes tokenizer and rows on first use. Raises shards.MissingShards, ValueError."""

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from autoresearch_jax.problems.base import PROBLEMS, Problem
 from autoresearch_jax.problems.verifiers import VERIFIERS, InvalidConstruction, Verifier
-from autoresearch_jax.types import Dataset
+from autoresearch_jax.types import Dataset, Direction
 
 FORMAT = 1  # change it with anything that changes what the same construction scores
 MAX_CIRCLES = 200  # the exact check looks at every pair
@@ -48,8 +48,13 @@ class Packing(Problem):
   def shapes(self) -> dict[str, Any]:
     return {'kind': 'construction', 'output_shape': (self.circles, 3)}
 
-  def metrics(self) -> tuple[str, ...]:
-    return ('sum_of_radii', 'smallest_radius', 'covered_area', 'largest_cut')
+  def metrics(self) -> Mapping[str, Direction]:
+    return {
+      'sum_of_radii': 'maximize',
+      'smallest_radius': 'maximize',
+      'covered_area': 'maximize',
+      'largest_cut': 'minimize',
+    }
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
     """Stores nothing, since a packing needs no data."""

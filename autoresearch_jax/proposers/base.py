@@ -18,6 +18,7 @@ from autoresearch_jax.knowledge.outcomes import ProgramOutcomes
 from autoresearch_jax.programs.catalogue import Catalogue
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import (
+  Constraint,
   Edit,
   Exchange,
   Lesson,
@@ -54,6 +55,7 @@ class ProposalContext:
     editable: Names of the files that an edit may change.
     objective: The metric and its direction.
     spec: The problem as programs see it: shapes, platform, budget.
+    constraints: Bounds that a trial must keep to be kept.
     tried: Digests of all programs proposed so far. An edit must not repeat one of them.
     kept: Ids of trials whose programs were kept. A program counts under the first trial that ran
       it, even if it was a later replication or promotion that decided to keep it.
@@ -82,6 +84,7 @@ class ProposalContext:
   editable: tuple[str, ...]
   objective: Objective
   spec: Spec
+  constraints: tuple[Constraint, ...] = ()
   tried: Set[str] = frozenset()
   kept: Set[int] = frozenset()
   undecided: Set[int] = frozenset()

@@ -26,6 +26,7 @@ from autoresearch_jax.ledger.events import (
   Resumed,
 )
 from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.results import slowness
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.base import View
 from autoresearch_jax.report.summary import (
@@ -190,7 +191,8 @@ def _decided_line(trial: Trial, history: History) -> str:
 
 def _took(trial: Trial) -> str:
   seconds = sum(m.cost.total_seconds for m in trial.result.measurements)
-  return f', {seconds:.1f} s' if seconds else ''
+  slow = slowness(trial.result)
+  return (f', {seconds:.1f} s' if seconds else '') + (f', {slow}' if slow else '')
 
 
 def _headline(history: History) -> Text:

@@ -135,6 +135,8 @@ def summary(history: History) -> str:
       f' {history.pruned} {"trial was" if history.pruned == 1 else "trials were"} pruned, '
       f'which saved {format_duration(history.saved_seconds)} of training.'
     )
+  if speed := format_speed(history):
+    tried += f' {speed}'
   if spent := format_spend(history):
     tried += f' Proposals cost {spent}.'
   if f.best is None or f.value is None:
@@ -155,6 +157,22 @@ def format_spend(history: History) -> str:
     return ''
   calls = f'{spend.calls} model {"call" if spend.calls == 1 else "calls"}'
   return f'{calls}, {spend.tokens:,} tokens, ${spend.dollars:.2f}'
+
+
+def format_speed(history: History) -> str:
+  """Says how the machine's speed varied and what measuring it took; '' if it was not measured."""
+  costs = [m.cost for result in history.results.values() for m in result.measurements]
+  measured = [cost for cost in costs if cost.calibration_seconds]
+  if not measured:
+    return ''
+  speeds = sorted(cost.speed for cost in measured)
+  calibration = sum(cost.calibration_seconds for cost in measured)
+  share = calibration / (calibration + sum(cost.training_seconds for cost in measured))
+  return (
+    f'The machine ran at {speeds[0]:.2f} to {speeds[-1]:.2f} of its speed at the start (median '
+    f'{statistics.median(speeds):.2f}), for which the calibrated clock made up; measuring it took '
+    f'{share:.1%} of the training time.'
+  )
 
 
 def format_value(value: float, runs: int) -> str:

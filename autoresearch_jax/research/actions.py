@@ -8,7 +8,15 @@ import numpy as np
 from autoresearch_jax.ledger.events import Event
 from autoresearch_jax.programs.catalogue import Catalogue
 from autoresearch_jax.proposers import ProposalContext
-from autoresearch_jax.types import Budget, Objective, Program, Proposal, Spec, TrialRequest
+from autoresearch_jax.types import (
+  Budget,
+  Constraint,
+  Objective,
+  Program,
+  Proposal,
+  Spec,
+  TrialRequest,
+)
 
 MAX_DUPLICATES = 100  # duplicates in a row before the run stops
 
@@ -23,6 +31,7 @@ class Settings:
     spec: The problem as programs see it, with the budget of a trial.
     editable: Files of the program that an edit may change.
     structural_edits: Structural edits for a program from outside this library.
+    constraints: Bounds that a trial must respect to be kept.
     seed: Root seed of all randomness.
     prefetch: Number of trials to propose while all slots are busy.
     max_trials: Trials after which the run stops, including the baseline; 0 for no limit.
@@ -41,6 +50,7 @@ class Settings:
   spec: Spec
   editable: tuple[str, ...]
   structural_edits: Catalogue = ()
+  constraints: tuple[Constraint, ...] = ()
   seed: int = 0
   prefetch: int = 0
   max_trials: int = 0

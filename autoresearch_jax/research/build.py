@@ -7,7 +7,7 @@ to minutes and start processes.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
@@ -23,7 +23,7 @@ from autoresearch_jax.registry import Registry
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.samplers.space import describe
-from autoresearch_jax.types import Dataset, Program, Spec
+from autoresearch_jax.types import Cost, Dataset, Program, Spec
 
 TRAINING_PREFIX = 'train_'  # of metrics that a program reports during training
 
@@ -109,6 +109,7 @@ class Run(Task):
     config = self.config
     return Settings(
       objective=config.objective,
+      constraints=config.parsed_constraints(),
       program=self.program,
       spec=self.spec,
       editable=config.editable,
@@ -153,7 +154,7 @@ def build(config: Config) -> Run:
   except ValueError as error:
     raise ConfigError(str(error)) from error
   return Run(
-    config, task.problem, task.spec, program, strategy, proposer, acceptance, structural_edits
+    task.config, task.problem, task.spec, program, strategy, proposer, acceptance, structural_edits
   )
 
 
@@ -164,13 +165,35 @@ def build_task(config: Config) -> Task:
     ConfigError: An unknown problem or option, or a metric that the problem does not measure.
   """
   problem = _make(PROBLEMS, config.problem, config.data)
-  if config.metric not in problem.metrics():
+  metrics = problem.metrics()
+  if config.metric not in metrics:
     raise ConfigError(
       f'config.metric is {config.metric!r}; the problem {config.problem!r} measures: '
-      f'{", ".join(problem.metrics())}.'
+      f'{", ".join(metrics)}.'
     )
+  direction = metrics[config.metric]
+  if config.direction not in ('', direction):
+    raise ConfigError(
+      f'config.direction is {config.direction!r}, but the problem {config.problem!r} says '
+      f'{direction!r} for {config.metric}. Leave config.direction out.'
+    )
+  _require_quantities(config, metrics)
+  config = dataclasses.replace(config, direction=direction)
   spec = Spec(platform=config.platform, num_devices=1, budget=config.budget, **problem.shapes())
   return Task(config, problem, spec)
+
+
+def _require_quantities(config: Config, metrics: Iterable[str]) -> None:
+  """Raises ConfigError for a constraint on what no trial measures."""
+  costs = [f.name for f in dataclasses.fields(Cost)]
+  for constraint in config.parsed_constraints():
+    name = constraint.quantity
+    if name not in (*metrics, *costs) and not name.startswith(TRAINING_PREFIX):
+      raise ConfigError(
+        f'config.constraints has {name!r}, which no trial measures. There are the metrics '
+        f'{", ".join(metrics)}, {TRAINING_PREFIX}NAME for each metric NAME that the program '
+        f'reports while it trains, and the costs {", ".join(costs)}.'
+      )
 
 
 def _require_metrics(strategy: Strategy, config: Config, problem: Problem) -> None:

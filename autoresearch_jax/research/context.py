@@ -47,6 +47,7 @@ def proposal_context(
     editable=settings.editable,
     objective=settings.objective,
     spec=settings.spec,
+    constraints=settings.constraints,
     tried=history.digests,
     kept=history.kept_programs,
     undecided=undecided,

@@ -52,6 +52,7 @@ from autoresearch_jax.research.actions import Action, End, Log, Propose, Setting
 from autoresearch_jax.research.context import proposal_context
 from autoresearch_jax.research.decisions import (
   States,
+  feasible,
   generator,
   judge,
   next_proposal,
@@ -378,6 +379,8 @@ class Controller:
         known={} if again else history.fingerprints(proposal.fidelity),
         parents=proposal.parents,
         rungs=pruning.rungs(history, trial, settings),
+        reference=history.reference,
+        constraints=settings.constraints,
       )
     )
 
@@ -403,7 +406,7 @@ class Controller:
       result = self._results.popleft()
       doubtful = self._stop_requested and result.status is not Status.OK
       if result.trial in self.history.running and not doubtful:
-        return self._log(Finished(result.trial, result))
+        return self._log(Finished(result.trial, feasible(result, self.settings.constraints)))
     return None
 
   def _judge(self, trial: int) -> tuple[Verdict, Any]:

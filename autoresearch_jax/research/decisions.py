@@ -19,6 +19,7 @@ from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
   RERUNS,
+  Constraint,
   Decision,
   Objective,
   Operation,
@@ -144,6 +145,16 @@ def _of_original(proposal: Proposal, proposals: Mapping[int, Proposal]) -> Propo
   return dataclasses.replace(proposal, parents=(original, *others))
 
 
+def feasible(result: Result, constraints: Iterable[Constraint]) -> Result:
+  """Returns the result, which is `infeasible` instead of ok if it breaks a constraint."""
+  if result.status is not Status.OK:
+    return result
+  for constraint in constraints:
+    if broken := constraint.violation(constraint.value(result.measurements)):
+      return dataclasses.replace(result, status=Status.INFEASIBLE, reason=broken)
+  return result
+
+
 def judge(
   acceptance: AcceptanceRule,
   state: Any,
@@ -241,6 +252,6 @@ def _failure(trial: Trial, objective: Objective) -> Verdict | None:
     return None
   if status == Status.OK:
     reason = f'The executor measured no finite {objective.metric}.'
-  if status in (Status.DUPLICATE, Status.CANCELLED, Status.PRUNED):
+  if status in (Status.DUPLICATE, Status.CANCELLED, Status.PRUNED, Status.INFEASIBLE):
     return Verdict(Decision.DISCARD, reason or f'The trial is {status}.')
   return Verdict(Decision.CRASH, reason or f'The trial ended as {status}.')

@@ -81,7 +81,13 @@ class FinalEvaluation:
     best = best_program(self.history)
     programs = () if best is None else (BASELINE, best)
     seeds = unused_seeds(self.history, self.num_seeds)
-    missing = [pair for pair in itertools.product(seeds, programs) if self._is_missing(*pair)]
+    # In the order A B B A, so that a machine that slowly changes does not favour either program.
+    order = [
+      (seed, trial)
+      for index, seed in enumerate(seeds)
+      for trial in (programs if index % 2 == 0 else programs[::-1])
+    ]
+    missing = [pair for pair in order if self._is_missing(*pair)]
     try:
       if missing:
         self._train(missing)
@@ -104,7 +110,16 @@ class FinalEvaluation:
         request = next(i for i in itertools.count(FIRST_REQUEST, -1) if i not in underway)
         underway[request] = seed, trial = left.pop()
         program = self.history.edits[trial].program
-        self.executor.submit(TrialRequest(request, program, (seed,), self.budget, on_test=True))
+        self.executor.submit(
+          TrialRequest(
+            request,
+            program,
+            (seed,),
+            self.budget,
+            on_test=True,
+            reference=self.history.reference,
+          )
+        )
       for news in self.executor.wait(WAIT_SECONDS):
         if isinstance(news, Result) and news.trial in underway:
           self._record(*underway.pop(news.trial), news)

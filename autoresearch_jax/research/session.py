@@ -26,6 +26,7 @@ from autoresearch_jax.research.final_evaluation import FinalEvaluation, announce
 from autoresearch_jax.research.loop import ResearchLoop
 from autoresearch_jax.types import from_builtins, to_builtins
 
+FORMER_ACCEPTANCE = ('noise', 'sequential')  # in shipped configs that now have 'paired'
 PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # can change a result
 
 
@@ -95,7 +96,8 @@ def run_session(
     OSError: The disk is full, or the data cannot be downloaded, read or written.
   """
   with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
-    run = build(config)
+    run = build(with_former_defaults(ledger, config))
+    config = run.config
     for word, value in _opening(run, directory):
       say(f'{word:<11}{messages.one_line(value)}')
     for line in run.search_space().splitlines():
@@ -150,6 +152,24 @@ def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
     ('workdir', str(directory)),
     ('branch', f'{branch_name(tag_of(config.name))} in {directory / "repo"}'),
   ]
+
+
+def with_former_defaults(ledger: Ledger, config: Config) -> Config:
+  """Returns the config with the defaults that applied when the ledger's run began.
+
+  The same command thus resumes a run of an earlier version, whose trials only compare with others
+  of the same clock and the same acceptance rule.
+  """
+  started = History.of(ledger.records()).started
+  if started is None:
+    return config
+  recorded = _recorded(ledger, started)
+  if (config.budget.clock, recorded.budget.clock) == ('auto', 'wall'):
+    budget = dataclasses.replace(config.budget, clock='wall')
+    config = dataclasses.replace(config, budget=budget)
+  if config.acceptance == 'paired' and recorded.acceptance in FORMER_ACCEPTANCE:
+    config = dataclasses.replace(config, acceptance=recorded.acceptance)
+  return config
 
 
 def begin(ledger: Ledger, run: Run, dataset: str = '') -> Controller:

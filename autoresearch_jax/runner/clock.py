@@ -14,7 +14,7 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from autoresearch_jax.types import Budget
 
@@ -24,20 +24,41 @@ OVERRUN_TOLERANCE = 0.1  # fraction of a step by which the last one may be expec
 
 
 class Clock:
-  """Monotonic seconds since its creation."""
+  """Seconds since its creation as they count against the budget: here, by the wall clock.
 
-  def __init__(self) -> None:
-    self._start = time.monotonic()
+  Args:
+    now: Returns the time, in seconds from any origin.
+
+  Attributes:
+    calibration_seconds: Wall-clock seconds that `calibrate` took.
+  """
+
+  def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    self.calibration_seconds = 0.0
+    self._now = now
+    self._start = now()
 
   def seconds(self) -> float:
-    return time.monotonic() - self._start
+    """Seconds that count against the budget."""
+    return self.wall_seconds()
+
+  def wall_seconds(self) -> float:
+    """Wall-clock seconds without those while it was paused."""
+    return self._now() - self._start
+
+  def is_due(self) -> bool:
+    """Whether it wants to be calibrated now."""
+    return False
+
+  def calibrate(self) -> None:
+    """Measures the machine's speed. The device must be idle."""
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
     """Stops the clock for work of the runner itself. The device must be idle."""
-    began = time.monotonic()
+    began = self._now()
     yield
-    self._start += time.monotonic() - began
+    self._start += self._now() - began
 
 
 class Heartbeat:

@@ -110,6 +110,17 @@ class ProgramCache:
       compiled = self._compile(template)
     return compiled.bind(template)
 
+  def compile_other(self, path: str) -> CompiledProgram:
+    """An artifact's executables with its constants bound, without making it the loaded one.
+
+    Raises:
+      RunnerError: the artifact is rejected, or does not fit on the devices.
+    """
+    artifact = self._read(path).artifact
+    template = self._templates.get(artifact.digest) or ExecutableTemplate.from_artifact(artifact)
+    compiled = self._compiled.get(template.cache_key) or self._compile_new(template)
+    return compiled.bind(template)
+
   def prefetch(self, path: str, compile: bool, on_done: Callable[[], None]) -> None:
     """Loads an artifact in the background, and compiles it if `compile`; then calls `on_done`.
 

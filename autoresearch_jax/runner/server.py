@@ -9,6 +9,8 @@ Protocol, JSON lines. Requests and their results:
     {"method": "start", "setup": RunnerSetup}    devices, peak FLOP/s, memory
     {"method": "load", "artifact": path}         fingerprint and facts of the artifact
     {"method": "compile"}                        seconds, FLOPs, bytes
+    {"method": "calibrate", "artifact": path, "step_seconds": 0.1}
+                                                 seconds of a step of the reference
     {"method": "run", "seed": 0, "budget": Budget, "on_test": false, "rungs": [PruningRung]}
                                                  progress messages, then a measurement
     {"method": "prefetch", "number": 1, "artifact": path, "compile": true}
@@ -41,11 +43,17 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
 from autoresearch_jax.runner import devices
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
-from autoresearch_jax.runner.clock import Heartbeat
+from autoresearch_jax.runner.clock import Clock, Heartbeat
 from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.runner.evaluate import EvaluationError, evaluate, first_batch_loss
 from autoresearch_jax.runner.program_cache import ProgramCache
 from autoresearch_jax.runner.pruning import RungMonitor, TrialPruned
+from autoresearch_jax.runner.reference import (
+  CalibratedClock,
+  Reference,
+  accelerator_reference,
+  program_reference,
+)
 from autoresearch_jax.runner.train import Diverged, TooSlow, TrainResult, train
 from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, PruningRung, Status
 
@@ -86,6 +94,8 @@ class Runner:
     self.programs = ProgramCache(self.devices, self.limits)
     self._compiled: CompiledProgram | None = None  # the present trial's
     self._heartbeat = Heartbeat()
+    self._reference: Reference | None = None
+    self._reference_from = ('', 0.0)  # artifact and duration of a step
 
   def describe(self) -> dict[str, Any]:
     """The devices, for the record of each trial."""
@@ -113,6 +123,29 @@ class Runner:
       'analysis_bytes': compiled.analysis_bytes,
       'steps_per_call': [phase.steps_per_call for phase in compiled.phases],
     }
+
+  def calibrate(self, path: str, step_seconds: float) -> dict[str, Any]:
+    """Makes a program's train step the reference of calibrated clocks; see `reference`.
+
+    Args:
+      path: The artifact of the run's baseline.
+      step_seconds: Duration of a step of the reference when the run began; 0 to measure it now.
+
+    Raises:
+      RunnerError: the artifact is rejected, or does not fit on the devices.
+    """
+    made_from = (path, step_seconds)
+    if self._reference is None or self._reference_from != made_from:
+      self._reference = None  # frees its memory
+      if self.devices[0].platform == 'cpu':
+        compiled = self.programs.compile_other(path)
+        phase = compiled.phases[0]
+        batches = loader.batches(self.dataset, phase.batch_size, phase.sequence_length, 0)
+        self._reference = program_reference(compiled, next(batches), step_seconds)
+      else:
+        self._reference = accelerator_reference(self.devices, step_seconds)
+      self._reference_from = path, self._reference.step_seconds
+    return {'step_seconds': self._reference.step_seconds}
 
   def run(
     self,
@@ -152,8 +185,9 @@ class Runner:
     began = time.monotonic()
     try:
       trained = train(
-        compiled, seed, budget, batches, self.limits.max_loss, on_progress, rungs, monitor.evaluate
-      )
+        compiled, seed, budget, batches, self.limits.max_loss, on_progress, rungs,
+        monitor.evaluate, self._make_clock(budget),
+      )  # fmt: skip
     except TrialPruned as error:
       facts = {'looks': {str(seed): monitor.evaluations}, 'pruned': monitor.pruned}
       raise RunnerError(Status.PRUNED, str(error), facts) from None
@@ -177,7 +211,7 @@ class Runner:
         self.dataset,
         np.random.default_rng(),  # unpredictable for the program; does not affect the metrics
         heartbeat=lambda: on_progress(1.0, trained.steps, trained.curve[-1][1], 'evaluate'),
-        training_seconds=trained.seconds,
+        training_seconds=trained.wall_seconds,
         training_tokens=trained.tokens,
         on_test=on_test,
       )
@@ -192,6 +226,13 @@ class Runner:
     curve = trained.curve[:: max(1, len(trained.curve) // MAX_CURVE_POINTS)]
     measurement = Measurement(seed, {**metrics, **train_metrics}, cost)
     return {'measurement': measurement, 'curve': curve, 'rungs': monitor.evaluations}
+
+  def _make_clock(self, budget: Budget) -> Callable[[], Clock]:
+    """Makes the clock of the next training: calibrated where the budget asks for that."""
+    reference = self._reference
+    if not budget.is_calibrated() or reference is None:
+      return Clock
+    return lambda: CalibratedClock(reference, budget.amount)
 
   def _first_batch_loss(self, compiled: CompiledProgram, leaves: Any) -> float:
     return first_batch_loss(compiled, leaves, self.dataset)
@@ -230,12 +271,15 @@ class Runner:
     evaluate_seconds: float,
     peak_before: int,
   ) -> Cost:
-    flops_per_second = trained.flops / trained.seconds if trained.seconds else 0.0
+    seconds = trained.wall_seconds
+    flops_per_second = trained.flops / seconds if seconds else 0.0
     # The allocator's peak is never reset, so it tells something only if this trial raised it.
     peak = devices.allocator_peak(self.devices[0])
     allocator_bytes = peak if peak > peak_before else 0
     return Cost(
-      training_seconds=trained.seconds,
+      training_seconds=seconds,
+      speed=trained.seconds / seconds if seconds else 1.0,
+      calibration_seconds=trained.calibration_seconds,
       evaluate_seconds=evaluate_seconds,
       steps=trained.steps,
       tokens=trained.tokens,
@@ -258,16 +302,19 @@ def handle(runner: Runner, request: dict[str, Any], write: Callable[..., None]) 
   try:
     match request['method']:
       case 'load':
-        return {'result': runner.load(request['artifact'])}
+        result = runner.load(request['artifact'])
       case 'compile':
-        return {'result': runner.compile()}
+        result = runner.compile()
+      case 'calibrate':
+        result = runner.calibrate(request['artifact'], request['step_seconds'])
       case 'run':
         budget = msgspec.convert(request['budget'], Budget)
         rungs = msgspec.convert(request.get('rungs', ()), tuple[PruningRung, ...])
         on_test = request.get('on_test', False)
-        return {'result': runner.run(request['seed'], budget, on_progress, on_test, rungs)}
+        result = runner.run(request['seed'], budget, on_progress, on_test, rungs)
       case other:
         raise ValueError(f'The runner has no method {other!r}.')
+    return {'result': result}
   except RunnerError as error:
     return {
       'error': error.status,

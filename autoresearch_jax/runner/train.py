@@ -2,8 +2,9 @@
 
 One call runs several steps. The next call is dispatched before the losses of the last one are read,
 so the device never waits for the host. Near the end, calls get shorter, until the budget is used to
-the step. Only at pruning rungs are all calls waited for and the clock paused, so that the runner
-can evaluate the state. Unless the budget is in seconds, rungs do not change a bit of the result.
+the step. All calls are waited for and the clock is paused only at pruning rungs, so that the runner
+can evaluate the state, and when the clock is calibrated. Unless the budget is in seconds, neither
+changes a bit of the result.
 """
 
 import dataclasses
@@ -53,7 +54,9 @@ class TrainResult:
 
   Attributes:
     leaves: Leaves of the state, on the devices.
-    seconds: Training time on the trial's clock.
+    seconds: Training time on the trial's clock, which counts against the budget.
+    wall_seconds: The same by the wall clock.
+    calibration_seconds: Wall-clock seconds in which the clock was calibrated; in neither of them.
     steps: Train steps.
     tokens: Tokens (examples).
     flops: FLOPs, all devices together.
@@ -64,6 +67,8 @@ class TrainResult:
 
   leaves: Any
   seconds: float = 0.0
+  wall_seconds: float = 0.0
+  calibration_seconds: float = 0.0
   steps: int = 0
   tokens: int = 0
   flops: float = 0.0
@@ -98,6 +103,7 @@ def train(
   on_call: OnCall,
   rungs: Sequence[PruningRung] = (),
   on_rung: OnRung | None = None,
+  make_clock: Callable[[], Clock] = Clock,
 ) -> TrainResult:
   """Trains from `init(key(seed))` until the budget is used.
 
@@ -110,6 +116,7 @@ def train(
     on_call: Called after each call on the device.
     rungs: Rungs in the order of their progress.
     on_rung: Called at the first step past each rung.
+    make_clock: Makes the trial's clock, which then runs.
 
   Raises:
     Diverged: the loss became NaN or exceeded `loss_limit`.
@@ -119,7 +126,7 @@ def train(
   tracker = _BudgetTracker(compiled.phases, budget, _step_seconds(compiled, seed, batches), rungs)
   compilations_before = compilations()
   # The clock runs during `init` too: what a program computes there is not free.
-  clock = Clock()
+  clock = make_clock()
   result = TrainResult(jax.block_until_ready(compiled.init(prng_key_data(seed))))
   tracker.start(clock.seconds(), sum(leaf.nbytes for leaf in result.leaves))
   queue: list[_Call] = []
@@ -130,9 +137,9 @@ def train(
       queue.append(_dispatch(compiled, index, progress, batches[index], result))
     if not queue:
       break
-    rung_due = tracker.rung_due(queue, clock.seconds())
+    rung_due, burst_due = tracker.rung_due(queue, clock.seconds()), clock.is_due()
     wait = len(queue) >= MAX_CALLS_IN_FLIGHT or not len(progress)
-    for _ in range(len(queue) if rung_due else int(wait)):
+    for _ in range(len(queue) if rung_due or burst_due else int(wait)):
       call = queue.pop(0)
       losses = np.asarray(call.metrics['loss'])[: call.count]
       tracker.complete(call, clock.seconds())
@@ -141,13 +148,17 @@ def train(
       result.curve.append((call.progress, float(losses[-1])))
       result.metrics = {k: float(np.asarray(v)[call.count - 1]) for k, v in call.metrics.items()}
       on_call(call.progress, tracker.steps, float(losses[-1]))
+    if burst_due:
+      clock.calibrate()
+      tracker.last_completed = clock.seconds()
     seconds = clock.seconds()
     if rung_due and on_rung and (rung := tracker.pop_rung(seconds)):
       loss = float(np.concatenate(losses_since_rung).mean())
       with clock.paused():
         on_rung(rung, loss, result.leaves, seconds)
       losses_since_rung.clear()
-  result.seconds = clock.seconds()
+  result.seconds, result.wall_seconds = clock.seconds(), clock.wall_seconds()
+  result.calibration_seconds = clock.calibration_seconds
   compiled.step_seconds[:] = tracker.step_seconds
   result.compilations = compilations() - compilations_before
   return result
@@ -180,6 +191,7 @@ class _BudgetTracker:
     self.steps = 0
     self.last_completed = 0.0
     self.dispatched = 0.0
+    self._progress = np.float32(0.0)
 
   def start(self, now: float, state_bytes: int) -> None:
     """Records that `init` is done. Where the budget is not in seconds, its duration is bounded."""
@@ -220,7 +232,10 @@ class _BudgetTracker:
       )
     self.dispatched += count * cost
     progress = (spent + cost * np.arange(count)) / self.budget.amount
-    return index, np.minimum(progress.astype(np.float32), MAX_PROGRESS)
+    # A calibrated clock may be set back a little, but progress never goes back.
+    progress = np.clip(progress.astype(np.float32), self._progress, MAX_PROGRESS)
+    self._progress = progress[-1] if count else self._progress
+    return index, progress
 
   def spent(self, queue: Sequence[_Call], now: float) -> float:
     """The part of the budget that is used once the queue is done, in the budget's unit."""

@@ -166,13 +166,13 @@ def is_kept(trial: Trial) -> bool:
 def is_buggy(trial: Trial) -> bool:
   """Returns whether the program itself failed, so that debugging it may pay off.
 
-  Duplicates, cancelled and pruned trials are not buggy.
+  Duplicates, cancelled, infeasible and pruned trials are not buggy.
   """
   return trial.result.status not in (
-    Status.OK, Status.DUPLICATE, Status.CANCELLED, Status.PRUNED
+    Status.OK, Status.DUPLICATE, Status.CANCELLED, Status.INFEASIBLE, Status.PRUNED
   )  # fmt: skip
 
 
 def is_failure(trial: Trial) -> bool:
   """Returns whether a trial without a score shows that its edit is no improvement."""
-  return is_buggy(trial) or trial.result.status is Status.PRUNED
+  return is_buggy(trial) or trial.result.status in (Status.INFEASIBLE, Status.PRUNED)

@@ -237,8 +237,10 @@ class AcceptanceContract:
     assert stream.incumbent == kept
 
   def test_a_lucky_replicate_of_the_incumbent_is_not_kept(self):
-    stream = TrialStream.start(self.rule(), lambda program, seed: 1 + 0.01 * seed)
-    stream = stream.step(lambda program, seed: -9.0).run_replications(lambda program, seed: -9.0)
+    def measure(program: int, seed: int) -> float:
+      return -9.0 if program else 1 + 0.01 * (seed % 7)
+
+    stream = TrialStream.start(self.rule(), measure).step(measure).run_replications(measure)
     assert stream.incumbent is not None
     kept = stream.incumbent.id
     assert kept > 0

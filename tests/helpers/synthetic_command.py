@@ -51,7 +51,7 @@ class Synthetic(Problem):
     return {'kind': 'supervised', 'input_shape': (2,), 'num_classes': 2}
 
   def metrics(self):
-    return ('val_loss',)
+    return {'val_loss': 'minimize'}
 
   def prepare(self, cache, say):
     del cache

@@ -28,7 +28,7 @@ from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.research.build import build
 from autoresearch_jax.research.loop import ResearchLoop
-from autoresearch_jax.research.session import begin
+from autoresearch_jax.research.session import begin, with_former_defaults
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Cost, Measurement, Result, Status, from_builtins
 
@@ -160,8 +160,8 @@ class Canned(Executor):
 
 def resume(workdir, made):
   """Goes on with the run until the config ends it."""
-  run = build(made)
   with Workspace.open(workdir) as workspace, Ledger.open(workspace.ledger_path) as ledger:
+    run = build(with_former_defaults(ledger, made))
     started = History.of(ledger.records()).started
     ResearchLoop(
       controller=begin(ledger, run, started.dataset),
@@ -229,7 +229,7 @@ def test_a_repair_writes_the_present_schema(workdir):
 
 
 def test_a_later_schema_is_refused():
-  with pytest.raises(LedgerError, match='schema 3'):
+  with pytest.raises(LedgerError, match=f'schema {SCHEMA_VERSION + 1}'):
     upgrade('stopped', {'reason': 'x'}, SCHEMA_VERSION + 1)
 
 

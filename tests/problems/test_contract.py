@@ -80,7 +80,7 @@ def test_a_construction_needs_no_data_and_names_what_scores_it(name, options, tm
   assert not list(tmp_path.iterdir())
   shape = problem.shapes()['output_shape']
   scores = VERIFIERS.make(dataset.verifier).verify(np.zeros(shape))
-  assert tuple(scores) == problem.metrics()
+  assert list(scores) == list(problem.metrics())
 
 
 @every_problem_with_data

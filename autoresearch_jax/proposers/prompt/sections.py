@@ -24,7 +24,14 @@ MAX_ITEMS = 40  # of a section; the others are only counted
 MAX_QUESTION, MAX_LESSON = 600, 400  # characters
 MAX_REASON = 3000  # characters of the failure to debug
 MAX_DIFF = 1500  # characters of the diff of a shown trial
-FAILURES = (Status.INVALID, Status.OOM, Status.DIVERGED, Status.CRASH, Status.TIMEOUT)
+FAILURES = (
+  Status.INVALID,
+  Status.OOM,
+  Status.DIVERGED,
+  Status.CRASH,
+  Status.TIMEOUT,
+  Status.INFEASIBLE,
+)
 
 
 def contract(context: ProposalContext) -> str:
@@ -104,6 +111,8 @@ class PromptSections:
       f'The metric is `{metric}`: {formatting.direction(context.objective)}. It is measured{where} '
       f'after training for exactly {_budget(spec)} on {_devices(spec)}.'
     ]
+    if context.constraints:
+      words.append(f'A trial is kept only if {" and ".join(map(str, context.constraints))}.')
     if self.proposal.fidelity < 1:
       words.append(f'This edit first trains for {self.proposal.fidelity:.3g} of that.')
     start, best = outcomes.by_trial.get(BASELINE), outcomes.incumbent
