@@ -9,7 +9,7 @@ import importlib.metadata
 import pathlib
 import platform
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -20,11 +20,12 @@ from autoresearch_jax.ledger.git_repo import Workspace, branch_name, tag_of
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report import View
+from autoresearch_jax.research import resumable
 from autoresearch_jax.research.build import Run, build
 from autoresearch_jax.research.controller import Controller, replay
 from autoresearch_jax.research.final_evaluation import FinalEvaluation, announcement
 from autoresearch_jax.research.loop import ResearchLoop
-from autoresearch_jax.types import from_builtins, to_builtins
+from autoresearch_jax.types import from_builtins
 
 FORMER_ACCEPTANCE = ('noise', 'sequential')  # in shipped configs that now have 'paired'
 PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # can change a result
@@ -81,7 +82,7 @@ def run_session(
   (`final_evaluation.py`). However the session ends, the same call resumes the run.
 
   Args:
-    config: The run's config. Within a run, only the fields that decide its end may change.
+    config: The run's config. Within a run, only the fields in `resumable.py` may change.
     directory: The run's folder; created if missing, and locked during the session.
     say: Receives lines of text: the run's components, progress of the data, why it stopped.
     make_view: Makes the live view.
@@ -108,6 +109,9 @@ def run_session(
     history = controller.history
     if history.trials:
       say(f'resuming after {len(history.trials)} trials')
+    if history.started is not None:
+      for change in resumable.changes(_recorded(ledger, history.started), config):
+        say(f'{"changed":<11}{messages.one_line(str(change))}')
     executor = run.start_executor(dataset, workspace.scratch)
     if executor.slots > 1:
       say(f'{"slots":<11}{executor.slots} trials at once')
@@ -191,7 +195,7 @@ def begin(ledger: Ledger, run: Run, dataset: str = '') -> Controller:
   settings = run.settings()
   history = History.of(ledger.records())
   if history.started is None or not history.turn:  # no trial yet
-    started = Started(_plain(run.config), tag_of(run.config.name), dataset, versions())
+    started = Started(resumable.plain(run.config), tag_of(run.config.name), dataset, versions())
     ledger.append(started)
     return replay(ledger.records(), run.strategy, run.acceptance, settings)
   _require_same_run(ledger, history.started, run.config, dataset)
@@ -212,13 +216,12 @@ def versions() -> dict[str, str]:
 
 
 def _require_same_run(ledger: Ledger, started: Started, config: Config, dataset: str) -> None:
-  changed = differences(_recorded(ledger, started), config)
-  advice = (
-    'Only config.search.max_trials and config.final_seeds may change within a run: restore the old '
-    'value, or use another --workdir.'
-  )
-  if changed:
-    raise ConfigError(f'{ledger.path.parent} holds a run with another config. {changed}. {advice}')
+  found = resumable.changes(_recorded(ledger, started), config)
+  if refused := [change for change in found if not change.allowed]:
+    raise ConfigError(
+      f'{ledger.path.parent} holds a run with another config. '
+      f'{"; ".join(map(str, refused))}. {resumable.ADVICE}'
+    )
   if started.dataset != dataset:
     raise ConfigError(
       f'{ledger.path.parent} holds a run on other data (fingerprint {started.dataset[:12]}, now '
@@ -234,32 +237,3 @@ def _recorded(ledger: Ledger, started: Started) -> Config:
       f'This version cannot read the config in {ledger.path}: {error}. Use the version that wrote '
       f'it, or another --workdir.'
     ) from None
-
-
-def differences(recorded: Config, now: Config) -> str:
-  """Lists the fields that differ: `config.seed is 1 and was 0; ...`.
-
-  Fields that only decide when a run ends are ignored.
-  """
-  before, after = (_flat('config', _plain(_without_end(c))) for c in (recorded, now))
-  return '; '.join(
-    f'{path} is {after.get(path, "absent")!r} and was {before.get(path, "absent")!r}'
-    for path in sorted({*before, *after})
-    if before.get(path) != after.get(path)
-  )
-
-
-def _without_end(config: Config) -> Config:
-  search = dataclasses.replace(config.search, max_trials=0)
-  return dataclasses.replace(config, search=search, final_seeds=0)
-
-
-def _plain(config: Config) -> dict[str, Any]:
-  """Returns all fields as plain data; msgspec alone would omit the defaults of a decoded config."""
-  return to_builtins(dataclasses.asdict(config))
-
-
-def _flat(path: str, value: Any) -> dict[str, Any]:
-  if isinstance(value, dict):
-    return {p: v for key in value for p, v in _flat(f'{path}.{key}', value[key]).items()}
-  return {path: value}

@@ -8,8 +8,13 @@ from helpers.synthetic_run import replay_records, run
 from autoresearch_jax.config import Config, converted
 from autoresearch_jax.ledger.events import Proposed, Started
 from autoresearch_jax.ledger.store import Ledger
-from autoresearch_jax.research.session import differences
+from autoresearch_jax.research.resumable import changes
 from autoresearch_jax.types import from_builtins, to_builtins
+
+
+def differences(recorded, now):
+  return '; '.join(str(change) for change in changes(recorded, now) if not change.allowed)
+
 
 OLD = {
   name: value

@@ -1,0 +1,92 @@
+"""Which fields of a config may change when a run is resumed, and how two configs differ.
+
+A field may change if earlier trials mean the same afterwards: how long the run lasts, who writes
+the edits and at what price, and limits that protect the machine. All other fields decide what a
+score means, or what the replay of the ledger decides, and may not change.
+"""
+
+import dataclasses
+import fnmatch
+from typing import Any
+
+from autoresearch_jax.config import Config
+from autoresearch_jax.types import to_builtins
+
+# Pattern of a field's path -> why it may change. The first pattern that fits decides.
+MAY_CHANGE: dict[str, str] = {
+  'config.final_seeds': 'decides how the run ends',
+  'config.search.max_trials': 'decides when the run ends',
+  'config.search.prefetch': 'decides how early the next edits are written',
+  'config.proposer': 'writes edits that are yet to come',
+  # Of gemini: models, prices, roles, max_calls, max_total_tokens, max_dollars, max_output_tokens,
+  # max_prompt_tokens, timeout_seconds, attempts, initial_delay, max_repairs, lessons_interval,
+  # base_url, fallback. Of agent: command, prompt_via, max_calls, max_dollars, dollars_per_call,
+  # timeout_seconds, isolation, pass_env, max_memory_bytes and so on. Of auto: those of both parts.
+  # Of mutate, replay, placebo and other distributions: all, for the same reason.
+  'config.proposer_options.*': 'options of the proposer',
+  'config.executor_options.compile_ahead': 'decides when programs are compiled',
+  'config.limits.isolation': 'protects the machine from a trace',
+  'config.limits.trace_*': 'limit of a trace',
+  'config.limits.artifact_bytes': 'limit of a trace',
+  'config.limits.constant_bytes': 'limit of a trace',
+  'config.limits.custom_kernels': 'limit of a trace',
+  'config.limits.compile_seconds': 'timeout',
+  'config.limits.step_seconds': 'timeout',
+  'config.limits.run_seconds': 'timeout',
+}
+ADVICE = (
+  'Within a run, only these may change: config.search.max_trials, config.final_seeds, '
+  'config.search.prefetch, the proposer and its options, and timeouts and limits of a trace. '
+  'Restore the old value, or use another --workdir.'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+  """A field that differs between the recorded config and the present one.
+
+  Attributes:
+    path: The field, such as 'config.seed'.
+    before: Its recorded value; 'absent' for an option that was not set.
+    after: Its present value, or 'absent'.
+  """
+
+  path: str
+  before: Any
+  after: Any
+
+  def __str__(self) -> str:
+    return f'{self.path} is {self.after!r} and was {self.before!r}'
+
+  @property
+  def allowed(self) -> bool:
+    """Whether the field may change within a run."""
+    return any(fnmatch.fnmatchcase(self.path, pattern) for pattern in MAY_CHANGE)
+
+
+def changes(recorded: Config, now: Config) -> tuple[Change, ...]:
+  """Returns all fields that differ, by path."""
+  before, after = (_flat('config', plain(config)) for config in (recorded, now))
+  return tuple(
+    Change(path, before.get(path, 'absent'), after.get(path, 'absent'))
+    for path in sorted({*before, *after})
+    if before.get(path) != after.get(path)
+  )
+
+
+def plain(config: Config) -> dict[str, Any]:
+  """Returns all fields as plain data; msgspec alone would omit the defaults of a decoded config."""
+  return to_builtins(dataclasses.asdict(config))
+
+
+def _flat(path: str, value: Any) -> dict[str, Any]:
+  if isinstance(value, dict):
+    return {p: v for key in value for p, v in _flat(f'{path}.{key}', value[key]).items()}
+  return {path: _listed(value)}
+
+
+def _listed(value: Any) -> Any:
+  """Returns the value with lists for tuples, as the ledger's JSON gives them back."""
+  if isinstance(value, list | tuple):
+    return [_listed(item) for item in value]
+  return value
