@@ -87,8 +87,8 @@ class Limits:
     trace_cpu_seconds: CPU time of a trace; a GPT takes one or two seconds.
     trace_bytes: Address space of the tracer; importing jax alone reserves about 1 GiB.
     artifact_bytes: Size of the exported artifact.
-    constant_bytes: Size of the constants inside an artifact's modules: enough for tables, not for
-      trained weights.
+    constant_bytes: Size of the different constants inside an artifact's modules: enough for tables,
+      not for the weights of a large model.
     custom_kernels: Whether a program may bring Triton kernels of its own (GPU only).
     compile_seconds: Wall-clock limit of a compilation.
     step_seconds: Longest time without a message from the runner while it trains or evaluates.
@@ -100,10 +100,10 @@ class Limits:
 
   isolation: Literal['full', 'limits', 'none'] = 'full'
   trace_seconds: float = 60.0
-  trace_cpu_seconds: float = 20.0
+  trace_cpu_seconds: float = 60.0
   trace_bytes: int = 8 * 2**30
   artifact_bytes: int = 64 * 2**20
-  constant_bytes: int = 2**20
+  constant_bytes: int = 4 * 2**20
   custom_kernels: bool = False
   compile_seconds: float = 300.0
   step_seconds: float = 60.0

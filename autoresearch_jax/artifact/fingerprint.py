@@ -38,6 +38,11 @@ def fingerprint(artifact: Artifact) -> str:
   return _StateFingerprint(artifact).digest().hex()
 
 
+def arguments_read(graph: Graph, outputs: Positions) -> list[int]:
+  """Positions of the arguments of a module that its outputs at these positions depend on."""
+  return _ModuleLabels(graph).arguments(outputs)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _LiveCode:
   """The part of a block that some of its outputs depend on.

@@ -6,6 +6,7 @@ are refused, and nothing is executed.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax.export
@@ -13,12 +14,21 @@ from jax.interpreters import mlir
 from jaxlib.mlir import ir
 
 DIALECTS = ('stablehlo.', 'chlo.', 'func.')
-# Operations that communicate with something outside of the program, or are not deterministic.
-_REFUSED_NAMES = """
-  infeed outfeed send recv all_gather all_reduce all_to_all collective_broadcast
-  collective_permute reduce_scatter cross-replica-sum partition_id replica_id rng
-  create_token after_all get_dimension_size set_dimension_size"""
-REFUSED = frozenset(f'stablehlo.{name}' for name in _REFUSED_NAMES.split())
+# Operations that communicate with something outside of the program, or are not deterministic, with
+# what to do instead.
+_REFUSED_NAMES = {
+  'infeed outfeed send recv create_token after_all': 'remove it, since a trial computes on its own',
+  'all_gather all_reduce all_to_all collective_broadcast collective_permute reduce_scatter '
+  'cross-replica-sum partition_id replica_id': (
+    'remove it, since the runner shares batches among the devices by itself'
+  ),
+  'rng': 'draw random numbers with jax.random, from a key',
+  'get_dimension_size set_dimension_size': 'use arrays of fixed shapes',
+}
+REFUSED = {
+  f'stablehlo.{name}': remedy for names, remedy in _REFUSED_NAMES.items() for name in names.split()
+}
+_SMALLER = 'loop with jax.lax.scan or jax.lax.fori_loop instead of Python'
 # Attributes that do not affect results: names and source information.
 IGNORED_ATTRIBUTES = frozenset(
   {'sym_name', 'mhlo.frontend_attributes', 'mhlo.sharding', 'jax.result_info'}
@@ -28,7 +38,18 @@ MAX_DEPTH = 150  # of calls and regions together
 
 
 class GraphError(Exception):
-  """The module is malformed or contains something refused; the message says what."""
+  """The module is malformed or contains something refused; the message says what.
+
+  Attributes:
+    remedy: What to do about it.
+    position: Number of the operation (see `Op`); None if it is about no one.
+  """
+
+  def __init__(
+    self, what: str, remedy: str = 'trace the program again', position: int | None = None
+  ):
+    super().__init__(what)
+    self.remedy, self.position = remedy, position
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +64,7 @@ class Op:
     symbols: Names of functions that it refers to.
     types: Types as text, of the operands and then of the results.
     blocks: The blocks of its regions, one each.
+    position: Its number in the module, as `locations` counts.
   """
 
   name: str
@@ -52,6 +74,7 @@ class Op:
   symbols: tuple[str, ...]
   types: tuple[str, ...]
   blocks: tuple['BasicBlock', ...]
+  position: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,8 +131,30 @@ def read(exported: jax.export.Exported) -> Graph:
       module = exported.mlir_module(serialized=False)
       module.operation.verify()
     except Exception as error:
-      raise GraphError(f'A module is not valid StableHLO: {_first_line(error)}.') from None
+      raise GraphError(f'a module is not valid StableHLO: {_first_line(error)}') from None
     return _ModuleWalker().module(module.operation)
+
+
+def locations(exported: jax.export.Exported) -> list[str]:
+  """The location of each operation of a module, as text, in the order of `Op.position`."""
+  with mlir.make_ir_context() as context, ir.Location.unknown(context):
+    module = exported.mlir_module(serialized=False)
+    functions = module.operation.regions[0].blocks[0].operations
+    return [
+      str(op.location)
+      for function in functions
+      for region in function.operation.regions
+      for op in _operations(region)
+    ]
+
+
+def _operations(region: Any) -> Iterator[Any]:
+  """The operations of a region, each before those of its own regions."""
+  for block in region.blocks:
+    for op in block.operations:
+      yield op.operation
+      for inner in op.operation.regions:
+        yield from _operations(inner)
 
 
 class _ModuleWalker:
@@ -125,10 +170,10 @@ class _ModuleWalker:
     for view in module.regions[0].blocks[0].operations:
       op = view.operation
       if op.name != 'func.func':
-        raise GraphError(f'A module contains {op.name!r:.80}, which is not a function.')
+        raise GraphError(f'a module contains {op.name!r:.80}, which is not a function')
       functions[ir.StringAttr(op.attributes['sym_name']).value] = self._block(op.regions[0], {})
     if 'main' not in functions:
-      raise GraphError("A module has no function 'main'.")
+      raise GraphError("a module has no function 'main'")
     _check_depth(functions)
     _check_calls(functions)
     return Graph(functions, self._size)
@@ -136,26 +181,30 @@ class _ModuleWalker:
   def _block(self, region: Any, values: dict[Any, int]) -> BasicBlock:
     self._depth += 1
     if self._depth > MAX_DEPTH:
-      raise GraphError(f'A module nests loops more than {MAX_DEPTH} deep.')
+      raise GraphError(f'a module nests loops more than {MAX_DEPTH} deep', _SMALLER, self._size - 1)
     blocks = list(region.blocks)
     if len(blocks) != 1:
-      raise GraphError(f'A region has {len(blocks)} blocks; in StableHLO it has one.')
+      raise GraphError(f'a region has {len(blocks)} blocks, and in StableHLO it has one')
     arguments = list(blocks[0].arguments)
     numbers = tuple(self._number(a, values) for a in arguments)
     types = tuple(self._text(a.type) for a in arguments)
     ops = tuple(self._op(op.operation, values) for op in blocks[0].operations)
     if not ops:
-      raise GraphError('A block is empty.')
+      raise GraphError('a block is empty')
     self._depth -= 1
     return BasicBlock(numbers, types, ops)
 
   def _op(self, op: Any, values: dict[Any, int]) -> Op:
-    name = op.name
+    name, position = op.name, self._size
     self._size += 1
     if self._size > MAX_OPERATIONS:
-      raise GraphError(f'A module has more than {MAX_OPERATIONS:,} operations.')
+      raise GraphError(f'a module has more than {MAX_OPERATIONS:,} operations', _SMALLER, position)
     if not name.startswith(DIALECTS) or name in REFUSED:
-      raise GraphError(f'A module contains the operation {name!r:.80}, which a trial cannot run.')
+      raise GraphError(
+        f'it contains the operation {name!r:.80}, which a trial cannot run',
+        REFUSED.get(name, 'write it with functions of jax.numpy or jax.lax'),
+        position,
+      )
     operands, results = list(op.operands), list(op.results)
     types = tuple(self._text(v.type) for v in (*operands, *results))
     numbers = tuple(values[v] for v in operands)
@@ -163,7 +212,7 @@ class _ModuleWalker:
     # Results are numbered after the regions, which cannot refer to them.
     blocks = tuple(self._block(region, values) for region in op.regions)
     produced = tuple(self._number(v, values) for v in results)
-    return Op(name, numbers, produced, attributes, symbols, types, blocks)
+    return Op(name, numbers, produced, attributes, symbols, types, blocks, position)
 
   def _attributes(self, op: Any) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     plain: list[tuple[str, str]] = []
@@ -189,8 +238,31 @@ class _ModuleWalker:
     if text is None:
       text = self._texts[thing] = str(thing)
       if text.startswith('dense_resource'):
-        raise GraphError('A module refers to a constant that is stored outside of it.')
+        raise GraphError('a module refers to a constant that is stored outside of it')
     return text
+
+
+def passed_through(graph: Graph) -> dict[int, int]:
+  """Outputs of a module that are one of its arguments, unchanged: position -> argument."""
+
+  def source(function: BasicBlock, value: int) -> int | None:
+    """The argument of the function that a value is, if any."""
+    if value in function.arguments:
+      return function.arguments.index(value)
+    made = next((op for op in function.ops if value in op.results), None)
+    if made is None:
+      return None
+    at = made.results.index(value)
+    if made.name == 'func.call':
+      callee = graph.functions[made.symbols[0]]
+      inner = source(callee, callee.ops[-1].operands[at])
+      return None if inner is None else source(function, made.operands[inner])
+    if made.name == 'stablehlo.optimization_barrier':
+      return source(function, made.operands[at])
+    return None
+
+  sources = [source(graph.main, value) for value in graph.main.ops[-1].operands]
+  return {i: argument for i, argument in enumerate(sources) if argument is not None}
 
 
 def symbols_of(attribute: Any) -> list[str]:
@@ -210,7 +282,7 @@ def _check_depth(functions: dict[str, BasicBlock]) -> None:
   def function(name: str, above: int) -> int:
     if name in open_ or name not in functions or above > MAX_DEPTH:
       raise GraphError(
-        f'A module calls {name!r:.80}, which is recursive, nested too deeply, or missing.'
+        f'a module calls {name!r:.80}, which is recursive, nested too deeply, or missing'
       )
     if name not in depths:
       open_.add(name)
@@ -224,7 +296,7 @@ def _check_depth(functions: dict[str, BasicBlock]) -> None:
     return 1 + max(below, default=0)
 
   if max(function(name, 0) for name in list(functions)) > MAX_DEPTH:
-    raise GraphError(f'A module nests functions and loops more than {MAX_DEPTH} deep.')
+    raise GraphError(f'a module nests functions and loops more than {MAX_DEPTH} deep', _SMALLER)
 
 
 def _check_calls(functions: dict[str, BasicBlock]) -> None:
@@ -241,7 +313,7 @@ def _check_calls(functions: dict[str, BasicBlock]) -> None:
 
   if function('main') > MAX_OPERATIONS:
     raise GraphError(
-      f'A module has more than {MAX_OPERATIONS:,} operations once its calls are inlined.'
+      f'a module has more than {MAX_OPERATIONS:,} operations once its calls are inlined', _SMALLER
     )
 
 

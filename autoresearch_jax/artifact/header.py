@@ -21,7 +21,24 @@ _PREFIX = struct.Struct('<8sII32s')  # magic, version, header size in bytes, SHA
 
 
 class ArtifactError(Exception):
-  """The artifact is rejected; the message says why."""
+  """The artifact is rejected; the message says why, and what to do.
+
+  Attributes:
+    why: What is wrong, without a full stop.
+    remedy: What to do about it.
+    module: Index of the module that it is about: init, train steps, predict; None for the whole.
+    position: Number of the operation in that module (see `graph.Op`); None if it is about no one.
+  """
+
+  def __init__(
+    self,
+    why: str,
+    remedy: str = 'trace the program again',
+    module: int | None = None,
+    position: int | None = None,
+  ):
+    super().__init__(f'The artifact is rejected: {why}; {remedy}.')
+    self.why, self.remedy, self.module, self.position = why, remedy, module, position
 
 
 class Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,9 +104,14 @@ def unpack(data: bytes) -> tuple[Header, list[bytes]]:
   return header, _split(rest[size:], header.module_bytes)
 
 
-def reject(why: str) -> NoReturn:
+def reject(
+  why: str,
+  remedy: str = 'trace the program again',
+  module: int | None = None,
+  position: int | None = None,
+) -> NoReturn:
   """Raises ArtifactError."""
-  raise ArtifactError(f'The artifact is rejected: {why}.')
+  raise ArtifactError(why, remedy, module, position)
 
 
 def _split(data: bytes, sizes: tuple[int, ...]) -> list[bytes]:

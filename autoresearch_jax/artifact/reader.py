@@ -56,6 +56,11 @@ CUSTOM_CALLS: dict[str, frozenset[str]] = {
 # Kernels written by a program, for limits.custom_kernels: they run on the device next to its data,
 # and nothing bounds what they read.
 CUSTOM_KERNELS = {'cuda': frozenset({'__gpu$xla.gpu.triton', 'triton_kernel_call'})}
+_REPLACEMENTS = {
+  'AllocateBuffer': 'write jax.numpy.zeros instead of jax.lax.empty',
+  'cpu_csr_sparse_dense_ffi': 'use jax.experimental.sparse.BCOO or a dense array',
+  'annotate_device_placement': 'keep all arrays on the device, without offloading',
+}
 _SHORT_ATTRIBUTE = 256  # characters; longer attributes count as constants
 
 
@@ -119,14 +124,7 @@ class Artifact:
     Raises:
       ArtifactError: a module is refused or cannot be read.
     """
-    try:
-      return tuple(graph.read(exported) for exported in self.exported)
-    except graph.GraphError as error:
-      raise ArtifactError(str(error)) from None
-    except Exception as error:  # MLIR's bindings raise anything on names that are not Unicode
-      raise ArtifactError(
-        f'The artifact is rejected: a module cannot be read ({type(error).__name__}).'
-      ) from None
+    return tuple(_read_graph(index, exported) for index, exported in enumerate(self.exported))
 
   @functools.cached_property
   def exported(self) -> tuple[jax.export.Exported, ...]:
@@ -157,11 +155,12 @@ class Artifact:
 
   @functools.cached_property
   def constant_bytes(self) -> int:
-    """Bytes of the constants in the modules; a splat counts as one element.
+    """Bytes of the different constants in the modules; a splat counts as one element.
 
     Long attributes of other operations, such as a kernel's code, count by their characters.
     """
-    return sum(_constant_bytes(op) for each in self.graphs for op in each.ops())
+    constants = [each for module in self.graphs for op in module.ops() for each in _constants(op)]
+    return sum(dict(constants).values())
 
   def facts(self) -> dict[str, Any]:
     """The part of `Result.facts` that is known from the artifact."""
@@ -190,12 +189,13 @@ def read(path: pathlib.Path, limits: Limits) -> Artifact:
     if size > limits.artifact_bytes:
       reject(
         f'it has {size / 2**20:.1f} MiB, and limits.artifact_bytes allows '
-        f'{limits.artifact_bytes / 2**20:g} MiB; do not embed large constants in the program'
+        f'{limits.artifact_bytes / 2**20:g} MiB',
+        'compute large constants inside the functions, or raise limits.artifact_bytes',
       )
     with path.open('rb') as file:
       return from_bytes(file.read(limits.artifact_bytes + 1), limits)
   except OSError as error:
-    raise ArtifactError(f'The artifact cannot be read: {error.strerror}.') from None
+    raise ArtifactError(f'it cannot be read: {error.strerror}') from None
 
 
 def from_bytes(data: bytes, limits: Limits | None = None) -> Artifact:
@@ -246,7 +246,8 @@ def _check_header(header: Header) -> None:
     contract.check_phases(header.phases, spec)
     contract.check_metric_names(header.metric_names)
   except contract.ContractError as error:
-    reject(str(error).rstrip('.'))
+    why, _, remedy = str(error).rstrip('.').partition('; ')
+    reject(why, remedy or 'trace the program again')
   if list(header.metric_names) != sorted(set(header.metric_names)):
     reject('its metrics are not sorted')
   if len(header.module_bytes) != len(header.phases) + 2:
@@ -267,13 +268,15 @@ def _check_modules(artifact: Artifact, limits: Limits) -> None:
   returned = [_shape_of(aval) for aval in predict.out_avals]
   if len(returned) != 1 or returned[0].shape != out or returned[0].dtype not in contract.FLOATS:
     reject(f'predict returns {", ".join(map(str, returned[:4]))}, not one float array {list(out)}')
-  for exported, each in zip(artifact.exported, artifact.graphs, strict=True):
-    _check_graph(exported, each, _allowed_custom_calls(artifact.platform, limits))
+  for index, exported in enumerate(artifact.exported):
+    _check_graph(index, exported, artifact, limits)
   if artifact.constant_bytes > limits.constant_bytes:
     reject(
       f'it embeds constants of {artifact.constant_bytes / 2**20:.2f} MiB, and '
-      f'limits.constant_bytes allows {limits.constant_bytes / 2**20:g} MiB; compute tables inside '
-      'the functions, with jax.lax.iota or jax.random'
+      f'limits.constant_bytes allows {limits.constant_bytes / 2**20:g} MiB',
+      'compute tables inside the functions, with jax.lax.iota or jax.random, or raise '
+      'limits.constant_bytes',
+      *_largest_constant(artifact),
     )
 
 
@@ -293,7 +296,7 @@ def _check_exported(
   if exported.platforms != (platform,) or exported.nr_devices != 1:
     reject(f'{name} is not exported for one device of {platform}')
   if exported.ordered_effects or exported.unordered_effects:
-    reject(f'{name} has effects; a train step must be pure')
+    reject(f'{name} has effects', 'remove them, since a train step must be pure')
   if tuple(map(_shape_of, exported.in_avals)) != inputs:
     reject(f'{name} takes other arrays than the contract requires')
   if outputs is not None and tuple(map(_shape_of, exported.out_avals)) != outputs:
@@ -309,13 +312,17 @@ def _check_exported(
   if exported.calling_convention_version not in _CALLING_CONVENTIONS:
     reject(f'{name} has the unknown calling convention {exported.calling_convention_version}')
   if exported.uses_global_constants or _has_shardings(exported):
-    reject(f'{name} has symbolic shapes or shardings; a program is exported for one device')
+    reject(
+      f'{name} has symbolic shapes or shardings',
+      'use fixed shapes, and leave sharding to the runner',
+    )
 
 
 def _check_graph(
-  exported: jax.export.Exported, module: graph.Graph, allowed_calls: frozenset[str]
+  index: int, exported: jax.export.Exported, artifact: Artifact, limits: Limits
 ) -> None:
   """Checks a module's contents: its actual signature, and its custom calls."""
+  module, allowed = artifact.graphs[index], _allowed_custom_calls(artifact.platform, limits)
   kept = [_shape_of(exported.in_avals[i]) for i in exported.module_kept_var_idx]
   arguments = [_shape_of_text(text) for text in module.main.types]
   if arguments != kept:
@@ -326,21 +333,50 @@ def _check_graph(
   for op in module.ops():
     if op.name == 'stablehlo.custom_call':
       target = dict(op.attributes).get('call_target_name', '').strip('"')
-      if target not in allowed_calls:
-        kernel = any(target in kernels for kernels in CUSTOM_KERNELS.values())
-        hint = '; config.limits.custom_kernels = True allows it on GPUs' if kernel else ''
-        reject(f'it calls {target[:80]!r}, a custom call that trials may not use{hint}')
+      if target not in allowed:
+        why = f'it calls {target[:80]!r}, a custom call that trials may not use'
+        reject(why, _replacement(target), index, op.position)
       if not lapack.is_valid(target, op):
-        reject(f'it calls {target!r} with other shapes than jax would')
+        reject(
+          f'it calls {target!r} with other shapes than jax would',
+          'use jax.numpy.linalg or jax.scipy.linalg',
+          index,
+          op.position,
+        )
+
+
+def _read_graph(index: int, exported: jax.export.Exported) -> graph.Graph:
+  try:
+    return graph.read(exported)
+  except graph.GraphError as error:
+    raise ArtifactError(str(error), error.remedy, index, error.position) from None
+  except Exception as error:  # MLIR's bindings raise anything on names that are not Unicode
+    raise ArtifactError(f'a module cannot be read ({type(error).__name__})') from None
+
+
+def _replacement(target: str) -> str:
+  """What to write instead of a custom call that is not allowed."""
+  if any(target in kernels for kernels in CUSTOM_KERNELS.values()):
+    return 'config.limits.custom_kernels = True allows it on GPUs'
+  return _REPLACEMENTS.get(target, 'write it with functions of jax.numpy or jax.lax')
+
+
+def _largest_constant(artifact: Artifact) -> tuple[int, int]:
+  """The module of the largest constant, and its position there."""
+  sizes = [
+    (size, index, op.position)
+    for index, module in enumerate(artifact.graphs)
+    for op in module.ops()
+    for _, size in _constants(op)
+  ]
+  return max(sizes)[1:]
 
 
 def _deserialize(name: str, module: bytes) -> jax.export.Exported:
   try:
     return jax.export.deserialize(bytearray(module))
   except Exception as error:  # flatbuffers and jax raise anything on malformed bytes
-    raise ArtifactError(
-      f'The artifact is rejected: {name} cannot be deserialized ({type(error).__name__}).'
-    ) from None
+    raise ArtifactError(f'{name} cannot be deserialized ({type(error).__name__})') from None
 
 
 def _has_shardings(exported: jax.export.Exported) -> bool:
@@ -358,15 +394,16 @@ def _shape_of_text(text: str) -> Shape | None:
   return Shape(*found) if found else None
 
 
-def _constant_bytes(op: graph.Op) -> int:
+def _constants(op: graph.Op) -> list[tuple[str, int]]:
+  """The text of each constant of an operation, and its bytes."""
   if op.name != 'stablehlo.constant':
-    return sum(len(text) for _, text in op.attributes if len(text) > _SHORT_ATTRIBUTE)
+    return [(text, len(text)) for _, text in op.attributes if len(text) > _SHORT_ATTRIBUTE]
   found = parse_tensor(op.types[-1])
   if found is None:
-    return 0
+    return []
   text = next((value for name, value in op.attributes if name == 'value'), '')
   splat = not text.startswith(('dense<[', 'dense<"'))
-  return (1 if splat else math.prod(found[0])) * _itemsize(found[1])
+  return [(text, (1 if splat else math.prod(found[0])) * _itemsize(found[1]))]
 
 
 def _itemsize(dtype: str) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.programs.constants import assignments, set_values
+from autoresearch_jax.programs.siblings import with_siblings
 from autoresearch_jax.types import Program
 
 PROGRAMS = pathlib.Path(__file__).resolve().parent
@@ -24,7 +25,7 @@ def starting_program(config: Config) -> Program:
 
 
 def read_program(config: Config, directory: pathlib.Path, named_by: str) -> Program:
-  """Reads the entry and the editable files of a program.
+  """Reads the entry and the editable files of a program, and the files next to them that they use.
 
   Args:
     config: Names the files.
@@ -36,7 +37,7 @@ def read_program(config: Config, directory: pathlib.Path, named_by: str) -> Prog
   """
   names = tuple(sorted({config.entry, *config.editable}))
   try:
-    return Program.read(directory, names, config.entry)
+    return Program.read(directory, with_siblings(directory, names), config.entry)
   except (OSError, ValueError) as error:
     raise ConfigError(
       f'{named_by} is {str(directory)!r}, from which the files of config.entry and config.editable '

@@ -182,6 +182,7 @@ class TracerClient:
       'artifact': str(folder / 'artifact'),
       'log': str(folder / 'log'),
       'policy': self._policy(program_folder),
+      'limits': self.limits,
       'timeout_seconds': timeout,
       'niceness': BACKGROUND_NICENESS if background else 0,
     }

@@ -8,6 +8,8 @@ import traceback
 from autoresearch_jax.programs.contract import ContractError
 
 MAX_CHARACTERS = 500
+MAX_HEAD = 220  # characters of a long message before what is cut out of it
+_CUT = ' ... '
 # Errors of the sandbox: files, system calls, read-only file systems, sockets.
 _SANDBOX_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENETDOWN)
 
@@ -21,16 +23,21 @@ def describe(error: BaseException, directory: pathlib.Path) -> str:
   """
   if isinstance(error, ContractError):
     return one_line(str(error))
-  return one_line(f'{_location(error, directory)}: {_explanation(error)}')
+  return one_line(f'{_location(error, directory)}: {_explanation(error, directory)}')
 
 
 def one_line(text: str) -> str:
-  """The text as one line of at most MAX_CHARACTERS printable characters, with a full stop."""
+  """The text as one line of at most MAX_CHARACTERS printable characters, with a full stop.
+
+  What is too long loses its middle: libraries end their messages with what to do.
+  """
   text = ''.join(c if c.isprintable() else ' ' for c in text)
   text = re.sub(r' +', ' ', text).strip()
   if len(text) > MAX_CHARACTERS:
-    text = text[: MAX_CHARACTERS - 4].rstrip() + ' ...'
-  return text if text.endswith(('.', '!', '?', '...')) else f'{text}.'
+    head, tail = text[:MAX_HEAD], text[MAX_HEAD + len(_CUT) - MAX_CHARACTERS :]
+    text = f'{head.rpartition(" ")[0]}{_CUT}{tail.partition(" ")[2]}'
+  text = text.rstrip(' ;:,')
+  return text if text.endswith(('.', '!', '?')) else f'{text}.'
 
 
 def out_of_memory(gibibytes: float) -> str:
@@ -41,22 +48,75 @@ def out_of_memory(gibibytes: float) -> str:
   )
 
 
-def _explanation(error: BaseException) -> str:
+def _explanation(error: BaseException, directory: pathlib.Path) -> str:
   if isinstance(error, OSError) and error.errno in _SANDBOX_ERRORS:
     return _sandbox_error(error)
+  kind = type(error).__name__
   match error:
     case SystemExit():
       what = f"the program ended the tracer's process with exit code {error.code or 0}"
       todo = 'remove the exit'
     case SyntaxError():
-      what, todo = f'{type(error).__name__}: {error.msg}', 'correct the syntax'
+      what, todo = f'{kind}: {error.msg}', 'correct the syntax'
     case RecursionError():
-      what, todo = 'RecursionError: a function calls itself endlessly', 'bound the recursion'
+      what, todo = f'{kind}: a function calls itself endlessly', 'bound the recursion'
     case ModuleNotFoundError():
       what, todo = error.msg, 'import an installed module or a file of the program'
+    case ImportError() if _is_sibling(error.name, directory):
+      what = f'{kind}: {_message(error)}'
+      todo = 'rename the file, whose name an installed module has, or import it relatively'
+    case FileNotFoundError():
+      what = f'there is no file {str(error.filename)!r:.120} in the program'
+      todo = 'compute what it holds, or put it next to the entry file as text and name it there'
     case _:
-      return f'{type(error).__name__}: {_message(error)}'
-  return f'{what}; {todo}'
+      what, todo = f'{kind}: {_message(error)}', _remedy(kind, str(error))
+  return f'{what.rstrip(".;: ")}; {todo}' if todo else what
+
+
+# What to do about frequent mistakes, by words of the exception: its type or its message.
+_REMEDIES = {
+  'TracerBoolConversionError': (
+    'a traced array has no value yet, so use jnp.where or jax.lax.cond instead of if, and '
+    'jax.lax.while_loop instead of while'
+  ),
+  'TracerArrayConversionError': 'use jax.numpy instead of numpy for traced arrays',
+  'TracerIntegerConversionError': (
+    'sizes, ranges and list indices must be Python ints, so take them from shapes or constants'
+  ),
+  'ConcretizationTypeError': (
+    'sizes, ranges and list indices must be Python ints, so take them from shapes or constants'
+  ),
+  'NonConcreteBooleanIndexError': (
+    'shapes are fixed, so use jnp.where(mask, x, 0) instead of x[mask]'
+  ),
+  'UnexpectedTracerError': 'return traced arrays in the state instead of storing them elsewhere',
+  'Number of devices': (
+    'make meshes of jax.device_count() devices, of which the tracer has one; the runner shares '
+    'batches among its devices by itself'
+  ),
+  'is an invalid keyword': 'look the name of the argument up',
+  'unexpected keyword argument': 'look the name of the argument up',
+  'NotImplementedError': 'use another function or option',
+}
+# Words with which libraries say what to do.
+_ADVICE = re.compile(
+  r'\b(consider|try|use|using|wrap|replace|instead|did you mean|you (can|should|may|must)|see http'
+  r'|please|make sure|should be|must be)\b',
+  re.IGNORECASE,
+)
+
+
+def _remedy(kind: str, message: str) -> str:
+  """What to do about an exception; '' if its own message says so."""
+  for words, remedy in _REMEDIES.items():
+    if words == kind or words in message:
+      return remedy
+  return '' if _ADVICE.search(message) else 'correct this line'
+
+
+def _is_sibling(name: str | None, directory: pathlib.Path) -> bool:
+  """Whether a file of the program has the name of a module."""
+  return bool(name) and any(directory.rglob(f'{name}.py'))
 
 
 def _sandbox_error(error: OSError) -> str:
@@ -74,8 +134,8 @@ def _sandbox_error(error: OSError) -> str:
 
 def _message(error: BaseException) -> str:
   text = str(error).split('\n-----')[0]  # jax appends a note about its tracebacks
-  lines = [line.strip() for line in text.splitlines() if line.strip()]
-  return ' '.join(lines[:6]) or 'no message'
+  text = re.sub(r'\s+', ' ', text).strip()
+  return text or 'no message'
 
 
 def _location(error: BaseException, directory: pathlib.Path) -> str:
@@ -88,7 +148,7 @@ def _location(error: BaseException, directory: pathlib.Path) -> str:
     path = _relative(frame.filename, directory)
     if path:
       return f'{path}:{frame.lineno}'
-  return 'The program'
+  return getattr(error, 'place_in_program', 'The program')
 
 
 def _relative(filename: str, directory: pathlib.Path) -> str:

@@ -46,7 +46,7 @@ from flax import nnx  # noqa: F401
 
 import autoresearch_jax.ops
 from autoresearch_jax.clock import POLL_SECONDS, ActiveTimer
-from autoresearch_jax.programs.contract import ContractError
+from autoresearch_jax.config import Limits
 from autoresearch_jax.sandbox import linux, tracer_policy
 from autoresearch_jax.tracer import errors, export
 from autoresearch_jax.tracer.preload import (
@@ -74,6 +74,7 @@ class TraceRequest(msgspec.Struct, frozen=True):
     artifact: Path to write the artifact to; must not exist.
     log: Path for the child's stdout and stderr; must not exist.
     policy: Permissions and limits of the child.
+    limits: Limits of the artifact.
     timeout_seconds: Wall-clock limit.
     niceness: Of the child; above 0 while a trial trains.
   """
@@ -85,6 +86,7 @@ class TraceRequest(msgspec.Struct, frozen=True):
   artifact: str
   log: str
   policy: tracer_policy.TracerPolicy
+  limits: Limits
   timeout_seconds: float
   niceness: int = 0
 
@@ -229,14 +231,8 @@ def _export(request: TraceRequest, artifact: int) -> _ChildReport:
   gc.disable()  # a trace is short, and its garbage dies with the process
   try:
     data = export.export_program(
-      directory, request.entry, request.spec, request.evaluation_batch
+      directory, request.entry, request.spec, request.evaluation_batch, request.limits
     ).to_bytes()
-    if len(data) > request.policy.file_bytes:
-      raise ContractError(
-        f'{request.entry}: the traced program has {len(data) / 2**20:.1f} MiB, and '
-        f'limits.artifact_bytes allows {request.policy.file_bytes / 2**20:g} MiB; compute large '
-        'constants inside the functions, or loop with jax.lax.scan.'
-      )
     rest = memoryview(data)
     while rest:
       rest = rest[os.write(artifact, rest) :]

@@ -32,7 +32,7 @@ def test_rounding_buys_nothing(arena, offset):
   "return logits(state['table'], inputs) * 1e38 * 1e38",
   "return jnp.where(jnp.arange(16) == 3, jnp.inf, logits(state['table'], inputs))",
   "return jnp.where(inputs[..., None] == 3, jnp.nan, logits(state['table'], inputs))",
-  "return jnp.full((*inputs.shape, 16), -jnp.inf)",
+  "return jnp.full((*inputs.shape, 16), -jnp.inf) + state['table'].sum()",
 ])  # fmt: skip
 def test_what_is_not_finite_is_no_score(arena, predict):
   text = program().replace("return logits(state['table'], inputs)", predict)
@@ -70,5 +70,7 @@ def test_nan_that_hides_in_an_unread_branch_decides_nothing(arena):
 
 
 def test_nan_of_the_unread_branch_that_reaches_the_gradient_ends_it(arena):
-  step = 'gradient = jax.grad(lambda t: jnp.where(t > 9, jnp.sqrt(t - 9), t).sum())(state["table"])'
+  step = (
+    'gradient += jax.grad(lambda t: jnp.where(t > 9, jnp.sqrt(t - 9), t).sum())(state["table"])'
+  )
   arena.refused(program(step=step), 'training loss was nan', status=Status.DIVERGED)

@@ -46,8 +46,9 @@ EXPORTER = """
 import jax
 from autoresearch_jax.programs import contract
 from autoresearch_jax.tracer import export
-assert export._CALLBACKS and export._FlatProgram
+assert export._CALLBACKS and export.FlatProgram
 export._CALLBACKS = ()
+export.check.check = lambda *_: None
 """
 
 
@@ -87,7 +88,7 @@ def test_outputs_of_the_wrong_shape_or_type(arena, of, words):
   arena.refused(text, 'predict returns')
   patch = f"""
 import jax, jax.numpy as jnp
-export._FlatProgram.predict = lambda self, *a: ({of})(self._state(list(a[:-1])), a[-1])
+export.FlatProgram.predict = lambda self, *a: ({of})(self._state(list(a[:-1])), a[-1])
 """
   reason = arena.refused(f'{EXPORTER}{patch}{program()}', 'The artifact is rejected: predict')
   assert words.partition('[')[0] in reason
@@ -95,12 +96,12 @@ export._FlatProgram.predict = lambda self, *a: ({of})(self._state(list(a[:-1])),
 
 def test_metrics_that_are_not_there(arena):
   patch = """
-honest = export._FlatProgram._metrics
+honest = export.FlatProgram._metrics
 def forged(self, metrics):
   found = honest(self, metrics)
   self.metric_names = ('loss', 'val_bpb')
   return found
-export._FlatProgram._metrics = forged
+export.FlatProgram._metrics = forged
 """
   arena.refused(f'{EXPORTER}{patch}{program()}', 'train_step returns other arrays')
 

@@ -192,7 +192,7 @@ def test_without_seccomp_processes_are_bounded(trace, edit):
   code = 'import resource\nraise ValueError(resource.getrlimit(resource.RLIMIT_NPROC))'
   with trace.within(isolation='limits'):
     said = trace.refused(edit(('RATE = 0.1', code)))
-  soft, hard = ast.literal_eval(said.partition('ValueError: ')[2].rstrip('.'))
+  soft, hard = ast.literal_eval(said.partition('ValueError: ')[2].partition(';')[0])
   assert 256 < soft == hard < 100_000
 
 
@@ -326,6 +326,8 @@ def test_an_artifact_for_another_problem_is_refused(trace, edit):
   code = """
 import dataclasses
 from autoresearch_jax.artifact import reader
+from autoresearch_jax.tracer import check
+check.check = lambda *_: None
 honest = reader.Artifact.to_bytes
 forged = lambda self: honest(dataclasses.replace(self, evaluation_batch=1))
 reader.Artifact.to_bytes = forged

@@ -46,7 +46,7 @@ from autoresearch_jax.data import loader
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.runner.compile import CPU_COMPILER_OPTIONS, prng_key_data
-from autoresearch_jax.tracer.export import import_entry
+from autoresearch_jax.tracer.importing import import_entry
 from autoresearch_jax.types import Dataset, Spec
 
 ONLY = flags.DEFINE_list('only', ['digits', 'gpt'], 'Problems.')
