@@ -34,6 +34,31 @@ RENAMED_FIELDS = {
 }
 
 
+MAX_COUNT = 10**9  # of trials, and of whatever else is counted
+MAX_SECONDS = 1e9  # 30 years
+MAX_BYTES = 2**60
+# The valid range of every number of a config, by path: the lowest value, the highest one, and what
+# one should know about the two.
+RANGES: dict[str, tuple[float, float, str]] = {
+  'budget.amount': (sys.float_info.min, 1e30, 'it must be above 0'),
+  'search.max_trials': (0, MAX_COUNT, '0 means no limit'),
+  'search.prefetch': (0, 1000, ''),
+  'knowledge.duplicate_tolerance': (0, 1 - 2**-53, 'a relative difference is below 1'),
+  'limits.trace_seconds': (0.1, MAX_SECONDS, ''),
+  'limits.trace_cpu_seconds': (1, MAX_SECONDS, ''),
+  'limits.trace_bytes': (2**30, MAX_BYTES, 'importing jax alone takes 1 GiB'),
+  'limits.artifact_bytes': (1, MAX_BYTES, ''),
+  'limits.constant_bytes': (0, MAX_BYTES, ''),
+  'limits.compile_seconds': (0.1, MAX_SECONDS, ''),
+  'limits.step_seconds': (0.1, MAX_SECONDS, ''),
+  'limits.run_seconds': (0, MAX_SECONDS, '0 derives it from the budget'),
+  'limits.device_bytes': (0, MAX_BYTES, '0 means what the device reports'),
+  'limits.max_loss': (sys.float_info.min, sys.float_info.max, '1e300 is no limit in practice'),
+  'final_seeds': (0, 10_000, '0 means no final evaluation'),
+  'seed': (0, 2**63 - 1, ''),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Search:
   """How the next trial is chosen.
@@ -233,7 +258,11 @@ def find(name: str) -> tuple[pathlib.Path, str | None]:
   """
   base, colon, variant = name.partition(':')
   configs, path = shipped(), pathlib.Path(base)
-  if path.is_file():
+  try:
+    is_file = path.is_file()
+  except OSError:  # a name that is too long, say
+    is_file = False
+  if is_file:
     found = path
   else:
     ours = path.suffix in ('', '.py') and str(path.parent) in ('.', 'configs')
@@ -242,7 +271,7 @@ def find(name: str) -> tuple[pathlib.Path, str | None]:
     near = difflib.get_close_matches(path.stem, configs, n=1)
     hint = f'Did you mean {near[0]}? ' if near else ''
     raise ConfigError(
-      f'There is no config {base!r}. {hint}Shipped configs: {", ".join(configs)}; or give the path '
+      f'There is no config {base!r:.200}. {hint}Shipped configs: {", ".join(configs)}; or give the path '
       'of a Python file.'
     )
   return found, variant if colon else None
@@ -261,26 +290,30 @@ def load(name: str) -> ml_collections.ConfigDict:
   spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
   try:
     if spec is None or spec.loader is None:
-      raise ConfigError('it is not a Python file')
+      raise ConfigError('It is not a Python file')
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses in a config look their module up
     spec.loader.exec_module(module)
     made = module.get_config() if variant is None else module.get_config(variant)
-  except ValueError as error:  # a variant that does not exist, say: the file's own sentence
-    raise ConfigError(str(error)) from None
-  except Exception as error:
-    raise ConfigError(f'{path} cannot be loaded: {_failure(error, path)}') from error
+  except (Exception, SystemExit) as error:
+    raise ConfigError(_failure(error, path)) from error
   if not isinstance(made, ml_collections.ConfigDict):
     raise ConfigError(f'{path}: get_config returned {type(made).__name__}, not a ConfigDict.')
   return made
 
 
-def _failure(error: Exception, path: pathlib.Path) -> str:
+def _failure(error: BaseException, path: pathlib.Path) -> str:
   """What went wrong in a config file, and at which of its lines."""
+  what = f'{type(error).__name__}: {error}'
   lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
            if frame.filename == str(path)]  # fmt: skip
-  where = f' (line {lines[-1]})' if lines else ''
-  return f'{type(error).__name__}: {error}{where}.'
+  where = f'{path}, line {lines[-1]}' if lines else f'{path}'
+  if isinstance(error, SyntaxError):
+    what = f'{type(error).__name__}: {error.msg}'
+    where = f'{error.filename}, line {error.lineno}' if error.lineno else where
+  elif isinstance(error, ValueError):  # a variant that does not exist, say: the file's own sentence
+    return f'{str(error).rstrip(".")} ({where}).'
+  return f'The config {path} cannot be loaded. {where}: {what.rstrip(".")}.'
 
 
 def from_config_dict(
@@ -298,22 +331,64 @@ def from_config_dict(
   values = config.to_dict()
   for path, value in (overrides or {}).items():
     _set(values, path, value)
-  made = converted(values, Config)
-  if made.budget.amount <= 0:
-    raise ConfigError(f'config.budget.amount is {made.budget.amount}; it must be above 0.')
-  if made.search.max_trials < 0:
-    raise ConfigError(f'config.search.max_trials is {made.search.max_trials}; 0 means no limit.')
-  if made.final_seeds < 0:
-    raise ConfigError(f'config.final_seeds is {made.final_seeds}; it must be 0 (none) or more.')
-  if made.search.prefetch < 0:
-    raise ConfigError(f'config.search.prefetch is {made.search.prefetch}; it must be 0 or more.')
-  tolerance = made.knowledge.duplicate_tolerance
-  if not 0 <= tolerance < 1:
+  return checked(converted(values, Config))
+
+
+def checked(config: Config) -> Config:
+  """Returns a config whose values are all valid and can be recorded. Raises ConfigError."""
+  values = dataclasses.asdict(config)
+  _require_recordable('config', values)
+  config = converted(values, Config)
+  for path, (lowest, highest, note) in RANGES.items():
+    value: Any = config
+    for part in path.split('.'):
+      value = getattr(value, part)
+    if not lowest <= value <= highest:
+      advice = note if note.startswith('it must') else f'it must be at least {lowest:g}'
+      also = '' if note in ('', advice) else f'; {note}'
+      raise ConfigError(f'config.{path} is {value}; {advice} and at most {highest:g}{also}.')
+  if config.budget.unit == 'seconds' and config.budget.amount > MAX_SECONDS:
     raise ConfigError(
-      f'config.knowledge.duplicate_tolerance is {tolerance}; a relative difference must be at '
-      'least 0 and below 1.'
+      f'config.budget.amount is {config.budget.amount:g} seconds; it must be at most '
+      f'{MAX_SECONDS:g}.'
     )
-  return made
+  if not config.name.strip() or not config.name.isprintable() or '..' in config.name.split('/'):
+    raise ConfigError(
+      f'config.name is {config.name!r}; it names a folder and a branch, so it must be printable '
+      'and not empty.'
+    )
+  config.parsed_constraints()
+  if not config.editable:
+    raise ConfigError('config.editable is empty; name at least one file that an edit may change.')
+  return config
+
+
+def _require_recordable(path: str, value: Any) -> None:
+  """Raises ConfigError unless a value reads back from JSON as it was, tuples as lists."""
+  if value is None or isinstance(value, bool | int):
+    return
+  if isinstance(value, float):
+    if not math.isfinite(value):
+      raise ConfigError(f'{path} is {value}; it must be a finite number.')
+  elif isinstance(value, str):
+    try:
+      value.encode()
+    except UnicodeEncodeError:
+      raise ConfigError(f'{path} is {value!a}, which is not UTF-8 text.') from None
+  elif isinstance(value, list | tuple):
+    for index, item in enumerate(value):
+      _require_recordable(f'{path}[{index}]', item)
+  elif isinstance(value, dict):
+    for key, item in value.items():
+      if not isinstance(key, str | int | float) or isinstance(key, bool):
+        raise ConfigError(f'{path} has the key {key!r}; keys must be strings or numbers.')
+      _require_recordable(f'{path}.{key}', key)
+      _require_recordable(f'{path}.{key}', item)
+  else:
+    raise ConfigError(
+      f'{path} is {value!r:.100}, a {type(value).__name__}; it must be a number, a string, a bool, '
+      'None, or a tuple, list or dict of these.'
+    )
 
 
 def _set(values: dict[str, Any], path: str, value: Any) -> None:

@@ -55,6 +55,8 @@ from autoresearch_jax.acceptance.sequential_state import Challenger, SequentialT
 from autoresearch_jax.acceptance.strict import verdict_without_comparison
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
 
+MAX_SEEDS = 1000  # of the last look
+
 
 @ACCEPTANCE.register('sequential')
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +94,11 @@ class SequentialTest(AcceptanceRule):
     if not 0 <= self.min_gain < math.inf:
       raise ValueError(f'min_gain is {self.min_gain}; it must be finite and at least 0.')
     increasing = all(a < b for a, b in zip((0, *self.looks), self.looks, strict=False))
-    if not self.looks or not increasing:
-      raise ValueError(f'looks is {self.looks}; it must be increasing, such as (1, 3, 6).')
+    if not self.looks or not increasing or self.looks[-1] > MAX_SEEDS:
+      raise ValueError(
+        f'looks is {self.looks}; it must be increasing, such as (1, 3, 6), and end '
+        f'at {MAX_SEEDS} or below.'
+      )
     if self.spending_function not in SPENDING_FUNCTIONS:
       raise ValueError(
         f'spending_function is {self.spending_function!r}; it must be one of: '

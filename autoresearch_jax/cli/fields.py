@@ -12,14 +12,12 @@ from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.benchmark.config import BenchmarkConfig
 from autoresearch_jax.cli.command import Row, Section
 from autoresearch_jax.config import Config
-from autoresearch_jax.executors import EXECUTORS
+from autoresearch_jax.executors import COLLABORATORS, EXECUTORS
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.search import STRATEGIES
 
-# Fields of components that are not options, but set by `build`.
-COLLABORATORS = ('spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache')
 _ENTRY = re.compile(r'^ {2}(\w+): (.*)$')  # in the `Attributes:` section of a docstring
 # Fields that name a component -> the field with its options, and its registry.
 PARTS: dict[str, tuple[str, Registry]] = {

@@ -4,6 +4,12 @@
 (`sharing`). May import `tracer`, `runner` and what is below them; never jax.
 """
 
-from autoresearch_jax.executors.base import EXECUTORS, Executor, Unavailable, finished
+from autoresearch_jax.executors.base import (
+  COLLABORATORS,
+  EXECUTORS,
+  Executor,
+  Unavailable,
+  finished,
+)
 
-__all__ = ['EXECUTORS', 'Executor', 'Unavailable', 'finished']
+__all__ = ['COLLABORATORS', 'EXECUTORS', 'Executor', 'Unavailable', 'finished']

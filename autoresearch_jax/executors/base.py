@@ -6,12 +6,14 @@ A new one is one file in this package with one `EXECUTORS.register` line, or an 
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from autoresearch_jax.registry import Registry
-from autoresearch_jax.types import Budget, Program, Progress, Result, TrialRequest
+from autoresearch_jax.types import Budget, Platform, Program, Progress, Result, TrialRequest
 
 EXECUTORS = Registry('executor', __package__ or '')
+COLLABORATORS = ('spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache')  # no options
 MAX_WAIT_SECONDS = 60.0  # of one call of `Executor.wait`, which events end at once
 
 
@@ -50,6 +52,19 @@ class Executor(abc.ABC):
   """
 
   slots: int = 1
+
+  @classmethod
+  def require_options(cls, platform: Platform, options: Mapping[str, Any]) -> None:
+    """Checks options before anything is started or written. By default their types suffice.
+
+    Args:
+      platform: The run's platform.
+      options: Those that the config sets, with their types checked.
+
+    Raises:
+      ValueError: An option is out of range.
+    """
+    del platform, options
 
   @abc.abstractmethod
   def submit(self, request: TrialRequest) -> None:

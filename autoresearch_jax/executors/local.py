@@ -12,7 +12,8 @@ import pathlib
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Executor, Unavailable, sharing
@@ -22,6 +23,7 @@ from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.types import (
   Budget,
   Dataset,
+  Platform,
   Program,
   Progress,
   Result,
@@ -61,6 +63,10 @@ class LocalExecutor(Executor):
   cache: pathlib.Path
   slots: int = 1
   compile_ahead: bool | None = None
+
+  @classmethod
+  def require_options(cls, platform: Platform, options: Mapping[str, Any]) -> None:
+    sharing.partition(platform, options.get('slots', cls.slots))
 
   def __post_init__(self) -> None:
     shares = sharing.partition(self.spec.platform, self.slots)

@@ -3,8 +3,8 @@
     ledger.db      all events; everything else is derived from them
     results.tsv    one line per trial, in the original autoresearch's format
     progress.png   the plot of `autoresearch report`
-    repo/          one commit per trial under refs/trials/<id>; the branch autoresearch/<tag> has
-                   only the kept ones, and the work tree shows the best program
+    repo/          one commit per trial under refs/trials/<id>; the branch autoresearch/<tag> has a
+                   commit per kept trial with its score, and the work tree shows the best program
     scratch/       traces and artifacts of the executor
     lock           held by the process that runs here
 
@@ -23,6 +23,12 @@ from typing import Self
 import pygit2
 
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.ownership import (
+  ATTRIBUTES,
+  LOCK_MARK,
+  WorkspaceError,
+  require_usable,
+)
 from autoresearch_jax.ledger.results import Row, row, rows
 from autoresearch_jax.messages import is_disk_error, one_line
 from autoresearch_jax.types import Hypothesis, Program
@@ -30,10 +36,6 @@ from autoresearch_jax.types import Hypothesis, Program
 LOCK_SECONDS = 1.0  # wait for the lock of a git command that the user runs in the repository
 BROKEN = (pygit2.GitError, KeyError, ValueError, OSError)  # raised for a damaged repository
 AUTHOR = ('autoresearch', 'autoresearch@localhost')
-
-
-class WorkspaceError(RuntimeError):
-  """The run directory cannot be used; the message says why and what to do."""
 
 
 class Workspace:
@@ -53,12 +55,17 @@ class Workspace:
 
   @classmethod
   def open(cls, directory: pathlib.Path) -> Self:
-    """Creates and locks the directory. Raises WorkspaceError if another process runs in it."""
+    """Creates and locks the directory.
+
+    Raises:
+      WorkspaceError: Another process runs in it, it has files of the user, or it cannot be written.
+    """
+    require_usable(directory)
     workspace = cls(directory)
     try:
-      for folder in (directory, workspace.scratch):
-        folder.mkdir(parents=True, exist_ok=True)
+      directory.mkdir(parents=True, exist_ok=True)
       workspace._lock = _locked(directory / 'lock')
+      workspace.scratch.mkdir(exist_ok=True)
     except OSError as error:
       raise WorkspaceError(f'{directory} cannot be used as --workdir: {error.strerror}.') from None
     return workspace
@@ -200,21 +207,24 @@ class Workspace:
         self._git.references.delete(name)
 
   def _successor(self, history: History, position: int, head: pygit2.Oid | None) -> pygit2.Oid:
-    """Returns the branch's commit for the kept trial at `position`, on top of `head`.
+    """Returns the branch's commit for the kept trial at `position`, whose only parent is `head`.
 
-    This is the trial's own commit if its parent is `head`, which always holds for greedy search
-    with one trial at a time. Otherwise it is a merge commit, so that following first parents visits
-    kept trials only.
+    The trial's own commit has the program that it edits as its parent, which need not be kept.
     """
     trial = history.kept[position]
-    commit = self._git[self._commits[trial]]
-    assert isinstance(commit, pygit2.Commit)
-    if head is None or commit.parent_ids[:1] == [head]:
-      return commit.id
     first = history.edits[history.original(trial)]
-    message = f'{one_line(f"Keep trial {trial}: {first.description}", 200)}\n'
-    program = history.edits[trial].program
-    return self._commit(program, message, [head, commit.id], commit.commit_time)
+    metric, value = history.objective.metric, history.trials[trial].metric(history.objective.metric)
+    runs = len(history.trials[trial].result.measurements)
+    score = 'unknown' if value is None else f'{value:.6f}'
+    mean = f' (mean of {runs} runs)' if runs > 1 else ''
+    message = (
+      f'{one_line(f"Keep trial {trial}: {first.description}", 200)}\n\n'
+      f'{metric}: {score}{mean}\nTrial: {trial}\n'
+    )
+    parents = [] if head is None else [head]
+    return self._commit(
+      history.edits[trial].program, message, parents, int(history.edited_at[trial])
+    )
 
   def _advance(self, history: History, head: pygit2.Oid | None) -> None:
     self._set_head(self._successor(history, len(history.kept) - 1, head))
@@ -259,14 +269,14 @@ def _locked(path: pathlib.Path) -> int:
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
-    holder = os.read(descriptor, 32).decode(errors='replace').strip() or 'unknown'
+    holder = os.read(descriptor, 64).decode(errors='replace').split()[-1:] or ['unknown']
     os.close(descriptor)
     raise WorkspaceError(
-      f'{path.parent} is in use by the process with pid {holder}. Stop that process first, or use '
-      f'another --workdir.'
+      f'{path.parent} is in use by the process with pid {holder[0]}. Stop that process first, or '
+      f'use another --workdir.'
     ) from None
   os.ftruncate(descriptor, 0)
-  os.write(descriptor, f'{os.getpid()}\n'.encode())
+  os.write(descriptor, f'{LOCK_MARK} {os.getpid()}\n'.encode())
   return descriptor
 
 
@@ -277,12 +287,14 @@ def _open_repository(path: pathlib.Path, branch: str) -> pygit2.Repository:
   """
   _ignore_user_configuration()
   git = path / '.git'
+  if not git.exists() and path.exists() and any(path.iterdir()):
+    raise ValueError(f'{path} has files, but no repository.')
   for stale in git.rglob('*.lock') if git.is_dir() else ():
     stale.unlink()
   repository = pygit2.init_repository(str(path), initial_head=branch)
   repository.config['core.autocrlf'] = 'false'
   if not (git / 'info' / 'attributes').exists():
-    _replace(git / 'info' / 'attributes', '* -text\n')  # no conversion of line ends
+    _replace(git / 'info' / 'attributes', ATTRIBUTES)
   if repository.lookup_reference('HEAD').target != f'refs/heads/{branch}':
     repository.set_head(f'refs/heads/{branch}')
   return repository

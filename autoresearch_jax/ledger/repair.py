@@ -54,6 +54,7 @@ def repair(directory: pathlib.Path) -> str:
     LedgerError: The ledger cannot be used, for a reason other than damage.
     OSError: A file cannot be read or written.
   """
+  _require_ledger(directory / 'ledger.db')
   with Workspace.open(directory) as workspace:
     work = workspace.scratch / 'repair'
     shutil.rmtree(work, ignore_errors=True)
@@ -78,10 +79,13 @@ def repair(directory: pathlib.Path) -> str:
       shutil.rmtree(work, ignore_errors=True)
 
 
-def _examine(path: pathlib.Path, work: pathlib.Path) -> Examination:
-  """Reads a copy, since opening a database writes to it and would change the evidence."""
+def _require_ledger(path: pathlib.Path) -> None:
   if not path.exists() and read_witness(path) is None:
     raise LedgerError(f'There is no ledger at {path}; use the --workdir of a run.')
+
+
+def _examine(path: pathlib.Path, work: pathlib.Path) -> Examination:
+  """Reads a copy, since opening a database writes to it and would change the evidence."""
   copy = work / 'ledger.db'
   for name in ('ledger.db', 'ledger.db-wal', 'ledger.head'):
     with contextlib.suppress(FileNotFoundError):

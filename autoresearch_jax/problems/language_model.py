@@ -17,7 +17,7 @@ import numpy as np
 
 from autoresearch_jax.data import cache as caching
 from autoresearch_jax.data import corpus as corpora
-from autoresearch_jax.data import packing
+from autoresearch_jax.data import packing, shards
 from autoresearch_jax.data import tokenizer as tokenizers
 from autoresearch_jax.problems.base import PROBLEMS, Problem
 from autoresearch_jax.types import Dataset, Direction
@@ -59,6 +59,13 @@ class LanguageModel(Problem):
       least = 0 if name == 'test_tokens' else 1
       if name != 'corpus' and value < least:
         raise ValueError(f'config.data.{name} is {value}; it must be at least {least}.')
+    if not tokenizers.SMALLEST < self.vocab_size <= tokenizers.LARGEST:
+      raise ValueError(
+        f'config.data.vocab_size is {self.vocab_size}; it must be above '
+        f'{tokenizers.SMALLEST} and at most {tokenizers.LARGEST}.'
+      )
+    if self.shards > shards.LAST:
+      raise ValueError(f'config.data.shards is {self.shards}; it must be at most {shards.LAST}.')
     batch = self.evaluation_batch * self.sequence_length
     for name in ('validation_tokens', 'test_tokens'):
       if (tokens := getattr(self, name)) % batch:

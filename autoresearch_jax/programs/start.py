@@ -111,11 +111,17 @@ def _literal(name: str, value: Any) -> str:
 
 
 def _directory(program: str) -> pathlib.Path:
-  packaged = PROGRAMS / program
-  directory = packaged if packaged.is_dir() else pathlib.Path(program)
-  if not directory.is_dir():
+  directory = next(filter(_is_folder, (PROGRAMS / program, pathlib.Path(program))), None)
+  if directory is None:
     has = sorted(p.name for p in PROGRAMS.iterdir() if p.is_dir() and not p.name.startswith('_'))
     raise ConfigError(
       f'config.program is {program!r}, which is not a folder. Packaged programs: {", ".join(has)}.'
     )
   return directory
+
+
+def _is_folder(path: pathlib.Path) -> bool:
+  try:
+    return path.is_dir()
+  except OSError:  # a name that is too long, say
+    return False

@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
+import math
 import pathlib
 import typing
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ import msgspec
 from autoresearch_jax.registry.renamed import RENAMED_OPTIONS
 
 T = TypeVar('T', bound=type)
+
+MAX_INT = 2**62  # so that sums of two fit into 64 bits
 
 
 class Registry:
@@ -113,15 +116,30 @@ class Registry:
       ValueError: An unknown name, an unknown or renamed option, or a value of another type.
     """
     cls = self.get(name)
+    return cls(**self.checked_options(name, options, *collaborators), **collaborators)
+
+  def checked_options(
+    self, name: str, options: Mapping[str, Any] | None, *collaborators: str
+  ) -> dict[str, Any]:
+    """Returns options converted to the types of the fields. For the arguments see `make`.
+
+    Raises:
+      ValueError: As `make` does.
+    """
     options = dict(options or {})
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in collaborators}
+    fields = {
+      f.name: f
+      for f in dataclasses.fields(self.get(name))
+      if f.init and f.name not in collaborators
+    }
     self._require_known(name, options, fields)
     for key, value in options.items():
       try:
         options[key] = _converted(value, fields[key].type)
-      except msgspec.ValidationError as error:
+      except (msgspec.ValidationError, ValueError) as error:
         raise ValueError(f'Option {key!r} of the {self.kind} {name!r}: {error}.') from None
-    return cls(**options, **collaborators)
+      _require_moderate(f'Option {key!r} of the {self.kind} {name!r}', options[key])
+    return options
 
   def _require_known(
     self, name: str, options: Mapping[str, Any], fields: Mapping[str, object]
@@ -169,6 +187,17 @@ def _modules(package: str) -> tuple[str, ...]:
   root = pathlib.Path(*importlib.import_module(package).__path__)
   files = (file.relative_to(root).with_suffix('') for file in root.rglob('*.py'))
   return tuple('.'.join(file.parts) for file in files if file.name not in ('__init__', '__main__'))
+
+
+def _require_moderate(what: str, value: Any) -> None:
+  """Raises ValueError for numbers that are not finite or that exceed 64 bits."""
+  if isinstance(value, float) and not math.isfinite(value):
+    raise ValueError(f'{what} is {value}; it must be a finite number.')
+  if isinstance(value, int) and abs(value) > MAX_INT:
+    raise ValueError(f'{what} is {value:.3g}; it must be at most {MAX_INT:.3g}.')
+  if isinstance(value, tuple | list):
+    for item in value:
+      _require_moderate(what, item)
 
 
 def _converted(value: Any, kind: Any) -> Any:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
-from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.config import Config, ConfigError, checked
 from autoresearch_jax.data import cache
-from autoresearch_jax.executors import EXECUTORS, Executor
+from autoresearch_jax.executors import COLLABORATORS, EXECUTORS, Executor
 from autoresearch_jax.problems import PROBLEMS, Problem
 from autoresearch_jax.programs import catalogue
 from autoresearch_jax.programs.catalogue import Catalogue
@@ -25,6 +25,7 @@ from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.samplers.space import describe
 from autoresearch_jax.types import Cost, Dataset, Program, Spec
 
+MAX_BASELINE_SEEDS = 1000
 TRAINING_PREFIX = 'train_'  # of metrics that a program reports during training
 
 
@@ -68,7 +69,7 @@ class Task:
       ConfigError: An unknown executor or option.
       SandboxError: The machine does not support the isolation that the config requires.
     """
-    return _make(
+    return _make(  # of COLLABORATORS
       EXECUTORS,
       self.config.executor,
       self.config.executor_options,
@@ -143,10 +144,15 @@ def build(config: Config) -> Run:
   Raises:
     ConfigError: An unknown name or option, or a metric that the problem does not measure.
   """
+  config = checked(config)
   program = starting_program(config)
   strategy = _make(STRATEGIES, config.search.strategy, config.search.options)
   proposer = _make(PROPOSERS, config.proposer, config.proposer_options)
   acceptance = _make(ACCEPTANCE, config.acceptance, config.acceptance_options)
+  if acceptance.baseline_seeds > MAX_BASELINE_SEEDS:
+    raise ConfigError(
+      f'baseline_seeds is {acceptance.baseline_seeds}; it must be at most {MAX_BASELINE_SEEDS}.'
+    )
   task = build_task(config)
   _require_metrics(strategy, config, task.problem)
   try:
@@ -164,7 +170,9 @@ def build_task(config: Config) -> Task:
   Raises:
     ConfigError: An unknown problem or option, or a metric that the problem does not measure.
   """
+  config = checked(config)
   problem = _make(PROBLEMS, config.problem, config.data)
+  _require_executor(config)
   metrics = problem.metrics()
   if config.metric not in metrics:
     raise ConfigError(
@@ -194,6 +202,16 @@ def _require_quantities(config: Config, metrics: Iterable[str]) -> None:
         f'{", ".join(metrics)}, {TRAINING_PREFIX}NAME for each metric NAME that the program '
         f'reports while it trains, and the costs {", ".join(costs)}.'
       )
+
+
+def _require_executor(config: Config) -> None:
+  """Checks the executor's options, without starting it."""
+  name = config.executor
+  try:
+    options = EXECUTORS.checked_options(name, config.executor_options, *COLLABORATORS)
+    EXECUTORS.get(name).require_options(config.platform, options)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
 
 
 def _require_metrics(strategy: Strategy, config: Config, problem: Problem) -> None:

@@ -9,8 +9,9 @@ import dataclasses
 import fnmatch
 from typing import Any
 
+import msgspec
+
 from autoresearch_jax.config import Config
-from autoresearch_jax.types import to_builtins
 
 # Pattern of a field's path -> why it may change. The first pattern that fits decides.
 MAY_CHANGE: dict[str, str] = {
@@ -75,18 +76,14 @@ def changes(recorded: Config, now: Config) -> tuple[Change, ...]:
 
 
 def plain(config: Config) -> dict[str, Any]:
-  """Returns all fields as plain data; msgspec alone would omit the defaults of a decoded config."""
-  return to_builtins(dataclasses.asdict(config))
+  """Returns all fields as they read back from JSON: tuples as lists, keys as strings.
+
+  msgspec alone would omit the defaults of a decoded config.
+  """
+  return msgspec.json.decode(msgspec.json.encode(dataclasses.asdict(config)))
 
 
 def _flat(path: str, value: Any) -> dict[str, Any]:
   if isinstance(value, dict):
     return {p: v for key in value for p, v in _flat(f'{path}.{key}', value[key]).items()}
-  return {path: _listed(value)}
-
-
-def _listed(value: Any) -> Any:
-  """Returns the value with lists for tuples, as the ledger's JSON gives them back."""
-  if isinstance(value, list | tuple):
-    return [_listed(item) for item in value]
-  return value
+  return {path: value}

@@ -18,6 +18,7 @@ from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import LedgerError, Resumed, Started
 from autoresearch_jax.ledger.git_repo import Workspace, branch_name, tag_of
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.ownership import require_usable
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report import View
 from autoresearch_jax.research import resumable
@@ -96,15 +97,17 @@ def run_session(
     SandboxError: The machine does not support the isolation that the config requires.
     OSError: The disk is full, or the data cannot be downloaded, read or written.
   """
+  require_usable(directory)
+  run = build(with_former_defaults(directory / 'ledger.db', config))
+  config, space = run.config, run.search_space()
+  for word, value in _opening(run, directory):
+    say(f'{word:<11}{messages.one_line(value)}')
+  for line in space.splitlines():
+    say(f'{"samples":<11}{line}')
+  dataset = run.prepare_data(say)
+  say(f'{"test split":<11}{announcement(config, dataset)}')
+  # Nothing is written to the folder before this line, so that a config that is refused leaves none.
   with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
-    run = build(with_former_defaults(ledger, config))
-    config = run.config
-    for word, value in _opening(run, directory):
-      say(f'{word:<11}{messages.one_line(value)}')
-    for line in run.search_space().splitlines():
-      say(f'{"samples":<11}{line}')
-    dataset = run.prepare_data(say)
-    say(f'{"test split":<11}{announcement(config, dataset)}')
     controller = begin(ledger, run, dataset.fingerprint)
     history = controller.history
     if history.trials:
@@ -158,16 +161,20 @@ def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
   ]
 
 
-def with_former_defaults(ledger: Ledger, config: Config) -> Config:
-  """Returns the config with the defaults that applied when the ledger's run began.
+def with_former_defaults(path: pathlib.Path, config: Config) -> Config:
+  """Returns the config with the defaults that applied when the run in a ledger began, if any did.
 
   The same command thus resumes a run of an earlier version, whose trials only compare with others
   of the same clock and the same acceptance rule.
   """
-  started = History.of(ledger.records()).started
-  if started is None:
+  try:
+    with Ledger.read(path) as ledger:
+      history = History.of(ledger.records())
+      if history.started is None or not history.turn:
+        return config
+      recorded = _recorded(ledger, history.started)
+  except LedgerError:  # there is none, or `Ledger.open` will say what is wrong
     return config
-  recorded = _recorded(ledger, started)
   if (config.budget.clock, recorded.budget.clock) == ('auto', 'wall'):
     budget = dataclasses.replace(config.budget, clock='wall')
     config = dataclasses.replace(config, budget=budget)

@@ -5,6 +5,8 @@ The comparisons are written so that NaN fails all of them.
 
 from typing import Any
 
+MAX_VALUE = 10**9
+
 
 def require_at_least(minimum: int, strategy: Any, name: str, *options: str) -> None:
   """Checks that options are not below a minimum.
@@ -20,8 +22,9 @@ def require_at_least(minimum: int, strategy: Any, name: str, *options: str) -> N
   """
   for option in options:
     value = getattr(strategy, option)
-    if not value >= minimum:
-      raise ValueError(f'{option} of {name} is {value}; it must be at least {minimum}.')
+    if not minimum <= value <= MAX_VALUE:
+      bound = f'at least {minimum}' if not value >= minimum else f'at most {MAX_VALUE:,}'
+      raise ValueError(f'{option} of {name} is {value}; it must be {bound}.')
 
 
 def require_fractions(strategy: Any, name: str, *options: str) -> None:

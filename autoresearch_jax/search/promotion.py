@@ -17,6 +17,7 @@ import numpy as np
 from autoresearch_jax.search.archive import NONE, FloatColumn, IntColumn
 from autoresearch_jax.types import Status
 
+MAX_RUNGS, MAX_REDUCTION = 20, 1000
 NOT_MEASURED = (Status.CANCELLED, Status.DUPLICATE)  # such trials do not count in a rung
 
 
@@ -47,10 +48,12 @@ class RungSchedule:
   num_rungs: int
 
   def __post_init__(self) -> None:
-    if self.reduction_factor < 2:
-      raise ValueError(f'reduction_factor is {self.reduction_factor}; it must be at least 2.')
-    if self.num_rungs < 1:
-      raise ValueError(f'num_rungs is {self.num_rungs}; it must be at least 1.')
+    if not 2 <= self.reduction_factor <= MAX_REDUCTION:
+      raise ValueError(
+        f'reduction_factor is {self.reduction_factor}; it must be between 2 and {MAX_REDUCTION}.'
+      )
+    if not 1 <= self.num_rungs <= MAX_RUNGS:
+      raise ValueError(f'num_rungs is {self.num_rungs}; it must be between 1 and {MAX_RUNGS}.')
 
   @property
   def top(self) -> int:

@@ -161,7 +161,7 @@ class Canned(Executor):
 def resume(workdir, made):
   """Goes on with the run until the config ends it."""
   with Workspace.open(workdir) as workspace, Ledger.open(workspace.ledger_path) as ledger:
-    run = build(with_former_defaults(ledger, made))
+    run = build(with_former_defaults(workspace.ledger_path, made))
     started = History.of(ledger.records()).started
     ResearchLoop(
       controller=begin(ledger, run, started.dataset),

@@ -34,6 +34,7 @@ from typing import Literal
 import numpy as np
 import pygit2
 
+from autoresearch_jax.config import MAX_SECONDS
 from autoresearch_jax.data import cache
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.proposers.agent.hypothesis_file import edit_with_hypothesis
@@ -172,6 +173,10 @@ class Agent(Proposer):
     ):  # fmt: skip
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more.')
+    if self.timeout_seconds > MAX_SECONDS:
+      raise ValueError(
+        f'timeout_seconds is {self.timeout_seconds:g}; it must be at most {MAX_SECONDS:g}.'
+      )
     if self.max_dollars and not self.dollars_per_call:
       raise ValueError(
         'max_dollars is set but dollars_per_call is 0, so no call would count; set what one costs.'

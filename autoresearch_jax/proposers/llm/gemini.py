@@ -16,6 +16,7 @@ import time
 
 import numpy as np
 
+from autoresearch_jax.config import MAX_SECONDS
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.proposers.base import (
   PROPOSERS,
@@ -349,6 +350,9 @@ class Gemini(Proposer):
     ):  # fmt: skip
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more.')
+    for name in ('timeout_seconds', 'initial_delay'):
+      if getattr(self, name) > MAX_SECONDS:
+        raise ValueError(f'{name} is {getattr(self, name):g}; it must be at most {MAX_SECONDS:g}.')
     if self.base_url and not self.base_url.startswith(('http://', 'https://')):
       raise ValueError(f'base_url is {self.base_url!r}; it must begin with https:// or http://.')
     for model, *dollars in self.prices:

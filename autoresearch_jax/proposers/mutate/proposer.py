@@ -38,6 +38,7 @@ from autoresearch_jax.types import RERUNS, Decision, Edit, Hypothesis, Program, 
 # or crashed. A crash is stronger evidence than a score that is no better.
 KEPT, OPPOSITE, DISCARDED, CRASHED = 2.0, 0.5, 0.6, 0.4
 MIN_FACTOR, MAX_FACTOR = 0.1, 5.0  # their product is clipped to this range
+MAX_FACTOR = 1e6
 MAX_FURTHER_TRIES = 10  # draws for the second and third edit of a rewrite
 OPPOSITES = {'up': 'down', 'down': 'up'}
 # Kinds of edits that a word of guidance allows.
@@ -77,13 +78,17 @@ class Mutate(Proposer):
       raise ValueError(
         f'structural_share and coupled_share are {shares}; they and their sum must lie in [0, 1].'
       )
-    if not 1 < self.min_factor <= self.max_factor:
+    if self.max_tries < 1:
+      raise ValueError(f'max_tries is {self.max_tries}; it must be at least 1.')
+    if not 1 < self.min_factor <= self.max_factor <= MAX_FACTOR:
       raise ValueError(
         f'min_factor is {self.min_factor} and max_factor {self.max_factor}; '
-        'they must satisfy 1 < min_factor <= max_factor.'
+        f'they must satisfy 1 < min_factor <= max_factor <= {MAX_FACTOR:g}.'
       )
-    if not 1 <= self.question_weight < math.inf:
-      raise ValueError(f'question_weight is {self.question_weight}; it must be 1 or more.')
+    if not 1 <= self.question_weight <= MAX_FACTOR:
+      raise ValueError(
+        f'question_weight is {self.question_weight}; it must be 1 to {MAX_FACTOR:g}.'
+      )
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Returns a random edit whose program is new to the run.

@@ -15,6 +15,8 @@ from autoresearch_jax.search.base import STRATEGIES
 from autoresearch_jax.search.options import require_at_least
 from autoresearch_jax.search.samplers.base import SamplerStrategy
 
+MAX_POPSIZE = 100_000
+
 
 @STRATEGIES.register('cma_es')
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +39,10 @@ class CmaEs(SamplerStrategy):
   def __post_init__(self) -> None:
     super().__post_init__()
     require_at_least(0, self, self.title, 'n_startup_trials')
-    if self.popsize < 4 and self.popsize != 0:
+    if not 4 <= self.popsize <= MAX_POPSIZE and self.popsize != 0:
       raise ValueError(
-        f'popsize of {self.title} is {self.popsize}; it must be at least 4, or 0 for the default.'
+        f'popsize of {self.title} is {self.popsize}; it must be 4 to {MAX_POPSIZE}, or 0 for the '
+        'default.'
       )
 
   def sampler(self, seed: int) -> optuna.samplers.BaseSampler:

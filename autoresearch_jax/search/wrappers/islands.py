@@ -61,6 +61,9 @@ class IslandsState:
   incumbent: int | None = None
 
 
+MAX_ISLANDS = 1000  # each has a state of its own
+
+
 @STRATEGIES.register('islands')
 @dataclasses.dataclass(frozen=True)
 class Islands(Wrapper):
@@ -79,6 +82,10 @@ class Islands(Wrapper):
   def __post_init__(self) -> None:
     super().__post_init__()
     require_at_least(1, self, 'islands', 'num_islands', 'migration_interval')
+    if self.num_islands > MAX_ISLANDS:
+      raise ValueError(
+        f'num_islands of islands is {self.num_islands}; it must be at most {MAX_ISLANDS}.'
+      )
 
   def init(self, objective: Objective) -> IslandsState:
     islands = tuple(Island(self.strategy.init(objective)) for _ in range(self.num_islands))

@@ -1,0 +1,106 @@
+"""Which folders belong to a run, so that files of the user are never taken for a run's.
+
+A folder is a run's if its ledger, the ledger's witness, the lock or the repository says so. In any
+other folder, a file with the name of one that a run writes is somebody else's, and the folder is
+refused.
+"""
+
+import pathlib
+
+from autoresearch_jax.ledger.sqlite import APPLICATION_ID
+from autoresearch_jax.ledger.witness import read_witness
+
+LOCK_MARK = 'autoresearch_jax'  # the first word in a run's lock file
+ATTRIBUTES = '* -text\n'  # of a run's repository: no conversion of line ends
+REPOSITORY, SCRATCH = 'repo', 'scratch'
+# Names that a run writes, or moves, in its folder.
+NAMES = (
+  'ledger.db', 'ledger.db-wal', 'ledger.db-shm', 'ledger.head', 'results.tsv', 'progress.png',
+  'calibration.png', REPOSITORY, SCRATCH, 'lock',
+)  # fmt: skip
+_HEADER = b'SQLite format 3\0'
+_ID_AT = 68  # of the application id in SQLite's header
+
+
+class WorkspaceError(RuntimeError):
+  """The run directory cannot be used; the message says why and what to do."""
+
+
+def require_usable(directory: pathlib.Path) -> None:
+  """Raises WorkspaceError for a folder with files of the user that a run would overwrite.
+
+  Nothing is written.
+  """
+  try:
+    taken = [name for name in NAMES if _holds(directory / name)]
+    if not taken:
+      return
+    if not is_run(directory):
+      raise WorkspaceError(
+        f'{directory} has {_listed(taken)}, but is not the folder of a run, which would overwrite '
+        'that. Use another --workdir, or move it away.'
+      )
+    repository = directory / REPOSITORY
+    if REPOSITORY in taken and _is_foreign(repository):
+      raise WorkspaceError(
+        f'{repository} is a git repository that this run did not make. Move it away; the run then '
+        'makes its own from the ledger.'
+      )
+  except OSError as error:
+    raise WorkspaceError(f'{directory} cannot be used as --workdir: {error.strerror}.') from None
+
+
+def is_run(directory: pathlib.Path) -> bool:
+  """Returns whether the folder is a run's."""
+  return (
+    _is_ledger(directory / 'ledger.db')
+    or read_witness(directory / 'ledger.db') is not None
+    or _start_of(directory / 'lock', 64).startswith(LOCK_MARK.encode())
+    or _has_trials(directory / REPOSITORY)
+  )
+
+
+def _holds(path: pathlib.Path) -> bool:
+  """Returns whether there is something at `path` that could be lost; an empty folder could not."""
+  if path.is_dir() and not path.is_symlink():
+    return any(path.iterdir())
+  return path.is_symlink() or path.exists()
+
+
+def _is_ledger(path: pathlib.Path) -> bool:
+  header = _start_of(path, _ID_AT + 4)
+  return header.startswith(_HEADER) and header[_ID_AT:] == APPLICATION_ID.to_bytes(4, 'big')
+
+
+def _start_of(path: pathlib.Path, size: int) -> bytes:
+  if not path.is_file():
+    return b''
+  with path.open('rb') as file:
+    return file.read(size)
+
+
+def _has_trials(repository: pathlib.Path) -> bool:
+  """Returns whether a repository has references that only runs make."""
+  git = repository / '.git'
+  trials = git / 'refs' / 'trials'
+  packed = git / 'packed-refs'
+  return (trials.is_dir() and any(trials.iterdir())) or (
+    packed.is_file() and b' refs/trials/' in packed.read_bytes()
+  )
+
+
+def _is_foreign(repository: pathlib.Path) -> bool:
+  """Returns whether a repository has commits or files, and none of them is a run's."""
+  git = repository / '.git'
+  if not git.exists() or _has_trials(repository):
+    return False
+  if not git.is_dir():  # a linked work tree
+    return True
+  if _start_of(git / 'info' / 'attributes', 64) == ATTRIBUTES.encode():
+    return False
+  commits = any((git / 'refs' / 'heads').rglob('*')) or (git / 'packed-refs').exists()
+  return commits or any(path.name != '.git' for path in repository.iterdir())
+
+
+def _listed(names: list[str]) -> str:
+  return ', '.join(names[:4]) + (' and more' if len(names) > 4 else '')
