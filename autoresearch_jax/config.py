@@ -331,6 +331,7 @@ def from_config_dict(
   values = config.to_dict()
   for path, value in (overrides or {}).items():
     _set(values, path, value)
+  _require_recordable('config', values)
   return checked(converted(values, Config))
 
 

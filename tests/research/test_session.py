@@ -2,7 +2,10 @@
 
 import dataclasses
 
+import pytest
 from helpers import synthetic_run
+from helpers.command import finish, history
+from helpers.synthetic_command import PROGRAM
 from helpers.synthetic_run import replay_records, run
 
 from autoresearch_jax.config import Config, converted
@@ -66,3 +69,36 @@ def older(record):
   payload = to_builtins(record.event)
   assert payload['proposal'].pop('question') == ''
   return dataclasses.replace(record, event=from_builtins(payload, Proposed))
+
+
+TUPLES = [
+  "--config.constants.SHAPES=((1, 2.5), ('a', None))",
+  "--config.editable=('model.py',)",
+  '--config.constants.STEPS={0: 1e-3, 100: (1e-4,)}',
+]
+
+
+def test_the_same_command_resumes_where_values_are_tuples(tmp_path):
+  program = tmp_path / 'program'
+  program.mkdir()
+  text = (PROGRAM / 'model.py').read_text()
+  (program / 'model.py').write_text(f'{text}SHAPES = ()\nSTEPS = {{}}\nZ = 2\n')
+  flags = [*TUPLES, f'--config.program={program}', '--config.acceptance=sequential',
+           '--config.acceptance_options.looks=(1, 2, 4)',
+           '--config.search.options.context_size=7']  # fmt: skip
+  for trials in (2, 3):
+    most = f'--config.search.max_trials={trials}'
+    code, _, err = finish(*flags, most, workdir=tmp_path / 'run')
+    assert code == 0, err
+  assert len(history(tmp_path / 'run').trials) == 3
+  code, _, err = finish(
+    *flags, '--config.acceptance_options.looks=(1, 2)', workdir=tmp_path / 'run'
+  )
+  assert code == 2 and 'looks is [1, 2] and was [1, 2, 4]' in err
+
+
+@pytest.mark.parametrize('flag', ['limits.max_loss=inf', 'budget.amount=nan', 'seed=-1'])
+def test_a_number_that_does_not_fit_leaves_no_folder(tmp_path, flag):
+  code, _, err = finish(f'--config.{flag}', workdir=tmp_path / 'run')
+  assert code == 2 and flag.partition('=')[0] in err and 'Traceback' not in err
+  assert not (tmp_path / 'run').exists()
