@@ -116,9 +116,12 @@ def test_a_file_of_ones_own(tmp_path, monkeypatch):
   [
     ('', 'get_config'),
     ('def get_config():\n  return 1\n', 'returned int'),
-    ('def get_config():\n  return nothing\n', r"NameError: .*'nothing'.* \(line 2\)"),
-    ('def get_config(:\n', 'SyntaxError'),
-    ('import no_such_module\n', r'no_such_module.*\(line 1\)'),
+    ('def get_config():\n  return nothing\n', r"wrong\.py, line 2: NameError: .*'nothing'"),
+    ('\ndef get_config(:\n', r'wrong\.py, line 2: SyntaxError'),
+    ('import no_such_module\n', r'wrong\.py, line 1: .*no_such_module'),
+    ('def get_config():\n  raise SystemExit(7)\n', r'wrong\.py, line 2: SystemExit'),
+    ('def get_config():\n  return int("x")\n', r'invalid literal.*wrong\.py, line 2'),
+    ('\0', r'wrong\.py: SyntaxError'),
   ],
 )
 def test_a_file_that_fails_is_told_with_its_line(tmp_path, text, said):
