@@ -271,8 +271,8 @@ def find(name: str) -> tuple[pathlib.Path, str | None]:
     near = difflib.get_close_matches(path.stem, configs, n=1)
     hint = f'Did you mean {near[0]}? ' if near else ''
     raise ConfigError(
-      f'There is no config {base!r:.200}. {hint}Shipped configs: {", ".join(configs)}; or give the path '
-      'of a Python file.'
+      f'There is no config {base!r:.200}. {hint}Shipped configs: {", ".join(configs)}; or give the '
+      'path of a Python file.'
     )
   return found, variant if colon else None
 
