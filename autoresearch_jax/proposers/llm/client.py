@@ -4,8 +4,8 @@ Called by the proposer `gemini`; knows nothing of programs. A call is recorded b
 with the most it can cost, and again when it has ended, with what it did cost, so that limits hold
 even if the run is killed in between. A failed call counts as
 
-- free if the API refused it or it never arrived: errors before or instead of an answer are not
-  billed (https://ai.google.dev/gemini-api/docs/billing);
+- free if the API refused it or it never left this machine: errors before or instead of an answer
+  are not billed (https://ai.google.dev/gemini-api/docs/billing);
 - the most it can cost if nobody knows: a broken connection, a deadline, an unreadable response, an
   error page of some proxy.
 
@@ -19,6 +19,7 @@ import functools
 import itertools
 import json
 import logging
+import os
 import ssl
 import threading
 import time
@@ -33,11 +34,17 @@ from google.genai import types as genai_types
 
 from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.proposers.llm import API_KEY_VARIABLES, api_key
+from autoresearch_jax.proposers.llm.local_failures import (
+  CERTIFICATE_VARIABLES,
+  Departure,
+  explain_local_failure,
+)
 from autoresearch_jax.proposers.llm.responses import (
   SUSPEND_SECONDS,
   FailedAttempt,
   ModelReply,
   explain_error,
+  lasting,
   limit_size,
   read_response,
 )
@@ -77,15 +84,20 @@ class ModelRequest:
 
 
 class NoAnswer(Exception):
-  """There is no answer; the message says why.
+  """There is no answer; the message says why, and for how long the model is left alone.
 
   Attributes:
+    reason: Why, as a sentence.
     suspend_seconds: How long the model should be left alone.
+    local: Whether the request never left this machine.
   """
 
-  def __init__(self, message: str, suspend_seconds: float = 0.0):
-    super().__init__(message)
+  def __init__(self, reason: str, suspend_seconds: float = 0.0, local: bool = False):
+    rest = f' The model is not called for {lasting(suspend_seconds)}.' if suspend_seconds else ''
+    super().__init__(f'{reason}{rest}')
+    self.reason = reason
     self.suspend_seconds = suspend_seconds
+    self.local = local
 
 
 class OpenCalls:
@@ -186,7 +198,7 @@ class GeminiClient:
       backoff = self.initial_delay * 2 ** (attempt - 1) * rng.uniform(0.5, 1.0)
       delay = max(got.retry_after, backoff)
       if not got.retryable or attempt >= self.attempts or delay > MAX_DELAY_SECONDS:
-        raise NoAnswer(got.message, max(got.suspend_seconds, got.retry_after))
+        raise NoAnswer(got.message, max(got.suspend_seconds, got.retry_after), got.local)
       self.calls.pause(delay)
     raise AssertionError
 
@@ -200,7 +212,7 @@ class GeminiClient:
     key = api_key()
     if not key:
       names = ' or '.join(API_KEY_VARIABLES)
-      raise NoAnswer(f'There is no API key: set {names}.', SUSPEND_SECONDS)
+      raise NoAnswer(f'There is no API key: set {names}.', SUSPEND_SECONDS, local=True)
     sent = self._upper_bound(request, key)
     with self.calls.spend_lock:
       if self.calls.closed:
@@ -212,14 +224,18 @@ class GeminiClient:
     started = time.monotonic()
     got: ModelReply | FailedAttempt = FailedAttempt('The call was interrupted.')
     ended = dataclasses.replace(sent, state='failed', error=got.message)
+    departure = Departure()
     try:
-      response = self.calls.run(functools.partial(self._send, request, key))
+      response = self.calls.run(functools.partial(self._send, request, key, departure))
       got = read_response(response, request.model)
       ended = self._with_usage(ended, response)
     except asyncio.CancelledError:
       got = FailedAttempt(STOPPING)
     except Exception as error:
-      got = explain_error(error, request.model, self.timeout_seconds)
+      if departure.sent:
+        got = explain_error(error, request.model, self.timeout_seconds)
+      else:
+        got = explain_local_failure(error, request.model, self.base_url, self.timeout_seconds)
     finally:
       context.record(_ended(ended, got, key, time.monotonic() - started))
     if self.calls.closed and isinstance(got, FailedAttempt):
@@ -270,18 +286,21 @@ class GeminiClient:
     dollars = self.price(ended.model, inputs, outputs)
     return dataclasses.replace(ended, input_tokens=inputs, output_tokens=outputs, dollars=dollars)
 
-  async def _send(self, request: ModelRequest, key: str) -> genai_types.GenerateContentResponse:
+  async def _send(
+    self, request: ModelRequest, key: str, departure: Departure
+  ) -> genai_types.GenerateContentResponse:
     """Sends the request. Raises TimeoutError at the deadline and closes the connection.
 
     Redirects are not followed, since the key would be sent along.
     """
     for name in CHATTY_LOGGERS:
       logging.getLogger(name).setLevel(logging.ERROR)
-    hooks = {'response': [limit_size]}
+    hooks = {'request': [departure.watch], 'response': [limit_size]}
+    certificates = _certificates(*map(os.environ.get, CERTIFICATE_VARIABLES))
     async with asyncio.timeout(self.timeout_seconds):
-      with httpx2.Client(verify=_certificates()) as unused:
+      with httpx2.Client(verify=certificates) as unused:
         async with httpx2.AsyncClient(
-          verify=_certificates(), event_hooks=hooks, timeout=None
+          verify=certificates, event_hooks=hooks, timeout=None
         ) as channel:
           client = genai.Client(
             vertexai=False,
@@ -290,7 +309,7 @@ class GeminiClient:
               base_url=self.base_url or None,
               httpx_client=unused,
               httpx_async_client=channel,
-              async_client_args={'ssl': _certificates()},  # else read again at each call
+              async_client_args={'ssl': certificates},  # else read again at each call
             ),
           )
           return await client.aio.models.generate_content(
@@ -340,6 +359,12 @@ def _clean(text: str, key: str) -> str:
 
 
 @functools.cache
-def _certificates() -> ssl.SSLContext:
-  """Loads the trusted certificates, which takes longer than the rest of making a client."""
+def _certificates(file: str | None, directory: str | None) -> ssl.SSLContext:
+  """Loads the trusted certificates, which takes longer than the rest of making a client.
+
+  Args:
+    file: SSL_CERT_FILE, and
+    directory: SSL_CERT_DIR, which are read from the environment; the result depends on them.
+  """
+  del file, directory
   return httpx2.create_ssl_context()

@@ -14,6 +14,7 @@ the network does raises anything but NothingToPropose here.
 import dataclasses
 import time
 
+import httpx2
 import numpy as np
 
 from autoresearch_jax.config import MAX_SECONDS
@@ -244,6 +245,8 @@ class Gemini(Proposer):
       except NoAnswer as error:
         self._suspend(model, error)
         reasons.append(str(error))
+        if error.local:
+          raise
     raise NoAnswer(' '.join(dict.fromkeys(reasons)) or STOPPING)
 
   def _converse(
@@ -303,18 +306,22 @@ class Gemini(Proposer):
   def _require_available(self, model: str) -> None:
     """Raises NoAnswer while the model is suspended."""
     until, reason = self._state.suspended.get(model, (0.0, ''))
-    if time.monotonic() < until:
-      raise NoAnswer(reason)
+    if (seconds := until - time.monotonic()) > 0:
+      raise NoAnswer(reason, seconds)
 
   def _suspend(self, model: str, error: NoAnswer) -> None:
     if error.suspend_seconds:
       until = time.monotonic() + error.suspend_seconds
-      self._state.suspended[model] = (until, str(error))
+      self._state.suspended[model] = (until, error.reason)
 
   # Lessons.
 
   def _update_lessons(self, context: ProposalContext, rng: np.random.Generator) -> None:
-    """Asks for new lessons if they are due; a failure costs no more than the call."""
+    """Asks for new lessons if they are due; a failure costs no more than the call.
+
+    Raises:
+      NoAnswer: No call leaves this machine, so that another one would fail as well.
+    """
     if not self.lessons_interval or context.memory is None:
       return
     cited = (max(lesson.trials, default=0) for lesson in context.memory.model_lessons)
@@ -330,7 +337,11 @@ class Gemini(Proposer):
         self._request(model, 'lessons', prompt, None, rng), schema=LESSONS_SCHEMA
       )
       lessons = parse_lessons(self._client.ask(request, context, rng).text, context, model)
-    except (NoAnswer, PromptTooLong, ValueError):  # ValueError: the answer holds no lessons
+    except NoAnswer as error:
+      if error.local:
+        raise
+      return
+    except (PromptTooLong, ValueError):  # ValueError: the answer holds no lessons
       return
     if lessons:
       context.record_lessons(lessons)
@@ -353,8 +364,10 @@ class Gemini(Proposer):
     for name in ('timeout_seconds', 'initial_delay'):
       if getattr(self, name) > MAX_SECONDS:
         raise ValueError(f'{name} is {getattr(self, name):g}; it must be at most {MAX_SECONDS:g}.')
-    if self.base_url and not self.base_url.startswith(('http://', 'https://')):
-      raise ValueError(f'base_url is {self.base_url!r}; it must begin with https:// or http://.')
+    if self.base_url and not _is_http_url(self.base_url):
+      raise ValueError(
+        f'base_url is {self.base_url!r}; it must be a URL that begins with https:// or http://.'
+      )
     for model, *dollars in self.prices:
       if not all(price >= 0 for price in dollars):
         raise ValueError(f'The prices of {model} are {dollars}; they must be 0 or more.')
@@ -368,6 +381,15 @@ class Gemini(Proposer):
           '(model, dollars per million input tokens, dollars per million output tokens), or set '
           f'max_dollars to 0. Known are: {", ".join(sorted(self._client.prices))}.'
         )
+
+
+def _is_http_url(text: str) -> bool:
+  """Whether a text is a URL with a host, and with a valid port if it has one."""
+  try:
+    url = httpx2.URL(text)
+    return url.scheme in ('http', 'https') and bool(url.host) and (url.port or 1) <= 65535
+  except (httpx2.InvalidURL, ValueError):
+    return False
 
 
 def _instructions(role: Role | None) -> str:

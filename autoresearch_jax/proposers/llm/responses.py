@@ -6,7 +6,9 @@ how long to leave the model alone.
 
 import contextlib
 import dataclasses
+import email.utils
 import math
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -48,6 +50,7 @@ class FailedAttempt:
     billed: Whether the attempt may have cost something.
     retry_after: Seconds that the API wants to be left alone for.
     suspend_seconds: How long the model should be left alone.
+    local: Whether the request never left this machine, so that no other model can be asked either.
   """
 
   message: str
@@ -55,6 +58,7 @@ class FailedAttempt:
   billed: bool = True
   retry_after: float = 0.0
   suspend_seconds: float = 0.0
+  local: bool = False
 
 
 def read_response(
@@ -85,7 +89,7 @@ def _name(reason: Any) -> str:
 
 
 def explain_error(error: Exception, model: str, timeout_seconds: float) -> FailedAttempt:
-  """Returns what an exception of the SDK means."""
+  """Returns what an exception of the SDK means, once the request was sent."""
   match error:
     case errors.APIError():
       return _explain_api_error(error, model)
@@ -93,11 +97,6 @@ def explain_error(error: Exception, model: str, timeout_seconds: float) -> Faile
       return FailedAttempt(f'{model} did not answer within {timeout_seconds:g} seconds.')
     case ResponseTooLarge():
       return FailedAttempt(f'{model} sent more than {MAX_RESPONSE_BYTES} bytes.')
-    case httpx2.ConnectError() | httpx2.ProxyError() | httpx2.UnsupportedProtocol():
-      what = one_line(str(error), 300) or type(error).__name__
-      return FailedAttempt(
-        f'The Gemini API cannot be reached: {what}.', retryable=True, billed=False
-      )
     case httpx2.TransportError():
       what = one_line(str(error), 300) or type(error).__name__
       return FailedAttempt(f'The connection to {model} broke: {what}.', retryable=True)
@@ -133,11 +132,30 @@ def _retry_after(error: errors.APIError, inner: Mapping[str, Any]) -> float:
   details = inner.get('details')
   delays = [d.get('retryDelay', '') for d in details or () if isinstance(d, dict)]
   for text in (headers.get('retry-after', ''), *delays):
-    with contextlib.suppress(ValueError):
-      seconds = float(str(text).removesuffix('s'))  # the header may be a date: then no number
-      if 0 <= seconds < math.inf:
-        return seconds
+    seconds = _seconds(str(text))
+    if 0 < seconds < math.inf:
+      return seconds
   return 0.0
+
+
+def _seconds(text: str) -> float:
+  """Returns the seconds in '3', '3.5s' or an HTTP date; 0 for another text."""
+  with contextlib.suppress(ValueError):
+    return float(text.removesuffix('s'))
+  with contextlib.suppress(ValueError, TypeError):
+    date = email.utils.parsedate_to_datetime(text)
+    return date.timestamp() - time.time()
+  return 0.0
+
+
+def lasting(seconds: float) -> str:
+  """Returns a duration in its two largest units: '1 day', '2 hours 5 minutes'."""
+  parts, rest = [], max(1, round(seconds))
+  for unit, size in (('day', 86400), ('hour', 3600), ('minute', 60), ('second', 1)):
+    count, rest = divmod(rest, size)
+    if count:
+      parts.append(f'{count} {unit}{"s" if count > 1 else ""}')
+  return ' '.join(parts[:2])
 
 
 class ResponseTooLarge(Exception):

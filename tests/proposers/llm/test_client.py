@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import datetime
+import email.utils
 import json
 import logging
 import time
@@ -212,6 +214,26 @@ def test_the_wait_that_the_api_asks_for_is_kept(server, book, asked):
   assert time.monotonic() - started >= 0.3
 
 
+def tomorrow():
+  return email.utils.format_datetime(
+    datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1, minutes=1), usegmt=True
+  )
+
+
+@pytest.mark.parametrize(
+  'asked',
+  [{'headers': {'retry-after': '86400'}}, loopback.retry_after('86400s'), tomorrow],
+)
+def test_a_wait_of_a_day_is_said_and_not_waited_for(server, book, asked):
+  if callable(asked):
+    asked = {'headers': {'retry-after': asked()}}
+  server.script = [loopback.api_error(429, 'RESOURCE_EXHAUSTED', 'Quota.', **asked)]
+  with pytest.raises(NoAnswer, match=r'429 .*Quota\. The model is not called for 1 day') as error:
+    ask(server, book)
+  assert error.value.suspend_seconds == pytest.approx(86400, abs=100)
+  assert len(book.last) == 1
+
+
 def test_waits_grow(server, book):
   server.script = [loopback.api_error(503, 'UNAVAILABLE')] * 3 + [GOOD]
   started = time.monotonic()
@@ -224,7 +246,7 @@ def test_a_model_that_cannot_be_reached_costs_nothing(book):
     pass
   with pytest.raises(NoAnswer, match='cannot be reached'):
     ask(gone, book)
-  assert book.spend() == types.Spend(calls=3)
+  assert book.spend() == types.Spend(calls=1)
 
 
 def test_an_answer_that_was_cut_off_says_so(server, book):
