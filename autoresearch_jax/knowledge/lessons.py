@@ -4,7 +4,7 @@ Trials are grouped by the constant that they moved and its direction, if nothing
 by the set of constants that they moved together; and by each tag of their hypotheses. (The last tag
 of a `mutate` edit is the key of its move, such as 'DEPTH up'.) There are three kinds of lessons:
 
-- the mean effect of a group, shrunk towards the overall mean (see `shrinkage`), and for constants
+- the mean effect of a group, shrunk towards 0 (see `shrinkage`), and for constants
   that moved together also their interaction: the difference from the sum of their single effects;
 - groups of which half or more failed;
 - values of a constant beyond which every program failed in the same way.

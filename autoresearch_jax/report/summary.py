@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from autoresearch_jax.acceptance.program_runs import format_runs
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
+from autoresearch_jax.report.near_misses import format_near_misses
 from autoresearch_jax.types import Decision, Objective, Status, Trial
 
 
@@ -123,7 +124,7 @@ def gain_over(objective: Objective, trial: Trial, other: Trial) -> float | None:
 
 
 def summary(history: History) -> str:
-  """Describes a run in a few sentences: trials, costs, and the best program."""
+  """Describes a run in a few sentences: trials, costs, the best program, and near misses."""
   f = run_statistics(history)
   tried = (
     f'{f.trials} {"trial" if f.trials == 1 else "trials"} in {format_duration(f.wall_seconds)} '
@@ -143,11 +144,13 @@ def summary(history: History) -> str:
     return f'{tried}\nNo trial has a score yet.'
   metric = history.objective.metric
   best = f'Best {metric} {format_value(f.value, f.runs)}: trial {_named(history, f.best.id)}.'
+  if misses := format_near_misses(history):
+    misses = f'\n{misses}'
   if f.best.id == BASELINE or f.gain is None or f.baseline is None:
-    return f'{tried}\n{best}'
+    return f'{tried}\n{best}{misses}'
   noise = '' if f.standard_errors is None else f', {f.standard_errors:.1f} standard errors'
   baseline = format_value(f.baseline, f.baseline_runs)
-  return f'{tried}\n{best} The baseline has {baseline}: a gain of {f.gain:.6f}{noise}.'
+  return f'{tried}\n{best} The baseline has {baseline}: a gain of {f.gain:.6f}{noise}.{misses}'
 
 
 def format_spend(history: History) -> str:

@@ -1,4 +1,4 @@
-"""Effects are drawn toward what is usual, the less is known of them the farther."""
+"""Effects are shrunk towards 0, the more the less is known of them."""
 
 import math
 
@@ -14,24 +14,22 @@ EFFECTS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6), max_s
 def test_two_groups_by_hand():
   """Residuals are ±1, made √2 larger for two values: s0 = 1.4826·√2, so that s0² = 4.396.
 
-  Each group's s² = (4·4.396 + 2) / 5 = 3.917 and v = 1.958. With means 0 and 10, μ = 5 and
-  τ² = (50/v - 1)·v = 48.04, so that B = v / (v + τ²) = 0.03917.
+  Each group's s² = (4·4.396 + 2) / 5 = 3.917 and v = 1.958. With means -5 and 5 and t = v + τ², the
+  derivative of log τ - Σ ½ (log t + 25/t) is 0 where t² - 2·(t - v)·t + 50·(t - v) = 0.
   """
-  (low, low_sd), (high, high_sd) = shrink([[-1.0, 1.0], [9.0, 11.0]])
-  s2 = (4 * (1.4826**2 * 2) + 2) / 5
-  v = s2 / 2
-  between = 50 - v
-  drawn = v / (v + between)
-  assert drawn == pytest.approx(0.03917, abs=1e-4)
-  assert (low, high) == (pytest.approx(5 * drawn), pytest.approx(10 - 5 * drawn))
-  expected = math.sqrt((1 - drawn) * v + drawn**2 * (v + between) / 2)
-  assert low_sd == pytest.approx(expected) == high_sd
+  (low, low_sd), (high, high_sd) = shrink([[-6.0, -4.0], [4.0, 6.0]])
+  v = (4 * (1.4826**2 * 2) + 2) / 5 / 2
+  total = (50 + 2 * v + math.sqrt((50 + 2 * v) ** 2 - 200 * v)) / 2
+  kept = (total - v) / total
+  assert low == pytest.approx(-5 * kept, rel=1e-2) and high == pytest.approx(5 * kept, rel=1e-2)
+  assert low_sd == high_sd == pytest.approx(math.sqrt(kept * v), rel=1e-2)
 
 
-def test_where_chance_explains_all_the_groups_are_one():
-  (one, one_sd), (other, other_sd) = shrink([[0.0, 2.0], [0.1, 2.1]])
-  assert one == pytest.approx(other) == pytest.approx(1.05)
-  assert one_sd == pytest.approx(other_sd)
+def test_each_group_has_its_own_estimate_where_chance_explains_them_all():
+  groups = [[0.0, 2.0], [0.1, 2.1], [1.0, -1.2], [-2.0, 0.5]]
+  effects = [effect for effect, _ in shrink(groups)]
+  assert len({round(effect, 6) for effect in effects}) == len(groups)
+  assert all(abs(e) < abs(sum(g) / len(g)) for e, g in zip(effects, groups, strict=True))
 
 
 def test_a_single_group_stays_where_it_is():
@@ -57,9 +55,9 @@ def test_a_small_group_is_drawn_farther_than_a_large_one():
 
 
 @given(EFFECTS)
-def test_each_lies_between_its_mean_and_the_means_of_the_others(groups):
+def test_no_group_is_larger_or_more_certain_than_its_own_trials(groups):
   means = [sum(group) / len(group) for group in groups]
-  slack = 1e-6 * (1 + max(map(abs, means), default=0))
-  for effect, spread in shrink(groups):
-    assert min(means) - slack <= effect <= max(means) + slack
-    assert 0 < spread < math.inf
+  for mean, (effect, sd) in zip(means, shrink(groups), strict=True):
+    assert abs(effect) <= abs(mean) * (1 + 1e-9) + 1e-12
+    assert effect * mean >= 0
+    assert 0 < sd < math.inf

@@ -353,7 +353,7 @@ def test_a_missing_key_is_said_before_the_run(monkeypatch):
     ({'models': ()}, 'name one model'),
     ({'models': ('gemini-99',)}, 'price of gemini-99 is not known'),
     ({'attempts': 0}, 'attempts is 0'),
-    ({'timeout_seconds': float('nan')}, 'timeout_seconds is nan'),
+    ({'timeout_seconds': float('nan')}, 'timeout_seconds.* is nan'),
     ({'max_dollars': -1.0}, 'max_dollars is -1'),
     ({'max_repairs': -1}, 'max_repairs is -1'),
     ({'prices': [['a', -1.0, 1.0]]}, 'prices of a'),
