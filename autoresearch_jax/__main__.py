@@ -5,10 +5,11 @@ imported when its command is used, and its `COMMAND.summary` repeats the line be
 """
 
 import difflib
-import importlib
 import importlib.metadata
 import sys
 from collections.abc import Sequence
+
+from autoresearch_jax.cli import process
 
 PACKAGE = 'autoresearch_jax.cli'
 BAD_INPUT = 2  # exit code
@@ -50,10 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
   Args:
     arguments: Those after `autoresearch`; None for the process's.
   """
-  name, *rest = (sys.argv[1:] if arguments is None else arguments) or ['--help']
+  given = sys.argv[1:] if arguments is None else arguments
+  return process.guarded(lambda: _run(list(given) or ['--help']))
+
+
+def _run(arguments: list[str]) -> int:
+  name, *rest = arguments
   if name in ('--help', '-h', 'help'):
     if rest and rest[0] in COMMANDS:
-      return main([rest[0], '--help'])
+      return _run([rest[0], '--help'])
     print(HELP.format(commands='\n'.join(f'  {n:<12}{text}' for n, text in COMMANDS.items())))
     return 0
   if name == '--version':
@@ -64,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hint = f'did you mean {near[0]}?' if near else f'there are: {", ".join(COMMANDS)}.'
     print(f'There is no command {name!r}; {hint} See `autoresearch --help`.', file=sys.stderr)
     return BAD_INPUT
-  return importlib.import_module(f'{PACKAGE}.{name}').main(rest)
+  return process.run_module(f'{PACKAGE}.{name}', rest)
 
 
 if __name__ == '__main__':

@@ -5,12 +5,16 @@ leaves the ledger intact. It cannot be skipped, as a proposer's is, since the st
 folds over all events.
 """
 
+import contextlib
 import errno
 import os
 import pathlib
 import shutil
+import sys
 import traceback
 import types
+from collections.abc import Iterator
+from typing import TextIO
 
 
 def one_line(text: str, width: int = 0) -> str:
@@ -22,6 +26,31 @@ def one_line(text: str, width: int = 0) -> str:
   shown = ''.join(character if character.isprintable() else ' ' for character in text)
   shown = ' '.join(shown.split())
   return shown[: width - 1] + '…' if 0 < width < len(shown) else shown
+
+
+def say(line: str, end: str = '\n', file: TextIO | None = None) -> None:
+  """Prints a line at once, with replaced characters where the stream cannot encode them.
+
+  A terminal that is gone is ignored, so that a run ends in good order when its connection drops.
+
+  Raises:
+    BrokenPipeError: The stream is a pipe that nobody reads any more.
+  """
+  stream = sys.stdout if file is None else file
+  encoding = getattr(stream, 'encoding', None) or 'utf-8'
+  text = line.encode(encoding, 'replace').decode(encoding)
+  with ignored_hangup():
+    print(text, end=end, file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def ignored_hangup() -> Iterator[None]:
+  """Ignores the error of writing to a terminal that is gone."""
+  try:
+    yield
+  except OSError as error:
+    if error.errno != errno.EIO:
+      raise
 
 
 STRATEGY, RULE = 'strategy', 'acceptance rule'

@@ -94,7 +94,7 @@ def test_a_variant_that_does_not_exist_is_one_sentence(tmp_path):
   assert err.startswith("--config: There is no variant 'abacus'")
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_signal_ends_in_good_order(tmp_path, number):
   with start(
     '--config.search.max_trials=0', '--config.executor_options.delay=0.1', workdir=tmp_path

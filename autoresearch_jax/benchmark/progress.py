@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import rich.console
 import rich.progress
 
+from autoresearch_jax.messages import say
 from autoresearch_jax.report.summary import format_duration
 
 LINE_INTERVAL = 10.0  # seconds between plain lines
@@ -17,7 +18,7 @@ class ComparisonProgress:
   """Reports finished runs and the remaining time as plain lines."""
 
   def __init__(
-    self, write: Callable[[str], None] = print, clock: Callable[[], float] = time.monotonic
+    self, write: Callable[[str], None] = say, clock: Callable[[], float] = time.monotonic
   ):
     self._write, self._clock = write, clock
     self.total = self.done = self._before = 0
@@ -71,7 +72,7 @@ class ComparisonBar(ComparisonProgress):
 def show_progress() -> Iterator[ComparisonProgress]:
   """Shows progress on standard error: a bar if that is a terminal, else lines."""
   if not sys.stderr.isatty():
-    yield ComparisonProgress(lambda line: print(line, file=sys.stderr, flush=True))
+    yield ComparisonProgress(lambda line: say(line, file=sys.stderr))
     return
   columns = (
     rich.progress.BarColumn(bar_width=None),

@@ -281,6 +281,8 @@ class Command:
     except KeyboardInterrupt:
       print(interrupted, file=sys.stderr)
       return INTERRUPTED
+    except BrokenPipeError:  # an OSError, which is no error of the command's
+      raise
     except (ConfigError, *errors) as error:
       print(sentence(error), file=sys.stderr)
       return BAD_INPUT

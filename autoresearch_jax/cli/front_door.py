@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 
 from autoresearch_jax import config as configs
+from autoresearch_jax import messages
 from autoresearch_jax.cli.signals import StopSignals
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
 from autoresearch_jax.report import live
@@ -26,7 +27,7 @@ def run(
   config: str | os.PathLike[str] | ml_collections.ConfigDict | Config,
   workdir: str | os.PathLike[str] | None = None,
   *,
-  say: Callable[[str], None] = print,
+  say: Callable[[str], None] = messages.say,
   **settings: Any,
 ) -> RunResult:
   """Starts or resumes a run, and returns its result when it ends.

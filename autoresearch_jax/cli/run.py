@@ -13,8 +13,9 @@ from autoresearch_jax.cli.signals import StopSignals
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.git_repo import WorkspaceError
-from autoresearch_jax.messages import ComponentError, describe_os_error
-from autoresearch_jax.report import live
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.messages import ComponentError, describe_os_error, say
+from autoresearch_jax.report import View, live
 from autoresearch_jax.research.session import run_session
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 
@@ -26,9 +27,10 @@ COMMAND = Command(
   budget, and an acceptance rule keeps or discards it. Everything is recorded in the run's folder,
   and the same command resumes a run that was stopped or killed.
 
-  The first Ctrl-C (or SIGTERM) stops the search gracefully, a second one ends the process at once.
-  If config.final_seeds is set, the best program and the baseline are then retrained and compared on
-  the test split; another Ctrl-C skips that, and after SIGTERM it does not start.
+  The first Ctrl-C, SIGTERM or SIGHUP stops the search gracefully, a second Ctrl-C or SIGTERM ends
+  the process at once. If config.final_seeds is set, the best program and the baseline are then
+  retrained and compared on the test split; another Ctrl-C skips that, and after SIGTERM or SIGHUP
+  it does not start.
 
   The folder has results.tsv (a row per trial), progress.png, repo/ (git: the branch
   autoresearch/NAME has the kept programs) and ledger.db (all events).
@@ -50,7 +52,8 @@ COMMAND = Command(
     '1': 'The baseline, the machine, the strategy or the acceptance rule failed.',
     '2': 'Invalid input; the message on standard error says what to fix.',
     '130': 'Stopped gracefully by Ctrl-C.',
-    '143': 'Stopped gracefully by SIGTERM.',
+    '143': 'Stopped gracefully by SIGTERM; 129: by SIGHUP, when the terminal closes.',
+    '141': 'Nobody reads its output any more, as after `| head`.',
   },
 )
 
@@ -62,13 +65,20 @@ ERRORS = (
 def research(config: Config, directory: pathlib.Path) -> int:
   """Runs one session of the run in `directory` and returns the exit code."""
   stop = StopSignals()
-  outcome = run_session(config, directory, say=_say, make_view=live.view, stop=stop)
-  _say(f'Log: {directory / "results.tsv"}\n{report(directory)}')
+
+  def say_if_heard(line: str) -> None:
+    try:
+      say(line)
+    except BrokenPipeError:
+      if not stop.exit_code:  # else it is the end of the session that closed the pipe, too
+        raise
+
+  def view(history: History) -> View:
+    return live.view(history, print_line=say_if_heard)
+
+  outcome = run_session(config, directory, say=say_if_heard, make_view=view, stop=stop)
+  say_if_heard(f'Log: {directory / "results.tsv"}\n{report(directory)}')
   return stop.exit_code or (FAILED if outcome.failed else 0)
-
-
-def _say(line: str) -> None:
-  print(line, flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:

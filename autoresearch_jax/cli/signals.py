@@ -1,4 +1,6 @@
-"""Handling of Ctrl-C and SIGTERM: the first one stops the run gracefully, the second one at once.
+"""Handling of Ctrl-C, SIGTERM and SIGHUP: the first stops the run gracefully, the second at once.
+
+A terminal that closes sends SIGHUP more than once, so a second SIGHUP is ignored.
 
 The ledger is intact in either case; a graceful stop also closes the executor and prints where the
 results are. After a graceful stop of the search, `rearm` allows the final evaluation to run until
@@ -12,7 +14,7 @@ from typing import Self
 
 
 class StopSignals:
-  """A context manager in which SIGINT and SIGTERM set `reason` instead of raising.
+  """A context manager in which SIGINT, SIGTERM and SIGHUP set `reason` instead of raising.
 
   Outside the main thread it has no effect, since Python only handles signals there.
 
@@ -37,7 +39,9 @@ class StopSignals:
 
   def __enter__(self) -> Self:
     if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGINT, signal.SIGTERM):
+      for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:  # by nohup
+          continue
         self._before[number] = signal.signal(number, self._handle)
     return self
 
@@ -48,9 +52,9 @@ class StopSignals:
   def rearm(self) -> bool:
     """Clears the stop request until the next signal.
 
-    Returns False after SIGTERM, since the machine will then be taken away soon.
+    Returns False after SIGTERM and SIGHUP, since the machine will then be taken away soon.
     """
-    if self.exit_code == 128 + signal.SIGTERM:
+    if self.exit_code in (128 + signal.SIGTERM, 128 + signal.SIGHUP):
       return False
     self.reason = ''
     for number in self._before:
@@ -62,4 +66,5 @@ class StopSignals:
     self.exit_code = 128 + number
     self.reason = f'Received {signal.Signals(number).name}; the same command resumes the run.'
     # The second signal ends the process at once.
-    signal.signal(number, self._second if number == signal.SIGINT else signal.SIG_DFL)
+    second = {signal.SIGINT: self._second, signal.SIGHUP: signal.SIG_IGN}
+    signal.signal(number, second.get(signal.Signals(number), signal.SIG_DFL))

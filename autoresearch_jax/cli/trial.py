@@ -11,6 +11,7 @@ from autoresearch_jax.cli import fields, flags
 from autoresearch_jax.cli.command import FAILED, Command, CommandLine, Option
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import Unavailable, finished
+from autoresearch_jax.messages import say
 from autoresearch_jax.programs.start import constants_of, read_program, starting_program
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
@@ -121,7 +122,7 @@ def _training(progress: Progress) -> str:
 
 
 def _say(line: str, end: str = '\n') -> None:
-  print(line, end=end, file=sys.stderr, flush=True)
+  say(line, end=end, file=sys.stderr)
 
 
 def _require_writable(out: str | None) -> None:

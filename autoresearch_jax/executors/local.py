@@ -19,7 +19,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Executor, Unavailable, sharing
 from autoresearch_jax.executors.artifacts import ArtifactStore
 from autoresearch_jax.executors.slot import Slot, SlotContext
-from autoresearch_jax.messages import describe_os_error
+from autoresearch_jax.messages import describe_os_error, say
 from autoresearch_jax.types import (
   Budget,
   Dataset,
@@ -230,7 +230,7 @@ class LocalExecutor(Executor):
     if others and self._working_slots:
       left = 'One slot is left' if self.slots == 1 else f'{self.slots} slots are left'
       text = f'The slot with {slot.share.name} is retired: {reason} {left}.'
-      print(text, file=sys.stderr, flush=True)
+      say(text, file=sys.stderr)
 
   def _retry(self, request: TrialRequest, reason: str) -> None:
     """Retries a trial in another slot, once: a program that ends slots must not end them all."""

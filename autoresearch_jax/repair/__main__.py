@@ -4,4 +4,4 @@ import importlib
 import sys
 
 if __name__ == '__main__':
-  sys.exit(importlib.import_module('autoresearch_jax.cli.repair').main(sys.argv[1:]))
+  sys.exit(importlib.import_module('autoresearch_jax.__main__').main(['repair', *sys.argv[1:]]))

@@ -27,7 +27,7 @@ from autoresearch_jax.ledger.events import (
 )
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import slowness
-from autoresearch_jax.messages import one_line
+from autoresearch_jax.messages import ignored_hangup, one_line, say
 from autoresearch_jax.report.base import View
 from autoresearch_jax.report.summary import (
   format_duration,
@@ -47,7 +47,7 @@ COLOURS = {Decision.KEEP: 'green', Decision.DISCARD: 'bright_black', Decision.CR
 class LineView(View):
   """Prints one line per event, for logs and pipes."""
 
-  def __init__(self, say: Callable[[str], None] = print):
+  def __init__(self, say: Callable[[str], None] = say):
     self._say = say
 
   def record(self, record: Record, history: History) -> None:
@@ -69,11 +69,13 @@ class PanelView(View):
     self._live = Live(console=console, auto_refresh=False, transient=True)
 
   def __enter__(self) -> Self:
-    self._live.start()
+    with ignored_hangup():
+      self._live.start()
     return self
 
   def __exit__(self, *_: object) -> None:
-    self._live.stop()
+    with ignored_hangup():
+      self._live.stop()
 
   def record(self, record: Record, history: History) -> None:
     self._history = history
@@ -95,7 +97,8 @@ class PanelView(View):
 
   def _draw(self) -> None:
     self._drawn_at = self._clock()
-    self._live.update(self.renderable(), refresh=True)
+    with ignored_hangup():
+      self._live.update(self.renderable(), refresh=True)
 
   def renderable(self) -> RenderableType:
     """Returns the panel, as a function of history and progress."""
@@ -155,14 +158,12 @@ def _fraction(progress: Progress) -> float:
   return 1.0 if progress.phase == 'evaluate' else progress.fraction
 
 
-def view(history: History, console: Console | None = None) -> View:
+def view(
+  history: History, console: Console | None = None, print_line: Callable[[str], None] = say
+) -> View:
   """Returns the panel in a terminal, and else the view that prints lines."""
   console = console or Console()
-  return PanelView(history, console) if console.is_terminal else LineView(_print_now)
-
-
-def _print_now(line: str) -> None:
-  print(line, flush=True)
+  return PanelView(history, console) if console.is_terminal else LineView(print_line)
 
 
 def event_line(record: Record, history: History) -> str:

@@ -157,9 +157,8 @@ def _run_in_worker(
 
 def _begin_worker() -> None:
   """Runs in a new worker before its first batch."""
-  signal.signal(
-    signal.SIGINT, signal.SIG_IGN
-  )  # Ctrl-C reaches all processes; only the parent handles it
+  for number in (signal.SIGINT, signal.SIGHUP):  # they reach all processes; the parent handles them
+    signal.signal(number, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
   threading.Thread(target=_exit_with_parent, daemon=True).start()
 
