@@ -219,7 +219,9 @@ class Runner:
       raise RunnerError(Status.INVALID, str(error)) from None
     if not all(math.isfinite(value) for value in metrics.values()):
       raise RunnerError(
-        Status.DIVERGED, f'The validation metrics are not finite after training: {metrics}.'
+        Status.DIVERGED,
+        f'The validation metrics are not finite after training: {metrics}; lower a learning rate, '
+        'or bound what `predict` returns.',
       )
     cost = self._cost(compiled, trained, time.monotonic() - start, peak_before)
     train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}

@@ -6,10 +6,18 @@ import re
 import traceback
 
 from autoresearch_jax.programs.contract import ContractError
+from autoresearch_jax.tracer.importing import PACKAGE
 
 MAX_CHARACTERS = 500
 MAX_HEAD = 220  # characters of a long message before what is cut out of it
 _CUT = ' ... '
+# Where jax was tracing: in this library, with arguments that a program's author does not know.
+_JAX_CONTEXT = re.compile(
+  r'The error occurred while tracing the function .*? for jit\. ?'
+  r'|This (concrete )?value was not available in Python because it depends on the values? of the '
+  r'arguments? .*?\. '
+  r'|See https://docs\.jax\.dev/en/latest/errors\.html#\S+'
+)
 # Errors of the sandbox: files, system calls, read-only file systems, sockets.
 _SANDBOX_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENETDOWN)
 
@@ -23,7 +31,10 @@ def describe(error: BaseException, directory: pathlib.Path) -> str:
   """
   if isinstance(error, ContractError):
     return one_line(str(error))
-  return one_line(f'{_location(error, directory)}: {_explanation(error, directory)}')
+  explanation = _explanation(error, directory)
+  for ours in (f'{directory}/', f'{PACKAGE}.'):  # which the author of the program does not know
+    explanation = explanation.replace(ours, '')
+  return one_line(f'{_location(error, directory)}: {explanation}')
 
 
 def one_line(text: str) -> str:
@@ -73,6 +84,10 @@ def _explanation(error: BaseException, directory: pathlib.Path) -> str:
   return f'{what.rstrip(".;: ")}; {todo}' if todo else what
 
 
+_LEAKED = (
+  'a function uses an array that another one has traced, so return it in the state instead of '
+  'storing it elsewhere'
+)
 # What to do about frequent mistakes, by words of the exception: its type or its message.
 _REMEDIES = {
   'TracerBoolConversionError': (
@@ -84,12 +99,15 @@ _REMEDIES = {
     'sizes, ranges and list indices must be Python ints, so take them from shapes or constants'
   ),
   'ConcretizationTypeError': (
-    'sizes, ranges and list indices must be Python ints, so take them from shapes or constants'
+    'a traced array has no value yet, so compute with jax.numpy, and take sizes from shapes or '
+    'constants'
   ),
   'NonConcreteBooleanIndexError': (
     'shapes are fixed, so use jnp.where(mask, x, 0) instead of x[mask]'
   ),
-  'UnexpectedTracerError': 'return traced arrays in the state instead of storing them elsewhere',
+  'UnexpectedTracerError': _LEAKED,
+  'safe_zip()': _LEAKED,
+  'sorting pytree dictionary keys': 'use keys of one type in each dict of the state',
   'Number of devices': (
     'make meshes of jax.device_count() devices, of which the tracer has one; the runner shares '
     'batches among its devices by itself'
@@ -134,7 +152,7 @@ def _sandbox_error(error: OSError) -> str:
 
 def _message(error: BaseException) -> str:
   text = str(error).split('\n-----')[0]  # jax appends a note about its tracebacks
-  text = re.sub(r'\s+', ' ', text).strip()
+  text = _JAX_CONTEXT.sub('', re.sub(r'\s+', ' ', text)).strip()
   return text or 'no message'
 
 

@@ -22,7 +22,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.programs import contract
 from autoresearch_jax.programs.contract import ContractError, Shape
 from autoresearch_jax.tracer import check
-from autoresearch_jax.tracer.flat_program import FlatProgram
+from autoresearch_jax.tracer.flat_program import FlatProgram, PlacedErrors
 from autoresearch_jax.tracer.importing import import_entry
 from autoresearch_jax.tracer.one_device import on_one_device
 from autoresearch_jax.types import Budget, Spec
@@ -57,7 +57,7 @@ def export_program(
   program = FlatProgram(module, entry, spec)
   phases = program.phases()
   platform = contract.EXPORT_PLATFORMS[spec.platform]
-  export = Exporter(platform, directory)
+  export = Exporter(platform, directory, program.where)
   init = export('init', program.init, contract.KEY)
   state = tuple(Shape(tuple(a.shape), str(a.dtype)) for a in init.out_avals)
   program.check_leaves()
@@ -126,20 +126,24 @@ class Exporter:
   Args:
     platform: What jax exports for.
     directory: Folder with the program's files.
+    where: Name of a function of the program -> its file and line.
   """
 
-  def __init__(self, platform: str, directory: pathlib.Path):
+  def __init__(self, platform: str, directory: pathlib.Path, where: Callable[[str], str]):
     self._platform = platform
     self._directory = directory
+    self._where = where
     self._calls: list[tuple[Callable[..., Any], list[jax.ShapeDtypeStruct]]] = []
 
   def __call__(self, name: str, function: Callable[..., Any], *shapes: Shape) -> Any:
     arguments = [_struct(shape) for shape in shapes]
     self._calls.append((function, arguments))
     jitted = jax.jit(function)
-    traced = jitted.trace(*arguments)
+    with PlacedErrors(self._where(name)):
+      traced = jitted.trace(*arguments)
     self._refuse_callbacks(name, traced.jaxpr)
-    return self._export(jitted, arguments)
+    with PlacedErrors(self._where(name)):
+      return self._export(jitted, arguments)
 
   def place(self, module: int, position: int) -> str:
     """File and line of an operation; '' if it is from no line of the program.
@@ -171,7 +175,7 @@ class Exporter:
       if any(part in primitive for part in _CALLBACKS):
         trace = equation.source_info.traceback
         frames = [(frame.file_name, frame.line_num) for frame in (trace.frames if trace else ())]
-        place = next(filter(None, (self._line(*frame) for frame in frames)), 'the program')
+        place = next(filter(None, (self._line(*frame) for frame in frames)), self._where(name))
         raise ContractError(
           f'{place}: {name} calls back into Python ({primitive}), but a trial runs no Python; '
           'remove jax.debug.print, jax.debug.callback, pure_callback or io_callback.'

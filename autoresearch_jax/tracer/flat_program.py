@@ -165,11 +165,11 @@ class FlatProgram:
     """File and line of one of the program's functions."""
     return where(getattr(self._module, name), self.entry)
 
-  def _located(self, name: str) -> '_PrefixErrors':
-    return _PrefixErrors(self.where(name))
+  def _located(self, name: str) -> 'PlacedErrors':
+    return PlacedErrors(self.where(name))
 
 
-class _PrefixErrors:
+class PlacedErrors:
   """A context that gives file and line to the exceptions raised in it."""
 
   def __init__(self, where: str):
@@ -179,9 +179,11 @@ class _PrefixErrors:
     return None
 
   def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-    if isinstance(error, ContractError):
-      raise ContractError(f'{self._where}: {error}') from None
-    if error is not None:
+    if isinstance(error, ContractError) and not hasattr(error, 'place_in_program'):
+      error = ContractError(f'{self._where}: {error}')
+      error.place_in_program = self._where  # pyright: ignore[reportAttributeAccessIssue] - a mark
+      raise error from None
+    if error is not None and not hasattr(error, 'place_in_program'):
       error.place_in_program = self._where  # pyright: ignore[reportAttributeAccessIssue] - a mark
 
 

@@ -25,8 +25,9 @@ def import_entry(directory: pathlib.Path, entry: str) -> ModuleType:
   """
   package = ModuleType(PACKAGE)
   package.__path__ = [str(directory)]
-  for name in [name for name in sys.modules if name.partition('.')[0] == PACKAGE]:
-    del sys.modules[name]  # of another program, imported in the same process
+  for name, module in list(sys.modules.items()):  # of another program in the same process
+    if getattr(module, '__name__', '').partition('.')[0] == PACKAGE:
+      del sys.modules[name]
   sys.modules[PACKAGE] = package
   sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _SiblingFinder)]
   parts = pathlib.PurePosixPath(entry).with_suffix('').parts

@@ -64,6 +64,7 @@ def why(artifact):
   with pytest.raises(ArtifactError) as caught:
     from_bytes(artifact.to_bytes())
   assert str(caught.value).endswith('.') and '\n' not in str(caught.value)
+  assert '; ' in str(caught.value) and caught.value.remedy  # every reason says what to do
   return str(caught.value)
 
 
