@@ -18,6 +18,7 @@ COMMANDS = {
   'report': 'Draw the progress plot of a run and summarise the run.',
   'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
   'trial': 'Train one program once, and print its score.',
+  'check': 'Trace a program without training it, and say what is wrong.',
   'start': 'Write the starting program of a run into a folder, for editing.',
   'prepare': 'Download and prepare the data of the language model.',
   'repair': 'Make a run with a damaged ledger resumable.',

@@ -14,7 +14,7 @@ editable files are the edit. An edit is refused if anything else of the program 
 no plain text any more, the program was tried before or does not trace; then it goes back to the
 agent with the reason, up to `max_repairs` times. Hidden files, `__pycache__` and `hypothesis.json`
 are ignored, as are the agent's home and temporary files. An agent that fails or exceeds a limit
-makes no edit, whatever it left.
+makes no edit, whatever it left. `toolbox.py` says what it finds in its sandbox.
 
 The agent's words are data: only `hypothesis.json` is read for the edit's description. The values of
 the environment variables that the agent gets are removed from the transcript and the hypothesis; an
@@ -37,7 +37,14 @@ import pygit2
 from autoresearch_jax.config import MAX_SECONDS
 from autoresearch_jax.data import cache
 from autoresearch_jax.messages import one_line
+from autoresearch_jax.programs.check_task import CheckTask
 from autoresearch_jax.proposers.agent.hypothesis_file import edit_with_hypothesis
+from autoresearch_jax.proposers.agent.toolbox import (
+  require_readable,
+  secret_variables,
+  seed_home,
+  toolbox,
+)
 from autoresearch_jax.proposers.agent.transcript import Redaction
 from autoresearch_jax.proposers.agent.worktree import AgentEditError, AgentWorktree
 from autoresearch_jax.proposers.base import (
@@ -112,8 +119,11 @@ class Agent(Proposer):
     network: Whether it has network access.
     readable_paths: Further paths that it may read, such as its configuration.
     hidden_paths: Paths inside of readable ones that it may not read.
-    pass_env: Names of environment variables that it gets, beyond PATH, LANG and TERM. HOME and
-      TMPDIR are folders of its own unless named here. AUTORESEARCH_SEED is a random seed.
+    pass_env: Names of environment variables that it gets, beyond PATH, LANG, TERM and those of
+      proxies and certificates. HOME and TMPDIR are folders of its own unless named here.
+      AUTORESEARCH_SEED is a random seed.
+    home_files: Files and folders that are copied into its HOME, at their place below yours, such as
+      '~/.claude.json'. It can read what they contain, and could write it into its edit.
     max_memory_bytes: Maximum memory of the agent and all processes it starts.
     max_processes: Maximum number of processes.
     max_file_bytes: Maximum size of one file.
@@ -136,6 +146,7 @@ class Agent(Proposer):
   readable_paths: tuple[str, ...] = ()
   hidden_paths: tuple[str, ...] = ()
   pass_env: tuple[str, ...] = ()
+  home_files: tuple[str, ...] = ()
   max_memory_bytes: int = 8 * 2**30
   max_processes: int = 256
   max_file_bytes: int = 256 * 2**20
@@ -183,6 +194,7 @@ class Agent(Proposer):
       )
     if unset := [name for name in self.pass_env if name not in os.environ]:
       raise ValueError(f'The environment variable {unset[0]} of the option pass_env is not set.')
+    require_readable(self.home_files)
     object.__setattr__(self, '_fallback', FallbackProposer.of(self.fallback, 'agent'))
     try:
       object.__setattr__(self, '_isolation', command_policy.check(self.isolation))
@@ -228,7 +240,8 @@ class Agent(Proposer):
 
   def _edit(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     self._require_budget(context)
-    redaction = Redaction({name: os.environ.get(name, '') for name in self.pass_env})
+    passed = {name: os.environ.get(name, '') for name in self.pass_env}
+    redaction = Redaction({**passed, **secret_variables()})
     seed, refusal = int(rng.integers(2**31)), ''
     with self._worktree(context) as tree:
       for _ in range(self.max_repairs + 1):
@@ -248,9 +261,20 @@ class Agent(Proposer):
     except (OSError, pygit2.GitError, ValueError) as error:
       raise NothingToPropose(f'Cannot make the folder for the agent: {error}.') from None
     try:
+      self._fill(tree, context)
       yield tree
     finally:
       tree.remove()
+
+  def _fill(self, tree: AgentWorktree, context: ProposalContext) -> None:
+    """Writes the files that the agent gets besides the program. Raises NothingToPropose."""
+    parent = context.parents[0]
+    task = CheckTask(context.spec, parent.entry, tuple(name for name, _ in parent.files))
+    try:
+      seed_home(tree.home, self.home_files)
+      task.write(tree.task)
+    except OSError as error:
+      raise NothingToPropose(f'Cannot fill the folder for the agent: {error}.') from None
 
   def _require_budget(self, context: ProposalContext, before: str = '') -> None:
     """Raises NothingToPropose if another call would exceed the limits."""
@@ -306,6 +330,7 @@ class Agent(Proposer):
         word = word.replace(placeholder, path)
       words.append(word)
     words[0] = command_files.find_program(words[0]) or words[0]
+    tools = toolbox(tree.packages, tree.task, self.network)
     return CommandSpec(
       command=tuple(words),
       folder=str(tree.program),
@@ -313,9 +338,9 @@ class Agent(Proposer):
       stdin=str(tree.prompt) if self.prompt_via == 'stdin' else os.devnull,
       environment={
         **{name: os.environ[name] for name in ALWAYS_PASSED if name in os.environ},
+        **tools.environment,
         'HOME': str(tree.home),
         'TMPDIR': str(tree.temporary),
-        'GIT_CONFIG_NOSYSTEM': '1',
         'AUTORESEARCH_SEED': str(seed),
         **{name: os.environ[name] for name in self.pass_env if name in os.environ},
       },
@@ -323,6 +348,7 @@ class Agent(Proposer):
       network=self.network,
       readable=(
         *command_files.required_files(self._words),
+        *tools.readable,
         *map(os.path.expanduser, self.readable_paths),
       ),
       hidden=(

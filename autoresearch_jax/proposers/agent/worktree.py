@@ -42,6 +42,8 @@ class AgentWorktree:
     prompt: File with the task.
     home: HOME of the agent.
     temporary: TMPDIR of the agent.
+    packages: Folder of its PYTHONPATH.
+    task: File with the problem, for `autoresearch check`.
   """
 
   def __init__(self, scratch: pathlib.Path | None, program: Program):
@@ -62,6 +64,7 @@ class AgentWorktree:
     self.folder = pathlib.Path(made).resolve()
     self.program, self.prompt = self.folder / 'program', self.folder / 'prompt.md'
     self.home, self.temporary = self.folder / 'home', self.folder / 'tmp'
+    self.packages, self.task = self.folder / 'packages', self.folder / 'task.json'
     for folder in (self.program, self.home, self.temporary):
       folder.mkdir()
     program.write(self.program)
