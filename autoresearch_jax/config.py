@@ -139,10 +139,12 @@ class Limits:
   def run_timeout(self, budget: Budget) -> float:
     """Seconds that training and evaluating one seed may take.
 
-    By default twice its budget plus one minute, as in the original; one hour for a budget that is
-    not in seconds.
+    By default one minute plus twice its budget, as in the original, or four times a calibrated one,
+    which lasts longer on a slow machine; one hour for a budget that is not in seconds.
     """
-    return self.run_seconds or (2 * budget.amount + 60 if budget.unit == 'seconds' else 3600.0)
+    if self.run_seconds or budget.unit != 'seconds':
+      return self.run_seconds or 3600.0
+    return (4 if budget.is_calibrated() else 2) * budget.amount + 60
 
 
 @dataclasses.dataclass(frozen=True)

@@ -164,9 +164,19 @@ class CalibratedClock(Clock):
     self,
     reference: Reference,
     budget_seconds: float,
+    tolerance: float = 0.0,
     now: Callable[[], float] = time.monotonic,
   ):
+    """Runs the first burst.
+
+    Args:
+      reference: The reference.
+      budget_seconds: The trial's budget, in reference seconds.
+      tolerance: Speeds this close to 1 count as 1, for machines whose speed seldom changes.
+      now: Returns the time, in seconds from any origin.
+    """
     super().__init__(now)
+    self._tolerance = tolerance
     self.reference = reference
     self.bursts: list[tuple[float, float]] = []
     self._share = min(MAX_SHARE, max(MIN_SHARE, BURSTS_SECONDS / max(budget_seconds, 1e-9)))
@@ -176,8 +186,7 @@ class CalibratedClock(Clock):
   @property
   def speed(self) -> float:
     """The present speed, 1 being that when the run began."""
-    recent = [seconds for _, seconds in self.bursts[-self.RECENT :]]
-    return self.reference.step_seconds * len(recent) / sum(recent)
+    return self._speed(*(seconds for _, seconds in self.bursts[-self.RECENT :]))
 
   def seconds(self) -> float:
     wall, _ = self.bursts[-1]
@@ -197,6 +206,10 @@ class CalibratedClock(Clock):
     wall = self.wall_seconds()
     if self.bursts:
       before, previous = self.bursts[-1]
-      mean = (previous + seconds) / 2
-      self._settled += (wall - before) * self.reference.step_seconds / mean
+      self._settled += (wall - before) * self._speed(previous, seconds)
     self.bursts.append((wall, seconds))
+
+  def _speed(self, *bursts: float) -> float:
+    """The mean speed over bursts, from the seconds of a reference step in each."""
+    speed = self.reference.step_seconds * len(bursts) / sum(bursts)
+    return 1.0 if abs(speed - 1) <= self._tolerance else speed

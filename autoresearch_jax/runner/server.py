@@ -59,6 +59,7 @@ from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, PruningRu
 
 MAX_CURVE_POINTS = 64
 PHASE_SEED_STRIDE = 1_000_003  # between the data seeds of a trial's phases
+STEADY_TOLERANCE = 0.02  # of an accelerator's speed: changes below are noise of its measurement
 MAX_STALL_FRACTION = 0.01  # of a budget in seconds, for which the process may have stalled
 # By how much training may exceed a budget in seconds: this fraction of it, or so many seconds, plus
 # the time of a step. The last calls are in flight by then, and a busy machine delays them.
@@ -234,7 +235,9 @@ class Runner:
     reference = self._reference
     if not budget.is_calibrated() or reference is None:
       return Clock
-    return lambda: CalibratedClock(reference, budget.amount)
+    steady = budget.clock == 'auto' and self.devices[0].platform != 'cpu'
+    tolerance = STEADY_TOLERANCE if steady else 0.0
+    return lambda: CalibratedClock(reference, budget.amount, tolerance)
 
   def _first_batch_loss(self, compiled: CompiledProgram, leaves: Any) -> float:
     return first_batch_loss(compiled, leaves, self.dataset)

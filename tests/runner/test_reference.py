@@ -33,11 +33,11 @@ class Machine:
       seconds -= done
 
 
-def calibrated(machine, step_seconds=0.02, budget=12.0, nominal=None):
+def calibrated(machine, step_seconds=0.02, budget=12.0, nominal=None, tolerance=0.0):
   reference = Reference(
     lambda steps: machine.work(steps * step_seconds), 64, nominal or step_seconds, machine.now
   )
-  return CalibratedClock(reference, budget, machine.now)
+  return CalibratedClock(reference, budget, tolerance, machine.now)
 
 
 def train(machine, clock, budget, step_seconds=0.05):
@@ -91,6 +91,14 @@ def test_the_reference_second_is_that_of_the_run_not_of_the_runner():
   assert wall == pytest.approx(12.0, rel=0.02)
   fresh = Reference(lambda steps: machine.work(steps * 0.02), 64, now=machine.now)
   assert fresh.step_seconds == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize('speed, expected', [(0.99, 1.0), (0.9, 0.9)])
+def test_small_changes_within_the_tolerance_are_not_corrected(speed, expected):
+  machine = Machine(lambda now: speed)
+  clock = calibrated(machine, tolerance=0.02)
+  machine.work(4 * speed)
+  assert clock.seconds() == pytest.approx(4 * expected, rel=1e-3)
 
 
 def test_short_steps_are_timed_many_at_a_time():
