@@ -51,6 +51,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
   'limits.constant_bytes': (0, MAX_BYTES, ''),
   'limits.compile_seconds': (0.1, MAX_SECONDS, ''),
   'limits.step_seconds': (0.1, MAX_SECONDS, ''),
+  'limits.predict_seconds': (0, MAX_SECONDS, ''),
   'limits.run_seconds': (0, MAX_SECONDS, '0 derives it from the budget'),
   'limits.device_bytes': (0, MAX_BYTES, '0 means what the device reports'),
   'limits.max_loss': (sys.float_info.min, sys.float_info.max, '1e300 is no limit in practice'),
@@ -117,6 +118,8 @@ class Limits:
     custom_kernels: Whether a program may bring Triton kernels of its own (GPU only).
     compile_seconds: Wall-clock limit of a compilation.
     step_seconds: Longest time without a message from the runner while it trains or evaluates.
+    predict_seconds: Time that `predict` may always take for a validation batch, however short the
+      training was, so that a fixed cost such as a matrix solve fits.
     run_seconds: Wall-clock limit of training and evaluating one seed; 0 derives it from the budget,
       see `run_timeout`.
     device_bytes: Device memory that a program may use; 0 for what the device reports.
@@ -132,6 +135,7 @@ class Limits:
   custom_kernels: bool = False
   compile_seconds: float = 300.0
   step_seconds: float = 60.0
+  predict_seconds: float = 0.05
   run_seconds: float = 0.0
   device_bytes: int = 0
   max_loss: float = 100.0

@@ -33,6 +33,7 @@ MAY_CHANGE: dict[str, str] = {
   'config.limits.custom_kernels': 'limit of a trace',
   'config.limits.compile_seconds': 'timeout',
   'config.limits.step_seconds': 'timeout',
+  'config.limits.predict_seconds': 'timeout',
   'config.limits.run_seconds': 'timeout',
 }
 ADVICE = (

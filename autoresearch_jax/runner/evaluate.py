@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
 from autoresearch_jax.problems.verifiers import VERIFIERS, InvalidConstruction, Verifier
 from autoresearch_jax.runner.compile import CompiledProgram
@@ -32,9 +33,9 @@ MIN_BATCHES = 3  # so that most rows have other neighbours in the reshuffled bat
 # Time limit of `predict` for a construction: a fraction of the training time, or so many seconds.
 # The fastest of some calls counts, so that a busy machine does not fail a program.
 CONSTRUCTION_TIME_FRACTION, MIN_PREDICT_SECONDS, PREDICT_CALLS = 0.05, 0.005, 5
-# Elsewhere `predict` may take this many times what training took for as many tokens (examples); a
-# forward pass takes a third of that. Otherwise a program could store its batches and train in
-# `predict`. The fastest of all validation batches counts, or of PREDICT_CALLS calls.
+# Elsewhere `predict` may take limits.predict_seconds, or this many times what training took for as
+# many tokens (examples); a forward pass takes a third of that. Otherwise a program could store its
+# batches and train in `predict`. The fastest of all validation batches counts, or of PREDICT_CALLS.
 MAX_PREDICT_TIME_RATIO = 8.0
 
 _NOT_BATCH_INDEPENDENT = (
@@ -78,6 +79,7 @@ def evaluate(
   training_seconds: float,
   training_tokens: int,
   on_test: bool = False,
+  predict_seconds: float = Limits.predict_seconds,
 ) -> dict[str, float]:
   """The metrics of a trained state.
 
@@ -96,6 +98,7 @@ def evaluate(
     training_tokens: Tokens (examples) that it was trained on.
     on_test: Use the test split, with the same checks. The metrics are renamed (`test_metric`), so
       that they are never mistaken for validation metrics.
+    predict_seconds: Time of `predict` for a batch that is always allowed.
 
   Raises:
     EvaluationError: `predict` leaks, is too slow, or returns an invalid construction.
@@ -114,7 +117,7 @@ def evaluate(
 
   batches = [score(batch) for batch in loader.validation(dataset, on_test)]
   ratio = batches[0].targets.size / max(1, training_tokens)
-  limit = max(MIN_PREDICT_SECONDS, MAX_PREDICT_TIME_RATIO * ratio * training_seconds)
+  limit = max(predict_seconds, MAX_PREDICT_TIME_RATIO * ratio * training_seconds)
   while min(seconds) > limit and len(seconds) < PREDICT_CALLS:
     score({'inputs': batches[0].inputs, 'targets': batches[0].targets})
   _check_predict_time(min(seconds), limit)
@@ -163,9 +166,10 @@ def _check_predict_time(seconds: float, limit: float) -> None:
   """Raises EvaluationError when `predict` takes longer than `limit` for a batch."""
   if seconds > limit:
     raise EvaluationError(
-      f'`predict` takes {seconds:.3f} s for a batch; the limit is {limit:.3f} s, '
-      f'{MAX_PREDICT_TIME_RATIO:g} times what training took for as many targets. It runs outside '
-      'of the budget, so move the work to `train_step`.'
+      f'`predict` takes {seconds:.3f} s for a batch; the limit is {limit:.3f} s, the larger of '
+      f'limits.predict_seconds and {MAX_PREDICT_TIME_RATIO:g} times what training took for as many '
+      'targets. It runs outside of the budget, so move the work to `train_step`, or raise '
+      'limits.predict_seconds.'
     )
 
 

@@ -215,6 +215,7 @@ class Runner:
         training_seconds=trained.wall_seconds,
         training_tokens=trained.tokens,
         on_test=on_test,
+        predict_seconds=self.limits.predict_seconds,
       )
     except EvaluationError as error:
       raise RunnerError(Status.INVALID, str(error)) from None

@@ -96,7 +96,7 @@ def test_one_slow_call_of_predict_is_the_machines_and_only_slow_calls_are_the_pr
   calls = itertools.count()
 
   def score(leaves, inputs, targets):
-    time.sleep(0.05 * (next(calls) < naps))
+    time.sleep(0.2 * (next(calls) < naps))
     return np.ones(targets.shape, np.float32), targets
 
   compiled = types.SimpleNamespace(device_put=lambda array: array, score=score)
