@@ -64,7 +64,7 @@ REMEASURED_RUNS = 3  # of the incumbent after a drift
 
 @ACCEPTANCE.register('paired')
 @dataclasses.dataclass(frozen=True)
-class PairedTestRule(AcceptanceRule):
+class Paired(AcceptanceRule):
   """Tests each promising program on pairs of runs with the incumbent.
 
   Attributes:

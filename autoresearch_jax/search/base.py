@@ -79,7 +79,8 @@ class Strategy(abc.ABC):
 
     Args:
       state: The current state; it must not be modified.
-      rng: The only source of randomness, seeded by the root seed and the event's index.
+      rng: The only source of randomness, seeded by the root seed and the number of
+        the search's events so far.
     """
 
   @abc.abstractmethod

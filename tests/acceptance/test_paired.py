@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from autoresearch_jax import types
-from autoresearch_jax.acceptance.paired import PairedTestRule
+from autoresearch_jax.acceptance.paired import Paired
 from autoresearch_jax.testing.acceptance import TrialStream
 
 KEEP, DISCARD = types.Decision.KEEP, types.Decision.DISCARD
-RULE = PairedTestRule(baseline_seeds=6, looks=(2, 4), horizon=20, control_interval=0)
+RULE = Paired(baseline_seeds=6, looks=(2, 4), horizon=20, control_interval=0)
 
 
 def by_program(gains, noise=0.1):
@@ -130,7 +130,7 @@ def test_a_failed_replication_neither_hangs_the_test_nor_keeps(failing):
 )
 def test_false_keeps_are_rare_under_drift(drift):
   """At most alpha of the nights of 50 trials have one; three times as many would be noticed."""
-  rule, nights, false = PairedTestRule(horizon=50), 60, 0
+  rule, nights, false = Paired(horizon=50), 60, 0
   for night in range(nights):
     measure = drifting(np.random.default_rng(night), drift)
     stream = TrialStream.start(rule, measure)
@@ -145,6 +145,6 @@ def test_a_true_gain_is_found_under_drift_too():
   for night in range(20):
     rng = np.random.default_rng(night)
     measure = drifting(rng, lambda run: 3.0 if run <= 8 else -0.02 * run, {1: 4.0})
-    stream = TrialStream.start(PairedTestRule(), measure).step(measure).run_replications(measure)
+    stream = TrialStream.start(Paired(), measure).step(measure).run_replications(measure)
     found += stream.incumbent.id != 0
   assert found >= 15

@@ -14,7 +14,6 @@ NAMED = re.compile(r'`((?:[\w-]+/)*[\w-]+\.(?:py|md|yml|toml|sh)|(?:[\w-]+/)+)`'
 # Files that an example makes, that a reader is to make, or that a run leaves behind.
 EXAMPLES = {
   'epsilon_greedy.py',
-  'search/NAME.py',
   'leaderboard.md',
   'repo/',
   'scratch/',
