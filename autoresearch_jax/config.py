@@ -164,8 +164,7 @@ class Config:
     metric: Name of the metric that is optimised, e.g. `val_bpb`.
     budget: How long a trial trains.
     platform: Where trials run; a run never falls back to another platform.
-    direction: Whether the metric is minimised or maximised; '' for the problem's own direction,
-      which is the only one that it may be.
+    direction: `minimize` or `maximize`; must equal the problem's direction of the metric if given.
     constraints: Bounds by name of a metric or of a cost, such as `{'parameters': '<= 1_000_000'}`.
       A trial outside of them is infeasible and never kept.
     constants: Values of the starting program's ALL_CAPS constants that replace its own.
@@ -184,6 +183,12 @@ class Config:
     pruning: Whether to end trials early that are too far behind to be kept
       (`research/pruning.py`).
     seed: Root seed of the search.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> from autoresearch_jax import config
+    >>> config.from_config_dict(config.load('digits'), {'search.max_trials': 10}).metric
+    'val_loss'
   """
 
   name: str
@@ -240,7 +245,16 @@ def _constraint(name: str, text: str) -> Constraint:
 
 
 class ConfigError(ValueError):
-  """A config that cannot be used; the message names the field and the values it may have."""
+  """A config that cannot be used; the message names the field and the values it may have.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> try:
+    ...   ar.run('digitz')
+    ... except ar.ConfigError as error:
+    ...   print(str(error).split('?')[0])
+    There is no config 'digitz'. Did you mean digits
+  """
 
 
 def shipped() -> dict[str, pathlib.Path]:

@@ -49,7 +49,13 @@ class Decision(enum.StrEnum):
 
 
 class Operation(enum.StrEnum):
-  """The kind of a proposal."""
+  """What to do with the parents of a proposal: draft, improve, debug, merge, replicate or promote.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> ar.Operation('improve') is ar.Operation.IMPROVE
+    True
+  """
 
   DRAFT = 'draft'  # edit the problem's starting program (which, unedited, is the baseline)
   IMPROVE = 'improve'
@@ -71,8 +77,8 @@ class Budget:
     unit: `seconds` (of training; compilation does not count), `steps`, `tokens` (examples, for
       supervised problems) or `flops`.
     clock: How seconds are counted. `calibrated`: as reference seconds, which are longer while the
-      machine is slow; see `runner/reference.py`. `wall`: by the wall clock. `auto`: calibrated on
-      CPUs, and on accelerators once their speed is seen to drift.
+      machine is slow; see `runner/reference.py`. `wall`: by the wall clock. `auto`: calibrated,
+      except that a run which began with the wall clock keeps it.
   """
 
   amount: float
@@ -140,6 +146,12 @@ class Program:
   Attributes:
     files: (name, text) pairs sorted by name; names are relative POSIX paths.
     entry: Name of the file that defines `init`, `train_step` and `predict`.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> program = ar.Program((('model.py', 'WIDTH = 64'),), entry='model.py')
+    >>> program.with_text('WIDTH = 32').text()
+    'WIDTH = 32'
   """
 
   files: tuple[tuple[str, str], ...]
@@ -162,15 +174,18 @@ class Program:
     return cls(tuple((n, (directory / n).read_text(encoding='utf-8')) for n in names), entry)
 
   def write(self, directory: pathlib.Path) -> None:
+    """Writes all files below `directory`, which is created if missing."""
     for name, text in self.files:
       path = directory / name
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_text(text, encoding='utf-8')
 
   def text(self, name: str | None = None) -> str:
+    """Returns the text of a file; by default, of the entry. Raises KeyError."""
     return dict(self.files)[name or self.entry]
 
   def with_text(self, text: str, name: str | None = None) -> 'Program':
+    """Returns the program with another text of a file; by default, of the entry."""
     return Program(tuple({**dict(self.files), (name or self.entry): text}.items()), self.entry)
 
   @property
@@ -181,23 +196,49 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-  """A proposer's prediction of what its edit does."""
+  """A proposer's prediction of what its edit does.
 
-  claim: str  # one sentence
-  mechanisms: tuple[str, ...] = ()  # tags such as 'optimizer' or 'attention'
-  predicted_effect: float | None = None  # on the score (larger is better), in the metric's unit
-  uncertainty: float | None = None  # standard deviation of that prediction
+  Attributes:
+    claim: One sentence.
+    mechanisms: Tags such as 'optimizer' or 'attention'.
+    predicted_effect: On the score (larger is better), in the metric's unit.
+    uncertainty: Standard deviation of that prediction.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> ar.Hypothesis('A smaller WIDTH makes more steps.', predicted_effect=0.02).mechanisms
+    ()
+  """
+
+  claim: str
+  mechanisms: tuple[str, ...] = ()
+  predicted_effect: float | None = None
+  uncertainty: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-  """A new program and the hypothesis behind it."""
+  """A proposed program with its one-line description and its hypothesis.
+
+  Attributes:
+    program: The complete new program, not a diff.
+    description: One line, shown in results.tsv.
+    hypothesis: What it is expected to do.
+    author: The model or agent that wrote it.
+    role: The role in which that model was prompted.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> program = ar.Program((('model.py', 'WIDTH = 32'),), entry='model.py')
+    >>> ar.Edit(program, 'halve WIDTH', ar.Hypothesis('WIDTH is too large.')).description
+    'halve WIDTH'
+  """
 
   program: Program
-  description: str  # one line, shown in results.tsv
+  description: str
   hypothesis: Hypothesis
-  author: str = ''  # the model or agent that wrote it
-  role: str = ''  # the role in which that model was prompted
+  author: str = ''
+  role: str = ''
 
 
 # Kinds of edits a strategy may request: change constants only, change structure only, remove one
@@ -218,6 +259,11 @@ class Proposal:
     edit: Set by strategies that choose constants themselves; no proposer is called then.
     guidance: One of GUIDANCE, or ''. Proposers may ignore it.
     question: What the strategy wants to learn, in prose, for proposers that prompt a model.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> ar.Proposal(ar.Operation.IMPROVE, parents=(3,), seeds=(0, 1)).fidelity
+    1.0
   """
 
   operation: Operation
@@ -471,7 +517,25 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """A finished trial; `verdict` is None until the acceptance rule has decided."""
+  """One program, its training runs, and the verdict on it.
+
+  Attributes:
+    id: Its number within the run; 0 is the baseline.
+    proposal: What the strategy asked for.
+    edit: The program that was trained.
+    result: Status, and a measurement per seed.
+    verdict: None until the acceptance rule has decided.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> from autoresearch_jax.types import Cost, Measurement, Result, Status
+    >>> program = ar.Program((('model.py', 'WIDTH = 64'),), entry='model.py')
+    >>> edit = ar.Edit(program, 'baseline', ar.Hypothesis('Nothing is changed.'))
+    >>> runs = tuple(Measurement(seed, {'val_loss': 0.25 * seed}, Cost()) for seed in (1, 2))
+    >>> result = Result(0, Status.OK, measurements=runs)
+    >>> ar.Trial(0, ar.Proposal(ar.Operation.DRAFT), edit, result).metric('val_loss')
+    0.375
+  """
 
   id: int
   proposal: Proposal
@@ -487,7 +551,13 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """The metric to optimise and its direction, for instance `val_bpb` and `minimize`."""
+  """The metric to optimise and its direction, for instance `val_bpb` and `minimize`.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> ar.Objective('val_bpb', 'minimize').metric
+    'val_bpb'
+  """
 
   metric: str
   direction: Direction

@@ -45,8 +45,8 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.budget.amount = 300.0 if variant == 'steps' else 1.0  # in the unit below
   c.budget.unit = variant  # steps or seconds; also tokens (examples) or flops
   # How seconds are counted. calibrated: longer while the machine is slow, so that a trial gets
-  # the same work done at any hour; wall: by the wall clock; auto: calibrated on CPUs, and on
-  # accelerators when their speed drifts.
+  # the same work done at any hour; wall: by the wall clock; auto: calibrated, unless the run
+  # began with the wall clock.
   c.budget.clock = 'auto'
 
   # Data: options of the problem.
@@ -63,7 +63,7 @@ def get_config(variant: str = 'steps') -> ConfigDict:
   c.search.options = ConfigDict()
   c.search.max_trials = 24  # trials, including the baseline; 0: until stopped
   # Trials prepared while others run. With a budget in seconds this short, a concurrent trace costs
-  # training steps: a quarter of them with 0.3 s, and none for the baseline (see acceptance.md).
+  # training steps: a quarter of them with 0.3 s, and none for the baseline (docs/performance.md).
   c.search.prefetch = 1 if variant == 'steps' else 0
 
   c.proposer = 'mutate'  # random edits of constants and structure, offline

@@ -60,8 +60,8 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - one stat
   c.budget.amount = 12.0 if cpu else 300.0  # in the unit below
   c.budget.unit = 'seconds'  # or steps, tokens, flops (a loop of unknown length counts once)
   # How seconds are counted. calibrated: longer while the machine is slow, so that a trial gets
-  # the same work done at any hour; wall: by the wall clock; auto: calibrated on CPUs, and on
-  # accelerators when their speed drifts.
+  # the same work done at any hour; wall: by the wall clock; auto: calibrated, unless the run
+  # began with the wall clock.
   c.budget.clock = 'auto'
 
   # Data: options of the problem.

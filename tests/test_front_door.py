@@ -1,5 +1,6 @@
 """`import autoresearch_jax as ar`: runs and comparisons from Python, in scripts and notebooks."""
 
+import doctest
 import signal
 import subprocess
 import sys
@@ -36,6 +37,40 @@ def test_every_public_name_can_be_had_and_is_documented():
     if name != '__version__':
       assert getattr(ar, name).__doc__, name
   assert ar.__version__.count('.') == 2
+
+
+TRAINS = ('run', 'load_run', 'RunResult')
+
+
+@pytest.fixture(scope='module')
+def examples(tmp_path_factory):
+  """The folder of all examples, so that a later one resumes the run of an earlier one."""
+  return tmp_path_factory.mktemp('examples')
+
+
+class IgnoreProgress(doctest.OutputChecker):
+  """Accepts the progress that a run prints where an example shows no output."""
+
+  def check_output(self, want, got, optionflags):
+    return not want or super().check_output(want, got, optionflags)
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=[pytest.mark.slow] if name in TRAINS else [])
+    for name in ar.__all__
+    if name != '__version__'
+  ],
+)
+def test_the_example_in_the_docstring_runs(name, examples, monkeypatch):
+  monkeypatch.chdir(examples)
+  public = getattr(ar, name)
+  space = vars(sys.modules[public.__module__]).copy()
+  (example,) = (e for e in doctest.DocTestFinder(recurse=False).find(public, name, globs=space))
+  assert example.examples
+  checker = IgnoreProgress() if name in TRAINS else None
+  assert not doctest.DocTestRunner(checker).run(example).failed
 
 
 @pytest.mark.slow

@@ -184,12 +184,18 @@ class Suite:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """The results of a suite.
+  """What `ar.compare` returns: one simulated run per strategy, problem and seed.
 
   Attributes:
     suite: What was compared.
-    runs: Runs by method, problem and seed.
+    runs: Runs by (method, problem, seed); a method is a strategy's label.
     runnable: Problems that each method can run on.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> result = ar.compare(['greedy', 'random'], ['nk'], trials=10, seeds=2, workers=1)
+    >>> sorted(result.runs)[0]
+    ('greedy', 'nk', 1000)
   """
 
   suite: Suite
@@ -239,15 +245,15 @@ def compare(
   workers: int = 0,
   out: str | pathlib.Path | None = None,
 ) -> Comparison:
-  """Runs every strategy on every problem and seed.
+  """Runs every strategy on every simulation and seed; nothing is trained.
 
   Args:
     strategies: Registered names, (name, options) pairs, Strategy objects or classes, or a mapping
       of labels to names or pairs. With classes that are not registered, everything runs in this
       process.
-    problems: Simulations, in the same form.
+    problems: Simulations (see `benchmark/simulations/`), not a run's problems, in the same form.
     acceptance: The acceptance rule of all runs.
-    seeds: Instance seeds, or a number of held-out ones.
+    seeds: Instance seeds; a number n means 1000 to 1000 + n - 1.
     trials: Budget of a run, in training runs.
     slots: Trials that run at the same time.
     workers: Number of processes; 0 for one per core. Names that were registered in an interactive

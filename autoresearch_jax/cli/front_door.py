@@ -55,8 +55,9 @@ def run(
 
   Example:
     >>> import autoresearch_jax as ar
-    >>> run = ar.run('digits', workdir='runs/digits', max_trials=8)  # doctest: +SKIP
-    >>> run.best_trial, run.baseline  # doctest: +SKIP
+    >>> run = ar.run('digits', 'runs/digits', max_trials=2, final_seeds=0)
+    >>> len(run.trials)
+    2
   """
   made = _config(config, settings)
   directory = pathlib.Path(workdir if workdir is not None else f'runs/{made.name}')
@@ -75,7 +76,9 @@ def load_run(workdir: str | os.PathLike[str]) -> RunResult:
 
   Example:
     >>> import autoresearch_jax as ar
-    >>> ar.load_run('runs/digits').dataframe()  # doctest: +SKIP
+    >>> run = ar.run('digits', 'runs/digits', max_trials=2, final_seeds=0)
+    >>> ar.load_run('runs/digits').trials == run.trials
+    True
   """
   return RunResult.read(pathlib.Path(workdir))
 

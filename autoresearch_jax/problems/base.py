@@ -17,7 +17,9 @@ PROBLEMS = Registry('problem', __package__ or '')
 
 
 class Problem(abc.ABC):
-  """What is researched. `tests/problems/test_contract.py` checks every registered problem.
+  """Data, metrics and splits of a task.
+
+  `tests/problems/test_contract.py` checks every registered problem.
 
   Example:
     With `@PROBLEMS.register('parity')` above it, this one is `config.problem = 'parity'`:

@@ -116,7 +116,7 @@ class Proposer(abc.ABC):
   A proposer is usually a frozen dataclass whose fields are its options. Calls of language models
   and agents must be recorded (`ProposalContext.record`) before they are sent and again when they
   have ended, so that the cost is known even if the run is killed in between.
-  `tests/proposers/contract.py` runs every registered proposer through the same checks.
+  `tests/proposers/test_contract.py` runs every registered proposer through the same checks.
 
   Example:
     With `@PROPOSERS.register('halve')` above it, this one is `config.proposer = 'halve'`:

@@ -27,9 +27,11 @@ class RunResult:
 
   Example:
     >>> import autoresearch_jax as ar
-    >>> run = ar.load_run('runs/digits')  # doctest: +SKIP
-    >>> run.best_trial.metric('val_loss')  # doctest: +SKIP
-    0.1385
+    >>> run = ar.run('digits', 'runs/digits', max_trials=2, final_seeds=0)
+    >>> run.baseline.edit.description
+    'baseline'
+    >>> run.best_trial.metric('val_loss') <= run.baseline.metric('val_loss')
+    True
   """
 
   workdir: pathlib.Path
@@ -52,7 +54,7 @@ class RunResult:
 
   @property
   def best_trial(self) -> Trial | None:
-    """The incumbent: the last trial that was kept; None until the baseline is decided."""
+    """The trial kept last, called the incumbent; None until the baseline is decided."""
     return self.history.incumbent
 
   @property

@@ -68,6 +68,12 @@ def leaderboard(result: Comparison, path: str | pathlib.Path | None = None) -> s
   Args:
     result: What `ar.compare` returned.
     path: Also write the full page with plots to this .md or .html file.
+
+  Example:
+    >>> import autoresearch_jax as ar
+    >>> result = ar.compare(['greedy', 'random'], ['nk'], trials=10, seeds=2, workers=1)
+    >>> print(ar.leaderboard(result).splitlines()[0])
+    Over nk.
   """
   if path is not None:
     write([result], pathlib.Path(path))

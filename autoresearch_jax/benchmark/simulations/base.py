@@ -100,10 +100,16 @@ class Instance(abc.ABC):
 
 
 class Simulation(abc.ABC):
-  """A family of problem instances, drawn by seed.
+  """A problem for the benchmark, computed instead of trained: its instances are drawn by seed.
 
   A simulation is a frozen dataclass of options, registered under a name in `SIMULATIONS`.
   `tests/benchmark/simulations/test_contract.py` checks every registered one.
+
+  Example:
+    >>> from autoresearch_jax.benchmark.simulations import SIMULATIONS
+    >>> instance = SIMULATIONS.make('leading_ones', {'n': 16}).instance(seed=0)
+    >>> instance.objective.direction, instance.optimum
+    ('maximize', 1.0)
   """
 
   @abc.abstractmethod
