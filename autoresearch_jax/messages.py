@@ -101,6 +101,7 @@ def _sentence(role: str, component: object, when: str, error: Exception) -> str:
   )
 
 
+_RESUMABLE = 'The ledger is intact, and the same command resumes the run.'
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Errors of the machine, for which no program is blamed.
@@ -108,16 +109,47 @@ MACHINE_ERRNOS = (*_DISK_FULL, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFIL
 MIN_FREE_BYTES = 256 * 2**10  # enough for an artifact and its log; a disk with less is full
 
 
-def describe_os_error(error: OSError) -> str:
-  """Describes an error of the operating system, and what to do about it."""
+class ExplainedError(OSError):
+  """An error of the operating system whose message is a sentence with a remedy.
+
+  Args:
+    code: The errno.
+    sentence: The message.
+  """
+
+  def __init__(self, code: int, sentence: str):
+    super().__init__(code, sentence)
+
+  def __str__(self) -> str:
+    return str(self.strerror)
+
+
+def is_disk_full(folder: pathlib.Path, error: BaseException) -> bool:
+  """Returns whether a failed write was due to a full disk; not all libraries give the errno."""
+  if isinstance(error, OSError) and error.errno is not None:
+    return error.errno in _DISK_FULL
+  with contextlib.suppress(OSError):
+    return is_disk_error(error) or shutil.disk_usage(folder).free < MIN_FREE_BYTES
+  return False
+
+
+def describe_os_error(error: OSError, then: str = _RESUMABLE) -> str:
+  """Describes an error of the operating system, and what to do about it.
+
+  Args:
+    error: The error.
+    then: The last sentence where the machine is the cause.
+  """
+  if isinstance(error, ExplainedError):
+    return f'{error} {then}'.strip()
   where = f' ({error.filename})' if error.filename else ''
   what = f'{error.strerror or error}{where}'
   if error.errno in _DISK_FULL:
-    return f'The disk is full: {what}. Free some space. {_RESUMABLE}'
+    return f'The disk is full: {what}. Free some space. {then}'.strip()
   if error.errno in _NOT_WRITABLE:
-    return f'No write access: {what}. Make it writable. {_RESUMABLE}'
+    return f'No write access: {what}. Make it writable. {then}'.strip()
   if error.errno in MACHINE_ERRNOS:
-    return f'The machine failed: {what}. Fix that. {_RESUMABLE}'
+    return f'The machine failed: {what}. Fix that. {then}'.strip()
   return str(error)
 
 
@@ -127,9 +159,6 @@ def require_disk_space(folder: pathlib.Path) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def is_disk_error(error: Exception) -> bool:
+def is_disk_error(error: BaseException) -> bool:
   """Returns whether a library's error message is about a disk that is full or not writable."""
   return any(os.strerror(code) in str(error) for code in (*_DISK_FULL, errno.EROFS, errno.EIO))
-
-
-_RESUMABLE = 'The ledger is intact, and the same command resumes the run.'

@@ -25,6 +25,7 @@ from autoresearch_jax.cli.flags import (
   values_of,
 )
 from autoresearch_jax.config import ConfigError
+from autoresearch_jax.messages import describe_os_error
 
 FAILED, INTERRUPTED = 1, 130  # exit codes, beside 0 and BAD_INPUT
 WORKDIR = 'WORKDIR'  # stands for a run's folder in help texts
@@ -122,6 +123,11 @@ class CommandLine:
 
   def __getitem__(self, name: str) -> Any:
     return self.options[name]
+
+
+def describe_error(error: Exception) -> str:
+  """Returns the message of an error that ends a command; for OSErrors with a remedy."""
+  return describe_os_error(error, '') if isinstance(error, OSError) else str(error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +263,7 @@ class Command:
     arguments: Sequence[str],
     errors: tuple[type[Exception], ...] = (),
     interrupted: str = 'Stopped.',
-    sentence: Callable[[Exception], str] = str,
+    sentence: Callable[[Exception], str] = describe_error,
   ) -> int:
     """Reads the arguments and runs the command; returns its exit code.
 

@@ -62,7 +62,7 @@ COMMAND = Command(
 
 def main(arguments: Sequence[str]) -> int:
   """Runs the command; returns its exit code."""
-  return COMMAND.run(_prepare, arguments)
+  return COMMAND.run(_prepare, arguments, (OSError,))
 
 
 def _prepare(line: CommandLine) -> int:
@@ -72,10 +72,11 @@ def _prepare(line: CommandLine) -> int:
   cache = pathlib.Path(line['cache']).absolute() if line['cache'] else caching.directory()
   try:
     if line['corpus'] == 'climbmix':
-      prepare.climbmix(
-        cache / 'climbmix', line['shards'], console, line['url'], line['workers'],
-        line['attempts'], line['verify'],
-      )  # fmt: skip
+      with caching.explained(cache):
+        prepare.climbmix(
+          cache / 'climbmix', line['shards'], console, line['url'], line['workers'],
+          line['attempts'], line['verify'],
+        )  # fmt: skip
     if not line['only_fetch']:
       _pack(line, cache, console.print)
   except KeyboardInterrupt:

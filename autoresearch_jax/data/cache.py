@@ -6,6 +6,7 @@ the kernel's and end with their process. Called by problems.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -15,6 +16,14 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from autoresearch_jax.messages import ExplainedError, is_disk_full
+
+VARIABLE = 'AUTORESEARCH_JAX_CACHE'
+_REMEDY = f'Set the environment variable {VARIABLE} to a folder that can be written.'
+_UNUSABLE = (
+  errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR,
+  errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.EINVAL, errno.ENOSYS,
+)  # fmt: skip
 SEAL = 'seal.json'
 # The test split's folder. Its name is part of the content's digest, and so of a dataset's
 # fingerprint: it stays what it was when the first runs were recorded.
@@ -36,9 +45,43 @@ class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def directory() -> pathlib.Path:
-  """The cache's root: $AUTORESEARCH_JAX_CACHE, or ~/.cache/autoresearch_jax."""
-  default = pathlib.Path('~/.cache/autoresearch_jax').expanduser()
-  return pathlib.Path(os.environ.get('AUTORESEARCH_JAX_CACHE') or default).absolute()
+  """The cache's root: $AUTORESEARCH_JAX_CACHE, or ~/.cache/autoresearch_jax.
+
+  Raises:
+    ExplainedError: The variable is not set, and the user has no home.
+  """
+  if chosen := os.environ.get(VARIABLE):
+    return pathlib.Path(chosen).absolute()
+  try:
+    return pathlib.Path('~/.cache/autoresearch_jax').expanduser().absolute()
+  except RuntimeError as error:
+    raise ExplainedError(errno.ENOENT, f'There is no home folder: {error} {_REMEDY}') from None
+
+
+@contextlib.contextmanager
+def explained(folder: pathlib.Path) -> Iterator[None]:
+  """Turns errors of writing to the cache into sentences that name the variable with its place.
+
+  Raises:
+    ExplainedError: The folder cannot be written, or its disk is full.
+  """
+  try:
+    yield
+  except ExplainedError:
+    raise
+  except Exception as error:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if is_disk_full(existing, error):
+      raise ExplainedError(
+        errno.ENOSPC,
+        f'The disk is full: the cache {folder} cannot be written. Free some space, or '
+        f'set the environment variable {VARIABLE} to a folder on another disk.',
+      ) from error
+    if isinstance(error, OSError) and error.errno in _UNUSABLE:
+      raise ExplainedError(
+        error.errno, f'The cache {folder} cannot be used: {error.strerror}. {_REMEDY}'
+      ) from error
+    raise
 
 
 def folder(
@@ -57,8 +100,9 @@ def folder(
   final = parent / name
   if seal := _intact(final):
     return final, seal.content
-  parent.mkdir(parents=True, exist_ok=True)
-  with _locked(parent / f'{name}.lock', say):
+  with explained(parent):
+    parent.mkdir(parents=True, exist_ok=True)
+  with explained(parent), _locked(parent / f'{name}.lock', say):
     if seal := _intact(final):  # built by the process that held the lock before
       return final, seal.content
     if final.exists():
@@ -67,10 +111,15 @@ def folder(
     making = parent / f'{name}.making'  # left by a process that died, since we hold the lock
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    make(making)
-    seal = _seal(making)
-    (making / SEAL).write_bytes(msgspec.json.encode(seal))
-    making.rename(final)
+    try:
+      with explained(parent):
+        make(making)
+        seal = _seal(making)
+        (making / SEAL).write_bytes(msgspec.json.encode(seal))
+        making.rename(final)
+    except BaseException:
+      shutil.rmtree(making, ignore_errors=True)
+      raise
     return final, seal.content
 
 

@@ -1,5 +1,8 @@
 """Prepared folders: whole or not there, made once, checked when used again."""
 
+import errno
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -117,3 +120,50 @@ def test_the_directory_is_the_users_unless_the_environment_says(monkeypatch, tmp
   monkeypatch.delenv('AUTORESEARCH_JAX_CACHE')
   monkeypatch.setenv('HOME', str(tmp_path))
   assert cache.directory() == tmp_path / '.cache' / 'autoresearch_jax'
+
+
+def test_a_folder_that_cannot_be_made_names_the_variable(tmp_path):
+  (tmp_path / 'file').write_text('')
+  for parent in (
+    tmp_path / 'file' / 'cache',
+    pathlib.Path('/proc/nowhere'),
+    pathlib.Path('/dev/null'),
+  ):
+    with pytest.raises(
+      OSError, match='Set the environment variable AUTORESEARCH_JAX_CACHE'
+    ) as error:
+      cache.folder(parent, 'data', lambda folder: None, print)
+    assert str(parent) in str(error.value)
+
+
+def test_a_disk_that_fills_up_is_named_and_left_as_it_was(tmp_path):
+  """Also where the library that writes gives no errno, as numpy does."""
+
+  def fails(error):
+    def make(folder):
+      (folder / 'part').write_bytes(b'part')
+      raise error
+
+    return make
+
+  full = OSError(f'28800 requested and 2016 written: {os.strerror(errno.ENOSPC)}')
+  for error in (full, OSError(errno.ENOSPC, 'No space left on device'), OSError(errno.EDQUOT, '')):
+    with pytest.raises(OSError, match=r'The disk is full.*AUTORESEARCH_JAX_CACHE') as raised:
+      cache.folder(tmp_path, 'data', fails(error), print)
+    assert raised.value.errno == errno.ENOSPC
+    assert not (tmp_path / 'data.making').exists()
+  with pytest.raises(OSError, match='down'):
+    cache.folder(tmp_path, 'data', fails(OSError('the network is down')), print)
+
+
+def test_the_command_names_the_variable_and_makes_no_folder(tmp_path):
+  for environment in ({'HOME': '/proc'}, {'AUTORESEARCH_JAX_CACHE': '/proc/cache'}):
+    kept = {k: v for k, v in os.environ.items() if k != 'AUTORESEARCH_JAX_CACHE'}
+    done = subprocess.run(
+      [sys.executable, '-m', 'autoresearch_jax', 'run', '--config=digits',
+       f'--workdir={tmp_path}/run'],
+      capture_output=True, text=True, check=False, env={**kept, **environment},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert 'AUTORESEARCH_JAX_CACHE' in done.stderr and 'Traceback' not in done.stderr
+    assert not (tmp_path / 'run').exists()

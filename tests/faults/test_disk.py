@@ -4,11 +4,12 @@ A small tmpfs, which takes root; elsewhere these tests are skipped.
 """
 
 import os
+import shutil
 import subprocess
 
 import pytest
 from helpers.kills import SYNTHETIC
-from helpers.processes import DIGITS, finish
+from helpers.processes import DIGITS, finish, said, start
 
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
@@ -122,3 +123,34 @@ def test_a_folder_that_can_not_be_written_is_a_sentence(disk, tmp_path):
   assert '--workdir: Read-only file system' in text.splitlines()[-1]
   subprocess.run(['mount', '-o', 'remount,rw', disk], check=True)
   assert finish(COMMAND, workdir)[0] == 0
+
+
+@pytest.mark.parametrize('strategy', ['greedy', 'tpe', 'cma_es'])
+def test_a_repository_that_turns_read_only_in_mid_run_is_a_sentence(tmp_path, strategy):
+  """Whether a proposer writes the edit, or the strategy gives it."""
+  workdir, repository = tmp_path / 'run', tmp_path / 'run' / 'repo'
+  command = [str(SYNTHETIC), f'--config={SYNTHETIC}', f'--config.search.strategy={strategy}',
+             '--config.executor_options.delay=0.05']  # fmt: skip
+  assert finish([*command, '--config.search.max_trials=2'], workdir)[0] == 0
+  repository.rename(tmp_path / 'copy')
+  mounted(repository, 'size=9m')
+  try:
+    shutil.copytree(tmp_path / 'copy', repository, dirs_exist_ok=True)
+    process = start([*command, '--config.search.max_trials=0'], workdir)
+    try:
+      while len(history(workdir).trials) < 4:
+        assert process.poll() is None
+      subprocess.run(['mount', '-o', 'remount,ro', repository], check=True)
+      assert process.wait(120) == 2
+    finally:
+      process.kill()
+      process.wait()
+    assert 'Traceback' not in said(workdir)
+    last = said(workdir).strip().splitlines()[-1]
+    assert 'repo cannot be written' in last and 'Read-only file system' in last
+    assert 'same command resumes' in last
+    subprocess.run(['mount', '-o', 'remount,rw', repository], check=True)
+    most = len(history(workdir).edits) + 2
+    assert finish([*command, f'--config.search.max_trials={most}'], workdir)[0] == 0
+  finally:
+    unmount(repository)

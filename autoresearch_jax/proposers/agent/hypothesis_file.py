@@ -31,6 +31,7 @@ def edit_with_hypothesis(
   objective: Objective,
   redaction: Redaction,
   author: str,
+  stray: str = '',
 ) -> Edit:
   """Returns the agent's edit with its hypothesis.
 
@@ -41,6 +42,7 @@ def edit_with_hypothesis(
     objective: The metric and its direction.
     redaction: Removes secrets from the agent's words.
     author: Name of the agent.
+    stray: Names of files that it left and that are ignored; the claim says so.
   """
   stated, changes = _read(tree), _describe_changes(parent, program)
   description = one_line(redaction.text(stated.description), MAX_DESCRIPTION) or changes
@@ -54,7 +56,8 @@ def edit_with_hypothesis(
   uncertainty = _finite(stated.uncertainty)
   if uncertainty is not None and uncertainty < 0:
     uncertainty = None
-  hypothesis = Hypothesis(f'{claim}.', tuple(filter(None, tags)), effect, uncertainty)
+  ignored = f' Files beside the program were ignored: {one_line(stray, MAX_TAG)}.' if stray else ''
+  hypothesis = Hypothesis(f'{claim}.{ignored}', tuple(filter(None, tags)), effect, uncertainty)
   return Edit(program, description, hypothesis, author=author)
 
 

@@ -398,6 +398,12 @@ class Agent(Proposer):
     """
     parent = context.parents[0]
     program = tree.edited(parent, context.editable)
+    stray = redaction.text(tree.stray_files(parent, context.editable))
+    if program == parent and stray:
+      raise AgentEditError(
+        f'The agent changed nothing but {stray}, which is ignored; edit '
+        f'{", ".join(context.editable)}.'
+      )
     if program == parent:
       raise NothingToPropose(
         f'The agent {self.name} changed nothing in the editable files '
@@ -412,4 +418,6 @@ class Agent(Proposer):
       raise AgentEditError('Exactly this program was tried before; try something else.')
     if reason := context.check(program):
       raise AgentEditError(reason)
-    return edit_with_hypothesis(tree, parent, program, context.objective, redaction, self.name)
+    return edit_with_hypothesis(
+      tree, parent, program, context.objective, redaction, self.name, stray
+    )

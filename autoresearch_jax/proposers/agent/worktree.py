@@ -77,24 +77,31 @@ class AgentWorktree:
       parent: The program before the edit.
       editable: Names of the files that may change.
 
+    Files beside the program's are ignored; see `stray_files`.
+
     Raises:
-      AgentEditError: Anything but editable files differs, or a file cannot be read as text.
+      AgentEditError: A file of the program that is not editable differs, or a file cannot be read
+        as text.
     """
-    files, wrong = dict(parent.files), list(self._foreign_files(parent, editable))
+    files, wrong = dict(parent.files), []
     for name, text in parent.files:
       if name not in editable and self._text_or_none(name) != text:
         wrong.append(name)
     if wrong:
-      shown = ', '.join(map(repr, wrong[:_MAX_NAMES])) + (
-        ' and more' if len(wrong) > _MAX_NAMES else ''
-      )
       raise AgentEditError(
-        f'The agent changed, added or removed {shown}; only {", ".join(editable)} may be changed.'
+        f'The agent changed or removed {_listed(wrong)}; only {", ".join(editable)} may be changed.'
       )
     for name in editable:
       if name in files or self._exists(name):
         files[name] = self.text(name)
     return Program(tuple(files.items()), parent.entry)
+
+  def stray_files(self, parent: Program, editable: tuple[str, ...]) -> str:
+    """Returns the names of files that the agent left beside the program, which are ignored, or ''.
+
+    Caches and hidden files do not count. For the arguments see `edited`.
+    """
+    return _listed(list(self._foreign_files(parent, editable)))
 
   def text(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> str:
     """Returns a file's text.
@@ -150,6 +157,10 @@ class AgentWorktree:
           yield path
     if waiting:
       yield waiting[0]
+
+
+def _listed(names: list[str]) -> str:
+  return ', '.join(map(repr, names[:_MAX_NAMES])) + (' and more' if len(names) > _MAX_NAMES else '')
 
 
 def remove_tree(folder: pathlib.Path) -> None:

@@ -150,7 +150,7 @@ def test_numbers_that_are_none_are_left_out(propose):
 
 def test_another_file_is_refused_and_the_reason_goes_back(propose, refusal):
   code = EDIT + "pathlib.Path('notes.py').write_text('NOTES = 2')"
-  sentence = "changed, added or removed 'notes.py'; only model.py may be changed."
+  sentence = "changed or removed 'notes.py'; only model.py may be changed."
   assert sentence in refusal(agent(code))
   first, _, second, _ = propose.records
   assert 'was refused' not in first.request
@@ -158,6 +158,18 @@ def test_another_file_is_refused_and_the_reason_goes_back(propose, refusal):
   propose.records.clear()
   refusal(agent(code, max_repairs=0))
   assert len(propose.records) == 2
+
+
+def test_stray_files_are_ignored_and_named(propose):
+  code = EDIT + (
+    "pathlib.Path('NOTES.md').write_text('I tried two rates.')\n"
+    "pathlib.Path('old').mkdir()\n"
+    "pathlib.Path('old', 'model_old.py').write_text('RATE = 9')"
+  )
+  edit = propose(agent(code))
+  assert [name for name, _ in edit.program.files] == ['model.py', 'notes.py']
+  assert edit.program == propose(agent(EDIT)).program
+  assert "ignored: 'NOTES.md', 'old/model_old.py'" in edit.hypothesis.claim
 
 
 def test_an_edit_is_repaired_in_the_same_folder(propose):
@@ -210,7 +222,7 @@ def test_files_of_tools_are_let_pass(propose):
     ("open('model.py', 'wb').truncate(2**21)", 'model.py is now larger than 1024 KiB.'),
     ("os.rename('../program', '../p'); os.symlink('p', '../program')", "removed 'notes.py'"),
     ("os.remove('notes.py'); os.symlink('model.py', 'notes.py')", "removed 'notes.py'"),
-    ("os.makedirs('a/b/c'); open('a/b/c/d', 'w')", "removed 'a/b/c/d'"),
+    ("os.makedirs('a/b/c'); open('a/b/c/d', 'w')", "nothing but 'a/b/c/d'"),
     ("pass", 'changed nothing in the editable files (model.py).'),
   ],
 )  # fmt: skip
