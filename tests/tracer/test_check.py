@@ -163,6 +163,16 @@ ACCEPTED = {
   'training in a loop': (
     (NEW_STATE, "'weights': jax.lax.fori_loop(0, 3, lambda i, w: w - slope, state['weights']), "
                 "'speed': speed"),),
+  'a donated state': (
+    ('def train_step',
+     'import functools\n@functools.partial(jax.jit, donate_argnums=0)\ndef train_step'),
+  ),
+  'an optimizer of optax': (
+    *at_top('import optax\nTX = optax.MultiSteps(optax.adam(1e-3), 4)'),
+    (STATE, "'steps': 0, 'tx': TX.init(weights)}"),
+    (STEP, f"  update, tx = TX.update(slope, state['tx'], state['weights'])\n{STEP}"),
+    (NEW_STATE, "'weights': optax.apply_updates(state['weights'], update), 'tx': tx, "
+                "'speed': speed")),
   'training now and then': (
     (NEW_STATE, "'weights': jax.lax.cond(progress > 0.5, lambda: weights, lambda: "
                 "state['weights']), 'speed': speed"),),
