@@ -1,7 +1,8 @@
 """The trial's clock, how many steps still fit into the budget, and detection of stalls.
 
 Everything is compiled before the clock starts, so nothing has to be subtracted: the clock runs from
-the first step that counts to the last, and every second in between counts.
+`init` to the last step, paused only while the runner itself works: for pruning rungs and bursts of
+the reference (`reference.py`, where the calibrated clock is).
 
 When the machine sleeps, the clock stops too: Linux's monotonic clock does not advance. When only
 the process is stopped (SIGSTOP, a debugger, a paused virtual machine) it does advance, and a

@@ -30,7 +30,7 @@ class Strategy(abc.ABC):
   A proposal that carries an `edit` is run as it is. Any other proposal is sent to the proposer,
   which writes the edit.
 
-  Example: with probability `epsilon`, edit a random trial; otherwise edit the last one kept.
+  Example: mostly improves the last trial kept, sometimes the unmodified program.
 
     >>> import dataclasses
     >>> from autoresearch_jax.types import Decision, Operation
@@ -39,23 +39,22 @@ class Strategy(abc.ABC):
     ...   epsilon: float = 0.1
     ...
     ...   def init(self, objective):
-    ...     return {'kept': None, 'trials': 0}
+    ...     return None  # the state: id of the last trial that was kept
     ...
     ...   def ask(self, state, rng):
-    ...     parent = state['kept']
-    ...     if state['trials'] and rng.random() < self.epsilon:
-    ...       parent = int(rng.integers(state['trials']))
-    ...     parents = () if parent is None else (parent,)
-    ...     return Proposal(Operation.IMPROVE, parents), state
+    ...     if state is None:
+    ...       return Proposal(Operation.DRAFT), state
+    ...     parent = 0 if rng.random() < self.epsilon else state
+    ...     return Proposal(Operation.IMPROVE, parents=(parent,)), state
     ...
     ...   def tell(self, state, trial):
     ...     kept = trial.verdict.decision is Decision.KEEP
-    ...     return {'kept': trial.id if kept else state['kept'], 'trials': trial.id + 1}
+    ...     return trial.id if kept else state
     >>> strategy = EpsilonGreedy(epsilon=0.2)
     >>> state = strategy.init(Objective('val_loss', 'minimize'))
     >>> proposal, state = strategy.ask(state, np.random.default_rng(0))
     >>> proposal.operation, proposal.parents
-    (<Operation.IMPROVE: 'improve'>, ())
+    (<Operation.DRAFT: 'draft'>, ())
 
   Decorating the class with `@STRATEGIES.register('epsilon_greedy')` makes it available as
   `--config.search.strategy=epsilon_greedy`. `autoresearch_jax.testing.strategies.StrategyContract`
