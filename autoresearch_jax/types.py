@@ -398,6 +398,23 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeedResult:
+  """One finished training run of a trial that goes on. Executors may report it.
+
+  Attributes:
+    trial: The trial's id.
+    fingerprint: The artifact's, as in `Result`.
+    measurement: The run's seed, metrics and cost.
+    facts: What it adds to the trial's facts, such as the learning curve.
+  """
+
+  trial: int
+  fingerprint: str
+  measurement: Measurement
+  facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class PruningRung:
   """A point in training at which the runner evaluates the state and may prune the trial.
 
@@ -493,6 +510,7 @@ class TrialRequest:
   rungs: tuple[PruningRung, ...] = ()  # in order of progress
   reference: ReferenceStep | None = None  # measures the machine's speed for calibrated clocks
   constraints: tuple[Constraint, ...] = ()  # a program known to violate one is not trained
+  done: tuple[SeedResult, ...] = ()  # runs of an earlier session, which need not be repeated
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,9 @@ from autoresearch_jax.executors.base import (
   COLLABORATORS,
   EXECUTORS,
   Executor,
+  ExecutorEvent,
   Unavailable,
   finished,
 )
 
-__all__ = ['COLLABORATORS', 'EXECUTORS', 'Executor', 'Unavailable', 'finished']
+__all__ = ['COLLABORATORS', 'EXECUTORS', 'Executor', 'ExecutorEvent', 'Unavailable', 'finished']

@@ -6,14 +6,23 @@ A new one is one file in this package with one `EXECUTORS.register` line, or an 
 """
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autoresearch_jax.registry import Registry
-from autoresearch_jax.types import Budget, Platform, Program, Progress, Result, TrialRequest
+from autoresearch_jax.types import (
+  Budget,
+  Platform,
+  Program,
+  Progress,
+  Result,
+  SeedResult,
+  TrialRequest,
+)
 
 EXECUTORS = Registry('executor', __package__ or '')
 COLLABORATORS = ('spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache')  # no options
+ExecutorEvent = Progress | SeedResult | Result
 MAX_WAIT_SECONDS = 60.0  # of one call of `Executor.wait`, which events end at once
 
 
@@ -68,13 +77,19 @@ class Executor(abc.ABC):
 
   @abc.abstractmethod
   def submit(self, request: TrialRequest) -> None:
-    """Starts a trial, or queues it. Returns at once."""
+    """Starts a trial, or queues it. Returns at once.
+
+    `request.done` has the training runs that this or an earlier executor has reported for the
+    trial. The result should include their measurements; an executor may also repeat them.
+    """
 
   @abc.abstractmethod
-  def wait(self, timeout: float) -> list[Progress | Result]:
+  def wait(self, timeout: float) -> Sequence[ExecutorEvent]:
     """Returns the progress and results since the last call; each trial has one result.
 
-    A failure of the program is a result with a status and a reason, never an exception.
+    A failure of the program is a result with a status and a reason, never an exception. An executor
+    may report each training run of a trial when it ends, as a `SeedResult` before the trial's
+    result. They are logged, and a run that is killed resumes after them.
 
     Args:
       timeout: Seconds to wait for the first one.
@@ -124,6 +139,6 @@ def finished(
     for event in executor.wait(MAX_WAIT_SECONDS):
       if isinstance(event, Result):
         results[event.trial] = event
-      else:
+      elif isinstance(event, Progress):
         each(event)
   return tuple(results[request.trial] for request in requests)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors import EXECUTORS, Executor, Unavailable, sharing
+from autoresearch_jax.executors import EXECUTORS, Executor, ExecutorEvent, Unavailable, sharing
 from autoresearch_jax.executors.artifacts import ArtifactStore
 from autoresearch_jax.executors.slot import Slot, SlotContext
 from autoresearch_jax.messages import describe_os_error, say
@@ -25,7 +25,6 @@ from autoresearch_jax.types import (
   Dataset,
   Platform,
   Program,
-  Progress,
   Result,
   Spec,
   Status,
@@ -72,7 +71,7 @@ class LocalExecutor(Executor):
     shares = sharing.partition(self.spec.platform, self.slots)
     self.slots = len(shares)
     self.scratch.mkdir(parents=True, exist_ok=True)
-    self._events: queue.SimpleQueue[Progress | Result | Unavailable] = queue.SimpleQueue()
+    self._events: queue.SimpleQueue[ExecutorEvent | Unavailable] = queue.SimpleQueue()
     context = SlotContext(
       self.spec, self.dataset, self.hidden, self.limits, self.scratch, self.cache,
       ArtifactStore(self.scratch / 'artifacts'), self._events,
@@ -127,8 +126,8 @@ class LocalExecutor(Executor):
       slot = min(slots, key=lambda s: (s.prefetches, s.request is not None, s.began))
       slot.prefetch(program, budget, self._compiles_ahead)
 
-  def wait(self, timeout: float) -> list[Progress | Result]:
-    events: list[Progress | Result] = []
+  def wait(self, timeout: float) -> list[ExecutorEvent]:
+    events: list[ExecutorEvent] = []
     try:
       event = self._events.get(timeout=timeout)
       while not isinstance(event, Unavailable):

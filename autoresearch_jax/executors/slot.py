@@ -22,6 +22,7 @@ from typing import Any
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.executors.artifacts import ArtifactStore
+from autoresearch_jax.executors.running_trial import REFERENCE, RunningTrial
 from autoresearch_jax.executors.sharing import ResourceShare
 from autoresearch_jax.messages import require_disk_space
 from autoresearch_jax.runner.client import (
@@ -35,7 +36,6 @@ from autoresearch_jax.types import (
   Budget,
   Constraint,
   Dataset,
-  Measurement,
   Program,
   Progress,
   ReferenceStep,
@@ -43,7 +43,6 @@ from autoresearch_jax.types import (
   Spec,
   Status,
   TrialRequest,
-  from_builtins,
 )
 
 MAX_ATTEMPTS = 3  # to start a runner, or to run a trial whose runner is killed
@@ -65,7 +64,7 @@ class SlotContext:
     scratch: Folder for traces, artifacts and logs.
     cache: Folder for compiled programs.
     artifacts: Artifacts of all traced programs.
-    events: Queue of progress and results.
+    events: Queue of `ExecutorEvent`s.
   """
 
   spec: Spec
@@ -90,7 +89,7 @@ class Slot:
     facts: Facts about the slot for the record of its trials.
 
   Attributes:
-    request: The trial that it runs, or None.
+    request: The trial that it runs, or None. Its `done` has the seeds that are done by now.
     cancelled: Whether that trial was cancelled.
     began: Monotonic time when it got the trial.
     prefetches: Number of programs that it has prefetched since.
@@ -195,7 +194,7 @@ class Slot:
     result = Result(request.trial, traced.status, traced.reason, isolation=traced.isolation)
     if traced.status != Status.OK:
       return result
-    trial = _RunningTrial(request, path, result, began, trace_seconds)
+    trial = RunningTrial(request, path, result, began, trace_seconds)
     for attempt in range(MAX_ATTEMPTS):
       try:
         self._measure(trial)
@@ -211,9 +210,9 @@ class Slot:
     if trial.result.status == Status.CRASH:
       require_disk_space(self.context.scratch)
       require_disk_space(self.context.cache)
-    return dataclasses.replace(trial.result, measurements=tuple(trial.measurements))
+    return trial.finished()
 
-  def _measure(self, trial: '_RunningTrial') -> None:
+  def _measure(self, trial: RunningTrial) -> None:
     """Runs the seeds that have no measurement yet. Raises RunnerError."""
     request, timeout = trial.request, self.context.limits.compile_seconds
     loaded = self.runner.request('load', timeout, artifact=str(trial.artifact))
@@ -231,13 +230,15 @@ class Slot:
     if request.reference is not None and request.budget.is_calibrated():
       self._calibrate(trial, request.reference)
     compile_seconds = compiled['seconds']
-    for seed in request.seeds[len(trial.measurements) :]:
-      trial.record_run(self._run(request, seed), compile_seconds)
+    for seed in trial.missing_seeds:
+      finished = trial.record_run(self._run(request, seed), compile_seconds)
+      self.request = dataclasses.replace(request, done=tuple(trial.done.values()))
+      self.context.events.put(finished)
       compile_seconds = 0.0
 
-  def _calibrate(self, trial: '_RunningTrial', reference: ReferenceStep) -> None:
+  def _calibrate(self, trial: RunningTrial, reference: ReferenceStep) -> None:
     """Gives the runner its reference. Raises RunnerError."""
-    path, traced = trial.artifact, None
+    path, traced, reference = trial.artifact, None, trial.reference(reference)
     if reference.program != trial.request.program:
       path, traced, _ = self._trace_for_trial(
         dataclasses.replace(
@@ -254,7 +255,7 @@ class Slot:
       artifact=str(path),
       step_seconds=reference.step_seconds,
     )
-    trial.result.facts['reference_step_seconds'] = calibrated['step_seconds']
+    trial.result.facts[REFERENCE] = calibrated['step_seconds']
 
   def _run(self, request: TrialRequest, seed: int) -> dict[str, Any]:
     def on_progress(progress: dict[str, Any]) -> None:
@@ -389,53 +390,6 @@ class Slot:
 
   def _report(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
     self.context.events.put(Progress(request.trial, phase, seed))
-
-
-@dataclasses.dataclass
-class _RunningTrial:
-  """A traced trial, with what its runners have reported so far. It survives a killed runner.
-
-  Attributes:
-    request: The trial.
-    artifact: Path of its artifact.
-    result: The result so far, without measurements.
-    began: Monotonic time from which the next measurement's total time counts.
-    trace_seconds: Trace time that the next measurement's cost includes.
-    measurements: One for each seed that is done.
-  """
-
-  request: TrialRequest
-  artifact: pathlib.Path
-  result: Result
-  began: float
-  trace_seconds: float
-  measurements: list[Measurement] = dataclasses.field(default_factory=list)
-
-  def record_load(self, fingerprint: str, facts: dict[str, Any]) -> None:
-    facts = {**self.result.facts, **facts}
-    self.result = dataclasses.replace(
-      self.result, status=Status.OK, reason='', fingerprint=fingerprint, facts=facts
-    )
-
-  def record_run(self, run: dict[str, Any], compile_seconds: float) -> None:
-    measurement = from_builtins(run['measurement'], Measurement)
-    for fact, value in (('curves', run['curve']), ('looks', run['rungs'])):
-      self.result.facts.setdefault(fact, {})[str(measurement.seed)] = value
-    now = time.monotonic()
-    cost = dataclasses.replace(
-      measurement.cost,
-      trace_seconds=self.trace_seconds,
-      compile_seconds=compile_seconds,
-      total_seconds=now - self.began,
-    )
-    self.measurements.append(dataclasses.replace(measurement, cost=cost))
-    self.began, self.trace_seconds = now, 0.0  # further seeds trace nothing
-
-  def record_error(self, error: RunnerError) -> None:
-    facts = {**self.result.facts, **error.facts}
-    self.result = dataclasses.replace(
-      self.result, status=error.status, reason=str(error), facts=facts
-    )
 
 
 def _broken_constraint(constraints: Iterable[Constraint], facts: Mapping[str, Any]) -> str:

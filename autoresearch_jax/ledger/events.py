@@ -7,7 +7,15 @@ hold plain data only. A renamed event or field needs a step in `upgrade.py`.
 import dataclasses
 from typing import Any, get_args
 
-from autoresearch_jax.types import Edit, Exchange, Lesson, Proposal, Result, Verdict
+from autoresearch_jax.types import (
+  Edit,
+  Exchange,
+  Lesson,
+  Proposal,
+  Result,
+  SeedResult,
+  Verdict,
+)
 
 
 class LedgerError(RuntimeError):
@@ -142,6 +150,21 @@ class Declined:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeedFinished:
+  """The executor finished one of the trial's training runs. A restarted trial does not repeat it.
+
+  Executors need not report single runs, and the trial's Finished has the measurements of all.
+
+  Attributes:
+    trial: The trial's id.
+    result: The run's measurement. Of several with the same seed, the last one counts.
+  """
+
+  trial: int
+  result: SeedResult
+
+
+@dataclasses.dataclass(frozen=True)
 class Finished:
   """The executor returned the trial's result.
 
@@ -193,6 +216,7 @@ Event = (
   | Edited
   | Declined
   | Released
+  | SeedFinished
   | Finished
   | Decided
   | Learned

@@ -26,6 +26,7 @@ from autoresearch_jax.ledger.events import (
   Record,
   Released,
   Resumed,
+  SeedFinished,
   Started,
 )
 from autoresearch_jax.types import (
@@ -40,6 +41,7 @@ from autoresearch_jax.types import (
   Proposal,
   ReferenceStep,
   Result,
+  SeedResult,
   Spend,
   Status,
   Trial,
@@ -69,6 +71,7 @@ class History:
     edited_at: When each edit was recorded, in Unix seconds.
     decided_before: For each trial, how many trials had a verdict when it began.
     results: By trial, also those without a verdict.
+    seed_results: Finished training runs of running trials, by trial and seed.
     trials: Trials with a verdict, in the order of their verdicts.
     kept: Ids of the trials that were kept, in that order; the last one is the incumbent.
     spend: What all calls of language models and agents have cost.
@@ -96,6 +99,7 @@ class History:
     self.edited_at: dict[int, float] = {}
     self.decided_before: dict[int, int] = {}
     self.results: dict[int, Result] = {}
+    self.seed_results: dict[int, dict[int, SeedResult]] = {}
     self.trials: dict[int, Trial] = {}
     self.kept: list[int] = []
     self.spend = Spend()
@@ -134,7 +138,7 @@ class History:
         self.open_proposal, self.open_turn = event, self.turn
       case Edited():
         self._apply_edit(event, record.time)
-      case Finished():
+      case SeedFinished() | Finished():
         self._apply_result(event.trial, event.result)
       case Decided():
         self._apply_verdict(event)
@@ -187,10 +191,14 @@ class History:
     before = self._spent.get(exchange.id, Spend())
     self.spend, self._spent[exchange.id] = self.spend - before + cost, cost
 
-  def _apply_result(self, trial: int, result: Result) -> None:
+  def _apply_result(self, trial: int, result: SeedResult | Result) -> None:
+    if isinstance(result, SeedResult):
+      self.seed_results.setdefault(trial, {})[result.measurement.seed] = result
+      return
     self.results[trial] = result
     self._undecided[trial] = None
     self._running.pop(trial, None)
+    self.seed_results.pop(trial, None)
     self.declined_since_result = False
     duplicate = result.status is Status.DUPLICATE
     self.duplicates_in_a_row = self.duplicates_in_a_row + 1 if duplicate else 0
@@ -286,8 +294,10 @@ class History:
     """The train step that calibrated clocks of this run refer to; None before the baseline."""
     if BASELINE not in self.edits:
       return None
-    facts = self.results[BASELINE].facts if BASELINE in self.results else {}
-    return ReferenceStep(self.edits[BASELINE].program, facts.get('reference_step_seconds', 0.0))
+    known = [*self.seed_results.get(BASELINE, {}).values()]
+    facts = [r.facts for r in (self.results.get(BASELINE), *known) if r is not None]
+    seconds = (f['reference_step_seconds'] for f in facts if 'reference_step_seconds' in f)
+    return ReferenceStep(self.edits[BASELINE].program, next(seconds, 0.0))
 
   def fingerprints(self, fidelity: float) -> Mapping[str, int]:
     """Returns fingerprint -> first trial with it, among trials of this fidelity.

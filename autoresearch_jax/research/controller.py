@@ -12,7 +12,7 @@ it for the next action, carries it out, and reports the outcome:
         case Submit():   # start action.request
           executor.submit(action.request)
         case Wait():     # until something happens, then
-          controller.deliver(results)
+          controller.deliver(results)  # of trials and of single seeds
 
 There are two drivers. `research/loop.py` runs real trials with a ledger, a proposer thread and an
 executor. `benchmark/runners/simulate.py` keeps a heap of simulated results.
@@ -36,18 +36,18 @@ from autoresearch_jax.ledger.events import (
   Edited,
   Event,
   Finished,
-  LedgerError,
   Proposed,
   Record,
   Released,
   Resumed,
+  SeedFinished,
   Started,
   Stopped,
 )
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import RESUME_ADVICE, RULE, STRATEGY, ComponentCall, ComponentError
 from autoresearch_jax.proposers import NothingToPropose
-from autoresearch_jax.research import edits, pruning
+from autoresearch_jax.research import edits
 from autoresearch_jax.research.actions import Action, End, Log, Propose, Settings, Submit, Wait
 from autoresearch_jax.research.context import proposal_context
 from autoresearch_jax.research.decisions import (
@@ -56,21 +56,22 @@ from autoresearch_jax.research.decisions import (
   generator,
   judge,
   next_proposal,
+  require_same,
   revised,
   tell,
+  trial_request,
   undecided,
   why_over,
 )
 from autoresearch_jax.research.tried import TriedPrograms
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
-  RERUNS,
   Edit,
   Operation,
   Proposal,
   Result,
+  SeedResult,
   Status,
-  TrialRequest,
   Verdict,
 )
 
@@ -111,6 +112,7 @@ class Controller:
     self._expected: tuple[type, Any] | None = None  # event being logged, and the state after it
     self._reply: Edit | BaseException | None = None  # the proposer's, not logged yet
     self._results: collections.deque[Result] = collections.deque()  # not logged yet
+    self._seed_results: collections.deque[SeedResult] = collections.deque()  # not logged yet
     self._processing_results = False  # results are being logged and decided
     self._waited = False  # since the last Propose
     self._submitted: set[int] = set()  # running trials that this process submitted
@@ -128,12 +130,17 @@ class Controller:
     """Receives the proposer's edit, or the exception that it raised."""
     self.proposing, self._reply = False, reply
 
-  def deliver(self, results: Iterable[Result]) -> None:
+  def deliver(self, results: Iterable[Result | SeedResult]) -> None:
     """Receives the results, if any, that arrived while the driver waited, in that order.
 
-    They are held back while a proposer works, so that the proposer sees a fixed state of the run.
+    Those of trials are held back while a proposer works, so that it sees a fixed state of the run.
+    Those of single seeds change no decision, and are logged at once.
     """
-    self._results.extend(results)
+    for result in results:
+      if isinstance(result, SeedResult):
+        self._seed_results.append(result)
+      else:
+        self._results.append(result)
     self._waited = True
     self._processing_results = self._processing_results or not self.proposing
 
@@ -141,6 +148,11 @@ class Controller:
     """Ends the session: no trial begins any more. `reason` is a sentence, which is logged."""
     if not self._stop_reason:
       self._stop_reason, self._stop_requested = reason, True
+
+  @property
+  def stopping(self) -> bool:
+    """Whether the session is to end."""
+    return bool(self._stop_reason)
 
   def abort(self, reason: str) -> None:
     """Ends the session without further decisions, since a component or the machine failed."""
@@ -190,16 +202,16 @@ class Controller:
     match record.event:
       case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
         again, states = self._next_proposal()
-        _require_same(record, STRATEGY, proposal, again)
+        require_same(record, STRATEGY, proposal, again)
       case Declined(trial=trial) if trial != BASELINE:
         return states.declined()
       case Released(trial=trial, proposal=proposal) if proposal is not None:
         again, states = revised(self.strategy, states, history.proposals[trial])
-        _require_same(record, STRATEGY, proposal, again)
+        require_same(record, STRATEGY, proposal, again)
       case Decided(trial=trial, verdict=verdict):
         again, judged = self._judge(trial)
         # Reasons may be reworded between versions, so decisions are compared.
-        _require_same(record, RULE, verdict.decision, again.decision)
+        require_same(record, RULE, verdict.decision, again.decision)
         return judged
     return states
 
@@ -216,6 +228,8 @@ class Controller:
     """
     if self._ended:
       return End(self._stop_reason)
+    if action := self._log_seed_result():
+      return action
     if not self._aborted and (action := self._log_reply() or self._process_results()):
       return action
     if self._stop_reason:
@@ -358,7 +372,7 @@ class Controller:
 
   def _submit(self) -> Action | None:
     """Submits a trial that has begun, possibly in an earlier process."""
-    history, settings = self.history, self.settings
+    history = self.history
     if len(self._submitted) == len(history.running):
       return None
     trial = next(trial for trial in history.running if trial not in self._submitted)
@@ -368,21 +382,7 @@ class Controller:
       self._results.append(Result(trial, Status.DUPLICATE, reason, duplicate_of=first))
       self._processing_results = self._processing_results or not self.proposing
       return self.next_action()
-    proposal = history.proposals[trial]
-    again = trial == BASELINE or proposal.operation in RERUNS or settings.allow_duplicates
-    return Submit(
-      TrialRequest(
-        trial=trial,
-        program=history.edits[trial].program,
-        seeds=proposal.seeds,
-        budget=settings.spec.budget.scaled(proposal.fidelity),
-        known={} if again else history.fingerprints(proposal.fidelity),
-        parents=proposal.parents,
-        rungs=pruning.rungs(history, trial, settings),
-        reference=history.reference,
-        constraints=settings.constraints,
-      )
-    )
+    return Submit(trial_request(history, trial, self.settings))
 
   def _process_results(self) -> Action | None:
     """Logs and decides the delivered results, one after the other."""
@@ -395,6 +395,14 @@ class Controller:
     action = self._log_result()
     self._processing_results = action is not None
     return action
+
+  def _log_seed_result(self) -> Action | None:
+    """Logs the next finished seed of a running trial."""
+    while self._seed_results:
+      result = self._seed_results.popleft()
+      if result.trial in self.history.running:
+        return Log(SeedFinished(result.trial, result))
+    return None
 
   def _log_result(self) -> Action | None:
     """Logs the next result of a running trial.
@@ -439,12 +447,3 @@ def replay(
         f'Event {record.index} cannot be replayed. {error} {RESUME_ADVICE}'
       ) from error
   return controller
-
-
-def _require_same(record: Record, role: str, recorded: Any, again: Any) -> None:
-  if recorded != again:
-    raise LedgerError(
-      f'Event {record.index} cannot be replayed: the {role} now returns {again!r:.200} instead of '
-      f'{recorded!r:.200}. Use the version of autoresearch_jax that wrote this ledger, or start '
-      f'again with a new --workdir.'
-    )

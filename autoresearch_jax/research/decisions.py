@@ -13,8 +13,10 @@ import msgspec
 import numpy as np
 
 from autoresearch_jax.acceptance import AcceptanceRule
+from autoresearch_jax.ledger.events import LedgerError, Record
 from autoresearch_jax.ledger.history import BASELINE, History, original_of
 from autoresearch_jax.messages import RULE, STRATEGY, ComponentCall
+from autoresearch_jax.research import pruning
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
@@ -27,6 +29,7 @@ from autoresearch_jax.types import (
   Result,
   Status,
   Trial,
+  TrialRequest,
   Verdict,
   from_json,
   to_json,
@@ -145,6 +148,28 @@ def _of_original(proposal: Proposal, proposals: Mapping[int, Proposal]) -> Propo
   return dataclasses.replace(proposal, parents=(original, *others))
 
 
+def trial_request(history: History, trial: int, settings: Settings) -> TrialRequest:
+  """Returns the request for a trial that has begun, possibly in an earlier process.
+
+  `known` is a live view of the fingerprints so far.
+  """
+  proposal, done = history.proposals[trial], history.seed_results.get(trial, {})
+  again = trial == BASELINE or proposal.operation in RERUNS or settings.allow_duplicates
+  return TrialRequest(
+    trial=trial,
+    program=history.edits[trial].program,
+    seeds=proposal.seeds,
+    budget=settings.spec.budget.scaled(proposal.fidelity),
+    # A trial with finished seeds was no duplicate when it began.
+    known={} if again or done else history.fingerprints(proposal.fidelity),
+    parents=proposal.parents,
+    rungs=pruning.rungs(history, trial, settings),
+    reference=history.reference,
+    constraints=settings.constraints,
+    done=tuple(done[seed] for seed in proposal.seeds if seed in done),
+  )
+
+
 def feasible(result: Result, constraints: Iterable[Constraint]) -> Result:
   """Returns the result, which is `infeasible` instead of ok if it breaks a constraint."""
   if result.status is not Status.OK:
@@ -191,6 +216,16 @@ def judge(
     verdict, state = acceptance.decide(state, trial, incumbent)
     verdict = from_json(to_json(verdict), Verdict)
   return failure or verdict, state
+
+
+def require_same(record: Record, role: str, recorded: Any, again: Any) -> None:
+  """Raises LedgerError if a replay decides otherwise than the record."""
+  if recorded != again:
+    raise LedgerError(
+      f'Event {record.index} cannot be replayed: the {role} now returns {again!r:.200} instead of '
+      f'{recorded!r:.200}. Use the version of autoresearch_jax that wrote this ledger, or start '
+      f'again with a new --workdir.'
+    )
 
 
 def tell(strategy: Strategy, state: Any, trial: Trial) -> Any:

@@ -3,7 +3,7 @@
 It owns ledger, workspace, proposer thread, executor and view, and decides nothing (see
 `controller.py`). Write-ahead: each step is logged before it takes effect, so a killed run resumes
 from the ledger. Proposals without a program are sent to the proposer again, and trials without a
-result run again under the same id.
+result run again under the same id, except for the seeds that are on record.
 
 While trials run, the next one is proposed and traced in a background thread (`proposer_thread.py`).
 Results that arrive meanwhile wait until the proposer has answered. So the proposer sees a fixed
@@ -26,6 +26,7 @@ from autoresearch_jax.ledger.events import (
   Learned,
   Record,
   Released,
+  SeedFinished,
 )
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.store import Ledger
@@ -36,7 +37,16 @@ from autoresearch_jax.research.actions import End, Log, Propose, Submit, Wait
 from autoresearch_jax.research.controller import Controller
 from autoresearch_jax.research.decisions import baseline_failed
 from autoresearch_jax.research.proposer_thread import ProposerThread
-from autoresearch_jax.types import Edit, Program, Progress, Result, Status, from_json, to_json
+from autoresearch_jax.types import (
+  Edit,
+  Program,
+  Progress,
+  Result,
+  SeedResult,
+  Status,
+  from_json,
+  to_json,
+)
 
 WAIT_SECONDS = 0.5  # longest sleep between checks of the clock and of the stop request
 POLL_SECONDS = 0.1  # the same while the proposer works
@@ -101,7 +111,8 @@ class ResearchLoop:
     controller = self.controller
     while True:
       controller.slots = self.executor.slots  # fewer once one was retired
-      if reason := self.stop():
+      if not controller.stopping and (reason := self.stop()):
+        self._receive(0.0)  # what is finished by now goes on record
         controller.stop(reason)
       match controller.next_action():
         case Log(event=event):
@@ -120,6 +131,8 @@ class ResearchLoop:
     try:
       record = self.ledger.append(event)
     except (TypeError, ValueError) as error:  # msgspec's errors are subclasses
+      if isinstance(event, SeedFinished):  # the trial's result will be recorded as a crash
+        return
       if not isinstance(event, Finished):
         raise
       reason = f'The executor returned a result that cannot be recorded: {error!r:.300}'
@@ -176,8 +189,12 @@ class ResearchLoop:
         self._thread = None
         self.controller.answer(_recordable(reply))
         return
-    results: list[Result] = []
-    for news in self.executor.wait(WAIT_SECONDS if block and self._thread is None else 0.0):
+    self._receive(WAIT_SECONDS if block and self._thread is None else 0.0)
+
+  def _receive(self, timeout: float) -> None:
+    """Passes on what the executor reports, waiting so many seconds for the first report."""
+    results: list[Result | SeedResult] = []
+    for news in self.executor.wait(timeout):
       if isinstance(news, Progress):
         self.view.progress(news)
       else:

@@ -127,7 +127,7 @@ def test_closing_in_the_midst_of_trials_ends_every_process(tmp_path):
     made.submit(request(trial, program(step=ENDLESS)))
   training = set()
   while len(training) < 2:
-    training |= {news.trial for news in made.wait(1.0) if news.phase == 'train'}
+    training |= {news.trial for news in made.wait(1.0) if getattr(news, 'phase', '') == 'train'}
   pids = made.pids()
   assert len(pids) == 4
   made.close()

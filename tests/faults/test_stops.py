@@ -19,7 +19,7 @@ from autoresearch_jax.executors import EXECUTORS
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.runner import clock
-from autoresearch_jax.types import Budget, Program, Result, Status, TrialRequest
+from autoresearch_jax.types import Budget, Program, Progress, Result, Status, TrialRequest
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +104,8 @@ def result_of(executor, text, budget, each=lambda news: None, seeds=(0,), trial=
     for news in executor.wait(1.0):
       if isinstance(news, Result):
         return news
-      each(news)
+      if isinstance(news, Progress):
+        each(news)
   raise AssertionError('The trial gave no result.')
 
 

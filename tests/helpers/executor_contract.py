@@ -66,7 +66,7 @@ def heard(
     for news in executor.wait(1.0):
       if isinstance(news, Result):
         results.append(news)
-      else:
+      elif isinstance(news, Progress):
         each(news)
     if len(results) == count:
       return results

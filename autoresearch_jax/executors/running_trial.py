@@ -1,0 +1,101 @@
+"""A trial that a slot runs, with what its runners have reported so far."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+from autoresearch_jax.runner.client import RunnerError
+from autoresearch_jax.types import (
+  Measurement,
+  ReferenceStep,
+  Result,
+  SeedResult,
+  Status,
+  TrialRequest,
+  from_builtins,
+)
+
+REFERENCE = 'reference_step_seconds'
+
+
+@dataclasses.dataclass
+class RunningTrial:
+  """A traced trial and its result so far. It survives a killed runner.
+
+  Attributes:
+    request: The trial.
+    artifact: Path of its artifact.
+    result: The result so far, without measurements.
+    began: Monotonic time from which the next measurement's total time counts.
+    trace_seconds: Trace time that the next measurement's cost includes.
+    done: The training runs that have finished, by seed.
+  """
+
+  request: TrialRequest
+  artifact: pathlib.Path
+  result: Result
+  began: float
+  trace_seconds: float
+  done: dict[int, SeedResult] = dataclasses.field(init=False)
+
+  def __post_init__(self) -> None:
+    self.done = {run.measurement.seed: run for run in self.request.done}
+
+  @property
+  def missing_seeds(self) -> list[int]:
+    """Seeds without a measurement, in the order of the request."""
+    return [seed for seed in self.request.seeds if seed not in self.done]
+
+  def reference(self, reference: ReferenceStep) -> ReferenceStep:
+    """Returns the reference with the step's duration that the finished runs were calibrated by."""
+    known = [run.facts[REFERENCE] for run in self.done.values() if REFERENCE in run.facts]
+    known += [self.result.facts[REFERENCE]] if REFERENCE in self.result.facts else []
+    return dataclasses.replace(reference, step_seconds=known[0]) if known else reference
+
+  def record_load(self, fingerprint: str, facts: dict[str, Any]) -> None:
+    """Adds what the runner knows of the artifact. Runs of another artifact do not count."""
+    facts = {**self.result.facts, **facts}
+    self.result = dataclasses.replace(
+      self.result, status=Status.OK, reason='', fingerprint=fingerprint, facts=facts
+    )
+    self.done = {seed: run for seed, run in self.done.items() if run.fingerprint == fingerprint}
+
+  def record_run(self, run: dict[str, Any], compile_seconds: float) -> SeedResult:
+    """Adds the runner's report of a training run, and returns what to report of it."""
+    measurement = from_builtins(run['measurement'], Measurement)
+    seed, now = measurement.seed, time.monotonic()
+    facts = {'curves': {str(seed): run['curve']}, 'looks': {str(seed): run['rungs']}}
+    if REFERENCE in self.result.facts:
+      facts[REFERENCE] = self.result.facts[REFERENCE]
+    cost = dataclasses.replace(
+      measurement.cost,
+      trace_seconds=self.trace_seconds,
+      compile_seconds=compile_seconds,
+      total_seconds=now - self.began,
+    )
+    self.done[seed] = SeedResult(
+      self.request.trial,
+      self.result.fingerprint,
+      dataclasses.replace(measurement, cost=cost),
+      facts,
+    )
+    self.began, self.trace_seconds = now, 0.0  # further seeds trace nothing
+    return self.done[seed]
+
+  def record_error(self, error: RunnerError) -> None:
+    """Adds why a run failed."""
+    facts = {**self.result.facts, **error.facts}
+    self.result = dataclasses.replace(
+      self.result, status=error.status, reason=str(error), facts=facts
+    )
+
+  def finished(self) -> Result:
+    """Returns the result with the measurements, in the order of the seeds, and their facts."""
+    runs = [self.done[seed] for seed in self.request.seeds if seed in self.done]
+    facts = dict(self.result.facts)
+    for run in runs:
+      for name, value in run.facts.items():
+        facts[name] = {**facts.get(name, {}), **value} if isinstance(value, dict) else value
+    measurements = tuple(run.measurement for run in runs)
+    return dataclasses.replace(self.result, measurements=measurements, facts=facts)
