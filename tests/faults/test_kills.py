@@ -15,7 +15,7 @@ import pytest
 from helpers.kills import outcomes, require_consistent
 from helpers.processes import DIGITS, adopting, family, finish, require_ended, roles, start
 
-from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.events import Finished, LedgerError, SeedFinished
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.types import Status
@@ -135,3 +135,45 @@ def test_kills_while_two_trials_run_lose_double_and_orphan_nothing(tmp_path):
   assert code == 0, text
   history = require_consistent(tmp_path / 'run', trials)
   assert Status.CRASH not in {result.status for result in history.results.values()}
+
+
+def baseline_events(workdir, kind):
+  """The baseline's results of one kind so far, in order."""
+  try:
+    with Ledger.read(workdir / 'ledger.db') as ledger:
+      events = [record.event for record in ledger.records()]
+  except LedgerError:
+    return []
+  return [event.result for event in events if isinstance(event, kind)]
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
+def test_only_the_seeds_that_are_missing_are_trained_after_a_restart(tmp_path, number):
+  workdir = tmp_path / 'run'
+  command = [*DIGITS[:2], '--config=configs/digits.py:seconds', '--config.final_seeds=0']
+  command += ['--config.acceptance_options.baseline_seeds=5', '--config.search.max_trials=1']
+  with adopting():
+    process = start(command, workdir)
+    relatives = []
+    try:
+      wait_until(
+        lambda: len(baseline_events(workdir, SeedFinished)) >= 2 or process.poll() is not None,
+        'No seed was recorded.',
+      )
+      relatives = [process.pid, *family(process.pid)]
+      process.send_signal(number)
+      process.wait(60)
+    finally:
+      process.kill()
+    require_ended(relatives[1:])
+  before = baseline_events(workdir, SeedFinished)
+  assert 2 <= len(before) < 5 and not baseline_events(workdir, Finished)
+  code, text = finish(command, workdir, timeout=300)
+  assert code == 0, text
+  after = baseline_events(workdir, SeedFinished)
+  assert after[: len(before)] == before
+  assert [run.measurement.seed for run in after] == [*range(5)]
+  (result,) = baseline_events(workdir, Finished)
+  assert result.measurements == tuple(run.measurement for run in after)
+  assert len({run.facts['reference_step_seconds'] for run in after}) == 1
+  assert list(result.facts['curves']) == [str(seed) for seed in range(5)]

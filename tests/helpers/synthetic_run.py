@@ -148,6 +148,33 @@ class Arithmetic(Executor):
     self.closed = True
 
 
+@dataclasses.dataclass
+class SeedBySeed(Arithmetic):
+  """Reports each training run, and trains only the seeds that are not done.
+
+  Attributes:
+    trained: (trial, seed) of each training run, in order.
+  """
+
+  trained: list = dataclasses.field(default_factory=list)
+
+  def wait(self, timeout):
+    if not self.queue:
+      return super().wait(timeout)
+    request = self.queue.pop(0)
+    result = self.result(request)
+    done = {run.measurement.seed: run for run in request.done}
+    missing = [m for m in result.measurements if m.seed not in done]
+    if missing:
+      self.trained.append((request.trial, missing[0].seed))
+      facts = {'reference_step_seconds': request.reference.step_seconds or 0.125}
+      run = types.SeedResult(request.trial, result.fingerprint, missing[0], facts)
+      self.queue.insert(0, dataclasses.replace(request, done=(*request.done, run)))
+      return [run]
+    measurements = tuple(done[m.seed].measurement for m in result.measurements)
+    return [dataclasses.replace(result, measurements=measurements)]
+
+
 class Blind(View):
   """A view that shows nothing."""
 

@@ -45,6 +45,7 @@ from autoresearch_jax.types import (
   Program,
   Proposal,
   Result,
+  SeedResult,
   Spec,
   Status,
   to_builtins,
@@ -242,7 +243,8 @@ class InstanceExecutor(Executor):
     if not self.flying:
       return []
     self.now, _, result = heapq.heappop(self.flying)
-    return [result]
+    runs = [SeedResult(result.trial, result.fingerprint, m) for m in result.measurements]
+    return [*runs, result]
 
 
 def settings_of(instance, **changed):

@@ -1,12 +1,14 @@
 """The loop: nothing is lost or doubled wherever it is killed, and it says why it stops."""
 
+import contextlib
 import dataclasses
 import re
+import threading
 
 import pygit2
 import pytest
 from helpers import synthetic_run
-from helpers.synthetic_run import START, Arithmetic, Nudge, replay_records, run, ticking
+from helpers.synthetic_run import START, Arithmetic, Nudge, SeedBySeed, replay_records, run, ticking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +26,7 @@ from autoresearch_jax.ledger.events import (
   LedgerError,
   Proposed,
   Resumed,
+  SeedFinished,
   Started,
   Stopped,
 )
@@ -46,9 +49,9 @@ def events(directory):
 
 
 def decisions(directory):
-  """What the run did, sessions (and false starts before the first proposal) left out."""
-  sessions = Started | Resumed | Stopped
-  return [event for event in events(directory) if not isinstance(event, sessions)]
+  """What the run did, without sessions, false starts and reports of single seeds."""
+  others = Started | Resumed | Stopped | SeedFinished
+  return [event for event in events(directory) if not isinstance(event, others)]
 
 
 def of(kind, found):
@@ -79,19 +82,67 @@ class Dying:
     return guarded
 
 
-def run_until_killed(monkeypatch, directory, dying, slots, acceptance):
+def run_until_killed(monkeypatch, directory, dying, slots, acceptance, kind=Arithmetic):
   with monkeypatch.context() as patch:
     patch.setattr(Ledger, 'append', _method(dying, Ledger.append))
     for name in ('record_trial', 'record_verdict', 'write_results', 'append_row', '_append',
                  '_set_head', '_show_incumbent'):  # fmt: skip
       patch.setattr(Workspace, name, _method(dying, getattr(Workspace, name)))
     patch.setattr(Arithmetic, 'submit', _method(dying, Arithmetic.submit))
-    executor = Arithmetic(slots=slots)
+    executor = kind(slots=slots)
     run(directory, TRIALS, executor=executor, acceptance=acceptance, pruning=True)
 
 
 def _method(dying, function):
   return dying.around(function)
+
+
+@pytest.mark.parametrize('count', range(5))
+@pytest.mark.parametrize('killed', [True, False])
+def test_seeds_that_are_done_are_not_trained_again(tmp_path, count, killed):
+  class Dying(SeedBySeed):
+    def wait(self, timeout):
+      if killed and len(self.trained) == count:
+        raise Killed
+      return super().wait(timeout)
+
+  def stop():
+    return 'Ctrl-C' if not killed and len(first.trained) == count else ''
+
+  first, second = Dying(), SeedBySeed()
+  with contextlib.suppress(Killed):
+    run(tmp_path, 1, executor=first, stop=stop)
+  run(tmp_path, 1, executor=second)
+  assert first.trained + second.trained == [(0, seed) for seed in range(4)]
+  assert len(first.trained) >= count
+  if second.submitted:
+    done = second.submitted[0].done
+    assert [(0, run.measurement.seed) for run in done] == first.trained
+    assert second.submitted[0].reference.step_seconds == (0.125 if done else 0.0)
+  run(tmp_path / 'whole', 1)
+  assert decisions(tmp_path)[2:] == decisions(tmp_path / 'whole')[2:]
+
+
+def test_a_finished_seed_is_on_record_while_the_proposer_works(tmp_path):
+  logged = threading.Event()
+
+  class Waiting(Nudge):
+    def propose(self, proposal, context, rng):
+      assert context.trial_id < 2 or logged.wait(20)
+      return super().propose(proposal, context, rng)
+
+  class Sound(SeedBySeed):
+    def result(self, request):
+      return super().result(dataclasses.replace(request, program=START, known={}))
+
+  class Watching(synthetic_run.Blind):
+    def record(self, record, history):
+      if isinstance(record.event, SeedFinished) and record.event.trial:
+        logged.set()
+
+  live = run(tmp_path, 4, proposer=Waiting(), executor=Sound(), view=Watching())
+  assert logged.is_set() and len(live.history.trials) == 4
+  assert 'AssertionError' not in str(events(tmp_path))
 
 
 RULES = [Noise(), SequentialTest(), Simplicity('sequential')]
@@ -123,18 +174,23 @@ def undisturbed(tmp_path_factory, hasty):
 @given(
   steps=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=3),
   rule=st.integers(0, len(RULES) - 1),
+  kind=st.sampled_from([Arithmetic, SeedBySeed]),
 )
 def test_killed_at_any_step_it_goes_on_as_if_nothing_had_happened(
-  tmp_path_factory, undisturbed, steps, rule
+  tmp_path_factory, undisturbed, steps, rule, kind
 ):
   directory = tmp_path_factory.mktemp('killed')
   with pytest.MonkeyPatch.context() as monkeypatch:
     for step, late in steps:
       try:
-        run_until_killed(monkeypatch, directory, Dying(step, late), 1, RULES[rule])
+        run_until_killed(monkeypatch, directory, Dying(step, late), 1, RULES[rule], kind)
       except Killed:
         continue
-  live = run(directory, TRIALS, acceptance=RULES[rule], pruning=True)
+  live = run(directory, TRIALS, executor=kind(), acceptance=RULES[rule], pruning=True)
+  reported = [
+    (e.trial, e.result.measurement.seed) for e in events(directory) if isinstance(e, SeedFinished)
+  ]
+  assert len(set(reported)) == len(reported)
   assert decisions(directory) == undisturbed[rule]
   with Ledger.read(directory / 'ledger.db') as ledger:
     assert replay_records(ledger.records(), Greedy(), live.acceptance)[1] == live.states
@@ -442,8 +498,12 @@ class Broken(Arithmetic):
       return news
     result = news[1]
     measurement = types.Measurement(0, {'val_loss': self.value}, types.Cost())
-    return [types.Result(99, types.Status.OK), dataclasses.replace(result, status=types.Status.OK,
-            measurements=(measurement,)), result]  # fmt: skip
+    return [
+      *(types.SeedResult(trial, '', measurement) for trial in (result.trial, 99)),
+      types.Result(99, types.Status.OK),
+      dataclasses.replace(result, status=types.Status.OK, measurements=(measurement,)),
+      result,
+    ]
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), 'text'])
