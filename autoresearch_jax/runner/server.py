@@ -41,7 +41,7 @@ import numpy as np
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
-from autoresearch_jax.runner import devices
+from autoresearch_jax.runner import devices, executable_cache
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.clock import Clock, Heartbeat
 from autoresearch_jax.runner.compile import CompiledProgram
@@ -90,6 +90,7 @@ class Runner:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
     jax.config.update('jax_compilation_cache_max_size', XLA_CACHE_BYTES)
+    executable_cache.install(XLA_CACHE_BYTES)
     self.devices = devices.require_platform(setup.platform)
     self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
     self.programs = ProgramCache(self.devices, self.limits)
