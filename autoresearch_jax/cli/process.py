@@ -5,6 +5,7 @@ Imports only the standard library, so that a Ctrl-C during the imports of a comm
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -32,11 +33,12 @@ def guarded(call: Callable[[], int]) -> int:
   `| head`, end the process without a message.
   """
   for stream in (sys.stdout, sys.stderr):
-    if hasattr(stream, 'reconfigure'):
+    if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors='replace')
   try:
     code = call()
-    sys.stdout and sys.stdout.flush()
+    if sys.stdout is not None:
+      sys.stdout.flush()
     return code
   except KeyboardInterrupt:
     return INTERRUPTED
