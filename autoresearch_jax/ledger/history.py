@@ -193,7 +193,8 @@ class History:
 
   def _apply_result(self, trial: int, result: SeedResult | Result) -> None:
     if isinstance(result, SeedResult):
-      self.seed_results.setdefault(trial, {})[result.measurement.seed] = result
+      before = self.seed_results.get(trial, {})
+      self.seed_results[trial] = {**before, result.measurement.seed: result}
       return
     self.results[trial] = result
     self._undecided[trial] = None
