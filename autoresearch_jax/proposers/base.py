@@ -55,7 +55,6 @@ class ProposalContext:
     editable: Names of the files that an edit may change.
     objective: The metric and its direction.
     spec: The problem as programs see it: shapes, platform, budget.
-    constraints: Bounds that a trial must keep to be kept.
     tried: Digests of all programs proposed so far. An edit must not repeat one of them.
     kept: Ids of trials whose programs were kept. A program counts under the first trial that ran
       it, even if it was a later replication or promotion that decided to keep it.
@@ -77,6 +76,7 @@ class ProposalContext:
     structural_edits: The program's own, from the `edits.py` of a folder outside of the library;
       those of the packaged programs are known to `mutate` anyway.
     spend: Returns what all calls of this run have cost so far.
+    constraints: Bounds that a trial must respect to be kept.
   """
 
   parents: tuple[Program, ...]
@@ -84,7 +84,6 @@ class ProposalContext:
   editable: tuple[str, ...]
   objective: Objective
   spec: Spec
-  constraints: tuple[Constraint, ...] = ()
   tried: Set[str] = frozenset()
   kept: Set[int] = frozenset()
   undecided: Set[int] = frozenset()
@@ -100,6 +99,7 @@ class ProposalContext:
   record_lessons: Callable[[tuple[Lesson, ...]], None] = _discard
   structural_edits: Catalogue = ()
   spend: Callable[[], Spend] = Spend
+  constraints: tuple[Constraint, ...] = ()
 
   def outcomes(self) -> ProgramOutcomes:
     """Computes the outcomes of all programs in the history, reruns pooled."""
