@@ -63,7 +63,7 @@ def hogs(count: int, kind: str) -> Iterator[None]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TrialRow:
   """One trial: its steps, the machine's speed by its record, and calibration / training time."""
 
   steps: int
@@ -73,17 +73,17 @@ class Row:
 
 def measured(
   config: Config, programs: dict[str, Program], counts: Sequence[int]
-) -> dict[tuple[str, Clock, int], list[Row]]:
+) -> dict[tuple[str, Clock, int], list[TrialRow]]:
   """Trains every program with every clock beside every number of hogs."""
   task = build_task(config)
   dataset = task.prepare_data(lambda _: None)
-  rows: dict[tuple[str, Clock, int], list[Row]] = {}
+  rows: dict[tuple[str, Clock, int], list[TrialRow]] = {}
   numbers = itertools.count()
   reference = ReferenceStep(starting_program(config))
   with tempfile.TemporaryDirectory() as folder:
     executor = task.start_executor(dataset, pathlib.Path(folder))
 
-    def train(program: Program, clock: Clock, seed: int = 0) -> Row:
+    def train(program: Program, clock: Clock, seed: int = 0) -> TrialRow:
       nonlocal reference
       budget = dataclasses.replace(config.budget, clock=clock)
       request = TrialRequest(next(numbers), program, (seed,), budget, reference=reference)
@@ -94,7 +94,7 @@ def measured(
         step = result.facts['reference_step_seconds']
         reference = dataclasses.replace(reference, step_seconds=step)
       cost = result.measurements[0].cost
-      return Row(cost.steps, cost.speed, cost.calibration_seconds / cost.training_seconds)
+      return TrialRow(cost.steps, cost.speed, cost.calibration_seconds / cost.training_seconds)
 
     try:
       train(reference.program, 'calibrated')

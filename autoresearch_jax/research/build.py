@@ -58,6 +58,15 @@ class Task:
     except ValueError as error:
       raise ConfigError(str(error)) from error
 
+  def require_executor(self) -> None:
+    """Raises ConfigError if the executor cannot have its devices here. Starts nothing."""
+    try:
+      EXECUTORS.get(self.config.executor).require_options(
+        self.config.platform, _executor_options(self.config)
+      )
+    except ValueError as error:
+      raise ConfigError(str(error)) from error
+
   def start_executor(self, dataset: Dataset, scratch: pathlib.Path) -> Executor:
     """Starts the executor, which the caller closes.
 
@@ -172,7 +181,7 @@ def build_task(config: Config) -> Task:
   """
   config = checked(config)
   problem = _make(PROBLEMS, config.problem, config.data)
-  _require_executor(config)
+  _executor_options(config)
   metrics = problem.metrics()
   if config.metric not in metrics:
     raise ConfigError(
@@ -204,12 +213,10 @@ def _require_quantities(config: Config, metrics: Iterable[str]) -> None:
       )
 
 
-def _require_executor(config: Config) -> None:
-  """Checks the executor's options, without starting it."""
-  name = config.executor
+def _executor_options(config: Config) -> Mapping[str, Any]:
+  """Returns the executor's options. Raises ConfigError for an unknown name, option or type."""
   try:
-    options = EXECUTORS.checked_options(name, config.executor_options, *COLLABORATORS)
-    EXECUTORS.get(name).require_options(config.platform, options)
+    return EXECUTORS.checked_options(config.executor, config.executor_options, *COLLABORATORS)
   except ValueError as error:
     raise ConfigError(str(error)) from error
 

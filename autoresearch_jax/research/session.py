@@ -99,6 +99,7 @@ def run_session(
   """
   require_usable(directory)
   run = build(with_former_defaults(directory / 'ledger.db', config))
+  run.require_executor()
   config, space = run.config, run.search_space()
   for word, value in _opening(run, directory):
     say(f'{word:<11}{messages.one_line(value)}')

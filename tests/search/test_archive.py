@@ -133,7 +133,8 @@ def test_only_a_finite_metric_of_a_trial_that_ended_well_is_a_score():
 
 @pytest.mark.parametrize('status', list(types.Status))
 def test_a_duplicate_or_a_program_that_was_stopped_is_not_buggy(status):
-  healthy = {types.Status.OK, types.Status.DUPLICATE, types.Status.CANCELLED, types.Status.PRUNED}
+  rejected = {types.Status.INFEASIBLE, types.Status.PRUNED}
+  healthy = {types.Status.OK, types.Status.DUPLICATE, types.Status.CANCELLED, *rejected}
   made = trial(1, status=status)
   assert is_buggy(made) == (status not in healthy)
-  assert is_failure(made) == (is_buggy(made) or status is types.Status.PRUNED)
+  assert is_failure(made) == (is_buggy(made) or status in rejected)
