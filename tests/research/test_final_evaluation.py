@@ -65,13 +65,18 @@ def test_both_programs_train_on_the_same_seeds_that_no_trial_had(directory):
   found, executor, said, ended = close(directory)
   best = best_program(found)
   assert ended and len(said) == 1 + 6
-  assert confirmed(directory) == [(t, s) for s in unused_seeds(found, 3) for t in (BASELINE, best)]
+  first, second, third = unused_seeds(found, 3)  # in the order A B B A A B
+  assert confirmed(directory) == [
+    *((BASELINE, first), (best, first), (best, second)),
+    *((BASELINE, second), (BASELINE, third), (best, third)),
+  ]
   used = {seed for proposal in found.proposals.values() for seed in proposal.seeds}
   assert not used & set(unused_seeds(found, 3))
   for request in executor.submitted:
     assert request.on_test and request.trial == FIRST_REQUEST and request.budget == SPEC.budget
   programs = [request.program for request in executor.submitted]
-  assert programs == [found.edits[BASELINE].program, found.edits[best].program] * 3
+  baseline, kept = found.edits[BASELINE].program, found.edits[best].program
+  assert programs == [baseline, kept, kept, baseline, baseline, kept]
 
 
 def test_each_slot_trains_one_and_all_are_told_apart(directory):
