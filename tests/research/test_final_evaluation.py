@@ -228,7 +228,8 @@ def test_a_later_best_is_compared_with_the_same_runs_of_the_baseline(directory):
   assert best != earlier
   assert len(executor.submitted) == 3
   trials = [trial for trial, _ in confirmed(directory)]
-  assert trials == [BASELINE, earlier] * 3 + [best] * 3
+  first, second = [BASELINE, earlier], [earlier, BASELINE]
+  assert trials == [*first, *second, *first] + [best] * 3
   assert len(final_comparison(found).gains) == 3
 
 
