@@ -331,10 +331,10 @@ def _next_replication(state: PairedState, test: PairedTest) -> tuple[Proposal, P
 
 def _control(state: PairedState, seeds: tuple[int, ...]) -> tuple[Proposal, PairedState]:
   assert state.incumbent is not None
-  state = dataclasses.replace(
+  proposal = Proposal(Operation.REPLICATE, parents=(state.incumbent,), seeds=seeds)
+  return proposal, dataclasses.replace(
     state, controls_pending=state.controls_pending + 1, control_at=state.decided
   )
-  return Proposal(Operation.REPLICATE, parents=(state.incumbent,), seeds=seeds), state
 
 
 def _failed(state: PairedState, trial: Trial) -> PairedState:

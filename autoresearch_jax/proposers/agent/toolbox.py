@@ -11,7 +11,6 @@ import pathlib
 import shutil
 import sys
 
-import autoresearch_jax
 from autoresearch_jax.programs.check_task import TASK_VARIABLE
 from autoresearch_jax.sandbox import command_files, tracer_policy
 
@@ -60,7 +59,7 @@ def toolbox(packages: pathlib.Path, task: pathlib.Path, network: bool) -> Toolbo
     task: File that describes the problem, for `autoresearch check`.
     network: Whether the agent has network access.
   """
-  package = pathlib.Path(autoresearch_jax.__file__).resolve().parent
+  package = pathlib.Path(__file__).resolve().parents[2]
   link = packages / package.name
   packages.mkdir(exist_ok=True)
   if not link.is_symlink():
