@@ -127,9 +127,12 @@ def test_a_terminal_that_closes_stops_the_run_in_good_order(tmp_path):
 
 def test_nohup_keeps_a_run_alive(tmp_path):
   arguments = ('--config.search.max_trials=6', '--config.executor_options.delay=0.1')
-  with start(
-    *arguments, workdir=tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-  ) as process:
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; the process inherits it
+  try:
+    process = start(*arguments, workdir=tmp_path)
+  finally:
+    signal.signal(signal.SIGHUP, before)
+  with process:
     wait_for('trial 1: ', process)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=120)

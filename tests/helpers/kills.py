@@ -77,9 +77,10 @@ def require_consistent(workdir, trials):
   branch = repository.references['refs/heads/autoresearch/' + history.started.tag]
   first_parents, commit = [], branch.peel(pygit2.Commit)
   while commit is not None:
-    first_parents.append(commit.id)
+    first_parents.append(commit.tree.id)
     commit = commit.parents[0] if commit.parents else None
-  assert first_parents[::-1] == [commits[trial] for trial in history.kept]
+  trees = [repository[commits[trial]].tree.id for trial in history.kept]
+  assert first_parents[::-1] == trees
   _, *lines = (workdir / 'results.tsv').read_text().splitlines()
   expected = [
     (str(commits[row.trial])[:7], f'{row.value:.6f}', row.status) for row in rows(history)

@@ -109,7 +109,7 @@ def test_a_large_state_has_time_to_be_drawn(runner, tmp_path):
 
 
 def test_a_small_state_has_no_time_to_be_trained_in_init(runner, tmp_path):
-  training = 'jax.lax.fori_loop(0, 4 * 10**6, lambda i, x: jnp.sin(x + i), jnp.ones(16))'
+  training = 'jax.lax.fori_loop(0, 4 * 10**7, lambda i, x: jnp.sin(x + i), jnp.ones(16))'
   text = with_leaf('more', training, "state['more']", "1e-9 * state['more'][0]")
   with pytest.raises(RunnerError, match=r'`init` takes .* MiB; it must create the state') as failed:
     run(runner, export(text, tmp_path), tmp_path)

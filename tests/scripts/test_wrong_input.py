@@ -14,8 +14,8 @@ STUDIES = 'scripts/studies/'
 @pytest.mark.parametrize(
   ('command', 'words'),
   [
-    ((*MEASURE, 'memory', '--micro=x'), 'Numbers'),
-    ((*MEASURE, 'slots', '--config=configs/digits.py', '--slots=x'), 'Numbers'),
+    ((*MEASURE, 'memory', '--micro=x'), 'numbers'),
+    ((*MEASURE, 'slots', '--config=configs/digits.py', '--slots=x'), 'numbers'),
     ((*MEASURE, 'steps', '--platform=cpu', 'nix'), 'no artifact nix'),
     ((*MEASURE, 'step'), 'steps'),
     ((STUDIES + 'acceptance/measure_acceptance.py', '--rule=nix'), "no acceptance 'nix'"),

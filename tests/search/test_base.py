@@ -4,6 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
+from helpers.registered import ours
 
 from autoresearch_jax.search import STRATEGIES, Strategy, base
 from autoresearch_jax.testing.strategies import OBJECTIVE, START
@@ -50,4 +51,4 @@ def test_search_space_and_required_metrics_are_those_of_the_innermost_strategy(w
 
 
 def test_every_registered_strategy_is_a_subclass():
-  assert all(issubclass(STRATEGIES.get(name), Strategy) for name in STRATEGIES.names())
+  assert all(issubclass(STRATEGIES.get(name), Strategy) for name in ours(STRATEGIES))

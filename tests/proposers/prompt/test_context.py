@@ -283,7 +283,7 @@ def test_the_memory_of_the_run_itself_is_shown():
   proposal = Proposal(Operation.IMPROVE, (0,), question='Does RATE matter?')
   prompt = prompts.edit_prompt(proposal, small(history, memory=memory, questions=()))
   taught = section(prompt, 'What the trials so far have taught')
-  assert '- Raising RATE helped: +0.000' in taught and '+ is better' in taught
+  assert 'RATE' in taught and ': +0.000' in taught and '+ is better' in taught
   assert section(prompt, 'Earlier trials on the same subject').count('- trial ') >= 3
 
 
