@@ -63,6 +63,26 @@ SPENDING_FUNCTIONS: dict[str, Callable[[float, float], float]] = {
 }
 
 
+def require_options(name: str, options: Any) -> None:
+  """Raises ValueError for common options out of range. name: that of the acceptance rule."""
+  if options.baseline_seeds < 2:
+    raise ValueError(
+      f'baseline_seeds is {options.baseline_seeds}; the acceptance rule {name} needs at least 2 to '
+      "estimate the noise. The rule 'strict' works with 1."
+    )
+  if not 0 < options.alpha < 1:
+    raise ValueError(f'alpha is {options.alpha}; it must be between 0 and 1.')
+  if options.horizon < 1:
+    raise ValueError(f'horizon is {options.horizon}; it must be at least 1.')
+  if not 0 <= options.min_gain < math.inf:
+    raise ValueError(f'min_gain is {options.min_gain}; it must be finite and at least 0.')
+  if options.spending_function not in SPENDING_FUNCTIONS:
+    raise ValueError(
+      f'spending_function is {options.spending_function!r}; it must be one of: '
+      f'{", ".join(SPENDING_FUNCTIONS)}.'
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Look:
   """A look that did not end the test: z was above `lower` and not above `upper`.

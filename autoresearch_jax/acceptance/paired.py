@@ -37,11 +37,11 @@ import scipy.special
 from autoresearch_jax.acceptance.base import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.acceptance.drift import DriftMonitor
 from autoresearch_jax.acceptance.group_sequential import (
-  SPENDING_FUNCTIONS,
   InterimData,
   InterimResult,
   SequentialDesign,
   analyze,
+  require_options,
 )
 from autoresearch_jax.acceptance.noise import NoiseState
 from autoresearch_jax.acceptance.paired_state import (
@@ -86,27 +86,12 @@ class Paired(AcceptanceRule):
   control_interval: int = 10
 
   def __post_init__(self) -> None:
-    if self.baseline_seeds < 2:
-      raise ValueError(
-        f'baseline_seeds is {self.baseline_seeds}; the acceptance rule paired needs at least 2 to '
-        "estimate the noise. The rule 'strict' works with 1."
-      )
-    if not 0 < self.alpha < 1:
-      raise ValueError(f'alpha is {self.alpha}; it must be between 0 and 1.')
-    if self.horizon < 1:
-      raise ValueError(f'horizon is {self.horizon}; it must be at least 1.')
-    if not 0 <= self.min_gain < math.inf:
-      raise ValueError(f'min_gain is {self.min_gain}; it must be finite and at least 0.')
+    require_options('paired', self)
     increasing = all(a < b for a, b in zip((0, *self.looks), self.looks, strict=False))
     if not self.looks or not increasing:
       raise ValueError(f'looks is {self.looks}; it must be increasing, such as (2, 4, 8).')
     if self.control_interval < 0:
       raise ValueError(f'control_interval is {self.control_interval}; it must be 0 or more.')
-    if self.spending_function not in SPENDING_FUNCTIONS:
-      raise ValueError(
-        f'spending_function is {self.spending_function!r}; it must be one of: '
-        f'{", ".join(SPENDING_FUNCTIONS)}.'
-      )
 
   def init(self, objective: Objective) -> PairedState:
     return PairedState(NoiseState(objective))
