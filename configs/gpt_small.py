@@ -59,12 +59,10 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - one stat
   c.budget = ConfigDict()
   c.budget.amount = 12.0 if cpu else 300.0  # in the unit below
   c.budget.unit = 'seconds'  # or steps, tokens, flops (a loop of unknown length counts once)
-  # How seconds are counted. calibrated: longer while the machine is slow, so that a trial gets
-  # the same work done at any hour; wall: by the wall clock; auto: calibrated, unless the run
-  # began with the wall clock. With trials this short the few bursts of the calibrated clock are
-  # still noisier than a quiet machine, so it is not the default yet (measure it: `autoresearch
-  # measure drift`); the rule `paired` compares within the same minutes either way.
-  c.budget.clock = 'wall'
+  # How seconds are counted. calibrated: longer while other processes use the machine or its cores
+  # are slow, so that a trial gets the same work done at any hour; wall: by the wall clock; auto:
+  # calibrated, unless the run began with the wall clock. `autoresearch measure drift` compares.
+  c.budget.clock = 'auto'
 
   # Data: options of the problem.
   c.problem = 'language_model'

@@ -2,18 +2,30 @@
 
 The seconds of one moment are not those of another: other processes, thermal limits and shared hosts
 change how much work fits into them. A reference second is the time in which the machine does what
-it did in one second when the run began. The runner times the reference in short bursts before and
-between the calls of a trial, outside of the trial's clock, and `CalibratedClock` integrates the
-speed that it observes.
+it did in one second when the run began. `CalibratedClock` counts them from two measurements:
+
+- The share of the CPU time that XLA's threads got (`cpu_time`). It shows at once what other
+  processes take, but not how fast a core is. How much a program suffers from a smaller share
+  depends on the program: one of large operations fully, one of tiny operations hardly, since the
+  other threads only wait for work. So the first measurement is made beside busy processes too.
+- The reference, timed in short bursts before and between the calls of a trial, outside of the
+  trial's clock. A burst is a small sample of a machine that fluctuates, so that the speed is a
+  moving average over the bursts of several trials.
 
 The reference is the baseline's own train step where the runner is on a CPU: contention slows down
 what uses the machine in the same way. On an accelerator it is `accelerator_reference`, a program of
 a few MiB, since the baseline's state may not fit beside that of a candidate.
 """
 
+import contextlib
+import dataclasses
 import math
+import os
+import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,20 +34,53 @@ import numpy as np
 
 from autoresearch_jax.runner.clock import Clock
 from autoresearch_jax.runner.compile import CompiledProgram, prng_key_data
+from autoresearch_jax.runner.cpu_time import CpuTime
 
-MIN_BURST_SECONDS = 0.01  # of the timed steps in a burst
-NOMINAL_SECONDS, MIN_NOMINAL_BURSTS = 1.5, 9  # of the first measurement
+MIN_BURST_SECONDS = 0.04  # of the timed steps in a burst: a few time slices of the scheduler
+FIRST_SECONDS, MIN_FIRST_BURSTS = 1.0, 4  # of each part of the first measurement
+CONTRASTS = 3  # between the reference alone and beside busy processes
+CONTRAST_NOISE = 0.15  # standard deviation of the logarithm of one contrast
+PRIOR_SENSITIVITY, PRIOR_STD = 0.8, 0.3  # that of a GPT is 0.9 to 1, of an MLP on digits about 0.5
+AVERAGED_SECONDS = 2.0  # of steps in bursts, over which the speed is averaged
+MIN_READ_SECONDS = 0.2  # between two readings of the CPU time
 # The share of the training time that bursts may take: this many seconds of each training, within
 # these bounds. 4.5 % of a training of 12 s, 0.9 % of one of 300 s.
 BURSTS_SECONDS, MIN_SHARE, MAX_SHARE = 0.54, 0.009, 0.045
+
+
+@contextlib.contextmanager
+def busy_processes() -> Iterator[None]:
+  """Keeps every CPU busy meanwhile. Each process ends by itself, should this one be killed."""
+  code = f'import time; end = time.time() + {30 * FIRST_SECONDS}\nwhile time.time() < end: pass'
+  command = [sys.executable, '-S', '-c', code]
+  processes = [subprocess.Popen(command) for _ in os.sched_getaffinity(0)]
+  try:
+    yield
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
+
+
+@dataclasses.dataclass(frozen=True)
+class _StepTime:
+  """Wall-clock seconds of a reference step, and the share of CPU time its threads got meanwhile."""
+
+  seconds: float
+  cpu_share: float | None
 
 
 class Reference:
   """A compiled train step with its inputs on the device, ready to be timed.
 
   Attributes:
-    step_seconds: Duration of a step when the run began, in wall-clock seconds. It defines the
-      reference second.
+    step_seconds: Duration of a step when the run began, in seconds in which the CPUs were free for
+      it. It defines the reference second.
+    speed: The machine's present speed while the CPUs are free, 1 being that when the run began:
+      a moving average over AVERAGED_SECONDS of bursts.
+    sensitivity: The exponent s in: with a share of CPU time, a step lasts 1 / share ** s times as
+      long.
+    cpu_time: Returns the CPU time of the threads that run it.
   """
 
   def __init__(
@@ -44,41 +89,90 @@ class Reference:
     max_steps: int,
     step_seconds: float = 0.0,
     now: Callable[[], float] = time.monotonic,
+    cpu_time: Callable[[], CpuTime] = CpuTime.now,
+    contention: Callable[[], contextlib.AbstractContextManager[None]] = busy_processes,
   ):
-    """Times one step to find how many a burst needs, and measures `step_seconds` if it is 0.
+    """Times one step to find how many a burst needs, and measures speed and sensitivity.
 
     Args:
       run: Runs so many steps and waits for them; called with 0 it prepares the next call.
       max_steps: The most that one call can run.
-      step_seconds: From an earlier runner of the same run.
+      step_seconds: From an earlier runner of the same run; 0 to measure it.
       now: Returns the time, in seconds from any origin.
+      cpu_time: See the attributes.
+      contention: Makes other processes use the CPUs meanwhile.
     """
-    self._run, self._now = run, now
-    self._steps = 1
-    self.burst()  # the first call has to allocate buffers
-    once = self.burst()
-    wanted = math.ceil(MIN_BURST_SECONDS / max(step_seconds or once, 1e-9))
-    self._steps = max(1, min(max_steps, wanted))
-    self.step_seconds = step_seconds or self._nominal()
+    self._run, self._now, self.cpu_time = run, now, cpu_time
+    self._calls, self._steps = 1, 1
+    self._time()  # the first call has to allocate buffers
+    self._steps = min(max_steps, self._repeats(self._time().seconds))
+    self._calls = self._repeats(self._time().seconds * self._steps)
+    alone = [self._mean()]
+    self.sensitivity = 0.0
+    if alone[0].cpu_share is not None:
+      self.sensitivity = self._sensitivity(contention, alone)
+    free = statistics.fmean(mean.seconds * self.work_share(mean.cpu_share) for mean in alone)
+    self.step_seconds = step_seconds or free
+    self.speed = self.step_seconds / free
 
   @property
   def burst_seconds(self) -> float:
-    """Nominal duration of a burst."""
-    return self._steps * self.step_seconds
+    """Expected duration of a burst while the CPUs are free."""
+    return self._calls * self._steps * self.step_seconds / self.speed
 
-  def burst(self) -> float:
-    """Runs a burst and returns the seconds of each step in it. The device must be idle."""
-    self._run(0)
-    start = self._now()
-    self._run(self._steps)
-    return (self._now() - start) / self._steps
+  def work_share(self, share: float | None) -> float:
+    """The share of the work that is done with a share of the CPU time; None means all of it."""
+    return 1.0 if share is None else share**self.sensitivity
 
-  def _nominal(self) -> float:
-    """The mean over NOMINAL_SECONDS of bursts."""
-    start, bursts = self._now(), list[float]()
-    while len(bursts) < MIN_NOMINAL_BURSTS or self._now() - start < NOMINAL_SECONDS:
-      bursts.append(self.burst())
-    return float(np.mean(bursts))
+  def burst(self) -> None:
+    """Runs a burst and corrects `speed` by it. The device must be idle."""
+    burst = self._time()
+    step = burst.seconds * self.work_share(burst.cpu_share)
+    weight = -math.expm1(-self._calls * self._steps * step / AVERAGED_SECONDS)
+    self.speed = 1 / ((1 - weight) / self.speed + weight * step / self.step_seconds)
+
+  def _repeats(self, seconds: float) -> int:
+    """How often to do something of this duration so that it fills a burst."""
+    return max(1, math.ceil(MIN_BURST_SECONDS / max(seconds, 1e-9)))
+
+  def _time(self) -> _StepTime:
+    """Runs a burst."""
+    seconds, before = 0.0, self.cpu_time()
+    for _ in range(self._calls):
+      self._run(0)
+      start = self._now()
+      self._run(self._steps)
+      seconds += self._now() - start
+    seconds /= self._calls * self._steps
+    return _StepTime(seconds, self.cpu_time().share_since(before))
+
+  def _mean(self) -> _StepTime:
+    """The mean over FIRST_SECONDS of bursts."""
+    start, before, bursts = self._now(), self.cpu_time(), list[float]()
+    while len(bursts) < MIN_FIRST_BURSTS or self._now() - start < FIRST_SECONDS:
+      bursts.append(self._time().seconds)
+    return _StepTime(statistics.fmean(bursts), self.cpu_time().share_since(before))
+
+  def _sensitivity(
+    self,
+    contention: Callable[[], contextlib.AbstractContextManager[None]],
+    alone: list[_StepTime],
+  ) -> float:
+    """Times the reference alone and beside busy processes in turn; `alone` gets the former.
+
+    Where other processes keep the machine busy already, the difference is small and says little,
+    so the estimate is the posterior mean under a normal prior.
+    """
+    slower, less = list[float](), list[float]()  # logarithms of the ratios of seconds and of shares
+    for _ in range(CONTRASTS):
+      with contention():
+        busy = self._mean()
+      alone.append(self._mean())
+      slower.append(math.log(busy.seconds / alone[-1].seconds))
+      less.append(math.log((alone[-1].cpu_share or 1.0) / (busy.cpu_share or 1.0)))
+    precision, prior = CONTRASTS * statistics.fmean(less) ** 2 / CONTRAST_NOISE**2, PRIOR_STD**-2
+    weighted = CONTRASTS * statistics.fmean(less) * statistics.fmean(slower) / CONTRAST_NOISE**2
+    return min(1.0, max(0.0, (weighted + PRIOR_SENSITIVITY * prior) / (precision + prior)))
 
 
 def program_reference(
@@ -143,22 +237,19 @@ def accelerator_reference(devices: Sequence[Any], step_seconds: float = 0.0) -> 
     if steps:
       jax.block_until_ready(compiled(matrix, vector, jax.device_put(np.int32(steps), devices[0])))
 
-  return Reference(run, 64, step_seconds)
+  cpu_time = CpuTime if big else CpuTime.now  # the CPU's other work does not slow it down
+  return Reference(run, 64, step_seconds, cpu_time=cpu_time)
 
 
 class CalibratedClock(Clock):
   """A clock that counts reference seconds.
 
-  Between two bursts the machine's speed is taken to be the reference's nominal duration over the
-  mean of both bursts; since the last burst, over the mean of the last few. So the clock may be set
-  back or forward a little by a burst, when it learns how fast the machine really was.
+  A second of the wall clock counts as the share of work that the CPU time of XLA's threads in it
+  allowed, times the speed of the reference.
 
   Attributes:
     reference: The reference.
-    bursts: (wall-clock seconds since the start, seconds of a reference step) of each burst.
   """
-
-  RECENT = 3  # bursts that the present speed is estimated from
 
   def __init__(
     self,
@@ -176,40 +267,46 @@ class CalibratedClock(Clock):
       now: Returns the time, in seconds from any origin.
     """
     super().__init__(now)
-    self._tolerance = tolerance
     self.reference = reference
-    self.bursts: list[tuple[float, float]] = []
-    self._share = min(MAX_SHARE, max(MIN_SHARE, BURSTS_SECONDS / max(budget_seconds, 1e-9)))
-    self._settled = 0.0  # reference seconds up to the last burst
+    self._tolerance = tolerance
+    self._budget_share = min(MAX_SHARE, max(MIN_SHARE, BURSTS_SECONDS / max(budget_seconds, 1e-9)))
+    self._counted = 0.0  # reference seconds until the last reading of the CPU time
+    self._read_at, self._cpu_time, self._work_share = 0.0, reference.cpu_time(), 1.0
     self.calibrate()
 
   @property
   def speed(self) -> float:
-    """The present speed, 1 being that when the run began."""
-    return self._speed(*(seconds for _, seconds in self.bursts[-self.RECENT :]))
+    """Reference seconds per second of the wall clock, at present."""
+    speed = self._work_share * self.reference.speed
+    return 1.0 if abs(speed - 1) <= self._tolerance else speed
 
   def seconds(self) -> float:
-    wall, _ = self.bursts[-1]
-    return self._settled + (self.wall_seconds() - wall) * self.speed
+    if self.wall_seconds() - self._read_at >= MIN_READ_SECONDS:
+      self._read()
+    return self._counted + (self.wall_seconds() - self._read_at) * self.speed
 
   def is_due(self) -> bool:
     """Whether bursts took less than their share of the time, the next one included."""
-    allowed = self._share * (self.wall_seconds() + self.calibration_seconds)
-    return self.calibration_seconds + self.reference.burst_seconds / self.speed <= allowed
+    allowed = self._budget_share * (self.wall_seconds() + self.calibration_seconds)
+    expected = self.reference.burst_seconds / self._work_share
+    return self.calibration_seconds + expected <= allowed
 
   def calibrate(self) -> None:
-    """Runs a burst with the clock paused. The device must be idle."""
     with self.paused():
       start = self._now()
-      seconds = self.reference.burst()
+      self.reference.burst()
       self.calibration_seconds += self._now() - start
-    wall = self.wall_seconds()
-    if self.bursts:
-      before, previous = self.bursts[-1]
-      self._settled += (wall - before) * self._speed(previous, seconds)
-    self.bursts.append((wall, seconds))
 
-  def _speed(self, *bursts: float) -> float:
-    """The mean speed over bursts, from the seconds of a reference step in each."""
-    speed = self.reference.step_seconds * len(bursts) / sum(bursts)
-    return 1.0 if abs(speed - 1) <= self._tolerance else speed
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    self._read()
+    with super().paused():
+      yield
+    self._cpu_time = self.reference.cpu_time()
+
+  def _read(self) -> None:
+    """Counts the seconds since the last reading by the CPU time in them."""
+    wall, cpu_time = self.wall_seconds(), self.reference.cpu_time()
+    self._work_share = self.reference.work_share(cpu_time.share_since(self._cpu_time))
+    self._counted += (wall - self._read_at) * self.speed
+    self._read_at, self._cpu_time = wall, cpu_time

@@ -154,7 +154,6 @@ def test_only_the_seeds_that_are_missing_are_trained_after_a_restart(tmp_path, n
     *DIGITS[:2],
     '--config=configs/digits.py:seconds',
     '--config.final_seeds=0',
-    '--config.budget.clock=calibrated',
   ]
   command += ['--config.acceptance_options.baseline_seeds=5', '--config.search.max_trials=1']
   with adopting():
