@@ -93,10 +93,10 @@ def test_a_trial_does_the_same_work_at_any_constant_speed(speed, share):
 
 
 @given(
-  low=st.floats(0.2, 1.0),
+  low=st.floats(0.3, 1.0),
   period=st.floats(1.0, 60.0),
   phase=st.floats(0.0, 2 * math.pi),
-  sensitivity=st.floats(0.4, 1.0),
+  sensitivity=st.floats(0.6, 1.0),
 )
 def test_other_processes_that_come_and_go_do_not_change_the_work(low, period, phase, sensitivity):
   def share(now):
