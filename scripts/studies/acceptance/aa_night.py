@@ -15,12 +15,17 @@ where it was stopped, also with more nights. Printed at the end, as Markdown:
 - of all nights: the share with a false keep with its exact interval (Clopper & Pearson, Biometrika
   1934), and what `measure_acceptance.py` simulates as well.
 
+With --hog two busy processes run beside each night: for its first --hog_seconds (`first`), after
+them (`later`), or for so long, and not, in turn (`sometimes`).
+
 Without `redraw` (--noredraw) edits are comments, and a budget in steps repeats every score.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -42,7 +47,34 @@ _CONFIG = command.define_config('The run whose program is trained.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the nights.')
 NIGHTS = flags.DEFINE_integer('nights', 1, 'How many.', 1)
 TRIALS = flags.DEFINE_integer('trials', 100, 'Of a night, the baseline included.', 3)
+HOG = flags.DEFINE_enum('hog', 'none', ['none', 'first', 'later', 'sometimes'], 'See above.')
+HOG_SECONDS = flags.DEFINE_float('hog_seconds', 60.0, 'See above.', 1.0)
 REDRAW = flags.DEFINE_boolean('redraw', True, 'Edits draw initial values anew; else comments.')
+
+
+HOG_CODE = """
+import sys, time
+when, period, start = sys.argv[1], float(sys.argv[2]), time.monotonic()
+while True:
+  now = time.monotonic() - start
+  busy = {'first': now < period, 'later': now > period, 'sometimes': now // period % 2 == 0}[when]
+  end = time.monotonic() + 0.1
+  while busy and time.monotonic() < end: pass
+  time.sleep(0 if busy else 0.1)
+"""
+
+
+@contextlib.contextmanager
+def hogs(when: str, seconds: float) -> Iterator[None]:
+  """Runs two processes meanwhile that are busy at some times."""
+  command = [sys.executable, '-c', HOG_CODE, when, str(seconds)]
+  processes = [subprocess.Popen(command) for _ in range(2 * (when != 'none'))]
+  try:
+    yield
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,8 +87,10 @@ def main(arguments: Sequence[str]) -> int:
       where = directory / f'night{number}'
       history = recorded(where)
       if history is None or len(history.trials) < TRIALS.value:
-        if code := research(of_night(config, config.seed + number, where / 'start'), where):
-          return code
+        night = of_night(config, config.seed + number, where / 'start')
+        with hogs(HOG.value, HOG_SECONDS.value):
+          if code := research(night, where):
+            return code
         history = recorded(where)
       assert history is not None
       nights.append(Night.of(history))
