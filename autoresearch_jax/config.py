@@ -183,6 +183,8 @@ class Config:
     pruning: Whether to end trials early that are too far behind to be kept
       (`research/pruning.py`).
     seed: Root seed of the search.
+    mirror: A folder in a bucket that gets a copy of the run as it goes on, and from which the run
+      continues on another machine: `gs://BUCKET/FOLDER`, `s3://...` or `file:///...`; '' for none.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -215,6 +217,7 @@ class Config:
   final_seeds: int = 0
   pruning: bool = False
   seed: int = 0
+  mirror: str = ''
 
   @property
   def objective(self) -> Objective:
@@ -377,6 +380,11 @@ def checked(config: Config) -> Config:
     raise ConfigError(
       f'config.name is {config.name!r}; it names a folder and a branch, so it must be printable '
       'and not empty.'
+    )
+  if config.mirror and not re.match(r'[a-z][a-z0-9+.-]*://.', config.mirror):
+    raise ConfigError(
+      f'config.mirror is {config.mirror!r}; it must be a URL such as gs://BUCKET/FOLDER, '
+      "s3://BUCKET/FOLDER or file:///FOLDER; '' for no mirror."
     )
   config.parsed_constraints()
   if not config.editable:

@@ -15,6 +15,7 @@ from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.git_repo import WorkspaceError
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.messages import ComponentError, describe_os_error, say
+from autoresearch_jax.mirror import MirrorError
 from autoresearch_jax.report import View, live
 from autoresearch_jax.research.session import run_session
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
@@ -35,7 +36,12 @@ COMMAND = Command(
   The folder has results.tsv (a row per trial), progress.png, repo/ (git: the branch
   autoresearch/NAME has the kept programs) and ledger.db (all events).
   """,
-  (Option('workdir', 'Folder of the run.', value='DIR', shown='runs/NAME of the config'),),
+  (
+    Option('workdir', 'Folder of the run.', value='DIR', shown='runs/NAME of the config'),
+    Option(
+      'take_over', 'Take the run over from another controller that writes to config.mirror.', False
+    ),
+  ),
   config='The run: a shipped config (digits, gpt_small, packing), or a file.',
   describe=fields.run_fields,
   examples={
@@ -58,11 +64,12 @@ COMMAND = Command(
 )
 
 ERRORS = (
-  ConfigError, LedgerError, ComponentError, WorkspaceError, SandboxError, OSError, pygit2.GitError,
+  ConfigError, LedgerError, ComponentError, WorkspaceError, SandboxError, MirrorError, OSError,
+  pygit2.GitError,
 )  # fmt: skip
 
 
-def research(config: Config, directory: pathlib.Path) -> int:
+def research(config: Config, directory: pathlib.Path, take_over: bool = False) -> int:
   """Runs one session of the run in `directory` and returns the exit code."""
   stop = StopSignals()
 
@@ -76,7 +83,9 @@ def research(config: Config, directory: pathlib.Path) -> int:
   def view(history: History) -> View:
     return live.view(history, print_line=say_if_heard)
 
-  outcome = run_session(config, directory, say=say_if_heard, make_view=view, stop=stop)
+  outcome = run_session(
+    config, directory, say=say_if_heard, make_view=view, stop=stop, take_over=take_over
+  )
   say_if_heard(f'Log: {directory / "results.tsv"}\n{report(directory)}')
   return stop.exit_code or (FAILED if outcome.failed else 0)
 
@@ -90,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(line: CommandLine) -> int:
   config = flags.config_of(line.config)
-  return research(config, pathlib.Path(line['workdir'] or f'runs/{config.name}'))
+  return research(config, pathlib.Path(line['workdir'] or f'runs/{config.name}'), line['take_over'])
 
 
 def _sentence(error: Exception) -> str:

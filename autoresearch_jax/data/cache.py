@@ -48,9 +48,15 @@ def directory() -> pathlib.Path:
   """The cache's root: $AUTORESEARCH_JAX_CACHE, or ~/.cache/autoresearch_jax.
 
   Raises:
-    ExplainedError: The variable is not set, and the user has no home.
+    ExplainedError: The variable is not set, and the user has no home; or it is a URL.
   """
   if chosen := os.environ.get(VARIABLE):
+    if '://' in chosen:
+      raise ExplainedError(
+        errno.EINVAL,
+        f'{VARIABLE} is {chosen}, but it must be a folder of this machine: compiled programs and '
+        'data are read from there while trials run. A copy of a run in a bucket is config.mirror.',
+      )
     return pathlib.Path(chosen).absolute()
   try:
     return pathlib.Path('~/.cache/autoresearch_jax').expanduser().absolute()

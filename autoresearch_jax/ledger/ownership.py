@@ -6,6 +6,7 @@ refused.
 """
 
 import pathlib
+import re
 
 from autoresearch_jax.ledger.sqlite import APPLICATION_ID
 from autoresearch_jax.ledger.witness import read_witness
@@ -31,6 +32,7 @@ def require_usable(directory: pathlib.Path) -> None:
 
   Nothing is written.
   """
+  require_local(directory, '--workdir')
   try:
     taken = [name for name in NAMES if _holds(directory / name)]
     if not taken:
@@ -48,6 +50,17 @@ def require_usable(directory: pathlib.Path) -> None:
       )
   except OSError as error:
     raise WorkspaceError(f'{directory} cannot be used as --workdir: {error.strerror}.') from None
+
+
+def require_local(directory: pathlib.Path, name: str) -> None:
+  """Raises WorkspaceError for a URL, which would become a local folder of that name."""
+  found = re.match(r'([a-z][a-z0-9+.-]+):/+(.*)', str(directory))
+  if found:
+    url = f'{found[1]}://{found[2]}'
+    raise WorkspaceError(
+      f'{name} is {url}, but it must be a folder of this machine. Use a local one, and set '
+      f'--config.mirror={url} for a copy there from which another machine can go on.'
+    )
 
 
 def is_run(directory: pathlib.Path) -> bool:

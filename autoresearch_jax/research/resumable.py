@@ -16,6 +16,7 @@ from autoresearch_jax.config import Config
 # Pattern of a field's path -> why it may change. The first pattern that fits decides.
 MAY_CHANGE: dict[str, str] = {
   'config.final_seeds': 'decides how the run ends',
+  'config.mirror': 'decides where copies go',
   'config.search.max_trials': 'decides when the run ends',
   'config.search.prefetch': 'decides how early the next edits are written',
   'config.proposer': 'writes edits that are yet to come',
@@ -38,7 +39,8 @@ MAY_CHANGE: dict[str, str] = {
 }
 ADVICE = (
   'Within a run, only these may change: config.search.max_trials, config.final_seeds, '
-  'config.search.prefetch, the proposer and its options, and timeouts and limits of a trace. '
+  'config.search.prefetch, config.mirror, the proposer and its options, and timeouts and limits of '
+  'a trace. '
   'Restore the old value, or use another --workdir.'
 )
 

@@ -14,12 +14,13 @@ from typing import Protocol, Self
 import msgspec
 
 from autoresearch_jax import messages
-from autoresearch_jax.config import Config, ConfigError
+from autoresearch_jax.config import Config, ConfigError, checked
 from autoresearch_jax.ledger.events import LedgerError, Resumed, Started
 from autoresearch_jax.ledger.git_repo import Workspace, branch_name, tag_of
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.ownership import require_usable
 from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.mirror import NoMirror, open_mirror
 from autoresearch_jax.report import View
 from autoresearch_jax.research import resumable
 from autoresearch_jax.research.build import Run, build
@@ -76,6 +77,7 @@ def run_session(
   say: Callable[[str], None],
   make_view: Callable[[History], View],
   stop: StopRequest,
+  take_over: bool = False,
 ) -> SessionOutcome:
   """Starts or resumes the run in a folder, and runs trials until there is a reason to stop.
 
@@ -88,6 +90,7 @@ def run_session(
     say: Receives lines of text: the run's components, progress of the data, why it stopped.
     make_view: Makes the live view.
     stop: Called several times a second.
+    take_over: Whether to take the mirror from another controller.
 
   Raises:
     ConfigError: The config has an unknown name or option, or differs from the run's.
@@ -95,9 +98,28 @@ def run_session(
     LedgerError: The ledger cannot be read or replayed.
     ComponentError: The strategy or acceptance rule raised while the ledger was replayed.
     SandboxError: The machine does not support the isolation that the config requires.
+    MirrorError: The mirror cannot be used, or another controller goes on with its run.
     OSError: The disk is full, or the data cannot be downloaded, read or written.
   """
   require_usable(directory)
+  with open_mirror(checked(config).mirror, directory, say, take_over) as mirror:
+    return _run_session(config, directory, mirror, say=say, make_view=make_view, stop=stop)
+
+
+def _run_session(
+  config: Config,
+  directory: pathlib.Path,
+  mirror: NoMirror,
+  *,
+  say: Callable[[str], None],
+  make_view: Callable[[History], View],
+  stop: StopRequest,
+) -> SessionOutcome:
+  """Runs a session in a folder that is up to date with its mirror. See `run_session`."""
+
+  def stopped() -> str:
+    return stop() or mirror.lost()
+
   run = build(with_former_defaults(directory / 'ledger.db', config))
   run.require_executor()
   config, space = run.config, run.search_space()
@@ -129,15 +151,15 @@ def run_session(
             proposer=run.proposer,
             executor=executor,
             view=view,
-            stop=stop,
+            stop=stopped,
             hidden=run.hidden_paths(dataset),
           )
           reason = loop.run()
         say(reason)
-        failed = loop.failed or loop.unavailable or loop.broken
+        failed = loop.failed or loop.unavailable or loop.broken or bool(mirror.lost())
         if not failed and stop.rearm():
           evaluation = FinalEvaluation(
-            ledger, history, executor, config.budget, config.final_seeds, stop, say
+            ledger, history, executor, config.budget, config.final_seeds, stopped, say
           )
           failed = not evaluation.run()
     finally:

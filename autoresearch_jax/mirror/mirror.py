@@ -1,0 +1,344 @@
+"""The mirror of a run: uploads what the run records, in the background.
+
+    lease/GENERATION.json                        the controller that writes here
+    ledger/GENERATION-EVENTS-DIGEST.db.gz        the latest copies of the ledger
+    programs/TRIAL/...                           the programs that were kept
+    artifacts/...                                what the tracer exported
+    results.tsv                                  as in the run's folder
+
+Two threads of the controller's process do the work: one renews the lease, one uploads. The research
+loop never waits for them, except for up to FLUSH_SECONDS at its end. A bucket that fails is tried
+again with increasing delays.
+"""
+
+import contextlib
+import os
+import pathlib
+import secrets
+import shutil
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Self, TypeVar
+
+from autoresearch_jax import messages
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger
+from autoresearch_jax.ledger.witness import witness_path
+from autoresearch_jax.mirror import snapshots
+from autoresearch_jax.mirror.bucket import Bucket, BucketError, MirrorError
+from autoresearch_jax.mirror.lease import RENEW_SECONDS, Lease
+
+T = TypeVar('T')
+
+POLL_SECONDS = 0.3  # between two looks at the ledger
+IDLE_FACTOR = 30.0  # CPU seconds of a copy of the ledger, times this, pass before the next one
+HURRY_SECONDS = 0.02  # the same while somebody waits for the last uploads
+FIRST_DELAY, MAX_DELAY = 0.5, 60.0  # seconds between attempts while the bucket fails
+OPEN_SECONDS = 120.0  # for which a failing bucket is tried when a session begins
+FLUSH_SECONDS = 10.0  # for the last uploads of a session
+RELEASE_SECONDS = 3.0
+
+
+class NoMirror:
+  """Stands for the mirror of a run that has none."""
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    pass
+
+  def lost(self) -> str:
+    """Returns why the session must stop, a sentence: another controller has the run. '' if not."""
+    return ''
+
+
+class Mirror(NoMirror):
+  """The mirror of a run. As a context manager it uploads until it ends, and then the rest.
+
+  Attributes:
+    bucket: Where the copies are.
+    directory: The run's folder.
+    lease: The right to write to the bucket.
+    uploaded: Number of events in the last copy of the ledger; -1 before the first.
+  """
+
+  def __init__(self, bucket: Bucket, directory: pathlib.Path, lease: Lease):
+    self.bucket, self.directory, self.lease = bucket, directory, lease
+    self.uploaded = -1
+    self._files = LocalFiles(directory)
+    self._lost = ''
+    self._failing = False
+    self._hurry, self._closing = threading.Event(), threading.Event()
+    self._threads = [
+      threading.Thread(target=target, name=f'mirror {name}', daemon=True)
+      for name, target in (('uploads', self._upload_forever), ('lease', self._renew_forever))
+    ]
+
+  def __enter__(self) -> Self:
+    for thread in self._threads:
+      thread.start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    """Uploads what is left, and gives the lease back."""
+    complete = self.flush(FLUSH_SECONDS)
+    self._closing.set()
+    self._hurry.set()
+    if not complete and not self._lost:
+      self._say(
+        f'The mirror {self.bucket.url} lacks the latest events: it has {max(0, self.uploaded)} of '
+        f'{snapshots.count_events(self._ledger)}. They are in {self.directory}; start the same '
+        'command there.'
+      )
+    release = threading.Thread(target=self._release, name='mirror release', daemon=True)
+    release.start()
+    release.join(RELEASE_SECONDS)
+
+  def lost(self) -> str:
+    return self._lost
+
+  def flush(self, seconds: float) -> bool:
+    """Waits until all is uploaded, for so many seconds; returns whether it is."""
+    deadline = time.monotonic() + seconds
+    self._hurry.set()
+    while not self._complete():
+      if time.monotonic() > deadline or self._lost or not self._threads[0].is_alive():
+        return False
+      time.sleep(HURRY_SECONDS)
+    self._hurry.clear()
+    return True
+
+  @property
+  def _ledger(self) -> pathlib.Path:
+    return self.directory / 'ledger.db'
+
+  def _complete(self) -> bool:
+    return self.uploaded == snapshots.count_events(self._ledger) and not self._files.changed()
+
+  def _upload_forever(self) -> None:
+    delay, pause = FIRST_DELAY, 0.0
+    while not self._closing.is_set() and not self._lost:
+      if not self._hurry.is_set():
+        self._hurry.wait(pause)
+      try:
+        began = time.thread_time()
+        busy = self._upload_ledger() or self._upload_file()
+        pause = (
+          max(POLL_SECONDS, IDLE_FACTOR * (time.thread_time() - began)) if busy else POLL_SECONDS
+        )
+        if not busy:
+          self._closing.wait(0.02 if self._hurry.is_set() else 0.0)
+        if busy and self._failing:
+          self._say(f'The mirror {self.bucket.url} works again.')
+        self._failing = self._failing and not busy
+        delay = FIRST_DELAY
+      except (OSError, sqlite3.Error, LedgerError) as error:
+        if not self._failing:
+          self._say(f'The mirror {self.bucket.url} fails; the run goes on meanwhile. {error}')
+        self._failing, pause = True, delay
+        delay = min(MAX_DELAY, 2 * delay)
+        if self._hurry.is_set():
+          self._closing.wait(FIRST_DELAY)
+
+  def _upload_ledger(self) -> bool:
+    """Uploads a copy of the ledger if it has new events."""
+    if snapshots.count_events(self._ledger) == max(0, self.uploaded):
+      return False
+    events, data = snapshots.make(self._ledger)
+    if self._lost:
+      return False
+    snapshots.upload(self.bucket, self.lease.generation, events, data)
+    self._files.new_events(self._ledger)
+    self.uploaded = events
+    return True
+
+  def _upload_file(self) -> bool:
+    """Uploads one file that is new or has changed."""
+    changed = self._files.changed()
+    if not changed:
+      return False
+    name, file, stamp = changed[0]
+    if isinstance(file, bytes):
+      self.bucket.write(name, file)
+    else:
+      with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
+        if file.exists():
+          self.bucket.upload(name, file)
+    self._files.done(name, stamp)
+    return True
+
+  def _renew_forever(self) -> None:
+    while not self._closing.wait(RENEW_SECONDS):
+      with contextlib.suppress(BucketError):  # the uploads report it
+        if (other := self.lease.renew()) is not None:
+          self._lost = (
+            f'The mirror {self.bucket.url} was taken over by {other}, which goes on with the run; '
+            'this session ends.'
+          )
+          return
+
+  def _release(self) -> None:
+    for thread in self._threads:
+      thread.join(RELEASE_SECONDS / 3)
+    with contextlib.suppress(BucketError):
+      self.lease.release()
+
+  @staticmethod
+  def _say(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+      messages.say(text, file=sys.stderr)
+
+
+class LocalFiles:
+  """Files of a run's folder that the mirror has beside the ledger, and which of them are new."""
+
+  def __init__(self, directory: pathlib.Path):
+    self._directory = directory
+    self._stamps: dict[str, object] = {}
+    self._programs: dict[str, bytes] = {}  # of kept trials
+    self._kept = -1
+
+  def new_events(self, ledger: pathlib.Path) -> None:
+    """Finds the programs of trials that were kept since the last call."""
+    with contextlib.closing(
+      sqlite3.connect(f'{ledger.absolute().as_uri()}?mode=ro', uri=True)
+    ) as c:
+      select = "SELECT count(*) FROM events WHERE kind = 'decided' AND payload LIKE '%\"keep\"%'"
+      (kept,) = c.execute(select).fetchone()
+    if kept == self._kept:
+      return
+    with Ledger.read(ledger) as opened:
+      history = History.of(opened.records())
+    self._kept = kept
+    for trial in history.kept:
+      for name, text in history.edits[trial].program.files:
+        self._programs[f'programs/{trial:05d}/{name}'] = text.encode()
+
+  def changed(self) -> list[tuple[str, pathlib.Path | bytes, object]]:
+    """Returns (name in the bucket, content, stamp) of what is to be uploaded."""
+    found: list[tuple[str, pathlib.Path | bytes, object]] = [
+      (name, data, len(data)) for name, data in list(self._programs.items())
+    ]
+    found += self._on_disk()
+    return [item for item in found if self._stamps.get(item[0]) != item[2]]
+
+  def done(self, name: str, stamp: object) -> None:
+    """Marks a file as uploaded."""
+    self._stamps[name] = stamp
+
+  def _on_disk(self) -> Iterator[tuple[str, pathlib.Path, object]]:
+    artifacts = self._directory / 'scratch' / 'artifacts'
+    files = {f'artifacts/{path.name}': path for path in artifacts.glob('*.artifact')}
+    for name, path in {'results.tsv': self._directory / 'results.tsv', **files}.items():
+      with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        yield name, path, (found.st_size, found.st_mtime_ns)
+
+
+def open_mirror(
+  url: str,
+  directory: pathlib.Path,
+  say: Callable[[str], None],
+  take_over: bool = False,
+) -> NoMirror:
+  """Takes the lease of a mirror, and brings the run's folder up to date with it.
+
+  Args:
+    url: `config.mirror`; '' for none.
+    directory: The run's folder, which may be empty or missing.
+    say: Receives lines of text.
+    take_over: Whether to take the lease from another controller.
+
+  Raises:
+    MirrorError: The bucket cannot be used, another controller holds the lease, or the bucket has
+      another run.
+    WorkspaceError: The folder cannot be used.
+  """
+  if not url:
+    return NoMirror()
+  bucket, session = Bucket(url), secrets.token_hex(8)
+  lease = _patiently(bucket, say, lambda: Lease.take(bucket, say, take_over, session))
+  try:
+    say(f'{"mirror":<11}{bucket.url}, lease {lease.generation}')
+    copy = _patiently(bucket, say, lambda: snapshots.latest(bucket))
+    if copy is not None:
+      _pull(directory, *copy, bucket, say)
+  except BaseException:
+    with contextlib.suppress(BucketError):
+      lease.release()
+    raise
+  return Mirror(bucket, directory, lease)
+
+
+def _patiently(bucket: Bucket, say: Callable[[str], None], call: Callable[[], T]) -> T:
+  """Repeats a call while the bucket fails. Raises MirrorError."""
+  deadline, delay = time.monotonic() + OPEN_SECONDS, FIRST_DELAY
+  while True:
+    try:
+      return call()
+    except BucketError as error:
+      if time.monotonic() + delay > deadline:
+        raise MirrorError(
+          f'The mirror {bucket.url} cannot be reached: {error}. Check config.mirror, the '
+          'credentials and the network; without the mirror it is not known where the run stands.'
+        ) from error
+      if delay == FIRST_DELAY:
+        say(
+          f'{"mirror":<11}fails, trying for {OPEN_SECONDS:.0f} s: {messages.one_line(str(error))}'
+        )
+      time.sleep(delay)
+      delay = min(10.0, 2 * delay)
+
+
+def _pull(
+  directory: pathlib.Path, events: int, copy: bytes, bucket: Bucket, say: Callable[[str], None]
+) -> None:
+  """Replaces the ledger in the run's folder by a copy that is further. Raises MirrorError."""
+  ledger = directory / 'ledger.db'
+  found = snapshots.relation(ledger, copy)
+  if found in ('ahead', 'damaged'):  # which the session reports
+    return
+  if found == 'foreign':
+    raise MirrorError(
+      f'{bucket.url} is the mirror of another run than the one in {directory}. Use another mirror, '
+      'or another --workdir.'
+    )
+  with Workspace.open(directory) as workspace:
+    if found == 'diverged':
+      aside = _set_aside(directory)
+      say(
+        f'{"mirror":<11}another machine went on with this run; what it does not know of is in '
+        f'{aside}'
+      )
+    new = workspace.scratch / 'pulled.db'
+    with new.open('wb') as file:
+      file.write(copy)
+      file.flush()
+      os.fsync(file.fileno())
+    for old in (*_beside(ledger), witness_path(ledger)):
+      old.unlink(missing_ok=True)
+    new.replace(ledger)
+  say(f'{"mirror":<11}pulled {events} events')
+
+
+def _beside(ledger: pathlib.Path) -> tuple[pathlib.Path, ...]:
+  return tuple(ledger.with_name(f'{ledger.name}-{suffix}') for suffix in ('wal', 'shm'))
+
+
+def _set_aside(directory: pathlib.Path) -> pathlib.Path:
+  """Moves the ledger and what is derived from it to a folder of their own."""
+  count = 1
+  while (aside := directory / f'diverged.{count}').exists():
+    count += 1
+  aside.mkdir()
+  ledger = directory / 'ledger.db'
+  for path in (ledger, *_beside(ledger), witness_path(ledger), directory / 'results.tsv'):
+    if path.exists():
+      shutil.move(path, aside / path.name)
+  return aside
