@@ -8,8 +8,9 @@ import pygit2
 
 from autoresearch_jax.cli import fields, flags
 from autoresearch_jax.cli.command import FAILED, Command, CommandLine, Option
+from autoresearch_jax.cli.preemption import PreemptionNotice
 from autoresearch_jax.cli.report import report
-from autoresearch_jax.cli.signals import StopSignals
+from autoresearch_jax.cli.signals import END_SECONDS, StopSignals
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.git_repo import WorkspaceError
@@ -31,7 +32,8 @@ COMMAND = Command(
   The first Ctrl-C, SIGTERM or SIGHUP stops the search gracefully, a second Ctrl-C or SIGTERM ends
   the process at once. If config.final_seeds is set, the best program and the baseline are then
   retrained and compared on the test split; another Ctrl-C skips that, and after SIGTERM or SIGHUP
-  it does not start.
+  it does not start. After these two the process ends within 20 s, as it does when a spot machine of
+  Google's is about to be preempted.
 
   The folder has results.tsv (a row per trial), progress.png, repo/ (git: the branch
   autoresearch/NAME has the kept programs) and ledger.db (all events).
@@ -71,7 +73,8 @@ ERRORS = (
 
 def research(config: Config, directory: pathlib.Path, take_over: bool = False) -> int:
   """Runs one session of the run in `directory` and returns the exit code."""
-  stop = StopSignals()
+  notice = PreemptionNotice()
+  stop = StopSignals(notice=notice, end_seconds=END_SECONDS)
 
   def say_if_heard(line: str) -> None:
     try:
@@ -83,9 +86,10 @@ def research(config: Config, directory: pathlib.Path, take_over: bool = False) -
   def view(history: History) -> View:
     return live.view(history, print_line=say_if_heard)
 
-  outcome = run_session(
-    config, directory, say=say_if_heard, make_view=view, stop=stop, take_over=take_over
-  )
+  with notice:
+    outcome = run_session(
+      config, directory, say=say_if_heard, make_view=view, stop=stop, take_over=take_over
+    )
   say_if_heard(f'Log: {directory / "results.tsv"}\n{report(directory)}')
   return stop.exit_code or (FAILED if outcome.failed else 0)
 

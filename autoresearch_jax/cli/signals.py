@@ -5,12 +5,20 @@ A terminal that closes sends SIGHUP more than once, so a second SIGHUP is ignore
 The ledger is intact in either case; a graceful stop also closes the executor and prints where the
 results are. After a graceful stop of the search, `rearm` allows the final evaluation to run until
 the next signal.
+
+After SIGTERM and SIGHUP, and a notice of preemption, the machine may be gone within 30 s. What has
+not ended by itself until then is ended, so that the last uploads and the end of the session come
+before it.
 """
 
+import os
 import signal
 import threading
 import types
+from collections.abc import Callable
 from typing import Self
+
+END_SECONDS = 19.0  # from SIGTERM to the end of the process
 
 
 class StopSignals:
@@ -23,18 +31,29 @@ class StopSignals:
     exit_code: 128 + the signal's number, as shells report it; 0 without a signal.
   """
 
-  def __init__(self, interactive: bool = False) -> None:
+  def __init__(
+    self,
+    interactive: bool = False,
+    notice: Callable[[], str] | None = None,
+    end_seconds: float = 0.0,
+  ) -> None:
     """Makes the context.
 
     Args:
       interactive: Whether a second SIGINT raises KeyboardInterrupt instead of ending the process.
+      notice: Returns why the machine will be taken away, which counts as SIGTERM; '' if it is not.
+      end_seconds: Time after SIGTERM or SIGHUP at which the process is ended; 0 for never.
     """
+    self._notice, self._end_seconds = notice, end_seconds
     self._second = signal.default_int_handler if interactive else signal.SIG_DFL
     self.reason = ''
     self.exit_code = 0
     self._before: dict[int, signal._HANDLER] = {}
 
   def __call__(self) -> str:
+    if self._notice is not None and not self.reason and (reason := self._notice()):
+      self.reason, self.exit_code = reason, 128 + signal.SIGTERM
+      self._end_soon()
     return self.reason
 
   def __enter__(self) -> Self:
@@ -68,3 +87,11 @@ class StopSignals:
     # The second signal ends the process at once.
     second = {signal.SIGINT: self._second, signal.SIGHUP: signal.SIG_IGN}
     signal.signal(number, second.get(signal.Signals(number), signal.SIG_DFL))
+    if number != signal.SIGINT:
+      self._end_soon()
+
+  def _end_soon(self) -> None:
+    if self._end_seconds:
+      timer = threading.Timer(self._end_seconds, os._exit, [self.exit_code])
+      timer.daemon = True
+      timer.start()

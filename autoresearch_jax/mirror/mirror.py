@@ -29,9 +29,10 @@ from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.ledger.witness import witness_path
+from autoresearch_jax.mirror import lease as leases
 from autoresearch_jax.mirror import snapshots
 from autoresearch_jax.mirror.bucket import Bucket, BucketError, MirrorError
-from autoresearch_jax.mirror.lease import RENEW_SECONDS, Lease
+from autoresearch_jax.mirror.lease import Lease
 
 T = TypeVar('T')
 
@@ -174,7 +175,7 @@ class Mirror(NoMirror):
     return True
 
   def _renew_forever(self) -> None:
-    while not self._closing.wait(RENEW_SECONDS):
+    while not self._closing.wait(leases.RENEW_SECONDS):
       with contextlib.suppress(BucketError):  # the uploads report it
         if (other := self.lease.renew()) is not None:
           self._lost = (

@@ -1,6 +1,7 @@
 """A bucket over a folder, `cloud:///FOLDER`, that can be slow or fail, and a command that knows it.
 
-`python cloud.py ...` is `python -m autoresearch_jax.main ...` with the store registered.
+`python cloud.py ...` is `python -m autoresearch_jax.main ...` with the store registered, and with
+the parts of the synthetic run.
 """
 
 import json
@@ -91,7 +92,9 @@ def set_weather(folder, **weather):
 
 
 if __name__ == '__main__':
-  from autoresearch_jax import main
+  from autoresearch_jax.mirror import lease
+  from helpers import synthetic_command
 
   register()
-  sys.exit(main.main(sys.argv[1:]))
+  lease.RENEW_SECONDS, lease.LEASE_SECONDS = 3.0, 12.0  # so that tests need not wait for a minute
+  sys.exit(synthetic_command.main_with_parts(sys.argv[1:]))

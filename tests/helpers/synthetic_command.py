@@ -71,8 +71,13 @@ class Arithmetic(synthetic_run.Arithmetic):
   cache: object = None
 
 
-if __name__ == '__main__':
+def main_with_parts(arguments):
+  """Runs the command with the parts registered."""
   PROBLEMS.register('synthetic')(Synthetic)
   PROPOSERS.register('nudge')(synthetic_run.Nudge)
   EXECUTORS.register('arithmetic')(Arithmetic)
-  sys.exit(main.main(sys.argv[1:]))
+  return main.main(arguments)
+
+
+if __name__ == '__main__':
+  sys.exit(main_with_parts(sys.argv[1:]))
