@@ -13,7 +13,7 @@ import pytest
 from helpers import ROOT
 
 PACKAGE = ROOT / 'autoresearch_jax'
-ROOT_MODULES = {'__main__', 'clock', 'config', 'main', 'messages', 'types'}
+ROOT_MODULES = {'__main__', 'clock', 'main', 'messages'}
 
 
 def files() -> list[pathlib.Path]:

@@ -1,0 +1,102 @@
+"""The library's data types, as frozen dataclasses, and their conversion to and from JSON.
+
+Whatever crosses a process boundary or enters the ledger is one of these. They hold plain data, so
+`msgspec` serialises them and rejects input of another type. The controller imports this package, so
+it does not import jax.
+"""
+
+from autoresearch_jax.types.budget import (
+  Budget,
+  BudgetUnit,
+  Platform,
+)
+from autoresearch_jax.types.encoding import (
+  from_builtins,
+  from_json,
+  to_builtins,
+  to_json,
+)
+from autoresearch_jax.types.problem import (
+  Dataset,
+  Direction,
+  Spec,
+  test_metric,
+)
+from autoresearch_jax.types.program import (
+  Edit,
+  Hypothesis,
+  Program,
+)
+from autoresearch_jax.types.proposal import (
+  GUIDANCE,
+  RERUNS,
+  Exchange,
+  Lesson,
+  Operation,
+  Proposal,
+  Spend,
+)
+from autoresearch_jax.types.request import (
+  Constraint,
+  PruningRung,
+  ReferenceStep,
+  TrialRequest,
+)
+from autoresearch_jax.types.result import (
+  INCONCLUSIVE,
+  UNEVALUATED,
+  Cost,
+  Isolation,
+  Measurement,
+  Progress,
+  Result,
+  SeedResult,
+  Status,
+)
+from autoresearch_jax.types.trial import (
+  Decision,
+  Objective,
+  Trial,
+  Verdict,
+)
+
+__all__ = [
+  'GUIDANCE',
+  'INCONCLUSIVE',
+  'RERUNS',
+  'UNEVALUATED',
+  'Budget',
+  'BudgetUnit',
+  'Constraint',
+  'Cost',
+  'Dataset',
+  'Decision',
+  'Direction',
+  'Edit',
+  'Exchange',
+  'Hypothesis',
+  'Isolation',
+  'Lesson',
+  'Measurement',
+  'Objective',
+  'Operation',
+  'Platform',
+  'Program',
+  'Progress',
+  'Proposal',
+  'PruningRung',
+  'ReferenceStep',
+  'Result',
+  'SeedResult',
+  'Spec',
+  'Spend',
+  'Status',
+  'Trial',
+  'TrialRequest',
+  'Verdict',
+  'from_builtins',
+  'from_json',
+  'test_metric',
+  'to_builtins',
+  'to_json',
+]

@@ -1,0 +1,59 @@
+"""What a program is told about its problem, where its data lies, and names of metrics."""
+
+import dataclasses
+from typing import Literal
+
+from autoresearch_jax.types.budget import Budget, Platform
+
+Direction = Literal['minimize', 'maximize']
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """The problem as a program sees it: the `spec` in `init(key, spec)`.
+
+  Fields that do not apply to the problem's kind are None.
+  """
+
+  kind: Literal['language_model', 'supervised', 'construction']
+  platform: Platform
+  num_devices: int
+  budget: Budget
+  vocab_size: int | None = None  # language models
+  sequence_length: int | None = None  # language models
+  input_shape: tuple[int, ...] | None = None  # of one example; supervised problems
+  num_classes: int | None = None  # supervised problems
+  output_shape: tuple[int, ...] | None = None  # constructions
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A problem's prepared data, which only the runner opens.
+
+  A split is a folder. For language models it has rows.npy, uint16 [rows, sequence_length + 1]; for
+  supervised problems inputs.npy, float32 [examples, *input_shape], and targets.npy, int32
+  [examples].
+
+  Attributes:
+    train: Folder of the training split.
+    validation: Folder of the validation split.
+    token_bytes: File, int32 [vocab_size]: UTF-8 bytes of each token, 0 for special tokens.
+    evaluation_batch: Rows (examples) per call of `predict`; divides the validation rows.
+    verifier: Name in VERIFIERS of the function that scores a construction.
+    fingerprint: SHA-256 over whatever can change a metric: content, tokenizer, split.
+    test: Folder of the test split, on which only the final evaluation scores; '' for none.
+  """
+
+  kind: Literal['language_model', 'supervised', 'construction']
+  train: str = ''
+  validation: str = ''
+  token_bytes: str = ''
+  evaluation_batch: int = 0
+  verifier: str = ''
+  fingerprint: str = ''
+  test: str = ''
+
+
+def test_metric(metric: str) -> str:
+  """Returns the name of a validation metric on the test split: `test_bpb` for `val_bpb`."""
+  return f'test_{metric.removeprefix("val_")}'
