@@ -20,6 +20,7 @@ COMMANDS = {
   'trial': 'Train one program once, and print its score.',
   'check': 'Trace a program without training it, and say what is wrong.',
   'start': 'Write the starting program of a run into a folder, for editing.',
+  'doctor': 'Check whether this machine is ready for a run, and say what to do.',
   'prepare': 'Download and prepare the data of the language model.',
   'repair': 'Make a run with a damaged ledger resumable.',
   'benchmark': 'Compare search strategies on simulated problems, without a device.',
