@@ -27,6 +27,7 @@ from autoresearch_jax.acceptance.noise import NoiseState, describe_test
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(80)
 MAX_BOUNDARY = 38.0  # the normal tail beyond it is 0 in float64: a boundary that is never crossed
 MAX_Z = 9.0  # standard deviations of the score that are integrated over
+MAX_LOOK = 1000  # runs or pairs at the last look
 MIN_TAIL = 1e-100  # a smaller tail is no chance at all, and SciPy's quantile fails below 1e-238
 
 
@@ -76,6 +77,12 @@ def require_options(name: str, options: Any) -> None:
     raise ValueError(f'horizon is {options.horizon}; it must be at least 1.')
   if not 0 <= options.min_gain < math.inf:
     raise ValueError(f'min_gain is {options.min_gain}; it must be finite and at least 0.')
+  looks = options.looks
+  increasing = all(a < b for a, b in zip((0, *looks), looks, strict=False))
+  if not looks or not increasing or looks[-1] > MAX_LOOK:
+    raise ValueError(
+      f'looks is {looks}; it must be increasing, such as (2, 4, 8), and end at {MAX_LOOK} or below.'
+    )
   if options.spending_function not in SPENDING_FUNCTIONS:
     raise ValueError(
       f'spending_function is {options.spending_function!r}; it must be one of: '

@@ -14,9 +14,10 @@ pairs are run in the order A B B A, so that a linear drift cancels within a bloc
    deviation pooled over seeds within single trials. That is conservative, since the same seed gives
    both programs some of the same luck. Where the differences vary significantly more than that
    (F-test at 5 %), as on a machine that changes within a pair, their own variance is used.
-3. Control: the incumbent is run again at least every `control_interval` trials. A CUSUM over its
-   runs (`drift.py`) signals when the machine has changed. Then the incumbent is measured anew,
-   earlier runs no longer screen anybody, and open tests start their pairs anew.
+3. Control: the incumbent is run again at least every `control_interval` trials, and after every
+   trial while its last runs look unusual. A CUSUM over its runs (`drift.py`) signals when the
+   machine has changed. Then the incumbent is measured anew, earlier runs no longer screen anybody,
+   and open tests drop the pairs that the change may have split.
 
 Error rate: the probability of keeping any edit without effect in a run of `horizon` trials is at
 most `alpha`. It holds under drift that is slower than a pair, whatever the screening lets through:
@@ -82,14 +83,11 @@ class Paired(AcceptanceRule):
   baseline_seeds: int = 8
   looks: tuple[int, ...] = (2, 4, 8, 16)
   spending_function: Literal['kim_demets', 'obrien_fleming', 'pocock'] = 'kim_demets'
-  min_gain: float = 1.0
-  control_interval: int = 10
+  min_gain: float = 0.75
+  control_interval: int = 5
 
   def __post_init__(self) -> None:
     require_options('paired', self)
-    increasing = all(a < b for a, b in zip((0, *self.looks), self.looks, strict=False))
-    if not self.looks or not increasing:
-      raise ValueError(f'looks is {self.looks}; it must be increasing, such as (2, 4, 8).')
     if self.control_interval < 0:
       raise ValueError(f'control_interval is {self.control_interval}; it must be 0 or more.')
 
@@ -109,7 +107,8 @@ class Paired(AcceptanceRule):
       # The last one is the challenger's, whose trial is kept if the test says so.
       if test.planned and not (len(test.planned) == 1 and test.num_pending):
         return _next_replication(state, test)
-    overdue = state.decided - state.control_at >= self.control_interval > 0
+    interval = min(1, self.control_interval) if state.monitor.warns else self.control_interval
+    overdue = state.decided - state.control_at >= interval > 0
     if overdue and not state.controls_pending:
       state, seeds = state.take_seeds(1)
       return _control(state, seeds)
@@ -212,7 +211,7 @@ class Paired(AcceptanceRule):
         recent=(),
         monitor=DriftMonitor(),
         remeasure=REMEASURED_RUNS,
-        tests=tuple(test.restarted() for test in state.tests),
+        tests=tuple(t.without_pairs_across(state.monitor.excursion) for t in state.tests),
       )
       reason = (
         f'The machine has changed: the incumbent now scores {name} {_values(runs)[-1]:.6f}, away '
@@ -249,9 +248,9 @@ class Paired(AcceptanceRule):
     return Verdict(Decision.DISCARD, f'{reason}; more pairs follow.'), state.with_test(test)
 
   def _no_new_pair(self, state: PairedState, test: PairedTest) -> tuple[Verdict, PairedState]:
-    """The incumbent failed on the challenger's seeds: tries others, and gives up in the end."""
+    """No run of the block has a partner: tries other seeds, and gives up in the end."""
     unpaired = len(test.own) - len(test.differences(state.noise.objective))
-    text = f'The incumbent gave no score on {unpaired} seeds'
+    text = f'{unpaired} runs have no partner, since the incumbent failed or the machine changed'
     if unpaired >= MAX_FAILED_RUNS:
       return Verdict(Decision.DISCARD, f'{text}; the test ends.'), state.without_test(test.trial)
     return Verdict(Decision.DISCARD, f'{text}; more pairs follow.'), state.with_test(test)
@@ -278,7 +277,7 @@ class Paired(AcceptanceRule):
 def _noise_of(noise: NoiseState, differences: tuple[float, ...]) -> NoiseState:
   """Returns the pooled noise, or that of the differences where it is significantly larger."""
   count, seed_std = len(differences), noise.seed_std
-  if count < 3 or not seed_std:
+  if count < 2 or not seed_std:
     return noise
   variance = statistics.variance(differences) / 2  # of one run
   limit = scipy.special.fdtri(count - 1, noise.degrees_of_freedom, 1 - HETEROGENEITY_LEVEL)

@@ -13,7 +13,7 @@ from autoresearch_jax.acceptance.program_runs import original_of
 from autoresearch_jax.types import Objective, Status, Trial
 
 MAX_CHALLENGERS = 16  # under test at once; the oldest makes way for another one
-MAX_RECENT = 8  # runs of the incumbent that a single run is compared with, the latest ones
+MAX_RECENT = 4  # latest runs of the incumbent that a single run is compared with
 FIRST_SEED = 1000  # of pairs and controls, beyond the seeds that strategies use
 
 
@@ -63,6 +63,22 @@ class PairedTest:
     """Returns the gains on the seeds that both programs have; positive is better."""
     control, sign = dict(self.control), -1.0 if objective.direction == 'minimize' else 1.0
     return tuple(sign * (value - control[seed]) for seed, value in self.own if seed in control)
+
+  def without_pairs_across(self, excursion: int) -> 'PairedTest':
+    """Returns the test without the pairs, since its last look, that the machine may have split.
+
+    Args:
+      excursion: How many runs of the incumbent ago the machine changed. The last one before and
+        the first one after the change may have a partner on the other side of it.
+    """
+    looked = round(2 * self.looks[-1].information) if self.looks else 0
+    control = dict(self.control)
+    counted = [seed for seed, _ in self.own if seed in control][:looked]
+    last = len(self.control) - excursion
+    split = {seed for seed, _ in self.control[max(0, last - 1) : max(0, last + 1)]} - set(counted)
+    return dataclasses.replace(
+      self, control=tuple(run for run in self.control if run[0] not in split)
+    )
 
   def restarted(self) -> 'PairedTest':
     """Returns the test without its pairs; the alpha that they spent stays spent.

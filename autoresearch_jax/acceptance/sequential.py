@@ -54,8 +54,6 @@ from autoresearch_jax.acceptance.sequential_state import Challenger, SequentialT
 from autoresearch_jax.acceptance.strict import verdict_without_comparison
 from autoresearch_jax.types import Decision, Objective, Operation, Proposal, Trial, Verdict
 
-MAX_SEEDS = 1000  # of the last look
-
 
 @ACCEPTANCE.register('sequential')
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +80,6 @@ class SequentialTest(AcceptanceRule):
 
   def __post_init__(self) -> None:
     require_options('sequential', self)
-    increasing = all(a < b for a, b in zip((0, *self.looks), self.looks, strict=False))
-    if not self.looks or not increasing or self.looks[-1] > MAX_SEEDS:
-      raise ValueError(
-        f'looks is {self.looks}; it must be increasing, such as (1, 3, 6), and end '
-        f'at {MAX_SEEDS} or below.'
-      )
 
   def init(self, objective: Objective) -> SequentialTestState:
     return SequentialTestState(NoiseState(objective))

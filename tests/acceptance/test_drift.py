@@ -44,3 +44,12 @@ def test_nothing_is_said_while_the_noise_is_unknown():
   for value in (1.0, 100.0, 1.0):
     monitor = monitor.add(value, NoiseState(NOISE.objective))
   assert not monitor.signals
+
+
+@pytest.mark.parametrize('sign', [1, -1])
+def test_the_time_of_the_change_is_estimated(sign):
+  monitor = DriftMonitor()
+  for value in (0.1, -0.2, 0.0, 0.1, *(5.0 * sign for _ in range(2))):
+    assert not monitor.signals
+    monitor = monitor.add(value, NOISE)
+  assert monitor.warns and monitor.signals and monitor.excursion == 2

@@ -4,9 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autoresearch_jax import types
+from autoresearch_jax.acceptance.group_sequential import Look
 from autoresearch_jax.acceptance.paired import Paired
+from autoresearch_jax.acceptance.paired_state import PairedTest
 from autoresearch_jax.testing.acceptance import TrialStream
 
 KEEP, DISCARD = types.Decision.KEEP, types.Decision.DISCARD
@@ -103,6 +107,64 @@ def test_the_incumbent_is_controlled_at_regular_intervals():
   assert 2 <= len(runs) <= 3
   assert all(program == 0 and len(seeds) == 1 for program, seeds in runs)
   assert len({seeds for _, seeds in runs}) == len(runs)
+
+
+def test_an_unusual_run_of_the_incumbent_is_followed_by_another_one_at_once():
+  rule = dataclasses.replace(RULE, control_interval=4)
+  worse = by_program(dict.fromkeys(range(1, 100), -0.5))
+  stream = TrialStream.start(rule, worse)
+
+  def slower(program, seed):
+    return worse(program, seed) + 2.0
+
+  while not replications(stream):
+    stream = stream.step(slower)
+  stream = stream.step(slower).step(slower)
+  assert [program for program, _ in replications(stream)] == [0, 0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+  offsets=st.lists(st.floats(-100, 100), min_size=1, max_size=8),
+  luck=st.floats(0, 10),
+  interval=st.integers(0, 3),
+)
+def test_no_drift_between_pairs_keeps_a_program_that_is_the_same(offsets, luck, interval):
+  """Pairs differ by any amount from one to the next, and the first runs of edits are lucky."""
+
+  def measure(program, seed):
+    drift = offsets[seed % len(offsets)] if seed >= 1000 else -luck * (program > 0)
+    return float(np.sin(12.9 * seed)) + drift
+
+  stream = TrialStream.start(Paired(control_interval=interval), measure)
+  for _ in range(6):
+    stream = stream.step(measure).run_replications(measure)
+  assert stream.incumbent.id == 0
+
+
+@pytest.mark.parametrize('period', [2, 3, 5, 8, 15, 30])
+def test_a_test_ends_on_a_machine_that_changes_all_the_time(period):
+  for night in range(3):
+    rng = np.random.default_rng(night)
+    measure = drifting(rng, lambda run: 10.0 * ((run // period) % 2), {1: 2.5})
+    stream = TrialStream.start(Paired(), measure).step(measure)
+    for count, _ in enumerate(stream.replications(measure), start=1):
+      assert count < 80
+
+
+def test_the_pairs_that_a_change_may_have_split_are_dropped_and_others_stay():
+  runs = tuple((seed, float(seed)) for seed in range(1000, 1008))
+  test = PairedTest(1, (0.0,), 0.01, own=runs, control=runs)
+  objective = types.Objective('val_loss', 'minimize')
+
+  def seeds(test):
+    return [seed for seed, _ in runs if seed in dict(test.control)]
+
+  assert seeds(test.without_pairs_across(3)) == [1000, 1001, 1002, 1003, 1006, 1007]
+  looked = dataclasses.replace(test, looks=(Look(2.5, 0.0, 3.0),))  # five pairs
+  assert seeds(looked.without_pairs_across(3)) == [1000, 1001, 1002, 1003, 1004, 1006, 1007]
+  assert len(looked.without_pairs_across(3).differences(objective)) == 7
+  assert seeds(test.without_pairs_across(20)) == seeds(test)
 
 
 @pytest.mark.parametrize('failing', [0, 1])
