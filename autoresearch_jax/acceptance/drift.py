@@ -4,8 +4,8 @@ The same program on other seeds scores the same but for seed noise, so a lasting
 is the machine's. Page (Biometrika 1954) sums the deviations from the mean beyond an allowance, and
 signals when the sum passes a limit. Hawkins (The Statistician 1987) makes it self-starting: each
 run is compared with the mean of the runs before it, by Student's t, since nothing is known in
-advance. While a sum is above a warning limit, the next run follows sooner, as in control charts with
-variable sampling intervals (Reynolds, Amin & Arnold, Technometrics 1990).
+advance. While a sum is above a warning limit, the next run follows sooner, as in control charts
+with variable sampling intervals (Reynolds, Amin & Arnold, Technometrics 1990).
 """
 
 import dataclasses

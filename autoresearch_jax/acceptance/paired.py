@@ -83,8 +83,8 @@ class Paired(AcceptanceRule):
   baseline_seeds: int = 8
   looks: tuple[int, ...] = (2, 4, 8, 16)
   spending_function: Literal['kim_demets', 'obrien_fleming', 'pocock'] = 'kim_demets'
-  min_gain: float = 0.75
-  control_interval: int = 5
+  min_gain: float = 0.6
+  control_interval: int = 4
 
   def __post_init__(self) -> None:
     require_options('paired', self)
@@ -327,7 +327,7 @@ def _failed(state: PairedState, trial: Trial) -> PairedState:
   if state.is_incumbent(program):
     if test is None:
       pending = max(0, state.controls_pending - 1)
-      return dataclasses.replace(state, controls_pending=pending)
+      return dataclasses.replace(state, controls_pending=pending, control_at=state.decided)
     return state.with_test(dataclasses.replace(test, num_pending=max(0, test.num_pending - 1)))
   return state.without_test(program) if test is not None and test.trial == program else state
 

@@ -23,6 +23,7 @@ CASES = [
     {'looks': (1, 3), 'spending_function': 'pocock', 'min_gain': 0.0, 'control_interval': 2},
   ),
   ('paired', {'looks': (2,), 'horizon': 1, 'alpha': 0.2, 'control_interval': 0}),
+  ('paired', {'looks': (1, 2, 4), 'control_interval': 1}),
   ('simplicity', {}),
   ('simplicity', {'inner': 'strict', 'tolerance': 1.0, 'min_nodes_saved': 5}),
   ('simplicity', {'inner': 'sequential', 'inner_options': {'baseline_seeds': 4}}),

@@ -167,6 +167,20 @@ def test_the_pairs_that_a_change_may_have_split_are_dropped_and_others_stay():
   assert seeds(test.without_pairs_across(20)) == seeds(test)
 
 
+@pytest.mark.parametrize(
+  ('options', 'sentence'),
+  [
+    ({'looks': ()}, r'looks is \(\)'),
+    ({'looks': (2, 2)}, 'must be increasing'),
+    ({'looks': (2, 10**6)}, '1000 or below'),
+    ({'control_interval': -1}, 'control_interval is -1'),
+  ],
+)
+def test_options_out_of_range_are_refused(options, sentence):
+  with pytest.raises(ValueError, match=sentence):
+    Paired(**options)
+
+
 @pytest.mark.parametrize('failing', [0, 1])
 def test_a_failed_replication_neither_hangs_the_test_nor_keeps(failing):
   plain = by_program({1: 0.9})
