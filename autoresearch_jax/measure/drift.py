@@ -5,19 +5,16 @@
 Trains the config's starting program, or `--programs`, once for each number of busy processes
 ("hogs") and each clock, `--rounds` times over, so that a machine whose speed drifts is the same for
 all. With the wall clock a trial makes fewer steps while hogs run. With the calibrated clock it
-should make as many; the last column says by how much it fails. A hog of kind `compute` multiplies
-small matrices; one of kind `memory` copies an array larger than the caches.
+should make as many; the last column says by how much it fails.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from absl import flags
@@ -26,6 +23,7 @@ from autoresearch_jax.cli import flags as command
 from autoresearch_jax.cli.run import ERRORS
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.executors import finished
+from autoresearch_jax.measure.hogs import HOGS, hogs
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.types import Program, ReferenceStep, Status, TrialRequest
@@ -33,33 +31,10 @@ from autoresearch_jax.types import Program, ReferenceStep, Status, TrialRequest
 _CONFIG = command.define_config('The run whose trials are measured.')
 _HOGS = flags.DEFINE_list('hogs', ['0', '1', '2'], 'Numbers of busy processes.')
 flags.register_validator(_HOGS, lambda words: all(map(str.isdecimal, words)), 'Numbers, please.')
-_KIND = flags.DEFINE_enum('kind', 'compute', ['compute', 'memory', 'sometimes'], 'What hogs do.')
+_KIND = flags.DEFINE_enum('kind', 'compute', list(HOGS), 'What hogs do.')
 _ROUNDS = flags.DEFINE_integer('rounds', 3, 'Trials for each clock and number of hogs.', 1)
 _PROGRAMS = flags.DEFINE_list('programs', [], 'Files of programs; by default the starting program.')
-HOGS = {
-  'compute': 'import numpy; a = numpy.ones((64, 64))\nwhile True: a @ a',
-  'memory': 'import numpy; a = numpy.ones(2**25)\nwhile True: a.copy()',
-  'sometimes': (
-    'import time\nwhile True:\n  end = time.monotonic() + 2\n'
-    '  while time.monotonic() < end: pass\n  time.sleep(2)'
-  ),
-}
 Clock = Literal['wall', 'calibrated']
-
-
-@contextlib.contextmanager
-def hogs(count: int, kind: str) -> Iterator[None]:
-  """Runs so many busy processes meanwhile."""
-  variables = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
-  processes = [
-    subprocess.Popen([sys.executable, '-c', HOGS[kind]], env=variables) for _ in range(count)
-  ]
-  try:
-    yield
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()
 
 
 @dataclasses.dataclass(frozen=True)
