@@ -9,6 +9,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import os
 import pathlib
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -17,15 +18,33 @@ from typing import Any, Self
 import msgspec
 
 from autoresearch_jax.benchmark.regret import RegretCurve
-from autoresearch_jax.ledger.sqlite import transaction
+from autoresearch_jax.ledger.ownership import url_of
+from autoresearch_jax.ledger.sqlite import is_database, transaction
 
 APPLICATION_ID = 0x41524A42  # 'ARJB' in the header of the file
 SCHEMA_VERSION = 2  # 2: digests of the code
+# What is written beside results.db.
+DERIVED_FILES = ('results.csv', 'leaderboard.md', 'leaderboard.html', 'leaderboard_figures')
 Key = tuple[str, str, str, int]  # labels of problem, strategy and rule; instance seed
 
 
 class ResultsError(ValueError):
   """Results cannot be read or compared; the message says why."""
+
+
+def require_usable(folder: pathlib.Path) -> None:
+  """Raises ResultsError for a folder with files of the user that a benchmark would overwrite."""
+  if url := url_of(folder):
+    raise ResultsError(f'--out is {url}, but it must be a folder of this machine; choose another.')
+  if folder.exists() and not folder.is_dir():
+    raise ResultsError(f'{folder} is a file; choose another --out.')
+  if is_database(folder / 'results.db', APPLICATION_ID):
+    return
+  if taken := [name for name in DERIVED_FILES if os.path.lexists(folder / name)]:
+    raise ResultsError(
+      f'{folder} has {", ".join(taken)}, but is not the folder of a benchmark, which would '
+      'overwrite that. Choose another --out, or move it away.'
+    )
 
 
 @dataclasses.dataclass(frozen=True)

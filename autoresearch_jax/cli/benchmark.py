@@ -9,7 +9,7 @@ from autoresearch_jax.benchmark.analysis import leaderboard
 from autoresearch_jax.benchmark.comparison import BenchmarkError, Comparison, run
 from autoresearch_jax.benchmark.config import PARTS, BenchmarkConfig, benchmark_config
 from autoresearch_jax.benchmark.progress import show_progress
-from autoresearch_jax.benchmark.results import Results, ResultsError
+from autoresearch_jax.benchmark.results import Results, ResultsError, require_usable
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
 from autoresearch_jax.cli.command import FAILED, Command, CommandLine, Option
 from autoresearch_jax.cli.fields import benchmark_fields
@@ -49,6 +49,7 @@ ERRORS = (BenchmarkError, ResultsError, OSError)
 
 def benchmark(config: BenchmarkConfig, out: pathlib.Path, made_by: str) -> int:
   """Makes the runs that are missing in `out` and writes the pages. Returns the exit code."""
+  require_usable(out)
   suites = config.suites()
   with Results.open(out / 'results.db', config.name) as results:
     with StopSignals() as stop, show_progress() as progress:

@@ -8,7 +8,7 @@ refused.
 import pathlib
 import re
 
-from autoresearch_jax.ledger.sqlite import APPLICATION_ID
+from autoresearch_jax.ledger.sqlite import APPLICATION_ID, is_database
 from autoresearch_jax.ledger.witness import read_witness
 
 LOCK_MARK = 'autoresearch_jax'  # the first word in a run's lock file
@@ -19,8 +19,6 @@ NAMES = (
   'ledger.db', 'ledger.db-wal', 'ledger.db-shm', 'ledger.head', 'results.tsv', 'progress.png',
   'calibration.png', REPOSITORY, SCRATCH, 'lock',
 )  # fmt: skip
-_HEADER = b'SQLite format 3\0'
-_ID_AT = 68  # of the application id in SQLite's header
 
 
 class WorkspaceError(RuntimeError):
@@ -54,19 +52,23 @@ def require_usable(directory: pathlib.Path) -> None:
 
 def require_local(directory: pathlib.Path, name: str) -> None:
   """Raises WorkspaceError for a URL, which would become a local folder of that name."""
-  found = re.match(r'([a-z][a-z0-9+.-]+):/+(.*)', str(directory))
-  if found:
-    url = f'{found[1]}://{found[2]}'
+  if url := url_of(directory):
     raise WorkspaceError(
       f'{name} is {url}, but it must be a folder of this machine. Use a local one, and set '
       f'--config.mirror={url} for a copy there from which another machine can go on.'
     )
 
 
+def url_of(path: pathlib.Path) -> str:
+  """Returns the URL that a path was made from; '' for none."""
+  found = re.match(r'([a-z][a-z0-9+.-]+):/+(.*)', str(path))
+  return f'{found[1]}://{found[2]}' if found else ''
+
+
 def is_run(directory: pathlib.Path) -> bool:
   """Returns whether the folder is a run's."""
   return (
-    _is_ledger(directory / 'ledger.db')
+    is_database(directory / 'ledger.db', APPLICATION_ID)
     or read_witness(directory / 'ledger.db') is not None
     or _start_of(directory / 'lock', 64).startswith(LOCK_MARK.encode())
     or _has_trials(directory / REPOSITORY)
@@ -78,11 +80,6 @@ def _holds(path: pathlib.Path) -> bool:
   if path.is_dir() and not path.is_symlink():
     return any(path.iterdir())
   return path.is_symlink() or path.exists()
-
-
-def _is_ledger(path: pathlib.Path) -> bool:
-  header = _start_of(path, _ID_AT + 4)
-  return header.startswith(_HEADER) and header[_ID_AT:] == APPLICATION_ID.to_bytes(4, 'big')
 
 
 def _start_of(path: pathlib.Path, size: int) -> bytes:

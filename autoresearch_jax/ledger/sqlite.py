@@ -10,6 +10,8 @@ from autoresearch_jax.ledger.upgrade import SCHEMA_VERSION
 
 MAX_VERSIONS = 1000  # a version of 0 or above this is damage
 APPLICATION_ID = 0x41524A58  # 'ARJX', shown by the `file` command
+_HEADER = b'SQLite format 3\0'
+_ID_AT = 68  # of the application id in the header
 
 SCHEMA = f"""
 CREATE TABLE events (
@@ -77,6 +79,15 @@ def require_known_version(connection: sqlite3.Connection, path: pathlib.Path) ->
       f'{path} has ledger schema {found}; this version of autoresearch_jax reads schemas 1 to '
       f'{SCHEMA_VERSION}. Use the version that wrote it.'
     )
+
+
+def is_database(path: pathlib.Path, application_id: int) -> bool:
+  """Returns whether a file is an SQLite database with this application id. Raises OSError."""
+  if not path.is_file():
+    return False
+  with path.open('rb') as file:
+    header = file.read(_ID_AT + 4)
+  return header.startswith(_HEADER) and header[_ID_AT:] == application_id.to_bytes(4, 'big')
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from helpers import HELPERS, ROOT
 import autoresearch_jax.cli.flags
 from autoresearch_jax.benchmark.config import PARTS, benchmark_config
 from autoresearch_jax.benchmark.results import Results
+from autoresearch_jax.cli import benchmark
 
 SMALL = HELPERS / 'small_benchmark.py'
 RUNS = (2 * 2 + 2) * 3
@@ -154,6 +155,25 @@ def test_a_config_that_is_not_there(tmp_path):
   result = done(tmp_path, config='nowhere.py')
   assert result.returncode == 2 and 'nowhere.py' in result.stderr
   assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('name', ['results.csv', 'leaderboard.md', 'leaderboard_figures/mine.png'])
+def test_a_folder_of_the_user_is_refused_and_untouched(tmp_path, name, capsys):
+  (tmp_path / name).parent.mkdir(exist_ok=True)
+  (tmp_path / name).write_text('mine')
+  assert benchmark.main([f'--config={SMALL}', f'--out={tmp_path}']) == 2
+  error = capsys.readouterr().err
+  assert name.split('/')[0] in error and 'another --out' in error
+  assert [path for path in tmp_path.rglob('*') if path.is_file()] == [tmp_path / name]
+  assert (tmp_path / name).read_text() == 'mine'
+
+
+@pytest.mark.parametrize('out', ['gs://bucket/results', str(SMALL)])
+def test_what_is_no_folder_is_refused(out, capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert benchmark.main([f'--config={SMALL}', f'--out={out}']) == 2
+  assert out in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
 
 
 def _rows(out):
