@@ -59,7 +59,7 @@ def get_config(variant: str = 'smoke') -> ConfigDict:
   c.acceptance = ConfigDict()
   c.acceptance.reference = 'strict'  # the rule that the others are compared with
   c.acceptance.rules = ConfigDict()
-  for name in ('strict', 'noise', 'sequential', 'simplicity'):
+  for name in ('strict', 'noise', 'sequential', 'paired', 'simplicity'):
     c.acceptance.rules[name] = row(acceptance=name, options={})
   # greedy edits the program that was kept last, tree the best score regardless of the rule.
   c.acceptance.strategies = ConfigDict(

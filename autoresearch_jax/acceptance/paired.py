@@ -21,8 +21,11 @@ pairs are run in the order A B B A, so that a linear drift cancels within a bloc
 
 Error rate: the probability of keeping any edit without effect in a run of `horizon` trials is at
 most `alpha`. It holds under drift that is slower than a pair, whatever the screening lets through:
-90 % of alpha is divided among the first quarter of the horizon's tests, since a screening without
-drift lets one edit in six pass, and the rest among all later ones (Bonferroni).
+90 % of alpha is divided among the first quarter of the horizon's tests, since a test of two pairs
+takes three trials beside the first one, and the rest among all later ones (Bonferroni).
+
+The first run could be counted, paired with a run of the incumbent right after it, if alpha were
+divided among all trials. For the same power that takes more runs (`compare_designs.py`).
 
 What it cannot correct: a machine on which some programs slow down more than others while it is
 busy.

@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import scipy.stats
 from absl import app, flags
 
 from autoresearch_jax import types
@@ -56,6 +57,7 @@ RULES = [
   ('strict', 'strict', {}),
   ('noise', 'noise', {}),
   ('sequential', 'sequential', {}),
+  ('paired', 'paired', {}),
   ('simplicity (sequential)', 'simplicity', {'inner': 'sequential'}),
 ]
 NIGHT = 100  # trials, or training runs
@@ -130,12 +132,10 @@ class Share:
     return f'{self.count / self.total:.1%} ({low:.1%} to {high:.1%})'
 
 
-def wilson(count: int, total: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(count: int, total: int) -> tuple[float, float]:
   """The 95 % interval of a probability of which `count` in `total` were seen."""
-  share, weight = count / total, z * z / total
-  middle = (share + weight / 2) / (1 + weight)
-  half = z / (1 + weight) * math.sqrt(share * (1 - share) / total + weight / (4 * total))
-  return max(0.0, middle - half), min(1.0, middle + half)
+  interval = scipy.stats.binomtest(count, total).proportion_ci(method='wilson')
+  return interval.low, interval.high
 
 
 @dataclasses.dataclass

@@ -1,6 +1,6 @@
 """False keeps and power of acceptance rules on machines whose speed changes, by simulation.
 
-  python measure_drift.py [--nights=1000] [--curve=gpt_cpu.csv] [--rule=NAME:CLOCK]
+  python measure_drift.py [--nights=250] [--curve=gpt_cpu.csv] [--rule=NAME:CLOCK]
   python measure_drift.py --worst --nights=500 --rule=paired:calibrated --bias=-0.05,0,0.05 \
     --busy_residual=0.03,0.05,0.1
 
@@ -118,6 +118,10 @@ class Clock:
   residual: float
   busy_residual: float
 
+  def __post_init__(self) -> None:
+    if self.name not in ('calibrated', 'wall'):
+      raise ValueError(f'There is no clock {self.name!r}; there are: calibrated, wall.')
+
   def work(self, busy: float, rng: np.random.Generator) -> float:
     if self.name == 'wall':
       return 1 - (1 - SLOW) * busy
@@ -194,7 +198,9 @@ def share(count: int, total: int) -> str:
 def settings(curve: Curve) -> Iterator[tuple[str, Clock, str, Setting]]:
   """Yields (rule, clock, machine, setting) of all rows; each has random numbers of its own."""
   errors = list(itertools.product(map(float, BIAS.value), map(float, BUSY_RESIDUAL.value)))
-  rules = [pair.split(':') for pair in RULES.value]
+  rules = [
+    (name, clock or 'calibrated') for name, _, clock in (r.partition(':') for r in RULES.value)
+  ]
   machines = MACHINES.value or list(BUSY)
   for numbers in np.ndindex(len(rules), len(errors), len(machines)):
     (name, clock), (bias, residual) = rules[numbers[0]], errors[numbers[1]]
@@ -236,7 +242,11 @@ def worst_machines(curve: Curve, nights: int) -> Iterator[str]:
 def main(arguments: list[str]) -> None:
   if len(arguments) > 1:
     raise app.UsageError(f'{arguments[1]!r} is not understood; there are flags alone.')
-  curve, nights = Curve(CURVE.value), NIGHTS.value
+  try:
+    curve, nights = Curve(CURVE.value), NIGHTS.value
+    list(settings(curve))
+  except (KeyError, OSError, TypeError, ValueError) as error:
+    raise app.UsageError(f'The flags can not be read: {error}') from None
   print(
     f'{nights} nights, {curve.nominal:.0f} steps, seed standard deviation {curve.seed_std:.4g},'
   )
