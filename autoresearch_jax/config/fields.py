@@ -133,6 +133,8 @@ class Config:
     seed: Root seed of the search.
     mirror: A folder in a bucket that gets a copy of the run as it goes on, and from which the run
       continues on another machine: `gs://BUCKET/FOLDER`, `s3://...` or `file:///...`; '' for none.
+    on_new_hardware: What to do when the run is resumed on other devices than it ran on: `refuse`,
+      or `rebase`, which measures the baseline and the best program anew and goes on from these.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -166,6 +168,7 @@ class Config:
   pruning: bool = False
   seed: int = 0
   mirror: str = ''
+  on_new_hardware: Literal['refuse', 'rebase'] = 'refuse'
 
   @property
   def objective(self) -> Objective:

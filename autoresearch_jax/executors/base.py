@@ -12,6 +12,7 @@ from typing import Any
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import (
   Budget,
+  Hardware,
   Platform,
   Program,
   Progress,
@@ -97,6 +98,13 @@ class Executor(abc.ABC):
     Raises:
       Unavailable: No trial can run here: no runner starts, or the disk is full.
     """
+
+  def hardware(self) -> Hardware | None:
+    """Returns what the trials run on, which may take until the devices are acquired.
+
+    By default, and if the devices cannot be acquired, it is not known.
+    """
+    return None
 
   def check(self, program: Program, budget: Budget) -> str:
     """Traces a program before its trial, which then need not trace it; blocks meanwhile.

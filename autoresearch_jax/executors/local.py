@@ -23,6 +23,7 @@ from autoresearch_jax.messages import describe_os_error, say
 from autoresearch_jax.types import (
   Budget,
   Dataset,
+  Hardware,
   Platform,
   Program,
   Result,
@@ -98,6 +99,9 @@ class LocalExecutor(Executor):
     with self._condition:
       self._requests.append(request)
       self._condition.notify_all()
+
+  def hardware(self) -> Hardware | None:
+    return self._all_slots[0].hardware()
 
   def check(self, program: Program, budget: Budget) -> str:
     slots = list(self._working_slots)

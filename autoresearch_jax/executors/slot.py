@@ -36,6 +36,7 @@ from autoresearch_jax.types import (
   Budget,
   Constraint,
   Dataset,
+  Hardware,
   Program,
   Progress,
   ReferenceStep,
@@ -43,6 +44,7 @@ from autoresearch_jax.types import (
   Spec,
   Status,
   TrialRequest,
+  from_builtins,
 )
 
 MAX_ATTEMPTS = 3  # to start a runner, or to run a trial whose runner is killed
@@ -123,6 +125,8 @@ class Slot:
       share.environment,
     )
     self._device: dict[str, Any] = {}  # description of the runner's devices
+    self._hardware: Hardware | None = None
+    self._started = threading.Event()  # or failed to
     self._num_devices = 0  # 0 until it is known; the same for every runner
     self._compiled: collections.deque[str] = collections.deque(maxlen=COMPILE_CACHE_SIZE)
     self._tracer_lock = threading.Lock()
@@ -166,8 +170,14 @@ class Slot:
     self.closing = True
     self._kill()
 
+  def hardware(self) -> Hardware | None:
+    """Waits for the first runner, and returns what it runs on; None if it could not start."""
+    self._started.wait()
+    return self._hardware
+
   def close(self) -> None:
     """Ends both processes."""
+    self._started.set()
     self.tracer.close()
     self.runner.close()
 
@@ -381,6 +391,8 @@ class Slot:
     if not self._device:
       self._device = self.runner.wait_until_ready()
       self._num_devices = self._device['num_devices']
+      self._hardware = from_builtins(self._device.pop('hardware'), Hardware)
+      self._started.set()
 
   def _remember_compiled(self, program: Program) -> None:
     """Marks the program as the most recently used one in the runner's compile cache."""

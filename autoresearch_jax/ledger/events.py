@@ -10,10 +10,12 @@ from typing import Any, get_args
 from autoresearch_jax.types import (
   Edit,
   Exchange,
+  Hardware,
   Lesson,
   Proposal,
   Result,
   SeedResult,
+  Spend,
   Verdict,
 )
 
@@ -37,12 +39,20 @@ class Started:
     tag: Suffix of the branch `autoresearch/<tag>`.
     dataset: Fingerprint of the data that metrics refer to.
     versions: Versions of Python and of the packages that can change a result.
+    hardware: What the trials run on; None if the executor does not say.
+    lineage: Checksums of the first events of this run's ledgers on earlier hardware.
+    carried: The best program on the earlier hardware, which is tried first.
+    spent: What calls of models have cost on earlier hardware.
   """
 
   config: dict[str, Any]
   tag: str
   dataset: str = ''
   versions: dict[str, str] = dataclasses.field(default_factory=dict)
+  hardware: Hardware | None = None
+  lineage: tuple[str, ...] = ()
+  carried: Edit | None = None
+  spent: Spend = dataclasses.field(default_factory=Spend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +61,11 @@ class Resumed:
 
   Attributes:
     versions: As in Started.
+    hardware: As in Started.
   """
 
   versions: dict[str, str] = dataclasses.field(default_factory=dict)
+  hardware: Hardware | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,7 @@ from autoresearch_jax.types import (
   Decision,
   Edit,
   Exchange,
+  Hardware,
   Lesson,
   Objective,
   Operation,
@@ -111,6 +112,7 @@ class History:
     self.saved_seconds = 0.0
     self.wall_seconds = 0.0
     self.last_time = 0.0
+    self._hardware: Hardware | None = None
     self._kept_programs: dict[int, None] = {}
     self._digests: dict[str, None] = {}
     self._running: dict[int, None] = {}
@@ -154,8 +156,10 @@ class History:
       case FinalScored():
         self.final_results.setdefault(event.trial, {})[event.seed] = event.result
       case Started():
-        self.started = event
+        self.started, self.spend = event, event.spent
+        self._hardware = event.hardware or self._hardware
       case Resumed():
+        self._hardware = event.hardware or self._hardware
         self.declined_in_a_row = self.duplicates_in_a_row = 0
 
   def _count_time(self, record: Record) -> None:
@@ -299,6 +303,16 @@ class History:
     facts = [r.facts for r in (self.results.get(BASELINE), *known) if r is not None]
     seconds = (f['reference_step_seconds'] for f in facts if 'reference_step_seconds' in f)
     return ReferenceStep(self.edits[BASELINE].program, next(seconds, 0.0))
+
+  @property
+  def hardware(self) -> Hardware | None:
+    """What the run's trials ran on; None if it is not known."""
+    if self._hardware is not None or BASELINE not in self.results:
+      return self._hardware
+    facts = self.results[BASELINE].facts  # of a run from before the hardware was recorded
+    if 'device' not in facts or facts.get('platform') not in ('gpu', 'tpu'):
+      return None
+    return Hardware(facts['device'], facts.get('num_devices', 1))
 
   def fingerprints(self, fidelity: float) -> Mapping[str, int]:
     """Returns fingerprint -> first trial with it, among trials of this fidelity.

@@ -1,7 +1,7 @@
 """The mirror of a run: uploads what the run records, in the background.
 
     lease/GENERATION.json                        the controller that writes here
-    ledger/GENERATION-EVENTS-DIGEST.db.gz        the latest copies of the ledger
+    ledger/GENERATION-NUMBER-EVENTS-DIGEST.db.gz the latest copies of the ledger
     programs/TRIAL/...                           the programs that were kept
     artifacts/...                                what the tracer exported
     results.tsv                                  as in the run's folder
@@ -72,6 +72,8 @@ class Mirror(NoMirror):
   def __init__(self, bucket: Bucket, directory: pathlib.Path, lease: Lease):
     self.bucket, self.directory, self.lease = bucket, directory, lease
     self.uploaded = -1
+    self._number = 0  # of the next copy
+    self._last: tuple | None = None  # event that is certainly in the last copy
     self._files = LocalFiles(directory)
     self._lost = ''
     self._failing = False
@@ -120,7 +122,7 @@ class Mirror(NoMirror):
     return self.directory / 'ledger.db'
 
   def _complete(self) -> bool:
-    return self.uploaded == snapshots.count_events(self._ledger) and not self._files.changed()
+    return self._last == snapshots.last_event(self._ledger) and not self._files.changed()
 
   def _upload_forever(self) -> None:
     delay, pause = FIRST_DELAY, 0.0
@@ -149,14 +151,16 @@ class Mirror(NoMirror):
 
   def _upload_ledger(self) -> bool:
     """Uploads a copy of the ledger if it has new events."""
-    if snapshots.count_events(self._ledger) == max(0, self.uploaded):
+    last = snapshots.last_event(self._ledger)
+    if last == self._last:
       return False
     events, data = snapshots.make(self._ledger)
     if self._lost:
       return False
-    snapshots.upload(self.bucket, self.lease.generation, events, data)
+    snapshots.upload(self.bucket, self.lease.generation, self._number, events, data)
     self._files.new_events(self._ledger)
-    self.uploaded = events
+    self._number += 1
+    self.uploaded, self._last = events, last  # later events, if any, are for the next copy
     return True
 
   def _upload_file(self) -> bool:

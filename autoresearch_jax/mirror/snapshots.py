@@ -1,8 +1,8 @@
 """Copies of the ledger in a bucket.
 
-A copy is a gzipped SQLite file `ledger/GENERATION-EVENTS-DIGEST.db.gz`. Its name has the generation
-of the lease under which it was made, the number of its events, and the start of its SHA-256, by
-which a torn upload is recognised.
+A copy is a gzipped SQLite file `ledger/GENERATION-NUMBER-EVENTS-DIGEST.db.gz`. Its name has the
+generation of the lease under which it was made, its number under that lease, the number of its
+events, and the start of its SHA-256, by which a torn upload is recognised.
 """
 
 import contextlib
@@ -11,6 +11,8 @@ import hashlib
 import pathlib
 import sqlite3
 from typing import Literal
+
+import msgspec
 
 from autoresearch_jax.mirror.bucket import Bucket, MirrorError
 
@@ -30,6 +32,13 @@ def count_events(path: pathlib.Path, condition: str = 'true') -> int:
   return 0
 
 
+def last_event(path: pathlib.Path) -> tuple | None:
+  """Returns (index, checksum) of a ledger's last event; None if it cannot be read now."""
+  with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(path)) as connection:
+    return _ends(connection)[1]
+  return None
+
+
 def make(path: pathlib.Path) -> tuple[int, bytes]:
   """Copies a ledger while it is written to.
 
@@ -47,9 +56,10 @@ def make(path: pathlib.Path) -> tuple[int, bytes]:
   return events, gzip.compress(data, compresslevel=1)
 
 
-def upload(bucket: Bucket, generation: int, events: int, data: bytes) -> None:
+def upload(bucket: Bucket, generation: int, number: int, events: int, data: bytes) -> None:
   """Writes a copy, and deletes all but the latest. Raises BucketError."""
-  name = f'{generation:06d}-{events:08d}-{hashlib.sha256(data).hexdigest()[:16]}{SUFFIX}'
+  digest = hashlib.sha256(data).hexdigest()[:16]
+  name = f'{generation:06d}-{number:08d}-{events:08d}-{digest}{SUFFIX}'
   bucket.write(f'{FOLDER}/{name}', data)
   for old in _names(bucket)[:-KEPT_COPIES]:
     bucket.delete(f'{FOLDER}/{old}')
@@ -65,7 +75,7 @@ def latest(bucket: Bucket) -> tuple[int, bytes] | None:
   names = _names(bucket)
   for name in reversed(names):
     data = bucket.read(f'{FOLDER}/{name}')
-    _, events, digest = name.removesuffix(SUFFIX).split('-')
+    *_, events, digest = name.removesuffix(SUFFIX).split('-')
     if data is not None and hashlib.sha256(data).hexdigest()[:16] == digest:
       return int(events), gzip.decompress(data)
   if names:
@@ -82,24 +92,26 @@ def relation(path: pathlib.Path, copy: bytes) -> Relation:
     return 'absent'
   with contextlib.closing(sqlite3.connect(':memory:')) as other:
     other.deserialize(copy)
-    first_there, last_there = _ends(other)
+    (first_there, last_there), lineage_there = _ends(other), _lineage(other)
     try:
       with contextlib.closing(_connect(path)) as mine:
-        first, last = _ends(mine)
+        (first, last), lineage = _ends(mine), _lineage(mine)
         common = last_there and _row(mine, last_there[0])
     except sqlite3.Error:
       return 'damaged'
-    if last is None:
+    if first is None or last is None:
       return 'absent'
-    if last_there is None or common == last_there:
+    # A ledger is also further than those that it has replaced, on other hardware.
+    if first_there is None or common == last_there or first_there[1] in lineage:
       return 'ahead'
     if _row(other, last[0]) == last:
       return 'behind'
-    return 'diverged' if first == first_there else 'foreign'
+    related = first == first_there or first[1] in lineage_there
+    return 'diverged' if related else 'foreign'
 
 
 def _names(bucket: Bucket) -> list[str]:
-  return [name for name in bucket.names(FOLDER) if name.endswith(SUFFIX) and name.count('-') == 2]
+  return [name for name in bucket.names(FOLDER) if name.endswith(SUFFIX) and name.count('-') == 3]
 
 
 def _connect(path: pathlib.Path) -> sqlite3.Connection:
@@ -113,6 +125,12 @@ def _ends(connection: sqlite3.Connection) -> tuple[tuple | None, tuple | None]:
     connection.execute(select.format('ASC')).fetchone(),
     connection.execute(select.format('DESC')).fetchone(),
   )
+
+
+def _lineage(connection: sqlite3.Connection) -> list[str]:
+  """Returns the checksums of the first events of the ledgers that a ledger has replaced."""
+  row = connection.execute('SELECT payload FROM events WHERE "index" = 0').fetchone()
+  return msgspec.json.decode(row[0]).get('lineage', []) if row else []
 
 
 def _row(connection: sqlite3.Connection, index: int) -> tuple | None:

@@ -295,6 +295,9 @@ class Controller:
     return self._log(Proposed(trial, proposal), states)
 
   def _next_proposal(self) -> tuple[Proposal, States]:
+    carried = self.history.started.carried if self.history.started else None
+    if carried is not None and self.history.next_trial == BASELINE + 1:
+      return Proposal(Operation.IMPROVE, parents=(BASELINE,), edit=carried), self.states
     rng = generator(self.settings.seed, self.history.turn)
     return next_proposal(self.strategy, self.acceptance, self.states, rng, self.history.proposals)
 

@@ -4,6 +4,7 @@ The run command and `autoresearch_jax.run` call `run_session`. `begin` starts a 
 ledger, or resumes the run in the ledger.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import pathlib
@@ -22,12 +23,12 @@ from autoresearch_jax.ledger.ownership import require_usable
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.mirror import NoMirror, open_mirror
 from autoresearch_jax.report import View
-from autoresearch_jax.research import resumable
+from autoresearch_jax.research import hardware, resumable
 from autoresearch_jax.research.build import Run, build
 from autoresearch_jax.research.controller import Controller, replay
 from autoresearch_jax.research.final_evaluation import FinalEvaluation, announcement
 from autoresearch_jax.research.loop import ResearchLoop
-from autoresearch_jax.types import from_builtins
+from autoresearch_jax.types import Hardware, from_builtins
 
 FORMER_ACCEPTANCE = ('noise', 'sequential')  # in shipped configs that now have 'paired'
 PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # can change a result
@@ -130,18 +131,27 @@ def _run_session(
   dataset = run.prepare_data(say)
   say(f'{"test split":<11}{announcement(config, dataset)}')
   # Nothing is written to the folder before this line, so that a config that is refused leaves none.
-  with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
-    controller = begin(ledger, run, dataset.fingerprint)
-    history = controller.history
-    if history.trials:
-      say(f'resuming after {len(history.trials)} trials')
-    if history.started is not None:
-      for change in resumable.changes(_recorded(ledger, history.started), config):
-        say(f'{"changed":<11}{messages.one_line(str(change))}')
+  with Workspace.open(directory) as workspace, contextlib.ExitStack() as stack:
+    recorded = _recorded_hardware(workspace.ledger_path, run, dataset.fingerprint)
     executor = run.start_executor(dataset, workspace.scratch)
-    if executor.slots > 1:
-      say(f'{"slots":<11}{executor.slots} trials at once')
     try:
+      found = executor.hardware()
+      for change in hardware.changed_versions(recorded, found):
+        say(f'{"changed":<11}{messages.one_line(change)}')
+      if unlike := hardware.difference(recorded, found, config):
+        hardware.require_comparable(directory, unlike, config)
+        aside = hardware.rebase(workspace, _started(run, dataset.fingerprint, found))
+        say(f'{"rebased":<11}{unlike}. Its ledger so far is in {aside}')
+      ledger = stack.enter_context(Ledger.open(workspace.ledger_path))
+      controller = begin(ledger, run, dataset.fingerprint, found)
+      history = controller.history
+      if history.trials:
+        say(f'resuming after {len(history.trials)} trials')
+      if history.started is not None:
+        for change in resumable.changes(_recorded(ledger, history.started), config):
+          say(f'{"changed":<11}{messages.one_line(str(change))}')
+      if executor.slots > 1:
+        say(f'{"slots":<11}{executor.slots} trials at once')
       with stop:
         with make_view(history) as view:
           loop = ResearchLoop(
@@ -206,13 +216,14 @@ def with_former_defaults(path: pathlib.Path, config: Config) -> Config:
   return config
 
 
-def begin(ledger: Ledger, run: Run, dataset: str = '') -> Controller:
+def begin(ledger: Ledger, run: Run, dataset: str = '', found: Hardware | None = None) -> Controller:
   """Starts or resumes a run in its ledger.
 
   Args:
     ledger: The run's ledger, open for appending.
     run: The run's components.
     dataset: Fingerprint of the data.
+    found: What the trials run on, if known.
 
   Returns:
     The controller after all events of the ledger.
@@ -225,13 +236,32 @@ def begin(ledger: Ledger, run: Run, dataset: str = '') -> Controller:
   settings = run.settings()
   history = History.of(ledger.records())
   if history.started is None or not history.turn:  # no trial yet
-    started = Started(resumable.plain(run.config), tag_of(run.config.name), dataset, versions())
+    started = _started(run, dataset, found)
+    if (before := history.started) is not None:
+      started = dataclasses.replace(
+        started, lineage=before.lineage, carried=before.carried, spent=before.spent
+      )
     ledger.append(started)
     return replay(ledger.records(), run.strategy, run.acceptance, settings)
   _require_same_run(ledger, history.started, run.config, dataset)
   controller = replay(ledger.records(), run.strategy, run.acceptance, settings)
-  controller.apply(ledger.append(Resumed(versions())))
+  controller.apply(ledger.append(Resumed(versions(), found)))
   return controller
+
+
+def _started(run: Run, dataset: str, found: Hardware | None) -> Started:
+  config = run.config
+  return Started(resumable.plain(config), tag_of(config.name), dataset, versions(), found)
+
+
+def _recorded_hardware(path: pathlib.Path, run: Run, dataset: str) -> Hardware | None:
+  """Returns what the run in a ledger ran on; None for a new run. Raises as `begin` does."""
+  with Ledger.open(path) as ledger:
+    history = History.of(ledger.records())
+    if history.started is None or not history.turn:
+      return None
+    _require_same_run(ledger, history.started, run.config, dataset)
+    return history.hardware
 
 
 def versions() -> dict[str, str]:

@@ -6,20 +6,24 @@ table, and CPUs, are measured.
 
 import contextlib
 import fcntl
+import importlib.metadata
 import json
 import os
 import pathlib
+import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from autoresearch_jax.runner.client import available_memory
+from autoresearch_jax.types import Hardware
 
 Device = Any  # jax.Device, which type checkers treat as a variable
 
+NVIDIA_DRIVER = pathlib.Path('/proc/driver/nvidia/version')
 # Prefix of device_kind -> (FLOP/s of one jax device, source). On TPU v2 and v3 a device is a core.
 PEAK_FLOPS = {
   'NVIDIA A100': (312e12, 'NVIDIA A100 data sheet, 2021'),
@@ -43,11 +47,11 @@ class WrongPlatform(RuntimeError):
   """JAX has other devices than the config asks for, or none."""
 
 
-def require_platform(platform: str) -> list[Device]:
+def require_platform(wanted: str) -> list[Device]:
   """The local devices.
 
   Args:
-    platform: The platform that all of them must have: cpu, gpu or tpu.
+    wanted: The platform that all of them must have: cpu, gpu or tpu.
 
   Raises:
     WrongPlatform: they have another one, or cannot be started.
@@ -56,15 +60,37 @@ def require_platform(platform: str) -> list[Device]:
     found = jax.local_devices()
   except (RuntimeError, AssertionError) as error:  # an AssertionError has no message: no devices
     why = str(error) or 'none is visible; check CUDA_VISIBLE_DEVICES and the driver'
-    raise WrongPlatform(f'JAX could not start its {platform} devices: {why}') from None
+    raise WrongPlatform(f'JAX could not start its {wanted} devices: {why}') from None
   kinds = sorted({device.platform for device in found})
-  if kinds != [platform]:
+  if kinds != [wanted]:
     raise WrongPlatform(
-      f'The config asks for {platform}, but JAX found {", ".join(kinds)} '
+      f'The config asks for {wanted}, but JAX found {", ".join(kinds)} '
       f'({found[0].device_kind}). Start the {kinds[0]} variant of the config, or repair the '
-      f'{platform} installation; another process may hold the device.'
+      f'{wanted} installation; another process may hold the device.'
     )
   return found
+
+
+def hardware(found: Sequence[Device]) -> Hardware:
+  """Describes the devices, the compiler and the driver."""
+  versions = {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib')}
+  first = found[0]
+  if first.platform == 'cpu':
+    return Hardware(_cpu_model(), _cores(), versions)
+  versions[first.platform] = ' '.join(first.client.platform_version.split())
+  with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+    versions['libtpu'] = importlib.metadata.version('libtpu')
+  with contextlib.suppress(OSError):
+    versions['driver'] = NVIDIA_DRIVER.read_text().splitlines()[0]
+  return Hardware(first.device_kind, len(found), versions)
+
+
+def _cpu_model() -> str:
+  with contextlib.suppress(OSError):
+    for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines():
+      if line.startswith('model name'):
+        return line.partition(':')[2].strip()
+  return platform.machine()
 
 
 def peak_flops(device: Device, cache: pathlib.Path) -> tuple[float, str]:

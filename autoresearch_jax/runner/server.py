@@ -108,6 +108,7 @@ class Runner:
       'peak_flops': self.peak_flops,
       'peak_source': self.peak_source,
       'memory_bytes': self.programs.memory_limit(),
+      'hardware': devices.hardware(self.devices),
     }
 
   def load(self, path: str) -> dict[str, Any]:

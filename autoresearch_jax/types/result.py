@@ -56,6 +56,24 @@ class Measurement:
 
 
 @dataclasses.dataclass(frozen=True)
+class Hardware:
+  """What the trials of a slot run on. Results in seconds compare on the same hardware only.
+
+  Attributes:
+    kind: The accelerator's kind, or the model of the CPU.
+    devices: Accelerators of a slot, or its cores.
+    versions: Of the compiler and the driver.
+  """
+
+  kind: str
+  devices: int
+  versions: dict[str, str] = dataclasses.field(default_factory=dict)
+
+  def __str__(self) -> str:
+    return f'{self.devices} x {self.kind}'
+
+
+@dataclasses.dataclass(frozen=True)
 class Isolation:
   """Which protections the tracer's sandbox had while it traced the candidate."""
 

@@ -105,6 +105,12 @@ def test_a_runner_killed_while_it_trains_is_a_crash(local):
   assert result_of(local, TrialRequest(2, as_program(program()), (0,), STEPS)).status == Status.OK
 
 
+def test_it_says_what_the_trials_run_on(local):
+  found = local.hardware()
+  assert found.devices == len(os.sched_getaffinity(0)) and found.kind
+  assert {'jax', 'jaxlib'} <= {*found.versions}
+
+
 def test_closing_ends_every_process(tmp_path):
   made = make('local', tmp_path)
   result_of(made, TrialRequest(0, as_program(program()), (0,), STEPS))

@@ -141,7 +141,7 @@ class FakeCloud:
   def _take_away(self, kind):
     """Ends the machine with its disk, once the bucket has what had ended by now."""
     have = len(events(self.workdir / 'ledger.db'))
-    count = lambda: int(max((self.bucket / 'ledger').glob('*.gz')).name.split('-')[1])  # noqa: E731
+    count = lambda: int(max((self.bucket / 'ledger').glob('*.gz')).name.split('-')[2])  # noqa: E731
     wait_until(lambda: count() >= have, 'The bucket never has the events.')
     self.process.send_signal(signal.SIGSTOP)
     here, there = events(self.workdir / 'ledger.db'), self.copied()

@@ -4,6 +4,7 @@ python synthetic_command.py --config=synthetic_command.py --workdir=DIR
 """
 
 import dataclasses
+import os
 import pathlib
 import sys
 
@@ -13,7 +14,7 @@ from autoresearch_jax import main
 from autoresearch_jax.executors import EXECUTORS
 from autoresearch_jax.problems import PROBLEMS, Problem
 from autoresearch_jax.proposers import PROPOSERS
-from autoresearch_jax.types import Dataset
+from autoresearch_jax.types import Dataset, Hardware
 from helpers import synthetic_run
 
 PROGRAM = pathlib.Path(__file__).parent / 'synthetic_program'
@@ -69,6 +70,10 @@ class Arithmetic(synthetic_run.Arithmetic):
   limits: object = None
   scratch: object = None
   cache: object = None
+
+  def hardware(self):
+    kind = os.environ.get('SYNTHETIC_HARDWARE')
+    return Hardware(kind, 1) if kind else None
 
 
 def main_with_parts(arguments):

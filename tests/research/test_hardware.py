@@ -1,0 +1,139 @@
+"""Other devices: refused, or the baseline and the best program are measured anew."""
+
+import dataclasses
+import os
+import shutil
+
+import pytest
+from helpers import cloud
+from helpers.command import finish
+from helpers.synthetic_run import Arithmetic, Nudge, config, run
+
+from autoresearch_jax.config import ConfigError
+from autoresearch_jax.ledger.events import Resumed, Started
+from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import Ledger, read_history
+from autoresearch_jax.mirror import open_mirror
+from autoresearch_jax.research import hardware
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.types import Budget, Hardware, Operation
+
+V5E = Hardware('TPU v5 lite', 8, {'libtpu': '0.0.42'})
+V6E = Hardware('TPU v6 lite', 8, {'libtpu': '0.0.42'})
+TPU = config(platform='tpu')
+
+
+def started():
+  return Started(dataclasses.asdict(config()), 'synthetic', 'digest of data', {}, V6E)
+
+
+def rebased(directory):
+  with Workspace.open(directory) as workspace:
+    return hardware.rebase(workspace, started())
+
+
+def test_kind_and_number_decide_and_versions_are_only_said():
+  assert hardware.difference(V5E, dataclasses.replace(V5E, versions={}), TPU) == ''
+  assert '8 x TPU v5' in (found := hardware.difference(V5E, V6E, TPU)) and 'TPU v6' in found
+  assert hardware.difference(V5E, dataclasses.replace(V5E, devices=4), TPU)
+  for unknown in ((None, V5E), (V5E, None)):
+    assert hardware.difference(*unknown, TPU) == ''
+  (change,) = hardware.changed_versions(V5E, dataclasses.replace(V5E, versions={'libtpu': '0.1'}))
+  assert '0.1' in change and '0.0.42' in change
+
+
+def test_on_a_cpu_its_model_matters_to_seconds_only():
+  one, other = Hardware('Xeon', 2), Hardware('EPYC', 2)
+  assert hardware.difference(one, other, config()) == ''
+  assert hardware.difference(one, other, config(budget=Budget(1.0, 'seconds')))
+
+
+def test_other_hardware_is_refused_unless_the_config_says_otherwise(tmp_path):
+  with pytest.raises(ConfigError, match='on_new_hardware'):
+    hardware.require_comparable(tmp_path, hardware.difference(V5E, V6E, TPU), TPU)
+  rebasing = dataclasses.replace(TPU, on_new_hardware='rebase')
+  hardware.require_comparable(tmp_path, hardware.difference(V5E, V6E, rebasing), rebasing)
+
+
+def test_a_rebased_run_measures_baseline_and_best_anew_and_keeps_the_old_ledger(tmp_path):
+  before = run(tmp_path, 12).history
+  assert len(before.kept) > 1
+  best = before.edits[before.original(before.kept[-1])]
+  aside = rebased(tmp_path)
+  with Ledger.read(aside / 'ledger.db') as ledger:
+    assert len(History.of(ledger.records()).trials) == 12
+  assert not read_history(tmp_path).trials and read_history(tmp_path).hardware == V6E
+  executor = Arithmetic()
+  after = run(tmp_path, 6, executor=executor).history
+  assert after.edits[0].program == before.edits[0].program
+  assert after.edits[1] == best and after.proposals[1].operation is Operation.IMPROVE
+  assert [request.trial for request in executor.submitted][:2] == [0, 1]
+  assert len(run(tmp_path, 9).history.trials) == 9  # and is resumed as any run
+
+
+def test_a_run_whose_baseline_is_the_best_carries_nothing(tmp_path):
+  run(tmp_path, 1)
+  rebased(tmp_path)
+  assert read_history(tmp_path).started.carried is None
+  assert len(run(tmp_path, 3).history.trials) == 3
+
+
+@pytest.mark.parametrize('name', sorted(STRATEGIES.names()))
+def test_every_strategy_takes_the_best_program_of_the_earlier_hardware(tmp_path, name):
+  run(tmp_path, 12)
+  rebased(tmp_path)
+  try:
+    strategy = STRATEGIES.make(name, {})
+  except ValueError:
+    pytest.skip('It needs options.')
+  made = run(tmp_path, 5, strategy=strategy, proposer=Nudge())
+  if made.broken and 'constant' in str(made.history.trials):
+    pytest.skip('It needs a program with constants.')
+  assert not made.broken and 1 in made.history.trials
+
+
+def test_what_models_have_cost_still_counts(tmp_path):
+  history = run(tmp_path, 3).history
+  rebased(tmp_path)
+  assert read_history(tmp_path).spend == history.spend
+
+
+def test_the_command_refuses_other_hardware_or_rebases_the_run(tmp_path):
+  flags = ['--config.search.max_trials=4', '--config.budget.unit=seconds']
+
+  def start(kind, *more):
+    environment = {**os.environ, 'SYNTHETIC_HARDWARE': kind}
+    return finish(*flags, *more, workdir=tmp_path / 'run', env=environment)
+
+  for _ in range(2):
+    code, _, err = start('Xeon')
+    assert code == 0, err
+  code, _, err = start('EPYC')
+  assert code == 2 and 'Xeon' in err and 'EPYC' in err and 'on_new_hardware' in err
+  with Ledger.read(tmp_path / 'run' / 'ledger.db') as ledger:
+    sessions = [r.event for r in ledger.records() if isinstance(r.event, Started | Resumed)]
+  assert [session.hardware.kind for session in sessions] == ['Xeon', 'Xeon']
+  for _ in range(2):
+    code, _, err = start('EPYC', '--config.on_new_hardware=rebase')
+    assert code == 0, err
+  history = read_history(tmp_path / 'run')
+  assert history.hardware.kind == 'EPYC' and len(history.trials) == 4
+  assert len(list((tmp_path / 'run').glob('rebased.*'))) == 1
+
+
+def test_a_mirror_knows_a_rebased_ledger_as_the_same_run(tmp_path):
+  cloud.register()
+  url, one, two = cloud.url(tmp_path / 'bucket'), tmp_path / 'one', tmp_path / 'two'
+  with open_mirror(url, one, lambda line: None):
+    run(one, 4)
+  shutil.copytree(one, two)
+  rebased(one)
+  run(one, 2)
+  for _ in range(2):  # not in the bucket yet, and then there
+    with open_mirror(url, one, lambda line: None):
+      assert len(read_history(one).trials) == 2
+  said = []
+  with open_mirror(url, two, said.append):
+    assert len(read_history(two).trials) == 2
+  assert (two / 'diverged.1' / 'ledger.db').exists()
