@@ -20,9 +20,9 @@ from autoresearch_jax.types import Platform
 def begin(platform: Platform) -> None:
   """Configures and imports jax as a runner does."""
   os.environ.update(process_environment(platform))
-  import jax  # noqa: PLC0415 - after the environment is set
+  from autoresearch_jax.runner import executable_cache  # noqa: PLC0415 - imports jax
 
-  jax.config.update('jax_compilation_cache_dir', str(cache.directory() / 'xla'))
+  executable_cache.install(cache.directory() / 'xla')
 
 
 class CompiledTrainStep:

@@ -64,7 +64,6 @@ MAX_STALL_FRACTION = 0.01  # of a budget in seconds, for which the process may h
 # By how much training may exceed a budget in seconds: this fraction of it, or so many seconds, plus
 # the time of a step. The last calls are in flight by then, and a busy machine delays them.
 OVERRUN_FRACTION, OVERRUN_SECONDS = 0.02, 0.5
-XLA_CACHE_BYTES = 4 * 2**30  # compiled programs on disk; the least recently used are evicted
 
 
 class Runner:
@@ -85,12 +84,10 @@ class Runner:
     self.dataset: Dataset = setup.dataset
     self.limits: Limits = setup.limits
     cache = pathlib.Path(setup.cache)
-    jax.config.update('jax_compilation_cache_dir', str(cache / 'xla'))
     # Without these two, programs that compile in less than a second are not cached.
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-    jax.config.update('jax_compilation_cache_max_size', XLA_CACHE_BYTES)
-    executable_cache.install(XLA_CACHE_BYTES)
+    executable_cache.install(cache / 'xla')
     self.devices = devices.require_platform(setup.platform)
     self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
     self.programs = ProgramCache(self.devices, self.limits)
