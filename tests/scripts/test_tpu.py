@@ -360,3 +360,19 @@ def test_the_skypilot_task_names_files_that_exist_and_clean_scripts(tmp_path):
     variables = '\n'.join(f'{name}=x\nexport {name}' for name in task['envs'])
     script.write_text(f'#!/bin/bash\n{variables}\n{task[part]}')
     check_shell(script)
+
+
+def test_the_page_has_the_prices_and_limits_of_the_table():
+  text = (ROOT / 'docs' / 'tpu.md').read_text()
+  rows = dict(re.findall(r'^\| `(v[\w-]+)` \| (.*) \|$', text, re.MULTILINE))
+  listed = subprocess.run(
+    [
+      sys.executable, '-c',
+      'from cloud.machine_types import MACHINE_TYPES as m\n'
+      'for t in m.values():\n'
+      '  hour = t.chips * t.dollars_per_chip_hour\n'
+      "  print(t.name, f'{t.backends[0]} | {t.chips} | {hour:.2f} | {12 * hour:.0f}', sep='=')",
+    ],
+    cwd=ROOT / 'scripts', capture_output=True, text=True, check=True,
+  ).stdout  # fmt: skip
+  assert rows == dict(line.split('=') for line in listed.splitlines())
