@@ -246,7 +246,8 @@ def require(command, arguments):
 def _help(*command):
   if command[0].startswith('scripts/'):
     text = (ROOT / command[0]).read_text()  # its flags, without importing what it measures
-    return ' '.join(f'--{flag}' for flag in re.findall(r"DEFINE_\w+\(\s*'(\w+)'", text))
+    defined = re.findall(r"(?:DEFINE_\w+\(\s*'|add_argument\('--)([\w-]+)'", text)
+    return ' '.join(f'--{flag}' for flag in defined)
   ended = subprocess.run(
     [sys.executable, *command, '--help'], capture_output=True, text=True, timeout=120, check=False
   )
