@@ -232,7 +232,7 @@ class Paired(AcceptanceRule):
     )
     differences = test.differences(state.noise.objective)
     if test.planned or test.num_pending:
-      text = f'Has run {len(test.own)} times; waits for the incumbent on the same seeds.'
+      text = f'Finished {format_runs(len(test.own))}; waits for the incumbent on the same seeds.'
       return Verdict(Decision.DISCARD, text), state.with_test(test)
     if len(differences) <= (2 * test.looks[-1].information if test.looks else 0):
       return self._no_new_pair(state, test)
