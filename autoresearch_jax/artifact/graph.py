@@ -28,6 +28,15 @@ _REFUSED_NAMES = {
 REFUSED = {
   f'stablehlo.{name}': remedy for names, remedy in _REFUSED_NAMES.items() for name in names.split()
 }
+# Allowed in a module for several devices, where `sharding` checks them.
+SHARED = frozenset(
+  f'{dialect}.{name}'
+  for dialect, names in {
+    'sdy': ('manual_computation', 'return', 'sharding_constraint'),
+    'stablehlo': ('all_reduce',),
+  }.items()
+  for name in names
+)
 _SMALLER = 'loop with jax.lax.scan or jax.lax.fori_loop instead of Python'
 # Attributes that do not affect results: names and source information.
 IGNORED_ATTRIBUTES = frozenset(
@@ -99,10 +108,12 @@ class Graph:
   Attributes:
     functions: Body of each function, by name.
     size: Number of operations.
+    num_devices: Devices that share a batch, if a part of the module runs on each; else 1.
   """
 
   functions: dict[str, BasicBlock]
   size: int
+  num_devices: int = 1
 
   @property
   def main(self) -> BasicBlock:
@@ -120,8 +131,12 @@ class Graph:
     return ops
 
 
-def read(exported: jax.export.Exported) -> Graph:
+def read(exported: jax.export.Exported, num_devices: int = 1) -> Graph:
   """The graph of an exported function's module.
+
+  Args:
+    exported: The function.
+    num_devices: Devices that share a batch.
 
   Raises:
     GraphError: the module is invalid, too large, or contains a refused operation.
@@ -132,7 +147,7 @@ def read(exported: jax.export.Exported) -> Graph:
       module.operation.verify()
     except Exception as error:
       raise GraphError(f'a module is not valid StableHLO: {_first_line(error)}') from None
-    return _ModuleWalker().module(module.operation)
+    return _ModuleWalker(num_devices).module(module.operation)
 
 
 def locations(exported: jax.export.Exported) -> list[str]:
@@ -160,7 +175,9 @@ def _operations(region: Any) -> Iterator[Any]:
 class _ModuleWalker:
   """Converts one module. Caches the texts of attributes and types, which repeat a lot."""
 
-  def __init__(self) -> None:
+  def __init__(self, num_devices: int) -> None:
+    self._num_devices = num_devices
+    self._meshes: list[str] = []
     self._texts: dict[Any, str] = {}
     self._size = 0
     self._depth = 0
@@ -169,14 +186,34 @@ class _ModuleWalker:
     functions: dict[str, BasicBlock] = {}
     for view in module.regions[0].blocks[0].operations:
       op = view.operation
+      if op.name == 'sdy.mesh' and self._num_devices > 1:
+        self._add_mesh(op)
+        continue
       if op.name != 'func.func':
         raise GraphError(f'a module contains {op.name!r:.80}, which is not a function')
+      for name in ('arg_attrs', 'res_attrs'):
+        if name in op.attributes and 'sdy.' in str(op.attributes[name]):
+          raise GraphError('a function has shardings', 'leave sharding to the runner')
       functions[ir.StringAttr(op.attributes['sym_name']).value] = self._block(op.regions[0], {})
     if 'main' not in functions:
       raise GraphError("a module has no function 'main'")
     _check_depth(functions)
     _check_calls(functions)
-    return Graph(functions, self._size)
+    return Graph(functions, self._size, self._num_devices if self._meshes else 1)
+
+  def _add_mesh(self, op: Any) -> None:
+    """Checks that a mesh is the runner's, and the only one."""
+    expected = {
+      'mesh': f'#sdy.mesh<["batch"={self._num_devices}]>',
+      'stablehlo.mesh': f'{{axes = [{{name = "batch", size = {self._num_devices} : i64}}]}}',
+    }
+    found = {name: str(op.attributes[name]) for name in op.attributes}
+    self._meshes.append(ir.StringAttr(op.attributes['sym_name']).value)
+    if {**expected, **found} != {**expected, 'sym_name': found['sym_name']} or self._meshes[1:]:
+      raise GraphError(
+        f'a module is for other devices than the {self._num_devices} that share a batch',
+        'leave sharding to the runner',
+      )
 
   def _block(self, region: Any, values: dict[Any, int]) -> BasicBlock:
     self._depth += 1
@@ -199,7 +236,8 @@ class _ModuleWalker:
     self._size += 1
     if self._size > MAX_OPERATIONS:
       raise GraphError(f'a module has more than {MAX_OPERATIONS:,} operations', _SMALLER, position)
-    if not name.startswith(DIALECTS) or name in REFUSED:
+    shared = name in SHARED and bool(self._meshes)
+    if not shared and (not name.startswith(DIALECTS) or name in REFUSED):
       raise GraphError(
         f'it contains the operation {name!r:.80}, which a trial cannot run',
         REFUSED.get(name, 'write it with functions of jax.numpy or jax.lax'),
@@ -225,6 +263,10 @@ class _ModuleWalker:
       except TypeError:  # MLIR's Python bindings cannot read complex constants
         plain.append((name, _printed(op)))
         continue
+      if name == 'channel_handle' and op.name == 'stablehlo.all_reduce':
+        continue  # a number that tells it from the others
+      if name == 'sdy.sharding':
+        raise GraphError('it has a sharding', 'leave sharding to the runner', self._size - 1)
       named = symbols_of(value)
       symbols.extend(named)
       plain.append((name, '@' if named else self._text(value)))
@@ -236,7 +278,10 @@ class _ModuleWalker:
   def _text(self, thing: Any) -> str:
     text = self._texts.get(thing)
     if text is None:
-      text = self._texts[thing] = str(thing)
+      text = str(thing)
+      if text.startswith('#sdy.sharding'):  # the mesh has another name where a program has its own
+        text = text.replace(f'@{self._meshes[0]},' if self._meshes else '@', '@mesh,')
+      self._texts[thing] = text
       if text.startswith('dense_resource'):
         raise GraphError('a module refers to a constant that is stored outside of it')
     return text

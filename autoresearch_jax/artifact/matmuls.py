@@ -48,6 +48,7 @@ def matmul_flops(graph: Graph) -> dict[str, float]:
   """FLOPs of one call of `main`, by dtype of the operands.
 
   The body of a loop counts as often as it runs where that is evident (see `trip_count`), else once.
+  What each device runs on its share of a batch counts for all devices.
   """
   return dict(_FlopCounter(graph).function('main'))
 
@@ -94,6 +95,9 @@ class _FlopCounter:
       elif op.name in {'stablehlo.case', 'stablehlo.if'}:
         branches = (self._block(branch, producers) for branch in op.blocks)
         total.update(max(branches, key=lambda count: sum(count.values())))
+      elif op.name == 'sdy.manual_computation':
+        for dtype, flops in self._block(op.blocks[0], producers).items():
+          _add(total, dtype, flops * self.graph.num_devices)
       elif op.name == 'func.call':
         total.update(self.function(op.symbols[0]))
     return total

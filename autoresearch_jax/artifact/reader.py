@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.export
 
-from autoresearch_jax.artifact import graph, lapack
+from autoresearch_jax.artifact import graph, lapack, sharding
 from autoresearch_jax.artifact.header import ArtifactError, Header, Leaf, pack, reject, unpack
 from autoresearch_jax.artifact.matmuls import matmul_flops, parse_tensor
 from autoresearch_jax.config import Limits
@@ -124,7 +124,8 @@ class Artifact:
     Raises:
       ArtifactError: a module is refused or cannot be read.
     """
-    return tuple(_read_graph(index, exported) for index, exported in enumerate(self.exported))
+    devices = self.spec.num_devices
+    return tuple(_read_graph(i, exported, devices) for i, exported in enumerate(self.exported))
 
   @functools.cached_property
   def exported(self) -> tuple[jax.export.Exported, ...]:
@@ -237,6 +238,8 @@ def _check_header(header: Header) -> None:
       reject(
         f'its state has an array {leaf.dtype[:20]}{list(leaf.shape)[:8]}, which is not allowed'
       )
+  if not 1 <= spec.num_devices <= sharding.MAX_DEVICES:
+    reject(f'it is for {spec.num_devices} devices; 1 to {sharding.MAX_DEVICES} may share a batch')
   sizes = (header.evaluation_batch, spec.vocab_size, spec.sequence_length, spec.num_classes)
   for shape in (sizes, spec.input_shape or (), spec.output_shape or ()):
     if not _is_plausible(tuple(size or 0 for size in shape), max_elements=2**80):
@@ -345,9 +348,12 @@ def _check_graph(
         )
 
 
-def _read_graph(index: int, exported: jax.export.Exported) -> graph.Graph:
+def _read_graph(index: int, exported: jax.export.Exported, num_devices: int) -> graph.Graph:
   try:
-    return graph.read(exported)
+    read = graph.read(exported, num_devices)
+    if num_devices > 1:
+      sharding.check(read, num_devices)
+    return read
   except graph.GraphError as error:
     raise ArtifactError(str(error), error.remedy, index, error.position) from None
   except Exception as error:  # MLIR's bindings raise anything on names that are not Unicode

@@ -2,7 +2,8 @@
 
 Programs call `attention`. Its implementations compute the same formula: `blocked` (any platform,
 any shape), `cudnn` (GPU, 16-bit) and `splash` (TPU). All of them can be lowered in a process that
-has only a CPU. Not supported: dropout, key lengths, biases.
+has only a CPU. Each of several devices that share a batch computes its own rows. Not supported:
+dropout, key lengths, biases.
 """
 
 import functools
@@ -13,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from autoresearch_jax.ops.data_parallel import by_rows
 
 BLOCK = 128  # query rows of a block in `blocked`; 64 and 256 are not faster
 SPLASH_BLOCK = 512  # query and key rows of a TPU tile; less for shorter sequences
@@ -49,11 +52,15 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, *, window: int, platform
     raise ValueError(f'attention has window {window}; it must be at least 0 (own position only).')
   time, head_dim = q.shape[1], q.shape[3]
   window = min(window, time - 1)
-  if platform == 'gpu' and q.dtype.itemsize == 2 and _fits_cudnn(head_dim):
-    return cudnn(q, k, v, window)
-  if platform == 'tpu' and time % 128 == 0 and head_dim % 64 == 0:
-    return splash(q, k, v, window)
-  return blocked(q, k, v, window, BLOCK, platform != 'cpu')
+
+  def kernel(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    if platform == 'gpu' and q.dtype.itemsize == 2 and _fits_cudnn(head_dim):
+      return cudnn(q, k, v, window)
+    if platform == 'tpu' and time % 128 == 0 and head_dim % 64 == 0:
+      return splash(q, k, v, window)
+    return blocked(q, k, v, window, BLOCK, platform != 'cpu')
+
+  return by_rows(kernel, q, k, v)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

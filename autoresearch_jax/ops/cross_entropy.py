@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from autoresearch_jax.ops.data_parallel import AXIS, num_shares, shard
 from autoresearch_jax.ops.linear import over_rows, product
 
 # Rows of a chunk, whose logits are in memory at the same time. On a CPU, what fits into its caches.
@@ -65,9 +66,22 @@ def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
   def by(chunk: int) -> Callable[..., Any]:
     return functools.partial(_by_chunks, cap=cap, chunk=chunk, want_gradient=want_gradient)
 
-  if chunk:
-    return by(chunk)(x, head, targets)
-  return lax.platform_dependent(x, head, targets, cuda=by(CHUNK_CUDA), default=by(CHUNK))
+  def all_rows(x, head, targets):
+    if chunk:
+      return by(chunk)(x, head, targets)
+    return lax.platform_dependent(x, head, targets, cuda=by(CHUNK_CUDA), default=by(CHUNK))
+
+  devices = num_shares(x.shape[0])
+  if devices == 1:
+    return all_rows(x, head, targets)
+
+  def own_rows(x, head, targets):
+    loss, dx, d_head = all_rows(x, head, targets)
+    loss, d_head = lax.psum((loss, d_head), AXIS)
+    dx = dx / devices if want_gradient else jnp.zeros(())
+    return loss / devices, dx, d_head / devices
+
+  return shard(own_rows, (True, False, True), (False, want_gradient, False))(x, head, targets)
 
 
 def _by_chunks(x, head, targets, cap: float, chunk: int, want_gradient: bool):

@@ -117,6 +117,7 @@ class _Hoisting:
     self._functions = {
       ir.StringAttr(op.attributes['sym_name']).value: op.operation
       for op in module.regions[0].blocks[0].operations
+      if op.operation.name == 'func.func'  # not a mesh
     }
     self._calls: dict[str, list[Any]] = {name: [] for name in self._functions}
     self._unreachable: set[str] = set()  # functions that no argument can reach

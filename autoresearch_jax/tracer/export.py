@@ -19,11 +19,13 @@ from autoresearch_jax.artifact import graph
 from autoresearch_jax.artifact.header import Leaf
 from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.config import Limits
+from autoresearch_jax.ops.data_parallel import sharing
 from autoresearch_jax.programs import contract
 from autoresearch_jax.programs.contract import ContractError, Shape
 from autoresearch_jax.tracer import check
 from autoresearch_jax.tracer.flat_program import FlatProgram, PlacedErrors
 from autoresearch_jax.tracer.importing import import_entry
+from autoresearch_jax.tracer.micro_batches import share_micro_batches
 from autoresearch_jax.tracer.one_device import on_one_device
 from autoresearch_jax.types import Budget, Spec
 
@@ -57,14 +59,17 @@ def export_program(
   program = FlatProgram(module, entry, spec)
   phases = program.phases()
   platform = contract.EXPORT_PLATFORMS[spec.platform]
-  export = Exporter(platform, directory, program.where)
+  export = Exporter(platform, directory, program.where, spec.num_devices)
   init = export('init', program.init, contract.KEY)
   state = tuple(Shape(tuple(a.shape), str(a.dtype)) for a in init.out_avals)
   program.check_leaves()
+  train_step = program.train_step
+  if spec.num_devices > 1 and spec.kind != 'construction':
+    train_step = share_micro_batches(train_step, len(state), spec.num_devices)
   steps = tuple(
     export(
       'train_step',
-      program.train_step,
+      train_step,
       *state,
       *contract.batch_shapes(spec, phase),
       contract.PROGRESS,
@@ -127,10 +132,18 @@ class Exporter:
     platform: What jax exports for.
     directory: Folder with the program's files.
     where: Name of a function of the program -> its file and line.
+    num_devices: Devices that share a batch.
   """
 
-  def __init__(self, platform: str, directory: pathlib.Path, where: Callable[[str], str]):
+  def __init__(
+    self,
+    platform: str,
+    directory: pathlib.Path,
+    where: Callable[[str], str],
+    num_devices: int = 1,
+  ):
     self._platform = platform
+    self._num_devices = num_devices
     self._directory = directory
     self._where = where
     self._calls: list[tuple[Callable[..., Any], list[jax.ShapeDtypeStruct]]] = []
@@ -139,7 +152,7 @@ class Exporter:
     arguments = [_struct(shape) for shape in shapes]
     self._calls.append((function, arguments))
     jitted = jax.jit(function)
-    with PlacedErrors(self._where(name)):
+    with PlacedErrors(self._where(name)), sharing(self._num_devices):
       traced = jitted.trace(*arguments)
     self._refuse_callbacks(name, traced.jaxpr)
     with PlacedErrors(self._where(name)):
@@ -167,7 +180,8 @@ class Exporter:
     # Custom calls are left to the artifact's reader, which knows all that are allowed.
     checks = [jax.export.DisabledSafetyCheck.custom_call('ALL')]
     exporting = jax.export.export(jitted, platforms=[self._platform], disabled_checks=checks)
-    return on_one_device(exporting(*arguments))
+    with sharing(self._num_devices):
+      return on_one_device(exporting(*arguments), self._num_devices)
 
   def _refuse_callbacks(self, name: str, jaxpr: Any) -> None:
     for equation in _equations(jaxpr):
