@@ -28,6 +28,7 @@ _REFUSED_NAMES = {
 REFUSED = {
   f'stablehlo.{name}': remedy for names, remedy in _REFUSED_NAMES.items() for name in names.split()
 }
+MANUAL_COMPUTATION = 'sdy.manual_computation'  # what each device runs on its own rows
 # Allowed in a module for several devices, where `sharding` checks them.
 SHARED = frozenset(
   f'{dialect}.{name}'
@@ -122,12 +123,27 @@ class Graph:
 
   def ops(self) -> list[Op]:
     """All operations of all functions, nested ones included."""
+    return self._ops(list(self.functions.values()), frozenset())
+
+  def ops_outside_of_shares(self) -> list[Op]:
+    """All operations but those that each device runs on its own rows."""
+    called: set[str] = set()  # by such an operation
+    queue = [block for op in self.ops() if op.name == MANUAL_COMPUTATION for block in op.blocks]
+    while queue:
+      names = {name for op in self._ops([queue.pop()], frozenset()) for name in op.symbols}
+      queue.extend(self.functions[name] for name in names - called)
+      called |= names
+    outside = [block for name, block in self.functions.items() if name not in called]
+    return self._ops(outside, frozenset((MANUAL_COMPUTATION,)))
+
+  def _ops(self, blocks: list[BasicBlock], closed: frozenset[str]) -> list[Op]:
+    """All operations of some blocks, without those inside of operations with the names `closed`."""
     ops: list[Op] = []
-    blocks = list(self.functions.values())
     while blocks:
       for op in blocks.pop().ops:
         ops.append(op)
-        blocks.extend(op.blocks)
+        if op.name not in closed:
+          blocks.extend(op.blocks)
     return ops
 
 

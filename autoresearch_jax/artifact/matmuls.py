@@ -12,7 +12,7 @@ import collections
 import math
 import re
 
-from autoresearch_jax.artifact.graph import BasicBlock, Graph, Op
+from autoresearch_jax.artifact.graph import MANUAL_COMPUTATION, BasicBlock, Graph, Op
 
 _TENSOR = re.compile(r'tensor<(?:([0-9x]+)x)?([a-zA-Z][a-zA-Z0-9]*)>')
 _WINDOW = re.compile(r'sliding_window_length(?:\\22|")\s*:\s*(\d{1,9})')
@@ -44,20 +44,25 @@ def parse_tensor(text: str) -> tuple[tuple[int, ...], str] | None:
   return (shape, name) if name else None
 
 
-def matmul_flops(graph: Graph) -> dict[str, float]:
+def matmul_flops(graph: Graph, kernels: bool = True) -> dict[str, float]:
   """FLOPs of one call of `main`, by dtype of the operands.
 
   The body of a loop counts as often as it runs where that is evident (see `trip_count`), else once.
   What each device runs on its share of a batch counts for all devices.
+
+  Args:
+    graph: The module.
+    kernels: Whether the products inside of cuDNN's attention count.
   """
-  return dict(_FlopCounter(graph).function('main'))
+  return dict(_FlopCounter(graph, kernels).function('main'))
 
 
 class _FlopCounter:
   """Sums FLOPs over the functions of a module, each of which is counted once and cached."""
 
-  def __init__(self, graph: Graph):
+  def __init__(self, graph: Graph, kernels: bool):
     self.graph = graph
+    self._kernels = kernels
     self._counts: dict[str, collections.Counter[str]] = {}
     self._open: set[str] = set()
 
@@ -86,7 +91,7 @@ class _FlopCounter:
       elif op.name == 'stablehlo.convolution':
         _add(total, *_convolution(op))
       elif op.name == 'stablehlo.custom_call':
-        if flops := _attention(op):
+        if self._kernels and (flops := _attention(op)):
           _add(total, *flops)
       elif op.name == 'stablehlo.while':
         trips = trip_count(op, producers)
@@ -95,7 +100,7 @@ class _FlopCounter:
       elif op.name in {'stablehlo.case', 'stablehlo.if'}:
         branches = (self._block(branch, producers) for branch in op.blocks)
         total.update(max(branches, key=lambda count: sum(count.values())))
-      elif op.name == 'sdy.manual_computation':
+      elif op.name == MANUAL_COMPUTATION:
         for dtype, flops in self._block(op.blocks[0], producers).items():
           _add(total, dtype, flops * self.graph.num_devices)
       elif op.name == 'func.call':

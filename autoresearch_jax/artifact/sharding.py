@@ -14,11 +14,10 @@ a sum that others do not reach.
 import re
 from collections.abc import Iterator
 
-from autoresearch_jax.artifact.graph import BasicBlock, Graph, GraphError, Op
+from autoresearch_jax.artifact.graph import MANUAL_COMPUTATION, BasicBlock, Graph, GraphError, Op
 from autoresearch_jax.artifact.matmuls import parse_tensor
 
 MAX_DEVICES = 64
-MANUAL = 'sdy.manual_computation'
 ALL_REDUCE = 'stablehlo.all_reduce'
 _RETURN, _CONSTRAINT = 'sdy.return', 'sdy.sharding_constraint'
 _REDUCTIONS = frozenset(('stablehlo.add', 'stablehlo.maximum', 'stablehlo.minimum'))
@@ -49,7 +48,7 @@ def _check_block(block: BasicBlock, num_devices: int, at_top: bool) -> None:
     at_top: Whether it is the body of a function.
   """
   for op in block.ops:
-    if op.name == MANUAL:
+    if op.name == MANUAL_COMPUTATION:
       _check_manual(op, num_devices)
     elif op.name in (ALL_REDUCE, _RETURN):
       raise GraphError('it sums over devices outside of jax.shard_map', _REMEDY, op.position)
@@ -104,7 +103,7 @@ def _check_manual(op: Op, num_devices: int) -> None:
       _check_all_reduce(inner, num_devices)
       continue
     for nested in _nested(inner):
-      if nested.name in (ALL_REDUCE, MANUAL, _RETURN, _CONSTRAINT):
+      if nested.name in (ALL_REDUCE, MANUAL_COMPUTATION, _RETURN, _CONSTRAINT):
         raise GraphError(
           'it sums over devices, or splits arrays, in a loop or branch of jax.shard_map',
           'move jax.lax.psum out of the loop, to the end of the function',

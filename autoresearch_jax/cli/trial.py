@@ -91,6 +91,8 @@ def summary(config: Config, result: Result, depth: int | None = None) -> str:
   lines.append(f'{"status:":<18}{result.status}')
   if result.reason:
     lines.append(f'{"reason:":<18}{result.reason}')
+  if note := result.facts.get('devices_note'):
+    lines.append(f'{"note:":<18}{note}')
   return '\n'.join(lines)
 
 

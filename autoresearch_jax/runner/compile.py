@@ -30,6 +30,7 @@ from autoresearch_jax.runner.device_calls import (
   runs_in_loop,
   sharding_over,
 )
+from autoresearch_jax.runner.device_share import DeviceShare, device_share
 from autoresearch_jax.runner.devices import Device
 from autoresearch_jax.runner.hoist_constants import HoistedModule, hoist_constants
 from autoresearch_jax.types import Platform
@@ -86,7 +87,8 @@ class CompiledPhase:
     sequence_length: Tokens of a sequence; 0 where the problem has no sequences.
     steps_per_call: Steps that one call runs at most.
     tokens: Tokens (examples) of a step.
-    flops: FLOPs of a step.
+    flops: FLOPs of a step; what every device computes counts once.
+    share: What each of several devices computes; None for one device.
     run: (leaves, inputs [steps_per_call, ...], targets, progress [steps_per_call], count) ->
       (leaves, metrics as name -> [steps_per_call]). Runs the first `count` steps; `leaves` are
       donated.
@@ -98,6 +100,7 @@ class CompiledPhase:
   steps_per_call: int
   tokens: int
   flops: float
+  share: DeviceShare | None
   run: Callable[..., Any]
 
 
@@ -232,6 +235,7 @@ def compile_template(
   needed = max(_memory_bytes(executable) for executable in executables)
   if memory_limit and needed > memory_limit:
     raise OutOfDeviceMemory(needed, memory_limit)
+  shares = [_share(artifact, i, step, len(devices)) for i, step in enumerate(executables[2:])]
   phases = tuple(
     CompiledPhase(
       until=phase.until,
@@ -239,7 +243,8 @@ def compile_template(
       sequence_length=phase.sequence_length,
       steps_per_call=steps,
       tokens=_tokens(artifact, index),
-      flops=max(_flops(executable) * len(devices), artifact.flops[index]),
+      flops=max(_flops(executable, shares[index], len(devices)), artifact.flops[index]),
+      share=shares[index],
       run=executable if looped[index] else SingleSteps(executable, artifact.metric_names, steps),
     )
     for index, (phase, steps, executable) in enumerate(
@@ -317,7 +322,19 @@ def _memory_bytes(executable: Any) -> int:
   )
 
 
-def _flops(executable: Any) -> float:
-  """FLOPs of one step on one device, by XLA, which counts a loop's body once: so of one step."""
+def _share(artifact: Artifact, index: int, step: Any, num_devices: int) -> DeviceShare | None:
+  if num_devices == 1 or artifact.spec.kind == 'construction':
+    return None
+  return device_share(artifact, index, step.as_text(), num_devices)
+
+
+def _flops(executable: Any, share: DeviceShare | None, num_devices: int) -> float:
+  """FLOPs of one step, by XLA, which counts a loop's body once: so of one step.
+
+  What all devices compute alike counts once, or it would raise the MFU.
+  """
   costs = executable.cost_analysis() or {}
-  return max(0.0, float(costs.get('flops', 0.0)))
+  on_device = max(0.0, float(costs.get('flops', 0.0)))
+  if share is None:
+    return on_device * num_devices
+  return on_device * num_devices / (1 + share.replicated * (num_devices - 1))

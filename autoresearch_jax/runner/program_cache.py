@@ -159,6 +159,13 @@ class ProgramCache:
         Status.INVALID,
         f'The artifact is for {platform}, but this runner has {self._devices[0].platform}.',
       )
+    shares = max(graph.num_devices for graph in artifact.graphs)
+    if shares not in (1, len(self._devices)):
+      raise RunnerError(
+        Status.INVALID,
+        f'The artifact shares its batch among {shares} devices, but this runner has '
+        f'{len(self._devices)}; trace the program again.',
+      )
     description = {'fingerprint': fingerprint(artifact), 'facts': artifact.facts()}
     return LoadedArtifact(artifact, description)
 

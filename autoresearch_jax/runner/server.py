@@ -117,8 +117,12 @@ class Runner:
     """Compiles the loaded artifact and returns facts about that. Raises RunnerError."""
     start = time.monotonic()
     compiled = self._compiled = self.programs.compile()
+    shares = [phase.share for phase in compiled.phases if phase.share]
+    notes = [share.note for share in shares if share.note]
     return {
       'seconds': time.monotonic() - start,
+      **({'replicated_fraction': max(each.replicated for each in shares)} if shares else {}),
+      **({'devices_note': notes[0]} if notes else {}),
       'flops_per_step': compiled.flops_per_step,
       'analysis_bytes': compiled.analysis_bytes,
       'steps_per_call': [phase.steps_per_call for phase in compiled.phases],

@@ -272,6 +272,7 @@ class PromptSections:
       cost = formatting.cost_line(shown.result.measurements[0].cost, self.context.spec.kind)
       kinds = formatting.dtypes_line(shown.result.facts)
       lines.append(f'trial {shown.id}: {"; ".join(filter(None, (cost, kinds)))}.')
+      lines.append(one_line(str(shown.result.facts.get('devices_note', '')), 400))
       largest = max(ran, key=lambda t: t.result.measurements[0].cost.peak_bytes)
       peak = largest.result.measurements[0].cost.peak_bytes
       if peak > shown.result.measurements[0].cost.peak_bytes:
