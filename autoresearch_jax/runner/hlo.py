@@ -33,7 +33,7 @@ _PRODUCTS = ('__cublas$', '__onednn$matmul')  # prefixes of targets of custom ca
 
 
 @dataclasses.dataclass(frozen=True)
-class Operation:
+class HloOperation:
   """One operation of a computation.
 
   Attributes:
@@ -83,7 +83,7 @@ class Executed:
     loops: Iterations of the loops that it is in, outermost first.
   """
 
-  operation: Operation
+  operation: HloOperation
   computation: str
   times: int
   loops: tuple[int, ...]
@@ -97,9 +97,9 @@ class Module:
   """
 
   def __init__(self, text: str):
-    self.computations: dict[str, list[Operation]] = {}
+    self.computations: dict[str, list[HloOperation]] = {}
     self._entry = ''
-    current: list[Operation] | None = None
+    current: list[HloOperation] | None = None
     for line in text.splitlines():
       if current is None or not line.startswith(' '):
         current = None
@@ -125,7 +125,7 @@ class Module:
           for inner in operation.called():
             yield from self._executed(inner, times, loops)
 
-  def trips(self, loop: Operation) -> int:
+  def trips(self, loop: HloOperation) -> int:
     """Iterations of a loop, 1 if that is not known."""
     if found := _TRIPS.search(loop.text):
       return int(found[1])
@@ -183,12 +183,12 @@ def size_of(text: str) -> int:
   )
 
 
-def _operation(name: str, rest: str) -> Operation:
+def _operation(name: str, rest: str) -> HloOperation:
   kind, rest = _split_type(rest)
   opcode = re.match(r'[\w\-]+', rest)
   opcode = opcode[0] if opcode else ''
   arguments = rest.partition('(')[2].partition('), ')[0]
-  return Operation(name, kind, opcode, tuple(_NAME.findall(arguments)), rest)
+  return HloOperation(name, kind, opcode, tuple(_NAME.findall(arguments)), rest)
 
 
 def _split_type(text: str) -> tuple[str, str]:
@@ -201,7 +201,7 @@ def _split_type(text: str) -> tuple[str, str]:
   return text, ''
 
 
-def _flops(operation: Operation, types: dict[str, str]) -> float:
+def _flops(operation: HloOperation, types: dict[str, str]) -> float:
   left = shapes_of(types.get(operation.operands[0], '')) if operation.operands else []
   out = shapes_of(operation.type)
   if not left or not out:
@@ -216,7 +216,7 @@ def _flops(operation: Operation, types: dict[str, str]) -> float:
   return 0.0
 
 
-def _convolution_depth(operation: Operation, left: tuple[int, ...]) -> float:
+def _convolution_depth(operation: HloOperation, left: tuple[int, ...]) -> float:
   """Products that are summed for each element of the result."""
   labels = _LABELS.search(operation.text)
   features = left[labels[1].index('f')] if labels and 'f' in labels[1] else 1

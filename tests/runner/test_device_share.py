@@ -75,7 +75,7 @@ def test_the_gpt(tmp_path):
   assert one['shared'] == [1, 1, 1] and one['replicated'] is None
   for several, count in ((two, 2), (four, 4)):
     assert several['shared'] == [1, count, count]  # attention and loss, in training and prediction
-    assert several['losses'] == pytest.approx(one['losses'], rel=1e-4)
+    assert several['losses'] == pytest.approx(one['losses'], rel=1e-3)  # Muon amplifies rounding
     assert several['scored'] == pytest.approx(one['scored'], rel=1e-4)
     assert several['traced_flops'] == one['traced_flops']
     assert several['note'] == ''
