@@ -123,9 +123,10 @@ def _check_manual(op: Op, num_devices: int) -> None:
 def _check_all_reduce(op: Op, num_devices: int) -> None:
   attributes, groups = dict(op.attributes), ', '.join(map(str, range(num_devices)))
   expected = f'dense<[[{groups}]]> : tensor<1x{num_devices}xi64>'
-  reduction = op.blocks[0].ops if len(op.blocks) == 1 else ()
+  reduction = op.blocks[0].ops
   if (
-    set(attributes) != {'replica_groups', 'use_global_device_ids'}
+    len(op.blocks) != 1
+    or set(attributes) != {'replica_groups', 'use_global_device_ids'}
     or attributes['replica_groups'] != expected
     or [each.name for each in reduction[1:]] != ['stablehlo.return']
     or reduction[0].name not in _REDUCTIONS

@@ -83,9 +83,9 @@ def _operations(op: Any) -> Iterator[Any]:
 
 def _simplify(op: Any, kept: set[str]) -> None:
   """Removes what an operation does among the devices of other meshes than those `kept`."""
-  if op.name == 'sdy.sharding_constraint' and kept & {
-    *_MESH.findall(str(op.attributes['sharding']))
-  }:
+  if op.name == 'sdy.sharding_constraint':
+    if not kept.intersection(_MESH.findall(str(op.attributes['sharding']))):
+      _replace(op, list(op.operands))
     return
   for name in _SHARDINGS:
     if name in op.attributes:
