@@ -24,7 +24,10 @@ _OPERATION = re.compile(r'^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$')
 _NAME = re.compile(r'%([\w.\-]+)')
 _TRIPS = re.compile(r'known_trip_count"?:\{"n":"(\d+)"')
 _CYCLES = re.compile(r'estimated_cycles":"(\d+)"')
-_COMPUTATIONS = re.compile(r'(?:calls|to_apply|body|branch_computations)=\{?([%\w.\-, ]+)')
+_COMPUTATIONS = re.compile(
+  r'(?:calls|to_apply|body|true_computation|false_computation|branch_computations)='
+  r'\{?(%[\w.\-]+(?:, %[\w.\-]+)*)'
+)
 _CONDITION = re.compile(r'condition=%?([\w.\-]+)')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 _CONTRACTED = re.compile(r'lhs_contracting_dim(?:s|ensions)"?[=:][{\[]([^}\]]*)')
@@ -68,7 +71,6 @@ class HloOperation:
       name.strip().removeprefix('%')
       for group in _COMPUTATIONS.findall(self.text)
       for name in group.split(',')
-      if name.strip().startswith('%') or '=' not in name
     ]
 
 
@@ -101,8 +103,9 @@ class Module:
     self._entry = ''
     current: list[HloOperation] | None = None
     for line in text.splitlines():
-      if current is None or not line.startswith(' '):
+      if line.rstrip() == '}':
         current = None
+      elif current is None:
         if (header := _HEADER.match(line)) and not line.startswith('HloModule'):
           current = self.computations[header[2]] = []
           self._entry = header[2] if header[1] else self._entry
@@ -131,9 +134,12 @@ class Module:
       return int(found[1])
     condition = _CONDITION.search(loop.text)
     operations = self.computations.get(condition[1], []) if condition else []
-    constants = [re.match(r'constant\((\d+)\)', each.text) for each in operations]
-    limits = [int(found[1]) for found in constants if found]
-    return limits[0] if len(limits) == 1 else 1
+    values = {each.name: each.text for each in operations}
+    for each in operations:
+      if each.opcode == 'compare' and 'direction=LT' in each.text:
+        limits = [re.match(r'constant\((\d+)\)', values.get(n, '')) for n in each.operands]
+        return next((int(found[1]) for found in limits if found), 1)
+    return 1
 
   @functools.cached_property
   def product_flops(self) -> float:
