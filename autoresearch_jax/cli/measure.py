@@ -14,6 +14,7 @@ from autoresearch_jax.cli.flags import BAD_INPUT, run
 
 MEASUREMENTS = {
   'accelerator': "Speed and MFU of the GPT in the original's setting, on this accelerator.",
+  'described': "Step time of a program on TPUs that need not be present, by XLA's estimates.",
   'drift': 'Steps of a trial while other processes use the machine, by both clocks.',
   'memory': 'Memory and FLOPs of the GPT on chips that need not be present, from XLA.',
   'overhead': 'Seconds that a trial takes beyond its budget: trace, compile, evaluate.',

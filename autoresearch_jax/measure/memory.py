@@ -11,10 +11,6 @@ and cuBLAS allocate at run time, nor allocator fragmentation; for these the runn
 GPU's memory. Without a chip the compiler cannot autotune kernels, so kernels and memory may differ
 slightly. If a chip's compiler is not installed, only the trace is shown.
 
-XLA cannot partition the attention kernels: with --devices=4, queries, keys and values of the whole
-batch are gathered, and each device computes all of the attention. Several devices are better used
-by one trial per device, see `executor_options.slots`.
-
 A compilation takes one to two minutes on two idle cores. Step times are not measured: those `at
 45 % MFU` are computed.
 """

@@ -183,7 +183,9 @@ def splash(q: jax.Array, k: jax.Array, v: jax.Array, window: int) -> jax.Array:
       block_q=block,
       block_kv=block,
       block_q_dkv=block,
-      block_kv_dkv=block,
+      # One block of keys for all of time, or XLA would add up a partial dq for each block.
+      block_kv_dkv=time,
+      block_kv_dkv_compute=block,
       use_fused_bwd_kernel=True,
     ),
   )
