@@ -117,7 +117,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - one stat
   c.executor_options = ConfigDict()
   # Concurrent trials. 1: one trial uses all devices; 0: one trial per device; else the trials share
   # the devices, or on a CPU the cores. This affects how much a trial trains, so it cannot change
-  # within a run. On several GPUs, one trial each by default; sharing a batch was not measured there.
+  # within a run. On several GPUs, one trial each: sharing a batch was not measured there yet.
   c.executor_options.slots = 0 if variant == 'gpu' else 1
   # Whether to compile the next program during training. On a TPU this uses the idle host; on a CPU
   # it would take cores from training, and on a GPU autotuning would use the device.
