@@ -2,7 +2,8 @@
 
 A new one is one file in this package with one `EXECUTORS.register` line, or an entry point
 `autoresearch_jax.executor` of another package. It is made with its options and the collaborators
-`spec`, `dataset`, `hidden`, `limits`, `scratch` and `cache`, as `LocalExecutor` is.
+`spec`, `dataset`, `hidden`, `limits`, `scratch` and `cache`, as `LocalExecutor` is; and with
+`problem`, its name and options, if it has such a field.
 """
 
 import abc
@@ -22,7 +23,7 @@ from autoresearch_jax.types import (
 )
 
 EXECUTORS = Registry('executor', __package__ or '')
-COLLABORATORS = ('spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache')  # no options
+COLLABORATORS = ('spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache', 'problem')  # no options
 ExecutorEvent = Progress | SeedResult | Result
 MAX_WAIT_SECONDS = 60.0  # of one call of `Executor.wait`, which events end at once
 

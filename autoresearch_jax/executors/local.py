@@ -1,6 +1,7 @@
 """Runs trials on this machine, in slots that share its devices; each has a runner and a tracer.
 
-Slots share one request queue and one event queue. They fail independently: a dead or late runner is
+Slots share one request queue and one event queue. A trial's seeds spread over idle slots, see
+`request_queue`. Slots fail independently: a dead or late runner is
 restarted. A slot whose runner cannot be restarted is retired for the rest of the session, with a
 message, and its trial is retried in another slot. The executor is unavailable once no slot is left,
 or at once if the operating system fails, for example with a full disk, since no other slot would
@@ -18,6 +19,7 @@ from typing import Any
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Executor, ExecutorEvent, Unavailable, sharing
 from autoresearch_jax.executors.artifacts import ArtifactStore
+from autoresearch_jax.executors.request_queue import CANCELLED, Part, RequestQueue, SpreadTrial
 from autoresearch_jax.executors.slot import Slot, SlotContext
 from autoresearch_jax.messages import describe_os_error, say
 from autoresearch_jax.types import (
@@ -26,7 +28,9 @@ from autoresearch_jax.types import (
   Hardware,
   Platform,
   Program,
+  Progress,
   Result,
+  SeedResult,
   Spec,
   Status,
   TrialRequest,
@@ -73,20 +77,20 @@ class LocalExecutor(Executor):
     self.slots = len(shares)
     self.scratch.mkdir(parents=True, exist_ok=True)
     self._events: queue.SimpleQueue[ExecutorEvent | Unavailable] = queue.SimpleQueue()
+    self._condition = threading.Condition()  # guards what follows, and the trial of each slot
     context = SlotContext(
       self.spec, self.dataset, self.hidden, self.limits, self.scratch, self.cache,
-      ArtifactStore(self.scratch / 'artifacts'), self._events,
+      ArtifactStore(self.scratch / 'artifacts'), self._report,
     )  # fmt: skip
     self._all_slots = [
       Slot(context, share, i, {'slot': i, 'slot_has': share.name} if len(shares) > 1 else {})
       for i, share in enumerate(shares)
     ]
     self._all_slots[0].tracer.check_isolation()
-    self._condition = threading.Condition()  # guards what follows, and the trial of each slot
-    self._requests: list[TrialRequest] = []  # the queue
+    self._queue = RequestQueue(spread=len(shares) > 1)
     self._working_slots = list(self._all_slots)
     self._idle_slots: list[Slot] = []
-    self._retried: set[int] = set()  # trials whose slot was retired
+    self._parts: dict[Slot, Part] = {}  # what each slot runs
     self._closing = False
     self._threads = [
       threading.Thread(target=self._run_slot, args=(slot,), name=f'slot {i}', daemon=True)
@@ -97,7 +101,7 @@ class LocalExecutor(Executor):
 
   def submit(self, request: TrialRequest) -> None:
     with self._condition:
-      self._requests.append(request)
+      self._queue.add(request)
       self._condition.notify_all()
 
   def hardware(self) -> Hardware | None:
@@ -146,13 +150,15 @@ class LocalExecutor(Executor):
 
   def cancel(self, trial: int) -> None:
     with self._condition:  # so that no slot moves on to another trial meanwhile
-      for request in [r for r in self._requests if r.trial == trial]:
-        self._requests.remove(request)
-        reason = 'The trial was cancelled before it started.'
-        self._events.put(Result(trial, Status.CANCELLED, reason))
-      for slot in self._working_slots:
-        if slot.request is not None and slot.request.trial == trial:
-          slot.cancel()
+      self._end(*self._queue.cancel(trial))
+
+  def _end(self, result: Result | None, superfluous: Sequence[Part]) -> None:
+    """Reports a trial's result, if it has one, and cancels the slots that run these parts."""
+    if result is not None:
+      self._events.put(result)
+    for slot, part in self._parts.items():
+      if part in superfluous:
+        slot.cancel()
 
   def pids(self) -> dict[str, int | None]:
     """Process ids of the runner and the tracer of each slot."""
@@ -170,6 +176,16 @@ class LocalExecutor(Executor):
       slot.stop()
     for thread in self._threads:
       thread.join(timeout=30)
+
+  def _report(self, news: Progress | SeedResult) -> None:
+    """Receives what a slot reports, in the slot's thread."""
+    self._events.put(news)
+    if isinstance(news, Progress) and news.phase == 'train':
+      with self._condition:
+        for part in list(self._parts.values()):
+          running = (part.request.trial, news.seed in part.request.seeds)
+          if running == (news.trial, True) and self._queue.progress(part, news):
+            self._condition.notify_all()
 
   def _run_slot(self, slot: Slot) -> None:
     """The thread of a slot."""
@@ -190,30 +206,31 @@ class LocalExecutor(Executor):
     """Waits until the slot has a trial; returns False when the executor is closing."""
     with self._condition:
       self._idle_slots.append(slot)
-      while not self._closing and self._next_request(slot) is None:
+      found = self._find(slot)
+      while found is None and not self._closing:
         self._condition.wait()
+        found = self._find(slot)
       self._idle_slots.remove(slot)
-      request = None if self._closing else self._next_request(slot)
-      if request is not None:
-        slot.assign(request)
-        self._requests.remove(request)
-        self._condition.notify_all()  # requests that were left to this slot are for others now
-      return request is not None
+      if found is None or self._closing:
+        return False
+      part = self._parts[slot] = self._queue.take(found)
+      slot.assign(part.request)
+      self._condition.notify_all()  # requests that were left to this slot are for others now
+      return True
 
-  def _next_request(self, slot: Slot) -> TrialRequest | None:
-    """The first request in the queue, except those whose program another idle slot has compiled."""
+  def _find(self, slot: Slot) -> SpreadTrial | Part | None:
     others = [other for other in self._idle_slots if other is not slot]
-    for request in self._requests:
-      elsewhere = any(other.has_compiled(request.program) for other in others)
-      if slot.has_compiled(request.program) or not elsewhere:
-        return request
-    return None
+    return self._queue.find(
+      slot.has_compiled, lambda program: any(other.has_compiled(program) for other in others)
+    )
 
   def _finish_trial(self, slot: Slot, result: Result) -> None:
     with self._condition:
       slot.request = None
+      part = self._parts.pop(slot)
       if not self._closing:
-        self._events.put(result)
+        self._end(*self._queue.finish(part, result))
+        self._condition.notify_all()
 
   def _retire_slot(self, slot: Slot, reason: str, others: bool = True) -> None:
     """Retires a slot that failed. others: whether the other slots can go on."""
@@ -221,24 +238,28 @@ class LocalExecutor(Executor):
       self._working_slots.remove(slot)
       self.slots = len(self._working_slots)
       request, slot.request = slot.request, None
+      part = self._parts.pop(slot, None)
       if self._closing:
         return
       if not (others and self._working_slots):
         self._events.put(Unavailable(reason))
-      elif request is not None and slot.cancelled:
-        self._events.put(Result(request.trial, Status.CANCELLED, 'The trial was cancelled.'))
-      elif request is not None:
-        self._retry(request, reason)
+      elif part is not None and request is not None:
+        part.done = request.done
+        self._retry(part, slot.cancelled, reason)
       self._condition.notify_all()
     if others and self._working_slots:
       left = 'One slot is left' if self.slots == 1 else f'{self.slots} slots are left'
       text = f'The slot with {slot.share.name} is retired: {reason} {left}.'
       say(text, file=sys.stderr)
 
-  def _retry(self, request: TrialRequest, reason: str) -> None:
+  def _retry(self, part: Part, cancelled: bool, reason: str) -> None:
     """Retries a trial in another slot, once: a program that ends slots must not end them all."""
-    if request.trial in self._retried:
-      self._events.put(Result(request.trial, Status.CRASH, f'It failed in two slots: {reason}'))
+    trial = part.request.trial
+    if cancelled:
+      result = Result(trial, Status.CANCELLED, CANCELLED)
+    elif part.failures:
+      result = Result(trial, Status.CRASH, f'It failed in two slots: {reason}')
     else:
-      self._retried.add(request.trial)
-      self._requests.insert(0, request)
+      self._queue.put_back(part)
+      return
+    self._end(*self._queue.finish(part, result))

@@ -13,10 +13,9 @@ import collections
 import contextlib
 import dataclasses
 import pathlib
-import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from autoresearch_jax.config import Limits
@@ -41,6 +40,7 @@ from autoresearch_jax.types import (
   Progress,
   ReferenceStep,
   Result,
+  SeedResult,
   Spec,
   Status,
   TrialRequest,
@@ -66,7 +66,7 @@ class SlotContext:
     scratch: Folder for traces, artifacts and logs.
     cache: Folder for compiled programs.
     artifacts: Artifacts of all traced programs.
-    events: Queue of `ExecutorEvent`s.
+    report: Receives progress and finished training runs, from the slots' threads.
   """
 
   spec: Spec
@@ -76,7 +76,7 @@ class SlotContext:
   scratch: pathlib.Path
   cache: pathlib.Path
   artifacts: ArtifactStore
-  events: queue.SimpleQueue[Any]
+  report: Callable[[Progress | SeedResult], object]
 
 
 class Slot:
@@ -241,9 +241,13 @@ class Slot:
       self._calibrate(trial, request.reference)
     compile_seconds = compiled['seconds']
     for seed in trial.missing_seeds:
+      reference_seconds = trial.result.facts.get(REFERENCE, 0.0)
+      self.context.report(
+        Progress(request.trial, 'train', seed, reference_seconds=reference_seconds)
+      )
       finished = trial.record_run(self._run(request, seed), compile_seconds)
       self.request = dataclasses.replace(request, done=tuple(trial.done.values()))
-      self.context.events.put(finished)
+      self.context.report(finished)
       compile_seconds = 0.0
 
   def _calibrate(self, trial: RunningTrial, reference: ReferenceStep) -> None:
@@ -269,9 +273,8 @@ class Slot:
 
   def _run(self, request: TrialRequest, seed: int) -> dict[str, Any]:
     def on_progress(progress: dict[str, Any]) -> None:
-      self.context.events.put(Progress(request.trial, seed=seed, **progress))
+      self.context.report(Progress(request.trial, seed=seed, **progress))
 
-    self._report(request, 'train', seed)
     limits = self.context.limits
     return self.runner.request(
       'run',
@@ -401,7 +404,7 @@ class Slot:
     self._compiled.append(program.digest)
 
   def _report(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
-    self.context.events.put(Progress(request.trial, phase, seed))
+    self.context.report(Progress(request.trial, phase, seed))
 
 
 def _broken_constraint(constraints: Iterable[Constraint], facts: Mapping[str, Any]) -> str:

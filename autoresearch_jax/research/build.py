@@ -78,17 +78,18 @@ class Task:
       ConfigError: An unknown executor or option.
       SandboxError: The machine does not support the isolation that the config requires.
     """
-    return _make(  # of COLLABORATORS
-      EXECUTORS,
-      self.config.executor,
-      self.config.executor_options,
-      spec=self.spec,
-      dataset=dataset,
-      hidden=self.hidden_paths(dataset),
-      limits=self.config.limits,
-      scratch=scratch,
-      cache=cache.directory(),
-    )
+    config = self.config
+    collaborators = {  # see COLLABORATORS
+      'spec': self.spec,
+      'dataset': dataset,
+      'hidden': self.hidden_paths(dataset),
+      'limits': config.limits,
+      'scratch': scratch,
+      'cache': cache.directory(),
+    }
+    if any(field.name == 'problem' for field in dataclasses.fields(EXECUTORS.get(config.executor))):
+      collaborators['problem'] = (config.problem, config.data)
+    return _make(EXECUTORS, config.executor, config.executor_options, **collaborators)
 
   def hidden_paths(self, dataset: Dataset) -> tuple[pathlib.Path, ...]:
     """Returns the files and folders that tracers and coding agents must not read."""

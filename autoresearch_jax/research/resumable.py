@@ -28,6 +28,11 @@ MAY_CHANGE: dict[str, str] = {
   # Of mutate, replay, placebo and other distributions: all, for the same reason.
   'config.proposer_options.*': 'options of the proposer',
   'config.executor_options.compile_ahead': 'decides when programs are compiled',
+  'config.executor_options.hosts*': 'decides which machines take part',
+  'config.executor_options.command': 'decides how machines are reached',
+  'config.executor_options.python': 'decides how machines are reached',
+  'config.executor_options.remote_folder': 'decides where scratch files are',
+  'config.executor_options.patience_seconds': 'decides how long to wait for machines',
   'config.limits.isolation': 'protects the machine from a trace',
   'config.limits.trace_*': 'limit of a trace',
   'config.limits.artifact_bytes': 'limit of a trace',
@@ -41,7 +46,8 @@ MAY_CHANGE: dict[str, str] = {
 ADVICE = (
   'Within a run, only these may change: config.search.max_trials, config.final_seeds, '
   'config.search.prefetch, config.mirror, config.on_new_hardware, the proposer and its options, '
-  'and timeouts and limits of a trace. Restore the old value, or use another --workdir.'
+  'which machines take part and how they are reached, and timeouts and limits of a trace. Restore '
+  'the old value, or use another --workdir.'
 )
 
 

@@ -84,6 +84,31 @@ def test_a_program_goes_where_it_is_compiled(local):
   assert len(slots) == 1
 
 
+def test_the_seeds_of_a_trial_train_side_by_side_where_slots_are_idle(local):
+  """One that trains for ever leaves no other seed its slot."""
+  training = set()
+
+  def each(news):
+    if news.phase == 'train':
+      training.add(news.seed)
+    if len(training) == 2:
+      local.cancel(1)
+
+  (result,) = results_of(local, [request(1, program(step=ENDLESS), seeds=(0, 1, 2))], each)
+  assert (result.status, result.measurements, training) == (Status.CANCELLED, (), {0, 1})
+
+
+def test_seeds_that_spread_have_the_numbers_of_seeds_that_do_not(local):
+  (together,) = results_of(local, [request(1, seeds=(3, 1, 2, 0))])
+  alone = [results_of(local, [request(1, seeds=(seed,))])[0] for seed in (3, 1, 2, 0)]
+  assert together.status == Status.OK
+  assert [(m.seed, m.metrics) for m in together.measurements] == [
+    (m.seed, m.metrics) for r in alone for m in r.measurements
+  ]
+  assert set(together.facts) == set(alone[0].facts)
+  assert [*together.facts['curves']] == ['3', '1', '2', '0']
+
+
 def test_a_killed_runner_leaves_the_other_trial_alone(local):
   text = program(step=SLOW)
   whole = result_of(local, request(1, text, LONG))

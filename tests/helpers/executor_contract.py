@@ -11,9 +11,15 @@ import pytest
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import EXECUTORS, Executor, finished
 from autoresearch_jax.types import Program, Progress, PruningRung, Result, Status, TrialRequest
+from helpers import machines
 from helpers.tiny_language import SPEC, STEPS, make_dataset, program
 
-EXECUTOR_CASES = {'local': ('local', {}), 'local_slots': ('local', {'slots': 2})}
+# Name -> registered name, and options, which may need a folder.
+EXECUTOR_CASES = {
+  'local': ('local', lambda _: {}),
+  'local_slots': ('local', lambda _: {'slots': 2}),
+  'ssh_machines': ('ssh', lambda folder: machines.options(folder, 'a', 'b')),
+}
 
 
 def as_program(text: str) -> Program:
@@ -23,12 +29,18 @@ def as_program(text: str) -> Program:
 def make(case: str, folder: pathlib.Path, **limits) -> Executor:
   if case == 'local_slots' and len(os.sched_getaffinity(0)) < 2:
     pytest.skip('two slots want two cores')
+  name, options = EXECUTOR_CASES[case]
+  return make_executor(name, options(folder), folder, **limits)
+
+
+def make_executor(name: str, options: dict, folder: pathlib.Path, **limits) -> Executor:
   (folder / 'data').mkdir()
   dataset = make_dataset(folder / 'data')
-  name, options = EXECUTOR_CASES[case]
+  others = {} if name == 'local' else {'problem': machines.PROBLEM}
   return EXECUTORS.make(
     name,
     options,
+    **others,
     spec=SPEC,
     dataset=dataset,
     hidden=(pathlib.Path(dataset.validation), pathlib.Path(dataset.test)),

@@ -1,9 +1,12 @@
 """A language and a model of it so small that a real trial takes a blink. Used by several tests."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
 
+from autoresearch_jax.data import cache as data_cache
+from autoresearch_jax.problems import Problem
 from autoresearch_jax.types import Budget, Dataset, Spec
 
 VOCAB, TIME, ROWS = 16, 32, 64
@@ -57,6 +60,10 @@ def make_dataset(folder: pathlib.Path) -> Dataset:
     np.save(folder / split / 'rows.npy', rows)
   token_bytes = np.arange(VOCAB, dtype=np.int32) % 4
   np.save(folder / 'token_bytes.npy', token_bytes)
+  return dataset_in(folder)
+
+
+def dataset_in(folder: pathlib.Path) -> Dataset:
   return Dataset(
     'language_model',
     str(folder / 'train'),
@@ -66,3 +73,20 @@ def make_dataset(folder: pathlib.Path) -> Dataset:
     fingerprint='test',
     test=str(folder / 'test'),
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyLanguage(Problem):
+  """The language as a problem. A file `fingerprint` in the cache replaces that of the data."""
+
+  def shapes(self):
+    return {'kind': 'language_model', 'vocab_size': VOCAB, 'sequence_length': TIME}
+
+  def metrics(self):
+    return {'val_bpb': 'minimize'}
+
+  def prepare(self, cache, say):
+    folder, _ = data_cache.folder(cache, 'tiny', make_dataset, say)
+    made = dataset_in(folder)
+    other = cache / 'fingerprint'
+    return dataclasses.replace(made, fingerprint=other.read_text()) if other.exists() else made
