@@ -10,7 +10,6 @@ The executor is unavailable when no machine could be used at the start, or when 
 """
 
 import abc
-import collections
 import contextlib
 import dataclasses
 import functools
@@ -35,9 +34,9 @@ from autoresearch_jax.executors.host import (
   HostSetup,
   versions,
 )
+from autoresearch_jax.executors.remote_machine import HostLost, Link, RemoteMachine
 from autoresearch_jax.executors.request_queue import Part, RequestQueue
 from autoresearch_jax.messages import one_line, say
-from autoresearch_jax.runner.client import COMPILE_CACHE_SIZE
 from autoresearch_jax.types import (
   Budget,
   Dataset,
@@ -57,96 +56,6 @@ MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 2.0, 60.0  # before a lost machine is tri
 MAX_LOSSES = 3  # of machines that ran a trial, without a finished seed, until it counts as a crash
 MAX_START_SECONDS = 300.0  # for which machines that are ready wait for others
 POLL_SECONDS = 2.0  # between looks at the list of machines
-
-
-class HostLost(RuntimeError):
-  """A machine cannot be reached or used; the message says why."""
-
-
-class Link(abc.ABC):
-  """A connection to the `host` process of a machine.
-
-  `send` and `hang_up` may be called from any thread.
-  """
-
-  @abc.abstractmethod
-  def send(self, message: Mapping[str, Any]) -> None:
-    """Sends a message, without waiting until it has arrived."""
-
-  @abc.abstractmethod
-  def receive(self, timeout: float) -> dict[str, Any] | None:
-    """Returns the next message, or None if there is none for so many seconds. Raises HostLost."""
-
-  @abc.abstractmethod
-  def hang_up(self) -> None:
-    """Makes the process end, without waiting for that."""
-
-  @abc.abstractmethod
-  def close(self) -> None:
-    """Ends the process and frees the connection. Called by the thread that receives."""
-
-
-def _expected() -> collections.deque[str]:
-  return collections.deque(maxlen=COMPILE_CACHE_SIZE)
-
-
-@dataclasses.dataclass(eq=False)
-class Machine:
-  """What the controller knows of a machine. The executor's lock guards it.
-
-  Attributes:
-    name: Its name.
-    link: The connection, or None.
-    ready: What it offers; None while it cannot run trials.
-    slots: Number of its working slots; 0 while it cannot run trials.
-    parts: What it runs, by number.
-    checks: Where the answers to its checks go, by number.
-    compiled: Digests of the programs that it ran or traced lately.
-    expected: Digests of the programs that it traced and that no machine has run yet.
-    known: The fingerprints that it was told of, by budget.
-    problem: Why it could not be used lately, a sentence.
-    tried: Whether it has joined or failed once.
-    leaving: Whether it is no longer on the list.
-  """
-
-  name: str
-  link: Link | None = None
-  ready: HostReady | None = None
-  slots: int = 0
-  parts: dict[int, Part] = dataclasses.field(default_factory=dict)
-  checks: dict[int, queue.SimpleQueue[str]] = dataclasses.field(default_factory=dict)
-  compiled: collections.deque[str] = dataclasses.field(default_factory=collections.deque)
-  expected: collections.deque[str] = dataclasses.field(default_factory=_expected)
-  known: dict[Budget, dict[str, int]] = dataclasses.field(default_factory=dict)
-  problem: str = ''
-  tried: bool = False
-  leaving: bool = False
-
-  @property
-  def free(self) -> int:
-    return self.slots - len(self.parts)
-
-  def began(self) -> float:
-    """Returns when the trial began that will probably end first; 0 if a slot is free."""
-    return min((part.began for part in self.parts.values()), default=0.0) if not self.free else 0.0
-
-  def has_compiled(self, program: Program) -> bool:
-    return program.digest in self.compiled
-
-  def remember(self, program: Program) -> None:
-    """Marks a program as the one that it ran or traced last."""
-    with contextlib.suppress(ValueError):
-      self.compiled.remove(program.digest)
-    self.compiled.append(program.digest)
-    while len(self.compiled) > COMPILE_CACHE_SIZE * max(1, self.slots):
-      self.compiled.popleft()
-
-  def new_fingerprints(self, request: TrialRequest) -> dict[str, int]:
-    """Returns those of the request's known fingerprints that it was not told of yet."""
-    told = self.known.setdefault(request.budget, {})
-    new = dict(request.known.items() - told.items())
-    told.update(new)
-    return new
 
 
 @dataclasses.dataclass
@@ -197,7 +106,7 @@ class ClusterExecutor(Executor):
     self._events: queue.SimpleQueue[ExecutorEvent | Unavailable] = queue.SimpleQueue()
     self._condition = threading.Condition()  # guards what follows
     self._queue = RequestQueue()
-    self._machines: dict[str, Machine] = {}
+    self._machines: dict[str, RemoteMachine] = {}
     self._hardware: Hardware | None = None  # of a slot, of all machines
     self._numbers = itertools.count()
     self._closing = threading.Event()
@@ -252,7 +161,7 @@ class ClusterExecutor(Executor):
       machine.checks[number] = answer
       machine.remember(program)
       machine.expected.append(program.digest)
-      _send(machine, {'check': number, 'program': program, 'budget': budget})
+      machine.send({'check': number, 'program': program, 'budget': budget})
     return answer.get()
 
   def cancel(self, trial: int) -> None:
@@ -277,7 +186,7 @@ class ClusterExecutor(Executor):
     with self._condition:
       for name in names:
         if name not in self._machines:
-          machine = self._machines[name] = Machine(name)
+          machine = self._machines[name] = RemoteMachine(name)
           thread = threading.Thread(
             target=self._run_machine, args=(machine,), name=name, daemon=True
           )
@@ -315,7 +224,7 @@ class ClusterExecutor(Executor):
         if time.monotonic() - sent > ALIVE_SECONDS:
           sent = time.monotonic()
           for machine in self._machines.values():
-            _send(machine, {'alive': True})
+            machine.send({'alive': True})
         if self.slots:
           self._idle = ActiveTimer()
         elif self._idle.seconds() > self.patience_seconds:
@@ -331,7 +240,7 @@ class ClusterExecutor(Executor):
 
   # A machine.
 
-  def _run_machine(self, machine: Machine) -> None:
+  def _run_machine(self, machine: RemoteMachine) -> None:
     """The thread of a machine."""
     delay = MIN_DELAY_SECONDS
     while not (self._closing.is_set() or machine.leaving):
@@ -344,13 +253,13 @@ class ClusterExecutor(Executor):
         self._lose(machine, f'The connection failed: {type(error).__name__}: {error}')
       self._closing.wait(delay)
 
-  def _serve(self, machine: Machine) -> None:
+  def _serve(self, machine: RemoteMachine) -> None:
     """Connects to a machine and handles its messages until it is lost. Raises HostLost."""
     link = self.connect(machine.name)
     with contextlib.closing(link):
       with self._condition:
         machine.link = link
-        _send(machine, {'start': self._setup})
+        machine.send({'start': self._setup})
       heard = ActiveTimer()
       while not (self._closing.is_set() or machine.leaving):
         message = link.receive(POLL_SECONDS)
@@ -362,7 +271,7 @@ class ClusterExecutor(Executor):
     if machine.leaving:
       raise HostLost('It is no longer on the list.')
 
-  def _handle(self, machine: Machine, message: Mapping[str, Any]) -> None:
+  def _handle(self, machine: RemoteMachine, message: Mapping[str, Any]) -> None:
     for kind, value in message.items():
       match kind:
         case 'refused' | 'unavailable':
@@ -385,7 +294,7 @@ class ClusterExecutor(Executor):
           with contextlib.suppress(msgspec.ValidationError):  # the result will be a crash
             self._report(machine, from_builtins(value, SeedResult))
 
-  def _join(self, machine: Machine, ready: HostReady) -> None:
+  def _join(self, machine: RemoteMachine, ready: HostReady) -> None:
     with self._condition:
       self._hardware = self._hardware or ready.hardware
       if str(ready.hardware) != str(self._hardware):
@@ -400,14 +309,14 @@ class ClusterExecutor(Executor):
     count = 'one slot' if ready.slots == 1 else f'{ready.slots} slots'
     say(f'{machine.name} joined with {count} of {ready.hardware}.', file=sys.stderr)
 
-  def _change_slots(self, machine: Machine, slots: int) -> None:
+  def _change_slots(self, machine: RemoteMachine, slots: int) -> None:
     with self._condition:
       machine.slots, machine.tried = slots, True
       self.slots = sum(other.slots for other in self._machines.values())
       self._dispatch()
       self._condition.notify_all()
 
-  def _lose(self, machine: Machine, reason: str) -> None:
+  def _lose(self, machine: RemoteMachine, reason: str) -> None:
     """Lets the trials of a lost machine run elsewhere."""
     with self._condition:
       parts, machine.parts = machine.parts, {}
@@ -427,7 +336,7 @@ class ClusterExecutor(Executor):
       left = f' {slots} slots are left.' if had_joined else ''
       say(f'{machine.name}: {one_line(reason)}{left}', file=sys.stderr)
 
-  def _return(self, part: Part, machine: Machine) -> None:
+  def _return(self, part: Part, machine: RemoteMachine) -> None:
     if part.done or part.failures + 1 < MAX_LOSSES:
       self._queue.put_back(part)
     else:
@@ -449,7 +358,7 @@ class ClusterExecutor(Executor):
       else:
         return
 
-  def _give(self, machine: Machine, part: Part) -> None:
+  def _give(self, machine: RemoteMachine, part: Part) -> None:
     number = next(self._numbers)
     machine.parts[number] = part
     part.began = time.monotonic()
@@ -459,9 +368,9 @@ class ClusterExecutor(Executor):
         other.expected.remove(part.request.program.digest)
     known = machine.new_fingerprints(part.request) if part.request.known else {}
     request = dataclasses.replace(part.request, trial=number, known=known)
-    _send(machine, {'submit': request, 'compare': bool(part.request.known)})
+    machine.send({'submit': request, 'compare': bool(part.request.known)})
 
-  def _report(self, machine: Machine, news: Progress | SeedResult) -> None:
+  def _report(self, machine: RemoteMachine, news: Progress | SeedResult) -> None:
     with self._condition:
       part = machine.parts.get(news.trial)
       if part is None:
@@ -473,7 +382,7 @@ class ClusterExecutor(Executor):
       elif self._queue.progress(part, news):
         self._dispatch()
 
-  def _finish(self, machine: Machine, value: Mapping[str, Any]) -> None:
+  def _finish(self, machine: RemoteMachine, value: Mapping[str, Any]) -> None:
     with self._condition:
       part = machine.parts.pop(value['trial'], None)
       if part is None:
@@ -495,19 +404,14 @@ class ClusterExecutor(Executor):
     for machine in self._machines.values():
       for number, part in machine.parts.items():
         if part in superfluous:
-          _send(machine, {'cancel': number})
+          machine.send({'cancel': number})
 
-  def _machine_to_check(self, program: Program) -> Machine | None:
+  def _machine_to_check(self, program: Program) -> RemoteMachine | None:
     """The machine that will probably run a program: of those with the fewest, the next free one."""
     usable = [machine for machine in self._machines.values() if machine.slots]
     having = [machine for machine in usable if machine.has_compiled(program)]
     return min(having or usable, key=lambda m: (len(m.expected), m.began()), default=None)
 
 
-def _compiled(machines: Sequence[Machine], program: Program) -> bool:
+def _compiled(machines: Sequence[RemoteMachine], program: Program) -> bool:
   return any(machine.has_compiled(program) for machine in machines)
-
-
-def _send(machine: Machine, message: Mapping[str, Any]) -> None:
-  if machine.link is not None:
-    machine.link.send(message)

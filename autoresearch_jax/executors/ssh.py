@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from autoresearch_jax.executors import EXECUTORS
-from autoresearch_jax.executors.cluster import ClusterExecutor, HostLost, Link
+from autoresearch_jax.executors.cluster import ClusterExecutor
+from autoresearch_jax.executors.remote_machine import HostLost, Link
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import Platform
 

@@ -127,7 +127,10 @@ class SeedResult:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-  """A progress report of a running trial; `fraction` is of the budget, during training."""
+  """A progress report of a running trial; `fraction` is of the budget, during training.
+
+  `reference_seconds` is the duration of the reference's step, where training is about to begin.
+  """
 
   trial: int
   phase: Literal['trace', 'compile', 'train', 'evaluate']
@@ -135,3 +138,4 @@ class Progress:
   fraction: float = 0.0
   step: int = 0
   loss: float | None = None
+  reference_seconds: float = 0.0
