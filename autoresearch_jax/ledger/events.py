@@ -62,10 +62,12 @@ class Resumed:
   Attributes:
     versions: As in Started.
     hardware: As in Started.
+    config: The config from here on, as in Started; None if it has not changed.
   """
 
   versions: dict[str, str] = dataclasses.field(default_factory=dict)
   hardware: Hardware | None = None
+  config: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +179,22 @@ class SeedFinished:
 
 
 @dataclasses.dataclass(frozen=True)
+class SeedFailed:
+  """A training run failed, and ended its trial, while a proposer works.
+
+  The Finished with the same result follows when the proposer is done. A run that is killed in
+  between does not train the trial again.
+
+  Attributes:
+    trial: The trial's id.
+    result: Its status, the reason, and the measurements before the failure.
+  """
+
+  trial: int
+  result: Result
+
+
+@dataclasses.dataclass(frozen=True)
 class Finished:
   """The executor returned the trial's result.
 
@@ -229,6 +247,7 @@ Event = (
   | Declined
   | Released
   | SeedFinished
+  | SeedFailed
   | Finished
   | Decided
   | Learned

@@ -8,7 +8,7 @@ import collections
 import functools
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Set
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -26,6 +26,7 @@ from autoresearch_jax.ledger.events import (
   Record,
   Released,
   Resumed,
+  SeedFailed,
   SeedFinished,
   Started,
 )
@@ -60,6 +61,7 @@ class History:
 
   Attributes:
     started: The event with the run's config, if it has occurred.
+    changed_config: The config that the last resumption changed; None if none did.
     open_proposal: The proposal that has no program yet, if any.
     turn: Number of events so far that belong to the search. Random numbers are drawn from it, so
       session events (a stop, a resume) and calls of language models do not change them.
@@ -72,6 +74,7 @@ class History:
     edited_at: When each edit was recorded, in Unix seconds.
     decided_before: For each trial, how many trials had a verdict when it began.
     results: By trial, also those without a verdict.
+    failures: Failures of running trials that are recorded and not yet results.
     seed_results: Finished training runs of running trials, by trial and seed.
     trials: Trials with a verdict, in the order of their verdicts.
     kept: Ids of the trials that were kept, in that order; the last one is the incumbent.
@@ -89,6 +92,7 @@ class History:
 
   def __init__(self) -> None:
     self.started: Started | None = None
+    self.changed_config: dict[str, Any] | None = None
     self.open_proposal: Proposed | None = None
     self.turn = 0
     self.open_turn = 0
@@ -101,6 +105,7 @@ class History:
     self.decided_before: dict[int, int] = {}
     self.results: dict[int, Result] = {}
     self.seed_results: dict[int, dict[int, SeedResult]] = {}
+    self.failures: dict[int, Result] = {}
     self.trials: dict[int, Trial] = {}
     self.kept: list[int] = []
     self.spend = Spend()
@@ -118,6 +123,7 @@ class History:
     self._running: dict[int, None] = {}
     self._prepared: dict[int, None] = {}
     self._undecided: dict[int, None] = {}
+    self._under_test: dict[int, int] = {}
     self._spent: dict[str, Spend] = {}
     self._fingerprints: dict[float, dict[str, int]] = collections.defaultdict(dict)
 
@@ -140,8 +146,8 @@ class History:
         self.open_proposal, self.open_turn = event, self.turn
       case Edited():
         self._apply_edit(event, record.time)
-      case SeedFinished() | Finished():
-        self._apply_result(event.trial, event.result)
+      case SeedFinished() | SeedFailed() | Finished():
+        self._apply_result(event)
       case Decided():
         self._apply_verdict(event)
       case Declined():
@@ -159,8 +165,14 @@ class History:
         self.started, self.spend = event, event.spent
         self._hardware = event.hardware or self._hardware
       case Resumed():
-        self._hardware = event.hardware or self._hardware
-        self.declined_in_a_row = self.duplicates_in_a_row = 0
+        self._apply_resumption(event)
+
+  def _apply_resumption(self, event: Resumed) -> None:
+    self._hardware = event.hardware or self._hardware
+    self.declined_in_a_row = self.duplicates_in_a_row = 0
+    if event.config is not None:
+      self.changed_config = event.config
+      self.__dict__.pop('config', None)
 
   def _count_time(self, record: Record) -> None:
     if not isinstance(record.event, Started | Resumed | FinalScored):
@@ -195,15 +207,20 @@ class History:
     before = self._spent.get(exchange.id, Spend())
     self.spend, self._spent[exchange.id] = self.spend - before + cost, cost
 
-  def _apply_result(self, trial: int, result: SeedResult | Result) -> None:
+  def _apply_result(self, event: SeedFinished | SeedFailed | Finished) -> None:
+    trial, result = event.trial, event.result
     if isinstance(result, SeedResult):
       before = self.seed_results.get(trial, {})
       self.seed_results[trial] = {**before, result.measurement.seed: result}
+      return
+    if isinstance(event, SeedFailed):
+      self.failures[trial] = result
       return
     self.results[trial] = result
     self._undecided[trial] = None
     self._running.pop(trial, None)
     self.seed_results.pop(trial, None)
+    self.failures.pop(trial, None)
     self.declined_since_result = False
     duplicate = result.status is Status.DUPLICATE
     self.duplicates_in_a_row = self.duplicates_in_a_row + 1 if duplicate else 0
@@ -221,20 +238,27 @@ class History:
     self.trials[number] = Trial(
       number, self.proposals[number], self.edits[number], self.results[number], event.verdict
     )
+    program = self.original(number)
     if event.verdict.decision is Decision.KEEP:
       self.kept.append(number)
-      self._kept_programs[self.original(number)] = None
+      self._kept_programs[program] = None
+    if event.verdict.undecided:
+      self._under_test[program] = number
+    elif event.verdict.undecided is not None:
+      self._under_test.pop(program, None)
+    for ended in event.verdict.ended:
+      self._under_test.pop(ended, None)
 
   @functools.cached_property
   def config(self) -> Config:
-    """The run's config.
+    """The run's config, with what was changed when it was resumed.
 
     Raises:
       LedgerError: It was written by a version with other fields.
     """
     assert self.started is not None
     try:
-      return from_builtins(self.started.config, Config)
+      return from_builtins(self.changed_config or self.started.config, Config)
     except msgspec.ValidationError as error:
       raise LedgerError(
         f'This version cannot read the config that the run was started with: {error}. Use the '
@@ -280,6 +304,15 @@ class History:
   def undecided(self) -> list[int]:
     """Trials that have a result and no verdict, oldest result first."""
     return list(self._undecided)
+
+  def under_test(self, except_for: int | None = None) -> dict[int, Trial]:
+    """Returns first trial -> latest trial of the programs whose last verdict is undecided.
+
+    Args:
+      except_for: A trial whose program is left out.
+    """
+    left_out = None if except_for is None else self.original(except_for)
+    return {n: self.trials[last] for n, last in self._under_test.items() if n != left_out}
 
   def finished(self, trial: int) -> Trial:
     """Returns a trial with its result and without a verdict, as the acceptance rule gets it."""

@@ -73,7 +73,9 @@ def near_misses(history: History) -> list[NearMiss]:
   undecided = _undecided(history)
   found = []
   for number, program in programs.by_trial.items():
-    parent = programs.by_trial.get(BASELINE if program.parent is None else program.parent)
+    # A program is often kept by a replicate of it, whose runs are with its first trial.
+    edited = BASELINE if program.parent is None else history.original(program.parent)
+    parent = programs.by_trial.get(edited)
     if number == BASELINE or number in history.kept_programs or parent is None:
       continue
     if not (program.runs and parent.runs):
@@ -127,9 +129,12 @@ def _near_miss(
 
 
 def _undecided(history: History) -> set[int]:
-  """Returns the first trials of the programs whose test has not ended, by the verdicts' words."""
-  found: set[int] = set()
-  decided = (t for t in history.trials.values() if t.verdict is not None)
+  """Returns the first trials of the programs whose test has not ended.
+
+  Verdicts of earlier versions have no field for it, so their words are read.
+  """
+  found: set[int] = set(history.under_test())
+  decided = (t for t in history.trials.values() if t.verdict and t.verdict.undecided is None)
   for trial in decided:
     assert trial.verdict is not None
     program, verdict = history.original(trial.id), trial.verdict

@@ -40,6 +40,7 @@ from autoresearch_jax.ledger.events import (
   Record,
   Released,
   Resumed,
+  SeedFailed,
   SeedFinished,
   Started,
   Stopped,
@@ -52,6 +53,7 @@ from autoresearch_jax.research.actions import Action, End, Log, Propose, Setting
 from autoresearch_jax.research.context import proposal_context
 from autoresearch_jax.research.decisions import (
   States,
+  failed_in_training,
   feasible,
   generator,
   judge,
@@ -112,7 +114,7 @@ class Controller:
     self._expected: tuple[type, Any] | None = None  # event being logged, and the state after it
     self._reply: Edit | BaseException | None = None  # the proposer's, not logged yet
     self._results: collections.deque[Result] = collections.deque()  # not logged yet
-    self._seed_results: collections.deque[SeedResult] = collections.deque()  # not logged yet
+    self._seed_results: collections.deque[SeedResult | Result] = collections.deque()  # not logged
     self._processing_results = False  # results are being logged and decided
     self._waited = False  # since the last Propose
     self._submitted: set[int] = set()  # running trials that this process submitted
@@ -134,13 +136,15 @@ class Controller:
     """Receives the results, if any, that arrived while the driver waited, in that order.
 
     Those of trials are held back while a proposer works, so that it sees a fixed state of the run.
-    Those of single seeds change no decision, and are logged at once.
+    Those of single seeds, and failures, are logged at once, so that no restart trains them again.
     """
     for result in results:
       if isinstance(result, SeedResult):
         self._seed_results.append(result)
       else:
         self._results.append(result)
+        if self.proposing and not self._stop_requested and failed_in_training(result):
+          self._seed_results.append(result)
     self._waited = True
     self._processing_results = self._processing_results or not self.proposing
 
@@ -309,7 +313,7 @@ class Controller:
     try:
       edit = edits.without_proposer(history, proposal, settings.program, settings.editable)
       if edit is not None:
-        return self._edited(edit)
+        return self._log(Edited(history.next_trial, edit, prefetched=not self._free))
       context = proposal_context(
         history,
         proposal,
@@ -348,10 +352,7 @@ class Controller:
       edits.require_editable(reply, parent, self.settings.editable)
     except Exception as error:
       return self._declined(error)
-    return self._edited(reply)
-
-  def _edited(self, edit: Edit) -> Action:
-    return self._log(Edited(self.history.next_trial, edit, prefetched=not self._free))
+    return self._log(Edited(self.history.next_trial, reply, prefetched=not self._free))
 
   def _declined(self, error: BaseException) -> Action:
     trial = self.history.next_trial
@@ -375,15 +376,18 @@ class Controller:
 
   def _submit(self) -> Action | None:
     """Submits a trial that has begun, possibly in an earlier process."""
-    history = self.history
-    if len(self._submitted) == len(history.running):
+    if len(self._submitted) == len((history := self.history).running):
       return None
     trial = next(trial for trial in history.running if trial not in self._submitted)
     self._submitted.add(trial)
+    known = history.failures.get(trial)
     if self.tried is not None and trial in self.tried.duplicates:
       first, reason = self.tried.duplicates[trial]
-      self._results.append(Result(trial, Status.DUPLICATE, reason, duplicate_of=first))
-      self._processing_results = self._processing_results or not self.proposing
+      known = Result(trial, Status.DUPLICATE, reason, duplicate_of=first)
+    if known is not None:
+      self._results.append(known)
+      # An open proposal goes to its proposer first, as in `apply`.
+      self._processing_results = self._processing_results or history.open_proposal is None
       return self.next_action()
     return Submit(trial_request(history, trial, self.settings))
 
@@ -400,11 +404,14 @@ class Controller:
     return action
 
   def _log_seed_result(self) -> Action | None:
-    """Logs the next finished seed of a running trial."""
+    """Logs the next finished seed, or held-back failure, of a running trial."""
     while self._seed_results:
       result = self._seed_results.popleft()
-      if result.trial in self.history.running:
+      if result.trial not in self.history.running:
+        continue
+      if isinstance(result, SeedResult):
         return Log(SeedFinished(result.trial, result))
+      return Log(SeedFailed(result.trial, result))
     return None
 
   def _log_result(self) -> Action | None:
@@ -421,14 +428,9 @@ class Controller:
     return None
 
   def _judge(self, trial: int) -> tuple[Verdict, Any]:
-    history = self.history
-    return judge(
-      self.acceptance,
-      self.states.acceptance,
-      history.finished(trial),
-      self.settings.objective,
-      history.incumbent,
-    )
+    history, state, objective = self.history, self.states.acceptance, self.settings.objective
+    finished, others = history.finished(trial), history.under_test(except_for=trial)
+    return judge(self.acceptance, state, finished, objective, history.incumbent, others)
 
 
 def replay(
@@ -446,7 +448,6 @@ def replay(
     try:
       controller.apply(record)
     except ComponentError as error:
-      raise ComponentError(
-        f'Event {record.index} cannot be replayed. {error} {RESUME_ADVICE}'
-      ) from error
+      what = f'Event {record.index} cannot be replayed. {error} {RESUME_ADVICE}'
+      raise ComponentError(what) from error
   return controller

@@ -6,6 +6,7 @@ calls them both in a live run and when a ledger is replayed.
 
 import dataclasses
 import math
+import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
   RERUNS,
+  UNEVALUATED,
   Constraint,
   Decision,
   Objective,
@@ -180,12 +182,18 @@ def feasible(result: Result, constraints: Iterable[Constraint]) -> Result:
   return result
 
 
+def failed_in_training(result: Result) -> bool:
+  """Returns whether a trial failed for a reason that another training run would meet again."""
+  return result.status is not Status.OK and result.status not in UNEVALUATED
+
+
 def judge(
   acceptance: AcceptanceRule,
   state: Any,
   trial: Trial,
   objective: Objective,
   incumbent: Trial | None,
+  under_test: Mapping[int, Trial] = types.MappingProxyType({}),
 ) -> tuple[Verdict, Any]:
   """Decides on a finished trial.
 
@@ -199,6 +207,7 @@ def judge(
     trial: The trial, without a verdict.
     objective: The metric and its direction.
     incumbent: The trial that was kept last; None for the baseline.
+    under_test: The programs that were undecided before: first trial -> latest trial.
 
   Raises:
     ComponentError: The rule raised, or its verdict cannot be recorded.
@@ -207,7 +216,7 @@ def judge(
   if trial.proposal.fidelity < 1:
     fraction = f'{trial.proposal.fidelity:.2%} of the budget'
     early = Verdict(Decision.DISCARD, f'Trained for {fraction} only, so it is not kept yet.')
-    return failure or early, state
+    return dataclasses.replace(failure or early, undecided=False), state
   if failure is not None:
     status = Status.CRASH if trial.result.status == Status.OK else trial.result.status
     broken = Result(trial.id, status, failure.reason)
@@ -215,7 +224,13 @@ def judge(
   with ComponentCall(RULE, acceptance, f'when it judged trial {trial.id}'):
     verdict, state = acceptance.decide(state, trial, incumbent)
     verdict = from_json(to_json(verdict), Verdict)
-  return failure or verdict, state
+  with ComponentCall(RULE, acceptance, 'when it was asked what is undecided'):
+    verdict = dataclasses.replace(
+      failure or verdict,
+      undecided=verdict.decision is not Decision.KEEP and acceptance.undecided(state, trial),
+      ended=tuple(n for n, other in under_test.items() if not acceptance.undecided(state, other)),
+    )
+  return verdict, state
 
 
 def require_same(record: Record, role: str, recorded: Any, again: Any) -> None:

@@ -26,6 +26,7 @@ from autoresearch_jax.ledger.events import (
   Learned,
   Record,
   Released,
+  SeedFailed,
   SeedFinished,
 )
 from autoresearch_jax.ledger.git_repo import Workspace
@@ -131,7 +132,7 @@ class ResearchLoop:
     try:
       record = self.ledger.append(event)
     except (TypeError, ValueError) as error:  # msgspec's errors are subclasses
-      if isinstance(event, SeedFinished):  # the trial's result will be recorded as a crash
+      if isinstance(event, SeedFinished | SeedFailed):  # the trial's result will be a crash
         return
       if not isinstance(event, Finished):
         raise

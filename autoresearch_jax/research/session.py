@@ -143,13 +143,13 @@ def _run_session(
         aside = hardware.rebase(workspace, _started(run, dataset.fingerprint, found))
         say(f'{"rebased":<11}{unlike}. Its ledger so far is in {aside}')
       ledger = stack.enter_context(Ledger.open(workspace.ledger_path))
+      changes = _changes(ledger, config)
       controller = begin(ledger, run, dataset.fingerprint, found)
       history = controller.history
       if history.trials:
         say(f'resuming after {len(history.trials)} trials')
-      if history.started is not None:
-        for change in resumable.changes(_recorded(ledger, history.started), config):
-          say(f'{"changed":<11}{messages.one_line(str(change))}')
+      for change in changes:
+        say(f'{"changed":<11}{messages.one_line(str(change))}')
       if executor.slots > 1:
         say(f'{"slots":<11}{executor.slots} trials at once')
       with stop:
@@ -205,7 +205,7 @@ def with_former_defaults(path: pathlib.Path, config: Config) -> Config:
       history = History.of(ledger.records())
       if history.started is None or not history.turn:
         return config
-      recorded = _recorded(ledger, history.started)
+      recorded = _recorded(ledger, history)
   except LedgerError:  # there is none, or `Ledger.open` will say what is wrong
     return config
   if (config.budget.clock, recorded.budget.clock) == ('auto', 'wall'):
@@ -243,9 +243,11 @@ def begin(ledger: Ledger, run: Run, dataset: str = '', found: Hardware | None = 
       )
     ledger.append(started)
     return replay(ledger.records(), run.strategy, run.acceptance, settings)
-  _require_same_run(ledger, history.started, run.config, dataset)
+  _require_same_run(ledger, history, run.config, dataset)
+  changed = resumable.changes(_recorded(ledger, history), run.config)
   controller = replay(ledger.records(), run.strategy, run.acceptance, settings)
-  controller.apply(ledger.append(Resumed(versions(), found)))
+  config = resumable.plain(run.config) if changed else None
+  controller.apply(ledger.append(Resumed(versions(), found, config)))
   return controller
 
 
@@ -260,7 +262,7 @@ def _recorded_hardware(path: pathlib.Path, run: Run, dataset: str) -> Hardware |
     history = History.of(ledger.records())
     if history.started is None or not history.turn:
       return None
-    _require_same_run(ledger, history.started, run.config, dataset)
+    _require_same_run(ledger, history, run.config, dataset)
     return history.hardware
 
 
@@ -275,8 +277,17 @@ def versions() -> dict[str, str]:
   return found
 
 
-def _require_same_run(ledger: Ledger, started: Started, config: Config, dataset: str) -> None:
-  found = resumable.changes(_recorded(ledger, started), config)
+def _changes(ledger: Ledger, config: Config) -> tuple[resumable.Change, ...]:
+  """Returns how a config differs from the one that the run had last."""
+  history = History.of(ledger.records())
+  if history.started is None or not history.turn:
+    return ()
+  return resumable.changes(_recorded(ledger, history), config)
+
+
+def _require_same_run(ledger: Ledger, history: History, config: Config, dataset: str) -> None:
+  assert history.started is not None
+  started, found = history.started, resumable.changes(_recorded(ledger, history), config)
   if refused := [change for change in found if not change.allowed]:
     raise ConfigError(
       f'{ledger.path.parent} holds a run with another config. '
@@ -289,9 +300,10 @@ def _require_same_run(ledger: Ledger, started: Started, config: Config, dataset:
     )
 
 
-def _recorded(ledger: Ledger, started: Started) -> Config:
+def _recorded(ledger: Ledger, history: History) -> Config:
+  assert history.started is not None
   try:
-    return from_builtins(started.config, Config)
+    return from_builtins(history.changed_config or history.started.config, Config)
   except msgspec.ValidationError as error:
     raise LedgerError(
       f'This version cannot read the config in {ledger.path}: {error}. Use the version that wrote '

@@ -19,10 +19,20 @@ class Decision(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """The acceptance rule's decision, with a sentence that justifies it."""
+  """The acceptance rule's decision.
+
+  Attributes:
+    decision: What becomes of the trial.
+    reason: A sentence that justifies it.
+    undecided: Whether replications may still turn a DISCARD into a KEEP. The research loop sets it;
+      None in ledgers of earlier versions.
+    ended: First trials of the other programs whose tests ended with this verdict.
+  """
 
   decision: Decision
   reason: str
+  undecided: bool | None = None
+  ended: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

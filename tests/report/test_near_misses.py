@@ -3,8 +3,10 @@
 import dataclasses
 import re
 
+import pytest
 from helpers.synthetic_run import Arithmetic, run, ticking
 
+from autoresearch_jax.acceptance.paired import Paired
 from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.report.near_misses import format_near_misses, near_misses
 from autoresearch_jax.report.summary import summary
@@ -61,3 +63,17 @@ def test_a_test_that_has_not_ended_is_undecided(tmp_path):
       assert near_misses(history)[0].undecided
       return
   raise AssertionError('No run ended within a test.')
+
+
+@pytest.mark.parametrize('rule', [SequentialTest(), Paired()])
+def test_undecided_is_what_the_rule_says_at_the_end(tmp_path, rule):
+  """Also after a look that asks for more pairs, and after the incumbent was replaced."""
+  seen = 0
+  for trials in range(12, 48, 4):
+    session = run(tmp_path / str(trials), trials, acceptance=rule, clock=ticking())
+    history, state = session.history, session.states.acceptance
+    first = [t for t in history.trials.values() if history.original(t.id) == t.id]
+    expected = {t.id for t in first if rule.undecided(state, t)} - set(history.kept_programs)
+    assert {miss.trial for miss in near_misses(history) if miss.undecided} == expected
+    seen += len(expected)
+  assert seen

@@ -26,6 +26,7 @@ from autoresearch_jax.ledger.events import (
   LedgerError,
   Proposed,
   Resumed,
+  SeedFailed,
   SeedFinished,
   Started,
   Stopped,
@@ -50,7 +51,7 @@ def events(directory):
 
 def decisions(directory):
   """What the run did, without sessions, false starts and reports of single seeds."""
-  others = Started | Resumed | Stopped | SeedFinished
+  others = Started | Resumed | Stopped | SeedFinished | SeedFailed
   return [event for event in events(directory) if not isinstance(event, others)]
 
 
@@ -696,3 +697,38 @@ def test_a_part_that_raises_in_replay_is_a_sentence_and_leaves_no_trace(
   assert events(tmp_path) == before
   live = run(tmp_path, 6, acceptance=SequentialTest())
   assert sorted(live.history.trials) == [*range(6)]
+
+
+def test_a_failure_that_is_held_back_while_a_proposer_works_is_not_trained_again(tmp_path):
+  """The run is killed before the proposer ends; the restart takes the failure from the ledger."""
+
+  class Diverging(Arithmetic):
+    def result(self, request):
+      if request.trial == 1:
+        return types.Result(1, types.Status.DIVERGED, 'The loss became NaN.', 'x' * 64)
+      return super().result(request)
+
+  class Waiting(Nudge):
+    """Works on trial 2 until the run is killed."""
+
+    def propose(self, proposal, context, rng):
+      if context.trial_id == 2:
+        killed.wait(60)
+      return super().propose(proposal, context, rng)
+
+  class Watching(synthetic_run.Blind):
+    def record(self, record, history):
+      if isinstance(record.event, SeedFailed):
+        killed.set()
+        raise Killed
+
+  killed = threading.Event()
+  with pytest.raises(Killed):
+    run(tmp_path, 4, executor=Diverging(), proposer=Waiting(), view=Watching())
+  found = events(tmp_path)
+  assert of(SeedFailed, found) == [1] and 1 not in of(Finished, found)
+  again = Diverging()
+  run(tmp_path, 4, executor=again)
+  assert 1 not in [request.trial for request in again.submitted]
+  (result,) = [e.result for e in events(tmp_path) if isinstance(e, Finished) and e.trial == 1]
+  assert result.status is types.Status.DIVERGED

@@ -10,6 +10,8 @@ from helpers.synthetic_run import run
 
 import autoresearch_jax
 from autoresearch_jax.config import Config, ConfigError, Limits, Search
+from autoresearch_jax.ledger.events import Resumed
+from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.proposers.spend_limits import SpendLimits
 from autoresearch_jax.research.resumable import MAY_CHANGE, Change, changes
@@ -37,6 +39,16 @@ def test_what_earlier_trials_do_not_depend_on_may_change(tmp_path, monkeypatch, 
   original = synthetic_run.config
   monkeypatch.setattr(synthetic_run, 'config', lambda: original(**changed))
   assert run(tmp_path, 4).history.next_trial == 4
+
+
+def test_a_change_is_recorded_once_and_holds_from_then_on(tmp_path):
+  run(tmp_path, 2)
+  for trials in (4, 4, 3):
+    assert run(tmp_path, trials).history.config.search.max_trials == trials
+  with Ledger.read(tmp_path / 'ledger.db') as ledger:
+    found = [r.event for r in ledger.records() if isinstance(r.event, Resumed)]
+  limits = [e.config and e.config['search']['max_trials'] for e in found]
+  assert limits == [4, None, 3]
 
 
 @pytest.mark.parametrize(
