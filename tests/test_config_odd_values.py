@@ -63,6 +63,27 @@ VALUES = st.one_of(
 )
 
 
+# Dicts of a config -> the component whose option it is, if any, and keys to set.
+NESTED = {
+  'constraints': ({}, ['parameters', 'val_accuracy', 'peak_bytes', 'nothing', '']),
+  'constants': ({}, ['LEARNING_RATE', 'WIDTH', 'nothing', '']),
+  'search.options.space': ({'search.strategy': 'tpe'}, ['LEARNING_RATE', 'nothing']),
+  'search.options.inner_options': (
+    {'search.strategy': 'restarts', 'search.options.inner': 'tree'},
+    ['debug_depth', 'num_drafts', 'nothing'],
+  ),
+  'acceptance_options.inner_options': (
+    {'acceptance': 'simplicity', 'acceptance_options.inner': 'paired'},
+    ['alpha', 'looks', 'baseline_seeds', 'horizon', 'nothing'],
+  ),
+  'proposer_options.gemini': ({'proposer': 'auto'}, ['models', 'max_dollars', 'prices', 'nothing']),
+  'proposer_options.mutate': ({'proposer': 'auto'}, ['max_tries', 'min_factor', 'nothing']),
+}
+BOUNDS = st.sampled_from(
+  ['<= 1_000_000', '>= nan', '<= inf', '== 1', '< ', '<=1e400', '<= -1', '≤ 1', '>= 0x10', '<=1 2']
+)
+
+
 class Built(Exception):
   """The run was built, and would write from now on."""
 
@@ -92,6 +113,14 @@ def changes(draw):
     fields = [name for name in fields if name not in COLLABORATORS]
     for field in draw(st.lists(st.sampled_from(fields), max_size=3)) if fields else ():
       made[f'{options}.{field}'] = draw(VALUES)
+  if draw(st.booleans()):
+    path = draw(st.sampled_from([*NESTED]))
+    component, keys = NESTED[path]
+    made |= component
+    for key in draw(st.lists(st.sampled_from(keys), min_size=1, max_size=2, unique=True)):
+      made[f'{path}.{key}'] = draw(st.one_of(BOUNDS, VALUES))
+  if draw(st.booleans()):
+    made['budget.clock'] = draw(st.one_of(st.sampled_from(['auto', 'wall', 'calibrated']), VALUES))
   for path in draw(st.lists(st.sampled_from(FIELDS), min_size=not made, max_size=2)):
     made[path] = draw(VALUES)
   return made
