@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+from autoresearch_jax.executors import tpu_environment
 from autoresearch_jax.runner.client import JAX_PLATFORMS
 from autoresearch_jax.types import Platform
 
@@ -77,7 +78,9 @@ def _run_python(
   Raises:
     RuntimeError: it timed out.
   """
-  environment = {**os.environ, **({'JAX_PLATFORMS': JAX_PLATFORMS[platform]} if platform else {})}
+  chosen = {'JAX_PLATFORMS': JAX_PLATFORMS[platform]} if platform else {}
+  merged = {**os.environ, **chosen, **tpu_environment.whole_host()}
+  environment = {name: value for name, value in merged.items() if value is not None}
   try:
     done = subprocess.run(
       [sys.executable, '-c', code],

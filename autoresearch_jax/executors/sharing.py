@@ -9,10 +9,7 @@ is slower next to a busy slot than next to an idle one. A budget in steps is not
 and TPUs, slots are independent as long as the host keeps up.
 
 GPUs: if CUDA_VISIBLE_DEVICES is set, its list is partitioned. Its entries may be numbers, UUIDs or
-MIG instances, of which a process can use one. TPUs: TPU_VISIBLE_CHIPS selects the chips, and each
-process is configured as a one-process topology with an address of its own, which is JAX's way of
-running several processes on one host (github.com/jax-ml/jax/issues/14977, 2023). This has not been
-run on a TPU yet. Older names of the same variables are set too, since libtpu releases differ.
+MIG instances, of which a process can use one. TPUs: see `tpu_environment`.
 """
 
 import contextlib
@@ -23,20 +20,17 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from autoresearch_jax.executors import probe
+from autoresearch_jax.executors import probe, tpu_environment
 from autoresearch_jax.runner.client import available_memory
 from autoresearch_jax.types import Platform
 
 T = TypeVar('T')
 
-# Number of chips of a process -> their topology on the host, where libtpu accepts one.
-CHIP_BOUNDS = {1: '1,1,1', 2: '1,2,1', 4: '2,2,1'}
 # Environment variables that list devices; '' hides all GPUs from CUDA.
 VISIBLE_DEVICES = {
   'gpu': ('CUDA_VISIBLE_DEVICES',),
   'tpu': ('TPU_VISIBLE_CHIPS', 'TPU_VISIBLE_DEVICES'),
 }
-FIRST_PORT = 8476  # of libtpu; each process has a port
 CPU_FOLDER = pathlib.Path('/sys/devices/system/cpu')
 
 
@@ -46,13 +40,14 @@ class ResourceShare:
 
   Attributes:
     name: Its devices or cores, for display.
-    environment: Environment variables of its runner that select the devices.
+    environment: Environment variables of its runner that select the devices; None for one that
+      must not be set.
     cores: Cores that its processes are pinned to; () for all.
     memory_bytes: Memory of a program where the slots share it, as on a CPU; 0 for the device's.
   """
 
   name: str = 'all devices'
-  environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  environment: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
   cores: tuple[int, ...] = ()
   memory_bytes: int = 0
 
@@ -83,7 +78,7 @@ def partition(platform: Platform, slots: int) -> list[ResourceShare]:
   if slots < 0:
     raise ValueError(f'slots is {slots}; it must be at least 1, or 0 for one slot per device.')
   if slots == 1 or (platform == 'cpu' and not slots):  # in JAX, a CPU is one device
-    return [ResourceShare()]
+    return [_everything(platform)]
   if platform == 'cpu':
     memory = available_memory() // slots
     return [
@@ -106,7 +101,7 @@ def partition(platform: Platform, slots: int) -> list[ResourceShare]:
       f'of {len(devices)}, or 0 for one slot each.'
     )
   if slots == 1:
-    return [ResourceShare()]
+    return [_everything(platform)]
   parts = _split(devices, slots, kind)
   return [_gpus(part) if platform == 'gpu' else _chips(i, part) for i, part in enumerate(parts)]
 
@@ -123,30 +118,13 @@ def _gpus(devices: tuple[str, ...]) -> ResourceShare:
 
 
 def _chips(index: int, chips: tuple[str, ...]) -> ResourceShare:
-  """A share of TPU chips, with both the current and the older names of libtpu's variables."""
-  bounds = CHIP_BOUNDS.get(len(chips))
-  if bounds is None:
-    raise ValueError(
-      f'A slot cannot have {len(chips)} chips, only {", ".join(map(str, CHIP_BOUNDS))}; change '
-      'slots.'
-    )
-  listed, port = ','.join(chips), str(FIRST_PORT + index)
-  return ResourceShare(
-    f'chip {_listed(chips)}',
-    {
-      'TPU_VISIBLE_CHIPS': listed,
-      'TPU_VISIBLE_DEVICES': listed,
-      'TPU_CHIPS_PER_PROCESS_BOUNDS': bounds,
-      'TPU_CHIPS_PER_HOST_BOUNDS': bounds,
-      'TPU_PROCESS_BOUNDS': '1,1,1',
-      'TPU_HOST_BOUNDS': '1,1,1',
-      'TPU_PROCESS_ADDRESSES': f'localhost:{port}',
-      'TPU_PROCESS_PORT': port,
-      'TPU_MESH_CONTROLLER_ADDRESS': f'localhost:{port}',
-      'TPU_MESH_CONTROLLER_PORT': port,
-      'CLOUD_TPU_TASK_ID': '0',
-    },
-  )
+  return ResourceShare(f'chip {_listed(chips)}', tpu_environment.environment(chips, index))
+
+
+def _everything(platform: Platform) -> ResourceShare:
+  """All devices of this machine, but not those of other hosts of a TPU slice."""
+  environment = tpu_environment.whole_host() if platform == 'tpu' else {}
+  return ResourceShare(environment=environment)
 
 
 def _visible_devices(platform: Platform) -> list[str]:

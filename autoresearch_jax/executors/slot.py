@@ -12,6 +12,7 @@ own trial suffers from what a program does to the reader or the compiler.
 import collections
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 import threading
 import time
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors import Unavailable
+from autoresearch_jax.executors import Unavailable, tpu_environment
 from autoresearch_jax.executors.artifacts import ArtifactStore
 from autoresearch_jax.executors.running_trial import REFERENCE, RunningTrial
 from autoresearch_jax.executors.sharing import ResourceShare
@@ -49,6 +50,7 @@ from autoresearch_jax.types import (
 
 MAX_ATTEMPTS = 3  # to start a runner, or to run a trial whose runner is killed
 RETRY_SECONDS = 2.0  # between attempts to start a runner
+BUSY_SECONDS = 60.0  # for which busy devices are waited for
 MAX_PREFETCHES = COMPILE_CACHE_SIZE - 2  # during a trial; its program and the incumbent stay cached
 # Failures that a prefetched program may have caused: a crash, a hang, memory.
 PREFETCH_FAILURES = (Status.CRASH, Status.TIMEOUT, Status.OOM)
@@ -367,8 +369,12 @@ class Slot:
     return path, traced, traced.seconds
 
   def _ensure_runner(self) -> None:
-    """Waits for a runner with its devices; restarts one that has died. Raises Unavailable."""
-    for attempt in range(MAX_ATTEMPTS):
+    """Waits for a runner with its devices; restarts one that has died. Raises Unavailable.
+
+    Busy devices are waited for: chips of a killed process stay busy for a while.
+    """
+    began = time.monotonic()
+    for attempt in itertools.count(1):
       try:
         return self._start_runner()
       except RunnerError as error:
@@ -376,7 +382,11 @@ class Slot:
           raise
         self.runner.close()
         self._device = {}
-        if error.status == Status.TIMEOUT or attempt == MAX_ATTEMPTS - 1:
+        busy = tpu_environment.says_busy(str(error))
+        if busy:
+          tpu_environment.remove_stale_lock()
+        patient = attempt < MAX_ATTEMPTS or (busy and time.monotonic() - began < BUSY_SECONDS)
+        if error.status == Status.TIMEOUT or not patient:
           raise Unavailable(
             f'No trial can be run here: {error} Fix this and start the same command again.'
           ) from error

@@ -33,6 +33,7 @@ XLA_CPU_FLAGS = (
 HUGE_PAGES = 'glibc.malloc.hugetlb=1'
 COMPILE_CACHE_SIZE = 4  # compiled programs in memory: the incumbent's, and the latest ones
 START_TIMEOUT_SECONDS = 300.0  # to import jax and acquire the devices
+SOFT_END_SECONDS = 5.0  # for a runner to release an accelerator before it is killed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +75,22 @@ class RunnerClient:
   Args:
     setup: Configuration of the runner.
     log: File that its stderr is appended to.
-    environment: Further environment variables, such as those that select its devices.
+    environment: Further environment variables, such as those that select its devices; None for
+      one that must not be set.
 
   Attributes:
+    soft_end_seconds: How long the process may take to end by itself, before it is killed. A killed
+      process may leave TPU chips busy for a while. 0 on CPUs.
     prefetching: Prefetches in progress: number -> (artifact, monotonic time when requested). The
       numbers are unique; an artifact may be prefetched more than once.
   """
 
   def __init__(
-    self, setup: RunnerSetup, log: pathlib.Path, environment: Mapping[str, str] | None = None
+    self, setup: RunnerSetup, log: pathlib.Path, environment: Mapping[str, str | None] | None = None
   ):
     self.setup = setup
     self.log = log
+    self.soft_end_seconds = 0.0 if setup.platform == 'cpu' else SOFT_END_SECONDS
     self._environment = environment or {}
     self._process: subprocess.Popen[bytes] | None = None
     self._buffer = b''
@@ -98,6 +103,7 @@ class RunnerClient:
   def start(self) -> None:
     """Starts the process without waiting for it, so that others can start at the same time."""
     self.log.parent.mkdir(parents=True, exist_ok=True)
+    variables = {**process_environment(self.setup.platform), **self._environment}
     with self.log.open('ab') as log, self._lock:
       self._buffer, self._killed, self.prefetching = b'', False, {}
       self._process = subprocess.Popen(
@@ -105,7 +111,7 @@ class RunnerClient:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        env={**process_environment(self.setup.platform), **self._environment},
+        env={name: value for name, value in variables.items() if value is not None},
         start_new_session=True,  # the controller handles Ctrl-C
       )
     self._send({'method': 'start', 'setup': self.setup})
@@ -180,9 +186,17 @@ class RunnerClient:
   def _kill_process(self) -> None:
     with self._lock:
       if self._process and self._process.poll() is None:
+        if self.soft_end_seconds:
+          self._end_softly(self._process)
         with contextlib.suppress(ProcessLookupError):
           os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+  def _end_softly(self, process: subprocess.Popen[bytes]) -> None:
+    """Asks the process to release its devices and to end, and waits for a while."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      process.wait(self.soft_end_seconds)
 
   def _send(self, message: dict[str, Any]) -> None:
     try:

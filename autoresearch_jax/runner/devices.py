@@ -1,7 +1,7 @@
 """The devices of a runner: their platform, peak FLOP/s and memory.
 
-Peak FLOP/s are the vendors' figures for dense bfloat16 matrix products. Devices that are not in the
-table, and CPUs, are measured.
+Peak FLOP/s are the vendors' figures for dense bfloat16 matrix products. CPUs are measured. For an
+accelerator that is not in the table the peak is not known, and trials on it have no MFU.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from autoresearch_jax.types import Hardware
 Device = Any  # jax.Device, which type checkers treat as a variable
 
 NVIDIA_DRIVER = pathlib.Path('/proc/driver/nvidia/version')
-# Prefix of device_kind -> (FLOP/s of one jax device, source). On TPU v2 and v3 a device is a core.
+# Prefix of device_kind -> (FLOP/s of one jax device, source). On TPU v2, v3, 7x it is a core.
 PEAK_FLOPS = {
   'NVIDIA A100': (312e12, 'NVIDIA A100 data sheet, 2021'),
   'NVIDIA H100 PCIe': (756e12, 'NVIDIA H100 data sheet, 2023'),
@@ -40,6 +40,7 @@ PEAK_FLOPS = {
   'TPU v5': (459e12, 'Google Cloud TPU v5p documentation'),
   'TPU v6 lite': (918e12, 'Google Cloud TPU v6e documentation'),
   'TPU v6e': (918e12, 'Google Cloud TPU v6e documentation'),
+  'TPU7x': (1153.5e12, 'Google Cloud TPU7x documentation, per TensorCore: half a chip of 2307e12'),
 }
 
 
@@ -94,7 +95,7 @@ def _cpu_model() -> str:
 
 
 def peak_flops(device: Device, cache: pathlib.Path) -> tuple[float, str]:
-  """Peak FLOP/s of one device, from the table or measured.
+  """Peak FLOP/s of one device: from the table, on CPUs measured, 0 for unknown accelerators.
 
   A busy machine measures too little, so `cache` keeps the highest measurement.
 
@@ -109,6 +110,8 @@ def peak_flops(device: Device, cache: pathlib.Path) -> tuple[float, str]:
   for prefix, known in sorted(PEAK_FLOPS.items(), key=lambda item: -len(item[0])):
     if kind.startswith(prefix):
       return known
+  if device.platform != 'cpu':
+    return 0.0, f'unknown: {kind} is not in the table of runner/devices.py'
   file = cache / 'peak_flops.json'
   key = f'{device.platform} {kind} x{_cores()}'
   with _locked(cache):

@@ -2,7 +2,7 @@
 
 Started by `client` as `python -m autoresearch_jax.runner.server`, it stays warm across trials. No
 candidate Python ever runs here: it loads artifacts, compiles them, trains and evaluates. It exits
-when its stdin closes, so it never outlives the controller.
+when its stdin closes, so it never outlives the controller, and on SIGTERM.
 
 Protocol, JSON lines. Requests and their results:
 
@@ -21,12 +21,14 @@ prefetch (see `program_cache`) runs in a background thread. When it is over, a l
 {"prefetched": number} is written between the others; its outcome is not reported.
 """
 
+import contextlib
 import functools
 import gc
 import math
 import os
 import pathlib
 import queue
+import signal
 import sys
 import threading
 import time
@@ -36,6 +38,7 @@ from typing import Any, TextIO
 
 import grain  # noqa: F401 - the loader imports it on first use, which would count for a trial
 import jax
+import jax.extend.backend
 import msgspec
 import numpy as np
 
@@ -64,6 +67,7 @@ MAX_STALL_FRACTION = 0.01  # of a budget in seconds, for which the process may h
 # By how much training may exceed a budget in seconds: this fraction of it, or so many seconds, plus
 # the time of a step. The last calls are in flight by then, and a busy machine delays them.
 OVERRUN_FRACTION, OVERRUN_SECONDS = 0.02, 0.5
+RELEASE_SECONDS = 3.0  # to release accelerators when the process ends
 
 
 class Runner:
@@ -75,7 +79,7 @@ class Runner:
     dataset: Data of the problem.
     limits: Limits of a trial.
     devices: The local devices.
-    peak_flops: Peak FLOP/s of one device.
+    peak_flops: Peak FLOP/s of one device; 0 if it is not known.
     peak_source: Where that figure is from.
     programs: The compiled programs.
   """
@@ -293,13 +297,19 @@ class Runner:
       steps=trained.steps,
       tokens=trained.tokens,
       flops=trained.flops,
-      mfu_percent=100 * flops_per_second / (self.peak_flops * len(self.devices)),
+      mfu_percent=self._mfu_percent(flops_per_second),
       peak_bytes=max(compiled.analysis_bytes, allocator_bytes),
       analysis_bytes=compiled.analysis_bytes,
       allocator_bytes=allocator_bytes,
       parameters=compiled.artifact.parameters,
       compilations_in_clock=trained.compilations,
     )
+
+  def _mfu_percent(self, flops_per_second: float) -> float:
+    """The share of the peak; 0 where the peak is not known."""
+    if not self.peak_flops:
+      return 0.0
+    return 100 * flops_per_second / (self.peak_flops * len(self.devices))
 
 
 def handle(runner: Runner, request: dict[str, Any], write: Callable[..., None]) -> dict[str, Any]:
@@ -363,7 +373,33 @@ class RequestReader:
         self.prefetches.put(message)
       else:
         self.requests.put(message)
-    os._exit(0)
+    end_process()
+
+
+def end_on_sigterm() -> None:
+  """Makes SIGTERM end the process, also while the main thread waits for a device."""
+  reader, writer = os.pipe()
+  os.set_blocking(writer, False)
+  signal.set_wakeup_fd(writer)
+  signal.signal(signal.SIGTERM, lambda *_: None)  # the wakeup descriptor has it
+
+  def wait() -> None:
+    while signal.SIGTERM not in os.read(reader, 1):
+      pass
+    end_process()
+
+  threading.Thread(target=wait, name='signals', daemon=True).start()
+
+
+def end_process() -> None:
+  """Ends the process. Accelerators are released first, or the next process would find them busy."""
+  if os.environ.get('JAX_PLATFORMS') != 'cpu':
+    late = threading.Timer(RELEASE_SECONDS, os._exit, (0,))
+    late.daemon = True
+    late.start()
+    with contextlib.suppress(Exception):  # a device that is in use
+      jax.extend.backend.clear_backends()
+  os._exit(0)
 
 
 def serve(reader: RequestReader, replies: TextIO) -> None:
@@ -399,6 +435,7 @@ def main() -> None:
   # Libraries print to stdout, so that goes to stderr; replies use a copy of the descriptor.
   replies = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)
+  end_on_sigterm()
   serve(RequestReader(sys.stdin), replies)
 
 
