@@ -201,6 +201,12 @@ def _table(
     )
     ok = ok & ~doubtful
     notes += doubts
+  if not columns.constants and (column := table_outcomes.outcome_by_values(rows, constants, ok)):
+    raise TableError(
+      f'The column {column!r} of the table {path} separates exactly the {int((~ok).sum())} rows '
+      f'that count as failures from the others. If it says whether a run succeeded, give '
+      f'--success={column}; if it is a constant, list the constants by --constants.'
+    )
   if not ok.any():
     raise TableError(
       f'All {len(rows)} usable rows of the table {path} failed: there is nothing to fit.'

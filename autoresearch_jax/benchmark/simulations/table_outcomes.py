@@ -144,6 +144,24 @@ def is_outcome(rows: Sequence[Row], column: str) -> bool:
   return any(_verdict(v, kind) is not None for v in values - {''})
 
 
+def outcome_by_values(rows: Sequence[Row], columns: Sequence[str], ok: np.ndarray) -> str:
+  """Returns the first column that may say if runs succeeded, by its values alone; '' for none.
+
+  Such a column has words or numbers for yes and no, and they agree with `ok`, [rows], in all rows.
+  A single failure agrees with too many columns by chance.
+  """
+  if (~ok).sum() < MIN_TIED_FAR:
+    return ''
+  for column in columns:
+    words = [_word(row.get(column)) for row in rows]
+    verdicts = {word: _verdict(word, 'positive') for word in set(words)}
+    if None not in verdicts.values() and len(set(verdicts.values())) == 2:
+      claims = np.array([verdicts[word] for word in words], bool)
+      if np.array_equal(claims, ok) or np.array_equal(claims, ~ok):
+        return column
+  return ''
+
+
 def _read(rows: Sequence[Row], column: str) -> np.ndarray:
   """Returns whether each row claims success by this column."""
   kind = _kind(column) or 'positive'

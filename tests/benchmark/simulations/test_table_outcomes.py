@@ -153,3 +153,16 @@ def test_a_table_of_thousands_of_rows_fits_in_bounded_memory(tmp_path):
     simulation.instance(0).optimum, 1.0, abs_tol=0.03
   )
   assert simulation.instance(0).value(surrogate.format.program([0.99, 0.3, 0.5, 0.5])) is None
+
+
+@pytest.mark.parametrize(('good', 'bad'), [(True, False), ('no', 'yes'), (0, 1), ('done', 'oom')])
+@pytest.mark.parametrize('loss', [100.0, ''])
+def test_a_success_column_of_another_name_is_asked_for(tmp_path, good, bad, loss):
+  rows = [
+    (x, loss if x % 4 == 0 else 1 + x / 10, bad if x % 4 == 0 else good, x % 2) for x in range(24)
+  ]
+  path = written(tmp_path, 'x,loss,worked,amp', rows)
+  with pytest.raises(TableError, match=r"'worked' .* 6 rows .*--success=worked.*--constants"):
+    read_table(path, Columns('loss'))
+  named = read_table(path, Columns('loss', constants=('x', 'amp')))
+  assert named.names == ('X', 'AMP') and named.ok.sum() == 18
