@@ -1,0 +1,125 @@
+"""The page of a run in a real browser. Needs the extra `browser` and Chromium."""
+
+import dataclasses
+import shutil
+
+import pytest
+from helpers.synthetic_run import run, ticking
+
+from autoresearch_jax.cli.report import view
+from autoresearch_jax.report.page import write_page
+
+playwright = pytest.importorskip('playwright.sync_api')
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.skipif(CHROMIUM is None, reason='There is no Chromium.'),
+]
+HOSTILE = (
+  '<img src=x onerror="document.title=`hacked`"></td><script>document.title="hacked"</script>'
+)
+
+
+@pytest.fixture(scope='module')
+def browser():
+  with playwright.sync_playwright() as started:
+    # The container that runs tests may not allow Chromium's own sandbox.
+    browser = started.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope='module')
+def shown(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('run')
+  run(directory, 150, clock=ticking())
+  found = view(directory)
+  trials = list(found.trials)
+  trials[5] = dataclasses.replace(trials[5], description=HOSTILE, reason=HOSTILE, claim=HOSTILE)
+  found = dataclasses.replace(found, trials=tuple(trials))
+  write_page(found, directory / 'report.html')
+  return found, directory / 'report.html'
+
+
+@pytest.fixture
+def opened(browser, shown):
+  page = browser.new_page(viewport={'width': 1200, 'height': 900})
+  errors, requests = [], []
+  page.on('console', lambda message: errors.append(message.text))
+  page.on('pageerror', lambda error: errors.append(str(error)))
+  page.on(
+    'request', lambda request: errors.append(request.url) if '://' in request.url[5:] else None
+  )
+  page.goto(shown[1].as_uri())
+  page.wait_for_selector('#table tbody tr')
+  yield page
+  page.close()
+  assert errors == []
+  assert set(requests) <= {shown[1].as_uri()}
+
+
+def test_every_section_shows_the_run(opened, shown):
+  found, _ = shown
+  assert opened.title().startswith('synthetic')
+  assert opened.inner_text('#count') == f'{len(found.trials)} of {len(found.trials)}'
+  programs = [t for t in found.trials if t.original == t.id and t.program_value is not None]
+  assert opened.locator('#staircase circle').count() == len(programs)
+  assert opened.locator('#family circle').count() >= len(programs)
+  kept = {t.original for t in found.trials if t.id in found.kept}
+  assert opened.locator('#staircase circle.keep').count() == len(kept)
+
+
+def test_rows_appear_as_one_scrolls(opened, shown):
+  rows = opened.locator('#table tbody tr')
+  assert rows.count() == 100
+  rows.last.scroll_into_view_if_needed()
+  playwright.expect(rows).to_have_count(150)
+
+
+def test_the_filter_filters(opened, shown):
+  found, _ = shown
+  opened.select_option('#show', 'keep')
+  kept = sum(t.decision == 'keep' for t in found.trials)
+  assert opened.locator('#table tbody tr').count() == kept
+  opened.select_option('#show', 'all')
+  opened.fill('#filter', 'no-such-word')
+  assert opened.locator('#table tbody tr').count() == 0
+
+
+def test_the_table_sorts(opened, shown):
+  found, _ = shown
+  opened.click('th button:has-text("score")')
+  best = min(t.value for t in found.trials if t.value is not None)
+  first = int(opened.locator('#table tbody tr').first.get_attribute('data-trial'))
+  assert found.trials[first].value == best
+
+
+@pytest.mark.parametrize('key', ['click', 'Enter'])
+def test_a_trial_opens_and_closes(opened, shown, key):
+  found, _ = shown
+  trial = next(t for t in found.trials[1:] if t.diff)
+  row = opened.locator(f'#table tr[data-trial="{trial.id}"]')
+  row.click() if key == 'click' else row.press(key)
+  text = opened.inner_text('#detail')
+  assert f'Trial {trial.id}:' in text
+  assert opened.locator('#detail pre .add').count() >= 1
+  opened.keyboard.press('Escape')
+  assert not opened.is_visible('#detail')
+
+
+def test_hostile_text_stays_text(opened):
+  opened.locator('#table tr[data-trial="5"]').click()
+  assert HOSTILE in opened.text_content('#detail')
+  assert opened.locator('#detail img').count() == 0
+  opened.wait_for_timeout(50)
+  assert opened.title().startswith('synthetic')
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('width', [390, 1200])
+def test_nothing_is_wider_than_the_window(browser, shown, width, scheme):
+  page = browser.new_page(viewport={'width': width, 'height': 800}, color_scheme=scheme)
+  page.goto(shown[1].as_uri())
+  page.wait_for_selector('#table tbody tr')
+  assert page.evaluate('document.documentElement.scrollWidth') <= width
+  page.close()
