@@ -180,7 +180,7 @@ def kind_of(module: Module, executed: Executed) -> str:
 
 def _times(module: Module, clock: float) -> tuple[dict[str, float], list[tuple[float, str, str]]]:
   """Estimated milliseconds by kind, and the longest groups of equal operations."""
-  times = dict.fromkeys(KINDS, 0.0)
+  times: dict[str, float] = dict.fromkeys(KINDS, 0.0)
   groups: dict[tuple[str, str], float] = collections.defaultdict(float)
   for executed in module.executed():
     milliseconds = 1000 * executed.operation.cycles * executed.times / clock
