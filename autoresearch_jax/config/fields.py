@@ -64,7 +64,7 @@ class Limits:
     constant_bytes: Size of the different constants inside an artifact's modules: enough for tables,
       not for the weights of a large model.
     custom_kernels: Whether a program may bring Triton kernels of its own (GPU only).
-    compile_seconds: Wall-clock limit of a compilation.
+    compile_seconds: Limit of a compilation: of the wall clock, or of CPU time if that takes longer.
     step_seconds: Longest time without a message from the runner while it trains or evaluates.
     predict_seconds: Time that `predict` may always take for a validation batch, however short the
       training was, so that a fixed cost such as a matrix solve fits.

@@ -69,6 +69,10 @@ class RunnerError(Exception):
     self.status, self.facts, self.retryable = status, facts or {}, retryable
 
 
+_CPU_LIMITED = ('load', 'compile', 'calibrate')  # requests whose limit counts CPU time
+MIN_CPU_SHARE = 0.02  # of the wall clock, below which a process counts as hanging
+
+
 class RunnerClient:
   """One runner process. Only `kill` and `prefetch` may be called from other threads.
 
@@ -243,9 +247,14 @@ class RunnerClient:
     assert self._process and self._process.stdout
     remaining_in_total = timeout - timer.seconds()
     total_ends_first = remaining_in_total < idle_timeout
-    deadline = timer.seconds() + min(idle_timeout, remaining_in_total)
+    began, cpu_began = timer.seconds(), self._cpu_seconds()
+    deadline = began + min(idle_timeout, remaining_in_total)
     while b'\n' not in self._buffer:
       remaining = deadline - timer.seconds()
+      if remaining <= 0 and method in _CPU_LIMITED:
+        wall, used = timer.seconds() - began, self._cpu_seconds() - cpu_began
+        remaining = seconds_left(idle_timeout, wall, used)
+        deadline = timer.seconds() + remaining
       if remaining <= 0:
         self._kill_process()
         seconds = timeout if total_ends_first else idle_timeout
@@ -258,6 +267,14 @@ class RunnerClient:
         self._buffer += data
     line, self._buffer = self._buffer.split(b'\n', 1)
     return msgspec.json.decode(line)
+
+  def _cpu_seconds(self) -> float:
+    """CPU time of the runner so far; 0 where the system does not say."""
+    try:
+      fields = pathlib.Path(f'/proc/{self.pid}/stat').read_text().rpartition(') ')[2].split()
+      return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+    except (OSError, ValueError, IndexError):
+      return 0.0
 
   def _process_died(self, method: str) -> RunnerError:
     assert self._process
@@ -272,6 +289,24 @@ class RunnerClient:
       f'The runner ended with {how} during {method}; its log is {self.log.name}.',
       retryable=code == -signal.SIGKILL,
     )
+
+
+def seconds_left(limit: float, wall: float, cpu: float) -> float:
+  """Seconds that a compilation may go on for; 0 if it has reached its limit.
+
+  On a busy machine a compiler gets few of the CPUs' seconds. So the limit ends it only once it has
+  used as much CPU time, or if it uses hardly any, as a process that hangs.
+
+  Args:
+    limit: The limit, in seconds.
+    wall: Wall-clock seconds since it began.
+    cpu: CPU seconds that it has used.
+  """
+  if wall < limit:
+    return limit - wall
+  if cpu < MIN_CPU_SHARE * wall:
+    return 0.0
+  return max(0.0, limit - cpu)
 
 
 def process_environment(platform: Platform) -> dict[str, str]:

@@ -4,7 +4,7 @@ import pytest
 from helpers.tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.runner.client import RunnerError, RunnerSetup
+from autoresearch_jax.runner.client import RunnerError, RunnerSetup, seconds_left
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer.export import export_program
 
@@ -61,3 +61,18 @@ def test_a_reason_says_what_is_wrong_and_what_to_do(dataset, folder, tmp_path, n
   reason = str(failed.value)
   assert what in reason and remedy in reason, reason
   assert reason.index(what) < reason.index(remedy) and reason.endswith('.') and '\n' not in reason
+
+
+@pytest.mark.parametrize(
+  ('wall', 'cpu', 'left'),
+  [
+    (100, 100, 200),  # within the limit
+    (100, 900, 200),  # many threads: the wall clock counts
+    (900, 200, 100),  # a busy machine: as much CPU time
+    (900, 300, 0),
+    (900, 1, 0),  # hangs
+    (400, 0, 0),  # or the system does not say
+  ],
+)
+def test_a_starved_compilation_has_its_cpu_time(wall, cpu, left):
+  assert seconds_left(300, wall, cpu) == left
