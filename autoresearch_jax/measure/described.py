@@ -18,12 +18,13 @@ import tempfile
 
 import msgspec
 from absl import app, flags
+from ml_collections import ConfigDict
 
 from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.reader import Artifact
-from autoresearch_jax.config import from_config_dict, load
+from autoresearch_jax.config import ConfigError, from_config_dict, load
 from autoresearch_jax.measure.described_step import CHIPS, KINDS, DescribedStep, describe
-from autoresearch_jax.measure.gpt_setting import trace
+from autoresearch_jax.measure.gpt_setting import TraceError, trace
 from autoresearch_jax.programs.start import starting_program, with_constants
 
 GB, TERA = 1e9, 1e12
@@ -71,6 +72,15 @@ def main(arguments: list[str]) -> None:
   raw = load(CONFIG.value)
   if PROGRAM.value:
     raw.program = str(pathlib.Path(PROGRAM.value).resolve())
+    raw.constants = ConfigDict()  # the other program's
+  try:
+    measure(raw, counts)
+  except (ConfigError, TraceError) as error:
+    raise app.UsageError(str(error)) from None
+
+
+def measure(raw: ConfigDict, counts: list[int]) -> None:
+  """Compiles the program of a config for every chip and number of devices, and prints the table."""
   config = from_config_dict(raw)
   pairs = (word.partition('=') for word in CONSTANTS.value)
   constants = {name: float(value) if '.' in value else int(value) for name, _, value in pairs}

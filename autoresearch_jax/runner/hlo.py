@@ -55,9 +55,10 @@ class HloOperation:
 
   @property
   def cycles(self) -> int:
-    """XLA's estimate, on TPUs; 0 if there is none."""
+    """XLA's estimate, on TPUs; 0 if there is none, which XLA writes as the largest integer too."""
     found = _CYCLES.search(self.text)
-    return int(found[1]) if found else 0
+    cycles = int(found[1]) if found else 0
+    return cycles if cycles < 2**62 else 0
 
   @property
   def target(self) -> str:
