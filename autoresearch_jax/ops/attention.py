@@ -19,6 +19,7 @@ from autoresearch_jax.ops.data_parallel import by_rows
 
 BLOCK = 128  # query rows of a block in `blocked`; 64 and 256 are not faster
 SPLASH_BLOCK = 512  # query and key rows of a TPU tile; less for shorter sequences
+SPLASH_KEYS = 2048  # keys that the backward kernel holds in fast memory
 CUDNN_HEAD_DIM = 128  # cuDNN's limit on every GPU since Ampere (256 from Hopper on)
 CUDNN_TARGETS = ('__cudnn$fmhaSoftmax', '__cudnn$fmhaSoftmaxBackward')
 
@@ -183,10 +184,14 @@ def splash(q: jax.Array, k: jax.Array, v: jax.Array, window: int) -> jax.Array:
       block_q=block,
       block_kv=block,
       block_q_dkv=block,
-      # One block of keys for all of time, or XLA would add up a partial dq for each block.
-      block_kv_dkv=time,
+      # Each of these blocks makes a partial dq, and XLA adds them up.
+      block_kv_dkv=math.gcd(time, SPLASH_KEYS if head_dim <= 128 else SPLASH_KEYS // 2),
       block_kv_dkv_compute=block,
       use_fused_bwd_kernel=True,
+      # The layout in which XLA makes them, with rotary embeddings and norms.
+      q_layout=splash_attention.QKVLayout.SEQ_MINOR,
+      k_layout=splash_attention.QKVLayout.SEQ_MINOR,
+      v_layout=splash_attention.QKVLayout.SEQ_MINOR,
     ),
   )
   q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q / math.sqrt(head_dim), k, v))
