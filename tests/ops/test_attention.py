@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from jax.experimental.pallas import tpu as pltpu
 
 from autoresearch_jax.ops import attention as ops
 from autoresearch_jax.ops.attention import attention
@@ -162,3 +163,15 @@ def test_refuses_what_does_not_fit():
     attention(q, k[:, :4], v, window=3, platform='cpu')
   with pytest.raises(ValueError, match='window -1'):
     attention(q, k, v, window=-1, platform='cpu')
+
+
+@pytest.mark.parametrize('window', [256, 100])
+def test_the_tpu_kernel_equals_the_blocked_form(window, monkeypatch):
+  """JAX's kernel, interpreted on the CPU, with several blocks of keys and queries."""
+  monkeypatch.setattr(ops, 'SPLASH_BLOCK', 128)
+  inputs = random_inputs(1, 256, 2, 64)
+  with pltpu.force_tpu_interpret_mode():
+    ours = value_and_gradients(lambda *x: ops.splash(*x, window), *inputs)
+  blocked = value_and_gradients(lambda *x: ops.blocked(*x, window, 128, False), *inputs)
+  for mine, other in zip(ours, blocked, strict=True):
+    np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
