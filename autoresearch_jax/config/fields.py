@@ -55,8 +55,9 @@ class Limits:
 
   Attributes:
     isolation: What the tracer's sandbox must achieve, or the run refuses to start: `full` (network,
-      files, system calls, processes and resource limits), `limits` (resource limits and a process
-      group only), `none`.
+      files, system calls, processes and resource limits; by Landlock, or where the kernel has none
+      by namespaces), `namespaces` (the same, by namespaces in any case), `limits` (resource limits
+      and a process group only), `none`.
     trace_seconds: Wall-clock limit of a trace.
     trace_cpu_seconds: CPU time of a trace; a GPT takes one or two seconds.
     trace_bytes: Address space of the tracer; importing jax alone reserves about 1 GiB.
@@ -74,7 +75,7 @@ class Limits:
     max_loss: Training ends as diverged when the loss exceeds this or is NaN, as in the original.
   """
 
-  isolation: Literal['full', 'limits', 'none'] = 'full'
+  isolation: Literal['full', 'namespaces', 'limits', 'none'] = 'full'
   trace_seconds: float = 60.0
   trace_cpu_seconds: float = 60.0
   trace_bytes: int = 8 * 2**30

@@ -64,14 +64,14 @@ def die_with(parent: int) -> None:
   Args:
     parent: Process id of the parent. The process exits at once if that is no longer its parent.
   """
-  _call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+  call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
   if os.getppid() != parent:
     os._exit(1)
 
 
 def adopt_orphans() -> None:
   """Makes the calling process a subreaper: orphaned descendants become its children."""
-  _call('prctl', _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+  call('prctl', _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def set_realtime_priority() -> None:
@@ -103,13 +103,13 @@ def thread_count() -> int:
 
 def drop_privileges() -> None:
   """Drops all capabilities for this process and what it executes; none can be regained."""
-  _call('prctl', _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-  _call('prctl', _PR_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+  call('prctl', _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+  call('prctl', _PR_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
   for capability in range(64):
     if _libc().prctl(_PR_CAPBSET_DROP, *map(ctypes.c_ulong, (capability, 0, 0, 0))):
       break  # past the last one, or not privileged, which is as good
   header, none = struct.pack('<Ii', _CAP_VERSION_3, 0), bytes(24)
-  _call('capset', header, none)
+  call('capset', header, none)
 
 
 def restrict_files(rules: Mapping[str, int], tcp: bool = False) -> None:
@@ -185,7 +185,7 @@ def filter_calls(program: Sequence[tuple[int, int, int, int]]) -> None:
   buffer = ctypes.create_string_buffer(code, len(code))
   # struct sock_fprog: number of instructions, padding, pointer.
   filter_ = struct.pack('@HP', len(code) // 8, ctypes.addressof(buffer))
-  _call('prctl', _PR_SET_SECCOMP, 2, filter_, 0, 0)
+  call('prctl', _PR_SET_SECCOMP, 2, filter_, 0, 0)
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
@@ -215,7 +215,8 @@ def _syscall(number: int, *arguments: object) -> int:
   return result
 
 
-def _call(name: str, *arguments: object) -> None:
+def call(name: str, *arguments: object) -> None:
+  """Calls a C function that returns 0 on success. Raises SandboxError."""
   if getattr(_libc(), name)(*map(_as_register, arguments)) != 0:
     _raise_error(name)
 

@@ -21,6 +21,9 @@ Covered, on Linux for x86_64 and aarch64:
 - privileges: all capabilities are dropped, so a run as root is no easier to break out of, and can
   not be regained. The environment is that of the tracer's server, which holds no keys.
 
+Where the kernel has no Landlock, and at level `namespaces`, files are protected by a file system of
+the child's own instead (`namespaces`): what is not readable does not exist there.
+
 Not covered:
 - bugs in the kernel and side channels, among them timing and the contents of caches.
 - names, sizes and timestamps of files anywhere (`stat` is outside of Landlock), and names of files
@@ -32,6 +35,7 @@ Not covered:
 - copies of hidden text in installed packages (site-packages is readable as a whole).
 """
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -45,7 +49,7 @@ import sys
 import sysconfig
 from typing import Literal
 
-from autoresearch_jax.sandbox import linux
+from autoresearch_jax.sandbox import linux, namespaces
 from autoresearch_jax.sandbox.linux import SandboxError, landlock_version
 from autoresearch_jax.types import Isolation
 
@@ -111,7 +115,11 @@ _AARCH64 = (
 )
 _SYSCALL_NUMBERS = {'x86_64': _X86_64, 'aarch64': _AARCH64}
 
-TracerIsolation = Literal['full', 'limits', 'none']
+TracerIsolation = Literal['full', 'namespaces', 'limits', 'none']
+_NAMESPACES = Isolation(
+  network=True, files=True, system_calls=True, processes=True, limits=True,
+  detail='user namespaces and read-only mounts',
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +127,8 @@ class TracerPolicy:
   """Permissions and limits of the process that traces a program.
 
   Attributes:
-    level: `full`, `limits` (resource limits alone) or `none`.
+    level: `full`, `namespaces` (the same by other means than Landlock), `limits` (resource limits
+      alone) or `none`.
     readable: Files and folders that may be read, besides the Python installation.
     hidden: Paths that stay unreadable inside of them.
     cpu_seconds: CPU time limit of the process.
@@ -138,7 +147,11 @@ class TracerPolicy:
 def available_isolation() -> Isolation:
   """The strongest isolation that this machine offers; `detail` says what is missing."""
   landlock, seccomp = landlock_version(), linux.has_seccomp()
-  missing = []
+  missing, why = [], ''
+  if seccomp and not landlock:
+    why = namespaces.missing()
+    if not why:
+      return _NAMESPACES
   if not seccomp:
     missing.append('seccomp filters on x86_64 or aarch64')
   if not landlock:
@@ -149,7 +162,9 @@ def available_isolation() -> Isolation:
     system_calls=seccomp,
     processes=seccomp,
     limits=sys.platform == 'linux',
-    detail=f'the kernel has no {" and no ".join(missing)}' if missing else f'Landlock {landlock}',
+    detail=f'the kernel has no {" and no ".join(missing)}{f" ({why})" if why else ""}'
+    if missing
+    else f'Landlock {landlock}',
   )
 
 
@@ -168,10 +183,18 @@ def check(level: TracerIsolation) -> Isolation:
     )
   if level == 'limits':
     return Isolation(limits=True, detail='isolation is limits, as configured')
+  if level == 'namespaces':
+    why = namespaces.missing() if linux.has_seccomp() else 'the kernel has no seccomp filters'
+    if why:
+      raise SandboxError(
+        f"config.limits.isolation='namespaces' is not available: {why}. 'full' needs Landlock or "
+        'the same; see `autoresearch doctor`.'
+      )
+    return _NAMESPACES
   if not (available.network and available.files and available.system_calls and available.processes):
     raise SandboxError(
       f"config.limits.isolation='full' is not available: {available.detail}. Use a newer kernel "
-      '(Linux 5.13 or later with Landlock enabled), or accept less: '
+      '(Linux 5.13 or later with Landlock enabled) or allow user namespaces, or accept less: '
       "config.limits.isolation='limits' limits CPU, memory and file size, but leaves files and "
       "network open; 'none' limits nothing."
     )
@@ -197,13 +220,18 @@ def enter(policy: TracerPolicy, keep: tuple[int, ...], parent: int) -> Isolation
   linux.die_with(parent)
   if policy.level == 'none':
     return check('none')
-  isolation = check(policy.level)
+  own_files = policy.level == 'namespaces' or (policy.level == 'full' and not landlock_version())
+  isolation = _NAMESPACES if own_files else check(policy.level)
   _set_limits(policy)
-  if policy.level == 'full':
+  if policy.level in ('full', 'namespaces'):
     if len(os.listdir('/proc/self/task')) != 1:  # noqa: PTH208 - a count of threads
       raise SandboxError('Only a process with one thread can enter the sandbox.')
+    if own_files:
+      namespaces.enter(*_own_files(policy))
+      linux.die_with(parent)  # a new user namespace ends the first request
     linux.drop_privileges()
-    _restrict_files(policy)
+    if not own_files:
+      linux.restrict_files(_readable(policy))
     linux.filter_calls(_seccomp_program(os.getpid()))
   return isolation
 
@@ -250,13 +278,8 @@ def shared_libraries() -> tuple[str, ...]:
 
   Cached for the lifetime of the process. Subfolders are not searched.
   """
-  triple = f'{platform.machine()}-linux-gnu'
-  system = ('/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib')
-  folders = {*system, *(f'{folder}/{triple}' for folder in system)}
-  folders |= {f'{prefix}/lib' for prefix in (sys.prefix, sys.base_prefix)}
-  folders |= set(filter(None, os.environ.get('LD_LIBRARY_PATH', '').split(':')))
   found = set()
-  for folder in set(map(os.path.realpath, folders)):
+  for folder in set(map(os.path.realpath, _library_folders())):
     try:
       entries = list(os.scandir(folder))
     except OSError:
@@ -264,6 +287,15 @@ def shared_libraries() -> tuple[str, ...]:
     # Links count as what they point to.
     found |= {os.path.realpath(e.path) for e in entries if '.so' in e.name and not e.is_dir()}
   return tuple(sorted(path for path in found if '.so' in pathlib.PurePath(path).name))
+
+
+def _library_folders() -> set[str]:
+  """Folders in which the dynamic linker looks for libraries."""
+  triple = f'{platform.machine()}-linux-gnu'
+  system = ('/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib')
+  folders = {*system, *(f'{folder}/{triple}' for folder in system)}
+  folders |= {f'{prefix}/lib' for prefix in (sys.prefix, sys.base_prefix)}
+  return folders | set(filter(None, os.environ.get('LD_LIBRARY_PATH', '').split(':')))
 
 
 def _imported_packages() -> set[str]:
@@ -299,15 +331,35 @@ def _set_limits(policy: TracerPolicy) -> None:
   linux.set_limits(limits)
 
 
-def _restrict_files(policy: TracerPolicy) -> None:
-  """Applies Landlock: readable paths minus hidden ones; nothing is writable."""
+def _readable(policy: TracerPolicy) -> dict[str, int]:
+  """Path -> Landlock rights: readable paths minus hidden ones; nothing is writable."""
   hidden = {os.path.realpath(path) for path in policy.hidden}
   rules = linux.readable_rules((*python_installation(), *policy.readable), hidden)
   libraries = set(shared_libraries()) - hidden
   folders = {path: path.rpartition('/')[0] for path in libraries}  # many files in few folders
   in_hidden = {folder for folder in set(folders.values()) if linux.inside(f'{folder}/', hidden)}
   rules |= {path: linux.READ_FILE for path, folder in folders.items() if folder not in in_hidden}
-  linux.restrict_files(rules)
+  return rules
+
+
+def _own_files(policy: TracerPolicy) -> tuple[dict[str, int], dict[str, str]]:
+  """What appears in the child's own file system: paths with their rights, and symbolic links."""
+  rules = _readable(policy)
+  paths = {*python_installation(), *policy.readable, *sys.path, *library_links()}
+  for path, rights in rules.items():
+    if not rights & linux.READ_FILE:
+      paths |= {entry.path for entry in os.scandir(path) if entry.is_symlink()}
+  return rules, namespaces.links_of(filter(None, paths))
+
+
+@functools.cache
+def library_links() -> tuple[str, ...]:
+  """Symbolic links to shared libraries, by which the dynamic linker finds them."""
+  found = []
+  for folder in _library_folders():
+    with contextlib.suppress(OSError):
+      found += [e.path for e in os.scandir(folder) if '.so' in e.name and e.is_symlink()]
+  return tuple(found)
 
 
 def _seccomp_program(pid: int) -> list[tuple[int, int, int, int]]:

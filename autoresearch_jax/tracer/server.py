@@ -138,6 +138,7 @@ def main() -> None:
   for module in pkgutil.iter_modules(autoresearch_jax.ops.__path__):
     importlib.import_module(f'autoresearch_jax.ops.{module.name}')
   tracer_policy.shared_libraries()  # cached here, so that children need not search for them
+  tracer_policy.library_links()
   requests, stdlib = _LineReader(0), StandardLibrary()
   deferred = preload(stdlib)
   _send(replies, {'ready': True})

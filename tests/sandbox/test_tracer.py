@@ -15,7 +15,7 @@ import pytest
 import sklearn
 
 from autoresearch_jax.data import corpus
-from autoresearch_jax.sandbox import tracer_policy
+from autoresearch_jax.sandbox import namespaces, tracer_policy
 from autoresearch_jax.tracer import preload
 from autoresearch_jax.types import Isolation
 
@@ -338,9 +338,15 @@ reader.Artifact.to_bytes = forged
 
 def test_less_than_asked_is_refused_with_what_is_missing(monkeypatch):
   monkeypatch.setattr(tracer_policy, 'landlock_version', lambda: 0)
+  monkeypatch.setattr(namespaces, 'missing', lambda: 'user namespaces are off')
   with pytest.raises(tracer_policy.SandboxError) as caught:
     tracer_policy.check('full')
-  for words in ('no Landlock', "config.limits.isolation='limits'", "'none'"):
+  for words in (
+    'no Landlock',
+    'user namespaces are off',
+    "config.limits.isolation='limits'",
+    "'none'",
+  ):
     assert words in str(caught.value)
   assert tracer_policy.check('limits') == Isolation(
     limits=True, detail='isolation is limits, as configured'

@@ -1,0 +1,173 @@
+"""A file system of its own for a process, by namespaces; for kernels without Landlock.
+
+`enter` gives the calling process an empty root folder, in which only the readable paths appear, all
+of them mounted read-only, and no network devices. Other files do not exist there, not even by name.
+It needs no privileges, but some distributions and containers forbid user namespaces; `missing` says
+why. As bubblewrap does it (github.com/containers/bubblewrap), without a program of its own, since
+the tracer's child is forked and must not execute anything.
+"""
+
+import contextlib
+import ctypes
+import functools
+import os
+import pathlib
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+
+from autoresearch_jax.sandbox import linux
+from autoresearch_jax.sandbox.linux import SandboxError
+
+_NEW_MOUNTS, _NEW_IPC, _NEW_USER, _NEW_NETWORK = 0x20000, 0x8000000, 0x10000000, 0x40000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 32, 4096, 16384, 1 << 18
+_MNT_DETACH = 2
+_ATIME = {'noatime': 1024, 'nodiratime': 2048, 'relatime': 1 << 21}
+_FLAGS = {'nosuid': _MS_NOSUID, 'nodev': _MS_NODEV, 'noexec': _MS_NOEXEC, **_ATIME}
+_BASE = '/tmp'  # covered by the new root, in this process alone
+_PROBE_SECONDS = 20.0
+_MAX_LINKS = 40  # as in the kernel
+
+
+@functools.cache
+def missing() -> str:
+  """Why this machine offers no such namespaces, for a message; '' if it does.
+
+  Tried once, in a process of its own.
+  """
+  command = [sys.executable, '-m', 'autoresearch_jax.sandbox.namespaces']
+  try:
+    done = subprocess.run(
+      command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False,
+      stdin=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+    )  # fmt: skip
+  except (OSError, subprocess.TimeoutExpired) as error:
+    return f'user namespaces could not be tried: {error}'
+  if done.returncode == 0:
+    return ''
+  return (done.stderr.strip() or 'user namespaces do not work').splitlines()[-1]
+
+
+def enter(readable: Mapping[str, int], links: Mapping[str, str]) -> None:
+  """Moves the calling process into the new file system, irrevocably. It must have one thread.
+
+  Args:
+    readable: Real path -> rights, as `linux.readable_rules` returns them: a folder with READ_FILE
+      appears with all below it, one without as an empty folder.
+    links: Symbolic links to make: path -> target.
+
+  Raises:
+    SandboxError: the kernel refuses.
+  """
+  user, group, folder = os.geteuid(), os.getegid(), os.getcwd()  # noqa: PTH109
+  linux.call('unshare', _NEW_USER | _NEW_MOUNTS | _NEW_NETWORK | _NEW_IPC)
+  _write('/proc/self/setgroups', 'deny')
+  _write('/proc/self/uid_map', f'{user} {user} 1')
+  _write('/proc/self/gid_map', f'{group} {group} 1')
+  _mount('none', '/', '', _MS_REC | _MS_PRIVATE)
+  _mount('tmpfs', _BASE, 'tmpfs', _MS_NOSUID | _MS_NODEV, 'size=16m,mode=0755')
+  old = f'{_BASE}/.old'
+  os.mkdir(old)  # noqa: PTH102
+  _pivot(_BASE, old)
+  os.chdir('/')
+  for path, rights in sorted(readable.items()):
+    _show(f'/.old{path}', path, rights)
+  for path, target in sorted(links.items()):
+    _link(path, target)
+  mounts = _mounts(f'/.old/proc/{os.getpid()}/mountinfo')
+  linux.call('umount2', _path('/.old'), _MNT_DETACH)
+  os.rmdir('/.old')  # noqa: PTH106
+  for path, flags in mounts.items():
+    _mount('none', path, '', _MS_REMOUNT | _MS_BIND | _MS_RDONLY | flags)
+  with contextlib.suppress(OSError):  # it is not readable
+    os.chdir(folder)
+
+
+def links_of(paths: Iterable[str]) -> dict[str, str]:
+  """Returns the symbolic links on the way to paths: link -> its target."""
+  found: dict[str, str] = {}
+  for path in paths:
+    _follow(os.path.abspath(path), found)  # noqa: PTH100 - does not resolve links
+  return found
+
+
+def _follow(path: str, found: dict[str, str], depth: int = 0) -> None:
+  """Adds the links in an absolute path, and those in the targets of its links."""
+  parts = path.split('/')
+  for end in range(2, len(parts) + 1):
+    prefix = '/'.join(parts[:end])
+    if not os.path.islink(prefix):  # noqa: PTH114
+      continue
+    found[prefix] = target = os.readlink(prefix)  # noqa: PTH115
+    rest = os.path.join('/'.join(parts[: end - 1]) or '/', target, *parts[end:])  # noqa: PTH118
+    if depth < _MAX_LINKS:
+      _follow(os.path.normpath(rest), found, depth + 1)
+    return
+
+
+def _pivot(new: str, old: str) -> None:
+  """pivot_root has no wrapper in the C library."""
+  libc = ctypes.CDLL(None, use_errno=True)
+  number = {'x86_64': 155, 'aarch64': 41}[os.uname().machine]
+  if libc.syscall(ctypes.c_long(number), _path(new), _path(old)):
+    raise SandboxError(
+      f'The sandbox could not be entered: pivot_root failed with {os.strerror(ctypes.get_errno())}.'
+    )
+
+
+def _show(source: str, path: str, rights: int) -> None:
+  """Makes a path of the old root appear in the new one."""
+  try:
+    mode = os.stat(source).st_mode  # noqa: PTH116
+  except OSError:
+    return  # not on this machine
+  target = pathlib.Path(path)
+  if stat.S_ISDIR(mode):
+    target.mkdir(parents=True, exist_ok=True)
+    if not rights & linux.READ_FILE:
+      return  # what is below appears by itself
+  else:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.touch()
+  _mount(source, path, '', _MS_BIND | _MS_REC)
+
+
+def _link(path: str, target: str) -> None:
+  link = pathlib.Path(path)
+  if not os.path.lexists(path):
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+
+
+def _mounts(file: str) -> dict[str, int]:
+  """Mount points of the new root, with the flags that a remount must repeat."""
+  found = {}
+  for line in pathlib.Path(file).read_text().splitlines():
+    fields = line.split()
+    path = re.sub(r'\\(\d{3})', lambda code: chr(int(code.group(1), 8)), fields[4])
+    if path != '/.old' and not path.startswith('/.old/'):
+      found[path] = sum(_FLAGS.get(option, 0) for option in fields[5].split(','))
+  return found
+
+
+def _mount(source: str, target: str, kind: str, flags: int, data: str = '') -> None:
+  linux.call('mount', _path(source), _path(target), _path(kind), flags, _path(data))
+
+
+def _path(text: str) -> bytes:
+  return os.fsencode(text)
+
+
+def _write(path: str, text: str) -> None:
+  with open(path, 'w') as file:  # noqa: PTH123
+    file.write(text)
+
+
+if __name__ == '__main__':
+  try:
+    enter({'/proc/self/mountinfo': linux.READ_FILE}, {})
+  except (SandboxError, OSError) as error:
+    sys.exit(str(error))
