@@ -57,6 +57,9 @@ class LocalExecutor(Executor):
       where the host compiles and the chip trains. On a CPU compiling takes cores from training;
       set it where there are spare cores. On a GPU, XLA's autotuning runs kernels on the device,
       which slows down training, and training distorts the autotuning.
+    checkpoint_seconds: Seconds between two checkpoints of a training run, from which it continues
+      when its process or its machine is lost. Runs of less than three times this have none. 0: no
+      checkpoints.
   """
 
   spec: Spec
@@ -67,6 +70,7 @@ class LocalExecutor(Executor):
   cache: pathlib.Path
   slots: int = 1
   compile_ahead: bool | None = None
+  checkpoint_seconds: float = 300.0
 
   @classmethod
   def require_options(cls, platform: Platform, options: Mapping[str, Any]) -> None:
@@ -80,7 +84,7 @@ class LocalExecutor(Executor):
     self._condition = threading.Condition()  # guards what follows, and the trial of each slot
     context = SlotContext(
       self.spec, self.dataset, self.hidden, self.limits, self.scratch, self.cache,
-      ArtifactStore(self.scratch / 'artifacts'), self._report,
+      ArtifactStore(self.scratch / 'artifacts'), self._report, self.checkpoint_seconds,
     )  # fmt: skip
     self._all_slots = [
       Slot(context, share, i, {'slot': i, 'slot_has': share.name} if len(shares) > 1 else {})

@@ -12,8 +12,10 @@ own trial suffers from what a program does to the reader or the compiler.
 import collections
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import pathlib
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +36,7 @@ from autoresearch_jax.runner.client import (
 from autoresearch_jax.tracer.client import TracerClient, TraceResult
 from autoresearch_jax.types import (
   Budget,
+  CheckpointPlan,
   Constraint,
   Dataset,
   Hardware,
@@ -46,8 +49,10 @@ from autoresearch_jax.types import (
   Status,
   TrialRequest,
   from_builtins,
+  to_json,
 )
 
+CHECKPOINTS = 'checkpoints'  # folder in the executor's scratch folder
 MAX_ATTEMPTS = 3  # to start a runner, or to run a trial whose runner is killed
 RETRY_SECONDS = 2.0  # between attempts to start a runner
 BUSY_SECONDS = 60.0  # for which busy devices are waited for
@@ -69,6 +74,7 @@ class SlotContext:
     cache: Folder for compiled programs.
     artifacts: Artifacts of all traced programs.
     report: Receives progress and finished training runs, from the slots' threads.
+    checkpoint_seconds: Seconds between two checkpoints of a training run; 0 for none.
   """
 
   spec: Spec
@@ -79,6 +85,7 @@ class SlotContext:
   cache: pathlib.Path
   artifacts: ArtifactStore
   report: Callable[[Progress | SeedResult], object]
+  checkpoint_seconds: float = 0.0
 
 
 class Slot:
@@ -219,6 +226,8 @@ class Slot:
           break
         self._stop_prefetches()
         self._ensure_runner()
+    if not self.closing:
+      self._forget_checkpoints(request)
     if trial.result.status == Status.CRASH:
       require_disk_space(self.context.scratch)
       require_disk_space(self.context.cache)
@@ -287,7 +296,26 @@ class Slot:
       budget=request.budget,
       on_test=request.on_test,
       rungs=request.rungs,
+      checkpoint=self._checkpoint(request, seed),
     )
+
+  def _checkpoint(self, request: TrialRequest, seed: int) -> CheckpointPlan | None:
+    """Where a training run is saved: a folder named by all that decides its result."""
+    if not self.context.checkpoint_seconds:
+      return None
+    parts: list[Any] = [request.program.digest, seed, request.budget, request.on_test]
+    parts.append(self.context.dataset.fingerprint)
+    if request.budget.unit == 'seconds':  # which mean another number of steps elsewhere
+      parts.append(str(self._hardware))
+    name = hashlib.sha256(to_json(parts)).hexdigest()[:24]
+    folder = self.context.scratch / CHECKPOINTS / name
+    return CheckpointPlan(str(folder), self.context.checkpoint_seconds)
+
+  def _forget_checkpoints(self, request: TrialRequest) -> None:
+    """Deletes the checkpoints of a trial that is over."""
+    for seed in request.seeds:
+      if (plan := self._checkpoint(request, seed)) is not None:
+        shutil.rmtree(plan.folder, ignore_errors=True)
 
   def check(self, program: Program, budget: Budget) -> TraceResult | None:
     """Traces a program for a later trial; None before the number of devices is known."""

@@ -4,6 +4,7 @@
     ledger/GENERATION-NUMBER-EVENTS-DIGEST.db.gz the latest copies of the ledger
     programs/TRIAL/...                           the programs that were kept
     artifacts/...                                what the tracer exported
+    checkpoints/RUN.STEP.tar                     of long training runs under way
     results.tsv                                  as in the run's folder
 
 Two threads of the controller's process do the work: one renews the lease, one uploads. The research
@@ -12,6 +13,7 @@ again with increasing delays.
 """
 
 import contextlib
+import functools
 import os
 import pathlib
 import secrets
@@ -20,7 +22,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self, TypeVar
 
 from autoresearch_jax import messages
@@ -29,8 +31,8 @@ from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.ledger.witness import witness_path
+from autoresearch_jax.mirror import checkpoints, snapshots
 from autoresearch_jax.mirror import lease as leases
-from autoresearch_jax.mirror import snapshots
 from autoresearch_jax.mirror.bucket import Bucket, BucketError, MirrorError
 from autoresearch_jax.mirror.lease import Lease
 
@@ -69,12 +71,19 @@ class Mirror(NoMirror):
     uploaded: Number of events in the last copy of the ledger; -1 before the first.
   """
 
-  def __init__(self, bucket: Bucket, directory: pathlib.Path, lease: Lease):
+  def __init__(
+    self,
+    bucket: Bucket,
+    directory: pathlib.Path,
+    lease: Lease,
+    checkpoints_there: Iterable[str] = (),
+  ):
     self.bucket, self.directory, self.lease = bucket, directory, lease
     self.uploaded = -1
     self._number = 0  # of the next copy
     self._last: tuple | None = None  # event that is certainly in the last copy
     self._files = LocalFiles(directory)
+    self._files.pulled(checkpoints_there)
     self._lost = ''
     self._failing = False
     self._hurry, self._closing = threading.Event(), threading.Event()
@@ -167,14 +176,18 @@ class Mirror(NoMirror):
     """Uploads one file that is new or has changed."""
     changed = self._files.changed()
     if not changed:
+      for name in self._files.obsolete():
+        self.bucket.delete(name)
+        self._files.forget(name)
       return False
     name, file, stamp = changed[0]
     if isinstance(file, bytes):
       self.bucket.write(name, file)
-    else:
-      with contextlib.suppress(FileNotFoundError):  # it was deleted meanwhile
-        if file.exists():
-          self.bucket.upload(name, file)
+    elif file.is_dir():
+      with checkpoints.packed(file) as archive:
+        self.bucket.upload(name, archive)
+    elif file.exists():  # or it was deleted meanwhile
+      self.bucket.upload(name, file)
     self._files.done(name, stamp)
     return True
 
@@ -237,7 +250,23 @@ class LocalFiles:
     """Marks a file as uploaded."""
     self._stamps[name] = stamp
 
+  def obsolete(self) -> list[str]:
+    """Returns the checkpoints in the bucket of training runs that are over, or went further."""
+    present = checkpoints.found(self._directory)
+    names = [name for name in self._stamps if name.startswith(checkpoints.FOLDER)]
+    return [name for name in names if name not in present]
+
+  def forget(self, name: str) -> None:
+    """Marks a file as deleted."""
+    self._stamps.pop(name, None)
+
+  def pulled(self, names: Iterable[str]) -> None:
+    """Marks checkpoints as being in the bucket already."""
+    self._stamps.update(dict.fromkeys(names, ''))
+
   def _on_disk(self) -> Iterator[tuple[str, pathlib.Path, object]]:
+    for name, path in checkpoints.found(self._directory).items():
+      yield name, path, ''
     artifacts = self._directory / 'scratch' / 'artifacts'
     files = {f'artifacts/{path.name}': path for path in artifacts.glob('*.artifact')}
     for name, path in {'results.tsv': self._directory / 'results.tsv', **files}.items():
@@ -272,13 +301,15 @@ def open_mirror(
   try:
     say(f'{"mirror":<11}{bucket.url}, lease {lease.generation}')
     copy = _patiently(bucket, say, lambda: snapshots.latest(bucket))
-    if copy is not None:
-      _pull(directory, *copy, bucket, say)
+    names = _patiently(bucket, say, lambda: checkpoints.names(bucket))
+    if copy is not None and _pull(directory, *copy, bucket, say):
+      for name in names:
+        _patiently(bucket, say, functools.partial(checkpoints.pull, bucket, name, directory))
   except BaseException:
     with contextlib.suppress(BucketError):
       lease.release()
     raise
-  return Mirror(bucket, directory, lease)
+  return Mirror(bucket, directory, lease, names)
 
 
 def _patiently(bucket: Bucket, say: Callable[[str], None], call: Callable[[], T]) -> T:
@@ -303,12 +334,15 @@ def _patiently(bucket: Bucket, say: Callable[[str], None], call: Callable[[], T]
 
 def _pull(
   directory: pathlib.Path, events: int, copy: bytes, bucket: Bucket, say: Callable[[str], None]
-) -> None:
-  """Replaces the ledger in the run's folder by a copy that is further. Raises MirrorError."""
+) -> bool:
+  """Replaces the ledger in the run's folder by a copy if that is further; returns whether it was.
+
+  Raises MirrorError if the two are of different runs.
+  """
   ledger = directory / 'ledger.db'
   found = snapshots.relation(ledger, copy)
   if found in ('ahead', 'damaged'):  # which the session reports
-    return
+    return False
   if found == 'foreign':
     raise MirrorError(
       f'{bucket.url} is the mirror of another run than the one in {directory}. Use another mirror, '
@@ -330,6 +364,7 @@ def _pull(
       old.unlink(missing_ok=True)
     new.replace(ledger)
   say(f'{"mirror":<11}pulled {events} events')
+  return True
 
 
 def _beside(ledger: pathlib.Path) -> tuple[pathlib.Path, ...]:

@@ -27,6 +27,7 @@ MAY_CHANGE: dict[str, str] = {
   # timeout_seconds, isolation, pass_env, max_memory_bytes and so on. Of auto: those of both parts.
   # Of mutate, replay, placebo and other distributions: all, for the same reason.
   'config.proposer_options.*': 'options of the proposer',
+  'config.executor_options.checkpoint_seconds': 'decides how often long trainings are saved',
   'config.executor_options.compile_ahead': 'decides when programs are compiled',
   'config.executor_options.hosts*': 'decides which machines take part',
   'config.executor_options.command': 'decides how machines are reached',

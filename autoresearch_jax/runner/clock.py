@@ -47,6 +47,19 @@ class Clock:
     """Wall-clock seconds without those while it was paused."""
     return self._now() - self._start
 
+  def state(self) -> dict[str, float]:
+    """What `restore` continues from."""
+    return {
+      'wall_seconds': self.wall_seconds(),
+      'seconds': self.seconds(),
+      'calibration_seconds': self.calibration_seconds,
+    }
+
+  def restore(self, state: dict[str, float]) -> None:
+    """Continues from the state of another process's clock."""
+    self._start = self._now() - state['wall_seconds']
+    self.calibration_seconds = state['calibration_seconds']
+
   def is_due(self) -> bool:
     """Whether it wants to be calibrated now."""
     return False

@@ -37,6 +37,11 @@ class RungMonitor:
     self._lowest = math.inf
     self._validation_loss = validation_loss
 
+  def restore(self, evaluations: list[tuple[float, float, float]]) -> None:
+    """Continues after these evaluations, and adds further ones to the list."""
+    self.evaluations = evaluations
+    self._lowest = min((loss for *_, loss in evaluations), default=math.inf)
+
   def evaluate(self, rung: PruningRung, train_loss: float, leaves: Any, seconds: float) -> None:
     """Evaluates the state at a rung.
 

@@ -297,6 +297,11 @@ class CalibratedClock(Clock):
       self.reference.burst()
       self.calibration_seconds += self._now() - start
 
+  def restore(self, state: dict[str, float]) -> None:
+    super().restore(state)
+    self._counted, self._read_at = state['seconds'], state['wall_seconds']
+    self._cpu_time = self.reference.cpu_time()
+
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
     self._read()

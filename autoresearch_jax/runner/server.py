@@ -11,8 +11,8 @@ Protocol, JSON lines. Requests and their results:
     {"method": "compile"}                        seconds, FLOPs, bytes
     {"method": "calibrate", "artifact": path, "step_seconds": 0.1}
                                                  seconds of a step of the reference
-    {"method": "run", "seed": 0, "budget": Budget, "on_test": false, "rungs": [PruningRung]}
-                                                 progress messages, then a measurement
+    {"method": "run", "seed": 0, "budget": Budget, "on_test": false, "rungs": [PruningRung],
+     "checkpoint": CheckpointPlan or null}       progress messages, then a measurement
     {"method": "prefetch", "number": 1, "artifact": path, "compile": true}
                                                  no result
 
@@ -45,6 +45,7 @@ import numpy as np
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
 from autoresearch_jax.runner import devices, executable_cache
+from autoresearch_jax.runner.checkpoint import Checkpointer
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.clock import Clock, Heartbeat
 from autoresearch_jax.runner.compile import CompiledProgram
@@ -58,7 +59,15 @@ from autoresearch_jax.runner.reference import (
   program_reference,
 )
 from autoresearch_jax.runner.train import Diverged, TooSlow, TrainResult, train
-from autoresearch_jax.types import Budget, Cost, Dataset, Measurement, PruningRung, Status
+from autoresearch_jax.types import (
+  Budget,
+  CheckpointPlan,
+  Cost,
+  Dataset,
+  Measurement,
+  PruningRung,
+  Status,
+)
 
 MAX_CURVE_POINTS = 64
 PHASE_SEED_STRIDE = 1_000_003  # between the data seeds of a trial's phases
@@ -162,6 +171,7 @@ class Runner:
     on_progress: Callable[..., None],
     on_test: bool = False,
     rungs: Sequence[PruningRung] = (),
+    checkpoint: CheckpointPlan | None = None,
   ) -> dict[str, Any]:
     """Trains and evaluates the compiled program.
 
@@ -172,6 +182,7 @@ class Runner:
         evaluates, 'evaluate'.
       on_test: Evaluate on the test split instead of the validation split.
       rungs: Pruning rungs.
+      checkpoint: Where the run is saved if it is long, and continues if it was.
 
     Returns:
       `measurement`, the loss `curve`, and the evaluations at `rungs`.
@@ -181,20 +192,29 @@ class Runner:
     """
     assert self._compiled is not None
     compiled = self._compiled
+    checkpointer = Checkpointer(checkpoint) if checkpoint is not None else None
+    resumed = checkpointer.resumed if checkpointer else None
+    trained_on = resumed.batches if resumed else []
     # Each phase has its own data order; otherwise the second would repeat the rows of the first.
     batches = [
       loader.batches(
-        self.dataset, phase.batch_size, phase.sequence_length, seed + PHASE_SEED_STRIDE * index
+        self.dataset,
+        phase.batch_size,
+        phase.sequence_length,
+        seed + PHASE_SEED_STRIDE * index,
+        skip=phase.batch_size * (trained_on[index] if index < len(trained_on) else 0),
       )
       for index, phase in enumerate(compiled.phases)
     ]
     peak_before = devices.allocator_peak(self.devices[0])
     monitor = RungMonitor(lambda leaves: self._first_batch_loss(compiled, leaves))
+    if checkpointer is not None:
+      monitor.restore(checkpointer.evaluations)
     began = time.monotonic()
     try:
       trained = train(
         compiled, seed, budget, batches, self.limits.max_loss, on_progress, rungs,
-        monitor.evaluate, self._make_clock(budget),
+        monitor.evaluate, self._make_clock(budget), checkpointer,
       )  # fmt: skip
     except TrialPruned as error:
       facts = {'looks': {str(seed): monitor.evaluations}, 'pruned': monitor.pruned}
@@ -204,6 +224,9 @@ class Runner:
     except TooSlow as error:
       self._check_stalls(began, compiled, 0.0)
       raise RunnerError(Status.TIMEOUT, str(error)) from None
+    finally:
+      if checkpointer is not None:
+        checkpointer.close()
     if budget.unit == 'seconds':
       self._check_stalls(began, compiled, MAX_STALL_FRACTION * budget.amount)
       self._check_overrun(trained, budget, compiled)
@@ -330,7 +353,8 @@ def handle(runner: Runner, request: dict[str, Any], write: Callable[..., None]) 
         budget = msgspec.convert(request['budget'], Budget)
         rungs = msgspec.convert(request.get('rungs', ()), tuple[PruningRung, ...])
         on_test = request.get('on_test', False)
-        result = runner.run(request['seed'], budget, on_progress, on_test, rungs)
+        checkpoint = msgspec.convert(request.get('checkpoint'), CheckpointPlan | None)
+        result = runner.run(request['seed'], budget, on_progress, on_test, rungs, checkpoint)
       case other:
         raise ValueError(f'The runner has no method {other!r}.')
     return {'result': result}

@@ -3,7 +3,8 @@
 One call runs several steps. The next call is dispatched before the losses of the last one are read,
 so the device never waits for the host. Near the end, calls get shorter, until the budget is used to
 the step. All calls are waited for and the clock is paused only at pruning rungs, so that the runner
-can evaluate the state, and when the clock is calibrated. Unless the budget is in seconds, neither
+can evaluate the state, when the clock is calibrated, and when a long run is saved
+(`checkpoint.py`). Unless the budget is in seconds, neither
 changes a bit of the result.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from autoresearch_jax.runner.checkpoint import Checkpointer, TrainState, restored_leaves
 from autoresearch_jax.runner.clock import Clock, StepCost, steps_that_fit
 from autoresearch_jax.runner.compile import (
   CompiledPhase,
@@ -63,6 +65,7 @@ class TrainResult:
     compilations: XLA compilations while the clock ran; must be 0.
     metrics: The program's metrics at the last step.
     curve: (progress, loss) at the end of each call.
+    batches: Batches of each phase that were trained on.
   """
 
   leaves: Any
@@ -75,6 +78,7 @@ class TrainResult:
   compilations: int = 0
   metrics: dict[str, float] = dataclasses.field(default_factory=dict)
   curve: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+  batches: list[int] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,7 @@ def train(
   rungs: Sequence[PruningRung] = (),
   on_rung: OnRung | None = None,
   make_clock: Callable[[], Clock] = Clock,
+  checkpointer: Checkpointer | None = None,
 ) -> TrainResult:
   """Trains from `init(key(seed))` until the budget is used.
 
@@ -117,6 +122,8 @@ def train(
     rungs: Rungs in the order of their progress.
     on_rung: Called at the first step past each rung.
     make_clock: Makes the trial's clock, which then runs.
+    checkpointer: Saves the run, and has what it continues from. `batches` then begin with the one
+      before the next.
 
   Raises:
     Diverged: the loss became NaN or exceeded `loss_limit`.
@@ -131,6 +138,8 @@ def train(
   tracker.start(clock.seconds(), sum(leaf.nbytes for leaf in result.leaves))
   queue: list[_Call] = []
   losses_since_rung: list[np.ndarray] = []
+  if checkpointer is not None and checkpointer.resumed is not None:
+    losses_since_rung = _resume(checkpointer.resumed, result, tracker, clock)
   while True:
     index, progress = tracker.next_steps(queue, clock.seconds())
     if len(progress):
@@ -138,8 +147,10 @@ def train(
     if not queue:
       break
     rung_due, burst_due = tracker.rung_due(queue, clock.seconds()), clock.is_due()
+    fraction = tracker.spent(queue, clock.seconds()) / budget.amount
+    save_due = checkpointer and checkpointer.is_due(clock.wall_seconds(), fraction)
     wait = len(queue) >= MAX_CALLS_IN_FLIGHT or not len(progress)
-    for _ in range(len(queue) if rung_due or burst_due else int(wait)):
+    for _ in range(len(queue) if rung_due or burst_due or save_due else int(wait)):
       call = queue.pop(0)
       losses = np.asarray(call.metrics['loss'])[: call.count]
       tracker.complete(call, clock.seconds())
@@ -157,11 +168,46 @@ def train(
       with clock.paused():
         on_rung(rung, loss, result.leaves, seconds)
       losses_since_rung.clear()
+    if save_due and checkpointer:
+      state = _state(result, tracker, clock, losses_since_rung)
+      with clock.paused():
+        checkpointer.save(state)
   result.seconds, result.wall_seconds = clock.seconds(), clock.wall_seconds()
   result.calibration_seconds = clock.calibration_seconds
   compiled.step_seconds[:] = tracker.step_seconds
   result.compilations = compilations() - compilations_before
   return result
+
+
+def _state(
+  result: TrainResult, tracker: '_BudgetTracker', clock: Clock, losses: Sequence[np.ndarray]
+) -> TrainState:
+  """What a run continues from. No call is in flight."""
+  return TrainState(
+    leaves=result.leaves,
+    steps=result.steps,
+    tokens=result.tokens,
+    flops=result.flops,
+    batches=list(result.batches),
+    clock=clock.state(),
+    losses=[float(loss) for part in losses for loss in part],
+    metrics=result.metrics,
+    curve=list(result.curve),
+    **tracker.state(),
+  )
+
+
+def _resume(
+  saved: TrainState, result: TrainResult, tracker: '_BudgetTracker', clock: Clock
+) -> list[np.ndarray]:
+  """Continues from a saved state; returns the losses since the last rung."""
+  result.leaves = jax.block_until_ready(restored_leaves(result.leaves, saved.leaves))
+  result.steps, result.tokens, result.flops = saved.steps, saved.tokens, saved.flops
+  result.batches, result.metrics = list(saved.batches), dict(saved.metrics)
+  result.curve = [(progress, loss) for progress, loss in saved.curve]
+  clock.restore(saved.clock)
+  tracker.restore(saved, clock.seconds())
+  return [np.asarray(saved.losses, np.float32)] if saved.losses else []
 
 
 class _BudgetTracker:
@@ -203,6 +249,20 @@ class _BudgetTracker:
         f'`init` takes {now:.1f} s, and {limit:.1f} s are allowed for {MAX_INIT_STEPS} train steps '
         f'and a state of {state_bytes / 2**20:.1f} MiB; it must create the state, not train it.'
       )
+
+  def state(self) -> dict[str, Any]:
+    """Its part of a TrainState. No call is in flight."""
+    return {
+      'dispatched': self.dispatched,
+      'progress': float(self._progress),
+      'rungs_left': len(self.rungs),
+    }
+
+  def restore(self, saved: TrainState, now: float) -> None:
+    """Continues from a saved state, at a time on the clock."""
+    self.steps, self.dispatched, self.last_completed = saved.steps, saved.dispatched, now
+    self._progress = np.float32(saved.progress)
+    self.rungs = self.rungs[len(self.rungs) - saved.rungs_left :]
 
   def next_steps(self, queue: Sequence[_Call], now: float) -> tuple[int, np.ndarray]:
     """What to dispatch next.
@@ -291,6 +351,8 @@ def _dispatch(
   progress[:count] = fractions
   result.leaves, metrics = phase.run(result.leaves, inputs, targets, progress, np.int32(count))
   result.steps += count
+  result.batches += [0] * (index + 1 - len(result.batches))
+  result.batches[index] += count
   result.tokens += phase.tokens * count
   result.flops += phase.flops * count
   return _Call(index, count, float(fractions[-1]), metrics)

@@ -37,6 +37,7 @@ from autoresearch_jax.types.proposal import (
   Spend,
 )
 from autoresearch_jax.types.request import (
+  CheckpointPlan,
   Constraint,
   PruningRung,
   ReferenceStep,
@@ -68,6 +69,7 @@ __all__ = [
   'UNEVALUATED',
   'Budget',
   'BudgetUnit',
+  'CheckpointPlan',
   'Constraint',
   'Cost',
   'Dataset',

@@ -92,6 +92,19 @@ class ReferenceStep:
 
 
 @dataclasses.dataclass(frozen=True)
+class CheckpointPlan:
+  """Where and how often a long training run is saved.
+
+  Attributes:
+    folder: Folder of this run's checkpoints alone.
+    seconds: Seconds between two of them; runs that take less than three times this have none.
+  """
+
+  folder: str
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
 class TrialRequest:
   """A trial for an executor to run. `known` maps fingerprints to the trials that have them."""
 
