@@ -10,6 +10,8 @@ import numpy as np
 from autoresearch_jax.benchmark.simulations.surrogate import (
   EXACT_ROWS,
   MIN_SUCCESSES,
+  MIN_WHITE_NOISE,
+  MetricModel,
   Scaling,
   fit_failures,
   fit_metric,
@@ -46,6 +48,7 @@ def describe(source: str, surrogate: TableSurrogate) -> str:
     *table.notes,
     *_ranges(table),
     f'Noise between seeds: {relative} (white noise of the fit: {model.white:.4g}).',
+    *_doubted_noise(model),
     f'Cross-validated in {FOLDS} folds, on successful trials:',
     f'  R² of {metric}: {1 - (error**2).mean() / table.metric[ok].var():.3f}'
     + (f'; of its logarithm: {_log_r2(predicted[ok], table.metric[ok]):.3f}' if log else ''),
@@ -55,6 +58,15 @@ def describe(source: str, surrogate: TableSurrogate) -> str:
     f'  Spearman rank correlation: {stats.spearmanr(predicted[ok], table.metric[ok])[0]:.3f}',
   ]
   return '\n'.join([*lines, _failures(share, ok), *_optimum(surrogate, rmse)])
+
+
+def _doubted_noise(model: MetricModel) -> list[str]:
+  if model.noise != model.white or model.level > MIN_WHITE_NOISE:
+    return []
+  return [
+    'That is the lowest value of the fit: no program was trained on several seeds, and the fit '
+    'cannot tell noise from what it models. Trials on this problem are nearly free of noise.'
+  ]
 
 
 def _out_of_fold(source: str, surrogate: TableSurrogate) -> tuple[np.ndarray, np.ndarray]:

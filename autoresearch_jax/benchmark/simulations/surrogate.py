@@ -32,6 +32,7 @@ from autoresearch_jax.benchmark.simulations.table import TableError
 WIDE = 20.0
 MIN_DEGREES = 5
 MIN_SUCCESSES = 3
+MIN_WHITE_NOISE = 1e-6  # variance, of the standardised metric
 BANDWIDTHS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.3)
 MIN_WEIGHT = 0.1  # of a feature in the distance, relative to the largest
 EXACT_ROWS = 1000  # up to which the Gaussian process is exact
@@ -40,7 +41,7 @@ INDUCING = 500
 MAX_VOTES = 3000  # rows that vote on failure, drawn at random from more
 EXACT_ENTRIES = 2**20  # of a matrix of distances, up to which no digits are traded for speed
 BLOCK = 2**22  # entries of the largest matrix of distances
-JITTER = 1e-6  # on the diagonal of a covariance, relative to it
+JITTER = 1e-9  # directions with less of a covariance, relative to the largest, are left out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -230,7 +231,7 @@ def _hyperparameters(unit: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
 
   lengths: Any = np.full(unit.shape[1], 0.5)
   kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(lengths, (0.05, 20.0), nu=2.5)
-  kernel = kernel + WhiteKernel(0.1, (1e-6, 1.0))
+  kernel = kernel + WhiteKernel(0.1, (MIN_WHITE_NOISE, 1.0))
   process = GaussianProcessRegressor(kernel, n_restarts_optimizer=1, random_state=0)
   chosen = _sample(len(unit), LIKELIHOOD_ROWS if len(unit) > EXACT_ROWS else len(unit))
   with warnings.catch_warnings():
@@ -265,17 +266,18 @@ def _weights(
     covariance = height * matern(unit, unit, lengths) + level * np.eye(len(unit))
     return unit, np.linalg.solve(covariance, target)
   inputs = unit[_sample(len(unit), INDUCING)]
-  among = matern(inputs, inputs, lengths)
-  gram, projected = np.zeros_like(among), np.zeros(len(inputs))
+  # The normal equations, in the directions that the inputs' kernels span: long length scales make
+  # the kernels nearly equal, and the equations for their weights singular.
+  spread, directions = np.linalg.eigh(matern(inputs, inputs, lengths))
+  wide = spread > JITTER * spread[-1]
+  whitened = directions[:, wide] / np.sqrt(spread[wide])
+  gram, projected = level * np.eye(whitened.shape[1]), np.zeros(whitened.shape[1])
   for rows, part in zip(*(np.array_split(v, -(-len(unit) // 1000)) for v in (unit, target)),
                         strict=True):  # fmt: skip
-    cross = matern(rows, inputs, lengths)
-    gram += cross.T @ cross
+    cross = matern(rows, inputs, lengths) @ whitened
+    gram += height * cross.T @ cross
     projected += cross.T @ part
-  among = among + JITTER * np.eye(len(inputs))
-  normal = height * gram + level * among
-  normal += JITTER * np.trace(normal) / len(normal) * np.eye(len(normal))
-  return inputs, np.linalg.solve(normal, projected)
+  return inputs, whitened @ np.linalg.solve(gram, projected)
 
 
 def matern(one: np.ndarray, other: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -304,8 +304,12 @@ def _rows(path: pathlib.Path) -> list[Row]:
 
 def _csv_rows(path: pathlib.Path, text: str) -> list[Row]:
   """Reads CSV; rows with non-empty cells beyond the header have the key EXTRA_CELLS."""
+  header = text.partition('\n')[0]
+  delimiter = max(',;\t', key=header.count)  # the comma if there is none
   try:
-    rows: list[Row] = list(csv.DictReader(io.StringIO(text, newline=''), restkey=EXTRA_CELLS))
+    rows: list[Row] = list(
+      csv.DictReader(io.StringIO(text, newline=''), restkey=EXTRA_CELLS, delimiter=delimiter)
+    )
   except csv.Error as error:
     raise TableError(f'{path} is not valid CSV: {error}.') from None
   for row in rows:

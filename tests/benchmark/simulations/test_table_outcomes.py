@@ -1,12 +1,13 @@
 """Success columns of any usual name, placeholders of failed runs, categories, and large tables."""
 
 import math
+import pathlib
 
 import numpy as np
 import pytest
 
 from autoresearch_jax.benchmark.simulations import SIMULATIONS
-from autoresearch_jax.benchmark.simulations.surrogate import EXACT_ROWS
+from autoresearch_jax.benchmark.simulations.surrogate import EXACT_ROWS, MetricModel, fit_metric
 from autoresearch_jax.benchmark.simulations.table import Columns, TableError, read_table
 
 
@@ -166,3 +167,31 @@ def test_a_success_column_of_another_name_is_asked_for(tmp_path, good, bad, loss
     read_table(path, Columns('loss'))
   named = read_table(path, Columns('loss', constants=('x', 'amp')))
   assert named.names == ('X', 'AMP') and named.ok.sum() == 18
+
+
+def test_a_constant_with_which_some_runs_fail_is_a_constant(tmp_path):
+  rows = [(x, 'nan' if x % 4 == 0 else 1 + x / 40, x % 2) for x in range(40)]
+  assert read_table(written(tmp_path, 'x,loss,bias', rows), Columns('loss')).names == ('X', 'BIAS')
+
+
+@pytest.mark.parametrize('delimiter', [';', '\t'])
+def test_semicolons_and_tabs_separate_columns_too(tmp_path, delimiter):
+  path = written(tmp_path, 'x,loss,note', [(x, 1 + x / 10, 'none') for x in range(9)])
+  text = pathlib.Path(path).read_text()
+  other = tmp_path / 'other.csv'
+  other.write_text(text.replace(',', delimiter).replace('none', '"a, b"'))
+  table = read_table(str(other), Columns('loss'))
+  assert table.names == ('X',) and len(table.metric) == 9
+
+
+def test_more_rows_than_an_exact_fit_takes_fit_no_worse():
+  """Long length scales make the kernels of a smooth metric nearly equal."""
+  rng = np.random.default_rng(0)
+  points = rng.random((EXACT_ROWS + 700, 6))
+  metric = 1 + ((points - 0.4) ** 2).sum(axis=1) + 0.02 * rng.standard_normal(len(points))
+  like = MetricModel(points[:1], np.full(6, 8.0), metric[:1], 0.0, False, 0.0, 0.0, 100.0, 1e-6)
+  exact, large = (
+    fit_metric(points[:rows], metric[:rows], like) for rows in (EXACT_ROWS, EXACT_ROWS + 200)
+  )
+  errors = [model.mean(points[-500:]) - metric[-500:] for model in (exact, large)]
+  assert np.std(errors[1]) < min(0.03, 1.1 * float(np.std(errors[0])))
