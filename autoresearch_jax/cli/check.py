@@ -51,7 +51,8 @@ def _check(line: CommandLine) -> int:
   except (OSError, ValueError) as error:
     names = ', '.join(task.files)
     raise UsageError(
-      f'The program ({names}) cannot be read from {str(folder)!r}: {error}.'
+      f'The program ({names}) cannot be read from {str(folder)!r}: {error}. '
+      '`autoresearch start` writes a folder with one.'
     ) from None
   with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
     tracer = TracerClient(limits, (), pathlib.Path(scratch))

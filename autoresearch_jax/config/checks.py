@@ -114,7 +114,7 @@ def _require_recordable(path: str, value: Any) -> None:
     try:
       value.encode()
     except UnicodeEncodeError:
-      raise ConfigError(f'{path} is {value!a}, which is not UTF-8 text.') from None
+      raise ConfigError(f'{path} is {value!a}, not UTF-8 text; remove what is not.') from None
   elif isinstance(value, list | tuple):
     for index, item in enumerate(value):
       _require_recordable(f'{path}[{index}]', item)
@@ -136,7 +136,9 @@ def _set(values: dict[str, Any], path: str, value: Any) -> None:
   for part in parts:
     values = values.setdefault(part, {})
     if not isinstance(values, dict):
-      raise ConfigError(f'config.{path} cannot be set: config.{part} has no fields.')
+      raise ConfigError(
+        f'config.{path} cannot be set, since config.{part} has no fields; set that.'
+      )
   values[name] = value
 
 

@@ -64,7 +64,7 @@ def load(name: str) -> ml_collections.ConfigDict:
   spec = importlib.util.spec_from_file_location(f'_config_{path.stem}', path)
   try:
     if spec is None or spec.loader is None:
-      raise ConfigError('It is not a Python file')
+      raise ConfigError('It is not a Python file; its name must end in .py.')
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses in a config look their module up
     spec.loader.exec_module(module)
@@ -72,7 +72,7 @@ def load(name: str) -> ml_collections.ConfigDict:
   except (Exception, SystemExit) as error:
     raise ConfigError(_failure(error, path)) from error
   if not isinstance(made, ml_collections.ConfigDict):
-    raise ConfigError(f'{path}: get_config returned {type(made).__name__}, not a ConfigDict.')
+    raise ConfigError(f'{path}: get_config must return a ConfigDict, not {type(made).__name__}.')
   return made
 
 

@@ -267,7 +267,9 @@ def read_history(workdir: pathlib.Path) -> History:
   with Ledger.read(workdir / 'ledger.db') as ledger:
     history = History.of(ledger.records())
   if history.started is None:
-    raise LedgerError(f'The run in {workdir} has not started: its ledger is empty.')
+    raise LedgerError(
+      f'The run in {workdir} has not started: its ledger is empty. The run command starts it.'
+    )
   return history
 
 
