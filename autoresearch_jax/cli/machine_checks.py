@@ -168,8 +168,9 @@ def fallback_check(machine: Machine) -> Check:
     return Check('sandbox', OK, 'Landlock; not needed: ' + (', '.join(found) or 'any other'))
   if not spaces:
     return Check(
-      'sandbox', NOTE, "namespaces; a config asks for them by config.limits.isolation='namespaces'"
-    )
+      'sandbox', NOTE,
+      'namespaces instead of Landlock, for traces; commands of coding agents need Landlock.',
+    )  # fmt: skip
   return Check(
     'sandbox', FIX,
     f"neither Landlock nor user namespaces ({spaces}). config.limits.isolation='limits' runs "

@@ -198,7 +198,7 @@ def test_a_machine_without_any_sandbox_is_told_what_it_would_accept(
   monkeypatch.setattr(os, 'geteuid', lambda: 1000)
   root('/proc/sys/user/max_user_namespaces', '1000')
   found = machine_checks.fallback_check(machine(root))
-  assert found.state == NOTE and "isolation='namespaces'" in found.text
+  assert found.state == NOTE and 'namespaces instead of Landlock' in found.text
   root(f'/proc/sys/{setting}', value)
   found = machine_checks.fallback_check(machine(root))
   assert found.state == FIX and "isolation='limits'" in found.text

@@ -376,3 +376,58 @@ def test_the_page_has_the_prices_and_limits_of_the_table():
     cwd=ROOT / 'scripts', capture_output=True, text=True, check=True,
   ).stdout  # fmt: skip
   assert rows == dict(line.split('=') for line in listed.splitlines())
+
+
+@pytest.fixture
+def vm(tmp_path):
+  """A VM of stand-ins: `vm(deadline, active, uptime)` runs its dead man's switch."""
+
+  def program(name, text):
+    path = tmp_path / name
+    path.write_text(f'#!/bin/bash\necho "{name} $*" >> {tmp_path}/calls\n{text}\n')
+    path.chmod(0o755)
+
+  def watch(deadline, active, uptime, backend='queued-resources', gcloud=0):
+    values = {'deadline': deadline, 'name': 'night', 'zone': 'z', 'backend': backend}
+    cases = ' '.join(f'*-{name}) echo {value};;' for name, value in values.items())
+    program('curl', f'case "${{*: -1}}" in {cases} esac')
+    code = 0 if active else 3
+    program('systemctl', f'[[ $* == *is-active* ]] && exit {code}; echo 0')
+    program('awk', f'echo {uptime}')
+    program('gcloud', f'exit {gcloud}')
+    program('shutdown', '')
+    program('sleep', f'[[ $(grep -c sleep {tmp_path}/calls) -lt 3 ]] || kill -9 $PPID')
+    subprocess.run(
+      ['/bin/bash', str(VM / 'dead_man.sh'), 'watch'], check=False, timeout=60,
+      env={'PATH': f'{tmp_path}:/usr/bin:/bin'},
+    )  # fmt: skip
+    return (tmp_path / 'calls').read_text()
+
+  return watch
+
+
+DELETE = 'gcloud compute tpus queued-resources delete night --zone=z --force --quiet'
+
+
+def test_the_dead_mans_switch_waits_while_the_run_goes_on(vm):
+  calls = vm(deadline=2**40, active=True, uptime=10**6)
+  assert calls.count('sleep') == 3 and 'delete' not in calls
+
+
+@pytest.mark.parametrize(
+  'machine',
+  [
+    {'deadline': 1, 'active': True, 'uptime': 60},
+    {'deadline': 2**40, 'active': False, 'uptime': 1801},
+  ],
+)
+def test_the_dead_mans_switch_deletes_the_vm_at_the_deadline_or_without_a_run(vm, machine):
+  calls = vm(**machine)
+  assert DELETE in calls and 'shutdown' not in calls
+  assert calls.index('systemctl stop autoresearch.service') < calls.index(DELETE)
+
+
+def test_a_vm_that_may_not_delete_itself_shuts_down(vm):
+  calls = vm(deadline=1, active=True, uptime=60, backend='instances', gcloud=1)
+  assert 'gcloud compute instances delete night --zone=z --quiet' in calls
+  assert 'shutdown -h now' in calls
