@@ -169,7 +169,7 @@ def fallback_check(machine: Machine) -> Check:
   if not spaces:
     return Check(
       'sandbox', NOTE,
-      'namespaces instead of Landlock, for traces; commands of coding agents need Landlock.',
+      'namespaces instead of Landlock; coding agents can signal other processes of this user.',
     )  # fmt: skip
   return Check(
     'sandbox', FIX,

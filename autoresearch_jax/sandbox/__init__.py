@@ -32,6 +32,7 @@ Covered at isolation `full`, on Linux for x86_64 and aarch64:
 - system calls: none that mounts, loads code into the kernel, creates namespaces, or uses keys,
   bpf, io_uring or System V shared memory, and none that is newer than this list.
 - privileges: all capabilities are dropped, also for a run as root, and cannot be regained.
+Where the kernel has no Landlock, `namespaces` protects files and other processes' memory instead.
 
 Covered at every level: the timeout, the limits below, a clean environment, and that no process
 started by the command outlives it, whichever session it moved to.

@@ -10,7 +10,7 @@ import platform
 import resource
 from collections.abc import Sequence
 
-from autoresearch_jax.sandbox import linux
+from autoresearch_jax.sandbox import linux, namespaces
 from autoresearch_jax.sandbox.command_spec import CommandSpec
 from autoresearch_jax.types import Isolation
 
@@ -92,14 +92,21 @@ def check(level: str) -> Isolation:
   if level == 'none':
     return Isolation(limits=True, detail='isolation is none, as configured')
   version, seccomp = linux.landlock_version(), linux.has_seccomp()
+  why = namespaces.missing() if seccomp and not version else ''
+  if seccomp and not version and not why:
+    return Isolation(
+      files=True, system_calls=True, limits=True,
+      detail='user namespaces and read-only mounts: an agent can signal processes of its user',
+    )  # fmt: skip
   if not (version and seccomp):
     missing = [
       name for name, has in {'Landlock': version, 'seccomp filters': seccomp}.items() if not has
     ]
     raise linux.SandboxError(
       f"isolation='full' is not available for agents: the kernel has no "
-      f'{" and no ".join(missing)}. Use a newer kernel (Linux 5.13 or later with Landlock enabled, '
-      "on x86_64 or aarch64), or run the agent without protection: isolation='none'."
+      f'{" and no ".join(missing)}{f" ({why})" if why else ""}. Use a newer kernel (Linux 5.13 or '
+      'later with Landlock enabled, on x86_64 or aarch64), or run the agent without protection: '
+      "isolation='none'."
     )
   detail = f'Landlock {version}'
   if version < _SIGNALS_SINCE:
@@ -130,8 +137,16 @@ def enter(spec: CommandSpec, launcher: int) -> None:
   )
   if spec.isolation == 'none':
     return
+  rules = file_rules(spec)
+  own_files = not linux.landlock_version()
+  if own_files:
+    paths = (*READABLE_FOLDERS, *READABLE_FILES, *spec.readable, spec.writable)
+    writable = {os.path.realpath(spec.writable), *WRITABLE_DEVICES}
+    namespaces.enter(rules, namespaces.links_of(paths), writable, spec.network)
+    linux.die_with(launcher)  # a new user namespace ends the first request
   linux.drop_privileges()
-  linux.restrict_files(file_rules(spec), tcp=spec.network)
+  if not own_files:
+    linux.restrict_files(rules, tcp=spec.network)
   linux.filter_calls(seccomp_program(spec.network))
 
 

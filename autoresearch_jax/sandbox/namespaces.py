@@ -1,7 +1,7 @@
 """A file system of its own for a process, by namespaces; for kernels without Landlock.
 
-`enter` gives the calling process an empty root folder, in which only the readable paths appear, all
-of them mounted read-only, and no network devices. Other files do not exist there, not even by name.
+`enter` gives the calling process an empty root folder, in which only the readable paths appear,
+mounted read-only. Other files do not exist there, not even by name.
 It needs no privileges, but some distributions and containers forbid user namespaces; `missing` says
 why. As bubblewrap does it (github.com/containers/bubblewrap), without a program of its own, since
 the tracer's child is forked and must not execute anything.
@@ -16,7 +16,7 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from autoresearch_jax.sandbox import linux
 from autoresearch_jax.sandbox.linux import SandboxError
@@ -51,19 +51,27 @@ def missing() -> str:
   return (done.stderr.strip() or 'user namespaces do not work').splitlines()[-1]
 
 
-def enter(readable: Mapping[str, int], links: Mapping[str, str]) -> None:
+def enter(
+  readable: Mapping[str, int],
+  links: Mapping[str, str],
+  writable: Collection[str] = (),
+  network: bool = False,
+) -> None:
   """Moves the calling process into the new file system, irrevocably. It must have one thread.
 
   Args:
     readable: Real path -> rights, as `linux.readable_rules` returns them: a folder with READ_FILE
       appears with all below it, one without as an empty folder.
     links: Symbolic links to make: path -> target.
+    writable: Those of the readable paths that can be written.
+    network: Whether the network of the machine stays.
 
   Raises:
     SandboxError: the kernel refuses.
   """
   user, group, folder = os.geteuid(), os.getegid(), os.getcwd()  # noqa: PTH109
-  linux.call('unshare', _NEW_USER | _NEW_MOUNTS | _NEW_NETWORK | _NEW_IPC)
+  spaces = _NEW_USER | _NEW_MOUNTS | _NEW_IPC | (0 if network else _NEW_NETWORK)
+  linux.call('unshare', spaces)
   _write('/proc/self/setgroups', 'deny')
   _write('/proc/self/uid_map', f'{user} {user} 1')
   _write('/proc/self/gid_map', f'{group} {group} 1')
@@ -81,6 +89,8 @@ def enter(readable: Mapping[str, int], links: Mapping[str, str]) -> None:
   linux.call('umount2', _path('/.old'), _MNT_DETACH)
   os.rmdir('/.old')  # noqa: PTH106
   for path, flags in mounts.items():
+    if path in writable:
+      continue
     _mount('none', path, '', _MS_REMOUNT | _MS_BIND | _MS_RDONLY | flags)
   with contextlib.suppress(OSError):  # it is not readable
     os.chdir(folder)

@@ -98,3 +98,39 @@ except OSError as error:
     [sys.executable, '-c', code], capture_output=True, text=True, check=False, env=dict(os.environ)
   )
   assert done.stdout == 'user namespaces and read-only mounts 2\n', done.stderr
+
+
+COMMAND = """
+import os, sys
+from autoresearch_jax.sandbox import command_policy, linux
+from autoresearch_jax.sandbox.command_spec import CommandSpec
+linux.landlock_version = lambda: 0
+assert command_policy.check('full').files
+spec = CommandSpec(('/bin/sh',), '.', sys.argv[1], '/dev/null', {}, network=False)
+os.chdir(sys.argv[1])
+command_policy.enter(spec, os.getppid())
+os.execv('/bin/sh', ['sh', '-c', sys.argv[2]])
+"""
+
+
+def test_an_agents_command_writes_in_its_folder_only_and_reads_no_secrets(tmp_path):
+  inside, outside = tmp_path / 'inside', tmp_path / 'outside'
+  inside.mkdir()
+  outside.mkdir()
+  (outside / 'secret').write_text('hidden')
+  script = f"""
+    echo made > note && cat note
+    echo x > {outside}/x || echo no writing
+    cat {outside}/secret || echo no reading
+    cat /etc/shadow || echo no passwords
+    cat /proc/{os.getpid()}/environ || echo no environments
+    echo x > /usr/bin/x || echo no installing
+    echo x > /dev/null && ls /usr/bin/env"""
+  done = subprocess.run(
+    [sys.executable, '-c', COMMAND, str(inside), script],
+    capture_output=True, text=True, check=False,
+  )  # fmt: skip
+  said = ['made', 'no writing', 'no reading', 'no passwords', 'no environments', 'no installing']
+  assert done.stdout.splitlines() == [*said, '/usr/bin/env'], done.stderr
+  assert (inside / 'note').read_text() == 'made\n'
+  assert [p.name for p in outside.iterdir()] == ['secret']
