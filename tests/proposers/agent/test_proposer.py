@@ -16,7 +16,7 @@ from helpers import HELPERS
 
 from autoresearch_jax import types
 from autoresearch_jax.proposers import PROPOSERS, NothingToPropose, ProposalContext
-from autoresearch_jax.sandbox import command_policy, linux
+from autoresearch_jax.sandbox import command_policy, linux, namespaces
 
 pytestmark = pytest.mark.slow
 
@@ -605,7 +605,10 @@ def test_options_that_can_not_work_are_refused(options, sentence):
 
 def test_isolation_that_can_not_be_had_is_refused(monkeypatch):
   monkeypatch.setattr(linux, 'landlock_version', lambda: 0)
-  with pytest.raises(ValueError, match=r"no Landlock.*isolation='none'"):
+  monkeypatch.setattr(namespaces, 'missing', lambda: 'user namespaces are off')
+  with pytest.raises(
+    ValueError, match=r"no Landlock \(user namespaces are off\).*isolation='none'"
+  ):
     agent(isolation='full')
   assert agent(isolation='none').isolation == 'none'
 
