@@ -1,12 +1,15 @@
 """A trial that a slot runs, with what its runners have reported so far."""
 
 import dataclasses
+import hashlib
 import pathlib
 import time
 from typing import Any
 
 from autoresearch_jax.runner.client import RunnerError
 from autoresearch_jax.types import (
+  Dataset,
+  Hardware,
   Measurement,
   ReferenceStep,
   Result,
@@ -14,9 +17,11 @@ from autoresearch_jax.types import (
   Status,
   TrialRequest,
   from_builtins,
+  to_json,
 )
 
 REFERENCE = 'reference_step_seconds'
+CHECKPOINTS = 'checkpoints'  # folder in the executor's scratch folder
 
 
 @dataclasses.dataclass
@@ -99,3 +104,12 @@ class RunningTrial:
         facts[name] = {**facts.get(name, {}), **value} if isinstance(value, dict) else value
     measurements = tuple(run.measurement for run in runs)
     return dataclasses.replace(self.result, measurements=measurements, facts=facts)
+
+
+def run_name(request: TrialRequest, seed: int, dataset: Dataset, hardware: Hardware | None) -> str:
+  """Names a training run by all that decides its result, for the folder of its checkpoints."""
+  parts: list[Any] = [request.program.digest, seed, request.budget, request.on_test]
+  parts.append(dataset.fingerprint)
+  if request.budget.unit == 'seconds':  # which mean another number of steps elsewhere
+    parts.append(str(hardware))
+  return hashlib.sha256(to_json(parts)).hexdigest()[:24]

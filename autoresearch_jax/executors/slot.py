@@ -12,7 +12,6 @@ own trial suffers from what a program does to the reader or the compiler.
 import collections
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import pathlib
 import shutil
@@ -24,7 +23,7 @@ from typing import Any
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import Unavailable, tpu_environment
 from autoresearch_jax.executors.artifacts import ArtifactStore
-from autoresearch_jax.executors.running_trial import REFERENCE, RunningTrial
+from autoresearch_jax.executors.running_trial import CHECKPOINTS, REFERENCE, RunningTrial, run_name
 from autoresearch_jax.executors.sharing import ResourceShare
 from autoresearch_jax.messages import require_disk_space
 from autoresearch_jax.runner.client import (
@@ -49,10 +48,8 @@ from autoresearch_jax.types import (
   Status,
   TrialRequest,
   from_builtins,
-  to_json,
 )
 
-CHECKPOINTS = 'checkpoints'  # folder in the executor's scratch folder
 MAX_ATTEMPTS = 3  # to start a runner, or to run a trial whose runner is killed
 RETRY_SECONDS = 2.0  # between attempts to start a runner
 BUSY_SECONDS = 60.0  # for which busy devices are waited for
@@ -300,16 +297,11 @@ class Slot:
     )
 
   def _checkpoint(self, request: TrialRequest, seed: int) -> CheckpointPlan | None:
-    """Where a training run is saved: a folder named by all that decides its result."""
-    if not self.context.checkpoint_seconds:
+    context = self.context
+    if not context.checkpoint_seconds:
       return None
-    parts: list[Any] = [request.program.digest, seed, request.budget, request.on_test]
-    parts.append(self.context.dataset.fingerprint)
-    if request.budget.unit == 'seconds':  # which mean another number of steps elsewhere
-      parts.append(str(self._hardware))
-    name = hashlib.sha256(to_json(parts)).hexdigest()[:24]
-    folder = self.context.scratch / CHECKPOINTS / name
-    return CheckpointPlan(str(folder), self.context.checkpoint_seconds)
+    name = run_name(request, seed, context.dataset, self._hardware)
+    return CheckpointPlan(str(context.scratch / CHECKPOINTS / name), context.checkpoint_seconds)
 
   def _forget_checkpoints(self, request: TrialRequest) -> None:
     """Deletes the checkpoints of a trial that is over."""

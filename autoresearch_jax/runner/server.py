@@ -21,14 +21,11 @@ prefetch (see `program_cache`) runs in a background thread. When it is over, a l
 {"prefetched": number} is written between the others; its outcome is not reported.
 """
 
-import contextlib
 import functools
 import gc
 import math
 import os
 import pathlib
-import queue
-import signal
 import sys
 import threading
 import time
@@ -38,7 +35,6 @@ from typing import Any, TextIO
 
 import grain  # noqa: F401 - the loader imports it on first use, which would count for a trial
 import jax
-import jax.extend.backend
 import msgspec
 import numpy as np
 
@@ -50,6 +46,7 @@ from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.clock import Clock, Heartbeat
 from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.runner.evaluate import EvaluationError, evaluate, first_batch_loss
+from autoresearch_jax.runner.process import RequestReader, end_on_sigterm
 from autoresearch_jax.runner.program_cache import ProgramCache
 from autoresearch_jax.runner.pruning import RungMonitor, TrialPruned
 from autoresearch_jax.runner.reference import (
@@ -76,7 +73,6 @@ MAX_STALL_FRACTION = 0.01  # of a budget in seconds, for which the process may h
 # By how much training may exceed a budget in seconds: this fraction of it, or so many seconds, plus
 # the time of a step. The last calls are in flight by then, and a busy machine delays them.
 OVERRUN_FRACTION, OVERRUN_SECONDS = 0.02, 0.5
-RELEASE_SECONDS = 3.0  # to release accelerators when the process ends
 
 
 class Runner:
@@ -372,58 +368,6 @@ def handle(runner: Runner, request: dict[str, Any], write: Callable[..., None]) 
       return {'error': Status.OOM, 'reason': f'The device ran out of memory: {first}'}
     reason = f'The runner failed during {request["method"]}: {type(error).__name__}: {first}'
     return {'error': Status.CRASH, 'reason': reason}
-
-
-class RequestReader:
-  """Reads requests in a thread of its own, also while a trial trains.
-
-  At the end of input the controller is gone, so it ends the process.
-
-  Attributes:
-    requests: Requests that get a reply.
-    prefetches: Prefetch requests.
-  """
-
-  def __init__(self, source: TextIO):
-    self.requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    self.prefetches: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    self._source = source
-    threading.Thread(target=self._read, name='requests', daemon=True).start()
-
-  def _read(self) -> None:
-    for line in self._source:
-      message = msgspec.json.decode(line)
-      if message['method'] == 'prefetch':
-        self.prefetches.put(message)
-      else:
-        self.requests.put(message)
-    end_process()
-
-
-def end_on_sigterm() -> None:
-  """Makes SIGTERM end the process, also while the main thread waits for a device."""
-  reader, writer = os.pipe()
-  os.set_blocking(writer, False)
-  signal.set_wakeup_fd(writer)
-  signal.signal(signal.SIGTERM, lambda *_: None)  # the wakeup descriptor has it
-
-  def wait() -> None:
-    while signal.SIGTERM not in os.read(reader, 1):
-      pass
-    end_process()
-
-  threading.Thread(target=wait, name='signals', daemon=True).start()
-
-
-def end_process() -> None:
-  """Ends the process. Accelerators are released first, or the next process would find them busy."""
-  if os.environ.get('JAX_PLATFORMS') != 'cpu':
-    late = threading.Timer(RELEASE_SECONDS, os._exit, (0,))
-    late.daemon = True
-    late.start()
-    with contextlib.suppress(Exception):  # a device that is in use
-      jax.extend.backend.clear_backends()
-  os._exit(0)
 
 
 def serve(reader: RequestReader, replies: TextIO) -> None:
