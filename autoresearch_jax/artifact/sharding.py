@@ -20,6 +20,7 @@ from autoresearch_jax.artifact.matmuls import parse_tensor
 MAX_DEVICES = 64
 ALL_REDUCE = 'stablehlo.all_reduce'
 _RETURN, _CONSTRAINT = 'sdy.return', 'sdy.sharding_constraint'
+_SHARED = frozenset((ALL_REDUCE, MANUAL_COMPUTATION, _RETURN, _CONSTRAINT))
 _REDUCTIONS = frozenset(('stablehlo.add', 'stablehlo.maximum', 'stablehlo.minimum'))
 _AXIS = r'\{(?:"batch"|\??)\}'
 _SHARDING = re.compile(rf'<@mesh, \[((?:{_AXIS}(?:, {_AXIS})*)?)\]>')
@@ -35,28 +36,43 @@ def check(graph: Graph, num_devices: int) -> None:
   Raises:
     GraphError: one of them is not as `jax.shard_map` on the runner's mesh would be.
   """
+  sharing = _sharing_functions(graph)
   for block in graph.functions.values():
-    _check_block(block, num_devices, at_top=True)
+    _check_block(block, num_devices, sharing)
 
 
-def _check_block(block: BasicBlock, num_devices: int, at_top: bool) -> None:
+def _sharing_functions(graph: Graph) -> set[str]:
+  """Names of the functions that share work themselves, or call one that does."""
+  ops = {
+    name: [op for outer in block.ops for op in _nested(outer)]
+    for name, block in graph.functions.items()
+  }
+  found = {name for name in ops if any(op.name in _SHARED for op in ops[name])}
+  while True:
+    callers = {name for name in ops if any(found.intersection(op.symbols) for op in ops[name])}
+    if callers <= found:
+      return found
+    found |= callers
+
+
+def _check_block(block: BasicBlock, num_devices: int, sharing: set[str]) -> None:
   """Checks a block outside of all manual computations, and those below it.
 
   Args:
     block: The block.
     num_devices: Devices of the mesh.
-    at_top: Whether it is the body of a function.
+    sharing: Names of the functions that share work themselves, or call one that does.
   """
   for op in block.ops:
     if op.name == MANUAL_COMPUTATION:
-      _check_manual(op, num_devices)
+      _check_manual(op, num_devices, sharing)
     elif op.name in (ALL_REDUCE, _RETURN):
       raise GraphError('it sums over devices outside of jax.shard_map', _REMEDY, op.position)
     elif op.name == _CONSTRAINT:
       _check_constraint(op, num_devices)
     else:
       for inner in op.blocks:
-        _check_block(inner, num_devices, at_top=False)
+        _check_block(inner, num_devices, sharing)
 
 
 def _check_constraint(op: Op, num_devices: int) -> None:
@@ -71,7 +87,7 @@ def _check_constraint(op: Op, num_devices: int) -> None:
     )
 
 
-def _check_manual(op: Op, num_devices: int) -> None:
+def _check_manual(op: Op, num_devices: int, sharing: set[str]) -> None:
   """Checks a manual computation: its shapes, and that what it does not split is equal."""
   attributes = dict(op.attributes)
   body, wrapper = op.blocks[0], '#sdy.sharding_per_value'
@@ -97,20 +113,8 @@ def _check_manual(op: Op, num_devices: int) -> None:
       own[axis] *= num_devices
     if shape != own or len(axes) > 1:
       raise _unexpected(op)
-  differing = {a for a, axes in zip(body.arguments, inputs, strict=True) if axes}
-  for inner in body.ops[:-1]:
-    if inner.name == ALL_REDUCE:
-      _check_all_reduce(inner, num_devices)
-      continue
-    for nested in _nested(inner):
-      if nested.name in (ALL_REDUCE, MANUAL_COMPUTATION, _RETURN, _CONSTRAINT):
-        raise GraphError(
-          'it sums over devices, or splits arrays, in a loop or branch of jax.shard_map',
-          'move jax.lax.psum out of the loop, to the end of the function',
-          inner.position,
-        )
-      if differing.intersection(nested.operands):
-        differing.update(inner.results)
+  split = {a for a, axes in zip(body.arguments, inputs, strict=True) if axes}
+  differing = _differing(body, split, num_devices, sharing)
   for value, axes in zip(returned.operands, outputs, strict=True):
     if value in differing and not axes:
       raise GraphError(
@@ -118,6 +122,40 @@ def _check_manual(op: Op, num_devices: int) -> None:
         _REMEDY,
         op.position,
       )
+
+
+def _differing(body: BasicBlock, split: set[int], num_devices: int, sharing: set[str]) -> set[int]:
+  """Values of a manual computation's body that may differ between devices.
+
+  Args:
+    body: The body.
+    split: Its arguments that are split.
+    num_devices: Devices of the mesh.
+    sharing: Names of the functions that share work.
+  """
+  inside = {*body.arguments}
+  for op in (nested for outer in body.ops for nested in _nested(outer)):
+    inside.update(op.results, *(block.arguments for block in op.blocks))
+  differing = {*split}
+  for op in body.ops:
+    if not all(inside.issuperset(nested.operands) for nested in _nested(op)):
+      raise _unexpected(op)
+    if op is body.ops[-1]:
+      break
+    if op.name == ALL_REDUCE:
+      _check_all_reduce(op, num_devices)
+      continue
+    for nested in _nested(op):
+      if nested.name in _SHARED or sharing.intersection(nested.symbols):
+        raise GraphError(
+          'it sums over devices, or splits arrays, in a loop, branch or inner function of '
+          'jax.shard_map',
+          'move jax.lax.psum to the end of the function',
+          op.position,
+        )
+      if differing.intersection(nested.operands):
+        differing.update(op.results)
+  return differing
 
 
 def _check_all_reduce(op: Op, num_devices: int) -> None:

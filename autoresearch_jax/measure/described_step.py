@@ -6,6 +6,7 @@ them can compile; `described` is the command.
 
 import collections
 import dataclasses
+import logging
 import os
 import pathlib
 import resource
@@ -15,6 +16,11 @@ from typing import Any
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
 os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
+# Without these, libtpu complains of the machine that it is on.
+os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+os.environ.setdefault('TPU_WORKER_ID', '0')
+os.environ.setdefault('TPU_STDERR_LOG_LEVEL', '3')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import jax
 import numpy as np
@@ -26,6 +32,8 @@ from autoresearch_jax.runner.compile import ExecutableTemplate
 from autoresearch_jax.runner.device_calls import UNPACKED, jit_train_steps
 from autoresearch_jax.runner.device_share import device_share
 from autoresearch_jax.runner.hlo import COLLECTIVES, Executed, Module, shapes_of
+
+logging.getLogger('jax._src.xla_bridge').setLevel(logging.WARNING)  # it tells of no devices
 
 MAX_GROUPS = 24  # of equal operations that are recorded
 KERNEL = 'tpu_custom_call'

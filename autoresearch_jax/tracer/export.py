@@ -65,7 +65,7 @@ def export_program(
   program.check_leaves()
   train_step = program.train_step
   if spec.num_devices > 1 and spec.kind != 'construction':
-    train_step = share_micro_batches(train_step, len(state), spec.num_devices)
+    train_step = share_micro_batches(train_step, len(state))
   steps = tuple(
     export(
       'train_step',

@@ -23,21 +23,20 @@ _REARRANGING = frozenset(
 
 
 def share_micro_batches(
-  train_step: Callable[..., tuple[jax.Array, ...]], num_leaves: int, num_devices: int
+  train_step: Callable[..., tuple[jax.Array, ...]], num_leaves: int
 ) -> Callable[..., tuple[jax.Array, ...]]:
   """The same train step with each micro-batch split over the devices, where they divide it.
 
   Args:
     train_step: (*leaves, inputs, targets, progress) -> results.
     num_leaves: Number of leaves.
-    num_devices: Devices that share the batch.
   """
 
   def shared(*arguments: jax.Array) -> tuple[jax.Array, ...]:
     closed = jax.make_jaxpr(train_step)(*arguments)
     rows = arguments[num_leaves].shape[0]
     batch = {*closed.jaxpr.invars[num_leaves : num_leaves + 2]}
-    evaluation = _Evaluation(rows, num_devices)
+    evaluation = _Evaluation(rows)
     return tuple(evaluation.run(closed.jaxpr, closed.consts, arguments, batch))
 
   return shared
@@ -48,12 +47,10 @@ class _Evaluation:
 
   Args:
     rows: Rows of the batch.
-    num_devices: Devices that share it.
   """
 
-  def __init__(self, rows: int, num_devices: int):
+  def __init__(self, rows: int):
     self._rows = rows
-    self._num_devices = num_devices
 
   def run(
     self, jaxpr: Jaxpr, constants: Sequence[Any], arguments: Sequence[Any], batch: set[Any]
@@ -98,9 +95,10 @@ class _Evaluation:
 
   def _is_micro_batches(self, shape: tuple[int, ...]) -> bool:
     """Whether an array is the batch as `[parts, rows, ...]`, with rows for every device."""
-    return (
-      len(shape) > 1 and shape[0] * shape[1] == self._rows and shape[1] % self._num_devices == 0
-    )
+    if len(shape) < 2:
+      return False
+    parts, rows = shape[:2]
+    return parts * rows == self._rows and data_parallel.num_shares(rows) > 1
 
 
 def _is_worth_evaluating(jaxpr: Jaxpr) -> bool:

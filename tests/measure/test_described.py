@@ -16,8 +16,9 @@ from autoresearch_jax.measure.described_step import CHIPS, describe
 from autoresearch_jax.tracer import export
 
 GPT = pathlib.Path(contract.__file__).with_name('gpt') / 'model.py'
-# Estimated milliseconds of a step of 32 rows at depth 2 and width 512 on a v5e, without kernels.
-MAX_MILLISECONDS = 1.05 * 999.0
+# Estimated milliseconds of a step at depth 2 and width 512 on a v6e, without kernels. It was 275
+# with partial sums of dq, and 237 before attention took the layout that XLA makes its inputs in.
+MILLISECONDS = 208.6
 
 PLAIN = """
 import jax, jax.numpy as jnp
@@ -63,14 +64,13 @@ def test_cycles_of_the_gpt_do_not_grow(tmp_path):
   for old, new in {
     'DEPTH = 8': 'DEPTH = 2',
     'ASPECT_RATIO = 64': 'ASPECT_RATIO = 256',
-    'BATCH_SIZE = 256': 'BATCH_SIZE = 32',
     'MICRO_BATCH_SIZE = 128': 'MICRO_BATCH_SIZE = 16',
   }.items():
     assert old in text
     text = text.replace(old, new)
-  step = describe(traced(tmp_path, text, 1, vocab=8192, time=2048), 'v5e', 1)
-  assert step.kernels == 2 * 2 * 2  # forward and backward, for each layer and micro-batch
-  assert sum(step.milliseconds.values()) < MAX_MILLISECONDS
+  step = describe(traced(tmp_path, text, 1, vocab=8192, time=2048), 'v6e', 1)
+  assert step.kernels == 2 * 2 * 16  # forward and backward, for each layer and micro-batch
+  assert sum(step.milliseconds.values()) < 1.03 * MILLISECONDS
 
 
 def test_wrong_input_is_a_sentence():
