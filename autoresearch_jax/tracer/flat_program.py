@@ -157,7 +157,8 @@ class FlatProgram:
       return leaf
     array = jnp.asarray(leaf)
     if str(array.dtype) not in contract.DTYPES:
-      raise ContractError(f'{path} is {array.dtype}; use a dtype of at most 32 bits.')
+      allowed = ', '.join(sorted(contract.DTYPES))
+      raise ContractError(f'{path} is {array.dtype}; use one of {allowed}.')
     # Python numbers are weakly typed, and would change their dtype after one step.
     return jax.lax.convert_element_type(array, array.dtype)
 
