@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Self, TypeVar
 
 from autoresearch_jax import messages
-from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
@@ -136,27 +135,23 @@ class Mirror(NoMirror):
   def _upload_forever(self) -> None:
     delay, pause = FIRST_DELAY, 0.0
     while not self._closing.is_set() and not self._lost:
-      if not self._hurry.is_set():
-        self._hurry.wait(pause)
+      self._hurry.wait(pause)
+      began = time.thread_time()
       try:
-        began = time.thread_time()
         busy = self._upload_ledger() or self._upload_file()
-        pause = (
-          max(POLL_SECONDS, IDLE_FACTOR * (time.thread_time() - began)) if busy else POLL_SECONDS
-        )
-        if not busy:
-          self._closing.wait(0.02 if self._hurry.is_set() else 0.0)
-        if busy and self._failing:
-          self._say(f'The mirror {self.bucket.url} works again.')
-        self._failing = self._failing and not busy
-        delay = FIRST_DELAY
-      except (OSError, sqlite3.Error, LedgerError) as error:
+      except Exception as error:  # whatever it is, a later attempt may succeed
         if not self._failing:
-          self._say(f'The mirror {self.bucket.url} fails; the run goes on meanwhile. {error}')
-        self._failing, pause = True, delay
-        delay = min(MAX_DELAY, 2 * delay)
-        if self._hurry.is_set():
-          self._closing.wait(FIRST_DELAY)
+          what = messages.one_line(str(error)) or type(error).__name__
+          self._say(f'The mirror {self.bucket.url} fails; the run goes on meanwhile. {what}')
+        self._failing, pause, delay = True, delay, min(MAX_DELAY, 2 * delay)
+        self._closing.wait(FIRST_DELAY if self._hurry.is_set() else 0.0)
+        continue
+      if busy and self._failing:
+        self._say(f'The mirror {self.bucket.url} works again.')
+        self._failing = False
+      delay, pause = FIRST_DELAY, max(POLL_SECONDS, IDLE_FACTOR * (time.thread_time() - began))
+      if not busy:
+        self._closing.wait(HURRY_SECONDS)
 
   def _upload_ledger(self) -> bool:
     """Uploads a copy of the ledger if it has new events."""
