@@ -60,8 +60,7 @@ class Source:
 
   def with_constants(self, values: Mapping[str, Any]) -> str:
     """Returns the text with other values of top-level constants."""
-    body = [_with_values(statement, values) for statement in self.module.body]
-    return self.module.with_changes(body=body).code
+    return self._with_body([_with_values(statement, values) for statement in self.module.body])
 
   def scope(self, path: str) -> Scope | None:
     """Returns the class or function at a dotted path, such as `Attention.__call__`."""
@@ -77,7 +76,42 @@ class Source:
 
   def replaced(self, changes: Sequence[tuple[cst.CSTNode, Any]]) -> str:
     """Returns the text with nodes of the tree, matched by identity, replaced."""
-    return self.module.visit(_Replacing(changes)).code  # pyright: ignore[reportAttributeAccessIssue]
+    places = {self._places[id(node)] for node, _ in changes}
+    body: list[Any] = list(self.module.body)
+    for place in places:
+      body[place] = body[place].visit(_Replacing(changes))
+    return self._with_body(body)
+
+  def _with_body(self, body: Sequence[Any]) -> str:
+    """Returns the text with other statements. Those that are unchanged keep their text.
+
+    Generating the code of a whole program takes 50 ms, which would limit a run on many machines.
+    """
+    start, codes = self._codes
+    if start < 0:
+      return self.module.with_changes(body=body).code
+    pairs = zip(self.module.body, body, codes, strict=True)
+    parts = (code if new is old else self.module.code_for_node(new) for old, new, code in pairs)
+    end = start + sum(map(len, codes))
+    return self.text[:start] + ''.join(parts) + self.text[end:]
+
+  @functools.cached_property
+  def _codes(self) -> tuple[int, list[str]]:
+    """Where the code of the statements begins, and that code; -1 if it is not part of the text."""
+    codes = [self.module.code_for_node(statement) for statement in self.module.body]
+    return self.text.find(''.join(codes)), codes
+
+  @functools.cached_property
+  def _places(self) -> dict[int, int]:
+    """The top-level statement of each node, by identity."""
+    found: dict[int, int] = {}
+    for place, statement in enumerate(self.module.body):
+      nodes: list[cst.CSTNode] = [statement]
+      while nodes:
+        node = nodes.pop()
+        found[id(node)] = place
+        nodes += node.children
+    return found
 
   def imports(self, module: str, name: str) -> bool:
     """Whether the file has `import module`, or `import module as name`."""
