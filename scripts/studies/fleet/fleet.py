@@ -4,8 +4,8 @@
 
 The run is real: controller, strategy, proposer, ledger, git repository, and the executor for many
 machines. The machines are played: each answers after `trial_seconds` with random numbers, and is
-lost now and then. Prints rates, the busy share of the slots, the size of the ledger, and with --profile
-where the controller's time goes. `fleet.md` has the results.
+lost now and then. Prints rates, the busy share of the slots, the size of the ledger, and with
+--profile where the controller's time goes. `fleet.md` has the results.
 """
 
 import argparse
@@ -156,15 +156,15 @@ class PlayedFleet(ClusterExecutor):
 
 
 class Silent(View):
-  """Shows nothing; counts events by kind."""
+  """Shows nothing; notes time and CPU time, in seconds, of each verdict."""
 
-  def __init__(self, trials: list[float]):
-    self.trials = trials
+  def __init__(self, verdicts: list[tuple[float, float]]):
+    self.verdicts = verdicts
 
   def record(self, record, history: History) -> None:
     del history
     if type(record.event).__name__ == 'Decided':
-      self.trials.append(time.monotonic())
+      self.verdicts.append((time.monotonic(), time.process_time()))
 
 
 def main() -> None:
@@ -193,24 +193,23 @@ def main() -> None:
       'final_seeds': 0,
     },
   )
-  times: list[float] = []
+  verdicts: list[tuple[float, float]] = []
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder) / 'run'
-    profile, cpu = cProfile.Profile(), time.process_time()
+    profile = cProfile.Profile()
     if options.profile:
       profile.enable()
     run_session(
       config,
       workdir,
       say=lambda line: None,
-      make_view=lambda history: Silent(times),
+      make_view=lambda history: Silent(verdicts),
       stop=NeverStop(),
     )
     profile.disable()
-    cpu = time.process_time() - cpu
     size = sum(file.stat().st_size for file in workdir.glob('ledger.db*'))
     repo = sum(file.stat().st_size for file in (workdir / 'repo').rglob('*') if file.is_file())
-  _print(options, times, cpu, size, repo)
+  _print(options, verdicts, size, repo)
   if options.profile:
     pstats.Stats(profile).sort_stats('cumulative').print_stats(45)
 
@@ -231,24 +230,28 @@ class NeverStop:
     return False
 
 
-def _print(options, times: list[float], cpu: float, size: int, repo: int) -> None:
+def _print(options, verdicts: list[tuple[float, float]], size: int, repo: int) -> None:
   """Prints rates after the first trials, which fill the slots."""
-  skipped = min(len(times) // 2, 2 * options.slots)
-  steady, seconds = times[skipped:], times[-1] - times[skipped]
-  rate = (len(steady) - 1) / seconds
+  trials = len(verdicts)
+  skipped = min(trials // 2, 2 * options.slots)
+  rate = _rates(verdicts[skipped:])[0]
   print(f'slots                    {options.slots}, trials of {options.trial_seconds:g} s')
-  print(f'trials                   {len(times)}')
+  print(f'trials                   {trials}')
   print(f'trials a second          {rate:.1f} after the first {skipped}')
-  print(f'  in the last quarter    {_rate(times[-len(times) // 4 :]):.1f}')
   print(f'possible                 {options.slots / options.trial_seconds:.1f}')
   print(f'busy share               {100 * rate * options.trial_seconds / options.slots:.1f} %')
-  print(f'CPU a trial              {1000 * cpu / len(times):.1f} ms')
-  print(f'ledger a trial           {size / len(times) / 1024:.1f} KiB')
-  print(f'git repository a trial   {repo / len(times) / 1024:.1f} KiB')
+  for quarter in range(4):
+    part = verdicts[trials * quarter // 4 : trials * (quarter + 1) // 4]
+    print(f'CPU a trial, quarter {quarter + 1}   {_rates(part)[1]:.1f} ms')
+  print(f'ledger a trial           {size / trials / 1024:.1f} KiB')
+  print(f'git repository a trial   {repo / trials / 1024:.1f} KiB')
 
 
-def _rate(times: list[float]) -> float:
-  return (len(times) - 1) / (times[-1] - times[0])
+def _rates(verdicts: list[tuple[float, float]]) -> tuple[float, float]:
+  """Returns trials a second, and milliseconds of CPU time a trial."""
+  (began, cpu_before), (ended, cpu_after) = verdicts[0], verdicts[-1]
+  count = len(verdicts) - 1
+  return count / (ended - began), 1000 * (cpu_after - cpu_before) / count
 
 
 if __name__ == '__main__':
