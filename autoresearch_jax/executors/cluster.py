@@ -75,6 +75,7 @@ class ClusterExecutor(Executor):
     compile_ahead: As in `LocalExecutor`.
     remote_folder: Folder for scratch files on each machine; '' for one in its cache.
     patience_seconds: How long the run waits when no machine is left.
+    checkpoint_seconds: As in `LocalExecutor`. A machine's checkpoints end with its host process.
   """
 
   spec: Spec
@@ -88,6 +89,7 @@ class ClusterExecutor(Executor):
   compile_ahead: bool | None = None
   remote_folder: str = ''
   patience_seconds: float = 600.0
+  checkpoint_seconds: float = 300.0
 
   @classmethod
   def require_options(cls, platform: Platform, options: Mapping[str, Any]) -> None:
@@ -100,7 +102,7 @@ class ClusterExecutor(Executor):
     name, data = self.problem
     self._setup = HostSetup(
       versions(), name, data, self.dataset.fingerprint, self.spec, self.limits, self.slots,
-      self.compile_ahead, self.remote_folder,
+      self.compile_ahead, self.remote_folder, self.checkpoint_seconds,
     )  # fmt: skip
     self.slots = 0
     self._events: queue.SimpleQueue[ExecutorEvent | Unavailable] = queue.SimpleQueue()

@@ -87,6 +87,7 @@ class HostSetup:
     slots: As in `LocalExecutor`, of this host.
     compile_ahead: As in `LocalExecutor`.
     folder: Folder for scratch files; '' for one in the cache.
+    checkpoint_seconds: As in `LocalExecutor`.
   """
 
   versions: Mapping[str, str]
@@ -98,6 +99,7 @@ class HostSetup:
   slots: int = 1
   compile_ahead: bool | None = None
   folder: str = ''
+  checkpoint_seconds: float = 300.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +224,7 @@ class Host:
       cache=cache.directory(),
       slots=setup.slots,
       compile_ahead=setup.compile_ahead,
+      checkpoint_seconds=setup.checkpoint_seconds,
     )
     self._executor = executor
     if self._closing.is_set():
