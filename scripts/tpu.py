@@ -20,14 +20,22 @@ from collections.abc import Sequence
 from cloud import machine_types
 from cloud.backends import BACKENDS
 from cloud.gcloud import DryRun, Gcloud, GcloudError
-from cloud.night import Night, NightError, NightRecord, VmRecord, data_name, environment_values
+from cloud.night import (
+  LeftoverError,
+  Night,
+  NightError,
+  NightRecord,
+  VmRecord,
+  data_name,
+  environment_values,
+)
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit codes
 JOURNAL = 'journalctl --unit=autoresearch --no-pager --lines=200'
 VERBS = {
   'night': 'create, install, watch, replace, fetch and delete',
   'up': 'ask for the VMs',
-  'watch': 'install the runs, watch them and replace preempted VMs until the runs end',
+  'watch': 'go on with a night that was left: as night, for VMs that were asked for',
   'ssh': 'open a shell on a VM',
   'logs': "print the end of a run's journal",
   'fetch': 'copy results to the local folder',
@@ -61,7 +69,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
   every.add_argument('--env', action='append', default=[], help='variable to pass to the runs')
   every.add_argument('--host', type=int, default=0, help='index of the VM, for ssh and logs')
   every.add_argument('--tunnel', action='store_true', help='ssh through IAP')
-  every.add_argument('--keep', action='store_true', help='night: leave the VMs up at the end')
+  every.add_argument('--keep', action='store_true', help='leave the VMs up at the end')
   every.add_argument('--poll_seconds', type=float, default=60.0, help='between looks at the VMs')
   every.add_argument('--dry-run', action='store_true', help='print the gcloud calls, make none')
   at = arguments.index('--') if '--' in arguments else len(arguments)
@@ -110,7 +118,6 @@ def new_record(options: argparse.Namespace, flags: Sequence[str]) -> NightRecord
   per_hour = machine.chips * (machine.dollars_per_chip_hour if price is None else price)
   name = name_of(options)
   names = [name if options.hosts == 1 else f'{name}-{i}' for i in range(options.hosts)]
-  environment_values(options.env)
   return NightRecord(
     options.type, backend, options.zone, options.project, options.bucket, options.config,
     list(flags), options.env, options.spot, time.time() + 3600 * options.hours, per_hour,
@@ -147,15 +154,18 @@ def announce(night: Night) -> None:
   print(
     f'{len(record.vms)} x {record.type} in {record.zone}: at most ${per_hour:.2f} an hour (list '
     f'price{"; spot costs less" if record.spot else ""}), and for {hours:.1f} h at most '
-    f'${min(per_hour * hours, record.max_dollars):.2f}. The VMs delete themselves then.'
+    f'${min(per_hour * hours, record.max_dollars):.2f}. VMs delete themselves then.'
   )
 
 
 def whole_night(night: Night, keep: bool) -> int:
-  """Runs a night from its first request to its last deletion; returns the exit code.
+  """Runs a night to its end, from its first request or from where it was left.
+
+  Returns:
+    The exit code.
 
   Raises:
-    NightError: VMs are left that could not be deleted.
+    LeftoverError: VMs are left that could not be deleted.
   """
   code = 0
   try:
@@ -183,18 +193,18 @@ def run(options: argparse.Namespace, flags: Sequence[str]) -> int:
   """Runs one command; returns its exit code. Raises NightError and GcloudError."""
   night = make_night(options, flags)
   backend, vms = night.backend, night.record.vms
+  if options.verb in ('night', 'up', 'watch'):
+    environment_values(night.record.variables)  # before anything costs money
   if options.verb in ('ssh', 'logs') and not 0 <= options.host < len(vms):
     raise NightError(f'--host={options.host}: the VMs are numbered from 0 to {len(vms) - 1}.')
   match options.verb:
-    case 'night':
+    case 'night' | 'watch':
       announce(night)
       return whole_night(night, options.keep)
     case 'up':
       announce(night)
       night.save()
       night.up()
-    case 'watch':
-      night.watch()
     case 'ssh':
       command = backend.gcloud.command(*backend.ssh_arguments(vms[options.host].name))
       if options.dry_run:
@@ -219,7 +229,7 @@ def main(arguments: Sequence[str]) -> int:
     return run(options, flags)
   except NightError as error:
     print(error, file=sys.stderr)
-    return BAD_INPUT if options.verb not in ('night', 'watch') else FAILED
+    return FAILED if isinstance(error, LeftoverError) else BAD_INPUT
   except GcloudError as error:
     print(error, file=sys.stderr)
     return FAILED

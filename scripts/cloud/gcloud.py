@@ -9,7 +9,7 @@ from typing import Any
 
 Say = Callable[[str], None]
 
-NOT_FOUND = re.compile(r'NOT_FOUND|was not found|not be found|could not fetch resource', re.I)
+NOT_FOUND = re.compile(r'NOT_FOUND|was not found|not be found', re.I)
 CAPACITY = re.compile(
   r'ZONE_RESOURCE_POOL_EXHAUSTED|does not have enough resources|no more capacity|stockout|'
   r'not enough (resources|capacity)', re.I,
@@ -65,6 +65,8 @@ def explained(text: str) -> str:
   lines = [line.strip() for line in text.splitlines() if line.strip()] or ['no message']
   telling = [line for line in lines if line.startswith('ssh:')]
   telling += [line for line in lines if line.startswith('ERROR')] or lines[-1:]
+  if telling[0].endswith(':'):
+    telling[0] += f' {lines[-1].lstrip("- ")}'
   message = re.sub(r'^ERROR: \([\w.-]+\) ', '', telling[0])[:300].rstrip('.') + '.'
   if remedy := _remedy(text):
     return remedy.format(message=message)

@@ -23,6 +23,7 @@ SETUP = pathlib.Path(__file__).resolve().parent / 'vm' / 'setup.sh'
 REQUIREMENTS = 'requirements_tpu.txt'
 MAX_SSH_FAILURES = 10  # in a row, before the first success on a VM
 MAX_FAILED_REQUESTS = 3  # in a row
+GRACE_SECONDS = 900  # after the deadline: to fetch results before a VM deletes itself
 MAX_CALL_FAILURES = 60  # in a row, for reasons that may pass
 UNIT = 'autoresearch.service'
 STATUS = f'systemctl show {UNIT} --property=ActiveState --property=Result --property=ExecMainStatus'
@@ -32,6 +33,10 @@ PACK = 'tar --create --gzip --file night.tar.gz --exclude=scratch --directory ni
 
 class NightError(Exception):
   """A night cannot go on; the message says why and what to do."""
+
+
+class LeftoverError(NightError):
+  """VMs could not be deleted."""
 
 
 @dataclasses.dataclass
@@ -77,7 +82,8 @@ class NightRecord:
     flags: Further arguments of `autoresearch run`.
     variables: Names of environment variables that the runs get from the laptop.
     spot: Whether the VMs may be preempted.
-    deadline: When all VMs must be gone, in seconds since the epoch.
+    deadline: When the night ends, in seconds since the epoch. VMs that still exist then delete
+      themselves GRACE_SECONDS later.
     dollars_per_hour: Price of one VM.
     max_dollars: Spending limit of the night.
     vms: The VMs.
@@ -99,8 +105,9 @@ class NightRecord:
 
   @property
   def is_over(self) -> bool:
-    """Whether all runs have ended, or the time is over."""
-    return all(vm.ended for vm in self.vms) or time.time() >= self.deadline
+    """Whether all runs have ended, or time or money is used up."""
+    used_up = time.time() >= self.deadline or self.dollars >= self.max_dollars
+    return used_up or all(vm.ended for vm in self.vms)
 
   @property
   def dollars(self) -> float:
@@ -215,10 +222,12 @@ class Night:
     """Deletes all VMs, and looks whether they are gone.
 
     Raises:
-      NightError: Some are left; the message has the command that deletes them.
+      LeftoverError: Some are left; the message has the command that deletes them.
     """
     left = []
     for vm in self.record.vms:
+      if not (vm.requests or vm.seen):
+        continue  # it was never asked for
       try:
         state, _ = self.backend.state(vm.name)
         if state not in (VmState.ABSENT, VmState.LEAVING):
@@ -231,7 +240,7 @@ class Night:
         left.append(f'{vm.name}: {error}')
     self.save()
     if left:
-      raise NightError(
+      raise LeftoverError(
         f'Not everything is deleted, and it may cost money: {"; ".join(left)}. Repeat `tpu.py down '
         f'--folder={self.folder}`, or see https://console.cloud.google.com/compute/tpus.'
       )
@@ -272,8 +281,9 @@ class Night:
     self.save()
 
   def _create(self, vm: VmRecord) -> None:
-    seconds = self._seconds_left()
-    request = VmRequest(vm.name, max(60, int(seconds)), int(self.record.deadline), self.record.spot)
+    seconds = int(max(0.0, self._seconds_left())) + GRACE_SECONDS
+    deadline = int(self.record.deadline) + GRACE_SECONDS
+    request = VmRequest(vm.name, seconds, deadline, self.record.spot)
     vm.installed, vm.requests = False, vm.requests + 1
     self.save()  # before the call: a VM must not exist without a record
     if not self.backend.create(request):

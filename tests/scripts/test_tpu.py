@@ -98,7 +98,7 @@ def test_the_request_of_a_queued_resource_is_as_documented(cloud):
   flags = dict(flag.partition('=')[::2] for flag in create[5:])
   assert flags['--accelerator-type'] == 'v6e-8' and flags['--node-id'] == 'digits'
   assert flags['--runtime-version'] == 'v2-alpha-tpuv6e' and '--spot' in flags
-  assert 7100 <= int(flags['--valid-until-duration'].rstrip('s')) <= 7200
+  assert 8000 <= int(flags['--valid-until-duration'].rstrip('s')) <= 8100  # and a grace
   assert 'autoresearch-deadline=' in flags['--metadata']
   assert flags['--metadata-from-file'] == f'startup-script={VM / "dead_man.sh"}'
 
@@ -112,7 +112,7 @@ def test_the_request_of_an_instance_deletes_itself(cloud):
   assert flags['--machine-type'] == 'ct6e-standard-8t'
   assert flags['--provisioning-model'] == 'SPOT'
   assert flags['--instance-termination-action'] == 'DELETE'
-  assert 7100 <= int(flags['--max-run-duration'].rstrip('s')) <= 7200
+  assert 8000 <= int(flags['--max-run-duration'].rstrip('s')) <= 8100
   assert flags['--maintenance-policy'] == 'TERMINATE'
 
 
@@ -232,7 +232,8 @@ def test_single_verbs_share_the_record_of_the_night(cloud):
   started = ('--type=v6e-8', *START, '--env=GEMINI_API_KEY')
   key = {'GEMINI_API_KEY': 'a"b\\c'}
   assert cloud.tpu('up', *started, **key).returncode == 0
-  done = cloud.tpu('watch', '--poll_seconds=0', **key)
+  assert cloud.tpu('watch', '--poll_seconds=0').returncode == 2  # the key is not set
+  done = cloud.tpu('watch', '--keep', '--poll_seconds=0', **key)
   assert done.returncode == 0, done.stderr
   assert 'GEMINI_API_KEY="a\\"b\\\\c"' in (cloud.folder / 'copied/autoresearch.env').read_text()
   assert 'a"b' not in (cloud.folder / 'night' / 'night.json').read_text()
@@ -431,3 +432,22 @@ def test_a_vm_that_may_not_delete_itself_shuts_down(vm):
   calls = vm(deadline=1, active=True, uptime=60, backend='instances', gcloud=1)
   assert 'gcloud compute instances delete night --zone=z --quiet' in calls
   assert 'shutdown -h now' in calls
+
+
+def test_a_permission_that_lacks_is_not_a_vm_that_lacks(cloud):
+  error = (
+    'ERROR: (gcloud.compute.instances.describe) Could not fetch resource:\n'
+    " - Required 'compute.instances.get' permission for 'projects/p/zones/z/instances/digits'"
+  )
+  cloud(describe_errors=[error] * 3)
+  done = cloud.tpu('night', '--type=v5p-8', *START)
+  assert done.returncode == 1 and 'compute.instances.get' in done.stderr
+  assert not any('create' in call for call in cloud.calls())
+
+
+def test_a_night_whose_money_is_used_up_gets_new_limits(cloud):
+  cloud(states=['ACTIVE'], runs=['active', 'active', 'inactive'])
+  assert cloud.tpu('night', '--type=v6e-8', '--max_dollars=0.000001', *START).returncode == 0
+  done = cloud.tpu('night', '--type=v6e-8', *START)
+  assert done.returncode == 0 and 'spending limit' not in done.stdout
+  assert count(cloud, 'create') == 2

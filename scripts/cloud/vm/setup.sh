@@ -25,4 +25,4 @@ chmod 600 "$HOME/autoresearch.env"
 sed "s|@USER@|$USER|g; s|@HOME@|$HOME|g" scripts/cloud/vm/autoresearch.service |
   sudo tee /etc/systemd/system/autoresearch.service > /dev/null
 sudo systemctl daemon-reload
-sudo systemctl start autoresearch.service
+sudo systemctl enable --now --quiet autoresearch.service # also after a reboot
