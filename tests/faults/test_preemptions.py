@@ -31,6 +31,7 @@ KINDS = ('wiped', 'second', 'term', 'killed', 'slow', 'failing')
 PATIENCE = 600.0  # seconds for what must happen in the end, however slow the machine is
 DIGITS = [cloud.COMMAND, '--config=configs/digits.py', '--config.budget.amount=300']
 DIGITS += ['--config.acceptance_options.baseline_seeds=2']
+DIGITS += ['--config.pruning=False']  # a verdict on a pruned trial has the seconds that it saved
 
 
 def wait_until(condition, otherwise):
