@@ -12,6 +12,8 @@ from helpers.executor_contract import as_program, heard, make_executor, results_
 from helpers.processes import adopting, family, require_ended
 from helpers.tiny_language import STEPS, program
 
+import autoresearch_jax as ar
+from autoresearch_jax import config as configs
 from autoresearch_jax.executors.ssh import SshExecutor
 from autoresearch_jax.types import Budget, Progress, Result, SeedResult, Status, TrialRequest
 
@@ -137,3 +139,36 @@ def test_closing_ends_all_processes(tmp_path):
 def test_options_that_cannot_work_are_refused(options, what):
   with pytest.raises(ValueError, match=what):
     SshExecutor.require_options('cpu', options)
+
+
+def test_a_run_decides_as_on_one_machine_with_as_many_slots(tmp_path):
+  """Up to the trials that are proposed before others end, whose order is a matter of time."""
+  options = {
+    'local': {'slots': 2},
+    'ssh': machines.options(tmp_path, 'a', 'b'),
+  }
+  found = {}
+  for executor, its_options in options.items():
+    config = configs.from_config_dict(
+      configs.load('digits'),
+      {
+        'executor': executor,
+        'executor_options': its_options,
+        'budget.amount': 30.0,
+        'search.max_trials': 3,
+        'search.prefetch': 0,
+        'final_seeds': 0,
+      },
+    )
+    run = ar.run(config, workdir=tmp_path / executor)
+    found[executor] = {
+      trial.id: (
+        trial.proposal,
+        trial.edit,
+        [(m.seed, m.metrics) for m in trial.result.measurements],
+        trial.result.fingerprint,
+      )
+      for trial in run.trials
+    }
+  assert len(found['ssh']) == 3
+  assert found['ssh'] == found['local']

@@ -29,6 +29,8 @@ from autoresearch_jax.executors.cluster import ClusterExecutor
 from autoresearch_jax.executors.host import HostReady
 from autoresearch_jax.executors.remote_machine import HostLost, Link
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.proposers import PROPOSERS
+from autoresearch_jax.proposers.mutate.proposer import Mutate
 from autoresearch_jax.report import View
 from autoresearch_jax.research.session import run_session
 from autoresearch_jax.types import (
@@ -40,8 +42,6 @@ from autoresearch_jax.types import (
   SeedResult,
   Status,
 )
-
-SLOTS_PER_MACHINE = 8
 
 
 class Timer:
@@ -72,9 +72,10 @@ class Timer:
 class PlayedMachine(Link):
   """A machine that answers with random numbers."""
 
-  def __init__(self, timer: Timer, rng: random.Random):
+  def __init__(self, timer: Timer, rng: random.Random, slots: int):
     self._timer, self._rng = timer, rng
     self._inbox: queue.SimpleQueue = queue.SimpleQueue()
+    self._slots = slots
     if timer.hours:
       timer.call(rng.expovariate(1 / (3600 * timer.hours)), self._lose)
 
@@ -85,7 +86,9 @@ class PlayedMachine(Link):
   def send(self, message) -> None:
     message = msgspec.json.decode(msgspec.json.encode(message))
     if 'start' in message:
-      self._answer({'ready': HostReady(SLOTS_PER_MACHINE, Hardware('played', 1))})
+      self._answer({'ready': HostReady(self._slots, Hardware('played', 1))})
+    elif 'alive' in message:
+      self._answer(message)
     elif 'check' in message:
       self._answer({'checked': message['check'], 'reason': ''})
     elif 'submit' in message:
@@ -152,7 +155,23 @@ class PlayedFleet(ClusterExecutor):
 
   def connect(self, name: str) -> Link:
     del name
-    return PlayedMachine(self._timer, self._rng)
+    return PlayedMachine(self._timer, self._rng, self._setup.slots)
+
+
+@PROPOSERS.register('slow_mutate')
+@dataclasses.dataclass(frozen=True)
+class SlowMutate(Mutate):
+  """Random edits that take a while, as a model's answers do.
+
+  Attributes:
+    seconds: Duration of a proposal, beside that of the edit.
+  """
+
+  seconds: float = 0.0
+
+  def propose(self, proposal, context, rng):
+    time.sleep(self.seconds)
+    return super().propose(proposal, context, rng)
 
 
 class Silent(View):
@@ -171,6 +190,8 @@ def main() -> None:
   """Runs the study once with the given sizes."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--slots', type=int, default=256)
+  parser.add_argument('--slots_per_machine', type=int, default=8)
+  parser.add_argument('--proposal_seconds', type=float, default=0.0)
   parser.add_argument('--trial_seconds', type=float, default=16.0)
   parser.add_argument('--trials', type=int, default=1000)
   parser.add_argument('--prefetch', type=int, default=1)
@@ -183,10 +204,13 @@ def main() -> None:
     {
       'executor': 'played_fleet',
       'executor_options': {
-        'machines': options.slots // SLOTS_PER_MACHINE,
+        'machines': options.slots // options.slots_per_machine,
+        'slots': options.slots_per_machine,
         'trial_seconds': options.trial_seconds,
         'hours_between_losses': options.hours_between_losses,
       },
+      'proposer': 'slow_mutate',
+      'proposer_options': {'seconds': options.proposal_seconds},
       'search.max_trials': options.trials,
       'search.prefetch': options.prefetch,
       'search.strategy': options.strategy,
