@@ -4,10 +4,12 @@ import dataclasses
 import hashlib
 import pathlib
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoresearch_jax.runner.client import RunnerError
 from autoresearch_jax.types import (
+  Constraint,
   Dataset,
   Hardware,
   Measurement,
@@ -113,3 +115,28 @@ def run_name(request: TrialRequest, seed: int, dataset: Dataset, hardware: Hardw
   if request.budget.unit == 'seconds':  # which mean another number of steps elsewhere
     parts.append(str(hardware))
   return hashlib.sha256(to_json(parts)).hexdigest()[:24]
+
+
+def broken_constraint(constraints: Iterable[Constraint], facts: Mapping[str, Any]) -> str:
+  """How a program breaks a constraint by what is known before it trains; '' if it does not."""
+  known = {'parameters': facts.get('parameters'), 'analysis_bytes': facts.get('analysis_bytes')}
+  known['peak_bytes'] = known['analysis_bytes']  # the peak is at least that
+  for constraint in constraints:
+    value = known.get(constraint.quantity)
+    is_lower_limit = constraint.quantity == 'peak_bytes' and constraint.relation in ('>', '>=')
+    if value is not None and not is_lower_limit and (broken := constraint.violation(value)):
+      return broken
+  return ''
+
+
+def duplicate(result: Result, request: TrialRequest) -> Result:
+  """The result of a trial whose fingerprint is that of an earlier trial."""
+  earlier = request.known[result.fingerprint]
+  if earlier in request.parents:
+    reason = (
+      'This change has no effect: the program traces to the same operations as its parent, trial '
+      f'{earlier}.'
+    )
+  else:
+    reason = f'Trial {earlier} already ran a program that traces to the same operations.'
+  return dataclasses.replace(result, status=Status.DUPLICATE, reason=reason, duplicate_of=earlier)

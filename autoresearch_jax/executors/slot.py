@@ -17,13 +17,20 @@ import pathlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import Unavailable, tpu_environment
 from autoresearch_jax.executors.artifacts import ArtifactStore
-from autoresearch_jax.executors.running_trial import CHECKPOINTS, REFERENCE, RunningTrial, run_name
+from autoresearch_jax.executors.running_trial import (
+  CHECKPOINTS,
+  REFERENCE,
+  RunningTrial,
+  broken_constraint,
+  duplicate,
+  run_name,
+)
 from autoresearch_jax.executors.sharing import ResourceShare
 from autoresearch_jax.messages import require_disk_space
 from autoresearch_jax.runner.client import (
@@ -36,7 +43,6 @@ from autoresearch_jax.tracer.client import TracerClient, TraceResult
 from autoresearch_jax.types import (
   Budget,
   CheckpointPlan,
-  Constraint,
   Dataset,
   Hardware,
   Program,
@@ -237,12 +243,12 @@ class Slot:
     self._check_prefetch_timeout(trial.artifact)
     trial.record_load(loaded['fingerprint'], {**loaded['facts'], **self._device, **self._facts})
     if trial.result.fingerprint in request.known:
-      trial.result = _duplicate(trial.result, request)
+      trial.result = duplicate(trial.result, request)
       return
     self._report(request, 'compile')
     compiled = self.runner.request('compile', timeout)
     trial.result.facts.update(compiled)
-    if broken := _broken_constraint(request.constraints, trial.result.facts):
+    if broken := broken_constraint(request.constraints, trial.result.facts):
       raise RunnerError(Status.INFEASIBLE, broken)
     self._remember_compiled(request.program)
     if request.reference is not None and request.budget.is_calibrated():
@@ -435,31 +441,6 @@ class Slot:
 
   def _report(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
     self.context.report(Progress(request.trial, phase, seed))
-
-
-def _broken_constraint(constraints: Iterable[Constraint], facts: Mapping[str, Any]) -> str:
-  """How a program breaks a constraint by what is known before it trains; '' if it does not."""
-  known = {'parameters': facts.get('parameters'), 'analysis_bytes': facts.get('analysis_bytes')}
-  known['peak_bytes'] = known['analysis_bytes']  # the peak is at least that
-  for constraint in constraints:
-    value = known.get(constraint.quantity)
-    is_lower_limit = constraint.quantity == 'peak_bytes' and constraint.relation in ('>', '>=')
-    if value is not None and not is_lower_limit and (broken := constraint.violation(value)):
-      return broken
-  return ''
-
-
-def _duplicate(result: Result, request: TrialRequest) -> Result:
-  """The result of a trial whose fingerprint is that of an earlier trial."""
-  earlier = request.known[result.fingerprint]
-  if earlier in request.parents:
-    reason = (
-      'This change has no effect: the program traces to the same operations as its parent, trial '
-      f'{earlier}.'
-    )
-  else:
-    reason = f'Trial {earlier} already ran a program that traces to the same operations.'
-  return dataclasses.replace(result, status=Status.DUPLICATE, reason=reason, duplicate_of=earlier)
 
 
 def _limits(limits: Limits, share: ResourceShare) -> Limits:

@@ -67,15 +67,7 @@ from autoresearch_jax.research.decisions import (
 )
 from autoresearch_jax.research.tried import TriedPrograms
 from autoresearch_jax.search import Strategy
-from autoresearch_jax.types import (
-  Edit,
-  Operation,
-  Proposal,
-  Result,
-  SeedResult,
-  Status,
-  Verdict,
-)
+from autoresearch_jax.types import Edit, Operation, Proposal, Result, SeedResult, Status, Verdict
 
 _WAIT, _POLL = Wait(), Wait(block=False)
 
