@@ -37,6 +37,7 @@ RUN_MODULES = (
   tried,
   history,
   types,
+  *(module for _, module in sorted(vars(types).items()) if isinstance(module, ModuleType)),
 )
 
 

@@ -115,7 +115,7 @@ def test_a_file_of_ones_own(tmp_path, monkeypatch):
   ('text', 'said'),
   [
     ('', 'get_config'),
-    ('def get_config():\n  return 1\n', 'returned int'),
+    ('def get_config():\n  return 1\n', 'not int'),
     ('def get_config():\n  return nothing\n', r"wrong\.py, line 2: NameError: .*'nothing'"),
     ('\ndef get_config(:\n', r'wrong\.py, line 2: SyntaxError'),
     ('import no_such_module\n', r'wrong\.py, line 1: .*no_such_module'),

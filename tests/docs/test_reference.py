@@ -24,7 +24,8 @@ from autoresearch_jax.types import Budget
 DOCS = pathlib.Path(__file__).resolve().parents[2] / 'docs'
 SHARED = 'All four also have'  # how the paragraph with the samplers' shared options begins
 SAMPLERS = ('tpe', 'cma_es', 'gp', 'centaur')
-GIVEN = {'local': {'spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache'}}  # not by a config
+_MADE = {'spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache'}
+GIVEN = {'local': _MADE, 'ssh': {*_MADE, 'problem'}, 'ray': {*_MADE, 'problem'}}  # not by a config
 REQUIRED = ''  # the default cell of a field that must be set, or that has fields of its own
 
 
