@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import itertools
 import math
 import pathlib
@@ -26,6 +25,7 @@ from autoresearch_jax.benchmark.runners.specs import (
   RunSpec,
 )
 from autoresearch_jax.benchmark.simulations import HELD_OUT
+from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.search import STRATEGIES, Strategy
 
 Named = str | tuple[str, Options]
@@ -347,11 +347,7 @@ def _comparison(suite: Suite, results: Results) -> Comparison:
 
 def _versions() -> dict[str, str]:
   """Returns the versions of everything that can change a result, without importing it."""
-  found = {'python': platform.python_version()}
-  for package in PACKAGES:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      found[package] = importlib.metadata.version(package)
-  return found
+  return {'python': platform.python_version(), **installed_versions(PACKAGES)}
 
 
 def _made(row: ProblemSpec | Entrant | AcceptanceSpec) -> Any:

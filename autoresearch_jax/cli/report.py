@@ -8,7 +8,7 @@ import msgspec
 
 from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine, Option
 from autoresearch_jax.ledger.events import LedgerError
-from autoresearch_jax.ledger.store import Ledger, read_history
+from autoresearch_jax.ledger.store import read_history, read_records
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.page import RunView, write_page
@@ -44,9 +44,7 @@ def report(directory: pathlib.Path) -> str:
 
 def view(directory: pathlib.Path) -> RunView:
   """Returns the run as plain data. Raises LedgerError."""
-  read_history(directory)  # reports a run that has not started
-  with Ledger.read(directory / 'ledger.db') as ledger:
-    return RunView.of(ledger.records())
+  return RunView.of(read_records(directory))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,10 +7,19 @@
 from autoresearch_jax.executors.base import (
   COLLABORATORS,
   EXECUTORS,
+  EventQueue,
   Executor,
   ExecutorEvent,
   Unavailable,
   finished,
 )
 
-__all__ = ['COLLABORATORS', 'EXECUTORS', 'Executor', 'ExecutorEvent', 'Unavailable', 'finished']
+__all__ = [
+  'COLLABORATORS',
+  'EXECUTORS',
+  'EventQueue',
+  'Executor',
+  'ExecutorEvent',
+  'Unavailable',
+  'finished',
+]

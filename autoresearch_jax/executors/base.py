@@ -7,6 +7,7 @@ A new one is one file in this package with one `EXECUTORS.register` line, or an 
 """
 
 import abc
+import queue
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,32 @@ MAX_WAIT_SECONDS = 60.0  # of one call of `Executor.wait`, which events end at o
 
 class Unavailable(RuntimeError):
   """The machine failed, not a program: the trials under way have no result and run again later."""
+
+
+class EventQueue:
+  """What an executor's threads report, in that order. Any thread may call the methods."""
+
+  def __init__(self) -> None:
+    self._events: queue.SimpleQueue[ExecutorEvent | Unavailable] = queue.SimpleQueue()
+
+  def put(self, event: ExecutorEvent | Unavailable) -> None:
+    """Adds an event, or an error, which `wait` raises after the events before it."""
+    self._events.put(event)
+
+  def wait(self, timeout: float) -> list[ExecutorEvent]:
+    """Returns the events since the last call, as `Executor.wait` does. Raises Unavailable."""
+    events: list[ExecutorEvent] = []
+    try:
+      event = self._events.get(timeout=timeout)
+      while not isinstance(event, Unavailable):
+        events.append(event)
+        event = self._events.get_nowait()
+    except queue.Empty:
+      return events
+    if events:
+      self._events.put(event)
+      return events
+    raise event
 
 
 class Executor(abc.ABC):

@@ -26,7 +26,7 @@ import msgspec
 
 from autoresearch_jax.clock import ActiveTimer
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors import Executor, ExecutorEvent, Unavailable
+from autoresearch_jax.executors import EventQueue, Executor, ExecutorEvent, Unavailable
 from autoresearch_jax.executors.host import (
   ALIVE_SECONDS,
   SILENCE_SECONDS,
@@ -105,7 +105,7 @@ class ClusterExecutor(Executor):
       self.compile_ahead, self.remote_folder, self.checkpoint_seconds,
     )  # fmt: skip
     self.slots = 0
-    self._events: queue.SimpleQueue[ExecutorEvent | Unavailable] = queue.SimpleQueue()
+    self._events = EventQueue()
     self._condition = threading.Condition()  # guards what follows
     self._queue = RequestQueue()
     self._machines: dict[str, RemoteMachine] = {}
@@ -137,18 +137,7 @@ class ClusterExecutor(Executor):
       self._dispatch()
 
   def wait(self, timeout: float) -> list[ExecutorEvent]:
-    events: list[ExecutorEvent] = []
-    try:
-      event = self._events.get(timeout=timeout)
-      while not isinstance(event, Unavailable):
-        events.append(event)
-        event = self._events.get_nowait()
-    except queue.Empty:
-      return events
-    if events:
-      self._events.put(event)  # raised by the next call, after the events before it
-      return events
-    raise event
+    return self._events.wait(timeout)
 
   def hardware(self) -> Hardware | None:
     return self._hardware

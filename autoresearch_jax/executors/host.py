@@ -26,11 +26,9 @@ The host sends:
     {"alive": true}                            every ALIVE_SECONDS
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import os
 import pathlib
 import platform
@@ -51,6 +49,7 @@ from autoresearch_jax.executors import Executor, ExecutorEvent, Unavailable
 from autoresearch_jax.executors.local import LocalExecutor
 from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.types import (
   Budget,
@@ -122,14 +121,12 @@ class HostRefused(RuntimeError):
 @functools.cache
 def versions() -> dict[str, str]:
   """Versions of Python, of packages that can change a result, and of this package's source."""
-  found = {'python': '.'.join(platform.python_version_tuple()[:2])}
-  for package in PACKAGES:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      found[package] = importlib.metadata.version(package)
+  python = '.'.join(platform.python_version_tuple()[:2])
   root, digest = pathlib.Path(__file__).resolve().parents[1], hashlib.sha256()
   for file in sorted(set(root.rglob('*.py')) - set(root.glob('configs/**/*'))):
     digest.update(f'{file.relative_to(root)} '.encode() + file.read_bytes())
-  return {**found, 'autoresearch_jax': digest.hexdigest()[:12]}
+  source = digest.hexdigest()[:12]
+  return {'python': python, **installed_versions(PACKAGES), 'autoresearch_jax': source}
 
 
 class Host:

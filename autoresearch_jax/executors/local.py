@@ -10,14 +10,20 @@ do better.
 
 import dataclasses
 import pathlib
-import queue
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.executors import EXECUTORS, Executor, ExecutorEvent, Unavailable, sharing
+from autoresearch_jax.executors import (
+  EXECUTORS,
+  EventQueue,
+  Executor,
+  ExecutorEvent,
+  Unavailable,
+  sharing,
+)
 from autoresearch_jax.executors.artifacts import ArtifactStore
 from autoresearch_jax.executors.request_queue import CANCELLED, Part, RequestQueue, SpreadTrial
 from autoresearch_jax.executors.slot import Slot, SlotContext
@@ -80,7 +86,7 @@ class LocalExecutor(Executor):
     shares = sharing.partition(self.spec.platform, self.slots)
     self.slots = len(shares)
     self.scratch.mkdir(parents=True, exist_ok=True)
-    self._events: queue.SimpleQueue[ExecutorEvent | Unavailable] = queue.SimpleQueue()
+    self._events = EventQueue()
     self._condition = threading.Condition()  # guards what follows, and the trial of each slot
     context = SlotContext(
       self.spec, self.dataset, self.hidden, self.limits, self.scratch, self.cache,
@@ -139,18 +145,7 @@ class LocalExecutor(Executor):
       slot.prefetch(program, budget, self._compiles_ahead)
 
   def wait(self, timeout: float) -> list[ExecutorEvent]:
-    events: list[ExecutorEvent] = []
-    try:
-      event = self._events.get(timeout=timeout)
-      while not isinstance(event, Unavailable):
-        events.append(event)
-        event = self._events.get_nowait()
-    except queue.Empty:
-      return events
-    if events:
-      self._events.put(event)  # raised by the next call, after the events before it
-      return events
-    raise event
+    return self._events.wait(timeout)
 
   def cancel(self, trial: int) -> None:
     with self._condition:  # so that no slot moves on to another trial meanwhile

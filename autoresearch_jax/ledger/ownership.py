@@ -65,6 +65,15 @@ def url_of(path: pathlib.Path) -> str:
   return f'{found[1]}://{found[2]}' if found else ''
 
 
+def numbered_folder(directory: pathlib.Path, name: str) -> pathlib.Path:
+  """Makes the first of the folders NAME.1, NAME.2, ... that does not exist, for what is kept."""
+  count = 1
+  while (folder := directory / f'{name}.{count}').exists():
+    count += 1
+  folder.mkdir()
+  return folder
+
+
 def is_run(directory: pathlib.Path) -> bool:
   """Returns whether the folder is a run's."""
   return (

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from autoresearch_jax.ledger.events import Damaged, Edited, LedgerError, Record
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.ownership import numbered_folder
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.ledger.witness import read_witness
 
@@ -170,10 +171,7 @@ def _write(events: Sequence[Record], path: pathlib.Path) -> pathlib.Path | None:
 
 def _set_aside(directory: pathlib.Path) -> pathlib.Path:
   """Backs up whatever the repair replaces or the next start rebuilds."""
-  count = 1
-  while (aside := directory / f'damaged.{count}').exists():
-    count += 1
-  aside.mkdir()
+  aside = numbered_folder(directory, 'damaged')
   for name in KEPT:
     with contextlib.suppress(FileNotFoundError):
       shutil.copy2(directory / name, aside / name)

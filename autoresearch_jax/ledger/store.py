@@ -258,19 +258,24 @@ class Ledger:
     return self._texts[key]
 
 
-def read_history(workdir: pathlib.Path) -> History:
-  """Returns the history of the run in a folder, finished or in progress.
+def read_records(workdir: pathlib.Path) -> list[Record]:
+  """Returns the events of the run in a folder, finished or in progress.
 
   Raises:
     LedgerError: There is no run, or its ledger cannot be read.
   """
   with Ledger.read(workdir / 'ledger.db') as ledger:
-    history = History.of(ledger.records())
-  if history.started is None:
+    records = list(ledger.records())
+  if not any(isinstance(record.event, Started) for record in records):
     raise LedgerError(
       f'The run in {workdir} has not started: its ledger is empty. The run command starts it.'
     )
-  return history
+  return records
+
+
+def read_history(workdir: pathlib.Path) -> History:
+  """Returns the history of the run in a folder. Raises as `read_records` does."""
+  return History.of(read_records(workdir))
 
 
 def _schema(row: Row, before: int) -> int:

@@ -1,9 +1,9 @@
 """Busy processes ("hogs") that use the machine beside what is measured."""
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
+
+from autoresearch_jax.runner.contention import running
 
 HOGS = {
   'compute': 'import numpy; a = numpy.ones((64, 64))\nwhile True: a @ a',
@@ -25,12 +25,5 @@ def hogs(count: int, kind: str) -> Iterator[None]:
       `sometimes` computes for 2 s of every 4.
   """
   variables = {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
-  processes = [
-    subprocess.Popen([sys.executable, '-c', HOGS[kind]], env=variables) for _ in range(count)
-  ]
-  try:
+  with running(count, HOGS[kind], environment=variables):
     yield
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()

@@ -28,6 +28,7 @@ from typing import Self, TypeVar
 from autoresearch_jax import messages
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.ownership import numbered_folder
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.ledger.witness import witness_path
 from autoresearch_jax.mirror import checkpoints, snapshots
@@ -368,10 +369,7 @@ def _beside(ledger: pathlib.Path) -> tuple[pathlib.Path, ...]:
 
 def _set_aside(directory: pathlib.Path) -> pathlib.Path:
   """Moves the ledger and what is derived from it to a folder of their own."""
-  count = 1
-  while (aside := directory / f'diverged.{count}').exists():
-    count += 1
-  aside.mkdir()
+  aside = numbered_folder(directory, 'diverged')
   ledger = directory / 'ledger.db'
   for path in (ledger, *_beside(ledger), witness_path(ledger), directory / 'results.tsv'):
     if path.exists():

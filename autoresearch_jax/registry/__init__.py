@@ -3,6 +3,6 @@
 `registry` has the class, `renamed` the former names of options. Imports nothing of this library.
 """
 
-from autoresearch_jax.registry.registry import Registry
+from autoresearch_jax.registry.registry import Registry, installed_versions
 
-__all__ = ['Registry']
+__all__ = ['Registry', 'installed_versions']

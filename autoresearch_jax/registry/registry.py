@@ -13,6 +13,7 @@ with one `register` line. Other distributions add theirs through the entry-point
 `autoresearch_jax.<kind>`, for instance `autoresearch_jax.strategy`, without a change here.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -20,7 +21,7 @@ import importlib.metadata
 import math
 import pathlib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -182,6 +183,15 @@ class Registry:
 
 
 @functools.cache
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+  """Returns the versions of those packages that are installed, without importing them."""
+  found: dict[str, str] = {}
+  for package in packages:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[package] = importlib.metadata.version(package)
+  return found
+
+
 def _modules(package: str) -> tuple[str, ...]:
   """Dotted names of all modules below a package, relative to it; none of them is imported."""
   root = pathlib.Path(*importlib.import_module(package).__path__)

@@ -7,6 +7,7 @@ to be tried.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 
@@ -14,6 +15,7 @@ from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.ledger.events import Started
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.ownership import numbered_folder
 from autoresearch_jax.ledger.store import Ledger, read_history
 from autoresearch_jax.ledger.witness import witness_path
 from autoresearch_jax.types import Edit, Hardware
@@ -73,18 +75,14 @@ def rebase(workspace: Workspace, started: Started) -> pathlib.Path:
   assert first is not None and before.started is not None
   with Ledger.open(new) as ledger:
     ledger.append(
-      Started(
-        started.config,
-        started.tag,
-        started.dataset,
-        started.versions,
-        started.hardware,
+      dataclasses.replace(
+        started,
         lineage=(*before.started.lineage, first[-1]),
         carried=_best(before),
         spent=before.spend,
       )
     )
-  aside = _free_folder(workspace.directory)
+  aside = numbered_folder(workspace.directory, 'rebased')
   os.link(path, aside / path.name)
   for name in ('results.tsv', 'repo'):
     with contextlib.suppress(FileNotFoundError):
@@ -102,11 +100,3 @@ def _best(history: History) -> Edit | None:
   first = history.original(history.incumbent.id)
   edit = history.edits[first]
   return None if edit.program == history.edits[0].program else edit
-
-
-def _free_folder(directory: pathlib.Path) -> pathlib.Path:
-  count = 1
-  while (aside := directory / f'rebased.{count}').exists():
-    count += 1
-  aside.mkdir()
-  return aside

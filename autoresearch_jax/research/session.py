@@ -6,7 +6,6 @@ ledger, or resumes the run in the ledger.
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import pathlib
 import platform
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.ownership import require_usable
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.mirror import NoMirror, open_mirror
+from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.report import View
 from autoresearch_jax.research import hardware, resumable
 from autoresearch_jax.research.build import Run, build
@@ -132,7 +132,7 @@ def _run_session(
   say(f'{"test split":<11}{announcement(config, dataset)}')
   # Nothing is written to the folder before this line, so that a config that is refused leaves none.
   with Workspace.open(directory) as workspace, contextlib.ExitStack() as stack:
-    recorded = _recorded_hardware(workspace.ledger_path, run, dataset.fingerprint)
+    recorded, changes = _recorded_run(workspace.ledger_path, run, dataset.fingerprint)
     executor = run.start_executor(dataset, workspace.scratch)
     try:
       found = executor.hardware()
@@ -141,9 +141,9 @@ def _run_session(
       if unlike := hardware.difference(recorded, found, config):
         hardware.require_comparable(directory, unlike, config)
         aside = hardware.rebase(workspace, _started(run, dataset.fingerprint, found))
+        changes = ()  # the new ledger begins with this config
         say(f'{"rebased":<11}{unlike}. Its ledger so far is in {aside}')
       ledger = stack.enter_context(Ledger.open(workspace.ledger_path))
-      changes = _changes(ledger, config)
       controller = begin(ledger, run, dataset.fingerprint, found)
       history = controller.history
       if history.trials:
@@ -243,8 +243,7 @@ def begin(ledger: Ledger, run: Run, dataset: str = '', found: Hardware | None = 
       )
     ledger.append(started)
     return replay(ledger.records(), run.strategy, run.acceptance, settings)
-  _require_same_run(ledger, history, run.config, dataset)
-  changed = resumable.changes(_recorded(ledger, history), run.config)
+  changed = _require_same_run(ledger, history, run.config, dataset)
   controller = replay(ledger.records(), run.strategy, run.acceptance, settings)
   config = resumable.plain(run.config) if changed else None
   controller.apply(ledger.append(Resumed(versions(), found, config)))
@@ -256,36 +255,29 @@ def _started(run: Run, dataset: str, found: Hardware | None) -> Started:
   return Started(resumable.plain(config), tag_of(config.name), dataset, versions(), found)
 
 
-def _recorded_hardware(path: pathlib.Path, run: Run, dataset: str) -> Hardware | None:
-  """Returns what the run in a ledger ran on; None for a new run. Raises as `begin` does."""
+def _recorded_run(
+  path: pathlib.Path, run: Run, dataset: str
+) -> tuple[Hardware | None, tuple[resumable.Change, ...]]:
+  """Returns what the run in a ledger ran on, if known, and how its config has changed.
+
+  Raises as `begin` does.
+  """
   with Ledger.open(path) as ledger:
     history = History.of(ledger.records())
     if history.started is None or not history.turn:
-      return None
-    _require_same_run(ledger, history, run.config, dataset)
-    return history.hardware
+      return None, ()
+    return history.hardware, _require_same_run(ledger, history, run.config, dataset)
 
 
 def versions() -> dict[str, str]:
   """Versions of Python and of the packages that can change a result, without importing them."""
-  found = {'python': platform.python_version()}
-  for package in PACKAGES:
-    try:
-      found[package] = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-      continue
-  return found
+  return {'python': platform.python_version(), **installed_versions(PACKAGES)}
 
 
-def _changes(ledger: Ledger, config: Config) -> tuple[resumable.Change, ...]:
-  """Returns how a config differs from the one that the run had last."""
-  history = History.of(ledger.records())
-  if history.started is None or not history.turn:
-    return ()
-  return resumable.changes(_recorded(ledger, history), config)
-
-
-def _require_same_run(ledger: Ledger, history: History, config: Config, dataset: str) -> None:
+def _require_same_run(
+  ledger: Ledger, history: History, config: Config, dataset: str
+) -> tuple[resumable.Change, ...]:
+  """Returns how a config differs from the one that the run had last. Raises as `begin` does."""
   assert history.started is not None
   started, found = history.started, resumable.changes(_recorded(ledger, history), config)
   if refused := [change for change in found if not change.allowed]:
@@ -298,6 +290,7 @@ def _require_same_run(ledger: Ledger, history: History, config: Config, dataset:
       f'{ledger.path.parent} holds a run on other data (fingerprint {started.dataset[:12]}, now '
       f'{dataset[:12]}), so its scores are not comparable with new ones. Use another --workdir.'
     )
+  return found
 
 
 def _recorded(ledger: Ledger, history: History) -> Config:

@@ -20,10 +20,7 @@ a few MiB, since the baseline's state may not fit beside that of a candidate.
 import contextlib
 import dataclasses
 import math
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -34,32 +31,19 @@ import numpy as np
 
 from autoresearch_jax.runner.clock import Clock
 from autoresearch_jax.runner.compile import CompiledProgram, prng_key_data
+from autoresearch_jax.runner.contention import busy_cpus
 from autoresearch_jax.runner.cpu_time import CpuTime
 
 MIN_BURST_SECONDS = 0.04  # of the timed steps in a burst: a few time slices of the scheduler
 FIRST_SECONDS, MIN_FIRST_BURSTS = 1.0, 4  # of each part of the first measurement
 CONTRASTS = 3  # between the reference alone and beside busy processes
 CONTRAST_NOISE = 0.15  # standard deviation of the logarithm of one contrast
-PRIOR_SENSITIVITY, PRIOR_STD = 0.8, 0.3  # that of a GPT is 0.9 to 1, of an MLP on digits about 0.5
+PRIOR_SENSITIVITY, PRIOR_STD = 0.8, 0.3  # that of a GPT is 0.9 to 1, of an MLP on digits 0.4 to 0.9
 AVERAGED_SECONDS = 2.0  # of steps in bursts, over which the speed is averaged
 MIN_READ_SECONDS = 0.2  # between two readings of the CPU time
 # The share of the training time that bursts may take: this many seconds of each training, within
 # these bounds. 4.5 % of a training of 12 s, 0.9 % of one of 300 s.
 BURSTS_SECONDS, MIN_SHARE, MAX_SHARE = 0.54, 0.009, 0.045
-
-
-@contextlib.contextmanager
-def busy_processes() -> Iterator[None]:
-  """Keeps every CPU busy meanwhile. Each process ends by itself, should this one be killed."""
-  code = f'import time; end = time.time() + {30 * FIRST_SECONDS}\nwhile time.time() < end: pass'
-  command = [sys.executable, '-S', '-c', code]
-  processes = [subprocess.Popen(command) for _ in os.sched_getaffinity(0)]
-  try:
-    yield
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +74,7 @@ class Reference:
     step_seconds: float = 0.0,
     now: Callable[[], float] = time.monotonic,
     cpu_time: Callable[[], CpuTime] = CpuTime.now,
-    contention: Callable[[], contextlib.AbstractContextManager[None]] = busy_processes,
+    contention: Callable[[], contextlib.AbstractContextManager[None]] = busy_cpus,
   ):
     """Times one step to find how many a burst needs, and measures speed and sensitivity.
 

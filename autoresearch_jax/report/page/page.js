@@ -277,7 +277,7 @@ function matches(trial, words, show) {
   if (show === 'failed' && !isFailed(trial)) return false;
   if (show === 'programs' && trial.original !== trial.id) return false;
   const text = `${trial.id} ${trial.description} ${trial.claim} ${trial.tags.join(' ')} ${verdictWord(trial)} ${trial.author}`.toLowerCase();
-  return words.every((word) => (/^\d+$/.test(word) ? String(trial.id) === word || text.includes(word) : text.includes(word)));
+  return words.every((word) => text.includes(word));
 }
 
 function drawTable() {

@@ -21,11 +21,9 @@ them (`later`), or for so long, and not, in turn (`sometimes`).
 Without `redraw` (--noredraw) edits are comments, and a budget in steps repeats every score.
 """
 
-import contextlib
 import dataclasses
 import pathlib
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -40,6 +38,7 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.programs.start import starting_program, write_program
 from autoresearch_jax.proposers.placebo import with_placebo
 from autoresearch_jax.report.final_comparison import conclusion, final_comparison
+from autoresearch_jax.runner.contention import running
 from autoresearch_jax.types import RERUNS, Decision
 
 # --config and --workdir are the command's own.
@@ -64,19 +63,6 @@ while True:
 """
 
 
-@contextlib.contextmanager
-def hogs(when: str, seconds: float) -> Iterator[None]:
-  """Runs two processes meanwhile that are busy at some times."""
-  command = [sys.executable, '-c', HOG_CODE, when, str(seconds)]
-  processes = [subprocess.Popen(command) for _ in range(2 * (when != 'none'))]
-  try:
-    yield
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()
-
-
 def main(arguments: Sequence[str]) -> int:
   del arguments
   try:
@@ -88,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
       history = recorded(where)
       if history is None or len(history.trials) < TRIALS.value:
         night = of_night(config, config.seed + number, where / 'start')
-        with hogs(HOG.value, HOG_SECONDS.value):
+        count = 0 if HOG.value == 'none' else 2
+        with running(count, HOG_CODE, HOG.value, str(HOG_SECONDS.value)):
           if code := research(night, where):
             return code
         history = recorded(where)

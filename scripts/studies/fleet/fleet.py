@@ -98,11 +98,10 @@ class PlayedMachine(Link):
       self._timer.call(seconds, lambda: self._finish(trial, seeds))
 
   def _finish(self, trial: int, seeds: list[int]) -> None:
-    runs = []
+    runs, curve = [], [[step / 64, 2.0 + 1 / (1 + step)] for step in range(64)]
     for seed in seeds:
       cost = Cost(training_seconds=self._timer.trial_seconds, steps=300)
       runs.append(Measurement(seed, {'val_loss': self._rng.gauss(2.0, 0.015)}, cost))
-      curve = [[step / 64, 2.0 + 1 / (1 + step)] for step in range(64)]
       facts = {'curves': {str(seed): curve}}
       self._answer({'seed': SeedResult(trial, f'{trial:064}', runs[-1], facts)})
     facts = {'curves': {str(run.seed): curve for run in runs}, 'device': 'played'}
