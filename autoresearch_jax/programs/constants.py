@@ -8,13 +8,17 @@ of the old literal, and a file that does not parse has no constants.
 import ast
 import dataclasses
 import functools
+import itertools
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 Value = bool | int | float | str
 _LINE_END = re.compile(rb'\r\n|\r|\n')
+# Before a statement of the top level that follows an empty line; also inside of some strings.
+_PART = re.compile(r'(?<=\n\n)(?=[^\W\d]|@)')
+MAX_TRIES = 50  # to complete parts; beyond it the text is read as a whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,29 +44,78 @@ class Constant:
   nested: bool = False
 
 
+class _Bindings(NamedTuple):
+  """What a text binds outside functions and classes, in order.
+
+  Attributes:
+    plain: Plain assignments to ALL_CAPS names, also nested ones.
+    top: (name, constant) of every ALL_CAPS name that a statement of the top level binds.
+  """
+
+  plain: tuple[Constant, ...] = ()
+  top: tuple[Constant, ...] = ()
+
+
 @functools.lru_cache(maxsize=64)
 def assignments(text: str) -> tuple[Constant, ...]:
   """Returns all plain assignments to ALL_CAPS names outside functions and classes, in order.
 
   Unlike `constants` it includes repeated and nested ones, and values that are not literals.
   """
-  data, starts, body = _parsed(text)
-  return tuple(
-    dataclasses.replace(_constant(name, node, data, starts), nested=nested)
-    for name, node, nested in _plain(body, nested=False)
-  )
+  return _bindings(text).plain
 
 
 @functools.lru_cache(maxsize=64)
 def constants(text: str) -> tuple[Constant, ...]:
   """Returns the literals that are bound once, at the top level, in the order of the file."""
-  data, starts, body = _parsed(text)
   found: dict[str, list[Constant]] = {}
-  for statement in body:
-    for name, node in _assigned(statement):
-      found.setdefault(name, []).append(_constant(name, node, data, starts))
+  for constant in _bindings(text).top:
+    found.setdefault(constant.name, []).append(constant)
   once = [same[0] for same in found.values() if len(same) == 1]
   return tuple(c for c in once if c.value is not None)
+
+
+def _bindings(text: str) -> _Bindings:
+  """Reads a text part by part, since the programs of a run have most parts in common."""
+  found: list[_Bindings] = []
+  part, offset, tries = '', 0, 0
+  for piece in _PART.split(text):
+    part += piece
+    if (read := _part(part)) is None:
+      tries += 1  # a part may end inside a string, or before an `except`
+      if tries > MAX_TRIES:
+        break
+      continue
+    found.append(_Bindings(*(_moved(constants, offset) for constants in read)))
+    part, offset = '', offset + len(part.encode())
+  if part:
+    return _part(text) or _Bindings()
+  return _Bindings(*(tuple(itertools.chain(*parts)) for parts in zip(*found, strict=True)))
+
+
+def _moved(constants: tuple[Constant, ...], offset: int) -> tuple[Constant, ...]:
+  """Returns the constants of a part with their places in the whole text."""
+  return tuple(
+    c if c.value is None and not c.end else
+    dataclasses.replace(c, start=c.start + offset, end=c.end + offset)
+    for c in constants
+  )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def _part(text: str) -> _Bindings | None:
+  """Returns what a text binds; None if it does not parse."""
+  if (parsed := _parsed(text)) is None:
+    return None
+  data, starts, body = parsed
+  plain = (
+    dataclasses.replace(_constant(name, node, data, starts), nested=nested)
+    for name, node, nested in _plain(body, nested=False)
+  )
+  top = tuple(
+    _constant(name, node, data, starts) for statement in body for name, node in _assigned(statement)
+  )
+  return _Bindings(tuple(sorted(plain, key=lambda c: c.start)), top)
 
 
 def _assigned(statement: ast.stmt) -> list[tuple[str, ast.expr | None]]:
@@ -131,15 +184,15 @@ def set_values(text: str, codes: Mapping[str, str]) -> str:
   return data.decode()
 
 
-def _parsed(text: str) -> tuple[bytes, list[int], Sequence[ast.stmt]]:
-  """The text as bytes, the offsets of its lines, and its statements; none if it does not parse."""
+def _parsed(text: str) -> tuple[bytes, list[int], Sequence[ast.stmt]] | None:
+  """The text as bytes, the offsets of its lines, and its statements; None if it does not parse."""
   try:
     with warnings.catch_warnings():  # about the program, such as an unknown escape
       warnings.simplefilter('ignore')
       body = ast.parse(text).body
     data = text.encode()
   except (SyntaxError, ValueError, RecursionError, MemoryError):
-    return b'', [0], ()
+    return None
   starts = [0, *(match.end() for match in _LINE_END.finditer(data))]
   # ast counts no byte order mark.
   starts[0] = len(b'\xef\xbb\xbf') if text.startswith('\ufeff') else 0
@@ -147,7 +200,7 @@ def _parsed(text: str) -> tuple[bytes, list[int], Sequence[ast.stmt]]:
 
 
 def _plain(body: Sequence[ast.stmt], nested: bool) -> Iterator[tuple[str, ast.expr, bool]]:
-  """Yields (name, value, nested) of plain assignments, in the order of the text."""
+  """Yields (name, value, nested) of plain assignments; an `else` comes before an `except`."""
   for statement in body:
     match statement:
       case ast.Assign(targets=[ast.Name(id=name)], value=value) if name.isupper():
