@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import ml_collections
 import msgspec
@@ -156,7 +156,10 @@ def converted(values: dict[str, Any], kind: type[T]) -> T:
 
 
 def _refuse_unknown(values: dict[str, Any], kind: type, path: str) -> None:
-  """Raises ConfigError for the first field that `kind` lacks; msgspec would ignore it."""
+  """Raises ConfigError for the first field that `kind` lacks, or a value that is no choice.
+
+  msgspec would ignore the former, and does not list the choices.
+  """
   fields = {f.name: f.type for f in dataclasses.fields(kind)}
   for name, value in values.items():
     if name not in fields:
@@ -166,6 +169,9 @@ def _refuse_unknown(values: dict[str, Any], kind: type, path: str) -> None:
       hint = f'; did you mean {path}.{near[0]}?' if near else f'; it has: {", ".join(fields)}.'
       raise ConfigError(f'{path}.{name} is not a field of the config{hint}')
     field, below = fields[name], f'{path}.{name}'
+    if get_origin(field) is Literal and value not in get_args(field):
+      choices = ', '.join(repr(choice) for choice in get_args(field))
+      raise ConfigError(f'{below} is {value!r}; it must be one of {choices}.')
     if isinstance(field, type) and dataclasses.is_dataclass(field) and isinstance(value, dict):
       _refuse_unknown(value, field, below)
     row = (*get_args(field), None, None)[1]  # of a mapping from labels to rows

@@ -62,7 +62,8 @@ def with_constants(program: Program, constants: dict[str, Any]) -> Program:
   """Returns the program with other values of ALL_CAPS constants.
 
   Raises:
-    ConfigError: No file has a constant of that name, or the value is not a literal.
+    ConfigError: No file has a constant of that name, or the value is not a literal, or text where
+      the program has a number.
   """
   literals = {name: _literal(name, value) for name, value in constants.items()}
   found: set[str] = set()
@@ -70,7 +71,10 @@ def with_constants(program: Program, constants: dict[str, Any]) -> Program:
     if name.endswith('.py'):
       _require_python(name, text)
       program = program.with_text(set_values(text, literals), name)
-      found |= {constant.name for constant in assignments(text)} & literals.keys()
+      for constant in assignments(text):
+        if constant.name in literals:
+          found.add(constant.name)
+          _require_number(name, constant.name, constant.value, constants[constant.name])
   missing = sorted(set(literals) - found)
   if missing:
     raise ConfigError(
@@ -96,6 +100,15 @@ def _require_python(name: str, text: str) -> None:
   except SyntaxError as error:
     line = error.lineno
     raise ConfigError(f'{name}, line {line}: the starting program is not valid Python.') from None
+
+
+def _require_number(file: str, name: str, old: Any, new: Any) -> None:
+  """Raises ConfigError for text in a number's place, such as 'nan' or '1e-3x' of a shell."""
+  if isinstance(new, str) and isinstance(old, int | float) and not isinstance(old, bool):
+    raise ConfigError(
+      f'config.constants.{name} is the text {new!r}, but {file} has the number {old} there; give '
+      'a finite number.'
+    )
 
 
 def _literal(name: str, value: Any) -> str:

@@ -60,7 +60,7 @@ def test_constants_are_set_where_they_stand_and_nothing_else_changes():
 
 @given(literals)
 def test_any_literal_arrives_as_it_is(value):
-  program = with_constants(Program((('model.py', 'X = 1\n'),), 'model.py'), {'X': value})
+  program = with_constants(Program((('model.py', 'X = None\n'),), 'model.py'), {'X': value})
   space = {}
   exec(program.text(), space)
   assert space['X'] == value
@@ -76,6 +76,13 @@ def test_an_unknown_constant_lists_those_that_exist():
 @pytest.mark.parametrize('value', [object(), float('nan'), print])
 def test_a_value_that_is_no_literal_is_refused(value):
   with pytest.raises(ConfigError, match=r'config\.constants\.DEPTH is .* must be a number'):
+    with_constants(PROGRAM, {'DEPTH': value})
+
+
+@pytest.mark.parametrize('value', ['nan', '1e-3x', ''])
+def test_text_in_the_place_of_a_number_is_refused(value):
+  sentence = rf"DEPTH is the text '{value}', but model.py has the number 8"
+  with pytest.raises(ConfigError, match=sentence):
     with_constants(PROGRAM, {'DEPTH': value})
 
 

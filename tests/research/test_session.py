@@ -97,8 +97,14 @@ def test_the_same_command_resumes_where_values_are_tuples(tmp_path):
   assert code == 2 and 'looks is [1, 2] and was [1, 2, 4]' in err
 
 
-@pytest.mark.parametrize('flag', ['limits.max_loss=inf', 'budget.amount=nan', 'seed=-1'])
-def test_a_number_that_does_not_fit_leaves_no_folder(tmp_path, flag):
+@pytest.mark.parametrize(
+  'flag',
+  [
+    'limits.max_loss=inf', 'budget.amount=nan', 'seed=-1', 'platform=xpu',
+    'constants.LEARNING_RATE=nan',
+  ],
+)  # fmt: skip
+def test_a_value_that_does_not_fit_leaves_no_folder(tmp_path, flag):
   code, _, err = finish(f'--config.{flag}', workdir=tmp_path / 'run')
   assert code == 2 and flag.partition('=')[0] in err and 'Traceback' not in err
   assert not (tmp_path / 'run').exists()
