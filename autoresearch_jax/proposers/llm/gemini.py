@@ -148,6 +148,11 @@ class Gemini(Proposer):
         'The proposer gemini needs an API key: set the environment variable '
         f"{' or '.join(API_KEY_VARIABLES)}, or use the proposer 'mutate', which needs none."
       )
+    if odd := sorted(c for c in set(api_key()) if not '!' <= c <= '~'):  # no header can carry them
+      raise ValueError(
+        f'The API key in {" or ".join(API_KEY_VARIABLES)} holds {", ".join(map(repr, odd))}, which '
+        'no key has; copy it again.'
+      )
     self._check_numbers()
     limits = SpendLimits(self.max_calls, self.max_total_tokens, self.max_dollars)
     prices = PRICES | {model: (inputs, outputs) for model, inputs, outputs in self.prices}

@@ -338,6 +338,14 @@ def test_lessons_that_cannot_be_had_cost_no_turn(server, book, fault):
 # Options.
 
 
+@pytest.mark.parametrize('key', ['schlüssel', 'one\ntwo', 'one two'])
+def test_a_key_that_no_header_can_carry_is_refused_at_the_start(monkeypatch, key):
+  monkeypatch.setenv('GEMINI_API_KEY', key)
+  with pytest.raises(ValueError, match='which no key has; copy it again') as refusal:
+    PROPOSERS.make('gemini')
+  assert 'one' not in str(refusal.value)
+
+
 def test_a_missing_key_is_said_before_the_run(monkeypatch):
   monkeypatch.delenv('GEMINI_API_KEY')
   monkeypatch.delenv('GOOGLE_API_KEY', raising=False)
