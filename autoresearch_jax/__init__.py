@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     'cli.front_door': ['load_run', 'run'],
     'config': ['Config', 'ConfigError'],
     'executors': ['Executor'],
+    'models.loaded': ['Model', 'load_model'],
     'problems': ['Problem'],
     'proposers': ['Proposer'],
     'report.run_result': ['RunResult'],
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
   from autoresearch_jax.config import Config as Config
   from autoresearch_jax.config import ConfigError as ConfigError
   from autoresearch_jax.executors import Executor as Executor
+  from autoresearch_jax.models.loaded import Model as Model
+  from autoresearch_jax.models.loaded import load_model as load_model
   from autoresearch_jax.problems import Problem as Problem
   from autoresearch_jax.proposers import Proposer as Proposer
   from autoresearch_jax.report.run_result import RunResult as RunResult

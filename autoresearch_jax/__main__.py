@@ -17,6 +17,7 @@ COMMANDS = {
   'run': 'Start or resume a run: search for better programs until stopped.',
   'report': 'Draw the progress plot of a run and summarise the run.',
   'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
+  'export-model': 'Write the trained model of a trial: parameters and the traced program.',
   'trial': 'Train one program once, and print its score.',
   'check': 'Trace a program without training it, and say what is wrong.',
   'start': 'Write the starting program of a run into a folder, for editing.',
@@ -62,7 +63,7 @@ def _run(arguments: list[str]) -> int:
   if name in ('--help', '-h', 'help'):
     if rest and rest[0] in COMMANDS:
       return _run([rest[0], '--help'])
-    print(HELP.format(commands='\n'.join(f'  {n:<12}{text}' for n, text in COMMANDS.items())))
+    print(HELP.format(commands='\n'.join(f'  {n:<14}{text}' for n, text in COMMANDS.items())))
     return 0
   if name == '--version':
     print(importlib.metadata.version('autoresearch_jax'))
@@ -72,7 +73,7 @@ def _run(arguments: list[str]) -> int:
     hint = f'did you mean {near[0]}?' if near else f'there are: {", ".join(COMMANDS)}.'
     print(f'There is no command {name!r}; {hint} See `autoresearch --help`.', file=sys.stderr)
     return BAD_INPUT
-  return process.run_module(f'{PACKAGE}.{name}', rest)
+  return process.run_module(f'{PACKAGE}.{name.replace("-", "_")}', rest)
 
 
 if __name__ == '__main__':

@@ -39,7 +39,7 @@ def test_every_public_name_can_be_had_and_is_documented():
   assert ar.__version__.count('.') == 2
 
 
-TRAINS = ('run', 'load_run', 'RunResult')
+TRAINS = ('run', 'load_run', 'load_model', 'Model', 'RunResult')
 
 
 @pytest.fixture(scope='module')

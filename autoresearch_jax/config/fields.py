@@ -136,6 +136,8 @@ class Config:
       continues on another machine: `gs://BUCKET/FOLDER`, `s3://...` or `file:///...`; '' for none.
     on_new_hardware: What to do when the run is resumed on other devices than it ran on: `refuse`,
       or `rebase`, which measures the baseline and the best program anew and goes on from these.
+    save_models: Whether to keep the parameters of the best program's best training run and of the
+      baseline's, in the folder `models` of the run.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -170,6 +172,7 @@ class Config:
   seed: int = 0
   mirror: str = ''
   on_new_hardware: Literal['refuse', 'rebase'] = 'refuse'
+  save_models: bool = True
 
   @property
   def objective(self) -> Objective:

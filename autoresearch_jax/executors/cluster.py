@@ -358,7 +358,8 @@ class ClusterExecutor(Executor):
       with contextlib.suppress(ValueError):
         other.expected.remove(part.request.program.digest)
     known = machine.new_fingerprints(part.request) if part.request.known else {}
-    request = dataclasses.replace(part.request, trial=number, known=known)
+    # Parameters stay where they are made, so none are saved on other machines.
+    request = dataclasses.replace(part.request, trial=number, known=known, save=None)
     machine.send({'submit': request, 'compare': bool(part.request.known)})
 
   def _report(self, machine: RemoteMachine, news: Progress | SeedResult) -> None:

@@ -13,6 +13,7 @@ from autoresearch_jax.types import (
   Dataset,
   Hardware,
   Measurement,
+  Program,
   ReferenceStep,
   Result,
   SeedResult,
@@ -75,6 +76,8 @@ class RunningTrial:
     facts = {'curves': {str(seed): run['curve']}, 'looks': {str(seed): run['rungs']}}
     if REFERENCE in self.result.facts:
       facts[REFERENCE] = self.result.facts[REFERENCE]
+    if run.get('saved'):
+      facts['states'] = {str(seed): state_name(self.request.program, seed)}
     cost = dataclasses.replace(
       measurement.cost,
       trace_seconds=self.trace_seconds,
@@ -89,6 +92,13 @@ class RunningTrial:
     )
     self.began, self.trace_seconds = now, 0.0  # further seeds trace nothing
     return self.done[seed]
+
+  def with_saved(self, request: TrialRequest, finished: SeedResult) -> TrialRequest:
+    """Returns the request for the next training runs, which must exceed one that was saved."""
+    if request.save is None or 'states' not in finished.facts:
+      return request
+    plan = request.save.raised_to(finished.measurement.metrics)
+    return dataclasses.replace(request, save=plan)
 
   def record_error(self, error: RunnerError) -> None:
     """Adds why a run failed."""
@@ -115,6 +125,11 @@ def run_name(request: TrialRequest, seed: int, dataset: Dataset, hardware: Hardw
   if request.budget.unit == 'seconds':  # which mean another number of steps elsewhere
     parts.append(str(hardware))
   return hashlib.sha256(to_json(parts)).hexdigest()[:24]
+
+
+def state_name(program: Program, seed: int) -> str:
+  """Names the folder with the parameters of a finished training run at full budget."""
+  return f'{program.digest[:24]}-{seed}'
 
 
 def broken_constraint(constraints: Iterable[Constraint], facts: Mapping[str, Any]) -> str:

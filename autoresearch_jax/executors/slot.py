@@ -30,6 +30,7 @@ from autoresearch_jax.executors.running_trial import (
   broken_constraint,
   duplicate,
   run_name,
+  state_name,
 )
 from autoresearch_jax.executors.sharing import ResourceShare
 from autoresearch_jax.messages import require_disk_space
@@ -41,6 +42,7 @@ from autoresearch_jax.runner.client import (
 )
 from autoresearch_jax.tracer.client import TracerClient, TraceResult
 from autoresearch_jax.types import (
+  STATES,
   Budget,
   CheckpointPlan,
   Dataset,
@@ -260,6 +262,7 @@ class Slot:
         Progress(request.trial, 'train', seed, reference_seconds=reference_seconds)
       )
       finished = trial.record_run(self._run(request, seed), compile_seconds)
+      request = trial.with_saved(request, finished)
       self.request = dataclasses.replace(request, done=tuple(trial.done.values()))
       self.context.report(finished)
       compile_seconds = 0.0
@@ -289,17 +292,19 @@ class Slot:
     def on_progress(progress: dict[str, Any]) -> None:
       self.context.report(Progress(request.trial, seed=seed, **progress))
 
-    limits = self.context.limits
+    limits, save = self.context.limits, request.save
     return self.runner.request(
       'run',
       limits.step_seconds,
       on_progress,
       limits.run_timeout(request.budget),
       seed=seed,
-      budget=request.budget,
+      budget=Budget(save.steps, 'steps') if save is not None and save.steps else request.budget,
       on_test=request.on_test,
       rungs=request.rungs,
       checkpoint=self._checkpoint(request, seed),
+      save=save,
+      state=str(self.context.scratch / STATES / state_name(request.program, seed)),
     )
 
   def _checkpoint(self, request: TrialRequest, seed: int) -> CheckpointPlan | None:

@@ -43,6 +43,7 @@ class Settings:
     pruning: Whether trials may be pruned.
     memory: Whether proposers see earlier hypotheses, their outcomes and lessons.
     planner: Whether proposers see which experiments would be the most informative.
+    save_models: Whether the parameters of programs that may become the best one are saved.
   """
 
   objective: Objective
@@ -61,6 +62,7 @@ class Settings:
   pruning: bool = False
   memory: bool = False
   planner: bool = False
+  save_models: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

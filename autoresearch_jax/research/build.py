@@ -133,6 +133,7 @@ class Run(Task):
       pruning=config.pruning,
       memory=config.knowledge.memory,
       planner=config.knowledge.planner,
+      save_models=config.save_models,
     )
 
   def search_space(self) -> str:

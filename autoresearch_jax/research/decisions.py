@@ -17,6 +17,7 @@ from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.ledger.events import LedgerError, Record
 from autoresearch_jax.ledger.history import BASELINE, History, original_of
 from autoresearch_jax.messages import RULE, STRATEGY, ComponentCall
+from autoresearch_jax.models.states import save_plan
 from autoresearch_jax.research import pruning
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import Strategy
@@ -169,6 +170,7 @@ def trial_request(history: History, trial: int, settings: Settings) -> TrialRequ
     reference=history.reference,
     constraints=settings.constraints,
     done=tuple(done[seed] for seed in proposal.seeds if seed in done),
+    save=save_plan(history, trial) if settings.save_models else None,
   )
 
 

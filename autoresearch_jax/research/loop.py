@@ -32,6 +32,7 @@ from autoresearch_jax.ledger.events import (
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import RESUME_ADVICE, ComponentError
+from autoresearch_jax.models import states
 from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.research.actions import End, Log, Propose, Submit, Wait
@@ -155,6 +156,7 @@ class ResearchLoop:
         self.workspace.record_trial(history, trial)
       case Decided(trial=trial):
         self.workspace.record_verdict(history, trial)
+        states.prune(self.workspace.scratch, history)
 
   def _propose(self, action: Propose) -> None:
     context = action.context

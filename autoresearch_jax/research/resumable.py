@@ -18,6 +18,7 @@ MAY_CHANGE: dict[str, str] = {
   'config.final_seeds': 'decides how the run ends',
   'config.mirror': 'decides where copies go',
   'config.on_new_hardware': 'decides what a resume on other devices does',
+  'config.save_models': 'decides which files are written',
   'config.search.max_trials': 'decides when the run ends',
   'config.search.prefetch': 'decides how early the next edits are written',
   'config.proposer': 'writes edits that are yet to come',
@@ -49,9 +50,9 @@ MAY_CHANGE: dict[str, str] = {
 }
 ADVICE = (
   'Within a run, only these may change: config.search.max_trials, config.final_seeds, '
-  'config.search.prefetch, config.mirror, config.on_new_hardware, the proposer and its options, '
-  'which machines take part and how they are reached, and timeouts and limits of a trace. Restore '
-  'the old value, or use another --workdir.'
+  'config.search.prefetch, config.mirror, config.on_new_hardware, config.save_models, the proposer '
+  'and its options, which machines take part and how they are reached, and timeouts and limits of '
+  'a trace. Restore the old value, or use another --workdir.'
 )
 
 

@@ -21,6 +21,7 @@ from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.ownership import require_usable
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.mirror import NoMirror, open_mirror
+from autoresearch_jax.models.exported import export_saved
 from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.report import View
 from autoresearch_jax.research import hardware, resumable
@@ -172,6 +173,8 @@ def _run_session(
             ledger, history, executor, config.budget, config.final_seeds, stopped, say
           )
           failed = not evaluation.run()
+        if config.save_models and not failed:
+          export_saved(directory, history, dataset, say)
     finally:
       executor.close()
   return SessionOutcome(reason, failed, history)

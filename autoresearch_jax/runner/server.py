@@ -12,7 +12,10 @@ Protocol, JSON lines. Requests and their results:
     {"method": "calibrate", "artifact": path, "step_seconds": 0.1}
                                                  seconds of a step of the reference
     {"method": "run", "seed": 0, "budget": Budget, "on_test": false, "rungs": [PruningRung],
-     "checkpoint": CheckpointPlan or null}       progress messages, then a measurement
+     "checkpoint": CheckpointPlan or null, "save": SavePlan or null, "state": path}
+                                                 progress messages, then a measurement
+    {"method": "score", "state": path, "on_test": false}
+                                                 metrics of saved parameters
     {"method": "prefetch", "number": 1, "artifact": path, "compile": true}
                                                  no result
 
@@ -55,6 +58,7 @@ from autoresearch_jax.runner.reference import (
   accelerator_reference,
   program_reference,
 )
+from autoresearch_jax.runner.saved_state import StateSaver, evaluate_saved
 from autoresearch_jax.runner.train import Diverged, TooSlow, TrainResult, train
 from autoresearch_jax.types import (
   Budget,
@@ -63,6 +67,7 @@ from autoresearch_jax.types import (
   Dataset,
   Measurement,
   PruningRung,
+  SavePlan,
   Status,
 )
 
@@ -101,6 +106,7 @@ class Runner:
     self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
     self.programs = ProgramCache(self.devices, self.limits)
     self._compiled: CompiledProgram | None = None  # the present trial's
+    self._saver = StateSaver()
     self._heartbeat = Heartbeat()
     self._reference: Reference | None = None
     self._reference_from = ('', 0.0)  # artifact and duration of a step
@@ -168,6 +174,8 @@ class Runner:
     on_test: bool = False,
     rungs: Sequence[PruningRung] = (),
     checkpoint: CheckpointPlan | None = None,
+    save: SavePlan | None = None,
+    state: str = '',
   ) -> dict[str, Any]:
     """Trains and evaluates the compiled program.
 
@@ -179,15 +187,20 @@ class Runner:
       on_test: Evaluate on the test split instead of the validation split.
       rungs: Pruning rungs.
       checkpoint: Where the run is saved if it is long, and continues if it was.
+      save: Which runs leave their parameters, in the folder `state`.
+      state: That folder.
 
     Returns:
-      `measurement`, the loss `curve`, and the evaluations at `rungs`.
+      `measurement`, the loss `curve`, the evaluations at `rungs`, and whether parameters are
+      `saved`, in the background.
 
     Raises:
       RunnerError: the run failed, or was pruned.
     """
     assert self._compiled is not None
     compiled = self._compiled
+    if self.devices[0].platform == 'cpu':
+      self._saver.wait()  # or it would take cores from the training
     checkpointer = Checkpointer(checkpoint) if checkpoint is not None else None
     resumed = checkpointer.resumed if checkpointer else None
     trained_on = resumed.batches if resumed else []
@@ -255,7 +268,32 @@ class Runner:
     train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
     curve = trained.curve[:: max(1, len(trained.curve) // MAX_CURVE_POINTS)]
     measurement = Measurement(seed, {**metrics, **train_metrics}, cost)
-    return {'measurement': measurement, 'curve': curve, 'rungs': monitor.evaluations}
+    saved = save is not None and save.wants(measurement.metrics)
+    if saved:
+      self._saver.save(compiled.artifact, trained.leaves, pathlib.Path(state))
+    return {
+      'measurement': measurement, 'curve': curve, 'rungs': monitor.evaluations, 'saved': saved
+    }  # fmt: skip
+
+  def score(self, state: str, on_test: bool, on_progress: Callable[..., None]) -> dict[str, float]:
+    """Evaluates saved parameters of the compiled program, with the checks of a trial.
+
+    Args:
+      state: Folder of the parameters.
+      on_test: Evaluate on the test split instead of the validation split.
+      on_progress: Called after each batch, as by `run`.
+
+    Raises:
+      RunnerError: They cannot be read, or `predict` leaks.
+    """
+    assert self._compiled is not None
+    try:
+      return evaluate_saved(
+        self._compiled, pathlib.Path(state), self.dataset, on_test,
+        heartbeat=lambda: on_progress(1.0, 0, 0.0, 'evaluate'),
+      )  # fmt: skip
+    except (EvaluationError, ValueError, OSError) as error:
+      raise RunnerError(Status.INVALID, str(error)) from None
 
   def _make_clock(self, budget: Budget) -> Callable[[], Clock]:
     """Makes the clock of the next training: calibrated where the budget asks for that."""
@@ -350,7 +388,12 @@ def handle(runner: Runner, request: dict[str, Any], write: Callable[..., None]) 
         rungs = msgspec.convert(request.get('rungs', ()), tuple[PruningRung, ...])
         on_test = request.get('on_test', False)
         checkpoint = msgspec.convert(request.get('checkpoint'), CheckpointPlan | None)
-        result = runner.run(request['seed'], budget, on_progress, on_test, rungs, checkpoint)
+        plan, folder = msgspec.convert(request.get('save'), SavePlan | None), request.get('state')
+        result = runner.run(
+          request['seed'], budget, on_progress, on_test, rungs, checkpoint, plan, folder or ''
+        )
+      case 'score':
+        result = runner.score(request['state'], request['on_test'], on_progress)
       case other:
         raise ValueError(f'The runner has no method {other!r}.')
     return {'result': result}

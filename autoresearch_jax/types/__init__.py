@@ -37,10 +37,12 @@ from autoresearch_jax.types.proposal import (
   Spend,
 )
 from autoresearch_jax.types.request import (
+  STATES,
   CheckpointPlan,
   Constraint,
   PruningRung,
   ReferenceStep,
+  SavePlan,
   TrialRequest,
 )
 from autoresearch_jax.types.result import (
@@ -66,6 +68,7 @@ __all__ = [
   'GUIDANCE',
   'INCONCLUSIVE',
   'RERUNS',
+  'STATES',
   'UNEVALUATED',
   'Budget',
   'BudgetUnit',
@@ -91,6 +94,7 @@ __all__ = [
   'PruningRung',
   'ReferenceStep',
   'Result',
+  'SavePlan',
   'SeedResult',
   'Spec',
   'Spend',

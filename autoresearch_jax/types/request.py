@@ -1,12 +1,14 @@
 """What an executor is asked to run: a trial with its budget, pruning rungs and constraints."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Literal
 
 from autoresearch_jax.types.budget import Budget
 from autoresearch_jax.types.program import Program
 from autoresearch_jax.types.result import Measurement, SeedResult
+from autoresearch_jax.types.trial import Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +106,36 @@ class CheckpointPlan:
   seconds: float
 
 
+STATES = 'states'  # folder in an executor's scratch folder, with the parameters that it saved
+
+
+@dataclasses.dataclass(frozen=True)
+class SavePlan:
+  """Which training runs of a trial leave their parameters on disk.
+
+  Attributes:
+    objective: The metric and its direction.
+    above: A run is saved if its score (larger is better) exceeds this; None: every run is.
+    steps: Train steps to take instead of the budget; 0: the budget decides.
+  """
+
+  objective: Objective
+  above: float | None = None
+  steps: int = 0
+
+  def wants(self, metrics: Mapping[str, float]) -> bool:
+    """Whether a run with these metrics is saved."""
+    return self.above is None or self._score(metrics) > self.above
+
+  def raised_to(self, metrics: Mapping[str, float]) -> 'SavePlan':
+    """Returns the plan after a run with these metrics was saved: later ones must be better."""
+    return dataclasses.replace(self, above=self._score(metrics))
+
+  def _score(self, metrics: Mapping[str, float]) -> float:
+    value = metrics.get(self.objective.metric, math.nan)
+    return -value if self.objective.direction == 'minimize' else value
+
+
 @dataclasses.dataclass(frozen=True)
 class TrialRequest:
   """A trial for an executor to run. `known` maps fingerprints to the trials that have them."""
@@ -119,3 +151,4 @@ class TrialRequest:
   reference: ReferenceStep | None = None  # measures the machine's speed for calibrated clocks
   constraints: tuple[Constraint, ...] = ()  # a program known to violate one is not trained
   done: tuple[SeedResult, ...] = ()  # runs of an earlier session, which need not be repeated
+  save: SavePlan | None = None  # None: no run is saved

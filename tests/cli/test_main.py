@@ -38,7 +38,7 @@ def test_every_command_explains_itself(name, capsys):
 
 @pytest.mark.parametrize('name', front.COMMANDS)
 def test_the_list_repeats_the_commands_own_summaries(name):
-  module = __import__(f'autoresearch_jax.cli.{name}', fromlist=['COMMAND'])
+  module = __import__(f'autoresearch_jax.cli.{name.replace("-", "_")}', fromlist=['COMMAND'])
   assert (module.COMMAND.name, module.COMMAND.summary) == (name, front.COMMANDS[name])
 
 

@@ -1,0 +1,1 @@
+"""The trained models of a run: which parameters are kept, how they are exported and loaded."""
