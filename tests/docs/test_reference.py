@@ -188,8 +188,8 @@ def section(text, heading):
 @pytest.mark.slow
 def test_commands_and_their_flags():
   page = (DOCS / 'reference' / 'cli.md').read_text()
-  there = re.findall(r'^  (\w+)', section(help_of(), 'Commands'), re.MULTILINE)
-  assert sorted(re.findall(r'^## autoresearch (\w+)$', page, re.MULTILINE)) == sorted(there)
+  there = re.findall(r'^  ([\w-]+)', section(help_of(), 'Commands'), re.MULTILINE)
+  assert sorted(re.findall(r'^## autoresearch ([\w-]+)$', page, re.MULTILINE)) == sorted(there)
   documented = {heading: rows for heading, _, rows in tables('reference/cli.md')}
   for command in there:
     text = help_of(command)
