@@ -95,7 +95,10 @@ def format_near_misses(history: History) -> str:
   if not found:
     return ''
   undecided = sum(miss.undecided for miss in found)
-  lines = [f'Near misses and undecided programs: {len(found)}, of which {undecided} undecided.']
+  advice = ' (more trials decide them: raise config.search.max_trials)' if undecided else ''
+  lines = [
+    f'Near misses and undecided programs: {len(found)}, of which {undecided} undecided{advice}.'
+  ]
   lines += [miss.describe(history.objective.metric) for miss in found[:MAX_SHOWN]]
   if len(found) > MAX_SHOWN:
     lines.append(f'  and {len(found) - MAX_SHOWN} more.')
