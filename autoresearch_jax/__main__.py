@@ -18,6 +18,7 @@ COMMANDS = {
   'report': 'Draw the progress plot of a run and summarise the run.',
   'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
   'export-model': 'Write the trained model of a trial: parameters and the traced program.',
+  'finalize': 'Write the kept edits as a branch of your repository, or as patches.',
   'trial': 'Train one program once, and print its score.',
   'check': 'Trace a program without training it, and say what is wrong.',
   'start': 'Write the starting program of a run into a folder, for editing.',

@@ -237,6 +237,25 @@ class FinalScored:
   result: Result
 
 
+@dataclasses.dataclass(frozen=True)
+class Ablated:
+  """`autoresearch finalize` trained the best program, or one without some of its edits.
+
+  The search is never told about it.
+
+  Attributes:
+    program: Digest of the program.
+    seed: A training seed that no trial had.
+    on_test: Whether it was scored on the test split.
+    result: One measurement, or the reason for its absence.
+  """
+
+  program: str
+  seed: int
+  on_test: bool
+  result: Result
+
+
 Event = (
   Started
   | Resumed
@@ -252,6 +271,7 @@ Event = (
   | Decided
   | Learned
   | FinalScored
+  | Ablated
 )
 
 CONSULTED = 'consulted'

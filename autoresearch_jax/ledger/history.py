@@ -14,6 +14,7 @@ import msgspec
 
 from autoresearch_jax.config import Config
 from autoresearch_jax.ledger.events import (
+  Ablated,
   Consulted,
   Decided,
   Declined,
@@ -82,6 +83,8 @@ class History:
     lessons: The latest lessons written by a language model.
     final_results: Results of the final evaluation by trial and seed. They are separate from
       `results`, since strategies, acceptance rules and proposers must not see them.
+    ablations: Results of an ablation by digest of the program, whether they are on the test split,
+      and seed.
     training_runs: Cost of all trials in training runs at the full budget: seeds times fidelity.
     training_seconds: Training time of all runs.
     pruned: Number of trials that were ended early.
@@ -111,6 +114,7 @@ class History:
     self.spend = Spend()
     self.lessons: list[Lesson] = []
     self.final_results: dict[int, dict[int, Result]] = {}
+    self.ablations: dict[tuple[str, bool], dict[int, Result]] = {}
     self.training_runs = 0.0
     self.training_seconds = 0.0
     self.pruned = 0
@@ -159,13 +163,19 @@ class History:
         self._apply_exchange(event.exchange)
       case Learned():
         self.lessons[:] = event.lessons
-      case FinalScored():
-        self.final_results.setdefault(event.trial, {})[event.seed] = event.result
+      case FinalScored() | Ablated():
+        self._apply_retraining(event)
       case Started():
         self.started, self.spend = event, event.spent
         self._hardware = event.hardware or self._hardware
       case Resumed():
         self._apply_resumption(event)
+
+  def _apply_retraining(self, event: FinalScored | Ablated) -> None:
+    if isinstance(event, FinalScored):
+      self.final_results.setdefault(event.trial, {})[event.seed] = event.result
+    else:
+      self.ablations.setdefault((event.program, event.on_test), {})[event.seed] = event.result
 
   def _apply_resumption(self, event: Resumed) -> None:
     self._hardware = event.hardware or self._hardware
@@ -175,7 +185,7 @@ class History:
       self.__dict__.pop('config', None)
 
   def _count_time(self, record: Record) -> None:
-    if not isinstance(record.event, Started | Resumed | FinalScored):
+    if not isinstance(record.event, Started | Resumed | FinalScored | Ablated):
       self.wall_seconds += max(0.0, record.time - self.last_time)
     self.last_time = record.time
 

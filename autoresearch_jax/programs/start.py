@@ -123,6 +123,12 @@ def _literal(name: str, value: Any) -> str:
   return text
 
 
+def is_packaged(program: str) -> bool:
+  """Whether `config.program` names a program of this package."""
+  directory = PROGRAMS / program
+  return directory.parent == PROGRAMS and _is_folder(directory)
+
+
 def _directory(program: str) -> pathlib.Path:
   directory = next(filter(_is_folder, (PROGRAMS / program, pathlib.Path(program))), None)
   if directory is None:
