@@ -110,12 +110,12 @@ def write_branch(place: Place, name: str, steps: Sequence[Step]) -> list[pygit2.
         text = after.get(file)
         parts = [*filter(None, place.folder.split('/')), *file.split('/')]
         blob = None if text is None else repository.create_blob(text.encode())
-        tree = repository[_with_file(repository, tree, parts, blob)]
+        tree = repository[_with_file(repository, tree, parts, blob)].peel(pygit2.Tree)
     commit = repository.create_commit(
       None, signature, signature, step.message, tree.id, [parent.id]
     )
     commits.append(commit)
-    parent, before = repository[commit], after
+    parent, before = repository[commit].peel(pygit2.Commit), after
   try:
     repository.references.create(f'refs/heads/{name}', commits[-1])
   except (pygit2.GitError, ValueError) as error:
