@@ -16,6 +16,8 @@ BAD_INPUT = 2  # exit code
 COMMANDS = {
   'run': 'Start or resume a run: search for better programs until stopped.',
   'report': 'Draw the progress plot of a run and summarise the run.',
+  'dashboard': 'Show runs live in a browser.',
+  'attach': 'Show a run that was started elsewhere in this terminal.',
   'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
   'export-model': 'Write the trained model of a trial: parameters and the traced program.',
   'finalize': 'Write the kept edits as a branch of your repository, or as patches.',

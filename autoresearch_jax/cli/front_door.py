@@ -11,8 +11,10 @@ from autoresearch_jax import config as configs
 from autoresearch_jax import messages
 from autoresearch_jax.cli.signals import StopSignals
 from autoresearch_jax.config import Config, ConfigError, from_config_dict
-from autoresearch_jax.report import live
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.report import View, live
 from autoresearch_jax.report.run_result import RunResult
+from autoresearch_jax.report.shared_progress import SharedProgress
 from autoresearch_jax.research.session import run_session
 
 # Short names of frequently changed settings.
@@ -61,7 +63,11 @@ def run(
   """
   made = _config(config, settings)
   directory = pathlib.Path(workdir if workdir is not None else f'runs/{made.name}')
-  run_session(made, directory, say=say, make_view=live.view, stop=StopSignals(interactive=True))
+
+  def view(history: History) -> View:
+    return SharedProgress(live.view(history), directory)
+
+  run_session(made, directory, say=say, make_view=view, stop=StopSignals(interactive=True))
   return RunResult.read(directory)
 
 

@@ -11,7 +11,7 @@ from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.store import read_history, read_records
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
-from autoresearch_jax.report.page import RunView, write_page
+from autoresearch_jax.report.page import RunProjection, RunView, write_page
 from autoresearch_jax.report.summary import summary
 
 COMMAND = Command(
@@ -44,7 +44,7 @@ def report(directory: pathlib.Path) -> str:
 
 def view(directory: pathlib.Path) -> RunView:
   """Returns the run as plain data. Raises LedgerError."""
-  return RunView.of(read_records(directory))
+  return RunProjection.of(read_records(directory)).view()
 
 
 def main(arguments: Sequence[str]) -> int:

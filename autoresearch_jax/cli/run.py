@@ -1,5 +1,6 @@
 """`autoresearch run`: starts or resumes a run."""
 
+import contextlib
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from autoresearch_jax.ledger.history import History
 from autoresearch_jax.messages import ComponentError, describe_os_error, say
 from autoresearch_jax.mirror import MirrorError
 from autoresearch_jax.report import View, live
+from autoresearch_jax.report.dashboard.process import DashboardError, dashboard_beside
+from autoresearch_jax.report.shared_progress import SharedProgress
 from autoresearch_jax.research.session import run_session
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 
@@ -43,6 +46,7 @@ COMMAND = Command(
     Option(
       'take_over', 'Take the run over from another controller that writes to config.mirror.', False
     ),
+    Option('dashboard', 'Show the run in a browser while it goes on; prints the address.', False),
   ),
   config='The run: a shipped config (digits, gpt_small, packing), or a file.',
   describe=fields.run_fields,
@@ -66,12 +70,14 @@ COMMAND = Command(
 )
 
 ERRORS = (
-  ConfigError, LedgerError, ComponentError, WorkspaceError, SandboxError, MirrorError, OSError,
-  pygit2.GitError,
+  ConfigError, LedgerError, ComponentError, WorkspaceError, SandboxError, MirrorError,
+  DashboardError, OSError, pygit2.GitError,
 )  # fmt: skip
 
 
-def research(config: Config, directory: pathlib.Path, take_over: bool = False) -> int:
+def research(
+  config: Config, directory: pathlib.Path, take_over: bool = False, dashboard: bool = False
+) -> int:
   """Runs one session of the run in `directory` and returns the exit code."""
   notice = PreemptionNotice()
   stop = StopSignals(notice=notice, end_seconds=END_SECONDS)
@@ -84,9 +90,11 @@ def research(config: Config, directory: pathlib.Path, take_over: bool = False) -
         raise
 
   def view(history: History) -> View:
-    return live.view(history, print_line=say_if_heard)
+    return SharedProgress(live.view(history, print_line=say_if_heard), directory)
 
-  with notice:
+  with notice, contextlib.ExitStack() as stack:
+    if dashboard:
+      say_if_heard(f'{"dashboard":<11}{stack.enter_context(dashboard_beside(directory))}')
     outcome = run_session(
       config, directory, say=say_if_heard, make_view=view, stop=stop, take_over=take_over
     )
@@ -103,7 +111,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(line: CommandLine) -> int:
   config = flags.config_of(line.config)
-  return research(config, pathlib.Path(line['workdir'] or f'runs/{config.name}'), line['take_over'])
+  directory = pathlib.Path(line['workdir'] or f'runs/{config.name}')
+  return research(config, directory, line['take_over'], line['dashboard'])
 
 
 def _sentence(error: Exception) -> str:

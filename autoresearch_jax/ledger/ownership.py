@@ -85,6 +85,16 @@ def is_run(directory: pathlib.Path) -> bool:
   )
 
 
+def is_in_use(directory: pathlib.Path) -> bool:
+  """Returns whether a process on this machine runs in the folder, without taking its lock."""
+  try:
+    inode = (directory / 'lock').stat().st_ino
+    held = pathlib.Path('/proc/locks').read_text()
+  except OSError:
+    return False
+  return re.search(rf'FLOCK +\w+ +WRITE +-?\d+ +[\w]+:[\w]+:{inode} ', held) is not None
+
+
 def _holds(path: pathlib.Path) -> bool:
   """Returns whether there is something at `path` that could be lost; an empty folder could not."""
   if path.is_dir() and not path.is_symlink():

@@ -17,7 +17,7 @@ import hashlib
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -42,6 +42,20 @@ SCHEMA = 'schema'  # in the payload of a session's first event; absent in versio
 SESSION_KINDS = tuple(kind.__name__.lower() for kind in (Started, Resumed))
 
 Row = tuple[int, str, int | None, float, str, str]  # as in the table
+
+
+class Position(NamedTuple):
+  """A place between two events of a ledger.
+
+  Attributes:
+    index: Number of events before it.
+    checksum: Of the last of them.
+    schema: Version in which they were written.
+  """
+
+  index: int = 0
+  checksum: str = ''
+  schema: int = 1
 
 
 class Ledger:
@@ -153,12 +167,31 @@ class Ledger:
 
   def records(self) -> Iterator[Record]:
     """Yields all events in order, and verifies their checksums. Raises Damaged."""
-    checksum, expected, schema = '', 0, 1
+    place = Position()
     for row in self._rows():
-      schema = _schema(row, schema)
-      yield self._checked(row, expected, checksum, schema)
-      expected, checksum = expected + 1, row[-1]
-    self._next, self._checksum = expected, checksum
+      place, record = self._after(place, row)
+      yield record
+    self._next, self._checksum = place.index, place.checksum
+
+  def records_since(self, place: Position) -> tuple[list[Record], Position]:
+    """Returns the events from a place on, verified, and the place after them.
+
+    Raises:
+      Damaged: An event was changed, or the ledger is not the one in which the place is.
+    """
+    if place.index and self.row(place.index - 1) is None:
+      raise _missing_end(self.path, 0, place.index - 1)
+    found = []
+    for row in self._rows(place.index):
+      place, record = self._after(place, row)
+      found.append(record)
+    return found, place
+
+  def _after(self, place: Position, row: Row) -> tuple[Position, Record]:
+    """Returns the event of the row at a place, verified, and the place after it."""
+    schema = _schema(row, place.schema)
+    record = self._checked(row, place.index, place.checksum, schema)
+    return Position(place.index + 1, row[-1], schema), record
 
   def intact_records(self) -> tuple[list[Record], str]:
     """Returns the events before the first damaged one, and a description of the damage or ''.
@@ -214,10 +247,11 @@ class Ledger:
         f'`autoresearch repair {self.path.parent}`.'
       )
 
-  def _rows(self) -> list[Row]:
+  def _rows(self, first: int = 0) -> list[Row]:
     """Returns all rows at once, so that no read transaction stays open while the caller works."""
     with sqlite.explained(self.path):
-      return self._connection.execute('SELECT * FROM events ORDER BY "index"').fetchall()
+      select = 'SELECT * FROM events WHERE "index" >= ? ORDER BY "index"'
+      return self._connection.execute(select, [first]).fetchall()
 
   def _record(
     self,

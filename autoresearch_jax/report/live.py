@@ -6,7 +6,7 @@ characters and never as rich markup, so they cannot redraw the terminal.
 
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import rich.box
 from rich.console import Console, Group, RenderableType
@@ -59,9 +59,21 @@ class PanelView(View):
   """A live panel: best so far, running and next trials, the last trials, and throughput."""
 
   def __init__(
-    self, history: History, console: Console, clock: Callable[[], float] = monotonic_time
+    self,
+    history: History,
+    console: Console,
+    clock: Callable[[], float] = monotonic_time,
+    ending: str = 'Ctrl-C stops, the same command resumes',
   ):
-    self._history, self._clock = history, clock
+    """Makes the panel.
+
+    Args:
+      history: The run.
+      console: The terminal.
+      clock: Returns Unix seconds.
+      ending: What Ctrl-C does, for the last line.
+    """
+    self._history, self._clock, self._ending = history, clock, ending
     self._progress: dict[int, Progress] = {}
     self._note = ''
     self._proposed_at = clock()
@@ -105,7 +117,10 @@ class PanelView(View):
     parts: list[RenderableType] = [_headline(self._history), Text()]
     parts += [_running(self._history, trial, self._progress) for trial in self._history.running]
     parts += self._next_trials()
-    parts += [Text(), _last_trials(self._history), Text(), self._throughput()]
+    # Two lines a running trial, four of the table's frame, two of the last line, one to spare.
+    others = len(parts) + len(self._history.running) + 7 + bool(self._note)
+    rows = max(1, min(SHOWN_TRIALS, self._live.console.height - others))
+    parts += [Text(), _last_trials(self._history, rows), Text(), self._throughput()]
     if self._note:
       parts.append(Text(self._note, 'yellow', no_wrap=True, overflow='ellipsis'))
     return Group(*parts)
@@ -139,8 +154,7 @@ class PanelView(View):
     spent = f'   {format_spend(self._history)}' if self._history.spend.calls else ''
     return Text(
       f'{f.kept} kept of {f.trials}   {f.trials_per_hour:.0f} trials per hour   device busy '
-      f'{min(busy, 1.0):.0%}   {format_duration(f.wall_seconds)}{spent}   Ctrl-C stops, the same '
-      'command resumes',
+      f'{min(busy, 1.0):.0%}   {format_duration(f.wall_seconds)}{spent}   {self._ending}',
       'bright_black',
     )
 
@@ -159,11 +173,16 @@ def _fraction(progress: Progress) -> float:
 
 
 def view(
-  history: History, console: Console | None = None, print_line: Callable[[str], None] = say
+  history: History,
+  console: Console | None = None,
+  print_line: Callable[[str], None] = say,
+  **options: Any,
 ) -> View:
-  """Returns the panel in a terminal, and else the view that prints lines."""
+  """Returns the panel in a terminal, with these options, and else the view that prints lines."""
   console = console or Console()
-  return PanelView(history, console) if console.is_terminal else LineView(print_line)
+  if console.is_terminal and not console.is_dumb_terminal:
+    return PanelView(history, console, **options)
+  return LineView(print_line)
 
 
 def event_line(record: Record, history: History) -> str:
@@ -224,13 +243,13 @@ def _running(history: History, trial: int, latest: dict[int, Progress]) -> Rende
   return Group(what, line)
 
 
-def _last_trials(history: History) -> Table:
+def _last_trials(history: History, rows: int) -> Table:
   table = Table(box=rich.box.SIMPLE_HEAD, expand=True, padding=(0, 1), pad_edge=False)
   for name, justify in (('trial', 'right'), ('', 'left'), (history.objective.metric, 'right'),
                         ('gain', 'right'), ('seconds', 'right')):  # fmt: skip
     table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
   table.add_column('what', ratio=1, no_wrap=True, overflow='ellipsis')
-  for trial in list(history.trials.values())[-SHOWN_TRIALS:]:
+  for trial in list(history.trials.values())[-rows:]:
     table.add_row(*_cells(trial, history))
   return table
 

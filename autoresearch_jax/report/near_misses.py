@@ -70,7 +70,7 @@ def near_misses(history: History) -> list[NearMiss]:
     if (original := history.original(number)) != number:
       reruns.setdefault(original, []).append(trial)
   noise = programs.noise or history.noise()
-  undecided = _undecided(history)
+  undecided = undecided_programs(history)
   found = []
   for number, program in programs.by_trial.items():
     # A program is often kept by a replicate of it, whose runs are with its first trial.
@@ -131,8 +131,8 @@ def _near_miss(
   )
 
 
-def _undecided(history: History) -> set[int]:
-  """Returns the first trials of the programs whose test has not ended.
+def undecided_programs(history: History) -> set[int]:
+  """Returns the first trials of the programs that were not kept and whose test has not ended.
 
   Verdicts of earlier versions have no field for it, so their words are read.
   """
@@ -147,4 +147,4 @@ def _undecided(history: History) -> set[int]:
       found.discard(program)
     if stopped := STOPPED.search(verdict.reason):
       found -= {int(number) for number in stopped[1].split(',')}
-  return found
+  return found - history.kept_programs

@@ -1,4 +1,4 @@
-"""Writes the page of a run as one HTML file that opens offline.
+"""Makes the page of a run: as one HTML file that opens offline, or for the dashboard.
 
 The data is JSON, compressed and encoded, so that nothing in it can be taken for markup. The page's
 content security policy allows the embedded script and style alone.
@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import html
 import pathlib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -20,15 +21,25 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <link rel="icon" href="data:,">
 <title>{title}</title>
 <style>{style}</style>
 {body}
-<script type="application/octet-stream" id="run-data">{data}</script>
+{source}
 <script type="module">{script}</script>
 </html>
 """
+
+_POLICY = (
+  "default-src 'none'; img-src data:; style-src '{style}'; script-src '{script}'; "
+  "connect-src {connect}; base-uri 'none'; form-action 'none'"
+)
+SCRIPTS = (
+  'drawing.js', 'progress.js', 'table.js', 'programs.js', 'learned.js', 'machine.js', 'trial.js',
+  'live.js', 'page.js',
+)  # fmt: skip
 
 
 def write_page(view: RunView, path: pathlib.Path) -> None:
@@ -39,22 +50,49 @@ def write_page(view: RunView, path: pathlib.Path) -> None:
 
 
 def page(view: RunView) -> str:
-  """Returns the page of a run."""
-  style, body, script = (
-    (_FOLDER / name).read_text(encoding='utf-8') for name in ('page.css', 'page.html', 'page.js')
-  )
+  """Returns the page of a run as one document."""
   data = base64.b64encode(gzip.compress(msgspec.json.encode(view), mtime=0)).decode()
-  policy = (
-    f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'"
-  )
+  source = f'<script type="application/octet-stream" id="run-data">{data}</script>'
+  return _document(f'{view.name}: autoresearch_jax', 'page.html', SCRIPTS, source, "'none'")
+
+
+def live_page(title: str, base: str, key: str) -> str:
+  """Returns the page of a run that a dashboard shows.
+
+  Args:
+    title: Its title until the run is known.
+    base: What the paths of all of the dashboard's addresses begin with.
+    key: The run.
+  """
+  source = f'<div id="live" data-base="{_quoted(base)}" data-key="{_quoted(key)}" hidden></div>'
+  return _document(title, 'page.html', SCRIPTS, source, "'self'")
+
+
+def index_page(base: str, folder: str) -> str:
+  """Returns the page that lists the runs of a dashboard."""
+  source = f'<div id="live" data-base="{_quoted(base)}" hidden></div>'
+  return _document(f'Runs in {folder}', 'index.html', ('drawing.js', 'index.js'), source, "'self'")
+
+
+def _document(title: str, body: str, scripts: Iterable[str], source: str, connect: str) -> str:
+  """Returns a page; `source` is an element that says where its data is."""
+  style, script = _read('page.css'), '\n'.join(map(_read, scripts))
   return _PAGE.format(
-    policy=policy,
-    title=html.escape(f'{view.name}: autoresearch_jax'),
+    policy=_POLICY.format(style=_hash(style), script=_hash(script), connect=connect),
+    title=html.escape(title),
     style=style,
-    body=body,
-    data=data,
+    body=_read(body),
+    source=source,
     script=script,
   )
+
+
+def _read(name: str) -> str:
+  return (_FOLDER / name).read_text(encoding='utf-8')
+
+
+def _quoted(text: str) -> str:
+  return html.escape(text, quote=True)
 
 
 def _hash(text: str) -> str:

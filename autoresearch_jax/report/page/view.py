@@ -1,41 +1,14 @@
-"""What a page shows of a run, as plain data: the model behind `page.js` and `report --json`.
+"""What a page shows of a run, as plain data: the model behind the page and `report --json`.
 
-All of it follows from the ledger. Times are in Unix seconds, durations in seconds. Gains are on the
-score: above 0 is better for either direction of the metric.
+All of it follows from the ledger (`projection.py`). Times are in Unix seconds, durations in
+seconds. Gains are on the score: above 0 is better for either direction of the metric.
 """
 
 import dataclasses
-import difflib
-import functools
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
 
-from autoresearch_jax.knowledge.hypotheses import HypothesisOutcome
-from autoresearch_jax.knowledge.memory import Memory
-from autoresearch_jax.ledger.events import (
-  Consulted,
-  Edited,
-  Finished,
-  Record,
-  Released,
-  Stopped,
-)
-from autoresearch_jax.ledger.history import BASELINE, History
-from autoresearch_jax.report.final_comparison import conclusion, final_comparison
-from autoresearch_jax.report.near_misses import near_misses
-from autoresearch_jax.report.summary import (
-  format_speed,
-  format_spend,
-  run_statistics,
-  scores_by_trial,
-)
-from autoresearch_jax.types import Exchange, Measurement, Program, Status, Trial
+from autoresearch_jax.types import Exchange
 
 SCHEMA = 1  # of this data; grows when a field changes its meaning or goes
-MAX_ANSWER = 20_000  # characters of a prompt or an answer
-CONTEXT = 3  # lines around a change in a diff
-_HUNK = re.compile(r'@@ -(\d+)(,\d+)? \+(\d+)(,\d+)? @@')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +172,27 @@ class LessonView:
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelSpend:
+  """What calls of one model or agent have cost.
+
+  Attributes:
+    model: Its name.
+    calls: Number of calls.
+    failed: Those that failed.
+    input_tokens: Tokens of all prompts.
+    output_tokens: Tokens of all answers.
+    dollars: Cost.
+  """
+
+  model: str
+  calls: int
+  failed: int
+  input_tokens: int
+  output_tokens: int
+  dollars: float
+
+
+@dataclasses.dataclass(frozen=True)
 class RunView:
   """A run.
 
@@ -216,6 +210,10 @@ class RunView:
     kept: Ids of kept trials in that order.
     trials: All trials.
     lessons: What was learned, most certain first.
+    slots: Trials that run at once.
+    sessions: (begin, end) of each session.
+    spend: Cost by model, the dearest first.
+    test_gains: Gain over the baseline on the test split, by seed.
   """
 
   schema: int
@@ -231,217 +229,7 @@ class RunView:
   kept: tuple[int, ...]
   trials: tuple[TrialView, ...]
   lessons: tuple[LessonView, ...]
-
-  @classmethod
-  def of(cls, records: Iterable[Record]) -> Self:
-    """Computes the view of a run from its events. Raises LedgerError."""
-    history, times = History(), _Times()
-    for record in records:
-      history.apply(record)
-      times.apply(record)
-    config = history.config
-    memory = Memory(history.trials, history.objective, history.kept_programs, history.lessons)
-    outcomes = memory.hypotheses
-    scores = scores_by_trial(history, [t for t in history.trials if t in history.results])
-    undecided = {miss.trial for miss in near_misses(history) if miss.undecided}
-
-    @functools.cache
-    def diffs(before: int, after: int) -> str:
-      return _diff(history.edits[before].program, history.edits[after].program)
-
-    trials = tuple(
-      _trial(history, times, trial, outcomes.get(trial), scores.get(trial, []), undecided, diffs)
-      for trial in sorted(history.edits)
-    )
-    budget = f'{config.budget.amount:g} {config.budget.unit}'
-    settings = {
-      'problem': config.problem,
-      'strategy': config.search.strategy,
-      'proposer': config.proposer,
-      'acceptance': config.acceptance,
-      'budget': f'{budget} per training run',
-      'platform': config.platform,
-    }
-    return cls(
-      schema=SCHEMA,
-      name=config.name,
-      metric=config.metric,
-      direction=history.objective.direction,
-      settings=tuple(settings.items()),
-      started=times.first,
-      updated=history.last_time,
-      stopped=times.stopped,
-      noise=memory.noise,
-      headline=_headline(history),
-      kept=tuple(history.kept),
-      trials=trials,
-      lessons=tuple(
-        LessonView(x.text, x.trials, x.tags, x.effect, x.uncertainty, x.author)
-        for x in memory.lessons()
-      ),
-    )
-
-
-class _Times:
-  """When things happened, and the calls of models.
-
-  Attributes:
-    first: Time of the first event.
-    began: When each trial began.
-    ended: When each trial's result came.
-    stopped: Reason of the last stop, if nothing has happened since.
-    exchanges: The latest record of each call, by trial and id.
-  """
-
-  def __init__(self) -> None:
-    self.first = 0.0
-    self.began: dict[int, float] = {}
-    self.ended: dict[int, float] = {}
-    self.stopped = ''
-    self.exchanges: dict[int, dict[str, Exchange]] = {}
-
-  def apply(self, record: Record) -> None:
-    self.first = self.first or record.time
-    self.stopped = ''
-    match record.event:
-      case Edited() | Released():
-        self.began[record.event.trial] = record.time
-      case Finished():
-        self.ended[record.event.trial] = record.time
-      case Stopped():
-        self.stopped = record.event.reason
-      case Consulted(trial=trial, exchange=exchange):
-        self.exchanges.setdefault(trial, {})[exchange.id] = exchange
-      case _:
-        pass
-
-
-def _headline(history: History) -> Headline:
-  f, final = run_statistics(history), final_comparison(history)
-  return Headline(
-    trials=f.trials,
-    kept=f.kept,
-    failed=f.crashed,
-    hours=f.wall_seconds / 3600,
-    trials_per_hour=f.trials_per_hour,
-    utilization=f.utilization,
-    best=None if f.best is None else history.original(f.best.id),
-    best_value=f.value,
-    best_runs=f.runs,
-    baseline_value=f.baseline,
-    baseline_runs=f.baseline_runs,
-    gain=f.gain,
-    standard_errors=f.standard_errors,
-    test_gain=final.gain if final.gains else None,
-    test_half_width=final.half_width,
-    conclusion=conclusion(history),
-    speed=format_speed(history),
-    spend=format_spend(history),
-  )
-
-
-def _trial(
-  history: History,
-  times: _Times,
-  number: int,
-  outcome: HypothesisOutcome | None,
-  scores: list[float],
-  undecided: set[int],
-  diffs: Callable[[int, int], str],
-) -> TrialView:
-  edit, proposal = history.edits[number], history.proposals[number]
-  result, trial = history.results.get(number), history.trials.get(number)
-  verdict = trial.verdict if trial is not None else None
-  runs = result.measurements if result is not None else ()
-  facts: Mapping[str, Any] = result.facts if result is not None else {}
-  metric, parent = history.objective.metric, history.parent(number)
-  costs = [run.cost for run in runs]
-  isolation = result.isolation if result is not None else None
-  return TrialView(
-    id=number,
-    parent=parent,
-    original=history.original(number),
-    operation=proposal.operation.value,
-    description=edit.description,
-    status=result.status.value if result is not None else 'running',
-    decision=verdict.decision.value if verdict is not None else '',
-    reason=_reason(trial, result.reason if result is not None else ''),
-    began=times.began.get(number, 0.0),
-    ended=times.ended.get(number),
-    value=trial.metric(metric) if trial is not None else None,
-    program_value=sum(scores) / len(scores) if scores else None,
-    program_runs=len(scores),
-    effect=outcome.effect if outcome is not None else None,
-    effect_sd=outcome.effect_sd if outcome is not None else None,
-    claim=edit.hypothesis.claim,
-    tags=edit.hypothesis.mechanisms,
-    predicted=edit.hypothesis.predicted_effect,
-    predicted_sd=edit.hypothesis.uncertainty,
-    author=edit.author,
-    role=edit.role,
-    undecided=number in undecided,
-    runs=tuple(_run(run, metric, facts) for run in runs),
-    phases=Phases(
-      trace=sum(cost.trace_seconds for cost in costs[:1]),
-      compile=sum(cost.compile_seconds for cost in costs[:1]),
-      train=sum(cost.training_seconds for cost in costs),
-      calibrate=sum(cost.calibration_seconds for cost in costs),
-      evaluate=sum(cost.evaluate_seconds for cost in costs),
-    ),
-    parameters=max((cost.parameters for cost in costs), default=0),
-    peak_bytes=max((cost.peak_bytes for cost in costs), default=0),
-    mfu=max((cost.mfu_percent for cost in costs), default=0.0),
-    isolation=isolation.detail if isolation is not None else '',
-    diff='' if parent is None else diffs(parent, number),
-    baseline_diff=diffs(BASELINE, number),
-    exchanges=tuple(_shortened(e) for e in times.exchanges.get(number, {}).values()),
-  )
-
-
-def _reason(trial: Trial | None, failure: str) -> str:
-  """Returns the failure of a trial without a score, and else the verdict in words."""
-  if trial is None or trial.verdict is None or trial.result.status is not Status.OK:
-    return failure
-  return trial.verdict.reason
-
-
-def _run(run: Measurement, metric: str, facts: Mapping[str, Any]) -> RunOfTrial:
-  curve = [list(point) for point in facts.get('curves', {}).get(str(run.seed), [])]
-  cost = run.cost
-  value = run.metrics.get(metric)
-  return RunOfTrial(run.seed, value, cost.steps, cost.training_seconds, cost.speed, curve)
-
-
-def _diff(before: Program, after: Program) -> str:
-  """Returns the unified diff of all files; '' if they are equal."""
-  old, new = dict(before.files), dict(after.files)
-  lines: list[str] = []
-  for name in sorted(old | new):
-    if old.get(name) != new.get(name):
-      lines += _file_diff(name, old.get(name, '').splitlines(), new.get(name, '').splitlines())
-  return '\n'.join(lines)
-
-
-def _file_diff(name: str, old: list[str], new: list[str]) -> Iterator[str]:
-  """Yields the lines of a unified diff. Common lines at both ends are not searched."""
-  start = _common(old, new)
-  end = _common(old[:start:-1], new[:start:-1])
-  start, end = max(0, start - CONTEXT), max(0, end - CONTEXT)
-  olds, news = (lines[start : len(lines) - end] for lines in (old, new))
-  for line in difflib.unified_diff(olds, news, name, name, lineterm=''):
-    if found := _HUNK.fullmatch(line):
-      first, count, second, size = found.groups(default='')
-      line = f'@@ -{int(first) + start}{count} +{int(second) + start}{size} @@'
-    yield line
-
-
-def _common(old: Sequence[str], new: Sequence[str]) -> int:
-  """Returns the number of equal lines at the beginning."""
-  pairs = enumerate(zip(old, new, strict=False))
-  return next((at for at, (a, b) in pairs if a != b), min(len(old), len(new)))
-
-
-def _shortened(exchange: Exchange) -> Exchange:
-  return dataclasses.replace(
-    exchange, request=exchange.request[:MAX_ANSWER], response=exchange.response[:MAX_ANSWER]
-  )
+  slots: int
+  sessions: tuple[tuple[float, float], ...]
+  spend: tuple[ModelSpend, ...]
+  test_gains: tuple[float, ...]

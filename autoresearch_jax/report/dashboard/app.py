@@ -1,0 +1,198 @@
+"""The dashboard's web application: pages, their data, and server-sent events."""
+
+import asyncio
+import gzip
+import pathlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.report.dashboard.access import Access
+from autoresearch_jax.report.dashboard.followed_run import FollowedRun, RunSummary, find_runs
+from autoresearch_jax.report.page.html import index_page, live_page
+
+EVENT_SECONDS = 1.0  # between two looks at a run that somebody looks at
+SILENCE_SECONDS = 15.0  # after which an empty message shows that the server is still there
+FIND_SECONDS = 5.0  # between two searches for new runs
+MIN_COMPRESSED = 2000  # bytes of an answer
+HEADERS = {
+  'Cache-Control': 'no-store',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+}
+
+
+class Runs:
+  """The runs in a folder, found again every few seconds."""
+
+  def __init__(self, folder: pathlib.Path):
+    self.folder = folder
+    self._runs: dict[str, FollowedRun] = {}
+    self._found_at = float('-inf')
+    self._lock = threading.Lock()
+
+  def all(self) -> dict[str, FollowedRun]:
+    """Returns the runs by key."""
+    with self._lock:
+      if time.monotonic() - self._found_at >= FIND_SECONDS:
+        for key, directory in find_runs(self.folder):
+          if key not in self._runs:
+            self._runs[key] = FollowedRun(directory)
+        self._found_at = time.monotonic()
+      return dict(self._runs)
+
+  def summaries(self) -> list[RunSummary]:
+    """Returns the list of runs, the latest first. Reads their ledgers."""
+    found = []
+    for key, run in self.all().items():
+      run.refresh()
+      try:
+        found.append(run.summary(key))
+      except LedgerError as error:
+        found.append(RunSummary(key, problem=str(error)))
+    return sorted(found, key=lambda summary: -summary.updated)
+
+
+def make_app(folder: pathlib.Path, access: Access) -> ASGIApp:
+  """Returns the application for the runs in a folder."""
+  runs = Runs(folder)
+  prefix = access.prefix
+
+  def run_of(request: Request) -> FollowedRun | None:
+    return runs.all().get(request.path_params.get('key', ''))
+
+  def index(request: Request) -> Response:
+    if '' in runs.all():
+      return RedirectResponse(f'{prefix}/run/')
+    return _html(index_page(prefix, str(folder)), request)
+
+  def page(request: Request) -> Response:
+    if run_of(request) is None:
+      return _gone(request)
+    key = request.path_params.get('key', '')
+    return _html(live_page(key or folder.name, prefix, key), request)
+
+  def list_runs(request: Request) -> Response:
+    return _json(runs.summaries(), request)
+
+  def view(request: Request) -> Response:
+    return _answer(request, lambda run: dict(zip(('version', 'run'), run.view(), strict=True)))
+
+  def trial(request: Request) -> Response:
+    return _answer(request, lambda run: run.trial(request.path_params['number']))
+
+  def _answer(request: Request, make: Callable[[FollowedRun], Any]) -> Response:
+    run = run_of(request)
+    if run is None:
+      return _gone(request)
+    run.refresh()
+    try:
+      return _json(make(run), request)
+    except LedgerError as error:
+      return PlainTextResponse(str(error), 409)
+    except KeyError:
+      return PlainTextResponse('There is no such trial.', 404)
+
+  async def events(request: Request) -> Response:
+    run = await anyio.to_thread.run_sync(run_of, request)
+    if run is None:
+      return _gone(request)
+    last = request.headers.get('last-event-id') or request.query_params.get('since', '0')
+    since = int(last) if last.isdecimal() else 0
+    return StreamingResponse(_stream(run, since), media_type='text/event-stream')
+
+  routes = [
+    Route(f'{prefix}/', index),
+    Route(f'{prefix}/runs', list_runs),
+    Route(f'{prefix}/run/{{key:path}}', page),
+    Route(f'{prefix}/view/{{key:path}}', view),
+    Route(f'{prefix}/trial/{{number:int}}/{{key:path}}', trial),
+    Route(f'{prefix}/events/{{key:path}}', events),
+  ]
+  return _Guard(Starlette(routes=routes), access)
+
+
+class _Guard:
+  """Refuses requests that `Access` does not allow, and adds headers to all answers."""
+
+  def __init__(self, app: ASGIApp, access: Access):
+    self._app, self._access = app, access
+
+  async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope['type'] != 'http':
+      return
+    request = Request(scope)
+    refusal = self._access.refusal(
+      request.method,
+      scope['path'],
+      request.headers.get('host', ''),
+      request.headers.get('origin'),
+    )
+
+    async def send_with_headers(message: Any) -> None:
+      if message['type'] == 'http.response.start':
+        added = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
+        message = {**message, 'headers': [*message['headers'], *added]}
+      await send(message)
+
+    answer = PlainTextResponse(refusal, 403) if refusal else self._app
+    await answer(scope, receive, send_with_headers)
+
+
+async def _stream(run: FollowedRun, since: int) -> AsyncIterator[str]:
+  """Yields server-sent events: `update` after new events of the ledger, `activity` in between."""
+  shown, silent = b'', 0.0
+  while True:
+    version, update, activity = await anyio.to_thread.run_sync(_news, run, since)
+    if update is not None:
+      since = version
+      yield f'id: {version}\nevent: update\ndata: {update.decode()}\n\n'
+    if activity != shown:
+      shown = activity
+      yield f'event: activity\ndata: {activity.decode()}\n\n'
+    silent = 0.0 if update is not None else silent + EVENT_SECONDS
+    if silent >= SILENCE_SECONDS:
+      silent = 0.0
+      yield ': still here\n\n'
+    await asyncio.sleep(EVENT_SECONDS)
+
+
+def _news(run: FollowedRun, since: int) -> tuple[int, bytes | None, bytes]:
+  run.refresh()
+  encode = msgspec.json.encode
+  try:
+    update = run.update(since)
+  except LedgerError:  # the activity says what is wrong
+    update = None
+  activity = encode(run.activity())
+  return (since, None, activity) if update is None else (update.version, encode(update), activity)
+
+
+def _json(data: Any, request: Request) -> Response:
+  return _compressed(msgspec.json.encode(data), 'application/json', request)
+
+
+def _html(text: str, request: Request) -> Response:
+  return _compressed(text.encode(), 'text/html; charset=utf-8', request)
+
+
+def _compressed(body: bytes, kind: str, request: Request) -> Response:
+  if len(body) < MIN_COMPRESSED or 'gzip' not in request.headers.get('accept-encoding', ''):
+    return Response(body, media_type=kind)
+  return Response(gzip.compress(body, 1), media_type=kind, headers={'Content-Encoding': 'gzip'})
+
+
+def _gone(request: Request) -> Response:
+  key = request.path_params.get('key', '')
+  return PlainTextResponse(f'There is no run {key!r} in the folder of this dashboard.', 404)

@@ -1,0 +1,257 @@
+"""`FollowedRun`: a run whose ledger is read as it grows, and what changed on its page since."""
+
+import dataclasses
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.follower import LEDGER, LedgerFollower
+from autoresearch_jax.ledger.ownership import is_in_use
+from autoresearch_jax.ledger.store import Position
+from autoresearch_jax.report.page import RunProjection
+from autoresearch_jax.report.page.view import RunView, TrialView
+from autoresearch_jax.report.shared_progress import (
+  RunningTrial,
+  announce_viewer,
+  read_progress,
+)
+from autoresearch_jax.report.summary import run_statistics
+
+MIN_SECONDS = 0.5  # between two looks at the files
+MAX_SHARE = 0.05  # of the time that reading and computing may take
+ANNOUNCE_SECONDS = 3.0  # between two signs to the run that somebody looks
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+  """A run in the list of runs.
+
+  Attributes:
+    key: Its folder, relative to the folder of all runs.
+    name: Its name; '' if its ledger cannot be read.
+    state: running, stopped, or interrupted (it ended without a word).
+    problem: What is wrong with its ledger, a sentence; '' if nothing is.
+    stopped: Why the last session ended.
+    trials: Decided trials.
+    metric: The metric.
+    best: Its mean over the runs of the best program.
+    gain: Improvement over the baseline.
+    standard_errors: That gain in standard errors.
+    updated: Time of the last event, in Unix seconds.
+  """
+
+  key: str
+  name: str = ''
+  state: str = ''
+  problem: str = ''
+  stopped: str = ''
+  trials: int = 0
+  metric: str = ''
+  best: float | None = None
+  gain: float | None = None
+  standard_errors: float | None = None
+  updated: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+  """What changed on a run's page.
+
+  Attributes:
+    version: Of the page after it.
+    whole: Whether it has all trials, and replaces what was known.
+    run: Fields of RunView without `trials`, and without `lessons` if those are the same.
+    trials: New and changed trials, without details.
+  """
+
+  version: int
+  whole: bool
+  run: dict[str, Any]
+  trials: tuple[TrialView, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Activity:
+  """What happens between two events of a run.
+
+  Attributes:
+    state: As in RunSummary.
+    problem: As in RunSummary.
+    running: Progress of running trials.
+  """
+
+  state: str
+  problem: str
+  running: tuple[RunningTrial, ...]
+
+
+class FollowedRun:
+  """A run whose ledger is read as it grows. Safe to use from several threads.
+
+  Reading is rare enough that it takes at most a twentieth of the time.
+
+  Attributes:
+    directory: The run's folder.
+  """
+
+  def __init__(self, directory: pathlib.Path, clock: Callable[[], float] = time.monotonic):
+    self.directory, self._clock = directory, clock
+    self._lock = threading.RLock()
+    self._follower = LedgerFollower(directory)
+    self._problem = ''
+    self._next_look = self._announced_at = float('-inf')
+    self._version = time.time_ns() // 1_000_000  # above those of an earlier server
+    self._begin_again()
+
+  def _begin_again(self) -> None:
+    self._projection = RunProjection()
+    # The page as it was last computed, the place for which it holds, and the version since which
+    # each of its parts has been like that.
+    self._rows: dict[int, TrialView] = {}
+    self._row_versions: dict[int, int] = {}
+    self._view: RunView | None = None
+    self._viewed_at = Position()
+    self._lessons_version = 0
+    self._version += 1
+    self._first_version = self._version
+
+  def refresh(self) -> None:
+    """Reads what is new in the ledger, unless that was done a moment ago."""
+    with self._lock:
+      began = self._clock()
+      if began < self._next_look:
+        return
+      self._read()
+      took = self._clock() - began
+      self._next_look = began + took + max(MIN_SECONDS, took / MAX_SHARE)
+
+  def summary(self, key: str) -> RunSummary:
+    """Returns the run's entry in the list of runs."""
+    with self._lock:
+      problem = self._problem or ('' if self._started else _not_started(self.directory))
+      if problem:
+        return RunSummary(key, problem=problem, updated=self._projection.history.last_time)
+      history = self._projection.history
+      f = run_statistics(history)
+      return RunSummary(
+        key=key,
+        name=history.config.name,
+        state=self._state(),
+        stopped=self._projection.stopped,
+        trials=f.trials,
+        metric=history.objective.metric,
+        best=f.value,
+        gain=f.gain,
+        standard_errors=f.standard_errors,
+        updated=history.last_time,
+      )
+
+  def view(self) -> tuple[int, RunView]:
+    """Returns the version of the page, and the run without details of its trials.
+
+    Raises:
+      LedgerError: The ledger cannot be read, or the run has not started.
+    """
+    with self._lock:
+      return self._version, self._up_to_date()
+
+  def update(self, version: int) -> Update | None:
+    """Returns what changed since a version; None if nothing did. Raises as `view` does.
+
+    A version of before the ledger was replaced gives everything.
+    """
+    with self._lock:
+      view = self._up_to_date()
+      if version == self._version:
+        return None
+      whole = not self._first_version <= version <= self._version
+      fields = {f.name: getattr(view, f.name) for f in dataclasses.fields(view)}
+      del fields['trials']
+      if not whole and self._lessons_version <= version:
+        del fields['lessons']
+      changed = (n for n, since in self._row_versions.items() if whole or since > version)
+      return Update(self._version, whole, fields, tuple(self._rows[n] for n in changed))
+
+  def trial(self, number: int) -> TrialView:
+    """Returns one trial with all details. Raises KeyError, and as `view` does."""
+    with self._lock:
+      self._up_to_date()
+      return self._projection.trial(number)
+
+  def activity(self) -> Activity:
+    """Returns what happens between two events, and tells the run that somebody looks."""
+    with self._lock:
+      if (now := self._clock()) - self._announced_at >= ANNOUNCE_SECONDS:
+        self._announced_at = now
+        announce_viewer(self.directory)
+      state, history = self._state(), self._projection.history
+      found = read_progress(self.directory) if state == 'running' else []
+      running = set(history.running)
+      shown = tuple(r for r in found if r.progress.trial in running)
+      return Activity(state, self._problem, shown)
+
+  @property
+  def _started(self) -> bool:
+    return self._projection.history.started is not None
+
+  def _state(self) -> str:
+    if is_in_use(self.directory):
+      return 'running'
+    return 'stopped' if self._projection.stopped else 'interrupted'
+
+  def _read(self) -> None:
+    try:
+      replaced, records = self._follower.new_records()
+      self._problem = ''
+    except LedgerError as error:  # it may be whole again at the next look
+      self._problem = str(error)
+      return
+    if replaced:
+      self._begin_again()
+    for record in records:
+      self._projection.apply(record)
+
+  def _up_to_date(self) -> RunView:
+    """Computes the page again if there were new events."""
+    if not self._started:
+      raise LedgerError(self._problem or _not_started(self.directory))
+    if self._view is not None and self._viewed_at == self._follower.place:
+      return self._view
+    view = self._projection.view(details=False)
+    self._version += 1
+    if self._view is None or view.lessons != self._view.lessons:
+      self._lessons_version = self._version
+    for row in view.trials:
+      before = self._rows.get(row.id)
+      if before is None or not _same(before, row):
+        self._row_versions[row.id] = self._version
+        self._rows[row.id] = row
+    self._view, self._viewed_at = view, self._follower.place
+    return view
+
+
+def find_runs(folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
+  """Yields (key, folder) of the runs in a folder and in its subfolders, two levels down.
+
+  The key of a folder that is a run itself is ''.
+  """
+  if (folder / LEDGER).exists():
+    yield '', folder
+    return
+  for pattern in ('*', '*/*'):
+    for path in sorted(folder.glob(f'{pattern}/{LEDGER}')):
+      key = path.parent.relative_to(folder).as_posix()
+      if not any(part.startswith('.') for part in path.parent.parts[len(folder.parts) :]):
+        yield key, path.parent
+
+
+def _same(before: TrialView, after: TrialView) -> bool:
+  """Whether two rows look the same: the page computes the standard error of an effect itself."""
+  return dataclasses.replace(before, effect_sd=after.effect_sd) == after
+
+
+def _not_started(directory: pathlib.Path) -> str:
+  return f'The run in {directory} has not started: its ledger is empty.'
