@@ -152,11 +152,13 @@ class PanelView(View):
     wall = f.wall_seconds * num_slots(self._history)
     busy = f.utilization + (training / wall if wall else 0.0)
     spent = f'   {format_spend(self._history)}' if self._history.spend.calls else ''
-    return Text(
+    words = (
       f'{f.kept} kept of {f.trials}   {f.trials_per_hour:.0f} trials per hour   device busy '
-      f'{min(busy, 1.0):.0%}   {format_duration(f.wall_seconds)}{spent}   {self._ending}',
-      'bright_black',
+      f'{min(busy, 1.0):.0%}   {format_duration(f.wall_seconds)}{spent}'
     )
+    fits = len(words) + 3 + len(self._ending) <= self._live.console.width
+    gap = '   ' if fits else '\n'
+    return Text(f'{words}{gap}{self._ending}', 'bright_black')
 
   def _trained(self, progress: Progress) -> float:
     """Returns how long a running trial has trained; 0 unless the budget is in seconds."""

@@ -32,7 +32,7 @@ class RunSummary:
   Attributes:
     key: Its folder, relative to the folder of all runs.
     name: Its name; '' if its ledger cannot be read.
-    state: running, stopped, or interrupted (it ended without a word).
+    state: running, ended, or interrupted: it was killed.
     problem: What is wrong with its ledger, a sentence; '' if nothing is.
     stopped: Why the last session ended.
     trials: Decided trials.
@@ -156,7 +156,8 @@ class FollowedRun:
       LedgerError: The ledger cannot be read, or the run has not started.
     """
     with self._lock:
-      return self._version, self._up_to_date()
+      view = self._up_to_date()
+      return self._version, view
 
   def update(self, version: int) -> Update | None:
     """Returns what changed since a version; None if nothing did. Raises as `view` does.
@@ -200,7 +201,7 @@ class FollowedRun:
   def _state(self) -> str:
     if is_in_use(self.directory):
       return 'running'
-    return 'stopped' if self._projection.stopped else 'interrupted'
+    return 'ended' if self._projection.stopped else 'interrupted'
 
   def _read(self) -> None:
     try:

@@ -56,6 +56,7 @@ def serve(
       make_app(folder, access),
       log_level='warning',
       access_log=False,
+      server_header=False,
       lifespan='off',
       ws='none',
       timeout_graceful_shutdown=1,

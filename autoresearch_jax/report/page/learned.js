@@ -34,7 +34,7 @@ function drawEffects() {
   svg.append(shape('line', { class: 'zero', x1: x(0), x2: x(0), y1: box.top, y2: box.bottom }));
   found.forEach((lesson, index) => {
     const y = box.top + line * (index + 0.6), clear = Math.abs(lesson.effect) > 1.96 * lesson.uncertainty;
-    const name = lesson.tags.join(', ') || lesson.text, room = Math.floor(wide / 7);
+    const name = lesson.tags.join(', ') || lesson.text, room = Math.floor((wide - 10) / 7.8);
     svg.append(
       shape('text', { class: 'label', x: box.left - 10, y: y + 4, 'text-anchor': 'end' },
         name.length > room ? `${name.slice(0, room - 1)}\u2026` : name, shape('title', {}, `${name}: ${lesson.text}`)),

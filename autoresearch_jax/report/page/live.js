@@ -44,7 +44,7 @@ function update({ whole, run: fields, trials }) {
 
 function drawState() {
   const state = lost ? 'lost' : activity.state;
-  const words = { running: 'running', stopped: 'stopped', interrupted: 'interrupted: no process runs it', lost: 'connection lost; trying again' }[state] ?? 'connecting';
+  const words = { running: 'running', ended: 'ended', interrupted: 'interrupted: no process runs it', lost: 'connection lost; trying again' }[state] ?? 'connecting';
   $('state').className = `state ${state}`;
   $('state').textContent = run === null ? words : `${words} \u00b7 last event ${ago(run.updated)}`;
   $('problem').hidden = !activity.problem;
@@ -70,8 +70,11 @@ function nowItem(trial, progress, curve) {
   const best = incumbentBefore(trial), key = best === null ? null : details.get(best.id);
   if (best !== null && !key) detailsOf(best.id).then((found) => { best.runs = found.runs; drawNow(); }, () => null);
   const other = best === null ? [] : best.runs.map((r) => r.curve).filter((points) => points.length > 1);
-  const chart = curve.length > 1 ? [curveChart([curve], other, Math.min(720, chartWidth('under-way'))),
-    hint(other.length ? `Grey: trial ${best.id}, the incumbent.` : '')] : [];
-  return element('article', {}, element('button', { class: 'link', onclick: () => open(trial.id) }, `Trial ${trial.id}: ${trial.description}`),
-    element('div', { class: 'meter' }, element('progress', { max: 1, value: done, 'aria-label': 'share of the budget' }), element('span', {}, words)), ...chart);
+  const wide = chartWidth('under-way'), width = wide > 760 ? (wide - 32) / 2 : wide;
+  const chart = curve.length < 2 ? [] : [element('div', {}, curveChart([curve], other, Math.min(560, width), 210),
+    hint(other.length ? `Grey: trial ${best.id}, the incumbent.` : ''))];
+  return element('article', {}, element('div', {},
+    element('button', { class: 'link', onclick: () => open(trial.id) }, `Trial ${trial.id}: ${trial.description}`),
+    element('div', { class: 'meter' }, element('progress', { max: 1, value: done, 'aria-label': 'share of the budget' }), element('span', {}, words)),
+    hint(trial.claim)), ...chart);
 }

@@ -9,6 +9,7 @@ from autoresearch_jax.knowledge.memory import Memory
 from autoresearch_jax.ledger.events import (
   Consulted,
   Edited,
+  FinalScored,
   Finished,
   Record,
   Released,
@@ -194,7 +195,7 @@ class _Times:
     first: Time of the first event.
     began: When each trial began.
     ended: When each trial's result came.
-    stopped: Reason of the last stop, if nothing has happened since.
+    stopped: Reason of the last stop, if the search has not gone on since.
     exchanges: The latest record of each call, by trial and id.
   """
 
@@ -210,7 +211,8 @@ class _Times:
 
   def apply(self, record: Record) -> None:
     self.first = self.first or record.time
-    self.stopped = ''
+    if not isinstance(record.event, FinalScored):  # which follows the end of the search
+      self.stopped = ''
     match record.event:
       case Edited() | Released():
         self.began[record.event.trial] = record.time

@@ -113,8 +113,8 @@ function curves(trial) {
 }
 
 // Training loss over the share of the budget: curves, and those of another trial in grey.
-function curveChart(lines, others, width) {
-  const height = 240, box = { left: 60, right: width - 12, top: 28, bottom: 196 };
+function curveChart(lines, others, width, height = 240) {
+  const box = { left: 60, right: width - 12, top: 28, bottom: height - 44 };
   const losses = [...lines, ...others].flatMap((curve) => curve.map(([, loss]) => loss)).sort((a, b) => a - b);
   const low = losses[0], high = losses[Math.floor(0.97 * (losses.length - 1))];
   const x = scale(0, 1, box.left, box.right), y = scale(low, high, box.bottom, box.top);

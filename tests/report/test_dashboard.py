@@ -1,0 +1,215 @@
+"""The dashboard: it follows ledgers, sends what changed, and answers only whom it may."""
+
+import shutil
+import socket
+
+import pytest
+from helpers.synthetic_run import run, ticking
+from helpers.web import request
+
+from autoresearch_jax.cli import dashboard as command
+from autoresearch_jax.ledger.events import Edited, Finished, LedgerError
+from autoresearch_jax.ledger.store import Ledger, read_records
+from autoresearch_jax.report.dashboard.access import Access
+from autoresearch_jax.report.dashboard.followed_run import FollowedRun, find_runs
+
+starlette = pytest.importorskip('starlette')
+from autoresearch_jax.report.dashboard.app import make_app  # noqa: E402 - needs starlette
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('runs') / 'first'
+  run(directory, 25, clock=ticking())
+  return directory
+
+
+def copied(records, directory):
+  """Writes the records into the ledger of a folder, after those that are there."""
+  directory.mkdir(exist_ok=True)
+  with Ledger.open(directory / 'ledger.db') as ledger:
+    for record in records:
+      ledger.append(record.event)
+
+
+def eager(directory):
+  """A followed run that looks each time, since its last look is always long ago."""
+  times = (1000.0**n for n in range(100))
+  return FollowedRun(directory, clock=lambda: next(times))
+
+
+def test_an_update_has_what_changed(finished, tmp_path):
+  records = read_records(finished)
+  copied(records[:60], tmp_path)
+  followed = eager(tmp_path)
+  followed.refresh()
+  version, view = followed.view()
+  assert followed.update(version) is None
+  copied(records[60:70], tmp_path)
+  followed.refresh()
+  update = followed.update(version)
+  assert not update.whole
+  assert {'headline', 'kept', 'noise'} <= update.run.keys()
+  changed = {trial.id for trial in update.trials}
+  new = {r.event.trial for r in records[60:70] if isinstance(r.event, Edited | Finished)}
+  assert new <= changed
+  assert len(changed) < len(view.trials)
+  assert all(not (t.diff or t.exchanges or t.isolation) for t in update.trials)
+  known = {t.id: t for t in view.trials} | {t.id: t for t in update.trials}
+  assert tuple(known.values()) == followed.view()[1].trials
+
+
+def test_a_page_of_another_server_gets_everything(finished):
+  followed = eager(finished)
+  followed.refresh()
+  version, view = followed.view()
+  for unknown in (0, version + 10**9):
+    update = followed.update(unknown)
+    assert update.whole
+    assert update.trials == view.trials
+
+
+def test_a_replaced_ledger_is_read_anew(finished, tmp_path):
+  records = read_records(finished)
+  copied(records[:60], tmp_path)
+  followed = eager(tmp_path)
+  followed.refresh()
+  version, _ = followed.view()
+  for path in tmp_path.glob('ledger*'):
+    path.unlink()
+  copied(records[:20], tmp_path)
+  followed.refresh()
+  update = followed.update(version)
+  assert update.whole
+  assert len(update.trials) < 20
+
+
+def test_a_broken_ledger_is_a_sentence(finished, tmp_path):
+  directory = tmp_path / 'run'
+  followed = eager(directory)
+  followed.refresh()
+  assert str(directory) in followed.summary('run').problem
+  directory.mkdir()
+  content = (finished / 'ledger.db').read_bytes()
+  (directory / 'ledger.db').write_bytes(content[: len(content) // 2])
+  followed.refresh()
+  assert 'autoresearch repair' in followed.summary('run').problem
+  with pytest.raises(LedgerError, match='repair'):
+    followed.view()
+  (directory / 'ledger.db').unlink()
+  copied((), directory)
+  followed.refresh()
+  assert 'has not started' in followed.summary('run').problem
+  copied(read_records(finished), directory)
+  followed.refresh()
+  assert followed.summary('run').problem == ''
+
+
+def test_runs_are_found_in_subfolders(finished, tmp_path):
+  assert dict(find_runs(finished)) == {'': finished}
+  for key in ('one', 'nights/two', '.hidden/three'):
+    (tmp_path / key).mkdir(parents=True)
+    shutil.copy(finished / 'ledger.db', tmp_path / key)
+  assert dict(find_runs(tmp_path)) == {k: tmp_path / k for k in ('one', 'nights/two')}
+
+
+@pytest.fixture(scope='module')
+def app(finished):
+  return make_app(finished.parent, Access('127.0.0.1'))
+
+
+def test_the_list_names_the_runs(app):
+  (found,) = request(app, '/runs').json
+  assert (found['key'], found['name'], found['state']) == ('first', 'synthetic', 'ended')
+  assert found['trials'] == 25
+  assert 'Runs' in request(app, '/').text
+
+
+def test_a_run_has_a_page_and_data(app):
+  page = request(app, '/run/first')
+  assert "connect-src 'self'" in page.text
+  assert page.headers['x-frame-options'] == 'DENY'
+  view = request(app, '/view/first', accept_encoding='gzip')
+  assert view.headers['content-encoding'] == 'gzip'
+  assert len(view.json['run']['trials']) == 25
+  assert not any(trial['diff'] for trial in view.json['run']['trials'])
+  assert any(request(app, f'/trial/{n}/first').json['diff'] for n in range(1, 25))
+
+
+@pytest.mark.parametrize(
+  'path', ['/run/second', '/view/second', '/events/second', '/view/../first', '/trial/99/first']
+)
+def test_what_is_not_there_is_not_found(app, path):
+  assert request(app, path).status == 404
+
+
+def test_a_folder_that_is_a_run_shows_it_at_once(finished):
+  answer = request(make_app(finished, Access('localhost')), '/')
+  assert answer.headers['location'] == '/run/'
+  assert request(make_app(finished, Access('localhost')), '/view/').status == 200
+
+
+@pytest.mark.parametrize(
+  ('host', 'allowed'),
+  [
+    ('localhost:8730', True),
+    ('127.0.0.1:99', True),
+    ('[::1]:8730', True),
+    ('evil.example:8730', False),
+    ('localhost.evil.example', False),
+    ('192.168.1.5:8730', False),
+    ('', False),
+  ],
+)
+def test_only_names_of_this_machine_are_answered(app, host, allowed):
+  answer = request(app, '/runs', host=host)
+  assert (answer.status == 200) is allowed
+  assert allowed or 'command printed' in answer.text
+
+
+def test_other_interfaces_need_the_token(finished):
+  access = Access('0.0.0.0')
+  app = make_app(finished.parent, access)
+  assert len(access.prefix) > 30
+  assert request(app, f'{access.prefix}/runs', host='machine:8730').status == 200
+  for path in ('/runs', '/', '/run/first', f'{access.prefix[:-1]}/runs', f'{access.prefix}x/runs'):
+    answer = request(app, path, host='machine:8730')
+    assert answer.status == 403
+    assert 'token' in answer.text
+    assert access.prefix[1:] not in answer.text
+
+
+def test_pages_elsewhere_may_not_post(app):
+  answer = request(app, '/view/first', 'POST', origin='http://evil.example')
+  assert answer.status == 403
+  assert 'evil.example' in answer.text
+  assert request(app, '/view/first', 'POST', origin='http://localhost:8730').status == 405
+
+
+def test_a_taken_port_is_a_sentence(finished, capsys):
+  with socket.create_server(('127.0.0.1', 0)) as taken:
+    port = taken.getsockname()[1]
+    assert command.main([str(finished), f'--port={port}']) == 2
+  assert f'Port {port} is taken' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    (['/no/such/folder'], 'no folder /no/such/folder'),
+    (['.', '--host=192.0.2.1'], '192.0.2.1'),
+    (['.', '--host=no such host'], 'no such host'),
+    (['.', '--port=70000'], 'port'),
+  ],
+)
+def test_bad_input_is_a_sentence(arguments, words, capsys):
+  assert command.main(arguments) == 2
+  error = capsys.readouterr().err
+  assert words in error
+  assert 'Traceback' not in error
+
+
+def test_a_missing_package_is_a_sentence(finished, monkeypatch, capsys):
+  monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+  assert command.main([str(finished)]) == 2
+  assert "pip install 'autoresearch_jax[dashboard]'" in capsys.readouterr().err
