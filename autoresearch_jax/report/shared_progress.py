@@ -24,7 +24,7 @@ MAX_POINTS = 200  # of a learning curve
 
 
 @dataclasses.dataclass
-class RunningTrial:
+class TrialProgress:
   """Progress of a running trial.
 
   Attributes:
@@ -58,7 +58,7 @@ class SharedProgress(View):
       clock: Returns Unix seconds.
     """
     self._view, self._directory, self._clock = view, directory, clock
-    self._running: dict[int, RunningTrial] = {}
+    self._running: dict[int, TrialProgress] = {}
     self._looked_at = 0.0
     self._changed = False
 
@@ -77,7 +77,7 @@ class SharedProgress(View):
 
   def progress(self, progress: Progress) -> None:
     if progress.trial not in self._running:
-      self._running[progress.trial] = RunningTrial(progress)
+      self._running[progress.trial] = TrialProgress(progress)
     self._running[progress.trial].add(progress)
     self._changed = True
     self._view.progress(progress)
@@ -105,11 +105,11 @@ def announce_viewer(directory: pathlib.Path) -> None:
     _watched(directory).touch()
 
 
-def read_progress(directory: pathlib.Path) -> list[RunningTrial]:
+def read_progress(directory: pathlib.Path) -> list[TrialProgress]:
   """Returns the progress that the run in a folder wrote last; [] if it wrote none."""
   try:
     found = _progress(directory).read_bytes()
-    return msgspec.json.decode(found, type=list[RunningTrial])
+    return msgspec.json.decode(found, type=list[TrialProgress])
   except (OSError, msgspec.MsgspecError):
     return []
 

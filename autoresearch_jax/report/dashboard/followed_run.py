@@ -14,7 +14,7 @@ from autoresearch_jax.ledger.store import Position
 from autoresearch_jax.report.page import RunProjection
 from autoresearch_jax.report.page.view import RunView, TrialView
 from autoresearch_jax.report.shared_progress import (
-  RunningTrial,
+  TrialProgress,
   announce_viewer,
   read_progress,
 )
@@ -85,7 +85,7 @@ class Activity:
 
   state: str
   problem: str
-  running: tuple[RunningTrial, ...]
+  running: tuple[TrialProgress, ...]
 
 
 class FollowedRun:
