@@ -13,6 +13,9 @@ Where the programs allow it, the proposal selects another kind of edit:
 - Guidance `ablation` restores one constant to the start program's value.
 - Guidance `tuning` changes constants only, `creative` structure only.
 - Guidance `rewrite` makes two or three edits at once.
+
+A language model that sees few tokens a parameter within the budget is too large for it: edits that
+make it smaller become more likely, those that make it larger less, and the other way round.
 """
 
 import ast
@@ -37,8 +40,13 @@ from autoresearch_jax.types import RERUNS, Decision, Edit, Hypothesis, Program, 
 # Factors for the weight of an edit whose earlier use was kept (and of the opposite edit), discarded
 # or crashed. A crash is stronger evidence than a score that is no better.
 KEPT, OPPOSITE, DISCARDED, CRASHED = 2.0, 0.5, 0.6, 0.4
-MIN_FACTOR, MAX_FACTOR = 0.1, 5.0  # their product is clipped to this range
-MAX_FACTOR = 1e6
+MIN_LEARNT, MAX_LEARNT = 0.1, 5.0  # their product is clipped to this range
+MAX_FACTOR = 1e6  # of an option
+# Tokens a parameter at which a language model has the best size for its compute (Hoffmann et al.,
+# Training Compute-Optimal Large Language Models, 2022, https://arxiv.org/abs/2203.15556).
+BEST_TOKENS_PER_PARAMETER = 20.0
+MAX_SIZE_FACTOR = 4.0
+SIZES = ('depth', 'width')  # mechanisms of edits that change the number of parameters
 MAX_FURTHER_TRIES = 10  # draws for the second and third edit of a rewrite
 OPPOSITES = {'up': 'down', 'down': 'up'}
 # Kinds of edits that a word of guidance allows.
@@ -158,7 +166,8 @@ class Mutate(Proposer):
   ) -> np.ndarray:
     """Returns the probability of each edit, [edits].
 
-    The share of its kind is distributed by weight, then scaled by learnt factors and questions.
+    The share of its kind is distributed by weight, then scaled by learnt factors, questions, and
+    whether the model is too large for its budget.
     """
     factors = _learnt_factors(proposal, context) if self.learn else {}
     shares = {'structure': self.structural_share, 'coupled': self.coupled_share}
@@ -171,6 +180,8 @@ class Mutate(Proposer):
     odds = weights * share * np.array([factors.get(e.key, 1.0) for e in edits])
     asked = [_is_asked_about(e, proposal, context) for e in edits]
     odds *= np.where(asked, self.question_weight, 1.0)
+    smaller = _smaller_is_better(proposal, context)
+    odds *= np.array([smaller ** _shrinks(e) for e in edits])
     if not odds.sum():  # only kinds with share 0 apply
       odds = weights
     return odds / odds.sum()
@@ -243,7 +254,7 @@ def _learnt_factors(proposal: Proposal, context: ProposalContext) -> dict[str, f
         factors[opposite] *= OPPOSITE
     else:
       factors[key] *= DISCARDED if decision is Decision.DISCARD else CRASHED
-  return {key: min(max(factor, MIN_FACTOR), MAX_FACTOR) for key, factor in factors.items()}
+  return {key: min(max(factor, MIN_LEARNT), MAX_LEARNT) for key, factor in factors.items()}
 
 
 def _outcomes(proposal: Proposal, context: ProposalContext) -> Iterator[tuple[str, Decision]]:
@@ -297,6 +308,31 @@ def _is_asked_about(edit: SourceEdit, proposal: Proposal, context: ProposalConte
   """Whether a planner's question has the edit's key as a tag, or the proposal's quotes it."""
   planned = any(edit.key in question.tags for question in context.questions)
   return planned or f"'{edit.key}'" in proposal.question
+
+
+def _smaller_is_better(proposal: Proposal, context: ProposalContext) -> float:
+  """Returns the factor for edits that make the parent smaller; below 1 if it is too small.
+
+  The root of how far its tokens a parameter are from the best number, since sizes below and above
+  it cost little; 1 for a program that has no score yet, and for other problems.
+  """
+  parent = context.history.get(proposal.parents[0]) if proposal.parents else None
+  runs = parent.result.measurements if parent is not None else ()
+  if context.spec.kind != 'language_model' or not runs:
+    return 1.0
+  cost = runs[0].cost
+  if not cost.parameters or not cost.tokens:
+    return 1.0
+  factor = math.sqrt(BEST_TOKENS_PER_PARAMETER * cost.parameters / cost.tokens)
+  return min(max(factor, 1 / MAX_SIZE_FACTOR), MAX_SIZE_FACTOR)
+
+
+def _shrinks(edit: SourceEdit) -> int:
+  """Returns 1 for an edit that makes the model smaller, -1 for larger, and else 0."""
+  if edit.kind == 'structure' or not set(SIZES) & set(edit.mechanisms):
+    return 0
+  words = edit.key.split()
+  return ('down' in words) - ('up' in words)
 
 
 def _opposite(key: str) -> str:

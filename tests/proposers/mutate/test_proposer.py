@@ -389,3 +389,24 @@ def test_questions_about_something_else_change_nothing():
 def test_what_is_heeded_is_a_factor():
   with pytest.raises(ValueError, match=r'question_weight is 0\.5'):
     Mutate(question_weight=0.5)
+
+
+def shrinking(tokens, name='gpt', spec=GPT_SPEC):
+  """How many of 60 edits make the model smaller, if the baseline saw so many tokens."""
+  run = types.Measurement(0, {'val_bpb': 2.0}, types.Cost(tokens=tokens, parameters=1_000_000))
+  edit = types.Edit(start(name), 'baseline', types.Hypothesis('A claim.'))
+  baseline = trial(0, edit, KEEP)
+  baseline = dataclasses.replace(
+    baseline, result=dataclasses.replace(baseline.result, measurements=(run,))
+  )
+  context = ProposalContext((start(name),), {0: baseline}, ('model.py',), OBJECTIVE, spec)
+  proposal = types.Proposal(types.Operation.IMPROVE, (0,))
+  made = [Mutate().propose(proposal, context, np.random.default_rng(seed)) for seed in range(60)]
+  tags = [edit.hypothesis.mechanisms for edit in made]
+  return sum('down' in t[-1].split() and bool({'depth', 'width'} & set(t)) for t in tags)
+
+
+def test_a_language_model_that_is_too_large_for_its_budget_gets_smaller_more_often():
+  best, few, many = shrinking(20_000_000), shrinking(300_000), shrinking(2_000_000_000)
+  assert few > 2 * best > 2 * many
+  assert shrinking(300_000, 'mlp', MLP_SPEC) == shrinking(0, 'mlp', MLP_SPEC)
