@@ -113,13 +113,15 @@ class CommandLine:
 
   Attributes:
     options: Value of every option, by name.
-    operand: The positional argument; '' if the command has none.
+    operand: The positional argument; '' if the command has none, the first one of several.
     config: The config named by --config, with overrides applied; None without --config.
+    operands: All positional arguments.
   """
 
   options: Mapping[str, Any]
   operand: str = ''
   config: ConfigDict | None = None
+  operands: tuple[str, ...] = ()
 
   def __getitem__(self, name: str) -> Any:
     return self.options[name]
@@ -139,7 +141,8 @@ class Command:
     summary: Description in one line.
     text: Description in paragraphs separated by empty lines.
     options: All options but --config and --help.
-    operand: Placeholder for its positional argument; '' if it has none.
+    operand: Placeholder for its positional argument, or for those that it needs; '' if it has none.
+    more_operands: Whether further ones may follow.
     config: Description of --config; '' if the command has no config.
     example: A config for messages and help.
     parts: Parts of the config that a config file may omit.
@@ -154,6 +157,7 @@ class Command:
   text: str
   options: tuple[Option, ...] = ()
   operand: str = ''
+  more_operands: bool = False
   config: str = ''
   example: str = 'digits'
   parts: Sequence[str] = PARTS
@@ -189,7 +193,7 @@ class Command:
       raise explained(error) from None
     options = {option.name: values[option.name].value for option in self.options}
     config = flag.value if flag is not None else None
-    return CommandLine(options, self._operand(operands), config)
+    return CommandLine(options, self._operand(operands), config, tuple(operands))
 
   def required_config(self, line: CommandLine) -> ConfigDict:
     """Returns the config. Raises ConfigError if there is none."""
@@ -241,9 +245,10 @@ class Command:
     return f'--{name} is not an option of `autoresearch {self.name}`; {hint}'
 
   def _operand(self, operands: Sequence[str]) -> str:
-    if self.operand and len(operands) == 1:
+    needed = len(self.operand.split())
+    if needed and (len(operands) == needed or (self.more_operands and len(operands) > needed)):
       return operands[0]
-    if self.operand and not operands:
+    if len(operands) < needed:
       raise UsageError(f'Name the {self.operand}: `autoresearch {self.name} {self.operand}`.')
     if not operands:
       return ''

@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any, Literal
 
-from autoresearch_jax.types import Budget, Constraint, Objective, Platform
+from autoresearch_jax.types import Budget, Constraint, Ends, Objective, Platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,14 @@ class Search:
     allow_duplicates: Whether to train programs that compute the same as an earlier one instead of
       rejecting them. Only for measuring noise with edits that change nothing
       (`proposers/placebo.py`).
+    max_hours: Wall-clock hours of the search, over all sessions and without pauses, after which no
+      trial begins; 0 for no limit.
+    max_dollars: The same for the cost of model calls and of the machine.
+    dollars_per_hour: Price of the machine, for `max_dollars`.
+    target: The run stops once a program that was kept has this value of the metric, as the mean of
+      all its runs; None for no target.
+    patience: What happens after so many new programs without a keep; 0 for nothing.
+    after_patience: `stop`, or a strategy that then takes over, once, with its default options.
   """
 
   strategy: str = 'greedy'
@@ -30,6 +38,17 @@ class Search:
   max_trials: int = 0
   prefetch: int = 1
   allow_duplicates: bool = False
+  max_hours: float = 0.0
+  max_dollars: float = 0.0
+  dollars_per_hour: float = 0.0
+  target: float | None = None
+  patience: int = 0
+  after_patience: str = 'stop'
+
+  @property
+  def ends(self) -> Ends:
+    """When the search ends."""
+    return Ends(self.max_trials, self.max_hours, self.max_dollars, self.target, self.patience)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from autoresearch_jax.types import (
   Result,
   SeedResult,
   Spend,
+  SteeringRequest,
   Verdict,
 )
 
@@ -88,10 +89,12 @@ class Proposed:
   Attributes:
     trial: The trial's id.
     proposal: The strategy's request.
+    request: Id of the steering request that it carries out instead; '' for none.
   """
 
   trial: int
   proposal: Proposal
+  request: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,6 +259,36 @@ class Ablated:
   result: Result
 
 
+@dataclasses.dataclass(frozen=True)
+class Steered:
+  """Somebody asked something of the run while it went on (`autoresearch steer`).
+
+  Attributes:
+    request: What was asked, by whom and when.
+    refused: Why it has no effect, a sentence; '' if it has one.
+    parent: The trial whose program `edit` edits.
+    edit: The edit of a request with a patch.
+  """
+
+  request: SteeringRequest
+  refused: str = ''
+  parent: int | None = None
+  edit: Edit | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class HandedOver:
+  """Another strategy took over the search. It was told of all trials so far.
+
+  Attributes:
+    strategy: Its registered name.
+    reason: Why, a sentence.
+  """
+
+  strategy: str
+  reason: str
+
+
 Event = (
   Started
   | Resumed
@@ -272,6 +305,8 @@ Event = (
   | Learned
   | FinalScored
   | Ablated
+  | Steered
+  | HandedOver
 )
 
 CONSULTED = 'consulted'

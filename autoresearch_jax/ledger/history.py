@@ -19,8 +19,10 @@ from autoresearch_jax.ledger.events import (
   Decided,
   Declined,
   Edited,
+  Event,
   FinalScored,
   Finished,
+  HandedOver,
   Learned,
   LedgerError,
   Proposed,
@@ -30,7 +32,9 @@ from autoresearch_jax.ledger.events import (
   SeedFailed,
   SeedFinished,
   Started,
+  Steered,
 )
+from autoresearch_jax.ledger.steering import Steering
 from autoresearch_jax.types import (
   RERUNS,
   UNEVALUATED,
@@ -91,6 +95,10 @@ class History:
     saved_seconds: Training time that this saved.
     wall_seconds: Wall-clock time of the search, without pauses and the final evaluation.
     last_time: Time of the last event, in Unix seconds.
+    steering: What requests have made of the run.
+    program_trials: Decided trials of each program, by its first trial.
+    tried_since_keep: New programs that were decided since the last keep or hand-over.
+    handed_over: The event by which another strategy took over, if one did.
   """
 
   def __init__(self) -> None:
@@ -121,6 +129,10 @@ class History:
     self.saved_seconds = 0.0
     self.wall_seconds = 0.0
     self.last_time = 0.0
+    self.steering = Steering()
+    self.program_trials: dict[int, list[int]] = {}
+    self.tried_since_keep = 0
+    self.handed_over: HandedOver | None = None
     self._hardware: Hardware | None = None
     self._kept_programs: dict[int, None] = {}
     self._digests: dict[str, None] = {}
@@ -148,6 +160,7 @@ class History:
     match event:
       case Proposed():
         self.open_proposal, self.open_turn = event, self.turn
+        self.steering.begin(event.request, event.trial)
       case Edited():
         self._apply_edit(event, record.time)
       case SeedFinished() | SeedFailed() | Finished():
@@ -155,10 +168,15 @@ class History:
       case Decided():
         self._apply_verdict(event)
       case Declined():
-        self.open_proposal, self.declined_in_a_row = None, self.declined_in_a_row + 1
-        self.declined_since_result = True
+        self._apply_declined(event)
       case Released():
         self._apply_release(event, record.time)
+      case _:
+        self._apply_other(event)
+
+  def _apply_other(self, event: Event) -> None:
+    """Adds an event that is none of the search itself."""
+    match event:
       case Consulted():
         self._apply_exchange(event.exchange)
       case Learned():
@@ -170,6 +188,10 @@ class History:
         self._hardware = event.hardware or self._hardware
       case Resumed():
         self._apply_resumption(event)
+      case Steered():
+        self.steering.apply(event)
+      case HandedOver():
+        self.handed_over, self.tried_since_keep = event, 0
 
   def _apply_retraining(self, event: FinalScored | Ablated) -> None:
     if isinstance(event, FinalScored):
@@ -181,11 +203,15 @@ class History:
     self._hardware = event.hardware or self._hardware
     self.declined_in_a_row = self.duplicates_in_a_row = 0
     if event.config is not None:
+      before = (self.changed_config or (self.started.config if self.started else {})).get('search')
+      now = event.config.get('search', {})
+      self.steering.drop_ends({name for name in now if now[name] != (before or {}).get(name)})
       self.changed_config = event.config
       self.__dict__.pop('config', None)
 
   def _count_time(self, record: Record) -> None:
-    if not isinstance(record.event, Started | Resumed | FinalScored | Ablated):
+    idle = self.steering.paused is not None and not (self._running or self._undecided)
+    if not idle and not isinstance(record.event, Started | Resumed | FinalScored | Ablated):
       self.wall_seconds += max(0.0, record.time - self.last_time)
     self.last_time = record.time
 
@@ -197,6 +223,12 @@ class History:
     self._set_edit(event.trial, event.edit, time)
     (self._prepared if event.prefetched else self._running)[event.trial] = None
     self.decided_before[event.trial] = len(self.trials)
+
+  def _apply_declined(self, event: Declined) -> None:
+    if self.open_proposal is not None and self.open_proposal.request:
+      self.steering.decline(self.open_proposal.request, event.reason)
+    self.open_proposal, self.declined_in_a_row = None, self.declined_in_a_row + 1
+    self.declined_since_result = True
 
   def _set_edit(self, trial: int, edit: Edit, time: float) -> None:
     self.edits[trial], self.edited_at[trial] = edit, time
@@ -249,9 +281,13 @@ class History:
       number, self.proposals[number], self.edits[number], self.results[number], event.verdict
     )
     program = self.original(number)
+    self.program_trials.setdefault(program, []).append(number)
     if event.verdict.decision is Decision.KEEP:
+      self.tried_since_keep = 0
       self.kept.append(number)
       self._kept_programs[program] = None
+    elif program == number:
+      self.tried_since_keep += 1
     if event.verdict.undecided:
       self._under_test[program] = number
     elif event.verdict.undecided is not None:

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Iterator
 from typing import TypeVar
 
+from autoresearch_jax.programs.patches import Patch, apply_patch
 from autoresearch_jax.types import Program
 
 T = TypeVar('T')
@@ -53,6 +54,20 @@ def rebased(edited: Program, base: Program, onto: Program) -> Program | None:
   if not agreed or entry not in dict(files):
     return None
   return Program(tuple(files), entry)
+
+
+def patched(patch: Patch, program: Program, start: Program) -> Program | None:
+  """Applies a patch to a program, or else to the start, from where it is merged; None if neither.
+
+  Args:
+    patch: The patch.
+    program: The program to edit.
+    start: The unmodified program of the run, which the patch may have been written for.
+  """
+  if (made := apply_patch(patch, program)) is not None:
+    return made
+  edited = apply_patch(patch, start)
+  return None if edited is None else rebased(edited, start, program)
 
 
 def _merge_value(ours: T, base: T, theirs: T) -> tuple[bool, T]:

@@ -34,6 +34,11 @@ class Auto(Proposer):
     object.__setattr__(self, 'chosen', PROPOSERS.make(name, options))
 
   @property
+  def reads_text(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Whether it reads hints and ideas in words."""
+    return self.chosen.reads_text
+
+  @property
   def title(self) -> str:
     """What was chosen and why. Never shows a key."""
     if self.chosen_name == 'mutate':

@@ -10,6 +10,7 @@ import abc
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Set
+from typing import ClassVar
 
 import numpy as np
 
@@ -77,6 +78,9 @@ class ProposalContext:
       those of the packaged programs are known to `mutate` anyway.
     spend: Returns what all calls of this run have cost so far.
     constraints: Bounds that a trial must respect to be kept.
+    hints: What the user has asked proposers to consider, oldest first.
+    idea: What the user wants this edit to do, in words; '' for what the proposer likes.
+    protected: Names of constants, functions and classes that no edit may change.
   """
 
   parents: tuple[Program, ...]
@@ -100,6 +104,9 @@ class ProposalContext:
   structural_edits: Catalogue = ()
   spend: Callable[[], Spend] = Spend
   constraints: tuple[Constraint, ...] = ()
+  hints: tuple[str, ...] = ()
+  idea: str = ''
+  protected: tuple[str, ...] = ()
 
   def outcomes(self) -> ProgramOutcomes:
     """Computes the outcomes of all programs in the history, reruns pooled."""
@@ -148,6 +155,9 @@ class Proposer(abc.ABC):
     >>> edit.program.text()
     'WIDTH = 64\nWIDTH /= 2\n'
   """
+
+  # Whether it reads hints and ideas in words (`context.hints`, `context.idea`).
+  reads_text: ClassVar[bool] = False
 
   @abc.abstractmethod
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:

@@ -23,7 +23,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs import patches
-from autoresearch_jax.programs.rebase import rebased
+from autoresearch_jax.programs.rebase import patched, rebased
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.types import RERUNS, Edit, Hypothesis, Program, Proposal
 
@@ -73,10 +73,7 @@ class PatchedChange(RecordedChange):
   patch: patches.Patch
 
   def apply_to(self, program: Program, start: Program) -> Program | None:
-    if (patched := patches.apply_patch(self.patch, program)) is not None:
-      return patched
-    edited = patches.apply_patch(self.patch, start)
-    return None if edited is None else rebased(edited, start, program)
+    return patched(self.patch, program, start)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,13 @@ import math
 import numpy as np
 
 from autoresearch_jax.ledger.events import Event
+from autoresearch_jax.ledger.requests import Capabilities
 from autoresearch_jax.programs.catalogue import Catalogue
 from autoresearch_jax.proposers import ProposalContext
 from autoresearch_jax.types import (
   Budget,
   Constraint,
+  Ends,
   Objective,
   Program,
   Proposal,
@@ -18,6 +20,7 @@ from autoresearch_jax.types import (
   TrialRequest,
 )
 
+STOP = 'stop'  # value of `after_patience`
 MAX_DUPLICATES = 100  # duplicates in a row before the run stops
 
 
@@ -34,8 +37,11 @@ class Settings:
     constraints: Bounds that a trial must respect to be kept.
     seed: Root seed of all randomness.
     prefetch: Number of trials to propose while all slots are busy.
-    max_trials: Trials after which the run stops, including the baseline; 0 for no limit.
-    max_training_runs: The same in training runs: seeds times fidelity, summed over trials.
+    ends: When the search ends, unless a request has changed that.
+    after_patience: `stop`, or the strategy that takes over when the patience is used up.
+    capabilities: What the run's parts can do with requests.
+    max_training_runs: Training runs after which the run stops: seeds times fidelity, summed over
+      trials.
     max_duplicates: Duplicates in a row after which the run stops.
     allow_duplicates: Whether to train programs that compute the same as an earlier one.
     duplicate_tolerance: Relative difference of floats below which programs are near-duplicates.
@@ -54,7 +60,9 @@ class Settings:
   constraints: tuple[Constraint, ...] = ()
   seed: int = 0
   prefetch: int = 0
-  max_trials: int = 0
+  ends: Ends = dataclasses.field(default_factory=Ends)
+  after_patience: str = STOP
+  capabilities: Capabilities = dataclasses.field(default_factory=Capabilities)
   max_training_runs: float = math.inf
   max_duplicates: float = MAX_DUPLICATES
   allow_duplicates: bool = False

@@ -14,13 +14,14 @@ from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.config import Config, ConfigError, checked
 from autoresearch_jax.data import cache
 from autoresearch_jax.executors import COLLABORATORS, EXECUTORS, Executor
+from autoresearch_jax.ledger.requests import Capabilities
 from autoresearch_jax.problems import PROBLEMS, Problem
 from autoresearch_jax.programs import catalogue
 from autoresearch_jax.programs.catalogue import Catalogue
 from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.proposers import PROPOSERS, Proposer
 from autoresearch_jax.registry import Registry
-from autoresearch_jax.research.actions import Settings
+from autoresearch_jax.research.actions import STOP, Settings
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.samplers.space import describe
 from autoresearch_jax.types import Cost, Dataset, Program, Spec
@@ -127,7 +128,15 @@ class Run(Task):
       structural_edits=self.structural_edits,
       seed=config.seed,
       prefetch=config.search.prefetch,
-      max_trials=config.search.max_trials,
+      ends=config.search.ends,
+      after_patience=config.search.after_patience,
+      capabilities=Capabilities(
+        config.proposer,
+        self.proposer is None or self.proposer.reads_text,
+        config.search.strategy,
+        frozenset(dimension.name for dimension in self.strategy.search_space(self.program)),
+        config.search.dollars_per_hour,
+      ),
       allow_duplicates=config.search.allow_duplicates,
       duplicate_tolerance=config.knowledge.duplicate_tolerance,
       pruning=config.pruning,
@@ -158,6 +167,8 @@ def build(config: Config) -> Run:
   config = checked(config)
   program = starting_program(config)
   strategy = _make(STRATEGIES, config.search.strategy, config.search.options)
+  if config.search.after_patience != STOP:
+    _make(STRATEGIES, config.search.after_patience, {})
   proposer = _make(PROPOSERS, config.proposer, config.proposer_options)
   acceptance = _make(ACCEPTANCE, config.acceptance, config.acceptance_options)
   if acceptance.baseline_seeds > MAX_BASELINE_SEEDS:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Set
 from autoresearch_jax.knowledge import Memory, Question, planner
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.proposers import ProposalContext
+from autoresearch_jax.research import steering
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.research.tried import TriedPrograms
 from autoresearch_jax.types import Program, Proposal, Trial
@@ -38,6 +39,8 @@ def proposal_context(
   """
 
   def check_duplicate(program: Program) -> str:
+    if why := steering.why_protected(history, parents[0], program):
+      return why
     found = tried.find(program, proposal) if tried is not None else None
     return found[1] if found else ''
 
@@ -62,6 +65,9 @@ def proposal_context(
     check_duplicate=check_duplicate,
     structural_edits=settings.structural_edits,
     spend=lambda: history.spend,
+    hints=steering.hints(history),
+    idea=steering.idea(history),
+    protected=tuple(history.steering.protected),
   )
 
 

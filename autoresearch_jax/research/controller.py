@@ -23,6 +23,7 @@ from there. Work that was not logged yet is lost, and repeated.
 """
 
 import collections
+import dataclasses
 import functools
 import types
 from collections.abc import Iterable
@@ -36,25 +37,23 @@ from autoresearch_jax.ledger.events import (
   Edited,
   Event,
   Finished,
+  HandedOver,
   Proposed,
   Record,
   Released,
   Resumed,
-  SeedFailed,
-  SeedFinished,
   Started,
   Stopped,
 )
 from autoresearch_jax.ledger.history import BASELINE, History
-from autoresearch_jax.messages import RESUME_ADVICE, RULE, STRATEGY, ComponentCall, ComponentError
+from autoresearch_jax.ledger.requests import reviewed
+from autoresearch_jax.messages import RULE, STRATEGY, ComponentCall, ComponentError
 from autoresearch_jax.proposers import NothingToPropose
-from autoresearch_jax.research import edits
+from autoresearch_jax.research import edits, steering
 from autoresearch_jax.research.actions import Action, End, Log, Propose, Settings, Submit, Wait
 from autoresearch_jax.research.context import proposal_context
 from autoresearch_jax.research.decisions import (
   States,
-  failed_in_training,
-  feasible,
   generator,
   judge,
   next_proposal,
@@ -65,9 +64,19 @@ from autoresearch_jax.research.decisions import (
   undecided,
   why_over,
 )
+from autoresearch_jax.research.result_queue import ResultQueue
 from autoresearch_jax.research.tried import TriedPrograms
 from autoresearch_jax.search import Strategy
-from autoresearch_jax.types import Edit, Operation, Proposal, Result, SeedResult, Status, Verdict
+from autoresearch_jax.types import (
+  Edit,
+  Operation,
+  Proposal,
+  Result,
+  SeedResult,
+  Status,
+  SteeringRequest,
+  Verdict,
+)
 
 _WAIT, _POLL = Wait(), Wait(block=False)
 
@@ -102,11 +111,12 @@ class Controller:
     if settings.duplicate_tolerance is not None and not settings.allow_duplicates:
       tolerance = settings.duplicate_tolerance
       self.tried = TriedPrograms(self.history, tolerance, lambda: self._memory)
+    self._barred: dict[int, str] = {}  # trials that have begun and must not be trained -> why
     # State of this process only, which is not restored from the ledger.
     self._expected: tuple[type, Any] | None = None  # event being logged, and the state after it
     self._reply: Edit | BaseException | None = None  # the proposer's, not logged yet
-    self._results: collections.deque[Result] = collections.deque()  # not logged yet
-    self._seed_results: collections.deque[SeedResult | Result] = collections.deque()  # not logged
+    self._results = ResultQueue()
+    self._requests: collections.deque[SteeringRequest] = collections.deque()  # not logged yet
     self._processing_results = False  # results are being logged and decided
     self._waited = False  # since the last Propose
     self._submitted: set[int] = set()  # running trials that this process submitted
@@ -130,15 +140,13 @@ class Controller:
     Those of trials are held back while a proposer works, so that it sees a fixed state of the run.
     Those of single seeds, and failures, are logged at once, so that no restart trains them again.
     """
-    for result in results:
-      if isinstance(result, SeedResult):
-        self._seed_results.append(result)
-      else:
-        self._results.append(result)
-        if self.proposing and not self._stop_requested and failed_in_training(result):
-          self._seed_results.append(result)
+    self._results.add(results, log_failures=self.proposing and not self._stop_requested)
     self._waited = True
     self._processing_results = self._processing_results or not self.proposing
+
+  def steer(self, request: SteeringRequest) -> None:
+    """Receives a request, which is logged before it has an effect. Running trials go on."""
+    self._requests.append(request)
 
   def stop(self, reason: str) -> None:
     """Ends the session: no trial begins any more. `reason` is a sentence, which is logged."""
@@ -176,6 +184,7 @@ class Controller:
           self.tried.begin(trial)
       case Finished(trial=trial):
         self._submitted.discard(trial)
+        self._barred.pop(trial, None)
         if self.tried is not None:
           self.tried.finish(trial)
       case Decided(trial=trial):
@@ -185,12 +194,23 @@ class Controller:
         self.states = after
         if self.tried is not None:
           self.tried.begin(trial)
-      case Started() | Resumed():
+        if why := steering.why_barred(history, trial):
+          self._barred[trial] = why
+      case Started() | Resumed() | Stopped() | HandedOver():
+        self._apply_session(event)
+
+  def _apply_session(self, event: Started | Resumed | Stopped | HandedOver) -> None:
+    history = self.history
+    match event:
+      case HandedOver():
+        self.strategy, state = steering.taken_over(event, self.settings.objective, history.trials)
+        self.states = States(state, self.states.acceptance)
+      case Stopped():
+        self._ended = True
+      case _:
         self._ended = False
         # An open proposal goes to its proposer first, which must not see later verdicts.
         self._processing_results = history.open_proposal is None
-      case Stopped():
-        self._ended = True
 
   def _replay_decision(self, record: Record) -> Any:
     """Repeats the decision that a replayed event records, and returns the state after it."""
@@ -198,7 +218,7 @@ class Controller:
     match record.event:
       case Proposed(trial=trial, proposal=proposal) if trial != BASELINE:
         again, states = self._next_proposal()
-        require_same(record, STRATEGY, proposal, again)
+        require_same(record, STRATEGY, proposal, again.proposal)
       case Declined(trial=trial) if trial != BASELINE:
         return states.declined()
       case Released(trial=trial, proposal=proposal) if proposal is not None:
@@ -224,14 +244,17 @@ class Controller:
     """
     if self._ended:
       return End(self._stop_reason)
-    if action := self._log_seed_result():
-      return action
+    if (event := self._results.seed_event(self.history.running)) is not None:
+      return Log(event)
+    if self._requests and not self._stop_reason:
+      settings, request = self.settings, self._requests.popleft()
+      return Log(reviewed(self.history, request, settings.program, settings.capabilities))
     if not self._aborted and (action := self._log_reply() or self._process_results()):
       return action
     if self._stop_reason:
       return self._end()
     action = self._submit() or self._begin_trial() or self._stop_if_over()
-    return action or (_POLL if self._results and not self.proposing else _WAIT)
+    return action or (_POLL if self._results.results and not self.proposing else _WAIT)
 
   # The end of a session.
 
@@ -240,7 +263,8 @@ class Controller:
     return self._log_result() or Log(Stopped(self._stop_reason))
 
   def _stop_if_over(self) -> Action | None:
-    if not (self._underway or self.proposing):
+    waiting = len(self.history.prepared) if self._spent else 0
+    if not (self._underway - waiting or self.proposing):
       self._stop_reason = why_over(self.history, self.settings)
     return self._end() if self._stop_reason else None
 
@@ -257,18 +281,32 @@ class Controller:
     return self._underway - len(self.history.prepared) < self.slots
 
   @property
+  def _spent(self) -> bool:
+    """Whether an end is reached that holds for prepared trials, too."""
+    return bool(steering.why_spent(self.history, self.settings))
+
+  @property
+  def _may_begin(self) -> bool:
+    """Whether trials may begin: the run is not paused, and no end is reached."""
+    return self.history.steering.paused is None and not self._spent
+
+  @property
   def _idle(self) -> bool:
     """Whether a slot trains nothing; its trial may have a result that is not logged yet."""
-    delivered = {result.trial for result in self._results}
+    delivered = {result.trial for result in self._results.results}
     return len({*self.history.running} - delivered) < self.slots
 
   def _begin_trial(self) -> Action | None:
     """Begins a prepared trial if a slot is free, or asks for another proposal."""
     prepared = self.history.prepared
+    if not self._may_begin:
+      return None
     if self.proposing:
       return self._release(prepared[0]) if prepared and self._waited and self._idle else None
     if prepared and self._free:
       return self._release(prepared[0])
+    if (due := steering.hand_over(self.history, self.settings)) is not None:
+      return Log(due)
     if not self._may_ask():
       return None
     return self._ask() if self.history.open_proposal is None else self._propose()
@@ -287,15 +325,21 @@ class Controller:
     if trial == BASELINE:
       seeds = tuple(range(self.acceptance.baseline_seeds))
       return self._log(Proposed(trial, Proposal(Operation.DRAFT, seeds=seeds)), self.states)
-    proposal, states = self._next_proposal()
-    return self._log(Proposed(trial, proposal), states)
+    return self._log(*self._next_proposal())
 
-  def _next_proposal(self) -> tuple[Proposal, States]:
-    carried = self.history.started.carried if self.history.started else None
-    if carried is not None and self.history.next_trial == BASELINE + 1:
-      return Proposal(Operation.IMPROVE, parents=(BASELINE,), edit=carried), self.states
-    rng = generator(self.settings.seed, self.history.turn)
-    return next_proposal(self.strategy, self.acceptance, self.states, rng, self.history.proposals)
+  def _next_proposal(self) -> tuple[Proposed, States]:
+    history = self.history
+    trial, carried = history.next_trial, history.started.carried if history.started else None
+    if carried is not None and trial == BASELINE + 1:
+      proposal = Proposal(Operation.IMPROVE, parents=(BASELINE,), edit=carried)
+      return Proposed(trial, proposal), self.states
+    if (queued := steering.queued(history)) is not None:
+      return queued, dataclasses.replace(self.states, before_ask=None)
+    rng = generator(self.settings.seed, history.turn)
+    proposal, states = next_proposal(
+      self.strategy, self.acceptance, self.states, rng, history.proposals
+    )
+    return Proposed(trial, proposal), states
 
   def _propose(self) -> Action:
     """Gets a program for the open proposal, from the proposer unless it needs none."""
@@ -305,6 +349,7 @@ class Controller:
     try:
       edit = edits.without_proposer(history, proposal, settings.program, settings.editable)
       if edit is not None:
+        steering.require_unprotected(history, edit)
         return self._log(Edited(history.next_trial, edit, prefetched=not self._free))
       context = proposal_context(
         history,
@@ -333,18 +378,21 @@ class Controller:
 
   def _log_reply(self) -> Action | None:
     """Logs the outcome of the open proposal."""
-    reply, self._reply = self._reply, None
+    history, reply = self.history, self._reply
+    self._reply = None
     if reply is None:
       return None
-    assert self.history.open_proposal is not None
+    assert history.open_proposal is not None
     if isinstance(reply, BaseException):
       return self._declined(reply)
     try:
-      parent = edits.parents(self.history, self.history.open_proposal.proposal)[0]
+      parent = edits.parents(history, history.open_proposal.proposal)[0]
       edits.require_editable(reply, parent, self.settings.editable)
+      steering.require_unprotected(history, reply)
     except Exception as error:
       return self._declined(error)
-    return self._log(Edited(self.history.next_trial, reply, prefetched=not self._free))
+    waits = not (self._free and self._may_begin)
+    return self._log(Edited(history.next_trial, reply, prefetched=waits))
 
   def _declined(self, error: BaseException) -> Action:
     trial = self.history.next_trial
@@ -356,6 +404,8 @@ class Controller:
   def _release(self, trial: int) -> Action:
     """Begins a prepared trial, after the strategy had the chance to revise it."""
     proposal, edit = self.history.proposals[trial], self.history.edits[trial]
+    if trial in self.history.steering.trials:
+      return self._log(Released(trial), self.states)
     wanted, states = revised(self.strategy, self.states, proposal)
     if wanted != proposal:
       with ComponentCall(STRATEGY, self.strategy, 'when it revised a prepared trial'):
@@ -376,8 +426,10 @@ class Controller:
     if self.tried is not None and trial in self.tried.duplicates:
       first, reason = self.tried.duplicates[trial]
       known = Result(trial, Status.DUPLICATE, reason, duplicate_of=first)
+    if trial in self._barred:
+      known = Result(trial, Status.CANCELLED, self._barred[trial])
     if known is not None:
-      self._results.append(known)
+      self._results.results.append(known)
       # An open proposal goes to its proposer first, as in `apply`.
       self._processing_results = self._processing_results or history.open_proposal is None
       return self.next_action()
@@ -395,51 +447,12 @@ class Controller:
     self._processing_results = action is not None
     return action
 
-  def _log_seed_result(self) -> Action | None:
-    """Logs the next finished seed, or held-back failure, of a running trial."""
-    while self._seed_results:
-      result = self._seed_results.popleft()
-      if result.trial not in self.history.running:
-        continue
-      if isinstance(result, SeedResult):
-        return Log(SeedFinished(result.trial, result))
-      return Log(SeedFailed(result.trial, result))
-    return None
-
   def _log_result(self) -> Action | None:
-    """Logs the next result of a running trial.
-
-    After a stop request, failures are ignored: Ctrl-C reaches all processes of the terminal, and
-    may have caused them. Their trials run again in the next session.
-    """
-    while self._results:
-      result = self._results.popleft()
-      doubtful = self._stop_requested and result.status is not Status.OK
-      if result.trial in self.history.running and not doubtful:
-        return self._log(Finished(result.trial, feasible(result, self.settings.constraints)))
-    return None
+    running, constraints = self.history.running, self.settings.constraints
+    event = self._results.finished_event(running, constraints, self._stop_requested)
+    return None if event is None else Log(event)
 
   def _judge(self, trial: int) -> tuple[Verdict, Any]:
     history, state, objective = self.history, self.states.acceptance, self.settings.objective
     finished, others = history.finished(trial), history.under_test(except_for=trial)
     return judge(self.acceptance, state, finished, objective, history.incumbent, others)
-
-
-def replay(
-  records: Iterable[Record], strategy: Strategy, acceptance: AcceptanceRule, settings: Settings
-) -> Controller:
-  """Returns the controller in the state after the last record.
-
-  Raises:
-    LedgerError: The strategy or acceptance rule decides differently than recorded, so its code or
-      options have changed.
-    ComponentError: One of them raised.
-  """
-  controller = Controller(strategy, acceptance, settings)
-  for record in records:
-    try:
-      controller.apply(record)
-    except ComponentError as error:
-      what = f'Event {record.index} cannot be replayed. {error} {RESUME_ADVICE}'
-      raise ComponentError(what) from error
-  return controller

@@ -14,11 +14,12 @@ import msgspec
 import numpy as np
 
 from autoresearch_jax.acceptance import AcceptanceRule
+from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import LedgerError, Record
 from autoresearch_jax.ledger.history import BASELINE, History, original_of
 from autoresearch_jax.messages import RULE, STRATEGY, ComponentCall
 from autoresearch_jax.models.states import save_plan
-from autoresearch_jax.research import pruning
+from autoresearch_jax.research import pruning, steering
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.search import Strategy
 from autoresearch_jax.types import (
@@ -282,8 +283,11 @@ def why_over(history: History, settings: Settings) -> str:
       f'The baseline failed, so no trial can be compared with it: {why} Fix it and start again '
       'with another --workdir; the failure stays in this one.'
     )
-  if 0 < settings.max_trials <= history.next_trial:
-    return f'All {settings.max_trials} trials that config.search.max_trials allows are done.'
+  max_trials = ends.effective(history, settings.ends).max_trials or 0
+  if 0 < max_trials <= history.next_trial:
+    steered = history.steering.ends.max_trials is not None
+    where = '`autoresearch steer`' if steered else 'config.search.max_trials'
+    return f'All {max_trials} trials that {where} allows are done.'
   if history.declined_in_a_row >= MAX_DECLINED:
     return f'{MAX_DECLINED} proposals in a row produced no program.'
   if history.duplicates_in_a_row >= settings.max_duplicates:
@@ -293,7 +297,7 @@ def why_over(history: History, settings: Settings) -> str:
     runs = history.training_runs + proposal.fidelity * len(proposal.seeds)
     if runs > settings.max_training_runs + _ROUNDING:
       return f'The next trial does not fit into {settings.max_training_runs:g} training runs.'
-  return ''
+  return steering.why_spent(history, settings)
 
 
 def _failure(trial: Trial, objective: Objective) -> Verdict | None:

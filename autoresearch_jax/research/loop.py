@@ -28,8 +28,10 @@ from autoresearch_jax.ledger.events import (
   Released,
   SeedFailed,
   SeedFinished,
+  Steered,
 )
 from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.mailbox import Mailbox
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import RESUME_ADVICE, ComponentError
 from autoresearch_jax.models import states
@@ -84,6 +86,7 @@ class ResearchLoop:
 
   def __post_init__(self) -> None:
     self._thread: ProposerThread | None = None
+    self._mailbox = Mailbox(self.workspace.directory)
 
   def run(self) -> str:
     """Runs trials until there is a reason to stop, and returns that reason, a sentence."""
@@ -116,6 +119,7 @@ class ResearchLoop:
       if not controller.stopping and (reason := self.stop()):
         self._receive(0.0)  # what is finished by now goes on record
         controller.stop(reason)
+      self._collect_requests()
       match controller.next_action():
         case Log(event=event):
           self._log(event)
@@ -128,6 +132,14 @@ class ResearchLoop:
         case End(reason=reason):
           return reason
       self.view.tick()
+
+  def _collect_requests(self) -> None:
+    """Passes on what was posted; what a killed process had logged is only removed."""
+    for request in self._mailbox.collect():
+      if request.id in self.controller.history.steering.taken:
+        self._mailbox.remove(request.id)
+      else:
+        self.controller.steer(request)
 
   def _log(self, event: Event) -> None:
     try:
@@ -154,6 +166,8 @@ class ResearchLoop:
         self.workspace.record_trial(history, trial)
       case Released(trial=trial, proposal=proposal) if proposal is not None:
         self.workspace.record_trial(history, trial)
+      case Steered(request=request):
+        self._mailbox.remove(request.id)
       case Decided(trial=trial):
         self.workspace.record_verdict(history, trial)
         states.prune(self.workspace.scratch, history)

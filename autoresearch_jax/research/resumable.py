@@ -20,6 +20,12 @@ MAY_CHANGE: dict[str, str] = {
   'config.on_new_hardware': 'decides what a resume on other devices does',
   'config.save_models': 'decides which files are written',
   'config.search.max_trials': 'decides when the run ends',
+  'config.search.max_hours': 'decides when the run ends',
+  'config.search.max_dollars': 'decides when the run ends',
+  'config.search.dollars_per_hour': 'decides when the run ends',
+  'config.search.target': 'decides when the run ends',
+  'config.search.patience': 'decides when the run ends',
+  'config.search.after_patience': 'decides when the run ends',
   'config.search.prefetch': 'decides how early the next edits are written',
   'config.proposer': 'writes edits that are yet to come',
   # Of gemini: models, prices, roles, max_calls, max_total_tokens, max_dollars, max_output_tokens,
@@ -49,7 +55,8 @@ MAY_CHANGE: dict[str, str] = {
   'config.limits.run_seconds': 'timeout',
 }
 ADVICE = (
-  'Within a run, only these may change: config.search.max_trials, config.final_seeds, '
+  'Within a run, only these may change: config.search.max_trials and the other ends of the '
+  'search (max_hours, max_dollars, target, patience and so on), config.final_seeds, '
   'config.search.prefetch, config.mirror, config.on_new_hardware, config.save_models, the proposer '
   'and its options, which machines take part and how they are reached, and timeouts and limits of '
   'a trace. Restore the old value, or use another --workdir.'

@@ -26,9 +26,10 @@ from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.report import View
 from autoresearch_jax.research import hardware, resumable
 from autoresearch_jax.research.build import Run, build
-from autoresearch_jax.research.controller import Controller, replay
+from autoresearch_jax.research.controller import Controller
 from autoresearch_jax.research.final_evaluation import FinalEvaluation, announcement
 from autoresearch_jax.research.loop import ResearchLoop
+from autoresearch_jax.research.replay import replay
 from autoresearch_jax.types import Hardware, from_builtins
 
 FORMER_ACCEPTANCE = ('noise', 'sequential')  # in shipped configs that now have 'paired'

@@ -57,6 +57,11 @@ from autoresearch_jax.types.result import (
   SeedResult,
   Status,
 )
+from autoresearch_jax.types.steering import (
+  Ends,
+  SteeringRequest,
+  Verb,
+)
 from autoresearch_jax.types.trial import (
   Decision,
   Objective,
@@ -79,6 +84,7 @@ __all__ = [
   'Decision',
   'Direction',
   'Edit',
+  'Ends',
   'Exchange',
   'Hardware',
   'Hypothesis',
@@ -99,8 +105,10 @@ __all__ = [
   'Spec',
   'Spend',
   'Status',
+  'SteeringRequest',
   'Trial',
   'TrialRequest',
+  'Verb',
   'Verdict',
   'from_builtins',
   'from_json',

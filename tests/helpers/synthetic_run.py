@@ -22,8 +22,8 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.research.build import Run
-from autoresearch_jax.research.controller import replay
 from autoresearch_jax.research.loop import ResearchLoop
+from autoresearch_jax.research.replay import replay
 from autoresearch_jax.research.session import begin
 from autoresearch_jax.search.greedy import Greedy
 

@@ -30,14 +30,16 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.report import View
 from autoresearch_jax.research.actions import Settings
-from autoresearch_jax.research.controller import Controller, replay
+from autoresearch_jax.research.controller import Controller
 from autoresearch_jax.research.loop import ResearchLoop
+from autoresearch_jax.research.replay import replay
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import (
   RERUNS,
   Budget,
   Cost,
   Edit,
+  Ends,
   Hypothesis,
   Measurement,
   Objective,
@@ -370,7 +372,7 @@ def test_any_prefix_of_a_ledger_gives_the_state_of_then(
   )
   live = {}
   for trials in (6, 14):  # two sessions
-    limited = dataclasses.replace(made, max_trials=trials)
+    limited = dataclasses.replace(made, ends=Ends(max_trials=trials))
     drive(directory, limited, strategy, rule, instance, slots, lambda c: Snapshots(c, live))
   with Ledger.read(directory / 'ledger.db') as ledger:
     records = list(ledger.records())

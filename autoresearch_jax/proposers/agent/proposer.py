@@ -29,7 +29,7 @@ import secrets
 import shlex
 import threading
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pygit2
@@ -132,6 +132,8 @@ class Agent(Proposer):
     fallback: Name of the proposer that steps in if the agent has no edit; '' for none. Without one,
       five failures in a row end the run.
   """
+
+  reads_text: ClassVar[bool] = True
 
   command: str | tuple[str, ...] = ()
   prompt_via: Literal['stdin', 'file'] = 'stdin'

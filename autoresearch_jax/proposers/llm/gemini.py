@@ -13,6 +13,7 @@ the network does raises anything but NothingToPropose here.
 
 import dataclasses
 import time
+from typing import ClassVar
 
 import httpx2
 import numpy as np
@@ -118,6 +119,8 @@ class Gemini(Proposer):
     base_url: URL of the API; '' for the SDK's default.
     fallback: Name of the proposer that steps in if no model has an edit; '' for none.
   """
+
+  reads_text: ClassVar[bool] = True
 
   models: tuple[str, ...] = ('gemini-3.8-flash',)
   prices: tuple[tuple[str, float, float], ...] = ()  # no dict: ConfigDict allows no dots in keys

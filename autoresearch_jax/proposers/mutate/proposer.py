@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import libcst as cst
 import numpy as np
 
+from autoresearch_jax.programs import protection
 from autoresearch_jax.programs.catalogue import Catalogue, packaged
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.programs.structural_edits import Kind, SourceEdit, available
@@ -233,7 +234,10 @@ def _edited(
 
 
 def _is_new(program: Program, context: ProposalContext) -> bool:
-  return program.digest not in context.tried and program.digest != context.parents[0].digest
+  parent = context.parents[0]
+  if program.digest in context.tried or program.digest == parent.digest:
+    return False
+  return not protection.changed(context.protected, parent, program)
 
 
 def _parses(text: str) -> bool:

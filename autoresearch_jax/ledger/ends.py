@@ -1,0 +1,107 @@
+"""When a search ends, and what is left until then, from the ledger's events alone.
+
+The limits are those of `config.search`, or of `autoresearch steer DIR end`, whichever came later.
+"""
+
+import dataclasses
+
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.types import Decision, Ends, Status
+
+
+def effective(history: History, configured: Ends) -> Ends:
+  """Returns the ends that apply: those of the config, with what was steered since."""
+  return dataclasses.replace(configured, **history.steering.ends.given())
+
+
+def why_spent(history: History, ends: Ends, dollars_per_hour: float = 0.0) -> str:
+  """Returns why no further trial begins, also none that is prepared; '' if one may.
+
+  The number of trials is not looked at, since prepared trials count as begun.
+  """
+  hours, dollars = history.wall_seconds / 3600, spent_dollars(history, dollars_per_hour)
+  if ends.max_hours and hours >= ends.max_hours:
+    return f'The search has run for {hours:.2f} hours; the limit is {ends.max_hours:g}.'
+  if ends.max_dollars and dollars >= ends.max_dollars:
+    return f'The search has cost ${dollars:.2f}; the limit is ${ends.max_dollars:.2f}.'
+  if ends.target is not None and (reached := _reached(history, ends.target)):
+    return reached
+  if is_stale(history, ends):
+    return f'None of the last {history.tried_since_keep} new programs was kept.'
+  return ''
+
+
+def is_stale(history: History, ends: Ends) -> bool:
+  """Returns whether the patience is used up: nothing was kept, and nothing is under test."""
+  return 0 < (ends.patience or 0) <= history.tried_since_keep and not history.under_test()
+
+
+def spent_dollars(history: History, dollars_per_hour: float, running_seconds: float = 0.0) -> float:
+  """Returns what the search has cost: model calls, and the machine at a price per hour."""
+  hours = (history.wall_seconds + running_seconds) / 3600
+  return history.spend.dollars + dollars_per_hour * hours
+
+
+def kept_value(history: History) -> tuple[float, int] | None:
+  """Returns the mean of the metric over all runs of the best program, and their number."""
+  if history.incumbent is None:
+    return None
+  metric, values = history.objective.metric, dict[int, float]()
+  for number in history.program_trials[history.original(history.incumbent.id)]:
+    trial = history.trials[number]
+    scored = trial.verdict is not None and trial.verdict.decision is not Decision.CRASH
+    if scored and trial.result.status is Status.OK and trial.proposal.fidelity == 1:
+      for run in trial.result.measurements:
+        if metric in run.metrics:
+          values.setdefault(run.seed, run.metrics[metric])
+  return (sum(values.values()) / len(values), len(values)) if values else None
+
+
+def left(
+  history: History, ends: Ends, dollars_per_hour: float = 0.0, running_seconds: float = 0.0
+) -> list[str]:
+  """Returns what is left until each end, in words, such as '2.1 hours'.
+
+  Args:
+    history: The run.
+    ends: The ends that apply.
+    dollars_per_hour: Price of the machine.
+    running_seconds: Wall-clock time since the last event of a run in progress.
+  """
+  found = []
+  if ends.max_trials:
+    found.append(_counted(max(0, ends.max_trials - history.next_trial), 'trial'))
+  if ends.max_hours:
+    seconds = max(0.0, ends.max_hours * 3600 - history.wall_seconds - running_seconds)
+    found.append(_counted(round(seconds / 60), 'minute') if seconds < 5400 else (
+      f'{seconds / 3600:.1f} hours'))  # fmt: skip
+  if ends.max_dollars:
+    dollars = ends.max_dollars - spent_dollars(history, dollars_per_hour, running_seconds)
+    found.append(f'${max(0.0, dollars):.2f}')
+  if ends.patience:
+    tries = max(0, ends.patience - history.tried_since_keep)
+    found.append(f'{_counted(tries, "program")} without a keep')
+  if ends.target is not None:
+    found.append(f'until {history.objective.metric} {ends.target:g}')
+  return found
+
+
+def _counted(count: int, noun: str) -> str:
+  return f'{count} {noun}' if count == 1 else f'{count} {noun}s'
+
+
+def _reached(history: History, target: float) -> str:
+  """Returns that the best program has reached the target, a sentence; '' if it has not."""
+  found = kept_value(history)
+  if found is None or history.incumbent is None:
+    return ''
+  value, runs = found
+  minimized = history.objective.direction == 'minimize'
+  if value > target if minimized else value < target:
+    return ''
+  first = history.original(history.incumbent.id)
+  over = '' if runs == 1 else f' (mean of {runs} runs)'
+  return (
+    f'The target {history.objective.metric} {target:g} is reached: trial {first}, which was kept, '
+    f'has {value:.6f}{over}.'
+  )

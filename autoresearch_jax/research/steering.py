@@ -1,0 +1,134 @@
+"""What requests and ends of the search mean for the controller's next decisions.
+
+Pure functions of the run so far, which `controller.py` calls in a live run and in a replay.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from autoresearch_jax.ledger import ends
+from autoresearch_jax.ledger.events import HandedOver, Proposed
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.messages import STRATEGY, ComponentCall
+from autoresearch_jax.programs import protection
+from autoresearch_jax.proposers import NothingToPropose
+from autoresearch_jax.research import edits
+from autoresearch_jax.research.actions import STOP, Settings
+from autoresearch_jax.search import STRATEGIES, Strategy
+from autoresearch_jax.types import (
+  RERUNS,
+  Edit,
+  Objective,
+  Operation,
+  Program,
+  Proposal,
+  Trial,
+  Verb,
+)
+
+FIRST_SEED = (
+  10**9
+)  # of remeasured trials: unlike those of strategies, rules and the final evaluation
+
+
+def why_spent(history: History, settings: Settings) -> str:
+  """Returns why no further trial may begin, also none that is prepared; '' if one may."""
+  applying = ends.effective(history, settings.ends)
+  if _may_hand_over(history, settings):
+    applying = dataclasses.replace(applying, patience=0)
+  return ends.why_spent(history, applying, settings.capabilities.dollars_per_hour)
+
+
+def hand_over(history: History, settings: Settings) -> HandedOver | None:
+  """Returns the hand-over to another strategy that is due, if any. A proposal must not be open."""
+  if history.open_proposal is not None or not _may_hand_over(history, settings):
+    return None
+  if not ends.is_stale(history, ends.effective(history, settings.ends)):
+    return None
+  reason = f'None of the last {history.tried_since_keep} new programs was kept.'
+  return HandedOver(settings.after_patience, reason)
+
+
+def _may_hand_over(history: History, settings: Settings) -> bool:
+  return settings.after_patience != STOP and history.handed_over is None
+
+
+def taken_over(
+  event: HandedOver, objective: Objective, trials: Mapping[int, Trial]
+) -> tuple[Strategy, Any]:
+  """Returns the strategy that takes over, and its state after it was told of all trials.
+
+  Raises:
+    ComponentError: It cannot be made, or raised.
+  """
+  with ComponentCall(STRATEGY, STRATEGIES, f'when {event.strategy} was to take over'):
+    strategy = STRATEGIES.make(event.strategy)
+  with ComponentCall(STRATEGY, strategy, 'when it took the search over'):
+    state = strategy.init(objective)
+    for trial in trials.values():
+      state = strategy.tell(state, trial)
+  return strategy, state
+
+
+def queued(history: History) -> Proposed | None:
+  """Returns the proposal of the oldest queued request; None if none is queued."""
+  if not history.steering.queue:
+    return None
+  taken = history.steering.queue[0]
+  request, best = taken.request, _best(history)
+  if request.verb is Verb.REMEASURE:
+    assert request.trial is not None
+    first = FIRST_SEED + history.steering.remeasured
+    parents, seeds = (history.original(request.trial),), tuple(range(first, first + request.seeds))
+    proposal = Proposal(Operation.REPLICATE, parents, seeds=seeds)
+  elif taken.event.edit is not None:
+    parent = BASELINE if taken.event.parent is None else taken.event.parent
+    proposal = Proposal(Operation.IMPROVE, (parent,), edit=taken.event.edit)
+  else:
+    proposal = Proposal(Operation.IMPROVE, (best,))
+  return Proposed(history.next_trial, proposal, request.id)
+
+
+def _best(history: History) -> int:
+  return BASELINE if history.incumbent is None else history.original(history.incumbent.id)
+
+
+def idea(history: History) -> str:
+  """Returns the idea in words that the open proposal is to carry out; '' if it is no such one."""
+  opened = history.open_proposal
+  if opened is None or not opened.request:
+    return ''
+  return history.steering.taken[opened.request].request.text
+
+
+def hints(history: History) -> tuple[str, ...]:
+  """Returns the hints that proposers see, oldest first."""
+  return tuple(taken.request.text for taken in history.steering.hints)
+
+
+def why_protected(history: History, before: Program, after: Program) -> str:
+  """Returns why an edit is refused since it changes what is protected, a sentence; or ''."""
+  name = protection.changed(history.steering.protected, before, after)
+  if not name:
+    return ''
+  author = history.steering.protected[name].request.author
+  return f'The edit changes {name}, which {author} has protected.'
+
+
+def require_unprotected(history: History, edit: Edit) -> None:
+  """Raises NothingToPropose if an edit for the open proposal changes what is protected."""
+  if not history.steering.protected or history.open_proposal is None or not history.edits:
+    return
+  parent = edits.parents(history, history.open_proposal.proposal)[0]
+  if why := why_protected(history, parent, edit.program):
+    raise NothingToPropose(why)
+
+
+def why_barred(history: History, trial: int) -> str:
+  """Returns why a prepared trial is not trained: a name was protected meanwhile; or ''."""
+  proposal = history.proposals[trial]
+  if trial == BASELINE or proposal.operation in RERUNS or not history.steering.protected:
+    return ''
+  parent = edits.parents(history, proposal)[0]
+  return why_protected(history, parent, history.edits[trial].program)
