@@ -15,10 +15,10 @@ PACKAGE = 'autoresearch_jax.cli'
 BAD_INPUT = 2  # exit code
 COMMANDS = {
   'run': 'Start or resume a run: search for better programs until stopped.',
-  'steer': 'Say something to a run in progress: a hint, an idea, a pause, another end.',
   'report': 'Draw the progress plot of a run and summarise the run.',
   'dashboard': 'Show runs live in a browser.',
   'attach': 'Show a run that was started elsewhere in this terminal.',
+  'steer': 'Say something to a run in progress: a hint, an idea, a pause, another end.',
   'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
   'export-model': 'Write the trained model of a trial: parameters and the traced program.',
   'finalize': 'Write the kept edits as a branch of your repository, or as patches.',
