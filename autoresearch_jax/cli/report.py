@@ -1,29 +1,41 @@
 """`autoresearch report WORKDIR`: summarises a run, as text, a plot, a web page or JSON."""
 
+import dataclasses
 import pathlib
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import msgspec
 
 from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine, Option
+from autoresearch_jax.config import ConfigError
 from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import read_history, read_records
+from autoresearch_jax.proposers.llm.story import NoStory, rewritten
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.page import RunProjection, RunView, write_page
+from autoresearch_jax.report.story import StoryParagraph, story
 from autoresearch_jax.report.summary import summary
+from autoresearch_jax.research.build import build_task
+
+WIDTH = 100  # columns of the prose
 
 COMMAND = Command(
   'report',
   'Draw the progress plot of a run and summarise the run.',
   """
-  Only reads the run's ledger; the run may be in progress. Prints the number of trials and keeps,
-  the best program and the result of the final evaluation, and writes WORKDIR/progress.png.
+  Only reads the run's ledger; the run may be in progress. Tells what was tried, what worked, what
+  did not, how sure that is and what to try next, with the trials behind each sentence. Then prints
+  the number of trials and keeps, the best program and the result of the final evaluation, and
+  writes WORKDIR/progress.png.
   """,
   (
     Option('html', 'Write WORKDIR/report.html, one file that opens offline.', False),
     Option('json', 'Print the whole run as JSON instead; docs/reference/report.md.', False),
+    Option('rewrite', 'Have the Gemini model of the run rewrite the prose.', False),
   ),
   operand=WORKDIR,
   examples={
@@ -54,14 +66,28 @@ def main(arguments: Sequence[str]) -> int:
 
 def _report(line: CommandLine) -> int:
   directory = pathlib.Path(line.operand)
+  history = read_history(directory)
+  told = _rewritten(history) if line['rewrite'] else story(history)
   if line['json']:
-    print(msgspec.json.encode(view(directory)).decode())
+    print(msgspec.json.encode(dataclasses.replace(view(directory), story=told)).decode())
     return 0
+  for paragraph in told:
+    print(f'{paragraph.heading}\n{textwrap.fill(paragraph.text, WIDTH)}\n')
   print(report(directory))
   if line['html']:
-    write_page(view(directory), directory / 'report.html')
+    write_page(dataclasses.replace(view(directory), story=told), directory / 'report.html')
     print(f'Page: {directory / "report.html"}')
   return 0
+
+
+def _rewritten(history: History) -> tuple[StoryParagraph, ...]:
+  """Returns the story as a model tells it; with a message the one made by rules if none does."""
+  told = story(history)
+  try:
+    return rewritten(told, history, build_task(history.config).spec)
+  except (NoStory, ConfigError) as error:
+    print(f'{error} This is the story made by rules.', file=sys.stderr)
+    return told
 
 
 if __name__ == '__main__':

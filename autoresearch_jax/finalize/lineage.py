@@ -36,14 +36,9 @@ def carried_edits(history: History, best: int) -> tuple[CarriedEdit, ...]:
     history: The run.
     best: First trial of the program.
   """
-  path = [best]
-  while path[-1] != BASELINE:
-    parent = history.parent(path[-1])
-    assert parent is not None
-    path.append(history.original(parent))
   steps: list[CarriedEdit] = []
   before, trials = history.edits[BASELINE].program, ()
-  for trial in path[-2::-1]:
+  for trial in history.lineage(best)[1:]:
     trials = (*trials, trial)
     result = history.results.get(trial)
     if trial == best or (result is not None and result.status is Status.OK):

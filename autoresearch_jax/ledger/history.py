@@ -373,6 +373,13 @@ class History:
     """Returns the first trial with this one's program: itself, unless it is a rerun."""
     return original_of(trial, self.proposals, RERUNS)
 
+  def lineage(self, trial: int) -> list[int]:
+    """Returns the first trials of the programs from the baseline to that of a trial."""
+    path = [self.original(trial)]
+    while (parent := self.parent(path[-1])) is not None:
+      path.append(self.original(parent))
+    return path[::-1]
+
   @property
   def reference(self) -> ReferenceStep | None:
     """The train step that calibrated clocks of this run refer to; None before the baseline."""

@@ -21,11 +21,10 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.models.states import TrainingRun, runs_of
 from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.report.final_comparison import best_program
-from autoresearch_jax.types import STATES, Dataset, Program, to_builtins
+from autoresearch_jax.types import PARAMETERS, STATES, Dataset, Program, to_builtins
 
 FORMAT = 1
 INFO, TEXTS, TOKENIZER = 'model.json', 'program', 'tokenizer.json'
-PARAMETERS = 'parameters'
 MODELS = 'models'  # folder of a run with its models
 WAIT_SECONDS = 30.0  # for a runner to finish writing
 VERSIONS = ('autoresearch_jax', 'jax', 'jaxlib')

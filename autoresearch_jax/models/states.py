@@ -11,7 +11,15 @@ import shutil
 import statistics
 
 from autoresearch_jax.ledger.history import BASELINE, History
-from autoresearch_jax.types import STATES, Measurement, Result, SavePlan, SeedResult, Status
+from autoresearch_jax.types import (
+  PARAMETERS,
+  STATES,
+  Measurement,
+  Result,
+  SavePlan,
+  SeedResult,
+  Status,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +72,8 @@ def prune(scratch: pathlib.Path, history: History) -> None:
     history: The run.
   """
   folder = scratch / STATES
-  present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+  # Those that are still being written are deleted later.
+  present = {path.parent.name for path in folder.glob(f'*/{PARAMETERS}')}
   if not present:
     return
   saved = (trial.result.facts.get('states', {}) for trial in history.trials.values())

@@ -19,9 +19,9 @@ from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.runner.checkpoint import restored_leaves
 from autoresearch_jax.runner.compile import CompiledProgram, prng_key_data
 from autoresearch_jax.runner.evaluate import evaluate
-from autoresearch_jax.types import Dataset
+from autoresearch_jax.types import PARAMETERS, Dataset
 
-ARTIFACT, PARAMETERS = 'program.artifact', 'parameters'
+ARTIFACT = 'program.artifact'
 
 
 class StateSaver:
@@ -39,6 +39,8 @@ class StateSaver:
       folder: Where to write; what is there is replaced.
     """
     self.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)  # now, since others wait for what comes into it
     arrays = {str(i): np.array(leaf) for i, leaf in _read_leaves(artifact, leaves).items()}
     self._thread = threading.Thread(
       target=_write, args=(artifact, arrays, folder), name='save', daemon=True
@@ -125,8 +127,6 @@ def _write(artifact: Artifact, arrays: dict[str, np.ndarray], folder: pathlib.Pa
   try:
     import orbax.checkpoint as ocp  # noqa: PLC0415
 
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     artifact.write(folder / ARTIFACT)
     with ocp.PyTreeCheckpointer() as checkpointer:
       checkpointer.save((folder / PARAMETERS).absolute(), arrays)

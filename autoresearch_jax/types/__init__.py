@@ -37,6 +37,7 @@ from autoresearch_jax.types.proposal import (
   Spend,
 )
 from autoresearch_jax.types.request import (
+  PARAMETERS,
   STATES,
   CheckpointPlan,
   Constraint,
@@ -72,6 +73,7 @@ from autoresearch_jax.types.trial import (
 __all__ = [
   'GUIDANCE',
   'INCONCLUSIVE',
+  'PARAMETERS',
   'RERUNS',
   'STATES',
   'UNEVALUATED',

@@ -106,6 +106,7 @@ class CheckpointPlan:
   seconds: float
 
 
+PARAMETERS = 'parameters'  # folder of a saved state that exists once it is complete
 STATES = 'states'  # folder in an executor's scratch folder, with the parameters that it saved
 
 

@@ -108,7 +108,7 @@ def test_the_report_command(tmp_path, capsys):
   run(tmp_path, 3)
   assert main([str(tmp_path)]) == 0
   assert (tmp_path / 'progress.png').exists()
-  assert capsys.readouterr().out.startswith('3 trials in 0:00:0')
+  assert '\n3 trials in 0:00:0' in capsys.readouterr().out
   assert main([str(tmp_path / 'nowhere')]) == 2
   assert 'There is no ledger at' in capsys.readouterr().err
   assert main([]) == 2

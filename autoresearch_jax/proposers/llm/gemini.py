@@ -174,6 +174,11 @@ class Gemini(Proposer):
     then = f', then {self.fallback}' if self.fallback else ''
     return f'gemini ({", ".join(dict.fromkeys(self.models))}), {self._client.limits.title}{then}'
 
+  @property
+  def client(self) -> GeminiClient:
+    """What makes the calls, within the spend limits."""
+    return self._client
+
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Returns an edit by a model, or by the fallback. Raises NothingToPropose."""
     try:

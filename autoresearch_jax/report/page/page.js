@@ -41,6 +41,7 @@ function describe(trial) {
 
 // Parts of the page, by the element that must be near the window for them to be drawn.
 const PARTS = new Map([
+  ['story', [drawStory]],
   ['progress', [drawStaircase]],
   ['final', [drawFinal]],
   ['trials', [() => drawTable(true)]],
@@ -61,7 +62,7 @@ function draw() {
   remember();
   drawHeader(); drawHeadline(); drawTable();
   for (const part of PARTS.keys()) if (part !== 'trials') stale.add(part);
-  drawPart('progress');
+  drawPart('story'); drawPart('progress');
   drawWhenIdle();
 }
 
@@ -100,6 +101,7 @@ async function embedded() {
 
 for (const id of ['staircase', 'family', 'calibration', 'speed']) listen($(id), true);
 listen($('table'), false);
+listen($('story-text'), false);
 for (const part of PARTS.keys()) observer.observe($(part));
 $('table-scroll').addEventListener('scroll', ({ target }) => {
   if (target.scrollHeight - target.scrollTop < 2 * target.clientHeight) moreRows();

@@ -10,6 +10,20 @@ function drawHeader() {
 
 const card = (big, small) => element('div', { class: 'card' }, element('b', {}, big), element('span', {}, small));
 
+// The numbers after 'trial' and 'trials' open these trials.
+function withCitations(text) {
+  return text.split(/(\btrials? (?:\d+(?:, | and | to )?)+)/).flatMap((part, index) => index % 2 === 0 ? [part] :
+    part.split(/(\d+)/).map((piece, at) => at % 2 === 0 || !byId.has(Number(piece)) ? piece :
+      element('button', { type: 'button', class: 'link', 'data-trial': piece, 'aria-label': `Trial ${piece}` }, piece)));
+}
+
+function drawStory() {
+  $('story').hidden = !run.story.length;
+  $('story-text').replaceChildren(...run.story.map(({ heading, sentences }) => element('div', {},
+    element('h3', {}, heading),
+    element('p', {}, ...withCitations(sentences.map((sentence) => sentence.text).join(' '))))));
+}
+
 function drawHeadline() {
   const h = run.headline, cards = [], best = h.best === null ? null : byId.get(h.best);
   if (h.best_value === null) cards.push(card('\u2013', 'no trial has a score yet'));

@@ -31,6 +31,7 @@ from autoresearch_jax.report.page.view import (
   RunView,
   TrialView,
 )
+from autoresearch_jax.report.story import story
 from autoresearch_jax.report.summary import (
   format_speed,
   format_spend,
@@ -112,6 +113,7 @@ class RunProjection:
       sessions=times.sessions(history.last_time),
       spend=times.spend(),
       test_gains=final_comparison(history).gains,
+      story=story(history, self._memory),
     )
 
   def trial(self, number: int) -> TrialView:

@@ -6,6 +6,7 @@ seconds. Gains are on the score: above 0 is better for either direction of the m
 
 import dataclasses
 
+from autoresearch_jax.report.story import StoryParagraph
 from autoresearch_jax.types import Exchange
 
 SCHEMA = 1  # of this data; grows when a field changes its meaning or goes
@@ -214,6 +215,7 @@ class RunView:
     sessions: (begin, end) of each session.
     spend: Cost by model, the dearest first.
     test_gains: Gain over the baseline on the test split, by seed.
+    story: The run in prose, each sentence with the trials behind it.
   """
 
   schema: int
@@ -233,3 +235,4 @@ class RunView:
   sessions: tuple[tuple[float, float], ...]
   spend: tuple[ModelSpend, ...]
   test_gains: tuple[float, ...]
+  story: tuple[StoryParagraph, ...]

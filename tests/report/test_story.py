@@ -1,0 +1,160 @@
+"""The story of a run: prose by rules, and no sentence without the trials behind it."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+from helpers.synthetic_run import SPEC, run, ticking
+
+from autoresearch_jax.cli import report as command
+from autoresearch_jax.cli.report import main
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import read_history, read_records
+from autoresearch_jax.proposers.llm.story import NoStory, rewritten, supported
+from autoresearch_jax.report.story import StoryParagraph, StorySentence, cite, join, story
+from autoresearch_jax.testing import loopback_model as loopback
+
+CITED = re.compile(r'\btrials? ((?:\d+(?:, | and | to )?)+)')
+
+
+@pytest.fixture(scope='module')
+def directory(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run')
+  run(folder, 40, clock=ticking())
+  return folder
+
+
+def sentences(paragraphs):
+  return [sentence for paragraph in paragraphs for sentence in paragraph.sentences]
+
+
+@pytest.mark.parametrize('events', [5, 12, 30, 60, 10_000])
+def test_each_sentence_cites_trials_that_exist_at_any_time_of_the_run(directory, events):
+  history = History.of(read_records(directory)[:events])
+  for sentence in sentences(story(history)):
+    named = [int(n) for part in CITED.findall(sentence.text) for n in re.findall(r'\d+', part)]
+    assert named, sentence.text
+    assert {*named} <= {*sentence.trials} <= {*history.edits}, sentence.text
+    assert sentence.text[0].isupper() and sentence.text.endswith(('.', ':'))
+    assert '\n' not in sentence.text and '  ' not in sentence.text
+
+
+def test_it_says_the_best_the_failures_and_how_sure_that_is_on_a_page(directory):
+  history = read_history(directory)
+  found = {paragraph.heading: paragraph for paragraph in story(history)}
+  best = history.original(history.incumbent.id)
+  assert f'trial {best}' in found['What worked'].text
+  assert 'baseline' in found['What was tried'].text
+  assert 'standard deviation' in found['How sure is it'].text
+  failed = {t for t, result in history.results.items() if result.status in ('oom', 'diverged')}
+  told = {t for s in found['What did not'].sentences for t in s.trials}
+  assert failed and failed <= told
+  words = sum(len(paragraph.text.split()) for paragraph in found.values())
+  assert 60 < words < 450
+
+
+def test_there_is_no_story_before_there_is_a_score(directory):
+  assert story(History.of(read_records(directory)[:2])) == ()
+
+
+def test_descriptions_stay_on_one_line_and_are_quoted(directory):
+  history = History.of(read_records(directory))
+  best = history.original(history.incumbent.id)
+  edit = dataclasses.replace(history.edits[best], description='drop\n\nall <b>tables</b> ' * 20)
+  history.edits[best] = edit
+  (worked,) = [p for p in story(history) if p.heading == 'What worked']
+  assert '“drop all <b>tables</b>' in worked.text and len(worked.text) < 1500
+
+
+def test_lists_of_trials():
+  assert cite([7]) == 'trial 7' and cite([1, 2]) == 'trials 1 and 2'
+  assert cite(range(20)) == 'trials 0, 1, 2, 3, 4, 5, …'
+  assert join(['a', 'b', 'c']) == 'a, b and c' and join(['a']) == 'a' and join([]) == ''
+
+
+def test_the_report_command_begins_with_it_and_json_has_it(directory, capsys):
+  assert main([str(directory)]) == 0
+  text = capsys.readouterr().out
+  assert text.index('What was tried') < text.index('What worked') < text.index('Plot: ')
+  assert main([str(directory), '--json']) == 0
+  found = json.loads(capsys.readouterr().out)['story']
+  assert [p['heading'] for p in found] == [p.heading for p in story(read_history(directory))]
+  assert all(s['text'] and s['trials'] for p in found for s in p['sentences'])
+
+
+RULES = (
+  StoryParagraph('What worked', (StorySentence('Best is trial 3, by +0.25 ± 0.1.', (3, 0)),)),
+  StoryParagraph(
+    'What did not', (StorySentence('Trials 1 and 2 diverged (trials 1 and 2).', (1, 2)),)
+  ),
+)
+
+
+def answer(*texts):
+  found = [{'text': text, 'trials': [3]} for text in texts]
+  return json.dumps({'paragraphs': [{'heading': 'In short', 'sentences': found}]})
+
+
+def test_sentences_of_a_model_without_a_proven_trial_or_with_a_new_number_are_dropped():
+  texts = [
+    'The winner is trial 3, with +0.25 ± 0.1.',  # fine
+    'The winner is great.',  # cites nothing
+    'Trial 9 is better (trial 9).',  # does not exist
+    'It is trial 3, by +0.75.',  # nobody measured that
+    'Both failed: trials 1 and 2.',  # fine
+  ]
+  wrong = StorySentence('Best is trial 3.', (3, 8))
+  told = [StoryParagraph('Short', (*(StorySentence(t, (3,)) for t in texts), wrong))]
+  (paragraph,) = supported(told, RULES)
+  assert [s.text for s in paragraph.sentences] == [texts[0], texts[4]]
+  assert supported([StoryParagraph('Short', (wrong,))], RULES) == ()
+
+
+@pytest.fixture
+def gemini(directory, monkeypatch):
+  """A run whose proposer is a model on this machine."""
+  monkeypatch.setenv('GEMINI_API_KEY', loopback.KEY)
+  monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+  with loopback.serving() as server:
+    history = read_history(directory)
+    options = {'base_url': server.url, 'attempts': 1, 'models': ('gemini-3.8-flash',)}
+    config = dataclasses.replace(history.config, proposer='gemini', proposer_options=options)
+    history.__dict__['config'] = config
+    yield server, history
+
+
+def test_a_model_rewrites_the_story(gemini):
+  server, history = gemini
+  server.script = [loopback.answer(answer('The winner is trial 3, with +0.25.', 'Nothing else.'))]
+  (paragraph,) = rewritten(RULES, history, SPEC)
+  assert [s.text for s in paragraph.sentences] == ['The winner is trial 3, with +0.25.']
+  (turn,) = loopback.turn_texts(server.requests[0])
+  assert 'Best is trial 3' in turn and server.requests[0]['key'] == loopback.KEY
+
+
+@pytest.mark.parametrize(
+  ('step', 'words'),
+  [
+    (loopback.answer('{"paragraphs": []}'), 'all are dropped'),
+    (loopback.answer(answer('All is well.')), 'all are dropped'),
+    (loopback.answer('no JSON'), 'not rewritten'),
+    (loopback.answer('{"paragraphs": [{"heading": 3}]}'), 'not rewritten'),
+    (loopback.blocked(), 'not rewritten'),
+  ],
+)
+def test_an_answer_that_cannot_be_used_is_a_sentence(gemini, step, words):
+  server, history = gemini
+  server.script = [step]
+  with pytest.raises(NoStory, match=words):
+    rewritten(RULES, history, SPEC)
+
+
+def test_a_run_without_a_model_keeps_the_story_made_by_rules(directory, capsys, monkeypatch):
+  with pytest.raises(NoStory, match="'mutate'"):
+    rewritten(RULES, read_history(directory), SPEC)
+  task = type('Task', (), {'spec': SPEC})  # the synthetic problem is not registered
+  monkeypatch.setattr(command, 'build_task', lambda config: task)
+  assert main([str(directory), '--rewrite']) == 0
+  shown = capsys.readouterr()
+  assert 'made by rules' in shown.err and 'What was tried' in shown.out
