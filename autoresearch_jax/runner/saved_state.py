@@ -5,6 +5,7 @@ leaves by their index in the state. Optimizer state is not saved: it is twice as
 score depends on it. The folder is complete once `parameters` exists.
 """
 
+import contextlib
 import math
 import pathlib
 import shutil
@@ -40,7 +41,8 @@ class StateSaver:
     """
     self.wait()
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)  # now, since others wait for what comes into it
+    with contextlib.suppress(OSError):  # as a full disk, which ends the writing, too
+      folder.mkdir(parents=True, exist_ok=True)  # now, since others wait for what comes into it
     arrays = {str(i): np.array(leaf) for i, leaf in _read_leaves(artifact, leaves).items()}
     self._thread = threading.Thread(
       target=_write, args=(artifact, arrays, folder), name='save', daemon=True
