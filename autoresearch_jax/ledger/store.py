@@ -13,11 +13,12 @@ earlier version and resumed by this one is read correctly throughout.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 import msgspec
 
@@ -44,7 +45,8 @@ SESSION_KINDS = tuple(kind.__name__.lower() for kind in (Started, Resumed))
 Row = tuple[int, str, int | None, float, str, str]  # as in the table
 
 
-class Position(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Position:
   """A place between two events of a ledger.
 
   Attributes:

@@ -181,9 +181,9 @@ def view(
   **options: Any,
 ) -> View:
   """Returns the panel in a terminal, with these options, and else the view that prints lines."""
-  console = console or Console()
-  if console.is_terminal and not console.is_dumb_terminal:
-    return PanelView(history, console, **options)
+  shown = console or Console()
+  if shown.is_terminal and not shown.is_dumb_terminal:
+    return PanelView(history, shown, **options)
   return LineView(print_line)
 
 

@@ -64,9 +64,46 @@ def test_every_section_shows_the_run(opened, shown):
   assert opened.inner_text('#count') == f'{len(found.trials)} of {len(found.trials)}'
   programs = [t for t in found.trials if t.original == t.id and t.program_value is not None]
   assert opened.locator('#staircase circle').count() == len(programs)
-  assert opened.locator('#family circle').count() >= len(programs)
   kept = {t.original for t in found.trials if t.id in found.kept}
   assert opened.locator('#staircase circle.keep').count() == len(kept)
+  # What is out of sight is drawn when there is time.
+  originals = sum(t.original == t.id for t in found.trials)
+  playwright.expect(opened.locator('#family circle')).to_have_count(originals)
+  playwright.expect(opened.locator('#timeline rect').first).to_be_attached()
+  playwright.expect(opened.locator('#effects circle').first).to_be_attached()
+  assert 'measured effects' in opened.inner_text('#calibration-hint')
+
+
+def test_the_progress_can_be_zoomed(opened, shown):
+  found, _ = shown
+  dots = opened.locator('#staircase [data-trial]')
+  everything = dots.count()
+  opened.click('#zoom-in')
+  assert dots.count() < everything
+  assert int(dots.last.get_attribute('data-trial')) <= found.trials[-1].id
+  opened.click('#zoom-all')
+  assert dots.count() == everything
+  box = opened.locator('#staircase svg').bounding_box()
+  opened.mouse.move(box['x'] + 0.3 * box['width'], box['y'] + 6)
+  opened.mouse.down()
+  opened.mouse.move(box['x'] + 0.6 * box['width'], box['y'] + 6)
+  opened.mouse.up()
+  assert 0 < dots.count() < everything
+  assert opened.is_enabled('#zoom-out')
+
+
+def test_one_goes_from_trial_to_trial_by_keyboard(opened):
+  for chart in ('#staircase', '#table tbody'):
+    assert opened.locator(f'{chart} [data-trial][tabindex="0"]').count() == 1
+    opened.locator(f'{chart} [data-trial][tabindex="0"]').focus()
+    before = opened.evaluate('document.activeElement.dataset.trial')
+    opened.keyboard.press('ArrowLeft' if chart == '#staircase' else 'ArrowDown')
+    after = opened.evaluate('document.activeElement.dataset.trial')
+    assert after != before
+    opened.keyboard.press('Enter')
+    assert f'Trial {after}:' in opened.inner_text('#detail')
+    opened.keyboard.press('Escape')
+  assert opened.evaluate('document.activeElement.dataset.trial') == after
 
 
 def test_rows_appear_as_one_scrolls(opened, shown):

@@ -1,5 +1,6 @@
 """`FollowedRun`: a run whose ledger is read as it grows, and what changed on its page since."""
 
+import contextlib
 import dataclasses
 import pathlib
 import threading
@@ -21,7 +22,8 @@ from autoresearch_jax.report.shared_progress import (
 from autoresearch_jax.report.summary import run_statistics
 
 MIN_SECONDS = 0.5  # between two looks at the files
-MAX_SHARE = 0.05  # of the time that reading and computing may take
+MAX_SHARE = 0.05  # of the time that reading and computing may take, as far as
+MAX_SECONDS = 10.0  # between two looks allow it
 ANNOUNCE_SECONDS = 3.0  # between two signs to the run that somebody looks
 
 
@@ -91,7 +93,7 @@ class Activity:
 class FollowedRun:
   """A run whose ledger is read as it grows. Safe to use from several threads.
 
-  Reading is rare enough that it takes at most a twentieth of the time.
+  Reading is rare enough that it takes at most a twentieth of the time of a processor.
 
   Attributes:
     directory: The run's folder.
@@ -102,7 +104,8 @@ class FollowedRun:
     self._lock = threading.RLock()
     self._follower = LedgerFollower(directory)
     self._problem = ''
-    self._next_look = self._announced_at = float('-inf')
+    self._looked_at = self._announced_at = float('-inf')
+    self._spent = 0.0  # CPU seconds since the last look
     self._version = time.time_ns() // 1_000_000  # above those of an earlier server
     self._begin_again()
 
@@ -121,12 +124,12 @@ class FollowedRun:
   def refresh(self) -> None:
     """Reads what is new in the ledger, unless that was done a moment ago."""
     with self._lock:
-      began = self._clock()
-      if began < self._next_look:
+      pause = min(MAX_SECONDS, max(MIN_SECONDS, self._spent / MAX_SHARE))
+      if (now := self._clock()) - self._looked_at < pause:
         return
-      self._read()
-      took = self._clock() - began
-      self._next_look = began + took + max(MIN_SECONDS, took / MAX_SHARE)
+      self._looked_at, self._spent = now, 0.0
+      with self._measured():
+        self._read()
 
   def summary(self, key: str) -> RunSummary:
     """Returns the run's entry in the list of runs."""
@@ -194,6 +197,15 @@ class FollowedRun:
       shown = tuple(r for r in found if r.progress.trial in running)
       return Activity(state, self._problem, shown)
 
+  @contextlib.contextmanager
+  def _measured(self) -> Iterator[None]:
+    """Counts the CPU time of what happens inside."""
+    began = time.thread_time()
+    try:
+      yield
+    finally:
+      self._spent += time.thread_time() - began
+
   @property
   def _started(self) -> bool:
     return self._projection.history.started is not None
@@ -221,7 +233,8 @@ class FollowedRun:
       raise LedgerError(self._problem or _not_started(self.directory))
     if self._view is not None and self._viewed_at == self._follower.place:
       return self._view
-    view = self._projection.view(details=False)
+    with self._measured():
+      view = self._projection.view(details=False)
     self._version += 1
     if self._view is None or view.lessons != self._view.lessons:
       self._lessons_version = self._version
