@@ -15,8 +15,8 @@ COMMAND = Command(
   'Show runs live in a browser.',
   """
   Serves a web page about the run in RUNS_DIR, or about all runs in its subfolders, and updates it
-  while they go on. Only reads their ledgers, so a run is not disturbed. Ctrl-C ends the server, not
-  the runs.
+  while they go on. Without --steer it only reads their ledgers. Ctrl-C ends the server, not the
+  runs.
 
   On the loopback interface, everybody on this machine can look. From elsewhere, use
   `ssh -L 8730:localhost:8730 MACHINE`, or another --host: the address then has a token, without
@@ -26,6 +26,8 @@ COMMAND = Command(
     Option('port', 'The port; 0 for any that is free.', kind=int, minimum=0, maximum=65535,
            shown='8730, or one that is free'),
     Option('host', 'The interface: its name or address, 0.0.0.0 for all.', '127.0.0.1'),
+    Option('steer', 'Let the page steer runs: hints, ideas, pauses. Without it, it only reads.',
+           False),
   ),
   operand=RUNS_DIR,
   examples={
@@ -52,7 +54,13 @@ def _dashboard(line: CommandLine) -> int:
   from autoresearch_jax.report.dashboard.serve import serve  # noqa: PLC0415 - needs an extra
 
   try:
-    serve(folder, line['host'], line['port'], lambda address: say(f'Dashboard: {address}'))
+    serve(
+      folder,
+      line['host'],
+      line['port'],
+      line['steer'],
+      lambda address: say(f'Dashboard: {address}'),
+    )
   except KeyboardInterrupt:
     say('The dashboard is closed; runs go on.')
   return 0

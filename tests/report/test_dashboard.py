@@ -1,5 +1,6 @@
 """The dashboard: it follows ledgers, sends what changed, and answers only whom it may."""
 
+import json
 import shutil
 import socket
 
@@ -9,6 +10,7 @@ from helpers.web import request
 
 from autoresearch_jax.cli import dashboard as command
 from autoresearch_jax.ledger.events import Edited, Finished, LedgerError
+from autoresearch_jax.ledger.mailbox import waiting
 from autoresearch_jax.ledger.store import Ledger, read_records
 from autoresearch_jax.report.dashboard.access import Access
 from autoresearch_jax.report.dashboard.followed_run import FollowedRun, find_runs
@@ -184,6 +186,59 @@ def test_pages_elsewhere_may_not_post(app):
   assert answer.status == 403
   assert 'evil.example' in answer.text
   assert request(app, '/view/first', 'POST', origin='http://localhost:8730').status == 405
+
+
+@pytest.fixture
+def steered(finished, tmp_path):
+  copied(read_records(finished), tmp_path / 'run')
+  return tmp_path / 'run', make_app(tmp_path, Access('127.0.0.1'), steer=True)
+
+
+@pytest.mark.parametrize(
+  'form',
+  [
+    b'{"verb": "hint", "text": "Smaller X looks better."}',
+    b'{"verb": "try", "text": "Set Y to 0."}',
+    b'{"verb": "pause"}',
+    b'{"verb": "remeasure", "trial": 0}',
+  ],
+)
+def test_a_run_is_steered(steered, form):
+  directory, app = steered
+  origin = {'origin': 'http://localhost:8730'}
+  assert request(app, '/steer/run', 'POST', form, **origin).text == 'Posted.'
+  ((_, posted),) = waiting(directory)
+  assert posted.verb == json.loads(form)['verb']
+  assert 'dashboard' in posted.author
+
+
+@pytest.mark.parametrize(
+  ('form', 'status', 'words'),
+  [
+    (b'{"verb": "resume"}', 409, 'paused'),
+    (b'{"verb": "remeasure", "trial": 99}', 409, '99'),
+    (b'{"verb": "end"}', 400, 'no request'),
+    (b'{"verb": "hint", "directory": "/"}', 400, 'directory'),
+    (b'nonsense', 400, 'no request'),
+  ],
+)
+def test_a_request_that_cannot_be_carried_out_is_a_sentence(steered, form, status, words):
+  directory, app = steered
+  answer = request(app, '/steer/run', 'POST', form)
+  assert answer.status == status
+  assert words in answer.text
+  assert waiting(directory) == []
+
+
+def test_nobody_else_steers(steered, finished):
+  directory, app = steered
+  form = b'{"verb": "pause"}'
+  assert request(app, '/steer/run', 'POST', form, origin='http://evil.example').status == 403
+  assert request(app, '/steer/run', 'POST', form, host='evil.example').status == 403
+  assert request(app, '/steer/other', 'POST', form).status == 404
+  reading = make_app(directory.parent, Access('127.0.0.1'))
+  assert request(reading, '/steer/run', 'POST', form).status == 404
+  assert waiting(directory) == []
 
 
 def test_a_taken_port_is_a_sentence(finished, capsys):

@@ -6,7 +6,7 @@ import pathlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Literal
 
 import anyio.to_thread
 import msgspec
@@ -17,6 +17,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.mailbox import default_author, post
+from autoresearch_jax.ledger.requests import SteeringError
+from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.report.dashboard.access import Access
 from autoresearch_jax.report.dashboard.followed_run import FollowedRun, RunSummary, find_runs
 from autoresearch_jax.report.page.html import index_page, live_page
@@ -64,8 +67,14 @@ class Runs:
     return sorted(found, key=lambda summary: -summary.updated)
 
 
-def make_app(folder: pathlib.Path, access: Access) -> ASGIApp:
-  """Returns the application for the runs in a folder."""
+def make_app(folder: pathlib.Path, access: Access, steer: bool = False) -> ASGIApp:
+  """Returns the application for the runs in a folder.
+
+  Args:
+    folder: The folder.
+    access: Who may use it.
+    steer: Whether runs can be steered through it.
+  """
   runs = Runs(folder)
   prefix = access.prefix
 
@@ -81,7 +90,7 @@ def make_app(folder: pathlib.Path, access: Access) -> ASGIApp:
     if run_of(request) is None:
       return _gone(request)
     key = request.path_params.get('key', '')
-    return _html(live_page(key or folder.name, prefix, key), request)
+    return _html(live_page(key or folder.name, prefix, key, steer), request)
 
   def list_runs(request: Request) -> Response:
     return _json(runs.summaries(), request)
@@ -112,6 +121,13 @@ def make_app(folder: pathlib.Path, access: Access) -> ASGIApp:
     since = int(last) if last.isdecimal() else 0
     return StreamingResponse(_stream(run, since), media_type='text/event-stream')
 
+  async def steering(request: Request) -> Response:
+    run = await anyio.to_thread.run_sync(run_of, request)
+    if run is None:
+      return _gone(request)
+    body = await request.body()
+    return await anyio.to_thread.run_sync(_posted, run.directory, body)
+
   routes = [
     Route(f'{prefix}/', index),
     Route(f'{prefix}/runs', list_runs),
@@ -120,7 +136,35 @@ def make_app(folder: pathlib.Path, access: Access) -> ASGIApp:
     Route(f'{prefix}/trial/{{number:int}}/{{key:path}}', trial),
     Route(f'{prefix}/events/{{key:path}}', events),
   ]
+  if steer:
+    routes.append(Route(f'{prefix}/steer/{{key:path}}', steering, methods=['POST']))
   return _Guard(Starlette(routes=routes), access)
+
+
+class SteeringForm(msgspec.Struct, forbid_unknown_fields=True):
+  """What the page's form sends."""
+
+  verb: Literal['hint', 'try', 'pause', 'resume', 'remeasure', 'withdraw']
+  text: str = ''
+  trial: int | None = None
+  request: int | None = None
+
+
+def _posted(directory: pathlib.Path, body: bytes) -> Response:
+  """Posts a request to a run; answers with a sentence if it cannot be carried out."""
+  try:
+    form = msgspec.json.decode(body, type=SteeringForm)
+    fields = {
+      name: value for name, value in msgspec.structs.asdict(form).items() if value not in ('', None)
+    }
+    post(directory, author=f'{default_author()} (dashboard)', **fields)
+  except msgspec.MsgspecError as error:
+    return PlainTextResponse(f'This is no request: {error}.', 400)
+  except (SteeringError, LedgerError) as error:
+    return PlainTextResponse(str(error), 409)
+  except OSError as error:
+    return PlainTextResponse(describe_os_error(error, ''), 409)
+  return PlainTextResponse('Posted.')
 
 
 class _Guard:

@@ -29,6 +29,7 @@ def serve(
   folder: pathlib.Path,
   host: str = DEFAULT_HOST,
   port: int | None = None,
+  steer: bool = False,
   started: Callable[[str], None] = say,
 ) -> None:
   """Serves the runs in a folder until it is interrupted.
@@ -38,6 +39,7 @@ def serve(
     host: Name or address of the interface. On others than the loopback interface, the address has
       a token.
     port: The port; 0 for any free one, None for the default or else a free one.
+    steer: Whether runs can be steered through the page.
     started: Receives the address.
 
   Raises:
@@ -53,7 +55,7 @@ def serve(
     name = f'[{name}]' if ':' in name else name
     started(f'http://{name}:{listener.getsockname()[1]}{access.prefix}/')
     config = uvicorn.Config(
-      make_app(folder, access),
+      make_app(folder, access, steer),
       log_level='warning',
       access_log=False,
       server_header=False,

@@ -38,7 +38,7 @@ _POLICY = (
 )
 SCRIPTS = (
   'drawing.js', 'progress.js', 'table.js', 'programs.js', 'learned.js', 'machine.js', 'trial.js',
-  'live.js', 'page.js',
+  'live.js', 'steering.js', 'page.js',
 )  # fmt: skip
 
 
@@ -56,15 +56,19 @@ def page(view: RunView) -> str:
   return _document(f'{view.name}: autoresearch_jax', 'page.html', SCRIPTS, source, "'none'")
 
 
-def live_page(title: str, base: str, key: str) -> str:
+def live_page(title: str, base: str, key: str, steer: bool = False) -> str:
   """Returns the page of a run that a dashboard shows.
 
   Args:
     title: Its title until the run is known.
     base: What the paths of all of the dashboard's addresses begin with.
     key: The run.
+    steer: Whether the run can be steered.
   """
-  source = f'<div id="live" data-base="{_quoted(base)}" data-key="{_quoted(key)}" hidden></div>'
+  source = (
+    f'<div id="live" data-base="{_quoted(base)}" data-key="{_quoted(key)}" '
+    f'data-steer="{"yes" if steer else ""}" hidden></div>'
+  )
   return _document(title, 'page.html', SCRIPTS, source, "'self'")
 
 

@@ -60,7 +60,7 @@ function remember() {
 // Draws everything: what is in sight now, the rest when there is time.
 function draw() {
   remember();
-  drawHeader(); drawHeadline(); drawTable();
+  drawHeader(); drawHeadline(); drawSteering(); drawTable();
   for (const part of PARTS.keys()) if (part !== 'trials') stale.add(part);
   drawPart('story'); drawPart('progress');
   drawWhenIdle();
@@ -69,7 +69,7 @@ function draw() {
 // Draws what has changed. Parts out of sight wait until they are scrolled to.
 function redraw(withLessons) {
   remember();
-  drawHeadline();
+  drawHeadline(); drawSteering();
   for (const part of PARTS.keys()) if (part !== 'learned' || withLessons) stale.add(part);
   for (const part of near) drawPart(part);
   if (live) { drawState(); drawNow(); }

@@ -39,7 +39,8 @@ function drawHeadline() {
   cards.push(card(percent(h.utilization), `of ${duration(3600 * h.hours)} a device trained; ${Math.round(h.trials_per_hour)} trials an hour`));
   if (h.spend) cards.push(card(h.spend.split(', ').at(-1), h.spend));
   $('headline').replaceChildren(...cards);
-  const words = [h.conclusion, run.stopped].filter(Boolean).join(' ');
+  const left = live && !run.stopped && run.left.length ? `Left: ${run.left.join(', ')}.` : '';
+  const words = [h.conclusion, run.stopped, left].filter(Boolean).join(' ');
   $('best').replaceChildren(...(best ? [element('span', {}, 'Best program'),
     element('button', { onclick: () => open(best.id) }, `Trial ${best.id}: ${best.description}`)] : []),
   ...(words ? [element('p', {}, words)] : []));

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from autoresearch_jax.knowledge.memory import Memory
+from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import (
   Consulted,
   Edited,
@@ -18,6 +19,7 @@ from autoresearch_jax.ledger.events import (
   Stopped,
 )
 from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.steering import TakenRequest, described
 from autoresearch_jax.report.final_comparison import conclusion, final_comparison
 from autoresearch_jax.report.near_misses import undecided_programs
 from autoresearch_jax.report.page.diffs import program_diff
@@ -27,6 +29,7 @@ from autoresearch_jax.report.page.view import (
   LessonView,
   ModelSpend,
   Phases,
+  RequestView,
   RunOfTrial,
   RunView,
   TrialView,
@@ -114,6 +117,13 @@ class RunProjection:
       spend=times.spend(),
       test_gains=final_comparison(history).gains,
       story=story(history, self._memory),
+      requests=tuple(_request(taken) for taken in history.steering.taken.values()),
+      paused='' if (pause := history.steering.paused) is None else pause.request.author,
+      left=tuple(
+        ends.left(
+          history, ends.effective(history, config.search.ends), config.search.dollars_per_hour
+        )
+      ),
     )
 
   def trial(self, number: int) -> TrialView:
@@ -278,6 +288,16 @@ def _headline(history: History) -> Headline:
     speed=format_speed(history),
     spend=format_spend(history),
   )
+
+
+def _request(taken: TakenRequest) -> RequestView:
+  outcome = taken.outcome
+  if taken.event.refused:
+    outcome = f'refused: {taken.event.refused}'
+  elif taken.trial is not None:
+    outcome = f'trial {taken.trial}'
+  request = taken.request
+  return RequestView(taken.number, request.author, request.time, described(request), outcome)
 
 
 def _reason(trial: Trial | None, failure: str) -> str:

@@ -62,6 +62,10 @@ function fill(dialog, trial, note) {
       element('button', { onclick: () => dialog.close(), 'aria-label': 'Close' }, '\u2715')),
     element('p', { class: 'hint' }, ...relatives),
     element('dl', {}, ...facts.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, value)])),
+    maySteer && isKeptProgram(trial) ? element('button', { onclick: (event) => {
+      event.target.disabled = true;
+      steer({ verb: 'remeasure', trial: trial.id }).then(() => event.target.replaceWith(hint($('steer-answer').textContent)));
+    } }, 'Measure again') : '',
     note ?? '',
     curves(trial) ?? '',
     ...section('Change against its parent', trial.diff),

@@ -194,6 +194,25 @@ class ModelSpend:
 
 
 @dataclasses.dataclass(frozen=True)
+class RequestView:
+  """What somebody asked of the run.
+
+  Attributes:
+    number: From 1, in the order of taking up.
+    author: Who asked.
+    time: When, in Unix seconds.
+    text: What for, in words.
+    outcome: What became of it: the trial, or why nothing did; '' while it waits or applies.
+  """
+
+  number: int
+  author: str
+  time: float
+  text: str
+  outcome: str
+
+
+@dataclasses.dataclass(frozen=True)
 class RunView:
   """A run.
 
@@ -216,6 +235,9 @@ class RunView:
     spend: Cost by model, the dearest first.
     test_gains: Gain over the baseline on the test split, by seed.
     story: The run in prose, each sentence with the trials behind it.
+    requests: What was asked of the run while it went on.
+    paused: Who paused the run; '' if nobody did.
+    left: What is left until each end of the search, in words.
   """
 
   schema: int
@@ -236,3 +258,6 @@ class RunView:
   spend: tuple[ModelSpend, ...]
   test_gains: tuple[float, ...]
   story: tuple[StoryParagraph, ...]
+  requests: tuple[RequestView, ...]
+  paused: str
+  left: tuple[str, ...]
