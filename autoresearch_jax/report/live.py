@@ -16,17 +16,21 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch_jax.clock import monotonic_time
+from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import (
   Decided,
   Declined,
   Edited,
   Finished,
+  HandedOver,
   Proposed,
   Record,
   Resumed,
+  Steered,
 )
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import slowness
+from autoresearch_jax.ledger.steering import described
 from autoresearch_jax.messages import ignored_hangup, one_line, say
 from autoresearch_jax.report.base import View
 from autoresearch_jax.report.summary import (
@@ -96,7 +100,7 @@ class PanelView(View):
         self._progress.pop(trial, None)
       case Proposed():
         self._proposed_at = record.time
-      case Declined():
+      case Declined() | Steered() | HandedOver():
         self._note = event_line(record, history)
     self._draw()
 
@@ -118,9 +122,11 @@ class PanelView(View):
     parts += [_running(self._history, trial, self._progress) for trial in self._history.running]
     parts += self._next_trials()
     # Two lines a running trial, four of the table's frame, two of the last line, one to spare.
-    others = len(parts) + len(self._history.running) + 7 + bool(self._note)
+    others = len(parts) + len(self._history.running) + 7 + bool(self._note) + bool(self._left())
     rows = max(1, min(SHOWN_TRIALS, self._live.console.height - others))
     parts += [Text(), _last_trials(self._history, rows), Text(), self._throughput()]
+    if left := self._left():
+      parts.append(Text(left, 'bright_black', no_wrap=True, overflow='ellipsis'))
     if self._note:
       parts.append(Text(self._note, 'yellow', no_wrap=True, overflow='ellipsis'))
     return Group(*parts)
@@ -160,6 +166,14 @@ class PanelView(View):
     gap = '   ' if fits else '\n'
     return Text(f'{words}{gap}{self._ending}', 'bright_black')
 
+  def _left(self) -> str:
+    """Returns what is left of the search, and by whom it is paused; '' without ends or pause."""
+    history, search = self._history, self._history.config.search
+    since = 0.0 if _paused(history) else max(0.0, self._clock() - history.last_time)
+    applying = ends.effective(history, search.ends)
+    left = ends.left(history, applying, search.dollars_per_hour, since)
+    return '   '.join(filter(None, [f'left: {", ".join(left)}' if left else '', _paused(history)]))
+
   def _trained(self, progress: Progress) -> float:
     """Returns how long a running trial has trained; 0 unless the budget is in seconds."""
     proposal = self._history.proposals.get(progress.trial)
@@ -197,8 +211,26 @@ def event_line(record: Record, history: History) -> str:
     case Declined(reason=reason, failed=failed):
       return f'{"the proposer failed" if failed else "nothing proposed"}: {one_line(reason, 300)}'
     case Resumed():
-      return f'resumed after {len(history.trials)} trials'
+      paused = _paused(history)
+      return f'resumed after {len(history.trials)} trials{f"; {paused}" if paused else ""}'
+    case Steered() | HandedOver():
+      return _steering_line(record.event)
   return ''
+
+
+def _steering_line(event: Steered | HandedOver) -> str:
+  if isinstance(event, HandedOver):
+    return f'{event.strategy} takes the search over: {event.reason}'
+  became = f'refused. {event.refused}' if event.refused else 'taken up'
+  return f'{described(event.request)}: {one_line(became, 300)}'
+
+
+def _paused(history: History) -> str:
+  """Returns by whom the run is paused and how it goes on; '' if it is not."""
+  if history.steering.paused is None:
+    return ''
+  by = history.steering.paused.request.author
+  return f'paused by {by}, `autoresearch steer WORKDIR resume` goes on'
 
 
 def _decided_line(trial: Trial, history: History) -> str:

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Iterable
 
 from autoresearch_jax.acceptance.program_runs import format_runs
+from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.near_misses import format_near_misses
@@ -140,6 +141,8 @@ def summary(history: History) -> str:
     tried += f' {speed}'
   if spent := format_spend(history):
     tried += f' Proposals cost {spent}.'
+  if left := _format_left(history):
+    tried += f' {left}'
   if f.best is None or f.value is None:
     return f'{tried}\nNo trial has a score yet.'
   metric = history.objective.metric
@@ -151,6 +154,14 @@ def summary(history: History) -> str:
   noise = '' if f.standard_errors is None else f', {f.standard_errors:.1f} standard errors'
   baseline = format_value(f.baseline, f.baseline_runs)
   return f'{tried}\n{best} The baseline has {baseline}: a gain of {f.gain:.6f}{noise}.{misses}'
+
+
+def _format_left(history: History) -> str:
+  """Says what is left of the search until its ends; '' without any."""
+  search = history.config.search
+  left = ends.left(history, ends.effective(history, search.ends), search.dollars_per_hour)
+  over = any(part.startswith(('0 ', '$0.00')) for part in left)
+  return f'Left: {", ".join(left)}.' if left and not over else ''
 
 
 def format_spend(history: History) -> str:

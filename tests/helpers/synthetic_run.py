@@ -218,9 +218,11 @@ def run(
   view=None,
   stop=lambda: '',
   dataset='digest of data',
+  search=None,
 ):
   """Starts or resumes the run in `directory`; returns the session once it has stopped."""
-  settings = dataclasses.replace(_with_search(config(), prefetch, max_trials), pruning=pruning)
+  settings = _with_search(config(), prefetch=prefetch, max_trials=max_trials, **(search or {}))
+  settings = dataclasses.replace(settings, pruning=pruning)
   parts = Run(
     settings, None, SPEC, START, strategy or Greedy(), proposer or Nudge(), acceptance or Noise()
   )
@@ -249,6 +251,5 @@ def replay_records(records, strategy, acceptance):
   return controller.history, controller.states
 
 
-def _with_search(made, prefetch, max_trials):
-  search = dataclasses.replace(made.search, prefetch=prefetch, max_trials=max_trials)
-  return dataclasses.replace(made, search=search)
+def _with_search(made, **changed):
+  return dataclasses.replace(made, search=dataclasses.replace(made.search, **changed))

@@ -64,6 +64,7 @@ class PromptSections:
     """Returns all sections in their order; `more` come right after the program."""
     return [
       self.task(),
+      *self.wishes(),
       self.objective(),
       self.failure(),
       self.program(),
@@ -102,6 +103,18 @@ class PromptSections:
       known = template_sections('guidance').get(guidance)
       words.append(known[1] if known else f'Kind of edit wanted: {one_line(guidance, 80)}.')
     return make_section('task', operation='\n\n'.join(words))
+
+  def wishes(self) -> list[PromptSection]:
+    """What the user asks for, which is no data: it is to be followed. Empty without a wish."""
+    context, found = self.context, []
+    if context.idea:
+      found.append(make_section('idea', idea=clean(context.idea)))
+    if context.hints:
+      hints = '\n'.join(f'- {clean(hint)}' for hint in context.hints)
+      found.append(make_section('hints', hints=hints))
+    if context.protected:
+      found.append(make_section('protected', names=', '.join(f'`{n}`' for n in context.protected)))
+    return found
 
   def objective(self) -> PromptSection:
     context, outcomes = self.context, self.outcomes
@@ -252,7 +265,7 @@ class PromptSections:
 
   def query(self) -> str:
     """Returns what to search the memory for."""
-    asked = [self.proposal.question] if self.proposal.question else []
+    asked = [text for text in (self.context.idea, self.proposal.question) if text]
     asked += [f'{q.text} {" ".join(q.tags)}' for q in self.context.questions[:1]]
     outcome = self.outcomes.by_trial.get(self.edited)
     if not asked and outcome and self.edited != BASELINE:
