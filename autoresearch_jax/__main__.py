@@ -21,6 +21,7 @@ COMMANDS = {
   'steer': 'Say something to a run in progress: a hint, an idea, a pause, another end.',
   'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
   'export-model': 'Write the trained model of a trial: parameters and the traced program.',
+  'sample': 'Write text from the language models of a run.',
   'finalize': 'Write the kept edits as a branch of your repository, or as patches.',
   'trial': 'Train one program once, and print its score.',
   'check': 'Trace a program without training it, and say what is wrong.',

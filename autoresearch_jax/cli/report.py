@@ -17,6 +17,7 @@ from autoresearch_jax.proposers.llm.story import NoStory, rewritten
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.page import RunProjection, RunView, write_page
+from autoresearch_jax.report.samples import format_samples, read_samples
 from autoresearch_jax.report.story import StoryParagraph, story
 from autoresearch_jax.report.summary import summary
 from autoresearch_jax.research.build import build_task
@@ -69,15 +70,22 @@ def _report(line: CommandLine) -> int:
   history = read_history(directory)
   told = _rewritten(history) if line['rewrite'] else story(history)
   if line['json']:
-    print(msgspec.json.encode(dataclasses.replace(view(directory), story=told)).decode())
+    print(msgspec.json.encode(_complete(directory, told)).decode())
     return 0
   for paragraph in told:
     print(f'{paragraph.heading}\n{textwrap.fill(paragraph.text, WIDTH)}\n')
   print(report(directory))
+  if samples := read_samples(directory):
+    print(f'\nText from the models\n{format_samples(samples)}')
   if line['html']:
-    write_page(dataclasses.replace(view(directory), story=told), directory / 'report.html')
+    write_page(_complete(directory, told), directory / 'report.html')
     print(f'Page: {directory / "report.html"}')
   return 0
+
+
+def _complete(directory: pathlib.Path, told: tuple[StoryParagraph, ...]) -> RunView:
+  """Returns the run with what is not in the ledger."""
+  return dataclasses.replace(view(directory), story=told, samples=read_samples(directory))
 
 
 def _rewritten(history: History) -> tuple[StoryParagraph, ...]:

@@ -9,6 +9,7 @@
 A run that ends writes `models/best` and `models/baseline` from what its runners have saved.
 """
 
+import dataclasses
 import pathlib
 import shutil
 import time
@@ -51,7 +52,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Number of parameters.
     platform: The platform that it was traced for.
     dataset: Fingerprint of the data.
-    config: The run's config.
+    config: The run's config, without options of proposer and executor.
     versions: Of the packages that wrote it.
   """
 
@@ -95,7 +96,10 @@ def info_of(history: History, run: TrainingRun, metrics: Mapping[str, float] | N
     parameters=cost.parameters,
     platform=history.config.platform,
     dataset=history.started.dataset,
-    config=to_builtins(history.config),
+    # Models are passed on, so without the commands and addresses of whoever made them.
+    config=to_builtins(
+      dataclasses.replace(history.config, proposer_options={}, executor_options={}, mirror='')
+    ),
     versions=installed_versions(VERSIONS),
   )
 

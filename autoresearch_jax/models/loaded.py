@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -77,6 +78,25 @@ class Model:
     whole = np.concatenate(outputs)[:rows]
     return whole[:, : shape[0]] if is_text else whole
 
+  def next_logits(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Returns a language model's logits of the token after each row.
+
+    Args:
+      rows: Tokens, at least one each; of more than `sequence_length` the last ones count.
+
+    Returns:
+      float32 `[rows, vocab]`.
+    """
+    most, length = self._predict.in_avals[len(self.artifact.leaves)].shape
+    found = []
+    for first in range(0, len(rows), most):
+      cut = [row[-length:] for row in rows[first : first + most]]
+      inputs, ends = np.zeros((most, length), np.int32), np.zeros(most, np.int32)
+      for index, row in enumerate(cut):
+        inputs[index, : len(row)], ends[index] = row, len(row) - 1
+      found.append(np.asarray(self._call_at(inputs, ends))[: len(cut)])
+    return np.concatenate(found)
+
   def score(self, split: str = 'validation') -> dict[str, float]:
     """Returns the metrics of the model, measured as those of a trial, in a process of its own.
 
@@ -122,17 +142,28 @@ class Model:
 
   @functools.cached_property
   def _call(self) -> Any:
-    exported, leaves = self._predict, self.artifact.leaves
-    arrays = {str(i): jnp.asarray(array) for i, array in self.parameters.items()}
+    return functools.partial(jax.jit(self._outputs), self._arrays)
 
-    def call(arrays: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
-      state = [
-        arrays[str(i)].astype(leaf.dtype) if str(i) in arrays else jnp.zeros(leaf.shape, leaf.dtype)
-        for i, leaf in enumerate(leaves)
-      ]
-      return exported.call(*state, inputs).astype(jnp.float32)
+  @functools.cached_property
+  def _call_at(self) -> Any:
+    """`_call`, but only at one position of each row: (inputs, positions) -> [rows, vocab]."""
 
-    return functools.partial(jax.jit(call), arrays)
+    def call(arrays: dict[str, jax.Array], inputs: jax.Array, ends: jax.Array) -> jax.Array:
+      return self._outputs(arrays, inputs)[jnp.arange(len(ends)), ends]
+
+    return functools.partial(jax.jit(call), self._arrays)
+
+  @functools.cached_property
+  def _arrays(self) -> dict[str, jax.Array]:
+    return {str(i): jnp.asarray(array) for i, array in self.parameters.items()}
+
+  def _outputs(self, arrays: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
+    """What `predict` returns, float32. Leaves that it does not read are zeros."""
+    state = [
+      arrays[str(i)].astype(leaf.dtype) if str(i) in arrays else jnp.zeros(leaf.shape, leaf.dtype)
+      for i, leaf in enumerate(self.artifact.leaves)
+    ]
+    return self._predict.call(*state, inputs).astype(jnp.float32)
 
   def __repr__(self) -> str:
     value = self.info.metrics.get(self.info.metric)

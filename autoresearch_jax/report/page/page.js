@@ -44,6 +44,7 @@ const PARTS = new Map([
   ['story', [drawStory]],
   ['progress', [drawStaircase]],
   ['final', [drawFinal]],
+  ['samples', [drawSamples]],
   ['trials', [() => drawTable(true)]],
   ['tree', [drawFamily]],
   ['learned', [drawEffects, drawCalibration, drawLessons]],

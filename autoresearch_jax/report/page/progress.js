@@ -24,6 +24,14 @@ function drawStory() {
     element('p', {}, ...withCitations(sentences.map((sentence) => sentence.text).join(' '))))));
 }
 
+function drawSamples() {
+  $('samples').hidden = !run.samples.length;
+  $('sample-texts').replaceChildren(...run.samples.map(({ prompt, texts }) => element('div', { class: 'columns' },
+    ...texts.map(({ model, trial, text }) => element('div', {},
+      element('h3', {}, `${model}, trial ${trial}`),
+      element('pre', { class: 'sample' }, element('b', {}, prompt), text))))));
+}
+
 function drawHeadline() {
   const h = run.headline, cards = [], best = h.best === null ? null : byId.get(h.best);
   if (h.best_value === null) cards.push(card('\u2013', 'no trial has a score yet'));

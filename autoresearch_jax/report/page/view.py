@@ -6,6 +6,7 @@ seconds. Gains are on the score: above 0 is better for either direction of the m
 
 import dataclasses
 
+from autoresearch_jax.report.samples import TextSample
 from autoresearch_jax.report.story import StoryParagraph
 from autoresearch_jax.types import Exchange
 
@@ -238,6 +239,7 @@ class RunView:
     requests: What was asked of the run while it went on.
     paused: Who paused the run; '' if nobody did.
     left: What is left until each end of the search, in words.
+    samples: Text that its language models have written, which is not in the ledger.
   """
 
   schema: int
@@ -261,3 +263,4 @@ class RunView:
   requests: tuple[RequestView, ...]
   paused: str
   left: tuple[str, ...]
+  samples: tuple[TextSample, ...] = ()
