@@ -85,9 +85,9 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - one stat
   c.search.max_trials = 0  # trials, including the baseline; 0: until stopped
   c.search.prefetch = 1  # trials prepared while others run; 0: none, as in the original
 
-  # Proposer. `auto` is gemini if GEMINI_API_KEY or GOOGLE_API_KEY is set, and else mutate (random
-  # edits of constants and structure, offline); the first line of the output says which. Others:
-  # agent (the command of a coding agent), replay (another run's edits).
+  # Proposer. `auto` is gemini or openai if GEMINI_API_KEY, GOOGLE_API_KEY or OPENAI_API_KEY is set,
+  # and else mutate (random edits of constants and structure, offline); the first line of the output
+  # says which. Others: agent (the command of a coding agent), replay (another run's edits).
   c.proposer = 'auto'
   c.proposer_options = ConfigDict()  # gemini: models, roles, max_dollars, ...; mutate: learn, ...
 

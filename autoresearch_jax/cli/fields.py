@@ -30,10 +30,17 @@ PARTS: dict[str, tuple[str, Registry]] = {
 
 
 def attributes(kind: type) -> dict[str, str]:
-  """Returns the descriptions in the `Attributes:` section of a class's docstring."""
+  """Returns the descriptions in the `Attributes:` sections of a class and of what it inherits."""
+  found: dict[str, str] = {}
+  for part in reversed(kind.__mro__):
+    found |= _own_attributes(part)
+  return found
+
+
+def _own_attributes(kind: type) -> dict[str, str]:
   found: dict[str, str] = {}
   name, within = '', False
-  for line in (inspect.getdoc(kind) or '').splitlines():
+  for line in inspect.cleandoc(vars(kind).get('__doc__') or '').splitlines():
     if line == 'Attributes:':
       within = True
     elif within and line and not line.startswith('  '):

@@ -32,6 +32,7 @@ PARTS = (
   'proposer_options',
   'proposer_options.gemini',
   'proposer_options.mutate',
+  'proposer_options.openai',
   'acceptance_options',
   'executor_options',
   'limits',

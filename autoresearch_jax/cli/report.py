@@ -36,7 +36,7 @@ COMMAND = Command(
   (
     Option('html', 'Write WORKDIR/report.html, one file that opens offline.', False),
     Option('json', 'Print the whole run as JSON instead; docs/reference/report.md.', False),
-    Option('rewrite', 'Have the Gemini model of the run rewrite the prose.', False),
+    Option('rewrite', 'Have the language model of the run rewrite the prose.', False),
   ),
   operand=WORKDIR,
   examples={

@@ -1,8 +1,8 @@
-"""A fake Gemini API on 127.0.0.1, for tests of proposers and for measurements.
+"""A fake language-model API on 127.0.0.1, for tests of proposers and for measurements.
 
-It answers each `POST .../models/MODEL:generateContent` with the next step of its script, or with
-the step that its rule returns for the request. Steps write to the connection, so they can also
-break it.
+It speaks the protocols of `loopback_protocols`, Gemini's and OpenAI's, by the path of a request. It
+answers each request with the next step of its script, or with the step that its rule returns for
+the request. Steps write to the connection, so they can also break it.
 """
 
 import contextlib
@@ -14,9 +14,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from autoresearch_jax import types
+from autoresearch_jax.testing.loopback_protocols import (
+  ANSWER_TOKENS,
+  CHAT,
+  GEMINI,
+  KEY,
+  PROMPT_TOKENS,
+  THOUGHT_TOKENS,
+  Protocol,
+  protocol_of,
+)
 
-KEY = 'a-key-that-nobody-may-see-0123456789'
-PROMPT_TOKENS, ANSWER_TOKENS, THOUGHT_TOKENS = 700, 90, 10
+__all__ = ['ANSWER_TOKENS', 'CHAT', 'GEMINI', 'KEY', 'PROMPT_TOKENS', 'THOUGHT_TOKENS']
 
 Step = Callable[[http.server.BaseHTTPRequestHandler, dict[str, Any]], None]
 
@@ -27,8 +36,8 @@ class ModelServer:
   Attributes:
     script: Steps for the next requests, in order.
     rule: Returns the step for a request when the script is empty.
-    requests: Bodies of the requests so far, with the model's name under 'model' and the API key
-      under 'key'.
+    requests: Bodies of the requests so far, with the model's name under 'model', the API key under
+      'key' and the protocol under 'protocol'.
     hung_up: Set when the client closes the connection during `drip`.
   """
 
@@ -81,8 +90,10 @@ class ModelServer:
 
   def _answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
     body = json.loads(handler.rfile.read(int(handler.headers['content-length'])))
-    body['model'] = handler.path.rpartition('/')[2].removesuffix(':generateContent')
-    body['key'] = handler.headers['x-goog-api-key']
+    protocol = protocol_of(handler.path)
+    body['protocol'] = protocol
+    body['model'] = protocol.model(handler.path, body)
+    body['key'] = protocol.key(handler.headers)
     with self._lock:
       self.requests.append(body)
       step = self.script.pop(0) if self.script else None
@@ -104,7 +115,17 @@ def serving(rule: Callable[[dict[str, Any]], Step] | None = None) -> Iterator[Mo
 
 def turn_texts(body: dict[str, Any]) -> list[str]:
   """Returns the texts of a request's turns."""
-  return [turn['parts'][0]['text'] for turn in body['contents']]
+  return body['protocol'].turns(body)
+
+
+def system_text(body: dict[str, Any]) -> str:
+  """Returns the system instruction of a request."""
+  return body['protocol'].system(body)
+
+
+def settings(body: dict[str, Any]) -> dict[str, Any]:
+  """Returns a request's schema, seed, temperature and max_output_tokens; None for each unset."""
+  return body['protocol'].settings(body)
 
 
 def send(
@@ -125,22 +146,24 @@ def send(
   return step
 
 
-def response(text: str | None, finish: str = 'STOP', **more: Any) -> dict[str, Any]:
-  """Returns a response body in the API's form, with the token counts above."""
-  parts = [] if text is None else [{'text': text}]
-  usage = {
-    'promptTokenCount': PROMPT_TOKENS,
-    'candidatesTokenCount': ANSWER_TOKENS,
-    'thoughtsTokenCount': THOUGHT_TOKENS,
-    'totalTokenCount': PROMPT_TOKENS + ANSWER_TOKENS + THOUGHT_TOKENS,
-  }
-  candidate = {'content': {'role': 'model', 'parts': parts}, 'finishReason': finish, 'index': 0}
-  return {'candidates': [candidate], 'usageMetadata': usage, **more}
+def in_protocol(make: Callable[[Protocol], bytes], status: int = 200) -> Step:
+  """Answers with a body that depends on the protocol."""
+
+  def step(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    send(status, make(body['protocol']))(handler, body)
+
+  return step
 
 
-def answer(text: str | None, finish: str = 'STOP', **more: Any) -> Step:
-  """Answers with a text."""
-  return send(200, json.dumps(response(text, finish, **more)).encode())
+def answer(text: str | None, finish: str = 'STOP', usage: Any = 'full') -> Step:
+  """Answers with a text.
+
+  Args:
+    text: The text; None for an answer without one.
+    finish: Why the answer ends, as Gemini calls it.
+    usage: Token counts in Gemini's fields, or None for none; by default those above.
+  """
+  return in_protocol(lambda protocol: protocol.answer(text, finish, usage))
 
 
 def edit(search: str, replace: str, file: str = 'model.py', claim: str = 'It helps.') -> str:
@@ -168,23 +191,24 @@ def delayed(seconds: float, step: Step) -> Step:
 
 def blocked(reason: str = 'SAFETY') -> Step:
   """Refuses the prompt."""
-  usage = {'promptTokenCount': PROMPT_TOKENS, 'totalTokenCount': PROMPT_TOKENS}
-  shown = {'promptFeedback': {'blockReason': reason}, 'usageMetadata': usage}
-  return send(200, json.dumps(shown).encode())
+  return in_protocol(lambda protocol: protocol.refusal(reason))
 
 
 def api_error(
   code: int,
   status: str,
+  /,
   message: str = 'No.',
   headers: dict[str, str] | None = None,
   **details: Any,
 ) -> Step:
-  """Answers with an error in the API's form. `details` are the fields of one google.rpc detail."""
-  error = {'code': code, 'message': message, 'status': status}
-  if details:
-    error['details'] = [details]
-  return send(code, json.dumps({'error': error}).encode(), headers=headers)
+  """Answers with an error in the API's form. `details` are its further fields."""
+
+  def step(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+    content = body['protocol'].error(code, status, message, details)
+    send(code, content, headers=headers)(handler, body)
+
+  return step
 
 
 def retry_after(delay: str) -> dict[str, str]:
@@ -194,8 +218,7 @@ def retry_after(delay: str) -> dict[str, str]:
 
 def cut_off(handler: http.server.BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
   """Sends half of an answer and closes the connection."""
-  del body
-  whole = json.dumps(response('{"never": "whole"}')).encode()
+  whole = body['protocol'].answer('{"never": "whole"}')
   handler.send_response(200)
   handler.send_header('content-type', 'application/json')
   handler.send_header('content-length', str(len(whole)))

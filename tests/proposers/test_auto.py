@@ -1,6 +1,7 @@
 """`auto`: who it stands for follows from the environment, and no key is ever said."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from autoresearch_jax import types
 from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.proposers import PROPOSERS, ProposalContext, Proposer
-from autoresearch_jax.proposers.llm import API_KEY_VARIABLES
+from autoresearch_jax.proposers.llm import API_KEY_VARIABLES, OPENAI_KEY_VARIABLE
 from autoresearch_jax.proposers.mutate.proposer import Mutate
 
 SECRET = 'not-a-key-but-secret'
@@ -39,7 +40,7 @@ class Pretender(Proposer):
 
 @pytest.fixture(autouse=True)
 def without_keys(monkeypatch):
-  for key in API_KEY_VARIABLES:
+  for key in (*API_KEY_VARIABLES, OPENAI_KEY_VARIABLE, 'OPENAI_BASE_URL'):
     monkeypatch.delenv(key, raising=False)
 
 
@@ -54,7 +55,8 @@ def test_without_a_key_it_is_mutate(monkeypatch, empty):
   if empty is not None:
     monkeypatch.setenv(API_KEY_VARIABLES[1], empty)
   auto = PROPOSERS.make('auto')
-  assert auto.title == 'auto: mutate, since neither GEMINI_API_KEY nor GOOGLE_API_KEY is set'
+  assert 'auto: mutate' in auto.title
+  assert all(key in auto.title for key in (*API_KEY_VARIABLES, OPENAI_KEY_VARIABLE))
   edits = [p.propose(IMPROVE, CONTEXT, np.random.default_rng(7)) for p in (auto, Mutate())]
   assert edits[0] == edits[1]
   auto.close()
@@ -70,6 +72,24 @@ def test_with_a_key_it_is_gemini(monkeypatch, pretender, key):
   assert auto.propose(IMPROVE, CONTEXT, np.random.default_rng(0)).description
   auto.close()
   assert auto.chosen.closed == [True]
+
+
+def test_with_openais_key_it_is_openai_unless_geminis_is_set_too(monkeypatch, pretender):
+  monkeypatch.setenv(OPENAI_KEY_VARIABLE, SECRET)
+  options = {'openai': {'models': ['small'], 'max_dollars': 0.0}, 'gemini': {'models': ['small']}}
+  auto = PROPOSERS.make('auto', options)
+  assert (auto.chosen_name, auto.chosen.models) == ('openai', ('small',))
+  assert SECRET not in repr(auto) + auto.title
+  monkeypatch.setenv(API_KEY_VARIABLES[0], SECRET)
+  assert PROPOSERS.make('auto', options).chosen_name == 'gemini'
+
+
+def test_without_openais_package_it_is_mutate_and_says_how_to_get_it(monkeypatch):
+  monkeypatch.setenv(OPENAI_KEY_VARIABLE, SECRET)
+  monkeypatch.setitem(sys.modules, 'openai', None)
+  auto = PROPOSERS.make('auto')
+  assert auto.chosen_name == 'mutate'
+  assert 'pip install' in auto.title and OPENAI_KEY_VARIABLE in auto.title
 
 
 def test_the_options_are_those_of_who_is_chosen():

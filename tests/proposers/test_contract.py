@@ -8,6 +8,7 @@ import types as pytypes
 import numpy as np
 import pytest
 from helpers import HELPERS
+from helpers.model_apis import KEY_VARIABLES
 from helpers.registered import ours
 
 from autoresearch_jax import types
@@ -25,6 +26,7 @@ PROPOSER_CASES = [
   ('mutate', {}),
   ('mutate', {'structural_share': 1.0, 'coupled_share': 0.0}),
   ('gemini', {'initial_delay': 0.0}),
+  ('openai', {'initial_delay': 0.0}),
   ('auto', {}),
   ('replay', {'source': str(PATCHES)}),
   ('placebo', {}),
@@ -47,24 +49,26 @@ def every_proposer(test):
 @pytest.fixture
 def models(name, monkeypatch):
   """For the proposers that ask a model: one that sets the width to a number of its sampling."""
-  if name != 'gemini':
+  if name not in ('gemini', 'openai'):
     yield
     return
 
   def widen(request):
-    width = f'WIDTH = {request["generationConfig"]["seed"] % 1000 + 65}'
+    width = f'WIDTH = {loopback.settings(request)["seed"] % 1000 + 65}'
     return loopback.answer(loopback.edit('WIDTH = 64', width))
 
   with loopback.serving(widen) as server:
     monkeypatch.setenv('GEMINI_API_KEY', loopback.KEY)
     monkeypatch.setenv('GOOGLE_GEMINI_BASE_URL', server.url)
+    monkeypatch.setenv('OPENAI_API_KEY', loopback.KEY)
+    monkeypatch.setenv('OPENAI_BASE_URL', f'{server.url}/v1')
     monkeypatch.setenv('NO_PROXY', '127.0.0.1')
     yield
 
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch):
-  for key in ('GEMINI_API_KEY', 'GOOGLE_API_KEY'):
+  for key in (*KEY_VARIABLES, 'OPENAI_BASE_URL'):
     monkeypatch.delenv(key, raising=False)
 
 

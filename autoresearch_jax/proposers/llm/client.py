@@ -1,26 +1,20 @@
-"""One call of a Gemini model: within spend limits, before a deadline, with retries, on record.
+"""One call of a language model: within spend limits, before a deadline, with retries, on record.
 
-Called by the proposer `gemini`; knows nothing of programs. A call is recorded before it is sent,
-with the most it can cost, and again when it has ended, with what it did cost, so that limits hold
-even if the run is killed in between. A failed call counts as
+Called by `ModelProposer`; knows nothing of programs, and of the API only what `Backend` offers. A
+call is recorded before it is sent, with the most it can cost, and again when it has ended, with
+what it did cost, so that limits hold even if the run is killed in between. A failed call counts as
 
-- free if the API refused it or it never left this machine: errors before or instead of an answer
-  are not billed (https://ai.google.dev/gemini-api/docs/billing);
+- free if the API refused it in its own form, or it never left this machine;
 - the most it can cost if nobody knows: a broken connection, a deadline, an unreadable response, an
   error page of some proxy.
-
-The retries of the SDK are off, since each request has to be recorded, and so are its continuations.
 """
 
 import asyncio
 import contextlib
 import dataclasses
 import functools
-import itertools
 import json
 import logging
-import os
-import ssl
 import threading
 import time
 import uuid
@@ -29,58 +23,30 @@ from typing import Any
 
 import httpx2
 import numpy as np
-from google import genai
-from google.genai import types as genai_types
 
 from autoresearch_jax.proposers.base import ProposalContext
-from autoresearch_jax.proposers.llm import API_KEY_VARIABLES, api_key
-from autoresearch_jax.proposers.llm.local_failures import (
-  CERTIFICATE_VARIABLES,
-  Departure,
-  explain_local_failure,
-)
-from autoresearch_jax.proposers.llm.responses import (
+from autoresearch_jax.proposers.llm.backend import (
+  MAX_TOKENS,
   SUSPEND_SECONDS,
+  Backend,
   FailedAttempt,
   ModelReply,
-  explain_error,
-  lasting,
-  limit_size,
-  read_response,
+  ModelRequest,
+  ModelResponse,
 )
+from autoresearch_jax.proposers.llm.local_failures import (
+  Departure,
+  explain_local_failure,
+  trusted_certificates,
+)
+from autoresearch_jax.proposers.llm.responses import explain_failure, lasting, limit_size
 from autoresearch_jax.proposers.spend_limits import SpendLimits
 from autoresearch_jax.types import Exchange, Spend
 
 TURN_TOKENS = 16  # at most, to mark the speaker of a turn; text has at most one token a byte
 MAX_DELAY_SECONDS = 60.0  # between attempts; if the API wants more, the call fails
+MIN_KEY = 8  # characters; servers without keys are sent words such as EMPTY, which are no secret
 STOPPING = 'The run is stopping.'
-# They log a line or two for each request into the live view. Failures are raised anyway.
-CHATTY_LOGGERS = ('httpx2', 'google_genai')
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelRequest:
-  """What a model is asked.
-
-  Attributes:
-    model: Name of the model.
-    purpose: What the call is for, as in Exchange.
-    system: System instruction.
-    turns: What user and model said in turn; the first and the last turn are the user's.
-    schema: JSON schema of the answer.
-    role: Role that the model acts in, as in Exchange.
-    temperature: Sampling temperature; None for the model's default.
-    seed: Sampling seed; None for none.
-  """
-
-  model: str
-  purpose: str
-  system: str
-  turns: tuple[str, ...]
-  schema: Mapping[str, Any]
-  role: str = ''
-  temperature: float | None = None
-  seed: int | None = None
 
 
 class NoAnswer(Exception):
@@ -155,27 +121,27 @@ class OpenCalls:
 
 
 @dataclasses.dataclass(frozen=True)
-class GeminiClient:
-  """Makes calls of the Gemini API.
+class ModelClient:
+  """Makes calls of a language-model API.
 
   Attributes:
+    backend: The API.
     prices: Dollars per million input tokens and output tokens, by model.
     limits: Limits on what the run may spend.
     max_output_tokens: Maximum length of one answer, thoughts included.
     timeout_seconds: Deadline of one attempt.
     attempts: Maximum number of attempts of one call.
     initial_delay: Seconds before the second attempt; doubles with each further one.
-    base_url: URL of the API; '' for the SDK's default.
     calls: The calls in progress.
   """
 
+  backend: Backend
   prices: Mapping[str, tuple[float, float]]
   limits: SpendLimits
   max_output_tokens: int
   timeout_seconds: float
   attempts: int
   initial_delay: float
-  base_url: str = ''
   calls: OpenCalls = dataclasses.field(default_factory=OpenCalls, repr=False, compare=False)
 
   def ask(
@@ -191,16 +157,19 @@ class GeminiClient:
     Raises:
       NoAnswer: All attempts failed, or none is allowed.
     """
-    for attempt in itertools.count(1):
+    attempt = 1
+    while True:
       got = self._attempt(request, context)
       if isinstance(got, ModelReply):
         return got
+      if got.rewritten:
+        continue  # a backend has few forms, and never goes back to one that was refused
       backoff = self.initial_delay * 2 ** (attempt - 1) * rng.uniform(0.5, 1.0)
       delay = max(got.retry_after, backoff)
       if not got.retryable or attempt >= self.attempts or delay > MAX_DELAY_SECONDS:
         raise NoAnswer(got.message, max(got.suspend_seconds, got.retry_after), got.local)
       self.calls.pause(delay)
-    raise AssertionError
+      attempt += 1
 
   def price(self, model: str, input_tokens: int, output_tokens: int) -> float:
     """Returns the price in dollars; 0 for a model whose price is not known."""
@@ -209,11 +178,12 @@ class GeminiClient:
 
   def _attempt(self, request: ModelRequest, context: ProposalContext) -> ModelReply | FailedAttempt:
     """Sends one request. It is on record before it is sent, and again however it ends."""
-    key = api_key()
-    if not key:
-      names = ' or '.join(API_KEY_VARIABLES)
+    key = self.backend.key()
+    if not key and self.backend.needs_key:
+      names = ' or '.join(self.backend.key_variables)
       raise NoAnswer(f'There is no API key: set {names}.', SUSPEND_SECONDS, local=True)
-    sent = self._upper_bound(request, key)
+    form = self.backend.form(request.model)
+    sent = self._upper_bound(request, form, key)
     with self.calls.spend_lock:
       if self.calls.closed:
         raise NoAnswer(STOPPING)
@@ -226,16 +196,13 @@ class GeminiClient:
     ended = dataclasses.replace(sent, state='failed', error=got.message)
     departure = Departure()
     try:
-      response = self.calls.run(functools.partial(self._send, request, key, departure))
-      got = read_response(response, request.model)
+      response = self.calls.run(functools.partial(self._send, request, form, key, departure))
+      got = response.result
       ended = self._with_usage(ended, response)
     except asyncio.CancelledError:
       got = FailedAttempt(STOPPING)
     except Exception as error:
-      if departure.sent:
-        got = explain_error(error, request.model, self.timeout_seconds)
-      else:
-        got = explain_local_failure(error, request.model, self.base_url, self.timeout_seconds)
+      got = self._explain(error, request, form, departure)
     finally:
       context.record(_ended(ended, got, key, time.monotonic() - started))
     if self.calls.closed and isinstance(got, FailedAttempt):
@@ -244,12 +211,22 @@ class GeminiClient:
       return dataclasses.replace(got, message=_clean(got.message, key))
     return dataclasses.replace(got, text=_clean(got.text, key))
 
-  def _upper_bound(self, request: ModelRequest, key: str) -> Exchange:
+  def _explain(
+    self, error: Exception, request: ModelRequest, form: Mapping[str, Any], departure: Departure
+  ) -> FailedAttempt:
+    """Returns why a call failed."""
+    cause = self.backend.cause(error)
+    if not departure.sent:
+      return explain_local_failure(cause, request.model, self.backend, self.timeout_seconds)
+    own = self.backend.explain(error, request, form)
+    return own or explain_failure(cause, request.model, self.timeout_seconds)
+
+  def _upper_bound(self, request: ModelRequest, form: Mapping[str, Any], key: str) -> Exchange:
     """Returns the record of a call to be sent, with the most it can cost.
 
     No text has more tokens than UTF-8 bytes.
     """
-    texts = (request.system, *request.turns, json.dumps(request.schema))
+    texts = self.backend.texts(request, form)
     input_tokens = sum(len(text.encode('utf-8', 'replace')) + TURN_TOKENS for text in texts)
     shown = {
       'system': request.system,
@@ -258,6 +235,7 @@ class GeminiClient:
       'temperature': request.temperature,
       'seed': request.seed,
       'max_output_tokens': self.max_output_tokens,
+      **form,
     }
     return Exchange(
       id=uuid.uuid4().hex,  # not from the generator: after a kill the same trial is proposed again
@@ -271,72 +249,30 @@ class GeminiClient:
       dollars=self.price(request.model, input_tokens, self.max_output_tokens),
     )
 
-  def _with_usage(self, ended: Exchange, response: genai_types.GenerateContentResponse) -> Exchange:
+  def _with_usage(self, ended: Exchange, response: ModelResponse) -> Exchange:
     """Adds the response and its token counts; without counts the upper bounds stay."""
-    shown = response.model_dump_json(exclude_none=True, exclude={'sdk_http_response', 'parsed'})
-    ended = dataclasses.replace(ended, response=shown)
-    usage = response.usage_metadata
-    if usage is None or usage.prompt_token_count is None:
+    ended = dataclasses.replace(ended, response=response.text)
+    if response.usage is None or not all(0 <= count <= MAX_TOKENS for count in response.usage):
       return ended
-    inputs = usage.prompt_token_count + (usage.tool_use_prompt_token_count or 0)
-    outputs = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
-    outputs = max(outputs, (usage.total_token_count or 0) - inputs)
-    if inputs < 0 or outputs < 0:
-      return ended
+    inputs, outputs = response.usage
     dollars = self.price(ended.model, inputs, outputs)
     return dataclasses.replace(ended, input_tokens=inputs, output_tokens=outputs, dollars=dollars)
 
   async def _send(
-    self, request: ModelRequest, key: str, departure: Departure
-  ) -> genai_types.GenerateContentResponse:
+    self, request: ModelRequest, form: Mapping[str, Any], key: str, departure: Departure
+  ) -> ModelResponse:
     """Sends the request. Raises TimeoutError at the deadline and closes the connection.
 
     Redirects are not followed, since the key would be sent along.
     """
-    for name in CHATTY_LOGGERS:
+    for name in self.backend.chatty_loggers:  # failures are raised anyway
       logging.getLogger(name).setLevel(logging.ERROR)
     hooks = {'request': [departure.watch], 'response': [limit_size]}
-    certificates = _certificates(*map(os.environ.get, CERTIFICATE_VARIABLES))
     async with asyncio.timeout(self.timeout_seconds):
-      with httpx2.Client(verify=certificates) as unused:
-        async with httpx2.AsyncClient(
-          verify=certificates, event_hooks=hooks, timeout=None
-        ) as channel:
-          client = genai.Client(
-            vertexai=False,
-            api_key=key,
-            http_options=genai_types.HttpOptions(
-              base_url=self.base_url or None,
-              httpx_client=unused,
-              httpx_async_client=channel,
-              async_client_args={'ssl': certificates},  # else read again at each call
-            ),
-          )
-          return await client.aio.models.generate_content(
-            model=request.model,
-            contents=_contents(request.turns),
-            config=self._generation_config(request),
-          )
-
-  def _generation_config(self, request: ModelRequest) -> genai_types.GenerateContentConfig:
-    return genai_types.GenerateContentConfig(
-      system_instruction=request.system,
-      temperature=request.temperature,
-      seed=request.seed,
-      max_output_tokens=self.max_output_tokens,
-      response_mime_type='application/json',
-      response_json_schema=dict(request.schema),
-      automatic_continuation=False,
-      automatic_function_calling=genai_types.AutomaticFunctionCallingConfig(disable=True),
-    )
-
-
-def _contents(turns: tuple[str, ...]) -> list[genai_types.Content]:
-  roles = ('user', 'model')
-  return [
-    genai_types.Content(role=roles[number % 2], parts=[genai_types.Part(text=text)])
-    for number, text in enumerate(turns)
-  ]
+      async with httpx2.AsyncClient(
+        verify=trusted_certificates(), event_hooks=hooks, timeout=None
+      ) as channel:
+        return await self.backend.send(request, form, key, self.max_output_tokens, channel)
 
 
 def _ended(ended: Exchange, got: ModelReply | FailedAttempt, key: str, seconds: float) -> Exchange:
@@ -352,19 +288,7 @@ def _ended(ended: Exchange, got: ModelReply | FailedAttempt, key: str, seconds: 
 
 def _clean(text: str, key: str) -> str:
   """Removes the key, should anything have echoed it, and lone surrogates, which SQLite refuses."""
-  escaped = json.dumps(key)[1:-1]
-  for form in {key, escaped}:
-    text = text.replace(form, '[key]')
+  if len(key) >= MIN_KEY:
+    for form in {key, json.dumps(key)[1:-1]}:
+      text = text.replace(form, '[key]')
   return text.encode('utf-8', 'replace').decode('utf-8')
-
-
-@functools.cache
-def _certificates(file: str | None, directory: str | None) -> ssl.SSLContext:
-  """Loads the trusted certificates, which takes longer than the rest of making a client.
-
-  Args:
-    file: SSL_CERT_FILE, and
-    directory: SSL_CERT_DIR, which are read from the environment; the result depends on them.
-  """
-  del file, directory
-  return httpx2.create_ssl_context()

@@ -5,6 +5,7 @@ failures of this machine's settings. Another attempt would fail as well, and the
 setting. `client.py` calls this; what a response means is in `responses.py`.
 """
 
+import functools
 import os
 import re
 import ssl
@@ -15,10 +16,8 @@ from typing import Any
 import httpx2
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers.llm import API_KEY_VARIABLES
-from autoresearch_jax.proposers.llm.responses import FailedAttempt
+from autoresearch_jax.proposers.llm.backend import Backend, FailedAttempt
 
-DEFAULT_URL = 'https://generativelanguage.googleapis.com'
 CERTIFICATE_VARIABLES = ('SSL_CERT_FILE', 'SSL_CERT_DIR')
 KEY_ERRORS = (httpx2.LocalProtocolError, UnicodeEncodeError)  # illegal header values
 URL_ERRORS = (httpx2.InvalidURL, httpx2.UnsupportedProtocol)
@@ -47,40 +46,39 @@ class Departure:
 
 
 def explain_local_failure(
-  error: Exception, model: str, base_url: str, timeout_seconds: float
+  error: Exception, model: str, backend: Backend, timeout_seconds: float
 ) -> FailedAttempt:
   """Returns why a request was not sent, with the setting to check.
 
   Args:
     error: What was raised before the request's headers were sent.
     model: The model that the call is for.
-    base_url: The option; '' for the SDK's default.
+    backend: The API.
     timeout_seconds: Deadline of the attempt.
   """
   if isinstance(error, TimeoutError):
     what = f'no connection within {timeout_seconds:g} seconds'
   else:
     what = one_line(_without_credentials(str(error)), 300).rstrip('.') or type(error).__name__
-  setting = _setting(error, base_url)
   return FailedAttempt(
-    f'The Gemini API cannot be reached, and the call of {model} never left this machine: {what}. '
-    f'Check {setting}.',
+    f'The {backend.title} cannot be reached, and the call of {model} never left this machine: '
+    f'{what}. Check {_setting(error, backend)}.',
     billed=False,
     local=True,
   )
 
 
-def _setting(error: Exception, base_url: str) -> str:  # noqa: PLR0911 - one return per setting
-  causes = _causes(error)
+def _setting(error: Exception, backend: Backend) -> str:  # noqa: PLR0911 - one return per setting
+  causes, base_url = _causes(error), backend.base_url
   if any(isinstance(cause, KEY_ERRORS) for cause in causes):
-    return f'the key in {" or ".join(API_KEY_VARIABLES)}'
+    return f'the key in {" or ".join(backend.key_variables)}'
   if any(isinstance(cause, ssl.SSLError | FileNotFoundError | PermissionError | IsADirectoryError)
          for cause in causes):  # fmt: skip
     found = [name for name in CERTIFICATE_VARIABLES if os.environ.get(name)]
     return f'the certificates in {" and ".join(found or CERTIFICATE_VARIABLES[:1])}'
   if any(isinstance(cause, URL_ERRORS) for cause in causes) and base_url:
     return 'the option base_url'
-  proxies = _proxy_variables(base_url)
+  proxies = _proxy_variables(base_url or backend.default_url)
   if isinstance(error, ImportError | ValueError) and not proxies:
     return 'the option base_url and the proxy variables' if base_url else 'the proxy variables'
   if proxies:
@@ -99,9 +97,9 @@ def _causes(error: BaseException | None) -> list[BaseException]:
   return causes
 
 
-def _proxy_variables(base_url: str) -> list[str]:
+def _proxy_variables(address: str) -> list[str]:
   """Returns the environment variables of the proxy that calls go through."""
-  url = urllib.parse.urlsplit(base_url or DEFAULT_URL)
+  url = urllib.parse.urlsplit(address)
   if url.hostname and urllib.request.proxy_bypass(url.hostname):
     return []
   names = [f'{url.scheme or "https"}_proxy', 'all_proxy']
@@ -110,3 +108,20 @@ def _proxy_variables(base_url: str) -> list[str]:
 
 def _without_credentials(text: str) -> str:
   return re.sub(r'://[^/@\s]+@', '://', text)
+
+
+def trusted_certificates() -> ssl.SSLContext:
+  """Returns the certificates that SSL_CERT_FILE and SSL_CERT_DIR name, or else the default."""
+  return _certificates(*map(os.environ.get, CERTIFICATE_VARIABLES))
+
+
+@functools.cache
+def _certificates(file: str | None, directory: str | None) -> ssl.SSLContext:
+  """Loads the trusted certificates, which takes longer than the rest of making a client.
+
+  Args:
+    file: SSL_CERT_FILE, and
+    directory: SSL_CERT_DIR, which are read from the environment; the result depends on them.
+  """
+  del file, directory
+  return httpx2.create_ssl_context()

@@ -1,98 +1,32 @@
-"""What a response of the Gemini API means: an answer, or why there is none and what to do.
+"""What the end of a call means, whatever the API: timeouts, broken connections, sizes, waits.
 
-A failed attempt is classified by whether another may succeed, whether it may have been billed, and
-how long to leave the model alone.
+What an API's own responses and errors mean is in its backend.
 """
 
 import contextlib
-import dataclasses
 import email.utils
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import httpx2
-from google.genai import errors
-from google.genai import types as genai_types
 
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers.llm import API_KEY_VARIABLES
+from autoresearch_jax.proposers.llm.backend import FailedAttempt
 
 MAX_RESPONSE_BYTES = 16 * 2**20  # the longest answer has some 65,536 tokens
-SUSPEND_SECONDS = 600.0  # how long a model is left alone after a permanent error
 RETRYABLE = (408, 429, 500, 502, 503, 504)  # HTTP statuses
-COMPLETE = ('STOP', 'FINISH_REASON_UNSPECIFIED', '')  # finish reasons of whole answers
-TRANSIENT = ('OTHER', 'MALFORMED_RESPONSE')  # finish reasons that may not recur
-TRUNCATED = 'MAX_TOKENS'
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelReply:
-  """What a model answered.
-
-  Attributes:
-    text: The answer.
-    truncated: Whether it was cut off at the token limit.
-  """
-
-  text: str
-  truncated: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class FailedAttempt:
-  """Why one attempt failed.
-
-  Attributes:
-    message: The reason, as a sentence.
-    retryable: Whether another attempt may succeed.
-    billed: Whether the attempt may have cost something.
-    retry_after: Seconds that the API wants to be left alone for.
-    suspend_seconds: How long the model should be left alone.
-    local: Whether the request never left this machine, so that no other model can be asked either.
-  """
-
-  message: str
-  retryable: bool = False
-  billed: bool = True
-  retry_after: float = 0.0
-  suspend_seconds: float = 0.0
-  local: bool = False
-
-
-def read_response(
-  response: genai_types.GenerateContentResponse, model: str
-) -> ModelReply | FailedAttempt:
-  """Returns the answer in a response, or why there is none."""
-  feedback = response.prompt_feedback
-  if feedback and feedback.block_reason:
-    return FailedAttempt(f'{model} refused the prompt ({_name(feedback.block_reason)}).')
-  if not response.candidates:
-    return FailedAttempt(f'{model} gave no answer.', retryable=True)
-  candidate = response.candidates[0]
-  parts = (candidate.content.parts or []) if candidate.content else []
-  text = ''.join(part.text for part in parts if part.text and not part.thought)
-  finish = _name(candidate.finish_reason)
-  if finish == TRUNCATED:
-    return ModelReply(text, truncated=True)
-  if finish not in COMPLETE:
-    return FailedAttempt(f'{model} broke off its answer ({finish}).', retryable=finish in TRANSIENT)
-  if not text.strip():
-    return FailedAttempt(f'{model} gave an empty answer.', retryable=True)
-  return ModelReply(text)
-
-
-def _name(reason: Any) -> str:
+def reason_name(reason: Any) -> str:
   """Returns the name of one of the API's reasons, which may be newer than the SDK; '' for none."""
   return one_line(str(getattr(reason, 'value', reason) or ''), 60)
 
 
-def explain_error(error: Exception, model: str, timeout_seconds: float) -> FailedAttempt:
-  """Returns what an exception of the SDK means, once the request was sent."""
+def explain_failure(error: Exception, model: str, timeout_seconds: float) -> FailedAttempt:
+  """Returns what an exception means, once the request was sent, if it is none of the API's own."""
   match error:
-    case errors.APIError():
-      return _explain_api_error(error, model)
     case TimeoutError():
       return FailedAttempt(f'{model} did not answer within {timeout_seconds:g} seconds.')
     case ResponseTooLarge():
@@ -104,37 +38,19 @@ def explain_error(error: Exception, model: str, timeout_seconds: float) -> Faile
   return FailedAttempt(f'The response of {model} cannot be read: {what}.', retryable=True)
 
 
-def _explain_api_error(error: errors.APIError, model: str) -> FailedAttempt:
-  """Explains an HTTP error. Only errors in the API's own form are known to be free."""
-  code, details = error.code, error.details
-  inner = details.get('error') if isinstance(details, dict) else None
-  own = isinstance(inner, dict)
-  reason = one_line(str(error.message or ''), 300).rstrip('.')
-  message = f'The Gemini API refused the call of {model} ({code} {_name(error.status)}): {reason}.'
-  if code in RETRYABLE:
-    retry_after = _retry_after(error, inner if own else {})
-    return FailedAttempt(message, retryable=True, billed=not own, retry_after=retry_after)
-  if code in (401, 402, 403) or 'API_KEY_INVALID' in str(details):
-    message += f' Check the key in {" or ".join(API_KEY_VARIABLES)} and its billing.'
-    return FailedAttempt(message, billed=False, suspend_seconds=SUSPEND_SECONDS)
-  if code == 404:
-    message += ' Check the name in the option models.'
-    return FailedAttempt(message, billed=False, suspend_seconds=SUSPEND_SECONDS)
-  return FailedAttempt(message, billed=not (own and 400 <= code < 500))
+def retry_after(headers: Mapping[str, str], further: Iterable[object] = ()) -> float:
+  """Returns the seconds to wait by a response's headers; 0 if they do not say.
 
-
-def _retry_after(error: errors.APIError, inner: Mapping[str, Any]) -> float:
-  """Returns the seconds to wait, by Retry-After or google.rpc.RetryInfo; 0 if there is neither.
-
-  The SDK ignores both: https://github.com/googleapis/python-genai/issues/1875.
+  Args:
+    headers: Headers of the response.
+    further: Other places that may say so, as text, such as the fields of a google.rpc.RetryInfo.
   """
-  headers = getattr(error.response, 'headers', None) or {}
-  details = inner.get('details')
-  delays = [d.get('retryDelay', '') for d in details or () if isinstance(d, dict)]
-  for text in (headers.get('retry-after', ''), *delays):
-    seconds = _seconds(str(text))
-    if 0 < seconds < math.inf:
-      return seconds
+  with contextlib.suppress(ValueError):
+    if 0 < (milliseconds := float(headers.get('retry-after-ms', ''))) < math.inf:
+      return milliseconds / 1000
+  for text in (headers.get('retry-after', ''), *further):
+    if 0 < (wait := _seconds(str(text))) < math.inf:
+      return wait
   return 0.0
 
 
@@ -142,7 +58,7 @@ def _seconds(text: str) -> float:
   """Returns the seconds in '3', '3.5s' or an HTTP date; 0 for another text."""
   with contextlib.suppress(ValueError):
     return float(text.removesuffix('s'))
-  with contextlib.suppress(ValueError, TypeError):
+  with contextlib.suppress(ValueError, TypeError, OverflowError):
     date = email.utils.parsedate_to_datetime(text)
     return date.timestamp() - time.time()
   return 0.0

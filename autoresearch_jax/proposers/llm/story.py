@@ -1,4 +1,4 @@
-"""Has a Gemini model rewrite the story of a run, and keeps only what its own sentences prove.
+"""Has a language model rewrite the story of a run, and keeps only what its own sentences prove.
 
 The model sees the story that was made by rules, nothing else. A sentence of its answer is dropped
 unless it cites trials, all of them behind the rules' story, and has no number that is not in there.
@@ -15,8 +15,11 @@ import numpy as np
 from autoresearch_jax.config import Config
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers.base import PROPOSERS, ProposalContext
-from autoresearch_jax.proposers.llm.client import GeminiClient, ModelRequest, NoAnswer
+from autoresearch_jax.proposers.auto import Auto
+from autoresearch_jax.proposers.base import PROPOSERS, ProposalContext, Proposer
+from autoresearch_jax.proposers.llm.backend import ModelRequest
+from autoresearch_jax.proposers.llm.client import ModelClient, NoAnswer
+from autoresearch_jax.proposers.llm.model_proposer import ModelProposer
 from autoresearch_jax.report.story import StoryParagraph, StorySentence
 from autoresearch_jax.types import Spec
 
@@ -128,15 +131,19 @@ def supported(
   return tuple(kept)
 
 
-def _client(config: Config) -> tuple[str, GeminiClient]:
+def _client(config: Config) -> tuple[str, ModelClient]:
   """Returns the model of the run's proposer, and its client. Raises NoStory."""
-  options = config.proposer_options
-  if config.proposer == 'auto':
-    options = options.get('gemini', {})
-  elif config.proposer != 'gemini':
+  proposer: Proposer | None = None
+  try:
+    if issubclass(PROPOSERS.get(config.proposer), ModelProposer | Auto):
+      proposer = PROPOSERS.make(config.proposer, config.proposer_options)
+  except ValueError as error:
+    raise NoStory(f'The model has not rewritten the story: {error}') from None
+  if isinstance(proposer, Auto):
+    proposer = proposer.chosen
+  if not isinstance(proposer, ModelProposer):
     raise NoStory(
       f'The proposer of this run is {config.proposer!r}, so no model is configured that could '
       'rewrite the story.'
     )
-  proposer = PROPOSERS.make('gemini', options)
   return proposer.models[0], proposer.client

@@ -18,9 +18,11 @@ from autoresearch_jax.proposers.prompt.lessons import (
   lessons_prompt,
   parse_lessons,
 )
+from autoresearch_jax.proposers.prompt.sections import OPTIONAL_SECTIONS
 
 __all__ = [
   'LESSONS_SCHEMA',
+  'OPTIONAL_SECTIONS',
   'Prompt',
   'PromptTooLong',
   'agent_prompt',

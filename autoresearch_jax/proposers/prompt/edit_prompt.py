@@ -1,5 +1,7 @@
 """Prompts that ask for an edit: of a model, of a reviewing role, or of a coding agent."""
 
+from collections.abc import Collection
+
 from autoresearch_jax.proposers.base import NothingToPropose, ProposalContext
 from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.fitting import (
@@ -21,7 +23,11 @@ LEFT_OUT = 'Left out for lack of space:'
 
 
 def edit_prompt(
-  proposal: Proposal, context: ProposalContext, instructions: str = '', max_tokens: int = 30000
+  proposal: Proposal,
+  context: ProposalContext,
+  instructions: str = '',
+  max_tokens: int = 30000,
+  omitted: Collection[str] = (),
 ) -> Prompt:
   """Returns the prompt for a proposal. The program to edit is always in it as a whole.
 
@@ -30,11 +36,12 @@ def edit_prompt(
     context: What is known of the run.
     instructions: Instructions of the model's role, as Markdown; '' without a role.
     max_tokens: Maximum length of the prompt.
+    omitted: Names of optional sections to leave out.
 
   Raises:
     NothingToPropose: The program does not fit.
   """
-  return _edit_prompt(proposal, context, instructions, max_tokens)
+  return _edit_prompt(proposal, context, instructions, max_tokens, omitted)
 
 
 def review_prompt(
@@ -43,6 +50,7 @@ def review_prompt(
   context: ProposalContext,
   instructions: str = '',
   max_tokens: int = 30000,
+  omitted: Collection[str] = (),
 ) -> Prompt:
   """Returns the same prompt with another role's answer, to confirm or to replace.
 
@@ -54,6 +62,7 @@ def review_prompt(
     context: What is known of the run.
     instructions: Instructions of the reviewing role, as Markdown.
     max_tokens: Maximum length of the prompt.
+    omitted: Names of optional sections to leave out.
 
   Raises:
     NothingToPropose: The program does not fit.
@@ -62,7 +71,7 @@ def review_prompt(
   if len(text) > limit:
     text = f'{text[:limit]}\n[{len(text) - limit} more characters are not shown]'
   section = make_section('draft', PromptItem(text, label='the draft, an answer'))
-  return _edit_prompt(proposal, context, instructions, max_tokens, section)
+  return _edit_prompt(proposal, context, instructions, max_tokens, omitted, section)
 
 
 def repair_turn(reason: str) -> str:
@@ -116,13 +125,14 @@ def _edit_prompt(
   context: ProposalContext,
   instructions: str,
   max_tokens: int,
+  omitted: Collection[str],
   *more: PromptSection,
 ) -> Prompt:
   sections = PromptSections(proposal, context)
   try:
     return fit(
       _system(context, instructions),
-      sections.all(*more),
+      sections.all(*more, omitted=omitted),
       LEFT_OUT,
       'Answer now, with one JSON object.',
       max_tokens,

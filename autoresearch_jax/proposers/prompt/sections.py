@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import string
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from autoresearch_jax.knowledge.outcomes import BASELINE, ProgramOutcomes
 from autoresearch_jax.messages import one_line
@@ -19,6 +19,11 @@ from autoresearch_jax.types import Lesson, Operation, Program, Proposal, Spec, S
 RANKS = (
   *('questions', 'pending', 'change', 'second', 'siblings', 'lineage', 'shown', 'lessons'),
   *('related', 'incumbent', 'best', 'device', 'failed', 'others', 'recent', 'trials'),
+)
+# Sections that a prompt can do without, in its order.
+OPTIONAL_SECTIONS = (
+  *('second', 'change', 'questions', 'pending', 'lineage', 'siblings', 'shown', 'incumbent'),
+  *('best', 'lessons', 'related', 'device', 'failed', 'recent', 'others'),
 )
 MAX_ITEMS = 40  # of a section; the others are only counted
 MAX_QUESTION, MAX_LESSON = 600, 400  # characters
@@ -60,8 +65,30 @@ class PromptSections:
   proposal: Proposal
   context: ProposalContext
 
-  def all(self, *more: PromptSection) -> list[PromptSection]:
-    """Returns all sections in their order; `more` come right after the program."""
+  def all(self, *more: PromptSection, omitted: Collection[str] = ()) -> list[PromptSection]:
+    """Returns all sections in their order; `more` come right after the program.
+
+    Args:
+      *more: Further sections.
+      omitted: Names of OPTIONAL_SECTIONS to leave out.
+    """
+    optional = {
+      'second': self.second,
+      'change': self.change,
+      'questions': self.questions,
+      'pending': self.pending,
+      'lineage': self.lineage,
+      'siblings': self.siblings,
+      'shown': self.shown,
+      'incumbent': self.incumbent,
+      'best': self.best,
+      'lessons': self.lessons,
+      'related': self.related,
+      'device': self.device,
+      'failed': self.failed,
+      'recent': self.recent,
+      'others': self.others,
+    }
     return [
       self.task(),
       *self.wishes(),
@@ -69,21 +96,7 @@ class PromptSections:
       self.failure(),
       self.program(),
       *more,
-      self.second(),
-      self.change(),
-      self.questions(),
-      self.pending(),
-      self.lineage(),
-      self.siblings(),
-      self.shown(),
-      self.incumbent(),
-      self.best(),
-      self.lessons(),
-      self.related(),
-      self.device(),
-      self.failed(),
-      self.recent(),
-      self.others(),
+      *(optional[name]() for name in OPTIONAL_SECTIONS if name not in omitted),
     ]
 
   @functools.cached_property

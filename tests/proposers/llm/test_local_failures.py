@@ -9,14 +9,14 @@ import pytest
 
 from autoresearch_jax import types
 from autoresearch_jax.proposers.base import NothingToPropose, ProposalContext
-from autoresearch_jax.proposers.llm.client import GeminiClient, ModelRequest, NoAnswer
-from autoresearch_jax.proposers.llm.gemini import Gemini
+from autoresearch_jax.proposers.llm.backend import ModelRequest
+from autoresearch_jax.proposers.llm.client import ModelClient, NoAnswer
 from autoresearch_jax.proposers.spend_limits import SpendLimits
 from autoresearch_jax.testing import loopback_model as loopback
 
 PROGRAM = types.Program((('model.py', 'RATE = 1\n'),), 'model.py')
 SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(1, 'steps'), input_shape=(1,), num_classes=2)
-MODEL = 'gemini-3.8-flash'
+MODEL = 'a-model'
 REQUEST = ModelRequest(MODEL, 'propose', 'Be brief.', ('What now?',), {'type': 'object'}, seed=7)
 PROXIES = [n for name in ('http', 'https', 'all', 'no') for n in (f'{name}_proxy',)]
 
@@ -49,8 +49,9 @@ def context(book):
   )  # fmt: skip
 
 
-def ask(book, url, timeout=10.0):
-  client = GeminiClient({MODEL: (1.0, 10.0)}, SpendLimits(), 1000, timeout, 4, 0.0, url)
+def ask(api, book, url, timeout=60.0):
+  prices = {MODEL: (1.0, 10.0)}
+  client = ModelClient(api.make_backend(url), prices, SpendLimits(), 1000, timeout, 4, 0.0)
   return client.ask(REQUEST, context(book), np.random.default_rng(0))
 
 
@@ -60,10 +61,10 @@ def closed_port():
     return unused.getsockname()[1]
 
 
-def failed(book, url, timeout=10.0):
+def failed(api, book, url, timeout=60.0):
   """Returns the sentence of a call that must fail here, once and for nothing."""
   with pytest.raises(NoAnswer, match='never left this machine') as error:
-    ask(book, url, timeout)
+    ask(api, book, url, timeout)
   assert error.value.local
   assert book.spend() == types.Spend(calls=1)
   return str(error.value)
@@ -71,65 +72,65 @@ def failed(book, url, timeout=10.0):
 
 @pytest.mark.parametrize('variable', ['ALL_PROXY', 'all_proxy', 'HTTPS_PROXY', 'https_proxy'])
 @pytest.mark.parametrize('proxy', ['socks5://127.0.0.1:1', 'socks5h://u:hidden@127.0.0.1:1'])
-def test_a_socks_proxy_without_its_package_is_named(book, monkeypatch, variable, proxy):
+def test_a_socks_proxy_without_its_package_is_named(api, book, monkeypatch, variable, proxy):
   monkeypatch.setitem(sys.modules, 'socksio', None)
   monkeypatch.setenv(variable, proxy)
-  sentence = failed(book, '')
+  sentence = failed(api, book, '')
   assert variable in sentence and 'hidden' not in sentence
 
 
 @pytest.mark.parametrize('proxy', ['nonsense://127.0.0.1:1', 'http://[::1', 'http://127.0.0.1:x'])
-def test_a_proxy_that_is_no_url_is_named(book, monkeypatch, proxy):
+def test_a_proxy_that_is_no_url_is_named(api, book, monkeypatch, proxy):
   monkeypatch.setenv('HTTPS_PROXY', proxy)
-  assert 'HTTPS_PROXY' in failed(book, '')
+  assert 'HTTPS_PROXY' in failed(api, book, '')
 
 
-def test_a_proxy_that_refuses_the_connection_is_named(book, monkeypatch):
+def test_a_proxy_that_refuses_the_connection_is_named(api, book, monkeypatch):
   monkeypatch.setenv('HTTPS_PROXY', f'http://someone:hidden@127.0.0.1:{closed_port()}')
-  sentence = failed(book, '')
+  sentence = failed(api, book, '')
   assert 'HTTPS_PROXY' in sentence and 'hidden' not in sentence
 
 
 @pytest.mark.parametrize('content', [None, 'no certificate\n'])
-def test_a_bad_certificate_file_is_named(book, monkeypatch, tmp_path, content):
+def test_a_bad_certificate_file_is_named(api, book, monkeypatch, tmp_path, content):
   path = tmp_path / 'ca.pem'
   if content is not None:
     path.write_text(content)
   monkeypatch.setenv('SSL_CERT_FILE', str(path))
-  assert 'SSL_CERT_FILE' in failed(book, f'https://127.0.0.1:{closed_port()}')
+  assert 'SSL_CERT_FILE' in failed(api, book, f'https://127.0.0.1:{closed_port()}')
 
 
-def test_a_host_that_nobody_knows_is_named(book):
-  assert 'base_url' in failed(book, 'https://no-such-host.invalid')
+def test_a_host_that_nobody_knows_is_named(api, book):
+  assert 'base_url' in failed(api, book, 'https://no-such-host.invalid')
 
 
 @pytest.mark.parametrize('scheme', ['http', 'https'])
-def test_a_refused_connection_is_named(book, scheme):
-  assert 'base_url' in failed(book, f'{scheme}://127.0.0.1:{closed_port()}')
+def test_a_refused_connection_is_named(api, book, scheme):
+  assert 'base_url' in failed(api, book, f'{scheme}://127.0.0.1:{closed_port()}')
 
 
 @tls_fails
-def test_a_server_that_speaks_no_tls_gets_nothing(book):
+def test_a_server_that_speaks_no_tls_gets_nothing(api, book):
   with loopback.serving() as server:
-    failed(book, server.url.replace('http://', 'https://'))
+    failed(api, book, server.url.replace('http://', 'https://'))
     assert not server.requests
 
 
 @tls_fails
-def test_a_listener_that_never_shakes_hands_costs_nothing(book):
+def test_a_listener_that_never_shakes_hands_costs_nothing(api, book):
   with socket.socket() as silent:
     silent.bind(('127.0.0.1', 0))
     silent.listen()
-    sentence = failed(book, f'https://127.0.0.1:{silent.getsockname()[1]}', timeout=0.5)
+    sentence = failed(api, book, f'https://127.0.0.1:{silent.getsockname()[1]}', timeout=0.5)
   assert '0.5 seconds' in sentence
 
 
 @pytest.mark.parametrize('key', ['line\nbreak', 'schlüssel'])
-def test_a_key_that_no_header_holds_is_named(book, monkeypatch, key):
+def test_a_key_that_no_header_holds_is_named(api, book, monkeypatch, key):
   with loopback.serving() as server:
-    monkeypatch.setenv('GEMINI_API_KEY', key)
-    sentence = failed(book, server.url)
-    assert 'GEMINI_API_KEY' in sentence and key not in sentence
+    monkeypatch.setenv(api.key_variable, key)
+    sentence = failed(api, book, server.url)
+    assert api.key_variable in sentence and key not in sentence
     assert not server.requests
 
 
@@ -137,24 +138,24 @@ def test_a_key_that_no_header_holds_is_named(book, monkeypatch, key):
   'url',
   ['ftp://a', 'https://', 'http://[::1', 'http://a:99999', 'http://a:x', 'generativelanguage'],
 )
-def test_a_base_url_that_is_none_is_refused_before_the_run(url):
+def test_a_base_url_that_is_none_is_refused_before_the_run(api, url):
   with pytest.raises(ValueError, match='base_url is'):
-    Gemini(base_url=url)
+    api.proposer(base_url=url)
 
 
-def test_no_other_model_is_asked_and_nothing_is_spent(book):
-  prices = (('other', 1.0, 1.0),)
+def test_no_other_model_is_asked_and_nothing_is_spent(api, book):
+  prices = ((MODEL, 1.0, 1.0), ('other', 1.0, 1.0))
   url = f'http://127.0.0.1:{closed_port()}'
-  gemini = Gemini(models=(MODEL, 'other'), prices=prices, base_url=url, fallback='')
+  proposer = api.proposer(models=(MODEL, 'other'), prices=prices, base_url=url, fallback='')
   proposal = types.Proposal(types.Operation.IMPROVE)
   with pytest.raises(NothingToPropose, match='never left this machine'):
-    gemini.propose(proposal, context(book), np.random.default_rng(0))
+    proposer.propose(proposal, context(book), np.random.default_rng(0))
   assert book.spend() == types.Spend(calls=1)
 
 
-def test_a_request_that_was_sent_is_billed(book):
+def test_a_request_that_was_sent_is_billed(api, book):
   with loopback.serving() as server:
     server.script = [loopback.hang_up] * 4
     with pytest.raises(NoAnswer, match='broke'):
-      ask(book, server.url)
+      ask(api, book, server.url)
   assert book.spend().calls == 4 and book.spend().dollars > 0

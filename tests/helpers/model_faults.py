@@ -1,4 +1,4 @@
-"""A small program, and the faults of an API that tests of the proposer gemini script."""
+"""A small program, and the faults of an API that tests of proposers of language models script."""
 
 from autoresearch_jax import types
 from autoresearch_jax.testing import loopback_model as loopback
@@ -47,7 +47,7 @@ FAULTS = [
   answer('Hello!'),
   answer(edit('nowhere', 'anywhere')),
   answer(edit('KEPT = 1', 'KEPT = 2', 'notes.py')),
-  answer(WIDER, usageMetadata={'promptTokenCount': -5, 'totalTokenCount': -5}),
-  answer(WIDER, usageMetadata=None),
+  answer(WIDER, usage={'promptTokenCount': -5, 'totalTokenCount': -5}),
+  answer(WIDER, usage=None),
   answer(f'The key is {KEY}.'),
 ]
