@@ -251,7 +251,7 @@ def _took(trial: Trial) -> str:
 
 def _headline(history: History) -> Text:
   f, config = run_statistics(history), history.config
-  line = Text(f'{one_line(config.name)} ({config.platform})   ', 'bold', no_wrap=True)
+  line = Text(f'{one_line(config.name)} ({config.platform})   ', 'bold')
   if f.best is None or f.value is None:
     return line.append('no score yet; the baseline runs first', 'yellow')
   line.append(f'best {config.metric} {format_value(f.value, f.runs)}', 'bold green')

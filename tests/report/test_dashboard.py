@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import urllib.request
 
 import pytest
 from helpers.synthetic_run import run, ticking
@@ -14,6 +15,7 @@ from autoresearch_jax.ledger.mailbox import waiting
 from autoresearch_jax.ledger.store import Ledger, read_records
 from autoresearch_jax.report.dashboard.access import Access
 from autoresearch_jax.report.dashboard.followed_run import FollowedRun, find_runs
+from autoresearch_jax.report.dashboard.process import dashboard_beside
 
 starlette = pytest.importorskip('starlette')
 from autoresearch_jax.report.dashboard.app import make_app  # noqa: E402 - needs starlette
@@ -268,3 +270,14 @@ def test_a_missing_package_is_a_sentence(finished, monkeypatch, capsys):
   monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
   assert command.main([str(finished)]) == 2
   assert "pip install 'autoresearch_jax[dashboard]'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_server_beside_a_run_ends_with_it(finished):
+  with (
+    dashboard_beside(finished) as address,
+    urllib.request.urlopen(f'{address}runs', timeout=60) as answer,
+  ):
+    assert json.load(answer)[0]['name'] == 'synthetic'
+  with pytest.raises(OSError, match='refused'):
+    urllib.request.urlopen(f'{address}runs', timeout=60)

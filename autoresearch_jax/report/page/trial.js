@@ -21,8 +21,8 @@ async function open(id) {
   const dialog = $('detail');
   hideTip();
   dialog.dataset.shown = id;
-  fill(dialog, byId.get(id), live ? hint('Loading the program and its learning curves \u2026') : null);
   if (!dialog.open) dialog.showModal();
+  fill(dialog, byId.get(id), live ? hint('Loading the program and its learning curves \u2026') : null);
   dialog.scrollTop = 0;
   if (!live) return;
   try {
@@ -112,13 +112,13 @@ function curves(trial) {
   const lines = trial.runs.map((r) => r.curve).filter((curve) => curve.length > 1), best = incumbentBefore(trial);
   if (!lines.length) return null;
   const other = best === null ? [] : best.runs.map((r) => r.curve).filter((curve) => curve.length > 1);
-  return element('div', {}, element('h3', {}, 'Learning curves'), curveChart(lines, other, 720),
+  return element('div', {}, element('h3', {}, 'Learning curves'), curveChart(lines, other, Math.max(300, $('detail').clientWidth - 48)),
     hint(other.length ? `Grey: trial ${best.id}, the incumbent before.` : ''));
 }
 
 // Training loss over the share of the budget: curves, and those of another trial in grey.
 function curveChart(lines, others, width, height = 240) {
-  const box = { left: 60, right: width - 12, top: 28, bottom: height - 44 };
+  const box = { left: 60, right: width - 22, top: 28, bottom: height - 44 };
   const losses = [...lines, ...others].flatMap((curve) => curve.map(([, loss]) => loss)).sort((a, b) => a - b);
   const low = losses[0], high = losses[Math.floor(0.97 * (losses.length - 1))];
   const x = scale(0, 1, box.left, box.right), y = scale(low, high, box.bottom, box.top);
