@@ -92,7 +92,7 @@ def finalize(directory: pathlib.Path, line: CommandLine) -> None:
     edits = ablation.edits
     _say_ablation(ablation)
   steps = steps_of(history, edits, original, ablation)
-  if not steps:
+  if not edits:
     raise FinalizeError('The ablation found no edit that carries anything, so nothing is written.')
   require_traceable(steps, config, task.spec)
   if line['to']:

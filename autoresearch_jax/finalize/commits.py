@@ -67,14 +67,25 @@ def steps_of(
     constants = ', '.join(f'{name} = {value!r}' for name, value in history.config.constants.items())
     body = f'The run {history.config.name} began with these constants: {constants}.'
     steps.insert(0, Step(baseline, _text('Set the constants of the experiment', [body], [])))
-  if steps:
-    last = steps[-1]
-    closing = conclusion(history)
-    head, _, trailers = last.message.rpartition('\n\n')
-    if edits and closing and not _dropped(ablation):
-      closing = textwrap.fill(f'All edits together: {closing}', WIDTH)
-      steps[-1] = Step(last.program, f'{head}\n\n{closing}\n\n{trailers}')
+  if edits and (closing := _closing(history, ablation)):
+    head, _, trailers = steps[-1].message.rpartition('\n\n')
+    text = f'{head}\n\n{textwrap.fill(closing, WIDTH)}\n\n{trailers}'
+    steps[-1] = Step(steps[-1].program, text)
   return tuple(steps)
+
+
+def _closing(history: History, ablation: AblationResult | None) -> str:
+  """Returns what all edits together gain, or what is left of them after an ablation."""
+  if ablation is None or not ablation.dropped:
+    found = conclusion(history)
+    return f'All edits together: {found}' if found else ''
+  names = ', '.join(str(trial) for trial in ablation.dropped)
+  on_test = f', and {ablation.on_test} on the test split' if ablation.on_test is not None else ''
+  return (
+    f'Left out, since an ablation did not show that they carry anything: the edits of trials '
+    f'{names}. Without them the program differs from the best one by {ablation.remaining}{on_test} '
+    f'in {history.objective.metric}; above 0 is better.'
+  )
 
 
 def require_traceable(steps: Iterable[Step], config: Config, spec: Spec) -> None:
@@ -93,10 +104,6 @@ def require_traceable(steps: Iterable[Step], config: Config, spec: Spec) -> None
           )
     finally:
       tracer.close()
-
-
-def _dropped(ablation: AblationResult | None) -> bool:
-  return ablation is not None and bool(ablation.dropped)
 
 
 def _message(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import pytest
 from helpers.synthetic_run import SPEC, run, ticking
@@ -12,6 +13,7 @@ from autoresearch_jax.cli.report import main
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import read_history, read_records
 from autoresearch_jax.proposers.llm.story import NoStory, rewritten, supported
+from autoresearch_jax.report.samples import ModelText, TextSample, write_samples
 from autoresearch_jax.report.story import StoryParagraph, StorySentence, cite, join, story
 from autoresearch_jax.testing import loopback_model as loopback
 
@@ -158,3 +160,16 @@ def test_a_run_without_a_model_keeps_the_story_made_by_rules(directory, capsys, 
   assert main([str(directory), '--rewrite']) == 0
   shown = capsys.readouterr()
   assert 'made by rules' in shown.err and 'What was tried' in shown.out
+
+
+def test_the_report_shows_what_the_models_wrote(directory, tmp_path, capsys):
+  copy = shutil.copytree(directory, tmp_path / 'run')
+  (copy / 'models').mkdir()
+  texts = (ModelText('best', 3, 'world'), ModelText('baseline', 0, '<b>wrld'))
+  write_samples(copy, (TextSample('Hello ', 7, 0.8, texts),))
+  assert main([str(copy), '--html']) == 0
+  text = capsys.readouterr().out
+  assert '--- best, trial 3\nHello world' in text and 'Hello <b>wrld' in text
+  assert main([str(copy), '--json']) == 0
+  (sample,) = json.loads(capsys.readouterr().out)['samples']
+  assert sample['prompt'] == 'Hello ' and sample['texts'][0]['text'] == 'world'
