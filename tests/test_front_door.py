@@ -82,6 +82,7 @@ def test_a_run_is_read_as_it_was_returned(workdir):
   assert list(frame['trial']) == [0, 1, 2] and frame['val_loss'].notna().any()
   assert again.plot().axes
   assert 'BATCH_SIZE' in again.incumbent_program().text()
+  assert 'val_loss' in again.story() and 'trial 0' in again.story()
   assert 'val_loss' in again.summary() and again._repr_html_().startswith('<pre>')
 
 

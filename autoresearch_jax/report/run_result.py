@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import read_history
-from autoresearch_jax.report import plot
+from autoresearch_jax.report import plot, story
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.summary import summary
 from autoresearch_jax.types import Objective, Program, Trial
@@ -102,6 +102,10 @@ class RunResult:
   def summary(self) -> str:
     """Summary of the search, and of the final evaluation if there was one."""
     return '\n'.join(filter(None, [summary(self.history), conclusion(self.history)]))
+
+  def story(self) -> str:
+    """What was tried, what worked, what did not, how sure that is, and what to try next."""
+    return '\n\n'.join(f'{part.heading}\n{part.text}' for part in story.story(self.history))
 
   def __repr__(self) -> str:
     return f'RunResult({str(self.workdir)!r}: {self.summary()})'

@@ -142,7 +142,7 @@ class Run(Task):
       pruning=config.pruning,
       memory=config.knowledge.memory,
       planner=config.knowledge.planner,
-      save_models=config.save_models,
+      save_models=config.save_models and config.executor == 'local',  # others keep no files here
     )
 
   def search_space(self) -> str:
