@@ -75,6 +75,7 @@ def test_with_a_key_it_is_gemini(monkeypatch, pretender, key):
 
 
 def test_with_openais_key_it_is_openai_unless_geminis_is_set_too(monkeypatch, pretender):
+  pytest.importorskip('openai')
   monkeypatch.setenv(OPENAI_KEY_VARIABLE, SECRET)
   options = {'openai': {'models': ['small'], 'max_dollars': 0.0}, 'gemini': {'models': ['small']}}
   auto = PROPOSERS.make('auto', options)

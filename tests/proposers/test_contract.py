@@ -52,6 +52,8 @@ def models(name, monkeypatch):
   if name not in ('gemini', 'openai'):
     yield
     return
+  if name == 'openai':
+    pytest.importorskip('openai')
 
   def widen(request):
     width = f'WIDTH = {loopback.settings(request)["seed"] % 1000 + 65}'

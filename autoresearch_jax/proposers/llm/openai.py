@@ -10,6 +10,7 @@ from autoresearch_jax.proposers.base import PROPOSERS
 from autoresearch_jax.proposers.llm import OPENAI_KEY_VARIABLE
 from autoresearch_jax.proposers.llm.backend import Backend, shown_url
 from autoresearch_jax.proposers.llm.model_proposer import ModelProposer, check_url
+from autoresearch_jax.proposers.llm.openai_backend import OpenAIBackend
 
 URL_VARIABLE = 'OPENAI_BASE_URL'
 INSTALL = "pip install 'autoresearch_jax[openai]'"
@@ -53,8 +54,6 @@ class OpenAI(ModelProposer):
       raise ValueError(f'The proposer openai needs the package openai: {INSTALL}.')
     if not self.key_variable:
       raise ValueError("key_variable is ''; name the environment variable of the API key.")
-    from autoresearch_jax.proposers.llm.openai_backend import OpenAIBackend  # noqa: PLC0415 - extra
-
     if not self.base_url:
       check_url(URL_VARIABLE, self.url)
     return OpenAIBackend(self.url, (self.key_variable,), needs_key=not self.is_local)

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx2
-import openai
 
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.proposers.llm.backend import (
@@ -142,6 +141,8 @@ class OpenAIBackend(Backend):
     channel: httpx2.AsyncClient,
   ) -> ModelResponse:
     """Sends a request and reads the response; see Backend."""
+    import openai  # noqa: PLC0415 - an extra
+
     client = openai.AsyncOpenAI(
       api_key=key or 'none',  # the SDK wants one
       base_url=self.base_url or DEFAULT_URL,
@@ -159,7 +160,9 @@ class OpenAIBackend(Backend):
     self, error: Exception, request: ModelRequest, form: Mapping[str, Any]
   ) -> FailedAttempt | None:
     """Explains an HTTP error. Only errors in JSON, as APIs send them, are known to be free."""
-    if not isinstance(error, openai.APIStatusError):
+    from openai import APIStatusError  # noqa: PLC0415 - an extra
+
+    if not isinstance(error, APIStatusError):
       return None
     code, found = error.status_code, _error_object(error.response)
     own = found is not None
@@ -190,7 +193,9 @@ class OpenAIBackend(Backend):
 
   def cause(self, error: Exception) -> Exception:
     """Returns the exception behind a connection error of the SDK."""
-    if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, Exception):
+    from openai import APIConnectionError  # noqa: PLC0415 - an extra
+
+    if isinstance(error, APIConnectionError) and isinstance(error.__cause__, Exception):
       return error.__cause__
     return error
 

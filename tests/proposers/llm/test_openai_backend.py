@@ -1,6 +1,7 @@
 """What servers of the Chat Completions protocol accept and answer, through the SDK."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -22,6 +23,7 @@ SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(1, 'steps'), input_shape=
 REQUEST = ModelRequest('m', 'propose', 'Be brief.', ('What?',), SCHEMA, seed=7, temperature=0.5)
 GOOD = loopback.answer('{}')
 
+pytest.importorskip('openai')
 pytestmark = pytest.mark.usefixtures('secret')
 
 
@@ -257,6 +259,15 @@ def test_the_url_may_come_from_the_environment(monkeypatch):
   monkeypatch.setenv('OPENAI_BASE_URL', 'localhost')
   with pytest.raises(ValueError, match="OPENAI_BASE_URL is 'localhost'"):
     OpenAI(models=('m',))
+
+
+def test_without_the_package_all_other_proposers_are_there():
+  code = (
+    "import sys; sys.modules['openai'] = None\n"
+    'from autoresearch_jax.proposers import PROPOSERS\n'
+    "assert {'openai', 'gemini'} <= set(PROPOSERS.names()); PROPOSERS.make('mutate')"
+  )
+  subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_without_the_package_it_says_how_to_install_it(monkeypatch):
