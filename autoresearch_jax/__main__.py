@@ -20,6 +20,7 @@ COMMANDS = {
   'attach': 'Show a run that was started elsewhere in this terminal.',
   'steer': 'Say something to a run in progress: a hint, an idea, a pause, another end.',
   'knowledge': 'Print what a run has learned: hypotheses, their outcomes, lessons.',
+  'transcript': 'Print what a model or an agent was asked and answered for a trial.',
   'export-model': 'Write the trained model of a trial: parameters and the traced program.',
   'sample': 'Write text from the language models of a run.',
   'finalize': 'Write the kept edits as a branch of your repository, or as patches.',
