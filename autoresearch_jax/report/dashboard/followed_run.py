@@ -22,8 +22,8 @@ from autoresearch_jax.report.shared_progress import (
 from autoresearch_jax.report.summary import run_statistics
 
 MIN_SECONDS = 0.5  # between two looks at the files
-MAX_SHARE = 0.05  # of the time that reading and computing may take, as far as
-MAX_SECONDS = 10.0  # between two looks allow it
+MAX_SHARE = 0.01  # of a processor that following a run may take, as far as
+MAX_SECONDS = 30.0  # between two looks allow it
 ANNOUNCE_SECONDS = 3.0  # between two signs to the run that somebody looks
 
 
@@ -93,7 +93,7 @@ class Activity:
 class FollowedRun:
   """A run whose ledger is read as it grows. Safe to use from several threads.
 
-  Reading is rare enough that it takes at most a twentieth of the time of a processor.
+  Reading is rare enough that it takes at most a hundredth of a processor.
 
   Attributes:
     directory: The run's folder.
@@ -128,7 +128,7 @@ class FollowedRun:
       if (now := self._clock()) - self._looked_at < pause:
         return
       self._looked_at, self._spent = now, 0.0
-      with self._measured():
+      with self._measured(counts=self._follower.place.index > 0):
         self._read()
 
   def summary(self, key: str) -> RunSummary:
@@ -198,12 +198,11 @@ class FollowedRun:
       return Activity(state, self._problem, shown)
 
   @contextlib.contextmanager
-  def _measured(self) -> Iterator[None]:
-    """Counts the CPU time of what happens inside."""
+  def _measured(self, counts: bool) -> Iterator[None]:
+    """Counts the CPU time of what happens inside, unless it is done for the first time."""
     began = time.thread_time()
-    try:
-      yield
-    finally:
+    yield
+    if counts:
       self._spent += time.thread_time() - began
 
   @property
@@ -233,7 +232,7 @@ class FollowedRun:
       raise LedgerError(self._problem or _not_started(self.directory))
     if self._view is not None and self._viewed_at == self._follower.place:
       return self._view
-    with self._measured():
+    with self._measured(counts=self._view is not None):
       view = self._projection.view(details=False)
     self._version += 1
     if self._view is None or view.lessons != self._view.lessons:

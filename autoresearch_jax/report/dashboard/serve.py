@@ -22,7 +22,7 @@ from autoresearch_jax.report.dashboard.app import make_app
 from autoresearch_jax.report.dashboard.process import DashboardError
 
 DEFAULT_HOST, DEFAULT_PORT = '127.0.0.1', 8730
-NICENESS = 10  # the device's work comes first
+NICENESS = 5  # the run comes first
 
 
 def serve(
