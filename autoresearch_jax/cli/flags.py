@@ -37,6 +37,8 @@ PARTS = (
   'executor_options',
   'limits',
   'knowledge',
+  'hooks',
+  'tracker_options',
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import ml_collections
 import msgspec
 
-from autoresearch_jax.config.fields import Config, ConfigError
+from autoresearch_jax.config.fields import HOOK_EVENTS, Config, ConfigError
 
 T = TypeVar('T')
 
@@ -102,6 +102,12 @@ def checked(config: Config) -> Config:
       "s3://BUCKET/FOLDER or file:///FOLDER; '' for no mirror."
     )
   config.parsed_constraints()
+  for event, hook in config.hooks.items():
+    if event not in HOOK_EVENTS or not hook.strip():
+      raise ConfigError(
+        f'config.hooks has {event!r}: {hook!r}; it maps {", ".join(HOOK_EVENTS)} to a command or a '
+        'URL.'
+      )
   if not config.editable:
     raise ConfigError('config.editable is empty; name at least one file that an edit may change.')
   return config

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from autoresearch_jax.types import Budget, Constraint, Ends, Objective, Platform
 
+# Keys of `hooks`: what happens in a run, and all of it.
+HOOK_EVENTS = ('started', 'kept', 'discarded', 'failed', 'steered', 'ended', 'all')
+
 
 @dataclasses.dataclass(frozen=True)
 class Search:
@@ -157,6 +160,11 @@ class Config:
       or `rebase`, which measures the baseline and the best program anew and goes on from these.
     save_models: Whether to keep the parameters of the best program's best training run and of the
       baseline's, in the folder `models` of the run.
+    hooks: What is called when something happens: one of `HOOK_EVENTS` -> a command, which gets the
+      event as JSON on its standard input, or an http(s) URL, to which it is posted. `$NAME` stands
+      for an environment variable.
+    trackers: Registered trackers that log the trials: `tensorboard`, `wandb`, `mlflow`.
+    tracker_options: Their options, by name.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -192,6 +200,9 @@ class Config:
   mirror: str = ''
   on_new_hardware: Literal['refuse', 'rebase'] = 'refuse'
   save_models: bool = True
+  hooks: dict[str, str] = dataclasses.field(default_factory=dict)
+  trackers: tuple[str, ...] = ()
+  tracker_options: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
   @property
   def objective(self) -> Objective:

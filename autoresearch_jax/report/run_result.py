@@ -3,13 +3,14 @@
 import dataclasses
 import html
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.report import plot, story
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.summary import summary
+from autoresearch_jax.report.trial_row import trial_row
 from autoresearch_jax.types import Objective, Program, Trial
 
 if TYPE_CHECKING:
@@ -76,24 +77,7 @@ class RunResult:
       import pandas  # noqa: PLC0415 - optional
     except ImportError as error:
       raise ImportError('dataframe() needs pandas: pip install pandas.') from error
-    return pandas.DataFrame([self._row(trial) for trial in self.trials])
-
-  def _row(self, trial: Trial) -> dict[str, Any]:
-    measurements = trial.result.measurements
-    names = sorted({name for m in measurements for name in m.metrics})
-    return {
-      'trial': trial.id,
-      'operation': trial.proposal.operation.value,
-      'parent': trial.proposal.parents[0] if trial.proposal.parents else None,
-      'status': trial.result.status.value,
-      'decision': trial.verdict.decision.value if trial.verdict else None,
-      **{name: trial.metric(name) for name in names},
-      'runs': len(measurements),
-      'training_seconds': sum(m.cost.training_seconds for m in measurements),
-      'total_seconds': sum(m.cost.total_seconds for m in measurements),
-      'description': trial.edit.description,
-      'reason': trial.verdict.reason if trial.verdict else '',
-    }
+    return pandas.DataFrame([trial_row(trial) for trial in self.trials])
 
   def plot(self) -> 'Figure':
     """The progress plot: a dot per trial, and the best score so far as a step function."""

@@ -24,6 +24,7 @@ from autoresearch_jax.mirror import NoMirror, open_mirror
 from autoresearch_jax.models.exported import export_saved
 from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.report import View
+from autoresearch_jax.report.sinks import SinkView, opened, sinks_of
 from autoresearch_jax.research import hardware, resumable
 from autoresearch_jax.research.build import Run, build
 from autoresearch_jax.research.controller import Controller
@@ -125,6 +126,7 @@ def _run_session(
 
   run = build(with_former_defaults(directory / 'ledger.db', config))
   run.require_executor()
+  sinks = sinks_of(run.config)
   config, space = run.config, run.search_space()
   for word, value in _opening(run, directory):
     say(f'{word:<11}{messages.one_line(value)}')
@@ -155,7 +157,10 @@ def _run_session(
       if executor.slots > 1:
         say(f'{"slots":<11}{executor.slots} trials at once')
       with stop:
-        with make_view(history) as view:
+        with (
+          opened(sinks, directory, history, say) as threads,
+          SinkView(make_view(history), threads, history) as view,
+        ):
           loop = ResearchLoop(
             controller=controller,
             ledger=ledger,

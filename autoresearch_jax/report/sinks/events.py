@@ -1,0 +1,119 @@
+"""What sinks get of a run: plain data that another thread may keep."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from autoresearch_jax.ledger.events import Decided, HandedOver, Record, Steered, Stopped
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.steering import described
+from autoresearch_jax.report.trial_row import trial_row
+from autoresearch_jax.types import Decision, Objective, Program, Trial
+
+SCHEMA = 1  # of a payload; grows when a field changes its meaning or goes
+DECISIONS = {Decision.KEEP: 'kept', Decision.DISCARD: 'discarded', Decision.CRASH: 'failed'}
+
+
+@dataclasses.dataclass(frozen=True)
+class SinkEvent:
+  """One thing that happened.
+
+  Attributes:
+    event: One of `config.HOOK_EVENTS`.
+    time: Unix seconds.
+    trial: The trial, for kept, discarded and failed.
+    parent: The program that it edits.
+    text: Why the run ended, or what was steered.
+    trials: Decided trials so far.
+    best: First trial of the best program; None before there is one.
+    best_value: Its metric.
+  """
+
+  event: str
+  time: float
+  trial: Trial | None = None
+  parent: Program | None = None
+  text: str = ''
+  trials: int = 0
+  best: int | None = None
+  best_value: float | None = None
+
+  @classmethod
+  def of(cls, record: Record, history: History) -> 'SinkEvent | None':
+    """Returns the event of a record that `history` includes; None if sinks do not get it."""
+    match record.event:
+      case Decided(trial=number):
+        return cls.of_trial(history.trials[number], record.time, history)
+      case Steered(request=request, refused=refused):
+        text = described(request) + (f': refused. {refused}' if refused else '')
+        return cls._made('steered', record.time, history, text=text)
+      case HandedOver(strategy=strategy, reason=reason):
+        text = f'{strategy} takes the search over: {reason}'
+        return cls._made('steered', record.time, history, text=text)
+      case Stopped(reason=reason):
+        return cls._made('ended', record.time, history, text=reason)
+    return None
+
+  @classmethod
+  def of_trial(cls, trial: Trial, time: float, history: History) -> 'SinkEvent':
+    """Returns the event of a decided trial."""
+    assert trial.verdict is not None
+    parent = history.parent(trial.id)
+    program = None if parent is None else history.edits[parent].program
+    kind = DECISIONS[trial.verdict.decision]
+    return cls._made(kind, time, history, trial=trial, parent=program)
+
+  @classmethod
+  def started(cls, history: History) -> 'SinkEvent':
+    """Returns the event of a session that begins."""
+    return cls._made('started', history.last_time, history)
+
+  @classmethod
+  def _made(cls, event: str, time: float, history: History, **fields: Any) -> 'SinkEvent':
+    best = history.incumbent
+    return cls(
+      event,
+      time,
+      trials=len(history.trials),
+      best=None if best is None else history.original(best.id),
+      best_value=None if best is None else best.metric(history.objective.metric),
+      **fields,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInfo:
+  """The run that events are of.
+
+  Attributes:
+    name: Its name.
+    directory: Its folder.
+    config: Its config as plain data.
+    objective: The metric and its direction.
+    started: When it began, in Unix seconds.
+    earlier: Events of the trials that were decided before this session.
+  """
+
+  name: str
+  directory: pathlib.Path
+  config: dict[str, Any]
+  objective: Objective
+  started: float
+  earlier: tuple[SinkEvent, ...] = ()
+
+  def payload(self, event: SinkEvent) -> dict[str, Any]:
+    """Returns an event as JSON data, as hooks get it."""
+    return {
+      'schema': SCHEMA,
+      'event': event.event,
+      'time': event.time,
+      'run': self.name,
+      'workdir': str(self.directory),
+      'metric': self.objective.metric,
+      'direction': self.objective.direction,
+      'trials': event.trials,
+      'best': event.best,
+      'best_value': event.best_value,
+      'text': event.text,
+      'trial': None if event.trial is None else trial_row(event.trial),
+    }
