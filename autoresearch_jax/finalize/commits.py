@@ -151,8 +151,10 @@ def measured(history: History, trial: int, results: ProgramResults) -> str:
 
 
 def _text(subject: str, paragraphs: Iterable[str], trailers: Iterable[str]) -> str:
-  subject = one_line(subject, SUBJECT) or 'Edit the program'
-  subject = subject[0].upper() + subject[1:]
+  whole = one_line(subject, 1000) or 'Edit the program'
+  whole = whole[0].upper() + whole[1:]
+  subject = one_line(whole, SUBJECT)
+  paragraphs = paragraphs if subject == whole else [f'{whole}.', *paragraphs]
   body = [textwrap.fill(one_line(text, 1000), WIDTH) for text in paragraphs if text]
   parts = [subject, *body, '\n'.join(trailers)]
   return '\n\n'.join(part for part in parts if part) + '\n'

@@ -9,6 +9,7 @@ from helpers import synthetic_run
 
 from autoresearch_jax.executors import Executor
 from autoresearch_jax.finalize.ablation import Ablation, AblationFailed, paired_gains
+from autoresearch_jax.finalize.commits import steps_of
 from autoresearch_jax.finalize.lineage import CarriedEdit, carried_edits, without
 from autoresearch_jax.ledger.events import Edited, Finished, Proposed, Record, Started
 from autoresearch_jax.ledger.history import History
@@ -178,3 +179,19 @@ def test_a_failing_program_on_the_way_is_one_step_with_its_repair():
   assert step.trials == (1, 2) and step.trial == 2
   assert (step.before, step.after) == (program(), program(A=2))
   assert without((step,), {0}) == ()
+
+
+def test_the_last_commit_says_what_was_left_out():
+  steps = edits({'A': 1}, {'B': 1})
+  found = history()
+  for number, made in enumerate([program(), *(step.after for step in steps)]):
+    edit = Edit(made, f'set {"A long constant " * 10}to {number}', Hypothesis('Why not.'))
+    proposal = Proposal(Operation.IMPROVE, (number - 1,) if number else ())
+    for event in (Proposed(number, proposal), Edited(number, edit)):
+      found.apply(Record(0, 0.0, event))
+  result = ablation(Sum({'A': 1.0, 'B': 0.0}), Log(), found).run(steps)
+  (step,) = steps_of(found, result.edits, program(), result)
+  assert len(step.subject) <= 72 and step.subject.startswith('Set A long constant')
+  assert 'to 1.' in step.message  # the whole description
+  text = ' '.join(step.message.split())
+  assert 'trials 2' in text and 'on the test split' in text and 'Trial: 1' in text
