@@ -18,7 +18,7 @@ from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.page import RunProjection, RunView, write_page
 from autoresearch_jax.report.samples import format_samples, read_samples
-from autoresearch_jax.report.story import StoryParagraph, story
+from autoresearch_jax.report.story import StoryParagraph
 from autoresearch_jax.report.summary import summary
 from autoresearch_jax.research.build import build_task
 
@@ -49,7 +49,10 @@ COMMAND = Command(
 
 def report(directory: pathlib.Path) -> str:
   """Draws the plot and returns the summary. Raises LedgerError."""
-  history = read_history(directory)
+  return _summarized(read_history(directory), directory)
+
+
+def _summarized(history: History, directory: pathlib.Path) -> str:
   plot.draw(history, directory / 'progress.png')
   lines = [summary(history), f'Plot: {directory / "progress.png"}', conclusion(history)]
   return '\n'.join(filter(None, lines))
@@ -67,30 +70,32 @@ def main(arguments: Sequence[str]) -> int:
 
 def _report(line: CommandLine) -> int:
   directory = pathlib.Path(line.operand)
-  history = read_history(directory)
-  told = _rewritten(history) if line['rewrite'] else story(history)
+  projection = RunProjection.of(read_records(directory))
+  told = _rewritten(projection) if line['rewrite'] else projection.story()
   if line['json']:
-    print(msgspec.json.encode(_complete(directory, told)).decode())
+    print(msgspec.json.encode(_complete(projection, directory, told)).decode())
     return 0
   for paragraph in told:
     print(f'{paragraph.heading}\n{textwrap.fill(paragraph.text, WIDTH)}\n')
-  print(report(directory))
+  print(_summarized(projection.history, directory))
   if samples := read_samples(directory):
     print(f'\nText from the models\n{format_samples(samples)}')
   if line['html']:
-    write_page(_complete(directory, told), directory / 'report.html')
+    write_page(_complete(projection, directory, told), directory / 'report.html')
     print(f'Page: {directory / "report.html"}')
   return 0
 
 
-def _complete(directory: pathlib.Path, told: tuple[StoryParagraph, ...]) -> RunView:
+def _complete(
+  projection: RunProjection, directory: pathlib.Path, told: tuple[StoryParagraph, ...]
+) -> RunView:
   """Returns the run with what is not in the ledger."""
-  return dataclasses.replace(view(directory), story=told, samples=read_samples(directory))
+  return dataclasses.replace(projection.view(), story=told, samples=read_samples(directory))
 
 
-def _rewritten(history: History) -> tuple[StoryParagraph, ...]:
+def _rewritten(projection: RunProjection) -> tuple[StoryParagraph, ...]:
   """Returns the story as a model tells it; with a message the one made by rules if none does."""
-  told = story(history)
+  told, history = projection.story(), projection.history
   try:
     return rewritten(told, history, build_task(history.config).spec)
   except (NoStory, ConfigError) as error:

@@ -14,6 +14,7 @@ from autoresearch_jax.ledger.ownership import is_in_use
 from autoresearch_jax.ledger.store import Position
 from autoresearch_jax.report.page import RunProjection
 from autoresearch_jax.report.page.view import RunView, TrialView
+from autoresearch_jax.report.samples import read_samples
 from autoresearch_jax.report.shared_progress import (
   TrialProgress,
   announce_viewer,
@@ -24,6 +25,7 @@ from autoresearch_jax.report.summary import run_statistics
 MIN_SECONDS = 0.5  # between two looks at the files
 MAX_SHARE = 0.01  # of a processor that following a run may take, as far as
 MAX_SECONDS = 30.0  # between two looks allow it
+RARE = ('lessons', 'story', 'samples')  # long fields that not every trial changes
 ANNOUNCE_SECONDS = 3.0  # between two signs to the run that somebody looks
 
 
@@ -65,7 +67,7 @@ class Update:
   Attributes:
     version: Of the page after it.
     whole: Whether it has all trials, and replaces what was known.
-    run: Fields of RunView without `trials`, and without `lessons` if those are the same.
+    run: Fields of RunView without `trials`, and without those of `RARE` that are the same.
     trials: New and changed trials, without details.
   """
 
@@ -117,7 +119,7 @@ class FollowedRun:
     self._row_versions: dict[int, int] = {}
     self._view: RunView | None = None
     self._viewed_at = Position()
-    self._lessons_version = 0
+    self._field_versions = dict.fromkeys(RARE, 0)
     self._version += 1
     self._first_version = self._version
 
@@ -174,8 +176,9 @@ class FollowedRun:
       whole = not self._first_version <= version <= self._version
       fields = {f.name: getattr(view, f.name) for f in dataclasses.fields(view)}
       del fields['trials']
-      if not whole and self._lessons_version <= version:
-        del fields['lessons']
+      for name, since in self._field_versions.items():
+        if not whole and since <= version:
+          del fields[name]
       changed = (n for n, since in self._row_versions.items() if whole or since > version)
       return Update(self._version, whole, fields, tuple(self._rows[n] for n in changed))
 
@@ -234,9 +237,11 @@ class FollowedRun:
       return self._view
     with self._measured(counts=self._view is not None):
       view = self._projection.view(details=False)
+      view = dataclasses.replace(view, samples=read_samples(self.directory))
     self._version += 1
-    if self._view is None or view.lessons != self._view.lessons:
-      self._lessons_version = self._version
+    for name in RARE:
+      if self._view is None or getattr(view, name) != getattr(self._view, name):
+        self._field_versions[name] = self._version
     for row in view.trials:
       before = self._rows.get(row.id)
       if before is None or not _same(before, row):

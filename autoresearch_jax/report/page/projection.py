@@ -34,7 +34,7 @@ from autoresearch_jax.report.page.view import (
   RunView,
   TrialView,
 )
-from autoresearch_jax.report.story import story
+from autoresearch_jax.report.story import StoryParagraph, story
 from autoresearch_jax.report.summary import (
   format_speed,
   format_spend,
@@ -116,7 +116,7 @@ class RunProjection:
       sessions=times.sessions(history.last_time),
       spend=times.spend(),
       test_gains=final_comparison(history).gains,
-      story=story(history, self._memory),
+      story=self.story(),
       requests=tuple(_request(taken) for taken in history.steering.taken.values()),
       paused='' if (pause := history.steering.paused) is None else pause.request.author,
       left=tuple(
@@ -125,6 +125,10 @@ class RunProjection:
         )
       ),
     )
+
+  def story(self) -> tuple[StoryParagraph, ...]:
+    """Returns the run in prose."""
+    return story(self.history, self._memory)
 
   def trial(self, number: int) -> TrialView:
     """Returns one trial with all details. Raises KeyError if it does not exist."""
