@@ -24,8 +24,8 @@ def message(event: dict) -> str:
   if event['best_value'] is not None:
     best = f' Best {metric}: {event["best_value"]:.6g} (trial {event["best"]}).'
   if trial is not None:
-    value = '' if trial.get(metric) is None else f', {metric} {trial[metric]:.6g}'
-    return f'{run}: trial {trial["trial"]} {event["event"]}{value}. {trial["description"]}.{best}'
+    value = '' if trial['value'] is None else f', {metric} {trial["value"]:.6g}'
+    return f'{run}: trial {trial["id"]} {event["event"]}{value}. {trial["description"]}.{best}'
   return f'{run} {event["event"]}. {event["text"]}{best}'
 
 

@@ -79,7 +79,7 @@ def test_a_run_is_read_as_it_was_returned(workdir):
   assert [trial.id for trial in again.trials] == [0, 1, 2]
   assert again.baseline.id == 0 and again.best_trial.verdict.decision == 'keep'
   frame = again.dataframe()
-  assert list(frame['trial']) == [0, 1, 2] and frame['val_loss'].notna().any()
+  assert list(frame['id']) == [0, 1, 2] and frame['val_loss'].notna().any()
   assert again.plot().axes
   assert 'BATCH_SIZE' in again.incumbent_program().text()
   assert 'val_loss' in again.story() and 'trial 0' in again.story()

@@ -230,9 +230,12 @@ class Comparison:
       import pandas  # noqa: PLC0415 - optional
     except ImportError as error:
       raise ImportError('dataframe() needs pandas: pip install pandas.') from error
+    return pandas.DataFrame(self.rows())
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Returns the rows of `dataframe`: name -> value for each run."""
     columns = ('problem', 'strategy', 'acceptance', 'instance_seed', *MEASURES, 'kept', 'runs')
-    rows = ({name: getattr(run, name) for name in columns} for run in self.runs.values())
-    return pandas.DataFrame(list(rows))
+    return [{name: getattr(run, name) for name in columns} for run in self.runs.values()]
 
 
 def compare(

@@ -4,6 +4,9 @@ import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TextIO
+
+import msgspec
 
 from autoresearch_jax.benchmark.analysis import leaderboard
 from autoresearch_jax.benchmark.comparison import BenchmarkError, Comparison, run
@@ -15,6 +18,7 @@ from autoresearch_jax.cli.command import FAILED, Command, CommandLine, Option
 from autoresearch_jax.cli.fields import benchmark_fields
 from autoresearch_jax.cli.signals import StopSignals
 
+SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
 COMMAND = Command(
   'benchmark',
   'Compare search strategies on simulated problems, without a device.',
@@ -24,6 +28,7 @@ COMMAND = Command(
   leaderboard.html. The same command resumes and skips finished runs.
   """,
   (
+    Option('json', 'Print the runs as JSON when all are done; docs/reference/report.md.', False),
     Option('out', 'Folder of the results.', value='DIR', shown='runs/benchmark_NAME'),
   ),
   config='The benchmark: benchmark:smoke (seconds), benchmark:standard (minutes), benchmark:full '
@@ -47,8 +52,17 @@ COMMAND = Command(
 ERRORS = (BenchmarkError, ResultsError, OSError)
 
 
-def benchmark(config: BenchmarkConfig, out: pathlib.Path, made_by: str) -> int:
-  """Makes the runs that are missing in `out` and writes the pages. Returns the exit code."""
+def benchmark(
+  config: BenchmarkConfig, out: pathlib.Path, made_by: str, as_json: bool = False
+) -> int:
+  """Makes the runs that are missing in `out` and writes the pages. Returns the exit code.
+
+  Args:
+    config: The benchmark.
+    out: Folder of the results.
+    made_by: The command, for the pages.
+    as_json: Whether to print the runs as JSON.
+  """
   require_usable(out)
   suites = config.suites()
   with Results.open(out / 'results.db', config.name) as results:
@@ -58,15 +72,19 @@ def benchmark(config: BenchmarkConfig, out: pathlib.Path, made_by: str) -> int:
   if stop.exit_code:
     print(f'{stop.reason} Runs so far: {out / "results.db"}')
     return stop.exit_code
-  _write(comparisons, out, made_by, config.call_price)
+  _write(comparisons, out, made_by, config.call_price, sys.stderr if as_json else sys.stdout)
+  if as_json:
+    runs = [row for comparison in comparisons for row in comparison.rows()]
+    data = {'schema': SCHEMA, 'name': config.name, 'results': str(out / 'results.db')}
+    print(msgspec.json.encode({**data, 'runs': runs}).decode())
   return 0
 
 
 def _write(
-  comparisons: Sequence[Comparison], out: pathlib.Path, made_by: str, price: float
+  comparisons: Sequence[Comparison], out: pathlib.Path, made_by: str, price: float, to: TextIO
 ) -> None:
   for name in ('leaderboard.md', 'leaderboard.html'):
-    print(f'Wrote {leaderboard.write(comparisons, out / name, made_by, price)}')
+    print(f'Wrote {leaderboard.write(comparisons, out / name, made_by, price)}', file=to)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,7 +100,7 @@ def _benchmark(line: CommandLine, command: str) -> int:
   config = benchmark_config(COMMAND.required_config(line))
   out = pathlib.Path(line['out'] or f'runs/benchmark_{config.name}')
   try:
-    return benchmark(config, out, command)
+    return benchmark(config, out, command, line['json'])
   except SimulationError as error:
     print(error, file=sys.stderr)
     return FAILED

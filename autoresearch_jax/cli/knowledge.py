@@ -4,15 +4,18 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+import msgspec
 from rich.console import Console
 
-from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine
+from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine, Option
 from autoresearch_jax.knowledge import calibration
 from autoresearch_jax.knowledge.memory import Memory
 from autoresearch_jax.knowledge.report import KnowledgeReport
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.store import read_history
+from autoresearch_jax.types import to_builtins
 
+SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
 WIDTH = 110  # columns, if the output is not a terminal
 COMMAND = Command(
   'knowledge',
@@ -22,6 +25,7 @@ COMMAND = Command(
   not, with the trials as evidence, and how well the proposer predicted effects. Writes a plot of
   the predictions to WORKDIR/calibration.png.
   """,
+  (Option('json', 'Print it as JSON instead, without a plot; docs/reference/report.md.', False),),
   operand=WORKDIR,
   examples={'autoresearch knowledge runs/gpt_small_cpu': 'The run with that --workdir.'},
   exit_codes={'0': 'Done.', '2': 'There is no such run, or its ledger cannot be read.'},
@@ -53,6 +57,10 @@ def main(arguments: Sequence[str]) -> int:
 def _knowledge(line: CommandLine) -> int:
   directory = pathlib.Path(line.operand)
   memory, name = read(directory)
+  if line['json']:
+    data = {'schema': SCHEMA, **to_builtins(KnowledgeReport.of(memory, name))}
+    print(msgspec.json.encode(data).decode())
+    return 0
   console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
   KnowledgeReport.of(memory, name).print(console)
   print(plot(memory, directory / 'calibration.png'))

@@ -17,6 +17,7 @@ from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.types import Program, Progress, Result, Status, TrialRequest, to_builtins
 
+SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
 COMMAND = Command(
   'trial',
   'Train one program once, and print its score.',
@@ -28,6 +29,7 @@ COMMAND = Command(
   (
     Option('program', 'Folder with the editable files.', value='DIR', shown='the starting program'),
     Option('out', 'JSON file to write the result to.', value='FILE'),
+    Option('json', 'Print the content of --out instead of the summary block.', False),
     Option('seed', 'Seed of the training run.', 0, minimum=0, value='N'),
   ),
   config='The run: a shipped config or a file.',
@@ -101,7 +103,7 @@ def record(result: Result) -> dict[str, object]:
   values = to_builtins(result)
   measurements = values.pop('measurements')
   first = measurements[0] if measurements else {'metrics': {}, 'cost': {}}
-  return {**values, 'metrics': first['metrics'], 'cost': first['cost']}
+  return {'schema': SCHEMA, **values, 'metrics': first['metrics'], 'cost': first['cost']}
 
 
 def _progress_printer() -> Callable[[Progress], None]:
@@ -149,10 +151,10 @@ def _trial(line: CommandLine) -> int:
   else:
     program = read_program(config, pathlib.Path(line['program']), '--program')
   result = run_trial(config, program, line['seed'])
+  data = msgspec.json.encode(record(result))
   if line['out']:
-    data = msgspec.json.format(msgspec.json.encode(record(result)), indent=1)
-    pathlib.Path(line['out']).write_bytes(data + b'\n')
-  print(summary(config, result, depth_of(program)))
+    pathlib.Path(line['out']).write_bytes(msgspec.json.format(data, indent=1) + b'\n')
+  print(data.decode() if line['json'] else summary(config, result, depth_of(program)))
   return 0 if result.status == Status.OK else FAILED
 
 

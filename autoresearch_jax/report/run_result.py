@@ -70,6 +70,8 @@ class RunResult:
   def dataframe(self) -> 'pandas.DataFrame':
     """One row per decided trial: status, decision, the mean of each metric, cost.
 
+    Columns have the names of `autoresearch report --json`.
+
     Raises:
       ImportError: pandas is not installed.
     """
@@ -77,7 +79,7 @@ class RunResult:
       import pandas  # noqa: PLC0415 - optional
     except ImportError as error:
       raise ImportError('dataframe() needs pandas: pip install pandas.') from error
-    return pandas.DataFrame([trial_row(trial) for trial in self.trials])
+    return pandas.DataFrame([trial_row(trial, self.objective.metric) for trial in self.trials])
 
   def plot(self) -> 'Figure':
     """The progress plot: a dot per trial, and the best score so far as a step function."""

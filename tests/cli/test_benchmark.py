@@ -1,6 +1,7 @@
 """The command as people start it: resumes after a kill, stops on Ctrl-C, refuses in sentences."""
 
 import contextlib
+import json
 import pathlib
 import re
 import signal
@@ -55,6 +56,14 @@ def test_it_writes_results_and_pages(finished):
   assert f'--out={out}' in page and 'Acceptance rules' in page and 'against strict' in page
   assert len((out / 'results.csv').read_text().splitlines()) == 1 + RUNS
   assert (out / 'leaderboard.html').exists()
+
+
+@pytest.mark.slow
+def test_the_json_has_a_row_for_each_run(finished):
+  result = done(finished[1], '--json')
+  told = json.loads(result.stdout)
+  assert told['schema'] == 1 and len(told['runs']) == RUNS
+  assert {'problem', 'strategy', 'acceptance', 'instance_seed', 'final'} <= {*told['runs'][0]}
 
 
 @pytest.mark.slow

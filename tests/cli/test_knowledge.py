@@ -1,6 +1,7 @@
 """The command prints what a real ledger has taught."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -124,3 +125,12 @@ def test_it_is_a_command(workdir):
   assert done.returncode == 0
   assert not done.stderr
   assert 'Lessons' in done.stdout
+
+
+def test_the_json_has_what_the_report_has(workdir, capsys):
+  assert main([str(workdir), '--json']) == 0
+  told = json.loads(capsys.readouterr().out)
+  assert (told['schema'], told['metric']) == (1, 'val_loss')
+  assert {h['trial'] for h in told['hypotheses']} <= {*range(60)}
+  assert told['hypotheses'][0]['description'] == HOSTILE
+  assert told['lessons'] and told['calibrations'] and told['noise'] > 0

@@ -12,7 +12,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 START = (ROOT / 'autoresearch_jax/programs/mlp/model.py').read_text()
 
 
-def call(folder: pathlib.Path, text: str | bytes) -> tuple[int, str, str, pathlib.Path]:
+def call(
+  folder: pathlib.Path, text: str | bytes, *flags: str
+) -> tuple[int, str, str, pathlib.Path]:
   program, out = folder / 'program', folder / 'trial.json'
   program.mkdir()
   data = text.encode() if isinstance(text, str) else text
@@ -20,7 +22,7 @@ def call(folder: pathlib.Path, text: str | bytes) -> tuple[int, str, str, pathli
   done = subprocess.run(
     [
       *(sys.executable, '-m', 'autoresearch_jax.trial', '--config=configs/digits.py'),
-      *('--config.budget.amount=20', f'--program={program}', f'--out={out}'),
+      *(*flags, '--config.budget.amount=20', f'--program={program}', f'--out={out}'),
     ],
     cwd=ROOT,
     capture_output=True,
@@ -51,6 +53,14 @@ def test_a_broken_program_is_a_result_too(tmp_path, text, sentence):
   assert code == 1, news
   assert 'status:           invalid' in printed
   assert sentence in json.loads(out.read_text())['reason']
+
+
+def test_the_json_is_that_of_the_file(tmp_path):
+  code, printed, news, out = call(tmp_path, 'BATCH_SIZE = (', '--json')
+  assert code == 1, news
+  told = json.loads(printed)
+  assert told == json.loads(out.read_text())
+  assert (told['schema'], told['status']) == (1, 'invalid')
 
 
 def test_what_is_no_text_is_a_sentence(tmp_path):

@@ -1,5 +1,6 @@
 """Hooks and trackers get the events of a run, and nothing that they do stops or slows it."""
 
+import dataclasses
 import http.server
 import json
 import os
@@ -12,7 +13,7 @@ import time
 
 import pytest
 from helpers import ROOT
-from helpers.synthetic_run import Blind, config, run
+from helpers.synthetic_run import Arithmetic, Blind, config, run
 
 from autoresearch_jax.config import ConfigError, checked
 from autoresearch_jax.ledger.history import History
@@ -25,11 +26,20 @@ from autoresearch_jax.report.sinks.trackers import curves_of
 TRIALS = 10
 
 
+class Curved(Arithmetic):
+  """The synthetic executor, with loss curves."""
+
+  def result(self, request):
+    result = super().result(request)
+    curves = {str(run.seed): [[0.5, 2.0, 0.1], [1.0, 1.5, 0.2]] for run in result.measurements}
+    return dataclasses.replace(result, facts={**result.facts, 'curves': curves})
+
+
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
   """The folder of a run with some trials."""
   directory = tmp_path_factory.mktemp('run')
-  run(directory, TRIALS, pruning=True)
+  run(directory, TRIALS, executor=Curved())
   return directory
 
 
@@ -89,7 +99,7 @@ def test_a_command_gets_every_event_and_a_failure_is_said_once(finished, tmp_pat
   events = [json.loads(line) for line in log.read_text().splitlines()]
   history = read_history(finished)
   assert [e['event'] for e in events][:: len(events) - 1] == ['started', 'ended']
-  assert [e['trial']['trial'] for e in events if e['trial']] == list(history.trials)
+  assert [e['trial']['id'] for e in events if e['trial']] == list(history.trials)
   kept = next(e for e in events if e['event'] == 'kept')
   assert kept['schema'] == 1 and kept['trial']['decision'] == 'keep' and kept['best'] == 0
   assert 'trials' in events[-1]['text']
@@ -111,7 +121,7 @@ def test_the_example_posts_to_a_chat(finished, chat):
   environment = {**os.environ, 'CHAT_WEBHOOK_URL': chat.url}
   script = ROOT / 'scripts' / 'notify_chat.py'
   event = {'event': 'kept', 'run': 'digits', 'metric': 'val_loss', 'best': 3, 'best_value': 0.25}
-  trial = {'trial': 3, 'val_loss': 0.25, 'description': 'halve X'}
+  trial = {'id': 3, 'value': 0.25, 'description': 'halve X'}
   event |= {'text': '', 'trial': trial}
   for status, code in ((200, 0), (500, 1)):
     chat.status = status

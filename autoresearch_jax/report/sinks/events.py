@@ -115,5 +115,5 @@ class RunInfo:
       'best': event.best,
       'best_value': event.best_value,
       'text': event.text,
-      'trial': None if event.trial is None else trial_row(event.trial),
+      'trial': None if event.trial is None else trial_row(event.trial, self.objective.metric),
     }

@@ -61,7 +61,7 @@ class MLflow(Tracker):
 
   def log_trial(self, trial: Trial, event: SinkEvent) -> None:
     stamp = round(event.time * 1000)
-    for name, value in metrics_of(trial, event).items():
+    for name, value in metrics_of(trial, event, self._run.objective.metric).items():
       self._client.log_metric(self._id, name, value, stamp, trial.id)
     for seed, points in curves_of(trial).items():
       for fraction, loss in points:

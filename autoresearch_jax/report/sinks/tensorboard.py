@@ -47,7 +47,7 @@ class TensorBoard(Tracker):
     self._writer.add_text('config', f'```\n{config}\n```', 0)
 
   def log_trial(self, trial: Trial, event: SinkEvent) -> None:
-    for name, value in metrics_of(trial, event).items():
+    for name, value in metrics_of(trial, event, self._run.objective.metric).items():
       self._writer.add_scalar(f'trials/{name}', value, trial.id, walltime=event.time)
     for seed, points in curves_of(trial).items():
       for fraction, loss in points:

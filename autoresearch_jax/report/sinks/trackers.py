@@ -94,12 +94,12 @@ def _read_count(path: pathlib.Path) -> int:
     return 0
 
 
-def metrics_of(trial: Trial, event: SinkEvent) -> dict[str, float]:
+def metrics_of(trial: Trial, event: SinkEvent, metric: str) -> dict[str, float]:
   """Returns the numbers of a trial, and the best value so far."""
-  row = trial_row(trial)
+  row = trial_row(trial, metric)
   found = {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
-  found.pop('trial', None)
-  found.pop('parent', None)
+  for name in ('id', 'parent', 'value'):
+    found.pop(name, None)
   found['kept'] = float(event.event == 'kept')
   if event.best_value is not None:
     found['best'] = event.best_value

@@ -63,7 +63,7 @@ class WeightsAndBiases(Tracker):
     self._set(_wandb=made, _files=files)
 
   def log_trial(self, trial: Trial, event: SinkEvent) -> None:
-    self._wandb.log({'trial': trial.id, **metrics_of(trial, event)})
+    self._wandb.log({'trial': trial.id, **metrics_of(trial, event, self._run.objective.metric)})
     for seed, points in curves_of(trial).items():
       for fraction, loss in points:
         tag = f'loss/trial_{trial.id}_seed_{seed}'
