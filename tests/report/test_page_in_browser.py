@@ -160,3 +160,58 @@ def test_nothing_is_wider_than_the_window(browser, shown, width, scheme):
   page.wait_for_selector('#table tbody tr')
   assert page.evaluate('document.documentElement.scrollWidth') <= width
   page.close()
+
+
+# Texts with a contrast below 4.5 (WCAG 2.2, level AA), controls without a name, ids used twice.
+CHECK = """() => {
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const color = (text) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const behind = (element) => {
+    for (; element; element = element.parentElement) {
+      const found = color(getComputedStyle(element).backgroundColor);
+      if (found[3] === 255) return found;
+    }
+    return [255, 255, 255, 255];
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement, style = getComputedStyle(element);
+    if (!texts.currentNode.textContent.trim() || !element.getClientRects().length) continue;
+    if (style.visibility === 'hidden' || element.closest(':disabled, .skip, title')) continue;
+    const ink = color(element instanceof SVGElement ? style.fill : style.color);
+    const [a, b] = [ink, behind(element)].map((c) => luminance(c.slice(0, 3)));
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) found.push(`${element.tagName} ${element.className}: ${contrast}`);
+  }
+  for (const control of document.querySelectorAll('button, input, select, textarea, a, [role=button]')) {
+    const name = control.getAttribute('aria-label') || control.textContent.trim() || control.labels?.[0]?.textContent;
+    if (!name) found.push(`no name: ${control.outerHTML.slice(0, 80)}`);
+  }
+  const ids = [...document.querySelectorAll('[id]')].map((element) => element.id);
+  found.push(...ids.filter((id, at) => ids.indexOf(id) !== at));
+  return found;
+}"""  # noqa: E501
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_texts_can_be_read_and_controls_have_names(browser, shown, scheme):
+  found, path = shown
+  page = browser.new_page(viewport={'width': 1200, 'height': 900}, color_scheme=scheme)
+  page.goto(path.as_uri())
+  playwright.expect(page.locator('#timeline rect').first).to_be_attached()
+  assert page.evaluate(CHECK) == []
+  trial = next(t for t in found.trials[1:] if t.diff)
+  page.locator(f'#table tr[data-trial="{trial.id}"]').click()
+  assert page.is_visible('#detail pre')
+  assert page.evaluate(CHECK) == []
+  page.close()

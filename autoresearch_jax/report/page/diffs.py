@@ -2,12 +2,14 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from autoresearch_jax.types import Program
 
 CONTEXT = 3  # lines around a change
 
-Opcode = tuple[str, int, int, int, int]  # as of difflib: kind, lines of old, lines of new
+# As of difflib: kind, lines of the old text, lines of the new one.
+Opcode = tuple[Literal['replace', 'delete', 'insert', 'equal'], int, int, int, int]
 
 
 def program_diff(before: Program, after: Program) -> str:
@@ -26,8 +28,9 @@ def _file_diff(name: str, old: list[str], new: list[str]) -> Iterator[str]:
   end = _common(old[:start:-1], new[:start:-1])
   start, end = max(0, start - CONTEXT), max(0, end - CONTEXT)
   old, new = (lines[start : len(lines) - end] for lines in (old, new))
-  kind = _Substituted if _is_substitution(old, new) else difflib.SequenceMatcher
-  groups = list(kind(None, old, new).get_grouped_opcodes(CONTEXT))
+  substituted = _is_substitution(old, new)
+  matcher = _Substituted(old, new) if substituted else difflib.SequenceMatcher(None, old, new)
+  groups = list(matcher.get_grouped_opcodes(CONTEXT))
   if groups:
     yield f'--- {name}'
     yield f'+++ {name}'
@@ -58,8 +61,12 @@ def _is_substitution(old: Sequence[str], new: Sequence[str]) -> bool:
 class _Substituted(difflib.SequenceMatcher[str]):
   """Compares texts line by line. `SequenceMatcher` takes ten times as long and finds the same."""
 
+  def __init__(self, old: Sequence[str], new: Sequence[str]):
+    super().__init__(None, [], [])
+    self._same = [a == b for a, b in zip(old, new, strict=True)]
+
   def get_opcodes(self) -> list[Opcode]:
-    same = [a == b for a, b in zip(self.a, self.b, strict=True)]
+    same = self._same
     first = [i for i in range(len(same)) if not i or same[i] != same[i - 1]]
     pairs = zip(first, [*first[1:], len(same)], strict=True)
     return [('equal' if same[i] else 'replace', i, j, i, j) for i, j in pairs]
