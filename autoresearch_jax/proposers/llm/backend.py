@@ -123,6 +123,9 @@ class Backend(abc.ABC):
   def title(self) -> str:
     """The API as messages name it, without the article: 'Gemini API'."""
 
+  def load(self) -> None:  # noqa: B027 - most SDKs are imported with their module
+    """Imports what a call needs, so that this does not count against its deadline."""
+
   def key(self) -> str:
     """Returns the API key from the environment; '' if none is set."""
     return api_key(self.key_variables)

@@ -182,6 +182,7 @@ class ModelClient:
     if not key and self.backend.needs_key:
       names = ' or '.join(self.backend.key_variables)
       raise NoAnswer(f'There is no API key: set {names}.', SUSPEND_SECONDS, local=True)
+    self.backend.load()
     form = self.backend.form(request.model)
     sent = self._upper_bound(request, form, key)
     with self.calls.spend_lock:

@@ -10,6 +10,7 @@ The SDK's retries are off, since each request has to be recorded.
 """
 
 import dataclasses
+import functools
 import json
 import re
 import threading
@@ -124,6 +125,10 @@ class OpenAIBackend(Backend):
     """The API as messages name it."""
     return f'API at {shown_url(self.base_url)}' if self.base_url else 'OpenAI API'
 
+  def load(self) -> None:
+    """Imports the SDK's parts, which it loads when they are first used."""
+    _load()
+
   def form(self, model: str) -> Mapping[str, Any]:
     """Returns the form of requests to a model, as it is recorded."""
     return dataclasses.asdict(self._forms.get(model))
@@ -227,6 +232,13 @@ class OpenAIBackend(Backend):
       **_response_format(wire.response_format, request.schema),
       **{k: v for k, v in optional.items() if v is not None and k not in wire.omitted},
     }
+
+
+@functools.cache
+def _load() -> None:
+  import openai  # noqa: PLC0415 - an extra
+
+  _ = openai.AsyncOpenAI(api_key='none').chat.completions.with_raw_response
 
 
 def _response_format(level: str, schema: Mapping[str, Any]) -> dict[str, Any]:
