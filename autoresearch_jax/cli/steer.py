@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine, Option, UsageError
 from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import LedgerError
-from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.mailbox import post, waiting
 from autoresearch_jax.ledger.ownership import is_in_use
 from autoresearch_jax.ledger.requests import SteeringError
@@ -89,12 +88,16 @@ def _steer(line: CommandLine) -> int:
   if verb == LIST:
     print(listing(directory))
     return 0
-  request = post(directory, verb, author=line['author'] or '', **_fields(Verb(verb), words, line))
+  fields = _fields(Verb(verb), words, line)
+  unread = _unread(directory, Verb(verb), fields)
+  if unread and verb == Verb.TRY:
+    raise SteeringError(f'{unread} Give the idea as a patch.')
+  request = post(directory, verb, author=line['author'] or '', **fields)
   running = is_in_use(directory)
   then = 'The run takes it up' if running else 'No process runs there; the next start takes it up'
   print(f'Posted: {described(request)}. {then}.')
-  if note := _note(read_history(directory), Verb(verb), bool(line['patch'])):
-    print(note)
+  if unread:
+    print(f'{unread} The hint waits for another one.')
   return 0
 
 
@@ -145,17 +148,16 @@ def _number(text: str, what: str) -> int:
   return int(text)
 
 
-def _note(history: History, verb: Verb, patch: bool) -> str:
-  """Returns what to know about the run's proposer; '' for nothing."""
-  proposer = history.config.proposer
-  if verb is Verb.HINT or (verb is Verb.TRY and not patch):
-    try:
-      reads = PROPOSERS.get(proposer).reads_text
-    except ValueError:  # of a package that is not installed here
-      return ''
-    if reads is False:
-      return f'The proposer {proposer} edits at random and ignores words; a patch works.'
-  return ''
+def _unread(directory: pathlib.Path, verb: Verb, fields: dict[str, object]) -> str:
+  """Returns that the run's proposer cannot read words, if the request has some; else ''."""
+  if verb is not Verb.HINT and not (verb is Verb.TRY and 'text' in fields):
+    return ''
+  proposer = read_history(directory).config.proposer
+  try:
+    reads = PROPOSERS.get(proposer).reads_text
+  except ValueError:  # of a package that is not installed here
+    return ''
+  return f'The proposer {proposer} cannot read words.' if reads is False else ''
 
 
 def listing(directory: pathlib.Path) -> str:

@@ -263,7 +263,8 @@ class Controller:
     return self._log_result() or Log(Stopped(self._stop_reason))
 
   def _stop_if_over(self) -> Action | None:
-    waiting = len(self.history.prepared) if self._spent else 0
+    spent = steering.why_spent(self.history, self.settings)
+    waiting = len(self.history.prepared) if spent else 0
     if not (self._underway - waiting or self.proposing):
       self._stop_reason = why_over(self.history, self.settings)
     return self._end() if self._stop_reason else None
@@ -281,16 +282,6 @@ class Controller:
     return self._underway - len(self.history.prepared) < self.slots
 
   @property
-  def _spent(self) -> bool:
-    """Whether an end is reached that holds for prepared trials, too."""
-    return bool(steering.why_spent(self.history, self.settings))
-
-  @property
-  def _may_begin(self) -> bool:
-    """Whether trials may begin: the run is not paused, and no end is reached."""
-    return self.history.steering.paused is None and not self._spent
-
-  @property
   def _idle(self) -> bool:
     """Whether a slot trains nothing; its trial may have a result that is not logged yet."""
     delivered = {result.trial for result in self._results.results}
@@ -299,7 +290,7 @@ class Controller:
   def _begin_trial(self) -> Action | None:
     """Begins a prepared trial if a slot is free, or asks for another proposal."""
     prepared = self.history.prepared
-    if not self._may_begin:
+    if not steering.may_begin(self.history, self.settings):
       return None
     if self.proposing:
       return self._release(prepared[0]) if prepared and self._waited and self._idle else None
@@ -329,17 +320,13 @@ class Controller:
 
   def _next_proposal(self) -> tuple[Proposed, States]:
     history = self.history
-    trial, carried = history.next_trial, history.started.carried if history.started else None
-    if carried is not None and trial == BASELINE + 1:
-      proposal = Proposal(Operation.IMPROVE, parents=(BASELINE,), edit=carried)
-      return Proposed(trial, proposal), self.states
-    if (queued := steering.queued(history)) is not None:
-      return queued, dataclasses.replace(self.states, before_ask=None)
+    if (wanted := steering.next_wanted(history)) is not None:
+      return wanted, dataclasses.replace(self.states, before_ask=None)
     rng = generator(self.settings.seed, history.turn)
     proposal, states = next_proposal(
       self.strategy, self.acceptance, self.states, rng, history.proposals
     )
-    return Proposed(trial, proposal), states
+    return Proposed(history.next_trial, proposal), states
 
   def _propose(self) -> Action:
     """Gets a program for the open proposal, from the proposer unless it needs none."""
@@ -391,7 +378,7 @@ class Controller:
       steering.require_unprotected(history, reply)
     except Exception as error:
       return self._declined(error)
-    waits = not (self._free and self._may_begin)
+    waits = not (self._free and steering.may_begin(history, self.settings))
     return self._log(Edited(history.next_trial, reply, prefetched=waits))
 
   def _declined(self, error: BaseException) -> Action:

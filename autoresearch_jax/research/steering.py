@@ -71,8 +71,19 @@ def taken_over(
   return strategy, state
 
 
-def queued(history: History) -> Proposed | None:
-  """Returns the proposal of the oldest queued request; None if none is queued."""
+def may_begin(history: History, settings: Settings) -> bool:
+  """Returns whether trials may begin: the run is not paused, and no end is reached."""
+  return history.steering.paused is None and not why_spent(history, settings)
+
+
+def next_wanted(history: History) -> Proposed | None:
+  """Returns the next proposal that neither the strategy nor the acceptance rule makes, if any.
+
+  The best program of earlier hardware comes first, and then what users have asked for.
+  """
+  carried = history.started.carried if history.started else None
+  if carried is not None and history.next_trial == BASELINE + 1:
+    return Proposed(history.next_trial, Proposal(Operation.IMPROVE, (BASELINE,), edit=carried))
   if not history.steering.queue:
     return None
   taken = history.steering.queue[0]

@@ -335,7 +335,7 @@ def test_the_command_posts_lists_and_refuses(tmp_path, capsys):
   directory = str(tmp_path)
   assert command.main([directory, 'hint', 'Go', 'wide.', '--author=ada']) == 0
   said = capsys.readouterr().out
-  assert "hint 'Go wide.', by ada" in said and 'next start' in said and 'ignores words' in said
+  assert "hint 'Go wide.', by ada" in said and 'next start' in said and 'cannot read' in said
   assert command.main([directory, 'end', '--hours=8', '--patience=20']) == 0
   assert command.main([directory, 'list']) == 0
   assert 'waits' in capsys.readouterr().out
@@ -346,6 +346,7 @@ def test_the_command_posts_lists_and_refuses(tmp_path, capsys):
   for arguments, words in [
     (['hnt', 'x'], 'did you mean hint'),
     (['hint'], 'hint TEXT'),
+    (['try', 'this'], 'as a patch'),
     (['try'], 'either an idea in words or --patch'),
     (['pause', 'now'], 'pause'),
     (['pause', '--hours=3'], '--hours does not go with'),
