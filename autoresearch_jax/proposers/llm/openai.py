@@ -54,8 +54,8 @@ class OpenAI(ModelProposer):
       raise ValueError(f'The proposer openai needs the package openai: {INSTALL}.')
     if not self.key_variable:
       raise ValueError("key_variable is ''; name the environment variable of the API key.")
-    if not self.base_url:
-      check_url(URL_VARIABLE, self.url)
+    # Before the key, which a public server alone needs.
+    check_url('base_url' if self.base_url else URL_VARIABLE, self.url)
     return OpenAIBackend(self.url, (self.key_variable,), needs_key=not self.is_local)
 
   @property

@@ -32,7 +32,7 @@ def explain_failure(error: Exception, model: str, timeout_seconds: float) -> Fai
     case ResponseTooLarge():
       return FailedAttempt(f'{model} sent more than {MAX_RESPONSE_BYTES} bytes.')
     case httpx2.TransportError():
-      what = one_line(str(error), 300) or type(error).__name__
+      what = one_line(str(error), 300).rstrip('.') or type(error).__name__
       return FailedAttempt(f'The connection to {model} broke: {what}.', retryable=True)
   what = one_line(f'{type(error).__name__}: {error}', 300)
   return FailedAttempt(f'The response of {model} cannot be read: {what}.', retryable=True)

@@ -24,7 +24,7 @@ import tempfile
 from typing import Any
 
 from autoresearch_jax.cli.front_door import run
-from autoresearch_jax.ledger.events import Consulted, Finished, Record
+from autoresearch_jax.ledger.events import Consulted, Finished, Record, Released
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import read_records
 from autoresearch_jax.measure.utilization import ConstantEditor
@@ -103,6 +103,14 @@ def report(records: list[Record], server: loopback.ModelServer, caps: dict[str, 
     return False
   wall = max(ends.values()) - ends[BASELINE]
   training = sum(cost.training_seconds + cost.evaluate_seconds for cost in costs)
+  ahead = {r.event.trial: r.time for r in records if isinstance(r.event, Released)}
+  since = max(ends.values()) - min(ahead.values(), default=ends[BASELINE])
+  busy = sum(
+    m.cost.training_seconds + m.cost.evaluate_seconds
+    for trial in ahead
+    if trial in ends
+    for m in history.results[trial].measurements
+  )
   compiling = sum(cost.compile_seconds for cost in costs)
   calls = {r.event.exchange.id: r.event.exchange for r in records if isinstance(r.event, Consulted)}
   states = collections.Counter(call.state for call in calls.values())
@@ -111,7 +119,8 @@ def report(records: list[Record], server: loopback.ModelServer, caps: dict[str, 
   print(
     f'{len(later)} trials in {wall:.0f} s, {authors[True]} by the model and {authors[False]} by '
     f'the fallback.\nDevice: training and evaluating {training / wall:.1%}, compiling '
-    f'{compiling / wall:.1%}.\n{len(server.requests)} requests, {len(calls)} calls on record: '
+    f'{compiling / wall:.1%}; since trials are prepared ahead, busy {busy / since:.1%}.\n'
+    f'{len(server.requests)} requests, {len(calls)} calls on record: '
     f'{dict(states)}.\nSpent: {spend.calls} calls, {spend.tokens:,} tokens, ${spend.dollars:.2f}; '
     f'caps: {caps}.'
   )

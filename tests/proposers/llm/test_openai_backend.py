@@ -256,6 +256,9 @@ def test_the_url_may_come_from_the_environment(monkeypatch):
   monkeypatch.setenv('OPENAI_BASE_URL', 'http://localhost:8000/v1')
   assert 'at http://localhost:8000/v1' in OpenAI(models=('m',)).title
   assert 'at http://localhost:9/v1' in OpenAI(models=('m',), base_url='http://localhost:9/v1').title
+  monkeypatch.delenv('OPENAI_API_KEY')
+  with pytest.raises(ValueError, match="base_url is 'localhost:11434'"):
+    OpenAI(models=('m',), base_url='localhost:11434')
   monkeypatch.setenv('OPENAI_BASE_URL', 'localhost')
   with pytest.raises(ValueError, match="OPENAI_BASE_URL is 'localhost'"):
     OpenAI(models=('m',))
