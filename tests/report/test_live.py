@@ -11,6 +11,7 @@ from rich.console import Console
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.sequential import SequentialTest
+from autoresearch_jax.ledger import mailbox
 from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.report import live
 from autoresearch_jax.report.summary import run_statistics
@@ -199,3 +200,19 @@ def test_a_candidates_text_is_text(tmp_path):
 def test_the_view_fits_the_output():
   assert isinstance(live.view(None, terminal()), live.PanelView)
   assert isinstance(live.view(None, Console(file=io.StringIO())), live.LineView)
+
+
+def test_it_says_what_is_left_and_what_was_asked(tmp_path):
+  run(tmp_path, 2)
+  mailbox.post(tmp_path, 'end', ends=types.Ends(max_trials=30, max_hours=9.0), author='ada')
+  mailbox.post(tmp_path, 'protect', text='X', author='ada')
+  lines = []
+  paused = iter(['', ''])
+
+  def stop():
+    return next(paused, 'Enough.')
+
+  session = run(tmp_path, 2, view=live.LineView(lines.append), stop=stop)
+  assert any('protect X, by ada: taken up' in line for line in lines)
+  panel = live.PanelView(session.history, terminal(), ticking(session.history.last_time))
+  assert re.search(r'left: 2\d trials, (9\.0|8\.9) hours', shown(panel))

@@ -121,9 +121,9 @@ class PromptSections:
     """What the user asks for, which is no data: it is to be followed. Empty without a wish."""
     context, found = self.context, []
     if context.idea:
-      found.append(make_section('idea', idea=clean(context.idea)))
+      found.append(make_section('idea', idea=one_line(context.idea)))
     if context.hints:
-      hints = '\n'.join(f'- {clean(hint)}' for hint in context.hints)
+      hints = '\n'.join(f'- {one_line(hint)}' for hint in context.hints)
       found.append(make_section('hints', hints=hints))
     if context.protected:
       found.append(make_section('protected', names=', '.join(f'`{n}`' for n in context.protected)))

@@ -610,3 +610,16 @@ def test_the_schema_asks_for_what_is_read():
   }
   assert set(wanted['properties']) == set(wanted['required']) == set(example)
   assert len(prompts.parse_lessons(told(example), briefed.context(), '')) == 1
+
+
+def test_what_the_user_says_stands_outside_of_data():
+  said = {'hints': ('Go wide.', INJECTION), 'idea': 'Halve RATE.', 'protected': ('DEPTH',)}
+  for prompt in (
+    prompts.edit_prompt(IMPROVE, briefed.context(**said)).user,
+    prompts.agent_prompt(IMPROVE, briefed.context(**said), '', 30_000),
+  ):
+    plain = outside(prompt)
+    assert '## The idea to try' in plain and 'Halve RATE.' in plain
+    assert '- Go wide.' in plain and '`DEPTH`' in plain and '\x1b' not in plain
+  plain = prompts.edit_prompt(IMPROVE, briefed.context()).user
+  assert 'Hints of' not in plain and '## Protected' not in plain
