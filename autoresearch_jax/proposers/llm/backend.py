@@ -24,6 +24,26 @@ def shown_url(url: str) -> str:
   return re.sub(r'://[^/@\s]+@', '://', re.split(r'[?#]', url)[0])
 
 
+def check_url(name: str, url: str) -> None:
+  """Raises ValueError for a URL that cannot be called; '' stands for the default.
+
+  Args:
+    name: Where the URL comes from, for the message.
+    url: The URL.
+  """
+  if url and not _is_http_url(url):
+    raise ValueError(f'{name} is {url!r}; it must be a URL that begins with https:// or http://.')
+
+
+def _is_http_url(text: str) -> bool:
+  """Whether a text is a URL with a host, and with a valid port if it has one."""
+  try:
+    url = httpx2.URL(text)
+    return url.scheme in ('http', 'https') and bool(url.host) and (url.port or 1) <= 65535
+  except (httpx2.InvalidURL, ValueError):
+    return False
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelRequest:
   """What a model is asked.

@@ -16,7 +16,6 @@ import dataclasses
 import time
 from typing import ClassVar
 
-import httpx2
 import numpy as np
 
 from autoresearch_jax.config import MAX_SECONDS
@@ -27,7 +26,7 @@ from autoresearch_jax.proposers.llm import bandit
 from autoresearch_jax.proposers.llm import roles as role_files
 from autoresearch_jax.proposers.llm.answer import SCHEMA, AnswerError, parse
 from autoresearch_jax.proposers.llm.apply import apply, edit_of
-from autoresearch_jax.proposers.llm.backend import Backend, ModelReply, ModelRequest
+from autoresearch_jax.proposers.llm.backend import Backend, ModelReply, ModelRequest, check_url
 from autoresearch_jax.proposers.llm.client import STOPPING, ModelClient, NoAnswer
 from autoresearch_jax.proposers.llm.roles import Role
 from autoresearch_jax.proposers.prompt import (
@@ -411,26 +410,6 @@ class ModelProposer(Proposer):
           '(model, dollars per million input tokens, dollars per million output tokens), or set '
           f'max_dollars to 0. Known are: {", ".join(sorted(self._client.prices))}.'
         )
-
-
-def check_url(name: str, url: str) -> None:
-  """Raises ValueError for a URL that cannot be called; '' stands for the default.
-
-  Args:
-    name: Where the URL comes from, for the message.
-    url: The URL.
-  """
-  if url and not _is_http_url(url):
-    raise ValueError(f'{name} is {url!r}; it must be a URL that begins with https:// or http://.')
-
-
-def _is_http_url(text: str) -> bool:
-  """Whether a text is a URL with a host, and with a valid port if it has one."""
-  try:
-    url = httpx2.URL(text)
-    return url.scheme in ('http', 'https') and bool(url.host) and (url.port or 1) <= 65535
-  except (httpx2.InvalidURL, ValueError):
-    return False
 
 
 def _instructions(role: Role | None) -> str:

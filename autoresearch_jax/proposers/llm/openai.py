@@ -8,8 +8,8 @@ import urllib.parse
 
 from autoresearch_jax.proposers.base import PROPOSERS
 from autoresearch_jax.proposers.llm import OPENAI_KEY_VARIABLE
-from autoresearch_jax.proposers.llm.backend import Backend, shown_url
-from autoresearch_jax.proposers.llm.model_proposer import ModelProposer, check_url
+from autoresearch_jax.proposers.llm.backend import Backend, check_url, shown_url
+from autoresearch_jax.proposers.llm.model_proposer import ModelProposer
 from autoresearch_jax.proposers.llm.openai_backend import OpenAIBackend
 
 URL_VARIABLE = 'OPENAI_BASE_URL'
