@@ -152,6 +152,9 @@ def _run_session(
       history = controller.history
       if history.trials:
         say(f'resuming after {len(history.trials)} trials')
+      if history.steering.paused is not None:
+        author = history.steering.paused.request.author
+        say(f'{"paused":<11}by {author}; `autoresearch steer {directory} resume` goes on')
       for change in changes:
         say(f'{"changed":<11}{messages.one_line(str(change))}')
       if executor.slots > 1:
