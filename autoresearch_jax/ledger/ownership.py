@@ -17,8 +17,8 @@ REPOSITORY, SCRATCH = 'repo', 'scratch'
 # Names that a run writes, or moves, in its folder.
 NAMES = (
   'ledger.db', 'ledger.db-wal', 'ledger.db-shm', 'ledger.head', 'results.tsv', 'progress.png',
-  'calibration.png', 'report.html', 'models', REPOSITORY, SCRATCH,
-  'lock',
+  'calibration.png', 'report.html', 'models', REPOSITORY, SCRATCH, 'lock', 'steering', 'trackers',
+  'tensorboard', 'wandb', 'mlflow.db', 'mlflow_artifacts',
 )  # fmt: skip
 
 
