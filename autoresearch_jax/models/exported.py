@@ -9,7 +9,6 @@
 A run that ends writes `models/best` and `models/baseline` from what its runners have saved.
 """
 
-import dataclasses
 import pathlib
 import shutil
 import time
@@ -25,7 +24,8 @@ from autoresearch_jax.report.final_comparison import best_program
 from autoresearch_jax.types import PARAMETERS, STATES, Dataset, Program, to_builtins
 
 FORMAT = 1
-INFO, TEXTS, TOKENIZER = 'model.json', 'program', 'tokenizer.json'
+INFO, ARTIFACT, TEXTS, TOKENIZER = 'model.json', 'program.artifact', 'program', 'tokenizer.json'
+NAMES = {INFO, ARTIFACT, PARAMETERS, TEXTS, TOKENIZER}  # in a model folder
 MODELS = 'models'  # folder of a run with its models
 WAIT_SECONDS = 30.0  # for a runner to finish writing
 VERSIONS = ('autoresearch_jax', 'jax', 'jaxlib')
@@ -52,7 +52,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Number of parameters.
     platform: The platform that it was traced for.
     dataset: Fingerprint of the data.
-    config: The run's config, without options of proposer and executor.
+    config: The run's config, as far as it may be passed on.
     versions: Of the packages that wrote it.
   """
 
@@ -96,10 +96,7 @@ def info_of(history: History, run: TrainingRun, metrics: Mapping[str, float] | N
     parameters=cost.parameters,
     platform=history.config.platform,
     dataset=history.started.dataset,
-    # Models are passed on, so without the commands and addresses of whoever made them.
-    config=to_builtins(
-      dataclasses.replace(history.config, proposer_options={}, executor_options={}, mirror='')
-    ),
+    config=to_builtins(history.config.shareable()),
     versions=installed_versions(VERSIONS),
   )
 
@@ -135,23 +132,36 @@ def write_model(
     dataset: Its data, for the tokenizer.
 
   Raises:
-    ModelError: The folder exists and is no model.
+    ModelError: The folder exists and has something else than a model.
     OSError: It cannot be written.
   """
-  if folder.is_file() or (
-    folder.is_dir() and not (folder / INFO).is_file() and any(folder.iterdir())
-  ):
+  folder = folder.absolute()
+  if not _is_replaceable(folder):
     raise ModelError(f'{folder} has other files; name a new folder.')
   new = folder.with_name(f'.{folder.name}.new')
   shutil.rmtree(new, ignore_errors=True)
-  shutil.copytree(state, new)
-  program.write(new / TEXTS)
-  tokenizer = pathlib.Path(dataset.train).parent / TOKENIZER
-  if dataset.kind == 'language_model' and tokenizer.is_file():
-    shutil.copyfile(tokenizer, new / TOKENIZER)
-  (new / INFO).write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b'\n')
-  shutil.rmtree(folder, ignore_errors=True)
-  new.rename(folder)
+  try:
+    shutil.copytree(state, new)
+    program.write(new / TEXTS)
+    tokenizer = pathlib.Path(dataset.train).parent / TOKENIZER
+    if dataset.kind == 'language_model' and tokenizer.is_file():
+      shutil.copyfile(tokenizer, new / TOKENIZER)
+    (new / INFO).write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b'\n')
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+  except OSError:  # as a full disk, on which half a model must not stay
+    shutil.rmtree(new, ignore_errors=True)
+    raise
+
+
+def _is_replaceable(folder: pathlib.Path) -> bool:
+  """Whether nothing is lost with a folder: it is missing or empty, or has a model alone."""
+  if not folder.exists():
+    return not folder.is_symlink()
+  if not folder.is_dir() or folder.is_symlink():
+    return False
+  names = {path.name for path in folder.iterdir()}
+  return not names or {INFO, ARTIFACT} <= names <= NAMES
 
 
 def default_folder(directory: pathlib.Path, history: History, program: int) -> pathlib.Path:
@@ -181,6 +191,10 @@ def export_saved(
       continue
     state = directory / 'scratch' / STATES / run.state
     if not wait_for(state):
+      say(
+        f'The {folder.name} model was not exported, since its parameters are not on disk: '
+        f'`autoresearch export-model {directory} --trial={program}` trains it again.'
+      )
       continue
     try:
       info = info_of(history, run, None)

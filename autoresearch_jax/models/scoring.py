@@ -9,12 +9,10 @@ from collections.abc import Callable
 
 from autoresearch_jax.config import Config
 from autoresearch_jax.data import cache
-from autoresearch_jax.models.exported import ModelError, ModelInfo, read_info
+from autoresearch_jax.models.exported import ARTIFACT, ModelError, ModelInfo, read_info
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
 from autoresearch_jax.types import Dataset, from_builtins
-
-ARTIFACT = 'program.artifact'
 
 
 def score(

@@ -134,3 +134,4 @@ def _write(artifact: Artifact, arrays: dict[str, np.ndarray], folder: pathlib.Pa
       checkpointer.save((folder / PARAMETERS).absolute(), arrays)
   except Exception as error:  # a full disk must not end a trial
     print(f'The parameters cannot be written to {folder}: {error!r}')
+    shutil.rmtree(folder, ignore_errors=True)

@@ -135,8 +135,10 @@ def test_what_cannot_be_exported_is_a_sentence(workdir, arguments, words, capsys
 
 def test_a_folder_with_other_files_is_not_replaced(workdir, tmp_path, capsys):
   (tmp_path / 'thesis.tex').write_text('years of work')
-  assert main(['export-model', str(workdir), f'--to={tmp_path}']) == 2
-  assert 'other files' in capsys.readouterr().err
+  for name in ('notes.txt', 'model.json', 'program.artifact'):  # also if it has names of a model's
+    (tmp_path / name).write_text('{}')
+    assert main(['export-model', str(workdir), f'--to={tmp_path}']) == 2
+    assert 'other files' in capsys.readouterr().err
   assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
 
 
