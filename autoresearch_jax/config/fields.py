@@ -211,6 +211,12 @@ class Config:
       raise ConfigError('config.direction is empty; build the run first, which fills it in.')
     return Objective(self.metric, self.direction)
 
+  def shareable(self) -> 'Config':
+    """Returns the config without what may hold secrets: commands, addresses and their options."""
+    return dataclasses.replace(
+      self, proposer_options={}, executor_options={}, mirror='', hooks={}, tracker_options={}
+    )
+
   def parsed_constraints(self) -> tuple[Constraint, ...]:
     """The constraints. Raises ConfigError for one that cannot be read."""
     return tuple(_constraint(name, text) for name, text in self.constraints.items())

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from autoresearch_jax.config import Config
+from autoresearch_jax.config import Config, Search
 from autoresearch_jax.ledger.events import (
   Ablated,
   Consulted,
@@ -94,6 +94,7 @@ class History:
     pruned: Number of trials that were ended early.
     saved_seconds: Training time that this saved.
     wall_seconds: Wall-clock time of the search, without pauses and the final evaluation.
+    began: Time of the first event, in Unix seconds.
     last_time: Time of the last event, in Unix seconds.
     steering: What requests have made of the run.
     program_trials: Decided trials of each program, by its first trial.
@@ -128,6 +129,7 @@ class History:
     self.pruned = 0
     self.saved_seconds = 0.0
     self.wall_seconds = 0.0
+    self.began = 0.0
     self.last_time = 0.0
     self.steering = Steering()
     self.program_trials: dict[int, list[int]] = {}
@@ -203,9 +205,10 @@ class History:
     self._hardware = event.hardware or self._hardware
     self.declined_in_a_row = self.duplicates_in_a_row = 0
     if event.config is not None:
-      before = (self.changed_config or (self.started.config if self.started else {})).get('search')
-      now = event.config.get('search', {})
-      self.steering.drop_ends({name for name in now if now[name] != (before or {}).get(name)})
+      earlier = self.changed_config or (self.started.config if self.started else {})
+      # Earlier versions had not all fields.
+      before, now = (vars(Search()) | found.get('search', {}) for found in (earlier, event.config))
+      self.steering.drop_ends({name for name in now if now[name] != before.get(name)})
       self.changed_config = event.config
       self.__dict__.pop('config', None)
 
@@ -213,7 +216,7 @@ class History:
     idle = self.steering.paused is not None and not (self._running or self._undecided)
     if not idle and not isinstance(record.event, Started | Resumed | FinalScored | Ablated):
       self.wall_seconds += max(0.0, record.time - self.last_time)
-    self.last_time = record.time
+    self.began, self.last_time = self.began or record.time, record.time
 
   def _apply_edit(self, event: Edited, time: float) -> None:
     assert self.open_proposal is not None and self.open_proposal.trial == event.trial

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from helpers import ROOT
@@ -21,7 +20,8 @@ from autoresearch_jax.ledger.store import read_history, read_records
 from autoresearch_jax.report.sinks import SinkView, opened, sinks_of
 from autoresearch_jax.report.sinks.base import Sink, SinkThread
 from autoresearch_jax.report.sinks.hooks import Hooks
-from autoresearch_jax.report.sinks.trackers import curves_of
+from autoresearch_jax.report.sinks.trackers import Tracker, curves_of
+from autoresearch_jax.types import to_builtins, to_json
 
 TRIALS = 10
 
@@ -142,28 +142,83 @@ class Hanging(Sink):
   """Hangs in its first event until it is aborted."""
 
   def __init__(self):
-    self.ended = threading.Event()
+    self.begun, self.aborted, self.closed = (threading.Event() for _ in range(3))
+    self.taken = 0
 
   def open(self, run):
     del run
 
   def take(self, event):
     del event
-    self.ended.wait()
+    self.taken += 1
+    self.begun.set()
+    self.aborted.wait()
+
+  def close(self):
+    self.closed.set()
 
   def abort(self):
-    self.ended.set()
+    self.aborted.set()
 
 
-def test_a_sink_that_hangs_holds_nothing_up():
+def test_a_sink_that_hangs_holds_nothing_up_and_begins_nothing_after_the_end():
   said, sink = [], Hanging()
   thread = SinkThread(sink, None, said.append)
-  began = time.monotonic()
   for _ in range(5000):
-    thread.put(None if sink is None else object())
+    thread.put(object())
+  sink.begun.wait()
   thread.close(0.05)
-  assert sink.ended.is_set() and len(said) == 1
-  assert time.monotonic() - began < 30  # without it, forever
+  assert sink.aborted.is_set() and len(said) == 1
+  sink.closed.wait()
+  assert sink.taken == 1
+
+
+class Remembering(Tracker):
+  """A tracker that keeps what it logs, and fails with some trials."""
+
+  name = 'remembering'
+
+  def __init__(self, fails=()):
+    self.fails, self.logged = fails, []
+
+  def begin(self, run):
+    self.run = run
+
+  def log_trial(self, trial, event):
+    if trial.id in self.fails:
+      raise OSError('no network')
+    self.logged.append((trial.id, event.trials, event.best, event.best_value))
+
+  def end(self, event):
+    del event
+
+
+def test_a_later_session_goes_on_with_the_run_and_logs_what_is_missing(copied):
+  first, second, new = Remembering(fails=[3]), Remembering(), Remembering()
+  (said,) = replayed(copied, [first])
+  assert 'no network' in said
+  history, said = read_history(copied), []
+  for tracker in (second, new):
+    with opened([tracker], copied, history, said.append):
+      pass
+    (copied / 'trackers' / 'remembering.json').unlink()
+  assert not said
+  assert [row[0] for row in second.logged] == [3]
+  assert [row for row in new.logged if row[0] != 3] == first.logged  # with the best of their time
+  assert len(new.logged) == len(history.trials)
+  assert first.run.started == second.run.started == new.run.started
+
+
+def test_commands_and_addresses_are_not_passed_on(copied):
+  secret = 'https://me:secret@example.org'
+  made = config(
+    hooks={'kept': secret}, tracker_options={'mlflow': {'uri': secret}}, mirror=secret,
+    proposer_options={'base_url': secret}, executor_options={'hosts': secret},
+  )  # fmt: skip
+  assert b'secret' in to_json(made) and b'secret' not in to_json(made.shareable())
+  tracker = Remembering()
+  replayed(copied, [tracker])
+  assert tracker.run.config == to_builtins(read_history(copied).config.shareable())
 
 
 @pytest.mark.parametrize(

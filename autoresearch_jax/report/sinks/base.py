@@ -56,7 +56,7 @@ class SinkThread:
     """
     self._sink, self._info, self._say = sink, run, say
     self._queue: queue.Queue[SinkEvent | None] = queue.Queue(MAX_QUEUED)
-    self._said = False
+    self._said = self._abandoned = False
     self._thread = threading.Thread(target=self._run, name=f'sink {sink.title}', daemon=True)
     self._thread.start()
 
@@ -73,6 +73,7 @@ class SinkThread:
       self._queue.put_nowait(None)
     self._thread.join(seconds)
     if self._thread.is_alive():
+      self._abandoned = True
       self._complain(f'did not end within {seconds:g} seconds')
       self._sink.abort()
 
@@ -82,7 +83,7 @@ class SinkThread:
     except Exception as error:
       self._complain(f'cannot be used: {_reason(error)}')
       return
-    while (event := self._queue.get()) is not None:
+    while (event := self._queue.get()) is not None and not self._abandoned:
       try:
         self._sink.take(event)
       except Exception as error:
@@ -153,10 +154,10 @@ def opened(
   info = RunInfo(
     history.config.name,
     directory.absolute(),
-    to_builtins(history.config),
+    to_builtins(history.config.shareable()),
     history.objective,
-    next(iter(history.edited_at.values()), history.last_time),
-    tuple(SinkEvent.of_trial(t, history.last_time, history) for t in history.trials.values()),
+    history.began,
+    SinkEvent.earlier(history),
   )
   threads = [SinkThread(sink, info, say) for sink in sinks]
   try:

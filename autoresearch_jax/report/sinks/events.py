@@ -64,21 +64,34 @@ class SinkEvent:
     return cls._made(kind, time, history, trial=trial, parent=program)
 
   @classmethod
+  def earlier(cls, history: History) -> tuple['SinkEvent', ...]:
+    """Returns the events of the trials so far, each with the best program of that time."""
+    found: list[SinkEvent] = []
+    best: Trial | None = None
+    for trial in history.trials.values():
+      if trial.verdict is not None and trial.verdict.decision is Decision.KEEP:
+        best = trial
+      event = cls.of_trial(trial, history.edited_at[trial.id], history)
+      found.append(dataclasses.replace(event, trials=len(found) + 1, **_best(best, history)))
+    return tuple(found)
+
+  @classmethod
   def started(cls, history: History) -> 'SinkEvent':
     """Returns the event of a session that begins."""
     return cls._made('started', history.last_time, history)
 
   @classmethod
   def _made(cls, event: str, time: float, history: History, **fields: Any) -> 'SinkEvent':
-    best = history.incumbent
-    return cls(
-      event,
-      time,
-      trials=len(history.trials),
-      best=None if best is None else history.original(best.id),
-      best_value=None if best is None else best.metric(history.objective.metric),
-      **fields,
-    )
+    best = _best(history.incumbent, history)
+    return cls(event, time, trials=len(history.trials), **best, **fields)
+
+
+def _best(trial: Trial | None, history: History) -> dict[str, Any]:
+  """Returns the fields of the best program, that of a trial which was kept."""
+  if trial is None:
+    return {'best': None, 'best_value': None}
+  metric = history.objective.metric
+  return {'best': history.original(trial.id), 'best_value': trial.metric(metric)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +101,7 @@ class RunInfo:
   Attributes:
     name: Its name.
     directory: Its folder.
-    config: Its config as plain data.
+    config: Its config as plain data, as far as it may be passed on.
     objective: The metric and its direction.
     started: When it began, in Unix seconds.
     earlier: Events of the trials that were decided before this session.

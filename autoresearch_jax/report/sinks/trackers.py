@@ -1,7 +1,7 @@
 """Trackers of experiments: what they log, and how often they are called for each trial.
 
 A tracker is a frozen dataclass of options, registered under a name. It logs each decided trial
-once: how many are logged is kept in `trackers/NAME.json` in the run's folder, and a session begins
+once: which are logged is kept in `trackers/NAME.json` in the run's folder, and a session begins
 with those that an earlier one did not get to.
 """
 
@@ -58,19 +58,22 @@ class Tracker(Sink):
     """Closes the tracker's run; `event` is the last one of the run."""
 
   def open(self, run: RunInfo) -> None:
-    self._set(_run=run, _last=None, _logged=_read_count(self._path(run)))
+    self._set(_run=run, _last=None, _logged=_read_logged(self._path(run)))
     self.begin(run)
-    for event in run.earlier[self._logged :]:
-      self.take(event)
+    for event in run.earlier:
+      if event.trial is not None and event.trial.id not in self._logged:
+        self.take(event)
 
   def take(self, event: SinkEvent) -> None:
     self._set(_last=event)
     if event.trial is not None:
       self.log_trial(event.trial, event)
-      self._set(_logged=self._logged + 1)
+      self._logged.append(event.trial.id)
       path = self._path(self._run)
       path.parent.mkdir(exist_ok=True)
-      path.write_bytes(msgspec.json.encode({'trials': self._logged}))
+      new = path.with_suffix('.new')
+      new.write_bytes(msgspec.json.encode({'trials': self._logged}))
+      new.replace(path)
 
   def close(self) -> None:
     self.end(self._last)
@@ -84,14 +87,15 @@ class Tracker(Sink):
 
   _run: RunInfo
   _last: SinkEvent | None
-  _logged: int
+  _logged: list[int]
 
 
-def _read_count(path: pathlib.Path) -> int:
+def _read_logged(path: pathlib.Path) -> list[int]:
+  """Returns the trials that earlier sessions have logged."""
   try:
-    return int(msgspec.json.decode(path.read_bytes())['trials'])
-  except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError):
-    return 0
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, list[int]])['trials']
+  except (OSError, KeyError, msgspec.MsgspecError):
+    return []
 
 
 def metrics_of(trial: Trial, event: SinkEvent, metric: str) -> dict[str, float]:
