@@ -11,7 +11,8 @@ from autoresearch_jax.types import Decision, Ends, Status
 
 def effective(history: History, configured: Ends) -> Ends:
   """Returns the ends that apply: those of the config, with what was steered since."""
-  return dataclasses.replace(configured, **history.steering.ends.given())
+  steered = history.steering.ends.given()
+  return dataclasses.replace(configured, **steered) if steered else configured
 
 
 def why_spent(history: History, ends: Ends, dollars_per_hour: float = 0.0) -> str:

@@ -16,7 +16,7 @@ import socket
 import msgspec
 
 from autoresearch_jax.clock import monotonic_time
-from autoresearch_jax.ledger.requests import SteeringError, reviewed
+from autoresearch_jax.ledger.requests import MAX_AUTHOR, SteeringError, reviewed
 from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.types import (
@@ -65,7 +65,7 @@ def post(
   values = {
     'id': secrets.token_hex(8),
     'verb': verb,
-    'author': one_line(author, 100) or default_author(),
+    'author': one_line(author, MAX_AUTHOR) or default_author(),
     'time': monotonic_time(),
     **fields,
   }
@@ -86,7 +86,7 @@ def default_author() -> str:
     user = getpass.getuser()
   except (OSError, KeyError):  # a user id without a name, as in some containers
     user = str(os.getuid())
-  return one_line(f'{user}@{socket.gethostname()}', 100)
+  return one_line(f'{user}@{socket.gethostname()}', MAX_AUTHOR)
 
 
 def deliver(directory: pathlib.Path, request: SteeringRequest) -> None:

@@ -16,6 +16,7 @@ from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs import patches, protection, rebase
 from autoresearch_jax.types import Edit, Ends, Program, SteeringRequest, Verb
 
+MAX_AUTHOR = 100  # characters
 MAX_TEXT = 2000  # characters of a hint or an idea
 MAX_HINTS = 20  # at the same time
 MAX_QUEUED = 100
@@ -59,8 +60,8 @@ def reviewed(
     start: The starting program, if it is known before the baseline has begun.
     capabilities: What the parts of the run can do; None where that is not known.
   """
-  if request.verb is not Verb.TRY or not request.patch:
-    request = dataclasses.replace(request, text=one_line(request.text))
+  author, text = one_line(request.author, MAX_AUTHOR), one_line(request.text)
+  request = dataclasses.replace(request, author=author, text=text)
   try:
     return _Review(history, start, capabilities or Capabilities()).accepted(request)
   except SteeringError as error:
@@ -180,8 +181,8 @@ class _Review:
     if not given:
       raise SteeringError('Name an end: hours, trials, dollars, a target or patience.')
     for name, value in given.items():
-      if not math.isfinite(value) or (value < 0 and name != 'target'):
-        raise SteeringError(f'{name} is {value:g}; it must be finite and at least 0.')
+      if not _is_finite(value) or (value < 0 and name != 'target'):
+        raise SteeringError(f'{name} is {value!s:.30}; it must be finite and at least 0.')
     if 0 < (wanted.max_trials or 0) <= history.next_trial:
       raise SteeringError(
         f'{history.next_trial} trials have begun already, so the run cannot end with '
@@ -225,3 +226,11 @@ class _Review:
   def _baseline(self) -> Program | None:
     edits = self.history.edits
     return edits[BASELINE].program if BASELINE in edits else self.start
+
+
+def _is_finite(value: float) -> bool:
+  """Whether a float can hold a number; an integer may be too large."""
+  try:
+    return math.isfinite(value)
+  except OverflowError:
+    return False

@@ -27,9 +27,8 @@ from autoresearch_jax.types import (
   Verb,
 )
 
-FIRST_SEED = (
-  10**9
-)  # of remeasured trials: unlike those of strategies, rules and the final evaluation
+# Of remeasured trials: unlike those of strategies, rules and the final evaluation.
+FIRST_SEED = 10**9
 
 
 def why_spent(history: History, settings: Settings) -> str:
@@ -120,10 +119,11 @@ def hints(history: History) -> tuple[str, ...]:
 
 def why_protected(history: History, before: Program, after: Program) -> str:
   """Returns why an edit is refused since it changes what is protected, a sentence; or ''."""
-  name = protection.changed(history.steering.protected, before, after)
+  protected = dict(history.steering.protected)  # which changes while a proposer's thread is here
+  name = protection.changed(protected, before, after)
   if not name:
     return ''
-  author = history.steering.protected[name].request.author
+  author = protected[name].request.author
   return f'The edit changes {name}, which {author} has protected.'
 
 

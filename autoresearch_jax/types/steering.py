@@ -38,7 +38,7 @@ class Ends:
 
   def given(self) -> dict[str, float]:
     """Returns the limits that are set here, by name."""
-    return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+    return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.paired import Paired
 from autoresearch_jax.cli import steer as command
-from autoresearch_jax.ledger.events import Decided, HandedOver, Steered, Stopped
+from autoresearch_jax.ledger.events import Decided, HandedOver, Resumed, Steered, Stopped
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.mailbox import Mailbox, deliver, post, waiting
 from autoresearch_jax.ledger.requests import SteeringError
@@ -254,6 +254,7 @@ def test_no_edit_changes_what_is_protected(tmp_path):
     ('end', {'ends': Ends(max_hours=1e-9)}, 'in the past'),
     ('end', {'ends': Ends(max_dollars=-1.0)}, 'at least 0'),
     ('end', {'ends': Ends(target=1e9)}, 'reached'),
+    ('end', {'ends': Ends(max_trials=10**400)}, 'finite'),
     ('withdraw', {'request': 3}, 'Request 3 cannot be withdrawn'),
     ('dance', {}, 'dance'),
     ('remeasure', {'trial': 'one'}, 'int'),
@@ -302,6 +303,19 @@ def test_each_end_ends_the_search_and_a_larger_one_goes_on(tmp_path, name):
   later = run(tmp_path, count + 3, clock=clock, search={**search, **larger})
   assert later.history.next_trial > count
   require_replayed(tmp_path, later, Greedy(), Noise())
+
+
+def test_a_steered_end_survives_another_change_of_the_config(tmp_path):
+  run(tmp_path, 1)
+  started = read_records(tmp_path)[0]
+  new = started.event.config
+  old = {**new, 'search': {k: v for k, v in new['search'].items() if k != 'max_hours'}}
+  asked = Steered(request(1, 'end', ends=Ends(max_hours=8.0, patience=5)))
+  changed = {**new, 'final_seeds': 2, 'search': {**new['search'], 'patience': 9}}
+  history = History()
+  for event in (dataclasses.replace(started.event, config=old), asked, Resumed(config=changed)):
+    history.apply(dataclasses.replace(started, event=event))
+  assert history.steering.ends == Ends(max_hours=8.0)  # an earlier version had no such field
 
 
 @pytest.mark.parametrize('name', STRATEGIES.names())

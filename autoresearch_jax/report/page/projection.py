@@ -8,6 +8,7 @@ from typing import Any, Self
 from autoresearch_jax.knowledge.memory import Memory
 from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import (
+  Ablated,
   Consulted,
   Edited,
   FinalScored,
@@ -113,7 +114,7 @@ class RunProjection:
         for x in self._memory.lessons()
       ),
       slots=num_slots(history),
-      sessions=times.sessions(history.last_time),
+      sessions=times.sessions(),
       spend=times.spend(),
       test_gains=final_comparison(history).gains,
       story=self.story(),
@@ -227,6 +228,8 @@ class _Times:
 
   def apply(self, record: Record) -> None:
     self.first = self.first or record.time
+    if isinstance(record.event, Ablated):  # `autoresearch finalize`, perhaps days later
+      return
     if not isinstance(record.event, FinalScored):  # which follows the end of the search
       self.stopped = ''
     match record.event:
@@ -246,9 +249,9 @@ class _Times:
         pass
     self._last = record.time
 
-  def sessions(self, now: float) -> tuple[tuple[float, float], ...]:
+  def sessions(self) -> tuple[tuple[float, float], ...]:
     """Returns (begin, end) of each session."""
-    return (*self._sessions, (self._session, now))
+    return (*self._sessions, (self._session, self._last))
 
   def spend(self) -> tuple[ModelSpend, ...]:
     """Returns what each model has cost, the dearest first."""
