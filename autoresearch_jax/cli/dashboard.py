@@ -18,9 +18,9 @@ COMMAND = Command(
   while they go on. Without --steer it only reads their ledgers. Ctrl-C ends the server, not the
   runs.
 
-  On the loopback interface, everybody on this machine can look. From elsewhere, use
-  `ssh -L 8730:localhost:8730 MACHINE`, or another --host: the address then has a token, without
-  which nothing is shown. There is no encryption.
+  On the loopback interface, every user of this machine can look, and with --steer can steer. From
+  elsewhere, use `ssh -L 8730:localhost:8730 MACHINE`, or another --host: the address then has a
+  token, without which nothing is shown. There is no encryption.
   """,
   (
     Option('port', 'The port; 0 for any that is free.', kind=int, minimum=0, maximum=65535,

@@ -11,7 +11,7 @@ from helpers.web import request
 
 from autoresearch_jax.cli import dashboard as command
 from autoresearch_jax.ledger.events import Edited, Finished, LedgerError
-from autoresearch_jax.ledger.mailbox import waiting
+from autoresearch_jax.ledger.mailbox import MAX_BYTES, waiting
 from autoresearch_jax.ledger.store import Ledger, read_records
 from autoresearch_jax.report.dashboard.access import Access
 from autoresearch_jax.report.dashboard.followed_run import FollowedRun, find_runs
@@ -222,6 +222,7 @@ def test_a_run_is_steered(steered, form):
     (b'{"verb": "end"}', 400, 'no request'),
     (b'{"verb": "hint", "directory": "/"}', 400, 'directory'),
     (b'nonsense', 400, 'no request'),
+    (b' ' * (MAX_BYTES + 1), 413, str(MAX_BYTES)),
   ],
 )
 def test_a_request_that_cannot_be_carried_out_is_a_sentence(steered, form, status, words):

@@ -11,8 +11,12 @@ import pytest
 from helpers.synthetic_run import run, ticking
 
 from autoresearch_jax.cli.report import main, view
+from autoresearch_jax.ledger.events import Ablated, Record
+from autoresearch_jax.ledger.store import read_records
+from autoresearch_jax.report.page import RunProjection
 from autoresearch_jax.report.page.html import page
 from autoresearch_jax.report.page.view import SCHEMA
+from autoresearch_jax.types import Result, Status
 
 
 @pytest.fixture(scope='module')
@@ -38,6 +42,16 @@ def test_the_view_agrees_with_the_history(finished):
     assert trial.value == known.metric('val_loss')
     assert [r.seed for r in trial.runs] == [m.seed for m in known.result.measurements]
     assert trial.began <= trial.ended
+
+
+def test_an_ablation_after_the_end_leaves_the_search_as_it_was(finished):
+  records = read_records(finished[0])
+  before = RunProjection.of(records).view()
+  event = Ablated('digest', 7, False, Result(0, Status.OK))
+  later = Record(len(records), records[-1].time + 1e6, event)
+  after = RunProjection.of([*records, later]).view()
+  assert before.stopped
+  assert (after.stopped, after.sessions) == (before.stopped, before.sessions)
 
 
 def test_diffs_turn_the_parent_into_the_program(finished):

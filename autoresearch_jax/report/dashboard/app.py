@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from autoresearch_jax.ledger.events import LedgerError
-from autoresearch_jax.ledger.mailbox import default_author, post
+from autoresearch_jax.ledger.mailbox import MAX_BYTES, default_author, post
 from autoresearch_jax.ledger.requests import SteeringError
 from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.report.dashboard.access import Access
@@ -125,7 +125,11 @@ def make_app(folder: pathlib.Path, access: Access, steer: bool = False) -> ASGIA
     run = await anyio.to_thread.run_sync(run_of, request)
     if run is None:
       return _gone(request)
-    body = await request.body()
+    body = b''
+    async for part in request.stream():
+      body += part
+      if len(body) > MAX_BYTES:
+        return PlainTextResponse(f'A request has at most {MAX_BYTES} bytes.', 413)
     return await anyio.to_thread.run_sync(_posted, run.directory, body)
 
   routes = [

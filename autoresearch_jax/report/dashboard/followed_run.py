@@ -119,6 +119,8 @@ class FollowedRun:
     self._row_versions: dict[int, int] = {}
     self._view: RunView | None = None
     self._viewed_at = Position()
+    self._summary: RunSummary | None = None
+    self._summarized_at = Position()
     self._field_versions = dict.fromkeys(RARE, 0)
     self._version += 1
     self._first_version = self._version
@@ -139,20 +141,25 @@ class FollowedRun:
       problem = self._problem or ('' if self._started else _not_started(self.directory))
       if problem:
         return RunSummary(key, problem=problem, updated=self._projection.history.last_time)
-      history = self._projection.history
-      f = run_statistics(history)
-      return RunSummary(
-        key=key,
-        name=history.config.name,
-        state=self._state(),
-        stopped=self._projection.stopped,
-        trials=f.trials,
-        metric=history.objective.metric,
-        best=f.value,
-        gain=f.gain,
-        standard_errors=f.standard_errors,
-        updated=history.last_time,
-      )
+      if self._summary is None or self._summarized_at != self._follower.place:
+        self._summary, self._summarized_at = self._summarized(), self._follower.place
+      return dataclasses.replace(self._summary, key=key, state=self._state())
+
+  def _summarized(self) -> RunSummary:
+    """Computes the run's entry, apart from its key and state, which the ledger does not have."""
+    history = self._projection.history
+    f = run_statistics(history)
+    return RunSummary(
+      key='',
+      name=history.config.name,
+      stopped=self._projection.stopped,
+      trials=f.trials,
+      metric=history.objective.metric,
+      best=f.value,
+      gain=f.gain,
+      standard_errors=f.standard_errors,
+      updated=history.last_time,
+    )
 
   def view(self) -> tuple[int, RunView]:
     """Returns the version of the page, and the run without details of its trials.

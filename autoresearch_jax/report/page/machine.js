@@ -4,13 +4,16 @@ const PHASES = ['train', 'evaluate', 'calibrate', 'compile', 'trace', 'wait'];
 const PHASE_NAMES = { train: 'training', evaluate: 'evaluation', calibrate: 'measuring the speed', compile: 'compilation', trace: 'tracing', wait: 'waiting' };
 const ORDER = ['evaluate', 'train', 'calibrate', 'compile', 'trace'];  // backwards from a trial's end
 
+// Of the search; an ablation may follow days later.
+const lastEvent = () => run.sessions.at(-1)[1];
+
 function drawMachine() {
   $('machine-hint').textContent = run.headline.speed;
   $('phases').replaceChildren(...PHASES.map((phase) => element('li', {}, element('i', { class: phase }), PHASE_NAMES[phase])));
   const ended = run.trials.filter((t) => t.ended !== null && t.began);
   if (!ended.length) { show('timeline', hint('No trial has ended yet.')); return; }
   const width = chartWidth('timeline'), height = 220, box = { left: 60, right: width - 12, top: 28, bottom: height - 44 };
-  const first = run.started, last = Math.max(run.updated, first + 1);
+  const first = run.started, last = Math.max(lastEvent(), first + 1);
   const bins = useByTime(ended, first, last, Math.min(160, Math.floor((box.right - box.left) / 6)));
   const x = scale(first, last, box.left, box.right), y = scale(0, 1, box.bottom, box.top);
   const svg = frame(width, height, 'Use of the device over time');
@@ -66,7 +69,7 @@ function drawSpeed() {
   $('speed-part').hidden = points.length < 2;
   if (points.length < 2) return;
   const width = chartWidth('speed'), height = 150, box = { left: 60, right: width - 12, top: 28, bottom: height - 44 };
-  const last = Math.max(run.updated, run.started + 1), top = 1.1 * Math.max(1, ...points.map(([, speed]) => speed));
+  const last = Math.max(lastEvent(), run.started + 1), top = 1.1 * Math.max(1, ...points.map(([, speed]) => speed));
   const x = scale(run.started, last, box.left, box.right), y = scale(0, top, box.bottom, box.top);
   const svg = frame(width, height, 'Speed of the machine over time');
   axes(svg, box, x, y, timeTicks(run.started, last, Math.min(8, width / 90)), ticks(0, top, 3), 'time of day', 'speed, 1 at the start',
