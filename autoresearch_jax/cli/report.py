@@ -13,6 +13,7 @@ from autoresearch_jax.config import ConfigError
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import read_history, read_records
+from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.proposers.llm.story import NoStory, rewritten
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
@@ -53,8 +54,13 @@ def report(directory: pathlib.Path) -> str:
 
 
 def _summarized(history: History, directory: pathlib.Path) -> str:
-  plot.draw(history, directory / 'progress.png')
-  lines = [summary(history), f'Plot: {directory / "progress.png"}', conclusion(history)]
+  path = directory / 'progress.png'
+  try:
+    plot.draw(history, path)
+    drawn = f'Plot: {path}'
+  except OSError as error:  # the folder of somebody else, for instance
+    drawn = f'No plot: {describe_os_error(error, "")}'
+  lines = [summary(history), drawn, conclusion(history)]
   return '\n'.join(filter(None, lines))
 
 
@@ -77,6 +83,8 @@ def _report(line: CommandLine) -> int:
     return 0
   for paragraph in told:
     print(f'{paragraph.heading}\n{textwrap.fill(paragraph.text, WIDTH)}\n')
+  if told:
+    print('In this text, what follows ± is a 95 % interval.\n')
   print(_summarized(projection.history, directory))
   if samples := read_samples(directory):
     print(f'\nText from the models\n{format_samples(samples)}')

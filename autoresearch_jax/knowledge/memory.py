@@ -65,6 +65,13 @@ class Memory:
       self._update()
       return self._programs.noise
 
+  @property
+  def degrees_of_freedom(self) -> int:
+    """Degrees of freedom of `noise`."""
+    with self._lock:
+      self._update()
+      return self._programs.degrees_of_freedom
+
   def lessons(self) -> tuple[Lesson, ...]:
     """Returns lessons derived by rules and those a language model wrote, most certain first."""
     with self._lock:

@@ -40,7 +40,12 @@ class FinalComparison:
     if len(self.gains) < 2:
       return None
     error = statistics.stdev(self.gains) / math.sqrt(len(self.gains))
-    return float(stats.t.ppf((1 + LEVEL) / 2, len(self.gains) - 1)) * error
+    return critical_value(len(self.gains) - 1) * error
+
+
+def critical_value(degrees: int) -> float:
+  """Half width of a 95 % interval in standard errors, by Student's t; infinite for 0 degrees."""
+  return float(stats.t.ppf((1 + LEVEL) / 2, degrees)) if degrees else math.inf
 
 
 def best_program(history: History) -> int | None:

@@ -47,7 +47,7 @@ class NearMiss:
 
   def describe(self, metric: str) -> str:
     """Returns the program as one line of text."""
-    error = '' if self.gain_sd is None else f' ± {self.gain_sd:.2g}'
+    error = '' if self.gain_sd is None else f' (standard error {self.gain_sd:.2g})'
     trials = ''.join(f', {rerun}' for rerun in self.reruns)
     runs = f'{self.runs} run{"" if self.runs == 1 else "s"}'
     end = 'undecided' if self.undecided else 'not kept'

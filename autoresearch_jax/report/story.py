@@ -11,15 +11,13 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from scipy import stats
-
 from autoresearch_jax.knowledge.hypotheses import FAILURES, HypothesisOutcome
 from autoresearch_jax.knowledge.lessons import FAILURE_WORDS, MIN_Z, subject
 from autoresearch_jax.knowledge.memory import Memory
 from autoresearch_jax.knowledge.program_results import ProgramResults
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.report.final_comparison import LEVEL, best_program, final_comparison
+from autoresearch_jax.report.final_comparison import best_program, critical_value, final_comparison
 from autoresearch_jax.report.near_misses import near_misses
 from autoresearch_jax.report.summary import format_duration, scores_by_trial
 from autoresearch_jax.types import Lesson, Status
@@ -130,8 +128,7 @@ class _Facts:
   @functools.cached_property
   def critical(self) -> float:
     """Critical value of a 95 % interval."""
-    degrees = self.results.degrees_of_freedom
-    return float(stats.t.ppf((1 + LEVEL) / 2, degrees)) if degrees else math.inf
+    return critical_value(self.results.degrees_of_freedom)
 
   def half_width(self, edit: HypothesisOutcome) -> float | None:
     """Half width of the interval of an edit's effect; None if the noise is not known."""
@@ -195,7 +192,8 @@ def _worked(facts: _Facts) -> Iterator[StorySentence]:
   steps = [facts.by_trial[trial] for trial in facts.lineage if trial in facts.by_trial]
   if len(steps) > 1:
     shown = sorted(steps, key=lambda step: -(step.effect or 0.0))[:MAX_STEPS]
-    shown.sort(key=lambda step: step.trial)
+    if len(shown) == len(steps):
+      shown = steps
     named = [f'{facts.name(s.trial)} (trial {s.trial}{_gained(facts, s)})' for s in shown]
     others = [step.trial for step in steps if step not in shown]
     rest = f' The others are {cite(others)}.' if others else ''
@@ -252,7 +250,8 @@ def _failed(facts: _Facts) -> Iterator[StorySentence]:
   ]
   if parts:
     cited = sorted(trial for found in failures.values() for trial in found)
-    yield StorySentence(f'Of those without a score, {join(parts)}.', tuple(cited))
+    text = join(parts)
+    yield StorySentence(f'{text[0].upper()}{text[1:]}.', tuple(cited))
 
 
 def _certainty(facts: _Facts) -> Iterator[StorySentence]:

@@ -104,6 +104,7 @@ def test_a_broken_ledger_is_a_sentence(finished, tmp_path):
   copied((), directory)
   followed.refresh()
   assert 'has not started' in followed.summary('run').problem
+  assert 'has not started' in followed.activity().problem
   copied(read_records(finished), directory)
   followed.refresh()
   assert followed.summary('run').problem == ''
@@ -212,6 +213,8 @@ def test_a_run_is_steered(steered, form):
   ((_, posted),) = waiting(directory)
   assert posted.verb == json.loads(form)['verb']
   assert 'dashboard' in posted.author
+  (words,) = eager(directory).activity().waiting
+  assert words.startswith(posted.verb)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def test_the_view_agrees_with_the_history(finished):
   assert found.schema == SCHEMA
   assert [trial.id for trial in found.trials] == sorted(history.edits)
   assert found.kept == tuple(history.kept)
+  assert (found.critical_value is None) == (found.noise is None)
   for trial in found.trials:
     known = history.trials[trial.id]
     assert trial.decision == known.verdict.decision

@@ -85,6 +85,16 @@ def test_the_report_command_begins_with_it_and_json_has_it(directory, capsys):
   assert all(s['text'] and s['trials'] for p in found for s in p['sentences'])
 
 
+def test_a_plot_that_cannot_be_written_does_not_hide_the_summary(directory, tmp_path, capsys):
+  run = tmp_path / 'run'
+  shutil.copytree(directory, run)
+  (run / 'progress.png').unlink(missing_ok=True)
+  (run / 'progress.png').mkdir()
+  assert main([str(run)]) == 0
+  text = capsys.readouterr().out
+  assert 'No plot: ' in text and 'Best val_' in text
+
+
 RULES = (
   StoryParagraph('What worked', (StorySentence('Best is trial 3, by +0.25 ± 0.1.', (3, 0)),)),
   StoryParagraph(

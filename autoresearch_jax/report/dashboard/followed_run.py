@@ -10,7 +10,9 @@ from typing import Any
 
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.follower import LEDGER, LedgerFollower
+from autoresearch_jax.ledger.mailbox import waiting
 from autoresearch_jax.ledger.ownership import is_in_use
+from autoresearch_jax.ledger.steering import described
 from autoresearch_jax.ledger.store import Position
 from autoresearch_jax.report.page import RunProjection
 from autoresearch_jax.report.page.view import RunView, TrialView
@@ -85,11 +87,13 @@ class Activity:
     state: As in RunSummary.
     problem: As in RunSummary.
     running: Progress of running trials.
+    waiting: Requests that the run has not taken up, in words.
   """
 
   state: str
   problem: str
   running: tuple[TrialProgress, ...]
+  waiting: tuple[str, ...]
 
 
 class FollowedRun:
@@ -205,7 +209,10 @@ class FollowedRun:
       found = read_progress(self.directory) if state == 'running' else []
       running = set(history.running)
       shown = tuple(r for r in found if r.progress.trial in running)
-      return Activity(state, self._problem, shown)
+      problem = self._problem or ('' if self._started else _not_started(self.directory))
+      taken = history.steering.taken
+      waits = (described(r) for _, r in waiting(self.directory) if r.id not in taken)
+      return Activity(state, problem, shown, tuple(waits))
 
   @contextlib.contextmanager
   def _measured(self, counts: bool) -> Iterator[None]:

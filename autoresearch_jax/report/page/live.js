@@ -1,7 +1,7 @@
 // What a dashboard adds: data that comes as it happens, and the trial under way.
 
 const address = (path) => `${live.base}/${path}${live.key.split('/').map(encodeURIComponent).join('/')}`;
-let activity = { state: '', problem: '', running: [] };
+let activity = { state: '', problem: '', running: [], waiting: [] };
 let lost = false;  // whether the connection is
 
 async function ask(path) {
@@ -22,7 +22,7 @@ async function follow() {
   } catch (error) { activity.problem = error.message; drawState(); }
   const source = new EventSource(`${address('events/')}?since=${version}`);
   source.addEventListener('update', (event) => update(JSON.parse(event.data)));
-  source.addEventListener('activity', (event) => { activity = JSON.parse(event.data); drawState(); drawNow(); });
+  source.addEventListener('activity', (event) => { activity = JSON.parse(event.data); drawState(); drawNow(); if (run !== null) drawSteering(); });
   source.onopen = () => { lost = false; drawState(); };
   source.onerror = () => { lost = true; drawState(); };
   setInterval(drawState, 20000);
@@ -43,6 +43,7 @@ function update({ whole, run: fields, trials }) {
 }
 
 function drawState() {
+  document.body.classList.toggle('empty', run === null);
   const state = lost ? 'lost' : activity.state;
   const words = { running: 'running', ended: 'ended', interrupted: 'interrupted: no process runs it', lost: 'connection lost; trying again' }[state] ?? 'connecting';
   $('state').className = `state ${state}`;
@@ -53,6 +54,7 @@ function drawState() {
 
 function drawNow() {
   if (run === null) return;
+  $('now').hidden = ['ended', 'interrupted'].includes(activity.state);
   const known = activity.running.filter(({ progress }) => byId.has(progress.trial));
   const rest = run.trials.filter((t) => t.status === 'running' && !known.some(({ progress }) => progress.trial === t.id));
   const items = [...known.map(({ progress, curve }) => nowItem(byId.get(progress.trial), progress, curve)),

@@ -19,7 +19,7 @@ function verdictWord(trial) {
 
 // Half width of the 95 % interval of a program's mean, from the noise between seeds.
 const halfWidth = (trial) =>
-  run.noise === null || !trial.program_runs ? null : 1.96 * run.noise / Math.sqrt(trial.program_runs);
+  run.noise === null || !trial.program_runs ? null : run.critical_value * run.noise / Math.sqrt(trial.program_runs);
 
 // Standard error of a trial's effect. It changes with the noise, so it is computed here.
 function effectError(trial) {
@@ -27,6 +27,9 @@ function effectError(trial) {
   if (!parent?.program_runs || !trial.program_runs || run.noise === null) return trial.effect_sd;
   return run.noise * Math.sqrt(1 / trial.program_runs + 1 / parent.program_runs);
 }
+
+// Half width of the 95 % interval of a trial's effect.
+const effectWidth = (trial) => effectError(trial) === null ? null : run.critical_value * effectError(trial);
 
 function describe(trial) {
   const value = trial.program_value === null ? '' :

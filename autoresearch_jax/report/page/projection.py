@@ -21,7 +21,7 @@ from autoresearch_jax.ledger.events import (
 )
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.steering import TakenRequest, described
-from autoresearch_jax.report.final_comparison import conclusion, final_comparison
+from autoresearch_jax.report.final_comparison import conclusion, critical_value, final_comparison
 from autoresearch_jax.report.near_misses import undecided_programs
 from autoresearch_jax.report.page.diffs import program_diff
 from autoresearch_jax.report.page.view import (
@@ -87,6 +87,7 @@ class RunProjection:
       LedgerError: The run's config was written by a version with other fields.
     """
     history, times, config = self.history, self._times, self.history.config
+    degrees = self._memory.degrees_of_freedom
     budget = f'{config.budget.amount:g} {config.budget.unit}'
     settings = {
       'problem': config.problem,
@@ -125,6 +126,7 @@ class RunProjection:
           history, ends.effective(history, config.search.ends), config.search.dollars_per_hour
         )
       ),
+      critical_value=critical_value(degrees) if degrees else None,
     )
 
   def story(self) -> tuple[StoryParagraph, ...]:

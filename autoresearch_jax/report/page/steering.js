@@ -3,12 +3,14 @@
 const maySteer = Boolean(live?.steer);
 
 function drawSteering() {
-  $('steering').hidden = !maySteer && !run.requests.length;
+  const waiting = live ? activity.waiting : [];
+  $('steering').hidden = !maySteer && !run.requests.length && !waiting.length;
   $('steer-form').hidden = !maySteer;
   $('pause').textContent = run.paused ? 'Go on' : 'Pause';
   $('paused').textContent = run.paused ? `Paused by ${run.paused}: no further trial begins.` : '';
   $('requests').replaceChildren(...run.requests.map((r) => element('li', { value: r.number }, r.text,
-    element('span', { class: 'hint' }, [ago(r.time), r.outcome].filter(Boolean).join('; ')))));
+    element('span', { class: 'hint' }, [ago(r.time), r.outcome].filter(Boolean).join('; ')))),
+    ...waiting.map((text) => element('li', { class: 'waiting' }, text, element('span', { class: 'hint' }, 'waits until the run takes it up'))));
 }
 
 // Sends a request to the run; says what came of it.

@@ -8,7 +8,7 @@ const COLUMNS = [
   ['id', 'trial', 'number', (t) => t.id, (t) => String(t.id)],
   ['description', 'edit', 'text', (t) => t.description, (t) => t.description],
   ['value', 'score', 'number', (t) => t.value, (t) => number(t.value, 6)],
-  ['effect', 'gain over parent', 'number wide', (t) => t.effect, (t) => withError(t.effect, effectError(t))],
+  ['effect', 'gain over parent, 95 %', 'number wide', (t) => t.effect, (t) => withError(t.effect, effectWidth(t))],
   ['verdict', 'verdict', '', verdictWord, (t) => t],
   ['parent', 'parent', 'number wide', (t) => t.parent, (t) => (t.parent === null ? '' : String(t.parent))],
   ['steps', 'steps', 'number wide', (t) => t.runs[0]?.steps ?? null, (t) => (t.runs[0] ? String(t.runs[0].steps) : '')],

@@ -39,8 +39,8 @@ function fill(dialog, trial, note) {
   const facts = [
     ['Verdict', [verdictWord(trial), trial.reason].filter(Boolean).join(': ')],
     ['Hypothesis', trial.claim],
-    ['Predicted gain', withError(trial.predicted, trial.predicted_sd)],
-    ['Measured gain', trial.effect === null ? '' : `${withError(trial.effect, effectError(trial))} over its parent`],
+    ['Predicted gain', withError(trial.predicted, trial.predicted_sd) + (trial.predicted_sd === null ? '' : ' (standard error)')],
+    ['Measured gain', trial.effect === null ? '' : `${withError(trial.effect, effectWidth(trial))} (95 % interval) over its parent`],
     ['Score', trial.program_value === null ? '' : `${run.metric} ${number(trial.program_value, 6)}, mean of ${plural(trial.program_runs, 'run')} of this program`],
     ['Mechanisms', trial.tags.join(', ')],
     ['Author', [trial.author, trial.role].filter(Boolean).join(', ')],

@@ -240,6 +240,7 @@ class RunView:
     paused: Who paused the run; '' if nobody did.
     left: What is left until each end of the search, in words.
     samples: Text that its language models have written, which is not in the ledger.
+    critical_value: Half width of a 95 % interval in standard errors; None if `noise` is.
   """
 
   schema: int
@@ -264,3 +265,4 @@ class RunView:
   paused: str
   left: tuple[str, ...]
   samples: tuple[TextSample, ...] = ()
+  critical_value: float | None = None
