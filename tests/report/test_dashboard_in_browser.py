@@ -11,7 +11,7 @@ from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger, read_records
 from autoresearch_jax.report.dashboard.process import dashboard_beside
-from autoresearch_jax.report.shared_progress import SharedProgress
+from autoresearch_jax.report.shared_progress import SharedProgress, read_progress
 from autoresearch_jax.types import Progress
 
 playwright = pytest.importorskip('playwright.sync_api')
@@ -107,8 +107,10 @@ def test_a_run_goes_on_while_a_browser_looks(played, tmp_path):
     training = played.history.running[0]
     for step in range(20):
       played.shared.progress(Progress(training, 'train', 0, step / 20, step, 5.0 - step / 20))
-    for _ in range(3):  # the page has told the run by now that somebody looks
-      page.wait_for_timeout(1100)
+    for _ in range(PATIENCE // 100):
+      if read_progress(tmp_path / 'run'):  # the page has said that somebody looks
+        break
+      page.wait_for_timeout(100)
       played.shared.progress(Progress(training, 'train', 0, 0.99, 20, 4.0))
       played.shared.tick()
     expect(page.locator('#under-way')).to_contain_text('step 20')
