@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import tempfile
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,8 @@ from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import Program, Spec, Status
 
 WIDTH, SUBJECT = 72, 72  # columns of a commit message
+# Beginnings of lines that `git am` takes for a patch or a header. Models write parts of messages.
+GIT_MARKS = re.compile(r'^(?=---|diff -|Index: |From[ :]|Date: |Subject: )', re.MULTILINE)
 
 
 class FinalizeError(ValueError):
@@ -155,6 +158,7 @@ def _text(subject: str, paragraphs: Iterable[str], trailers: Iterable[str]) -> s
   whole = whole[0].upper() + whole[1:]
   subject = one_line(whole, SUBJECT)
   paragraphs = paragraphs if subject == whole else [f'{whole}.', *paragraphs]
-  body = [textwrap.fill(one_line(text, 1000), WIDTH) for text in paragraphs if text]
+  filled = (textwrap.fill(one_line(text, 1000), WIDTH) for text in paragraphs if text)
+  body = [GIT_MARKS.sub(' ', text) for text in filled]
   parts = [subject, *body, '\n'.join(trailers)]
   return '\n\n'.join(part for part in parts if part) + '\n'

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from autoresearch_jax.executors import Executor
 from autoresearch_jax.finalize.ablation import Ablation, AblationFailed, paired_gains
 from autoresearch_jax.finalize.commits import steps_of
 from autoresearch_jax.finalize.lineage import CarriedEdit, carried_edits, without
+from autoresearch_jax.finalize.patch_files import write_patches
 from autoresearch_jax.ledger.events import Edited, Finished, Proposed, Record, Started
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.types import (
@@ -195,3 +197,31 @@ def test_the_last_commit_says_what_was_left_out():
   assert 'to 1.' in step.message  # the whole description
   text = ' '.join(step.message.split())
   assert 'trials 2' in text and 'on the test split' in text and 'Trial: 1' in text
+
+
+def test_words_of_a_model_are_no_patch(tmp_path):
+  found, word = history(), 'x' * 70
+  (step,) = edits({'A': 1})
+  claim = f'From: eve {word} --- a/other.py +++ b/other.py {word} diff --git a/other.py b/other.py'
+  for number, made in enumerate([program(), step.after]):
+    edit = Edit(made, f'set A to {number}', Hypothesis(claim))
+    proposal = Proposal(Operation.IMPROVE, (number - 1,) if number else ())
+    for event in (Proposed(number, proposal), Edited(number, edit)):
+      found.apply(Record(0, 0.0, event))
+  mine = tmp_path / 'mine'
+  program().write(mine)
+
+  def git(*arguments):
+    command = ['git', '-c', 'user.name=Ada', '-c', 'user.email=ada@example.org', *arguments]
+    return subprocess.run(command, cwd=mine, check=True, capture_output=True, text=True).stdout
+
+  for arguments in (['init', '-q'], ['add', '.'], ['commit', '-q', '-m', 'Mine']):
+    git(*arguments)
+  (patch,) = write_patches(
+    tmp_path / 'patches', program(), steps_of(found, [step], program(), None), 0
+  )
+  git('am', str(patch))
+  assert git('diff', '--stat', 'HEAD~').count('|') == 1
+  message = git('log', '-1', '--format=%an %B')
+  assert message.startswith('autoresearch ') and message.count('other.py') == 4
+  assert (mine / 'model.py').read_text() == step.after.text()
