@@ -206,7 +206,7 @@ def test_a_later_session_goes_on_with_the_run_and_logs_what_is_missing(copied):
   assert [row[0] for row in second.logged] == [3]
   assert [row for row in new.logged if row[0] != 3] == first.logged  # with the best of their time
   assert len(new.logged) == len(history.trials)
-  assert first.run.started == second.run.started == new.run.started
+  assert first.run.key == second.run.key == new.run.key
 
 
 def test_commands_and_addresses_are_not_passed_on(copied):

@@ -1,6 +1,7 @@
 """What sinks get of a run: plain data that another thread may keep."""
 
 import dataclasses
+import hashlib
 import pathlib
 from typing import Any
 
@@ -113,6 +114,11 @@ class RunInfo:
   objective: Objective
   started: float
   earlier: tuple[SinkEvent, ...] = ()
+
+  @property
+  def key(self) -> str:
+    """Identifies the run, by its folder and its beginning, in all sessions."""
+    return hashlib.sha256(f'{self.directory} {self.started}'.encode()).hexdigest()[:16]
 
   def payload(self, event: SinkEvent) -> dict[str, Any]:
     """Returns an event as JSON data, as hooks get it."""

@@ -17,7 +17,9 @@ from autoresearch_jax.report.sinks.trackers import (
 )
 from autoresearch_jax.types import Trial
 
-FOLDER_TAG = 'autoresearch.workdir'  # of MLflow's run, by which a resumed session finds it
+# Tags of MLflow's run: by the first one a later session finds it.
+KEY_TAG, FOLDER_TAG = 'autoresearch.key', 'autoresearch.workdir'
+MAX_BATCH = 1000  # metrics that a server takes at once
 MAX_PARAMETER = 500  # characters that every store accepts
 
 
@@ -49,10 +51,10 @@ class MLflow(Tracker):
     place = None if self.uri else (run.directory / 'mlflow_artifacts').as_uri()
     experiment = found.experiment_id if found else client.create_experiment(
       self.experiment, artifact_location=place)  # fmt: skip
-    key = f'{run.directory} {run.started:.0f}'
-    runs = client.search_runs([experiment], f"tags.`{FOLDER_TAG}` = '{key}'", max_results=1)
+    runs = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{run.key}'", max_results=1)
     made = runs[0] if runs else client.create_run(
-      experiment, tags={FOLDER_TAG: key}, run_name=run.name)  # fmt: skip
+      experiment, tags={KEY_TAG: run.key, FOLDER_TAG: str(run.directory)}, run_name=run.name
+    )  # fmt: skip
     self._set(_client=client, _id=made.info.run_id)
     client.update_run(self._id, 'RUNNING')
     if not runs:
@@ -60,13 +62,15 @@ class MLflow(Tracker):
         client.log_param(self._id, name, value)
 
   def log_trial(self, trial: Trial, event: SinkEvent) -> None:
-    stamp = round(event.time * 1000)
-    for name, value in metrics_of(trial, event, self._run.objective.metric).items():
-      self._client.log_metric(self._id, name, value, stamp, trial.id)
+    from mlflow.entities import Metric  # noqa: PLC0415 - an extra
+
+    stamp, metric = round(event.time * 1000), self._run.objective.metric
+    numbers = [Metric(n, v, stamp, trial.id) for n, v in metrics_of(trial, event, metric).items()]
     for seed, points in curves_of(trial).items():
-      for fraction, loss in points:
-        tag = f'loss/trial_{trial.id}_seed_{seed}'
-        self._client.log_metric(self._id, tag, loss, stamp, round(1000 * fraction))
+      tag = f'loss/trial_{trial.id}_seed_{seed}'
+      numbers += [Metric(tag, loss, stamp, round(1000 * fraction)) for fraction, loss in points]
+    for first in range(0, len(numbers), MAX_BATCH):
+      self._client.log_batch(self._id, numbers[first : first + MAX_BATCH])
     if diff := diff_of(trial, event):
       self._client.log_text(self._id, diff + '\n', f'diffs/trial_{trial.id}.diff')
 

@@ -1,7 +1,6 @@
 """Weights & Biases: metrics of trials by number, loss curves per seed, diffs and plot as files."""
 
 import dataclasses
-import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,13 +44,12 @@ class WeightsAndBiases(Tracker):
     os.environ.setdefault('WANDB_SILENT', 'true')
     import wandb  # noqa: PLC0415 - an extra
 
-    key = hashlib.sha256(f'{run.directory} {run.started}'.encode()).hexdigest()[:16]
     files = run.directory / 'trackers' / 'wandb_files'
     files.mkdir(parents=True, exist_ok=True)
     made = wandb.init(
       project=self.project,
       name=run.name,
-      id=key,
+      id=run.key,
       resume='allow',
       mode=self.mode,
       dir=str(run.directory),
