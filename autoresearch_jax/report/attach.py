@@ -1,5 +1,6 @@
 """`attach`: the live view of a run that another process carries out."""
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Callable
@@ -49,7 +50,8 @@ def attach(
     while is_in_use(directory):
       if polls % ANNOUNCE_POLLS == 0:
         announce_viewer(directory)
-      history = _show(follower, history, view)
+      with contextlib.suppress(LedgerError):  # it may be readable at the next look
+        history = _show(follower, history, view)
       polls += 1
       sleep(POLL_SECONDS)
     return _show(follower, history, view)

@@ -51,6 +51,13 @@ def folder(tmp_path_factory):
   return root / 'model'
 
 
+def test_parameters_that_cannot_be_written_leave_nothing_behind(folder, tmp_path):
+  saver = StateSaver()
+  saver.save(load_model(folder).artifact, [np.array([object()])], tmp_path / 'state')
+  saver.wait()
+  assert not list(tmp_path.iterdir())
+
+
 def test_it_continues_each_prompt_until_its_document_ends(folder):
   model = load_model(folder)
   assert sample(model, ('a', 'b', 'c'), tokens=10) == ('bc', 'c', '')

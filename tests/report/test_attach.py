@@ -1,6 +1,7 @@
 """Attach shows a run of another process, and progress is shared only while somebody looks."""
 
 import io
+import itertools
 import os
 import re
 import time
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from autoresearch_jax.cli import attach as command
 from autoresearch_jax.ledger.events import Edited, LedgerError
+from autoresearch_jax.ledger.follower import LedgerFollower
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger, read_records
@@ -90,6 +92,20 @@ def test_the_run_is_not_written_to(records, tmp_path):
     attach(tmp_path, Console(file=io.StringIO()), lambda line: None, interrupted)
   assert (tmp_path / 'ledger.db-wal').read_bytes() == before
   played.close()
+
+
+def test_a_ledger_that_cannot_be_read_for_a_moment_ends_nothing(records, tmp_path, monkeypatch):
+  played, calls, read = Played(tmp_path, records, 10), itertools.count(), LedgerFollower.new_records
+
+  def sometimes(follower):
+    if next(calls) == 3:
+      raise LedgerError('The ledger is locked.')
+    return read(follower)
+
+  monkeypatch.setattr(LedgerFollower, 'new_records', sometimes)
+  console = Console(file=io.StringIO())
+  history = attach(tmp_path, console, lambda line: None, played.sleep)
+  assert len(history.trials) == 12 and next(calls) > 4
 
 
 def test_a_run_that_has_ended(records, tmp_path, capsys):

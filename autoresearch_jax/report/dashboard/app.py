@@ -49,9 +49,8 @@ class Runs:
     """Returns the runs by key."""
     with self._lock:
       if time.monotonic() - self._found_at >= FIND_SECONDS:
-        for key, directory in find_runs(self.folder):
-          if key not in self._runs:
-            self._runs[key] = FollowedRun(directory)
+        found = dict(find_runs(self.folder))
+        self._runs = {key: self._runs.get(key) or FollowedRun(found[key]) for key in found}
         self._found_at = time.monotonic()
       return dict(self._runs)
 
