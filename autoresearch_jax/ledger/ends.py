@@ -83,7 +83,8 @@ def left(
     tries = max(0, ends.patience - history.tried_since_keep)
     found.append(f'{_counted(tries, "program")} without a keep')
   if ends.target is not None:
-    found.append(f'until {history.objective.metric} {ends.target:g}')
+    words = f'{history.objective.metric} {ends.target:g}'
+    found.append(f'{words} is reached' if _reached(history, ends.target) else f'until {words}')
   return found
 
 

@@ -44,6 +44,7 @@ from autoresearch_jax.report.summary import (
 from autoresearch_jax.types import Decision, Progress, Status, Trial
 
 SHOWN_TRIALS = 8
+MIN_WIDTH = 60  # columns for all of the table
 REFRESH_SECONDS = 1.0  # a redraw takes 5 to 15 ms of CPU time from training
 COLOURS = {Decision.KEEP: 'green', Decision.DISCARD: 'bright_black', Decision.CRASH: 'red'}
 
@@ -124,7 +125,12 @@ class PanelView(View):
     # Two lines a running trial, four of the table's frame, two of the last line, one to spare.
     others = len(parts) + len(self._history.running) + 7 + bool(self._note) + bool(self._left())
     rows = max(1, min(SHOWN_TRIALS, self._live.console.height - others))
-    parts += [Text(), _last_trials(self._history, rows), Text(), self._throughput()]
+    parts += [
+      Text(),
+      _last_trials(self._history, rows, self._live.console.width),
+      Text(),
+      self._throughput(),
+    ]
     if left := self._left():
       parts.append(Text(left, 'bright_black', no_wrap=True, overflow='ellipsis'))
     if self._note:
@@ -277,14 +283,18 @@ def _running(history: History, trial: int, latest: dict[int, Progress]) -> Rende
   return Group(what, line)
 
 
-def _last_trials(history: History, rows: int) -> Table:
+def _last_trials(history: History, rows: int, width: int) -> Table:
+  """Returns the table of the last trials; without gain and seconds in a narrow terminal."""
+  narrow = width < MIN_WIDTH
   table = Table(box=rich.box.SIMPLE_HEAD, expand=True, padding=(0, 1), pad_edge=False)
-  for name, justify in (('trial', 'right'), ('', 'left'), (history.objective.metric, 'right'),
-                        ('gain', 'right'), ('seconds', 'right')):  # fmt: skip
+  columns = [('trial', 'right'), ('', 'left'), (history.objective.metric, 'right')]
+  columns += [] if narrow else [('gain', 'right'), ('seconds', 'right')]
+  for name, justify in columns:
     table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
   table.add_column('what', ratio=1, no_wrap=True, overflow='ellipsis')
   for trial in list(history.trials.values())[-rows:]:
-    table.add_row(*_cells(trial, history))
+    cells = _cells(trial, history)
+    table.add_row(*(cells[:3] + cells[5:] if narrow else cells))
   return table
 
 

@@ -159,8 +159,11 @@ def summary(history: History) -> str:
 def _format_left(history: History) -> str:
   """Says what is left of the search until its ends; '' without any."""
   search = history.config.search
-  left = ends.left(history, ends.effective(history, search.ends), search.dollars_per_hour)
-  over = any(part.startswith(('0 ', '$0.00')) for part in left)
+  applying = ends.effective(history, search.ends)
+  left = ends.left(history, applying, search.dollars_per_hour)
+  over = ends.why_spent(history, applying, search.dollars_per_hour) or any(
+    part.startswith(('0 ', '$0.00')) for part in left
+  )
   return f'Left: {", ".join(left)}.' if left and not over else ''
 
 

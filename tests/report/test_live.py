@@ -68,7 +68,7 @@ class Watched(Arithmetic):
     return news
 
 
-@pytest.mark.parametrize('width', [60, 120, 200])
+@pytest.mark.parametrize('width', [40, 60, 120, 200])
 def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
   panel = live.PanelView(None, terminal(width), ticking())
   executor = Watched()
@@ -77,7 +77,9 @@ def test_the_panel_shows_best_running_last_trials_and_pace(tmp_path, width):
     run(tmp_path, 10, clock=ticking(), view=panel, executor=executor)
   assert 'best val_loss' in executor.seen
   assert 'trial 9' in executor.seen
-  if width == 60:
+  if width == 40:
+    assert re.search(r'discard +\d+\.\d{6} +\S', executor.seen), executor.seen
+  if width <= 60:
     return
   for part in ('over the baseline', 'loss 2.5000', 'step 1', 'train', 'kept of 9',
                'trials per hour', 'device busy', 'timeout', 'discard', 'keep'):  # fmt: skip

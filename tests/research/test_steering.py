@@ -20,6 +20,7 @@ from autoresearch_jax.ledger.mailbox import Mailbox, deliver, post, waiting
 from autoresearch_jax.ledger.requests import SteeringError
 from autoresearch_jax.ledger.store import Ledger, read_records
 from autoresearch_jax.report import View
+from autoresearch_jax.report.summary import summary
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.types import Ends, Operation, SteeringRequest, Verb
@@ -297,6 +298,7 @@ def test_each_end_ends_the_search_and_a_larger_one_goes_on(tmp_path, name):
   stopped = read_records(tmp_path)[-1].event
   assert isinstance(stopped, Stopped)
   assert re.search(words, stopped.reason), stopped.reason
+  assert 'Left: ' not in summary(session.history)
   assert not session.history.running and 3 <= session.history.next_trial < 200
   count = session.history.next_trial
   larger = {'max_hours': 9.0, 'max_dollars': 1e6, 'patience': 99, 'target': 0.0}
