@@ -206,6 +206,10 @@ def _worked(facts: _Facts) -> Iterator[StorySentence]:
     yield StorySentence(
       f'One edit led to it: {facts.name(best)} (trial {best}{_gained(facts, steps[0])}).', (best,)
     )
+  passed = tuple(s.trial for s in steps if s.trial not in history.kept_programs)
+  if passed:
+    counted = _count(len(passed), 'of them was not kept itself', 'of them were not kept themselves')
+    yield StorySentence(f'{counted[0].upper()}{counted[1:]} ({cite(passed)}).', passed)
   off = [trial for trial in kept if trial not in facts.lineage]
   if off:
     yield StorySentence(f'Kept on the way, but not part of it: {cite(off)}.', tuple(off))

@@ -10,12 +10,14 @@ from helpers.synthetic_run import SPEC, run, ticking
 
 from autoresearch_jax.cli import report as command
 from autoresearch_jax.cli.report import main
+from autoresearch_jax.ledger.events import Decided
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import read_history, read_records
 from autoresearch_jax.proposers.llm.story import NoStory, rewritten, supported
 from autoresearch_jax.report.samples import ModelText, TextSample, write_samples
 from autoresearch_jax.report.story import StoryParagraph, StorySentence, cite, join, story
 from autoresearch_jax.testing import loopback_model as loopback
+from autoresearch_jax.types import Decision, Verdict
 
 CITED = re.compile(r'\btrials? ((?:\d+(?:, | and | to )?)+)')
 
@@ -67,6 +69,18 @@ def test_descriptions_stay_on_one_line_and_are_quoted(directory):
   history.edits[best] = edit
   (worked,) = [p for p in story(history) if p.heading == 'What worked']
   assert '“drop all <b>tables</b>' in worked.text and len(worked.text) < 1500
+
+
+def test_edits_of_the_best_program_that_were_not_kept_are_named(directory):
+  history = read_history(directory)
+  first, *_ = history.lineage(history.original(history.incumbent.id))[1:]
+  records = [
+    dataclasses.replace(r, event=Decided(first, Verdict(Decision.DISCARD, 'Not better.')))
+    if isinstance(r.event, Decided) and r.event.trial == first else r
+    for r in read_records(directory)
+  ]  # fmt: skip
+  worked = next(p for p in story(History.of(records)) if p.heading == 'What worked')
+  assert f'not kept itself (trial {first})' in worked.text
 
 
 def test_lists_of_trials():
