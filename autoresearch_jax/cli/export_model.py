@@ -18,6 +18,7 @@ from autoresearch_jax.models.exported import (
   ModelError,
   default_folder,
   info_of,
+  require_replaceable,
   wait_for,
   write_model,
 )
@@ -76,6 +77,7 @@ def export(directory: pathlib.Path, line: CommandLine) -> pathlib.Path:
   program = _program(history, line['trial'])
   run = _run(history, program, line['seed'])
   folder = pathlib.Path(line['to'] or default_folder(directory, history, program))
+  require_replaceable(folder.absolute())  # before a training run
   state = directory / 'scratch' / STATES / run.state
   task = build_task(history.config)
   dataset = task.prepare_data(_say)

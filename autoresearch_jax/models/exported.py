@@ -136,8 +136,7 @@ def write_model(
     OSError: It cannot be written.
   """
   folder = folder.absolute()
-  if not _is_replaceable(folder):
-    raise ModelError(f'{folder} has other files; name a new folder.')
+  require_replaceable(folder)
   new = folder.with_name(f'.{folder.name}.new')
   shutil.rmtree(new, ignore_errors=True)
   try:
@@ -154,14 +153,14 @@ def write_model(
     raise
 
 
-def _is_replaceable(folder: pathlib.Path) -> bool:
-  """Whether nothing is lost with a folder: it is missing or empty, or has a model alone."""
-  if not folder.exists():
-    return not folder.is_symlink()
-  if not folder.is_dir() or folder.is_symlink():
-    return False
-  names = {path.name for path in folder.iterdir()}
-  return not names or {INFO, ARTIFACT} <= names <= NAMES
+def require_replaceable(folder: pathlib.Path) -> None:
+  """Raises ModelError for a folder with something else than a model, which would be lost."""
+  lost = folder.is_symlink() or (folder.exists() and not folder.is_dir())
+  if not lost and folder.exists():
+    names = {path.name for path in folder.iterdir()}
+    lost = bool(names) and not {INFO, ARTIFACT} <= names <= NAMES
+  if lost:
+    raise ModelError(f'{folder} has other files; name a new folder.')
 
 
 def default_folder(directory: pathlib.Path, history: History, program: int) -> pathlib.Path:
