@@ -19,9 +19,18 @@ from typing import Any
 from autoresearch_jax import types
 from autoresearch_jax.benchmark import regret
 from autoresearch_jax.benchmark.runners import simulate
-from autoresearch_jax.ledger import history
+from autoresearch_jax.ledger import ends, history
 from autoresearch_jax.registry import Registry
-from autoresearch_jax.research import actions, context, controller, decisions, edits, pruning, tried
+from autoresearch_jax.research import (
+  actions,
+  context,
+  controller,
+  decisions,
+  edits,
+  pruning,
+  result_queue,
+  tried,
+)
 
 LIBRARY = __name__.partition('.')[0]
 # They decide what happens in a simulated run, whatever the strategy, rule and problem.
@@ -34,7 +43,9 @@ RUN_MODULES = (
   context,
   edits,
   pruning,
+  result_queue,
   tried,
+  ends,
   history,
   types,
   *(module for _, module in sorted(vars(types).items()) if isinstance(module, ModuleType)),

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 def _dashboard(line: CommandLine) -> int:
   folder = pathlib.Path(line.operand)
   if not folder.is_dir():
-    raise UsageError(f'There is no folder {folder}.')
+    raise UsageError(f'There is no folder {folder}; give the folder of a run, or of several.')
   require_packages()
   from autoresearch_jax.report.dashboard.serve import serve  # noqa: PLC0415 - needs an extra
 

@@ -115,7 +115,7 @@ def _require_fitting(verb: str, words: list[str], line: CommandLine) -> None:
   }
   for name in ('patch', 'seeds', *ENDS, *_SAME):
     if line[name] is not None and name not in fitting.get(verb, ()):
-      raise UsageError(f'--{name} does not go with `{verb}`.')
+      raise UsageError(f'--{name} does not go with `{verb}`; leave it out.')
 
 
 _SAME = ('target', 'patience')  # options of `end` with the names of the fields

@@ -44,7 +44,8 @@ def _transcript(line: CommandLine) -> int:
   records = read_records(directory)
   calls = transcript(records, trial)
   if trial is not None and not calls and trial not in History.of(records).edits:
-    raise LedgerError(f'The run in {directory} has no trial {trial}.')
+    last = max(History.of(records).edits, default=0)
+    raise LedgerError(f'The run in {directory} has no trial {trial}; give one from 0 to {last}.')
   if line['json']:
     print(msgspec.json.encode([dataclasses.asdict(call) for call in calls]).decode())
   elif not calls:

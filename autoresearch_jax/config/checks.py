@@ -105,8 +105,8 @@ def checked(config: Config) -> Config:
   for event, hook in config.hooks.items():
     if event not in HOOK_EVENTS or not hook.strip():
       raise ConfigError(
-        f'config.hooks has {event!r}: {hook!r}; it maps {", ".join(HOOK_EVENTS)} to a command or a '
-        'URL.'
+        f'config.hooks has {event!r}: {hook!r}; each of {", ".join(HOOK_EVENTS)} may have a '
+        'command or a URL.'
       )
   if not config.editable:
     raise ConfigError('config.editable is empty; name at least one file that an edit may change.')
