@@ -1,6 +1,7 @@
 """TensorBoard: metrics of trials by number, loss curves per seed, diffs as text, the plot."""
 
 import dataclasses
+import uuid
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,7 +43,10 @@ class TensorBoard(Tracker):
   def begin(self, run: RunInfo) -> None:
     from tensorboardX import SummaryWriter  # noqa: PLC0415 - an extra
 
-    self._set(_writer=SummaryWriter(self.folder or str(run.directory / 'tensorboard')))
+    # Names of event files have a resolution of a second, and an existing file is overwritten.
+    suffix = f'.{uuid.uuid4().hex}'
+    folder = self.folder or str(run.directory / 'tensorboard')
+    self._set(_writer=SummaryWriter(folder, filename_suffix=suffix))
     config = msgspec.json.format(msgspec.json.encode(run.config), indent=2).decode()
     self._writer.add_text('config', f'```\n{config}\n```', 0)
 
