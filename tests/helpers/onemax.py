@@ -42,6 +42,7 @@ class Bits(Instance):
 
   options: OneMax
   first: types.Program
+  reads_text = False
 
   @property
   def start(self):

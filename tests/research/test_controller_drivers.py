@@ -4,6 +4,7 @@
 `benchmark/runners/simulate.py` with a heap. Here both run the same simulated problem.
 """
 
+import copy
 import dataclasses
 import hashlib
 import heapq
@@ -26,6 +27,7 @@ from autoresearch_jax.executors import Executor
 from autoresearch_jax.ledger.events import Resumed, Started
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.steering import Steering
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.report import View
@@ -332,8 +334,10 @@ def state_of(controller):
 
 def plain(value):
   """A copy of a container, of a mapping with its order; other values are immutable."""
+  if isinstance(value, Steering):
+    return copy.deepcopy(value)
   if isinstance(value, Mapping):
-    return list(value.items())
+    return [(key, plain(content)) for key, content in value.items()]
   return list(value) if isinstance(value, list | Set) else value
 
 

@@ -16,6 +16,7 @@ from autoresearch_jax.report.summary import summary
 from autoresearch_jax.research import pruning
 from autoresearch_jax.research.build import Run
 from autoresearch_jax.research.pruning import MIN_PROGRAMS, PROGRESS, LearningCurve, rung_at
+from autoresearch_jax.search.greedy import Greedy
 
 AT = PROGRESS[0]
 
@@ -134,7 +135,7 @@ def test_baseline_and_repeats_are_looked_at_and_never_ended(night):
   assert sum(request.rungs[0].max_val_loss is not None for request in requests) > 30
 
 
-SETTINGS = Run(config(pruning=True), None, SPEC, START, None, None, None).settings()
+SETTINGS = Run(config(pruning=True), None, SPEC, START, Greedy(), None, None).settings()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from helpers import kills, synthetic_run
+from helpers.registered import ours
 from helpers.synthetic_run import START, Arithmetic, Nudge, replay_records, run
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -320,7 +321,7 @@ def test_a_steered_end_survives_another_change_of_the_config(tmp_path):
   assert history.steering.ends == Ends(max_hours=8.0)  # an earlier version had no such field
 
 
-@pytest.mark.parametrize('name', STRATEGIES.names())
+@pytest.mark.parametrize('name', sorted(ours(STRATEGIES)))
 def test_every_strategy_takes_over_and_is_told_of_steered_trials(tmp_path, name):
   try:
     STRATEGIES.make(name).search_space(START)
