@@ -10,6 +10,7 @@ three minutes. The figures in docs/dashboard.md say on which machine they were m
 import contextlib
 import dataclasses
 import http.client
+import importlib
 import os
 import pathlib
 import random
@@ -22,9 +23,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import app, flags
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from autoresearch_jax.config import from_config_dict, load
 from autoresearch_jax.ledger.events import (
@@ -138,7 +139,7 @@ def measure_file(directory: pathlib.Path) -> None:
          f'{time.process_time() - cpu:.1f} s of CPU time')  # fmt: skip
 
 
-def measure_page(browser: Browser, address: str, add_trial: Callable[[], None]) -> None:
+def measure_page(browser: Any, address: str, add_trial: Callable[[], None]) -> None:
   """The live page: its first paint, and the longest task that an update causes."""
   page = browser.new_page(viewport={'width': 1440, 'height': 900})
   page.goto(address)
@@ -161,9 +162,9 @@ def measure_page(browser: Browser, address: str, add_trial: Callable[[], None]) 
   page.close()
 
 
-def opened(browser: Browser, address: str) -> tuple[float, float]:
+def opened(browser: Any, address: str) -> tuple[float, float]:
   """Opens the page anew; returns first contentful paint and time until rows, in milliseconds."""
-  page: Page = browser.new_page(viewport={'width': 1440, 'height': 900})
+  page = browser.new_page(viewport={'width': 1440, 'height': 900})
   page.goto(address)
   page.wait_for_selector('#table tbody tr')
   rows = page.evaluate('performance.now()')
@@ -256,7 +257,7 @@ def main(arguments: list[str]) -> None:
     began = time.perf_counter()
     urllib.request.urlopen(f'{address}view/', timeout=600).read()
     report('server reads the ledger once', f'{time.perf_counter() - began:.1f} s')
-    with sync_playwright() as started:
+    with importlib.import_module('playwright.sync_api').sync_playwright() as started:
       path = shutil.which('chromium') or shutil.which('chromium-browser')
       browser = started.chromium.launch(executable_path=path, args=['--no-sandbox'])
       measure_page(browser, f'{address}run/', add_trial)
