@@ -201,12 +201,11 @@ class Ablation:
       split = 'the test split' if on_test else 'the validation split'
       self.say(f'Ablation: {len(missing)} training runs, scored on {split}.')
     self._drive(missing[::-1], on_test)
-    metric = self.history.objective.metric
-    name = test_metric(metric) if on_test else metric
-    sign = -1.0 if self.history.objective.direction == 'minimize' else 1.0
+    objective = self.history.objective
+    name = test_metric(objective.metric) if on_test else objective.metric
     return {
       program.digest: {
-        seed: sign * result.measurements[0].metrics[name]
+        seed: objective.score_of(result.measurements[0].metrics[name])
         for seed, result in sorted(known.get((program.digest, on_test), {}).items())
         if first_seed <= seed < first_seed + self.num_seeds and result.measurements
       }

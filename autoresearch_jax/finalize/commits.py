@@ -141,9 +141,8 @@ def measured(history: History, trial: int, results: ProgramResults) -> str:
   if program is None or parent is None or not program.runs or not parent.runs:
     return ''
   metric = history.objective.metric
-  sign = -1.0 if history.objective.direction == 'minimize' else 1.0
   effect, deviation = effect_of(program, parent, results.noise)
-  before, after = sign * parent.mean, sign * program.mean
+  before, after = map(history.objective.score_of, (parent.mean, program.mean))
   text = f'Measured: {metric} {before:.6f} -> {after:.6f}, a gain of {effect:+.6f}'
   if deviation is not None:
     half = float(stats.t.ppf((1 + LEVEL) / 2, results.degrees_of_freedom)) * deviation

@@ -113,7 +113,7 @@ class ProgramOutcomes:
 
   def score(self, value: float) -> float:
     """Converts between the metric and a score where larger is better; its own inverse."""
-    return -value if self.objective.direction == 'minimize' else value
+    return self.objective.score_of(value)
 
   def lineage(self, number: int) -> list[int]:
     """Returns the trial, its parent, and so on to the baseline, as far as they are known."""

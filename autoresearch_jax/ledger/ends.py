@@ -27,14 +27,14 @@ def why_spent(history: History, ends: Ends, dollars_per_hour: float = 0.0) -> st
     return f'The search has cost ${dollars:.2f}; the limit is ${ends.max_dollars:.2f}.'
   if ends.target is not None and (reached := _reached(history, ends.target)):
     return reached
-  if is_stale(history, ends):
-    return f'None of the last {history.tried_since_keep} new programs was kept.'
-  return ''
+  return why_stale(history, ends)
 
 
-def is_stale(history: History, ends: Ends) -> bool:
-  """Returns whether the patience is used up: nothing was kept, and nothing is under test."""
-  return 0 < (ends.patience or 0) <= history.tried_since_keep and not history.under_test()
+def why_stale(history: History, ends: Ends) -> str:
+  """Returns that the patience is used up: nothing was kept and nothing is under test; else ''."""
+  if not 0 < (ends.patience or 0) <= history.tried_since_keep or history.under_test():
+    return ''
+  return f'None of the last {history.tried_since_keep} new programs was kept.'
 
 
 def spent_dollars(history: History, dollars_per_hour: float, running_seconds: float = 0.0) -> float:
@@ -98,8 +98,8 @@ def _reached(history: History, target: float) -> str:
   if found is None or history.incumbent is None:
     return ''
   value, runs = found
-  minimized = history.objective.direction == 'minimize'
-  if value > target if minimized else value < target:
+  score_of = history.objective.score_of
+  if score_of(value) < score_of(target):
     return ''
   first = history.original(history.incumbent.id)
   over = '' if runs == 1 else f' (mean of {runs} runs)'

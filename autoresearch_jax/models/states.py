@@ -87,10 +87,9 @@ def prune(scratch: pathlib.Path, history: History) -> None:
 
 def _runs(history: History, trial: int, result: Result | SeedResult) -> list[TrainingRun]:
   objective, states = history.objective, result.facts.get('states', {})
-  sign = -1.0 if objective.direction == 'minimize' else 1.0
   runs = [result.measurement] if isinstance(result, SeedResult) else result.measurements
   return [
-    TrainingRun(trial, run, sign * run.metrics[objective.metric], states.get(str(run.seed), ''))
+    TrainingRun(trial, run, objective.score_of(value), states.get(str(run.seed), ''))
     for run in runs
-    if objective.metric in run.metrics
+    if (value := run.metrics.get(objective.metric)) is not None
   ]

@@ -115,6 +115,4 @@ def _score(history: History, result: Result) -> float | None:
   """Returns the score on the test split; larger is better."""
   metric = test_metric(history.objective.metric)
   values = [m.metrics[metric] for m in result.measurements if metric in m.metrics]
-  if not values:
-    return None
-  return -values[0] if history.objective.direction == 'minimize' else values[0]
+  return history.objective.score_of(values[0]) if values else None

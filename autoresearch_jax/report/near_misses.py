@@ -117,12 +117,11 @@ def _near_miss(
   failed = ''
   if last is not None and last.status is not Status.OK:
     failed = one_line(last.reason, 100).rstrip('.') or last.status.value
-  sign = -1 if history.objective.direction == 'minimize' else 1
   return NearMiss(
     trial=program.first.id,
     reruns=tuple(trial.id for trial in reruns),
     description=one_line(program.first.edit.description, 80),
-    mean=sign * program.mean,
+    mean=history.objective.score_of(program.mean),
     runs=program.runs,
     gain=gain,
     gain_sd=gain_sd,

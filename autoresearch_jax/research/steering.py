@@ -43,10 +43,8 @@ def hand_over(history: History, settings: Settings) -> HandedOver | None:
   """Returns the hand-over to another strategy that is due, if any. A proposal must not be open."""
   if history.open_proposal is not None or not _may_hand_over(history, settings):
     return None
-  if not ends.is_stale(history, ends.effective(history, settings.ends)):
-    return None
-  reason = f'None of the last {history.tried_since_keep} new programs was kept.'
-  return HandedOver(settings.after_patience, reason)
+  reason = ends.why_stale(history, ends.effective(history, settings.ends))
+  return HandedOver(settings.after_patience, reason) if reason else None
 
 
 def _may_hand_over(history: History, settings: Settings) -> bool:

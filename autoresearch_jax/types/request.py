@@ -133,8 +133,7 @@ class SavePlan:
     return dataclasses.replace(self, above=self._score(metrics))
 
   def _score(self, metrics: Mapping[str, float]) -> float:
-    value = metrics.get(self.objective.metric, math.nan)
-    return -value if self.objective.direction == 'minimize' else value
+    return self.objective.score_of(metrics.get(self.objective.metric, math.nan))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,6 +85,8 @@ class Objective:
   def score(self, trial: Trial) -> float | None:
     """Returns the metric, negated if it is minimised, so that larger is better; None if absent."""
     value = trial.metric(self.metric)
-    if value is None:
-      return None
+    return None if value is None else self.score_of(value)
+
+  def score_of(self, value: float) -> float:
+    """Returns the score of a value of the metric, or the value of a score."""
     return -value if self.direction == 'minimize' else value
