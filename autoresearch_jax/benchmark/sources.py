@@ -19,7 +19,7 @@ from typing import Any
 from autoresearch_jax import types
 from autoresearch_jax.benchmark import regret
 from autoresearch_jax.benchmark.runners import simulate
-from autoresearch_jax.ledger import ends, history
+from autoresearch_jax.ledger import ends, history, results
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.research import (
   actions,
@@ -47,6 +47,7 @@ RUN_MODULES = (
   tried,
   ends,
   history,
+  results,
   types,
   *(module for _, module in sorted(vars(types).items()) if isinstance(module, ModuleType)),
 )

@@ -6,7 +6,8 @@ The limits are those of `config.search`, or of `autoresearch steer DIR end`, whi
 import dataclasses
 
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.types import Decision, Ends, Status
+from autoresearch_jax.ledger.results import program_values
+from autoresearch_jax.types import Ends
 
 
 def effective(history: History, configured: Ends) -> Ends:
@@ -47,15 +48,8 @@ def kept_value(history: History) -> tuple[float, int] | None:
   """Returns the mean of the metric over all runs of the best program, and their number."""
   if history.incumbent is None:
     return None
-  metric, values = history.objective.metric, dict[int, float]()
-  for number in history.program_trials[history.original(history.incumbent.id)]:
-    trial = history.trials[number]
-    scored = trial.verdict is not None and trial.verdict.decision is not Decision.CRASH
-    if scored and trial.result.status is Status.OK and trial.proposal.fidelity == 1:
-      for run in trial.result.measurements:
-        if metric in run.metrics:
-          values.setdefault(run.seed, run.metrics[metric])
-  return (sum(values.values()) / len(values), len(values)) if values else None
+  values = program_values(history, history.original(history.incumbent.id))
+  return (sum(values) / len(values), len(values)) if values else None
 
 
 def left(

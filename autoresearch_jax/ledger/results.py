@@ -1,4 +1,4 @@
-"""The rows of results.tsv, one per decided trial, in the original autoresearch's format."""
+"""Results of trials: the rows of results.tsv in the original autoresearch's format, and values."""
 
 import dataclasses
 
@@ -52,3 +52,23 @@ def slowness(result: Result) -> str:
   """Returns 'machine at 72 % speed' where it was measured to be slow, else ''."""
   speed = result.speed
   return f'machine at {speed:.0%} speed' if speed is not None and speed < SLOW else ''
+
+
+def program_values(history: History, program: int) -> list[float]:
+  """Returns the values of the metric in all runs of a program, named by its first trial.
+
+  Only runs at the full budget count, and of runs with the same seed only the first.
+  """
+  metric, values = history.objective.metric, dict[int, float]()
+  for number in history.program_trials.get(program, ()):
+    trial = history.trials[number]
+    if _scored_at_full_budget(trial):
+      for run in trial.result.measurements:
+        if metric in run.metrics:
+          values.setdefault(run.seed, run.metrics[metric])
+  return list(values.values())
+
+
+def _scored_at_full_budget(trial: Trial) -> bool:
+  scored = trial.verdict is not None and trial.verdict.decision is not Decision.CRASH
+  return scored and trial.result.status is Status.OK and trial.proposal.fidelity == 1

@@ -42,9 +42,11 @@ class TrainingRun:
 def runs_of(history: History, program: int) -> list[TrainingRun]:
   """Returns the scored training runs of a program, named by its first trial, best first."""
   found: dict[int, TrainingRun] = {}
-  for trial, result in history.results.items():
-    if history.original(trial) == program and history.proposals[trial].fidelity == 1:
-      for run in _runs(history, trial, result) if result.status is Status.OK else ():
+  undecided = (trial for trial in history.undecided if history.original(trial) == program)
+  for trial in (*history.program_trials.get(program, ()), *undecided):
+    result = history.results[trial]
+    if history.proposals[trial].fidelity == 1 and result.status is Status.OK:
+      for run in _runs(history, trial, result):
         found.setdefault(run.measurement.seed, run)
   return sorted(found.values(), key=lambda run: -run.score)
 

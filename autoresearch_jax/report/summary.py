@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from autoresearch_jax.acceptance.program_runs import format_runs
 from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.results import program_values
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.near_misses import format_near_misses
-from autoresearch_jax.types import Decision, Objective, Status, Trial
+from autoresearch_jax.types import Decision, Objective, Trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,26 +97,8 @@ def num_slots(history: History) -> int:
 
 
 def scores_by_trial(history: History, trials: Iterable[int]) -> dict[int, list[float]]:
-  """Returns trial -> values of the metric in all runs of its program, including replicates.
-
-  Only runs at the full budget count, and of runs with the same seed only the first.
-  """
-  programs = {trial: history.original(trial) for trial in trials}
-  by_seed: dict[int, dict[int, float]] = {program: {} for program in programs.values()}
-  metric = history.objective.metric
-  for trial in history.trials.values():
-    values = by_seed.get(history.original(trial.id))
-    if values is None or not _scored_at_full_budget(trial):
-      continue
-    for run in trial.result.measurements:
-      if metric in run.metrics:
-        values.setdefault(run.seed, run.metrics[metric])
-  return {trial: list(by_seed[program].values()) for trial, program in programs.items()}
-
-
-def _scored_at_full_budget(trial: Trial) -> bool:
-  scored = trial.verdict is not None and trial.verdict.decision != Decision.CRASH
-  return scored and trial.result.status == Status.OK and trial.proposal.fidelity == 1
+  """Returns trial -> values of the metric in all runs of its program, including replicates."""
+  return {trial: program_values(history, history.original(trial)) for trial in trials}
 
 
 def gain_over(objective: Objective, trial: Trial, other: Trial) -> float | None:

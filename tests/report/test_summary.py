@@ -95,6 +95,7 @@ def test_runs_count_for_their_program_once_a_seed_and_for_the_whole_budget_alone
     verdict = types.Verdict(types.Decision(decision), '')
     history.trials[number] = dataclasses.replace(trial, verdict=verdict)
     history.proposals[number] = proposal
+    history.program_trials[0].append(number)
     assert (scores_by_trial(history, [0])[0] != before) is counts
   assert scores_by_trial(history, [0, 10]) == {0: [*baseline, 109.0], 10: [*baseline, 109.0]}
 
