@@ -12,6 +12,7 @@ from autoresearch_jax.executors.base import (
   ExecutorEvent,
   Unavailable,
   finished,
+  outside_trials,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
   'ExecutorEvent',
   'Unavailable',
   'finished',
+  'outside_trials',
 ]

@@ -7,8 +7,10 @@ A new one is one file in this package with one `EXECUTORS.register` line, or an 
 """
 
 import abc
+import dataclasses
+import itertools
 import queue
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from autoresearch_jax.registry import Registry
@@ -27,6 +29,8 @@ EXECUTORS = Registry('executor', __package__ or '')
 COLLABORATORS = ('spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache', 'problem')  # no options
 ExecutorEvent = Progress | SeedResult | Result
 MAX_WAIT_SECONDS = 60.0  # of one call of `Executor.wait`, which events end at once
+POLL_SECONDS = 0.5  # the same, where a stop is looked for
+FIRST_REQUEST = -1  # of requests that are no trials, which are numbered downwards
 
 
 class Unavailable(RuntimeError):
@@ -178,3 +182,30 @@ def finished(
       elif isinstance(event, Progress):
         each(event)
   return tuple(results[request.trial] for request in requests)
+
+
+def outside_trials(
+  executor: Executor, left: list[TrialRequest], stop: Callable[[], object] = lambda: False
+) -> Iterator[tuple[TrialRequest, Result]]:
+  """Runs requests that are no trials of the search; yields each with its result.
+
+  They are submitted as slots become free, under numbers below 0, so that results of trials are not
+  taken for theirs.
+
+  Args:
+    executor: Runs them.
+    left: The requests, the first one last; it is emptied, and may grow meanwhile.
+    stop: Returns whether to stop early.
+
+  Raises:
+    Unavailable: The machine failed.
+  """
+  underway: dict[int, TrialRequest] = {}
+  while (left or underway) and not stop():
+    while left and len(underway) < executor.slots:
+      number = next(i for i in itertools.count(FIRST_REQUEST, -1) if i not in underway)
+      underway[number] = request = left.pop()
+      executor.submit(dataclasses.replace(request, trial=number))
+    for event in executor.wait(POLL_SECONDS):
+      if isinstance(event, Result) and event.trial in underway:
+        yield underway.pop(event.trial), event

@@ -14,14 +14,13 @@ Every training run is an event of the ledger (`Ablated`), so an ablation that is
 """
 
 import dataclasses
-import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from scipy import stats
 
-from autoresearch_jax.executors import Executor
+from autoresearch_jax.executors import Executor, outside_trials
 from autoresearch_jax.finalize.lineage import CarriedEdit, last_program, without
 from autoresearch_jax.ledger.events import Ablated
 from autoresearch_jax.ledger.history import History
@@ -30,7 +29,6 @@ from autoresearch_jax.types import (
   INCONCLUSIVE,
   Budget,
   Program,
-  Result,
   Status,
   TrialRequest,
   test_metric,
@@ -38,7 +36,6 @@ from autoresearch_jax.types import (
 
 LEVEL = 0.95
 FIRST_SEED, FIRST_TEST_SEED = 2**41, 2**41 + 2**20  # unused elsewhere; see FIRST_SEED of the final
-WAIT_SECONDS = 0.5
 MAX_FAILURES = 3  # of the machine in a row
 
 Scores = Mapping[int, float]  # by seed; larger is better
@@ -212,34 +209,25 @@ class Ablation:
       for program in programs
     }
 
-  def _drive(self, left: list[tuple[Program, int]], on_test: bool) -> None:
-    underway: dict[int, tuple[Program, int]] = {}
-    failures = 0
-    numbers = itertools.count(-1, -1)  # they are no trials
-    while left or underway:
-      while left and len(underway) < self.executor.slots:
-        number = next(numbers)
-        underway[number] = program, seed = left.pop()
-        self.executor.submit(
-          TrialRequest(
-            number, program, (seed,), self.budget, on_test=on_test, reference=self.history.reference
-          )
-        )
-      for news in self.executor.wait(WAIT_SECONDS):
-        if isinstance(news, Result) and news.trial in underway:
-          program, seed = underway.pop(news.trial)
-          if news.status in INCONCLUSIVE:
-            failures += 1
-            if failures > MAX_FAILURES:
-              raise AblationFailed(f'A training run failed again: {news.reason}')
-            left.append((program, seed))
-            continue
-          failures = 0
-          result = dataclasses.replace(news, trial=0)
-          if result.status is not Status.OK:
-            result = dataclasses.replace(result, measurements=())
-          event = Ablated(program.digest, seed, on_test, result)
-          self.history.apply(self.ledger.append(event))
+  def _drive(self, missing: list[tuple[Program, int]], on_test: bool) -> None:
+    failures, reference = 0, self.history.reference
+    left = [
+      TrialRequest(0, program, (seed,), self.budget, on_test=on_test, reference=reference)
+      for program, seed in missing
+    ]
+    for request, result in outside_trials(self.executor, left):
+      if result.status in INCONCLUSIVE:
+        failures += 1
+        if failures > MAX_FAILURES:
+          raise AblationFailed(f'A training run failed again: {result.reason}')
+        left.append(request)
+        continue
+      failures = 0
+      result = dataclasses.replace(result, trial=0)
+      if result.status is not Status.OK:
+        result = dataclasses.replace(result, measurements=())
+      event = Ablated(request.program.digest, request.seeds[0], on_test, result)
+      self.history.apply(self.ledger.append(event))
 
 
 def paired_gains(differences: Mapping[int, Sequence[float]]) -> dict[int, PairedGain]:

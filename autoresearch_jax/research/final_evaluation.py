@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Callable
 
 from autoresearch_jax.config import Config, ConfigError
-from autoresearch_jax.executors import Executor, Unavailable
+from autoresearch_jax.executors import Executor, Unavailable, outside_trials
 from autoresearch_jax.ledger.events import FinalScored
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
@@ -32,8 +32,6 @@ from autoresearch_jax.types import (
 )
 
 FIRST_SEED = 2**40  # of the unused seeds; far from those that strategies and rules choose
-FIRST_REQUEST = -1  # requests are numbered downwards, since they are not trials
-WAIT_SECONDS = 0.5
 
 
 def announcement(config: Config, dataset: Dataset) -> str:
@@ -103,26 +101,15 @@ class FinalEvaluation:
     )
     for trial in self.history.running:  # the search was stopped while they trained
       self.executor.cancel(trial)  # it has no result, so the next session runs it again
-    left = missing[::-1]
-    underway: dict[int, tuple[int, int]] = {}  # request -> (seed, trial)
-    while (left or underway) and not self.stop():
-      while left and len(underway) < self.executor.slots:
-        request = next(i for i in itertools.count(FIRST_REQUEST, -1) if i not in underway)
-        underway[request] = seed, trial = left.pop()
-        program = self.history.edits[trial].program
-        self.executor.submit(
-          TrialRequest(
-            request,
-            program,
-            (seed,),
-            self.budget,
-            on_test=True,
-            reference=self.history.reference,
-          )
-        )
-      for news in self.executor.wait(WAIT_SECONDS):
-        if isinstance(news, Result) and news.trial in underway:
-          self._record(*underway.pop(news.trial), news)
+    edits, reference = self.history.edits, self.history.reference
+    left = [
+      TrialRequest(
+        trial, edits[trial].program, (seed,), self.budget, on_test=True, reference=reference
+      )
+      for seed, trial in missing[::-1]
+    ]
+    for request, result in outside_trials(self.executor, left, self.stop):
+      self._record(request.seeds[0], request.trial, result)
 
   def _record(self, seed: int, trial: int, result: Result) -> None:
     result = self._checked(dataclasses.replace(result, trial=trial))

@@ -17,12 +17,13 @@ from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.cli.report import report
 from autoresearch_jax.executors import Unavailable
+from autoresearch_jax.executors.base import FIRST_REQUEST
 from autoresearch_jax.ledger.events import FinalScored, Proposed, Started
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.report.final_comparison import best_program, conclusion, final_comparison
-from autoresearch_jax.research.final_evaluation import FIRST_REQUEST, FinalEvaluation, unused_seeds
+from autoresearch_jax.research.final_evaluation import FinalEvaluation, unused_seeds
 from autoresearch_jax.search.greedy import Greedy
 
 pytestmark = pytest.mark.slow
