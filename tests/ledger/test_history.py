@@ -5,6 +5,7 @@ import dataclasses
 import msgspec
 import numpy as np
 import pytest
+from helpers.dying import Killed
 from helpers.synthetic_run import Arithmetic, replay_records, run, ticking
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -260,10 +261,6 @@ def require_same_as_search(history):
     assert history.fingerprints(fidelity) == known
   runs = [m for result in history.results.values() for m in result.measurements]
   assert history.training_seconds == sum(m.cost.training_seconds for m in runs)
-
-
-class Killed(BaseException):
-  """Stands for kill -9."""
 
 
 def test_a_trial_told_while_a_proposal_is_open_is_not_forgotten_with_it(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from helpers.dying import Killed
 from helpers.synthetic_run import START, Arithmetic, Nudge, replay_records, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -522,10 +523,6 @@ def test_a_program_that_only_the_trace_knew_is_remembered_by_the_next_start(tmp_
   live = run(tmp_path, 3, proposer=Same(), executor=executor)
   assert live.history.results[2].duplicate_of == 1
   assert executor.submitted == []
-
-
-class Killed(BaseException):
-  """Stands for kill -9."""
 
 
 @settings(max_examples=12, deadline=None)

@@ -11,6 +11,7 @@ import pytest
 import scipy.stats
 from helpers import ROOT
 from helpers.command import finish, history, start, wait_for
+from helpers.dying import Killed
 from helpers.synthetic_run import SPEC, Arithmetic, Nudge, config, replay_records, run
 
 from autoresearch_jax import types
@@ -232,10 +233,6 @@ def test_a_later_best_is_compared_with_the_same_runs_of_the_baseline(directory):
   first, second = [BASELINE, earlier], [earlier, BASELINE]
   assert trials == [*first, *second, *first] + [best] * 3
   assert len(final_comparison(found).gains) == 3
-
-
-class Killed(BaseException):
-  """Stands for kill -9."""
 
 
 @dataclasses.dataclass

@@ -8,6 +8,7 @@ import threading
 import pygit2
 import pytest
 from helpers import synthetic_run
+from helpers.dying import Dying, Killed
 from helpers.synthetic_run import START, Arithmetic, Nudge, SeedBySeed, replay_records, run, ticking
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,43 +60,15 @@ def of(kind, found):
   return [event.trial for event in found if isinstance(event, kind)]
 
 
-class Killed(BaseException):
-  """Stands for kill -9: nothing in the library catches it."""
-
-
-class Dying:
-  """Counts the steps that leave a trace and dies at one of them, before or after it is done."""
-
-  def __init__(self, step, late):
-    self.step, self.late, self.count = step, late, 0
-
-  def around(self, function):
-    def guarded(*arguments):
-      self.count += 1
-      now = self.count == self.step
-      if now and not self.late:
-        raise Killed
-      result = function(*arguments)
-      if now:
-        raise Killed
-      return result
-
-    return guarded
-
-
 def run_until_killed(monkeypatch, directory, dying, slots, acceptance, kind=Arithmetic):
   with monkeypatch.context() as patch:
-    patch.setattr(Ledger, 'append', _method(dying, Ledger.append))
+    patch.setattr(Ledger, 'append', dying.around(Ledger.append))
     for name in ('record_trial', 'record_verdict', 'write_results', 'append_row', '_append',
                  '_set_head', '_show_incumbent'):  # fmt: skip
-      patch.setattr(Workspace, name, _method(dying, getattr(Workspace, name)))
-    patch.setattr(Arithmetic, 'submit', _method(dying, Arithmetic.submit))
+      patch.setattr(Workspace, name, dying.around(getattr(Workspace, name)))
+    patch.setattr(Arithmetic, 'submit', dying.around(Arithmetic.submit))
     executor = kind(slots=slots)
     run(directory, TRIALS, executor=executor, acceptance=acceptance, pruning=True)
-
-
-def _method(dying, function):
-  return dying.around(function)
 
 
 @pytest.mark.parametrize('count', range(5))

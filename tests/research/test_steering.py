@@ -7,6 +7,7 @@ import re
 
 import pytest
 from helpers import kills, synthetic_run
+from helpers.dying import Dying, Killed
 from helpers.registered import ours
 from helpers.synthetic_run import START, Arithmetic, Nudge, replay_records, run
 from hypothesis import Phase, given, settings
@@ -36,10 +37,6 @@ PATCH = """A patch of the researcher.
 +X = 0.5
  Y = -2.0
 """
-
-
-class Killed(BaseException):
-  """Stands for kill -9: nothing in the library catches it."""
 
 
 class Reader(Nudge):
@@ -90,27 +87,6 @@ class User(View):
             deliver(self.directory, each)
 
 
-def dying(step, late):
-  """Returns a decorator of functions; the run dies at one of their calls, before or after it."""
-  count = 0
-
-  def around(function):
-    def guarded(*arguments):
-      nonlocal count
-      count += 1
-      now = count == step
-      if now and not late:
-        raise Killed
-      result = function(*arguments)
-      if now:
-        raise Killed
-      return result
-
-    return guarded
-
-  return around
-
-
 def require_replayed(directory, session, strategy, acceptance):
   history, states = replay_records(read_records(directory), strategy, acceptance)
   assert states == session.states
@@ -128,7 +104,7 @@ def test_a_kill_at_any_step_neither_loses_nor_doubles_a_request(
   acceptance = Noise(baseline_seeds=2)
   user = User(directory, SCRIPT)
   with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
-    around = dying(step, late)
+    around = Dying(step, late).around
     patch.setattr(Ledger, 'append', around(Ledger.append))
     patch.setattr(Arithmetic, 'submit', around(Arithmetic.submit))
     if remove:  # between the event and the removal of the file
