@@ -46,9 +46,7 @@ def spent_dollars(history: History, dollars_per_hour: float, running_seconds: fl
 
 def kept_value(history: History) -> tuple[float, int] | None:
   """Returns the mean of the metric over all runs of the best program, and their number."""
-  if history.incumbent is None:
-    return None
-  values = program_values(history, history.original(history.incumbent.id))
+  values = program_values(history, history.best) if history.best is not None else []
   return (sum(values) / len(values), len(values)) if values else None
 
 
@@ -89,15 +87,14 @@ def _counted(count: int, noun: str) -> str:
 def _reached(history: History, target: float) -> str:
   """Returns that the best program has reached the target, a sentence; '' if it has not."""
   found = kept_value(history)
-  if found is None or history.incumbent is None:
+  if found is None:
     return ''
   value, runs = found
   score_of = history.objective.score_of
   if score_of(value) < score_of(target):
     return ''
-  first = history.original(history.incumbent.id)
   over = '' if runs == 1 else f' (mean of {runs} runs)'
   return (
-    f'The target {history.objective.metric} {target:g} is reached: trial {first}, which was kept, '
-    f'has {value:.6f}{over}.'
+    f'The target {history.objective.metric} {target:g} is reached: trial {history.best}, which was '
+    f'kept, has {value:.6f}{over}.'
   )

@@ -330,6 +330,11 @@ class History:
     return self.trials[self.kept[-1]] if self.kept else None
 
   @property
+  def best(self) -> int | None:
+    """First trial of the program that was kept last; None before there is one."""
+    return self.original(self.kept[-1]) if self.kept else None
+
+  @property
   def kept_programs(self) -> Set[int]:
     """First trials of the programs that were kept, as a view."""
     return self._kept_programs.keys()

@@ -218,9 +218,9 @@ class _Review:
   def _incumbent(self) -> tuple[int, Program | None]:
     """The best program and its first trial; the starting program before there is one."""
     history = self.history
-    if history.incumbent is None:
+    if history.incumbent is None or history.best is None:
       return BASELINE, self._baseline
-    return history.original(history.incumbent.id), history.incumbent.edit.program
+    return history.best, history.incumbent.edit.program
 
   @property
   def _baseline(self) -> Program | None:

@@ -60,8 +60,8 @@ def save_plan(history: History, trial: int) -> SavePlan | None:
   for done in history.seed_results.get(trial, {}).values():  # of an earlier session
     saved += [run.score for run in _runs(history, trial, done) if run.state]
   above = max(saved, default=None)
-  if above is None and program == trial and history.incumbent is not None:
-    scores = [run.score for run in runs_of(history, history.original(history.incumbent.id))]
+  if above is None and program == trial and history.best is not None:
+    scores = [run.score for run in runs_of(history, history.best)]
     above = statistics.fmean(scores) if scores else None
   return SavePlan(history.objective, above)
 

@@ -50,9 +50,7 @@ def critical_value(degrees: int) -> float:
 
 def best_program(history: History) -> int | None:
   """Returns the first trial of the best program; None if it is the baseline, or there is none."""
-  best = history.incumbent
-  first = BASELINE if best is None else history.original(best.id)
-  return None if first == BASELINE else first
+  return None if history.best == BASELINE else history.best
 
 
 def final_comparison(history: History) -> FinalComparison:

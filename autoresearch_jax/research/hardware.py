@@ -95,8 +95,7 @@ def rebase(workspace: Workspace, started: Started) -> pathlib.Path:
 
 def _best(history: History) -> Edit | None:
   """Returns the edit of the program that was kept last; None if that is the baseline."""
-  if history.incumbent is None:
+  if history.best is None:
     return None
-  first = history.original(history.incumbent.id)
-  edit = history.edits[first]
+  edit = history.edits[history.best]
   return None if edit.program == history.edits[0].program else edit

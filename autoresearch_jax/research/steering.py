@@ -84,7 +84,7 @@ def next_wanted(history: History) -> Proposed | None:
   if not history.steering.queue:
     return None
   taken = history.steering.queue[0]
-  request, best = taken.request, _best(history)
+  request = taken.request
   if request.verb is Verb.REMEASURE:
     assert request.trial is not None
     first = FIRST_SEED + history.steering.remeasured
@@ -94,12 +94,9 @@ def next_wanted(history: History) -> Proposed | None:
     parent = BASELINE if taken.event.parent is None else taken.event.parent
     proposal = Proposal(Operation.IMPROVE, (parent,), edit=taken.event.edit)
   else:
+    best = BASELINE if history.best is None else history.best
     proposal = Proposal(Operation.IMPROVE, (best,))
   return Proposed(history.next_trial, proposal, request.id)
-
-
-def _best(history: History) -> int:
-  return BASELINE if history.incumbent is None else history.original(history.incumbent.id)
 
 
 def idea(history: History) -> str:
