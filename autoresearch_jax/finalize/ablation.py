@@ -1,7 +1,7 @@
 """Leave-one-out ablation of the edits in the best program.
 
 The best program and, for each edit, the best program without it are trained on the same unused
-seeds. An edit whose gain has a 95 % confidence interval above 0 carries something; the others are
+seeds. An edit is kept if the 95 % confidence interval of its gain is above 0; the others are
 dropped together, since each may be too small to be seen alone. What is left is trained on the same
 seeds. While its loss against the best program is significant, the dropped edit with the largest
 gain is restored. In the end best and remaining program are compared on the test split, on other

@@ -1,4 +1,4 @@
-"""The steps of a branch: each with its message, checked to trace by itself."""
+"""The commits of a branch: each with its message, and with a program that traces by itself."""
 
 import dataclasses
 import pathlib

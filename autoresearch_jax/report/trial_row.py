@@ -1,4 +1,4 @@
-"""A trial as one row of a table: what `dataframe()`, hooks and trackers have of it."""
+"""A trial as one row of a table: for `dataframe()`, hooks and trackers."""
 
 from typing import Any
 

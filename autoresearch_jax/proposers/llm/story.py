@@ -1,4 +1,4 @@
-"""Has a language model rewrite the story of a run, and keeps only what its own sentences prove.
+"""Rewrites the story of a run by a language model, and drops sentences without valid citations.
 
 The model sees the story that was made by rules, nothing else. A sentence of its answer is dropped
 unless it cites trials, all of them behind the rules' story, and has no number that is not in there.

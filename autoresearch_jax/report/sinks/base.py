@@ -1,4 +1,4 @@
-"""The interface of a sink, and the thread that keeps it away from the run.
+"""The interface of a sink, and the thread in which it works, so that the run never waits for it.
 
 A sink may be slow, hang or fail. The run puts events into a bounded queue and goes on. What is
 wrong with a sink is said once.
