@@ -208,7 +208,7 @@ class Paired(AcceptanceRule):
       f'Measured the incumbent again on {format_runs(len(runs))}: {name} '
       f'{statistics.fmean(recent):.6f} over its latest {len(recent)}.'
     )
-    if state.monitor.signals:
+    if drift := state.monitor.signals:
       state = dataclasses.replace(
         state,
         recent=(),
@@ -221,7 +221,7 @@ class Paired(AcceptanceRule):
         f'from its earlier runs (CUSUM). It is measured anew, and nothing is compared across the '
         'change.'
       )
-    return Verdict(Decision.DISCARD, reason), state
+    return Verdict(Decision.DISCARD, reason, drift=drift), state
 
   def _replicated_challenger(
     self, state: PairedState, test: PairedTest, trial: Trial

@@ -10,11 +10,10 @@ from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.mailbox import post, waiting
 from autoresearch_jax.ledger.ownership import is_in_use
-from autoresearch_jax.ledger.requests import SteeringError
-from autoresearch_jax.ledger.steering import TakenRequest, described
+from autoresearch_jax.ledger.requests import SteeringError, outcome, unread
+from autoresearch_jax.ledger.steering import described
 from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.proposers import PROPOSERS
 from autoresearch_jax.types import Ends, Verb
 
 LIST = 'list'
@@ -89,15 +88,12 @@ def _steer(line: CommandLine) -> int:
     print(listing(directory))
     return 0
   fields = _fields(Verb(verb), words, line)
-  unread = _unread(directory, Verb(verb), fields)
-  if unread and verb == Verb.TRY:
-    raise SteeringError(f'{unread} Give the idea as a patch.')
   request = post(directory, verb, author=line['author'] or '', **fields)
   running = is_in_use(directory)
   then = 'The run takes it up' if running else 'No process runs there; the next start takes it up'
   print(f'Posted: {described(request)}. {then}.')
-  if unread:
-    print(f'{unread} The hint waits for another one.')
+  if waits := unread(read_history(directory), request):
+    print(waits)
   return 0
 
 
@@ -148,23 +144,15 @@ def _number(text: str, what: str) -> int:
   return int(text)
 
 
-def _unread(directory: pathlib.Path, verb: Verb, fields: dict[str, object]) -> str:
-  """Returns that the run's proposer cannot read words, if the request has some; else ''."""
-  if verb is not Verb.HINT and not (verb is Verb.TRY and 'text' in fields):
-    return ''
-  proposer = read_history(directory).config.proposer
-  try:
-    reads = PROPOSERS.get(proposer).reads_text
-  except ValueError:  # of a package that is not installed here
-    return ''
-  return f'The proposer {proposer} cannot read words.' if reads is False else ''
-
-
 def listing(directory: pathlib.Path) -> str:
   """Returns all requests to a run and what is left of it, as text. Raises LedgerError."""
   history = read_history(directory)
   steering, search = history.steering, history.config.search
-  lines = [_row(taken) for taken in steering.taken.values()]
+  lines = [
+    f'{taken.number:>3}  {described(taken.request)}: '
+    f'{one_line(outcome(history, taken) or "taken up", 300)}'
+    for taken in steering.taken.values()
+  ]
   known = {*steering.taken}
   lines += [f'  -  {described(r)}: waits' for _, r in waiting(directory) if r.id not in known]
   if not lines:
@@ -177,17 +165,6 @@ def listing(directory: pathlib.Path) -> str:
   if left := ends.left(history, applying, search.dollars_per_hour):
     lines.append(f'Left: {", ".join(left)}.')
   return '\n'.join(lines)
-
-
-def _row(taken: TakenRequest) -> str:
-  became = 'taken up'
-  if taken.event.refused:
-    became = f'refused: {taken.event.refused}'
-  elif taken.outcome:
-    became = taken.outcome
-  elif taken.trial is not None:
-    became = f'trial {taken.trial}'
-  return f'{taken.number:>3}  {described(taken.request)}: {one_line(became, 300)}'
 
 
 if __name__ == '__main__':

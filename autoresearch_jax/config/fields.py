@@ -8,7 +8,7 @@ from typing import Any, Literal
 from autoresearch_jax.types import Budget, Constraint, Ends, Objective, Platform
 
 # Keys of `hooks`: what happens in a run, and all of it.
-HOOK_EVENTS = ('started', 'kept', 'discarded', 'failed', 'steered', 'ended', 'all')
+HOOK_EVENTS = ('started', 'kept', 'discarded', 'failed', 'steered', 'drift', 'ended', 'all')
 
 
 @dataclasses.dataclass(frozen=True)

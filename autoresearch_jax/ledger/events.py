@@ -44,6 +44,7 @@ class Started:
     lineage: Checksums of the first events of this run's ledgers on earlier hardware.
     carried: The best program on the earlier hardware, which is tried first.
     spent: What calls of models have cost on earlier hardware.
+    reads_text: Whether the proposer reads hints and ideas in words; None where it is not known.
   """
 
   config: dict[str, Any]
@@ -54,6 +55,7 @@ class Started:
   lineage: tuple[str, ...] = ()
   carried: Edit | None = None
   spent: Spend = dataclasses.field(default_factory=Spend)
+  reads_text: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +66,13 @@ class Resumed:
     versions: As in Started.
     hardware: As in Started.
     config: The config from here on, as in Started; None if it has not changed.
+    reads_text: As in Started.
   """
 
   versions: dict[str, str] = dataclasses.field(default_factory=dict)
   hardware: Hardware | None = None
   config: dict[str, Any] | None = None
+  reads_text: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)

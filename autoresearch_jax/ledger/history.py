@@ -100,6 +100,7 @@ class History:
     program_trials: Decided trials of each program, by its first trial.
     tried_since_keep: New programs that were decided since the last keep or hand-over.
     handed_over: The event by which another strategy took over, if one did.
+    reads_text: Whether the proposer reads words; None where it is not known.
   """
 
   def __init__(self) -> None:
@@ -135,6 +136,7 @@ class History:
     self.program_trials: dict[int, list[int]] = {}
     self.tried_since_keep = 0
     self.handed_over: HandedOver | None = None
+    self.reads_text: bool | None = None
     self._hardware: Hardware | None = None
     self._kept_programs: dict[int, None] = {}
     self._digests: dict[str, None] = {}
@@ -186,7 +188,7 @@ class History:
       case FinalScored() | Ablated():
         self._apply_retraining(event)
       case Started():
-        self.started, self.spend = event, event.spent
+        self.started, self.spend, self.reads_text = event, event.spent, event.reads_text
         self._hardware = event.hardware or self._hardware
       case Resumed():
         self._apply_resumption(event)
@@ -203,6 +205,7 @@ class History:
 
   def _apply_resumption(self, event: Resumed) -> None:
     self._hardware = event.hardware or self._hardware
+    self.reads_text = event.reads_text
     self.declined_in_a_row = self.duplicates_in_a_row = 0
     if event.config is not None:
       earlier = self.changed_config or (self.started.config if self.started else {})

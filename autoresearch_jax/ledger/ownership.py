@@ -5,6 +5,7 @@ other folder, a file with the name of one that a run writes is somebody else's, 
 refused.
 """
 
+import os
 import pathlib
 import re
 
@@ -88,11 +89,29 @@ def is_run(directory: pathlib.Path) -> bool:
 def is_in_use(directory: pathlib.Path) -> bool:
   """Returns whether a process on this machine runs in the folder, without taking its lock."""
   try:
-    inode = (directory / 'lock').stat().st_ino
+    status = (directory / 'lock').stat()
     held = pathlib.Path('/proc/locks').read_text()
+    devices = {status.st_dev, *_mounted_devices(directory.resolve())}
   except OSError:
     return False
-  return re.search(rf'FLOCK +\w+ +WRITE +-?\d+ +[\w]+:[\w]+:{inode} ', held) is not None
+  found = re.findall(rf'FLOCK +\w+ +WRITE +-?\d+ +(\w+):(\w+):{status.st_ino} ', held)
+  return any(os.makedev(int(major, 16), int(minor, 16)) in devices for major, minor in found)
+
+
+def _mounted_devices(path: pathlib.Path) -> set[int]:
+  """Returns the device of the file system that a path is on, as the kernel's locks name it.
+
+  On btrfs and overlayfs, that of `stat` is another one.
+  """
+  found, depth = set[int](), 0
+  for line in pathlib.Path('/proc/self/mountinfo').read_text().splitlines():
+    device, _, name = line.split()[2:5]
+    mount = pathlib.Path(re.sub(r'\\(\d{3})', lambda code: chr(int(code[1], 8)), name))
+    if path.is_relative_to(mount) and len(mount.parts) >= depth:
+      found = found if len(mount.parts) == depth else set()
+      depth = len(mount.parts)
+      found.add(os.makedev(*map(int, device.split(':'))))
+  return found
 
 
 def _holds(path: pathlib.Path) -> bool:

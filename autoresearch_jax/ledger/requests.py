@@ -12,6 +12,7 @@ from collections.abc import Set
 from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import Steered
 from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.steering import TakenRequest
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs import patches, protection, rebase
 from autoresearch_jax.types import Edit, Ends, Program, SteeringRequest, Verb
@@ -63,9 +64,39 @@ def reviewed(
   author, text = one_line(request.author, MAX_AUTHOR), one_line(request.text)
   request = dataclasses.replace(request, author=author, text=text)
   try:
-    return _Review(history, start, capabilities or Capabilities()).accepted(request)
+    return _Review(history, start, capabilities or _recorded(history)).accepted(request)
   except SteeringError as error:
     return Steered(request, str(error))
+
+
+def unread(history: History, request: SteeringRequest) -> str:
+  """Returns that a hint waits since the run's proposer cannot read, a sentence; else ''."""
+  if request.verb is not Verb.HINT or history.reads_text is not False:
+    return ''
+  name = history.config.proposer
+  return f'The proposer {name} cannot read words, so the hint waits for another one.'
+
+
+def outcome(history: History, taken: TakenRequest) -> str:
+  """Returns what became of a request that was taken up; '' if it simply waits or applies."""
+  if taken.event.refused:
+    return f'refused: {taken.event.refused}'
+  if taken.trial is not None:
+    return f'trial {taken.trial}'
+  return taken.outcome or unread(history, taken.request)
+
+
+def _recorded(history: History) -> Capabilities:
+  """Returns what the ledger has of the run's parts."""
+  if history.started is None:
+    return Capabilities()
+  config = history.config
+  return Capabilities(
+    config.proposer,
+    history.reads_text is not False,
+    config.search.strategy,
+    dollars_per_hour=config.search.dollars_per_hour,
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,6 +116,11 @@ class Run(Task):
   acceptance: AcceptanceRule
   structural_edits: Catalogue = ()
 
+  @property
+  def reads_text(self) -> bool:
+    """Whether the proposer reads hints and ideas in words."""
+    return self.proposer is None or self.proposer.reads_text
+
   def settings(self) -> Settings:
     """Returns the settings of this run's controller."""
     config = self.config
@@ -132,7 +137,7 @@ class Run(Task):
       after_patience=config.search.after_patience,
       capabilities=Capabilities(
         config.proposer,
-        self.proposer is None or self.proposer.reads_text,
+        self.reads_text,
         config.search.strategy,
         frozenset(dimension.name for dimension in self.strategy.search_space(self.program)),
         config.search.dollars_per_hour,
@@ -168,6 +173,11 @@ def build(config: Config) -> Run:
   program = starting_program(config)
   strategy = _make(STRATEGIES, config.search.strategy, config.search.options)
   if config.search.after_patience != STOP:
+    if not config.search.patience:
+      raise ConfigError(
+        f'config.search.after_patience is {config.search.after_patience!r}, which takes over when '
+        'config.search.patience is used up, and that is 0, no limit. Set both or none.'
+      )
     _make(STRATEGIES, config.search.after_patience, {})
   proposer = _make(PROPOSERS, config.proposer, config.proposer_options)
   acceptance = _make(ACCEPTANCE, config.acceptance, config.acceptance_options)

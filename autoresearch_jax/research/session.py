@@ -258,13 +258,20 @@ def begin(ledger: Ledger, run: Run, dataset: str = '', found: Hardware | None = 
   changed = _require_same_run(ledger, history, run.config, dataset)
   controller = replay(ledger.records(), run.strategy, run.acceptance, settings)
   config = resumable.plain(run.config) if changed else None
-  controller.apply(ledger.append(Resumed(versions(), found, config)))
+  controller.apply(ledger.append(Resumed(versions(), found, config, run.reads_text)))
   return controller
 
 
 def _started(run: Run, dataset: str, found: Hardware | None) -> Started:
   config = run.config
-  return Started(resumable.plain(config), tag_of(config.name), dataset, versions(), found)
+  return Started(
+    resumable.plain(config),
+    tag_of(config.name),
+    dataset,
+    versions(),
+    found,
+    reads_text=run.reads_text,
+  )
 
 
 def _recorded_run(

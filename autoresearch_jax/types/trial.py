@@ -27,12 +27,14 @@ class Verdict:
     undecided: Whether replications may still turn a DISCARD into a KEEP. The research loop sets it;
       None in ledgers of earlier versions.
     ended: First trials of the other programs whose tests ended with this verdict.
+    drift: Whether the rule found that the machine has changed since earlier runs.
   """
 
   decision: Decision
   reason: str
   undecided: bool | None = None
   ended: tuple[int, ...] = ()
+  drift: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Files of the user in a run's folder are never overwritten, whatever they are called."""
 
 import pathlib
+import re
 import sqlite3
 import subprocess
 
@@ -8,7 +9,8 @@ import pytest
 from helpers.command import finish
 from helpers.synthetic_run import run
 
-from autoresearch_jax.ledger.ownership import NAMES, WorkspaceError, require_usable
+from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.ownership import NAMES, WorkspaceError, is_in_use, require_usable
 
 SCRATCH_FILES = [name for name in NAMES if name not in ('repo', 'scratch', 'ledger.db')]
 
@@ -147,3 +149,20 @@ def test_a_folder_that_cannot_be_read_is_a_sentence(tmp_path):
     with pytest.raises(WorkspaceError, match='cannot be used as --workdir'):
       run(path, 3)
   require_usable(tmp_path / 'new')
+
+
+def test_a_folder_is_in_use_while_its_lock_is_held_on_the_same_file_system(tmp_path, monkeypatch):
+  with Workspace.open(tmp_path):
+    assert is_in_use(tmp_path)
+    locks = pathlib.Path('/proc/locks').read_text()
+    inode = (tmp_path / 'lock').stat().st_ino
+    elsewhere = re.sub(rf'\w+:\w+:{inode} ', f'fe:fe:{inode} ', locks)
+    read = pathlib.Path.read_text
+
+    def other(path, *arguments, **options):
+      return elsewhere if path == pathlib.Path('/proc/locks') else read(path, *arguments, **options)
+
+    monkeypatch.setattr(pathlib.Path, 'read_text', other)
+    assert not is_in_use(tmp_path)
+    monkeypatch.undo()
+  assert not is_in_use(tmp_path)

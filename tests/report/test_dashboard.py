@@ -12,7 +12,7 @@ from helpers.web import request
 from autoresearch_jax.cli import dashboard as command
 from autoresearch_jax.ledger.events import Edited, Finished, LedgerError
 from autoresearch_jax.ledger.mailbox import MAX_BYTES, waiting
-from autoresearch_jax.ledger.store import Ledger, read_records
+from autoresearch_jax.ledger.store import Ledger, read_history, read_records
 from autoresearch_jax.report.dashboard.access import Access
 from autoresearch_jax.report.dashboard.followed_run import FollowedRun, find_runs
 from autoresearch_jax.report.dashboard.process import dashboard_beside
@@ -105,6 +105,9 @@ def test_a_broken_ledger_is_a_sentence(finished, tmp_path):
   followed.refresh()
   assert 'has not started' in followed.summary('run').problem
   assert 'has not started' in followed.activity().problem
+  answer = request(make_app(directory, Access('127.0.0.1')), '/view/')
+  assert answer.status == 200 and answer.json['run'] is None
+  assert 'has not started' in answer.json['problem']
   copied(read_records(finished), directory)
   followed.refresh()
   assert followed.summary('run').problem == ''
@@ -201,15 +204,17 @@ def steered(finished, tmp_path):
   'form',
   [
     b'{"verb": "hint", "text": "Smaller X looks better."}',
-    b'{"verb": "try", "text": "Set Y to 0."}',
     b'{"verb": "pause"}',
     b'{"verb": "remeasure", "trial": 0}',
+    b'{"verb": "protect", "text": "X"}',
+    b'{"verb": "end", "ends": {"max_trials": 99, "max_hours": 8, "target": -1.5}}',
   ],
 )
 def test_a_run_is_steered(steered, form):
   directory, app = steered
   origin = {'origin': 'http://localhost:8730'}
-  assert request(app, '/steer/run', 'POST', form, **origin).text == 'Posted.'
+  said = request(app, '/steer/run', 'POST', form, **origin).text
+  assert said.startswith('Posted.') and ('cannot read' in said) == (b'hint' in form)
   ((_, posted),) = waiting(directory)
   assert posted.verb == json.loads(form)['verb']
   assert 'dashboard' in posted.author
@@ -217,12 +222,26 @@ def test_a_run_is_steered(steered, form):
   assert words.startswith(posted.verb)
 
 
+def test_a_patch_is_posted(steered):
+  directory, app = steered
+  (line, *_) = read_history(directory).incumbent.edit.program.text().splitlines()
+  patch = f'--- a/model.py\n+++ b/model.py\n@@ -1 +1 @@\n-{line}\n+X = 9.0\n'
+  form = json.dumps({'verb': 'try', 'patch': patch}).encode()
+  assert request(app, '/steer/run', 'POST', form).text == 'Posted.'
+  assert [posted.patch for _, posted in waiting(directory)] == [patch]
+
+
 @pytest.mark.parametrize(
   ('form', 'status', 'words'),
   [
     (b'{"verb": "resume"}', 409, 'paused'),
     (b'{"verb": "remeasure", "trial": 99}', 409, '99'),
-    (b'{"verb": "end"}', 400, 'no request'),
+    (b'{"verb": "end"}', 409, 'Name an end'),
+    (b'{"verb": "end", "ends": {"max_trials": 0.5}}', 409, 'max_trials'),
+    (b'{"verb": "try", "text": "Set Y to 0."}', 409, 'cannot read'),
+    (b'{"verb": "protect", "text": "Z"}', 409, 'Z'),
+    (b'{"verb": "unprotect", "text": "X"}', 409, 'not protected'),
+    (b'{"verb": "dance"}', 400, 'no request'),
     (b'{"verb": "hint", "directory": "/"}', 400, 'directory'),
     (b'nonsense', 400, 'no request'),
     (b' ' * (MAX_BYTES + 1), 413, str(MAX_BYTES)),

@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from helpers import ROOT
 from helpers.synthetic_run import Arithmetic, Blind, config, run
 
 from autoresearch_jax.config import ConfigError, checked
+from autoresearch_jax.ledger.events import Decided
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import read_history, read_records
 from autoresearch_jax.report.sinks import SinkView, opened, sinks_of
 from autoresearch_jax.report.sinks.base import Sink, SinkThread
+from autoresearch_jax.report.sinks.events import SinkEvent
 from autoresearch_jax.report.sinks.hooks import Hooks
 from autoresearch_jax.report.sinks.trackers import Tracker, curves_of
 from autoresearch_jax.types import to_builtins, to_json
@@ -33,6 +36,21 @@ class Curved(Arithmetic):
     result = super().result(request)
     curves = {str(run.seed): [[0.5, 2.0, 0.1], [1.0, 1.5, 0.2]] for run in result.measurements}
     return dataclasses.replace(result, facts={**result.facts, 'curves': curves})
+
+
+class Fluctuating(Arithmetic):
+  """The synthetic executor on a machine that is slow for some trials, as a clock has measured."""
+
+  speeds = (1.0, 0.93, 0.7, 0.92, 0.8, 0.97, 0.91)
+
+  def result(self, request):
+    result = super().result(request)
+    speed = self.speeds[min(request.trial, len(self.speeds) - 1)]
+    runs = tuple(
+      dataclasses.replace(m, cost=dataclasses.replace(m.cost, speed=speed, calibration_seconds=0.1))
+      for m in result.measurements
+    )
+    return dataclasses.replace(result, measurements=runs)
 
 
 @pytest.fixture(scope='module')
@@ -104,6 +122,43 @@ def test_a_command_gets_every_event_and_a_failure_is_said_once(finished, tmp_pat
   assert kept['schema'] == 1 and kept['trial']['decision'] == 'keep' and kept['best'] == 0
   assert 'trials' in events[-1]['text']
   assert len(said) == 1 and 'ZeroDivisionError' in said[0] and 'goes on' in said[0]
+
+
+class Noted(Sink):
+  """Notes the events that it gets."""
+
+  def __init__(self):
+    self.events = []
+
+  def open(self, run):
+    pass
+
+  def take(self, event):
+    self.events.append(event)
+
+
+def test_a_machine_that_changes_is_an_event(tmp_path):
+  history = run(tmp_path, len(Fluctuating.speeds), executor=Fluctuating()).history
+  assert not any(trial.verdict.drift for trial in history.trials.values())
+  sink = Noted()
+  replayed(tmp_path, [sink])
+  drifts = [event for event in sink.events if event.event == 'drift']
+  assert [re.findall(r'trial (\d+)|(\d+%)', e.text) for e in drifts] == [
+    [('2', ''), ('', '70%')],
+    [('5', ''), ('', '97%')],
+  ]
+  assert all(event.trial is None for event in drifts)
+
+
+def test_what_an_acceptance_rule_finds_is_an_event(finished):
+  records = read_records(finished)
+  place = next(i for i, r in enumerate(records) if isinstance(r.event, Decided) and r.event.trial)
+  found = dataclasses.replace(records[place].event.verdict, reason='It moved.', drift=True)
+  record = dataclasses.replace(
+    records[place], event=dataclasses.replace(records[place].event, verdict=found)
+  )
+  first, second = SinkEvent.of(record, History.of([*records[:place], record]))
+  assert first.trial is not None and second.event == 'drift' and 'It moved.' in second.text
 
 
 def test_a_url_gets_a_post_and_stays_out_of_messages(finished, chat, monkeypatch):
@@ -226,6 +281,10 @@ def test_commands_and_addresses_are_not_passed_on(copied):
   [
     ({'hooks': {'begun': 'x'}}, 'hooks has .begun'),
     ({'hooks': {'kept': ' '}}, 'hooks has .kept'),
+    ({'hooks': {'kept': 'https:///chat'}}, r'.kept.: a URL must be http'),
+    ({'hooks': {'kept': 'https://chat:port/x'}}, r'.kept.: a URL must be http'),
+    ({'hooks': {'kept': 'htps://chat/x'}}, r'.kept.: a URL must be http'),
+    ({'hooks': {'ended': 'mail "me'}}, 'close its quotes'),
     ({'trackers': ('comet',)}, 'no tracker .comet'),
     ({'tracker_options': {'mlflow': {}}}, 'not in config.trackers'),
     ({'trackers': ('tensorboard',), 'tracker_options': {'tensorboard': {'x': 1}}}, "option 'x'"),
@@ -235,6 +294,23 @@ def test_what_cannot_work_is_refused_before_the_run(changed, words):
   pytest.importorskip('tensorboardX')
   with pytest.raises(ConfigError, match=words):
     sinks_of(checked(config(**changed)))
+
+
+def test_what_will_probably_fail_is_said_before_the_run(finished, monkeypatch):
+  monkeypatch.delenv('NOWHERE', raising=False)
+  monkeypatch.setenv('SOMEWHERE', 'http://[secret')
+  hooks = {'kept': 'no-such-command -v', 'ended': '$NOWHERE', 'failed': '$SOMEWHERE'}
+  sinks = sinks_of(checked(config(hooks=hooks)))
+  said = sinks[0].warnings()
+  assert [
+    re.search(words, line) is not None
+    for words, line in zip(
+      ('no-such-command', r'\$NOWHERE is not set', 'a URL must'), said, strict=True
+    )
+  ] == [True] * 3
+  assert 'secret' not in ' '.join(said)
+  assert said == replayed(finished, sinks)[: len(said)]
+  assert not Hooks({'all': f'{sys.executable} -c pass', 'kept': 'https://chat/x'}).warnings()
 
 
 def test_a_missing_package_is_a_sentence_with_the_command(monkeypatch):

@@ -170,7 +170,7 @@ def post_when_possible(directory, verb, **fields):
 
 
 def test_words_reach_the_proposer_and_the_patch_is_tried_next(tmp_path):
-  run(tmp_path, 1)
+  run(tmp_path, 1, proposer=Reader())
   post(tmp_path, 'hint', text='Go\nwide.')
   post(tmp_path, 'try', text='Halve X.')
   post(tmp_path, 'try', patch=PATCH, author='ada')
@@ -330,6 +330,8 @@ def test_the_command_posts_lists_and_refuses(tmp_path, capsys):
   said = capsys.readouterr().out
   assert "hint 'Go wide.', by ada" in said and 'next start' in said and 'cannot read' in said
   assert command.main([directory, 'end', '--hours=8', '--patience=20']) == 0
+  assert command.main([directory, 'end', '--target=-1.5']) == 0
+  assert 'target -1.5' in capsys.readouterr().out
   assert command.main([directory, 'list']) == 0
   assert 'waits' in capsys.readouterr().out
   run(tmp_path, 3)

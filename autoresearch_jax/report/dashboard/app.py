@@ -6,7 +6,7 @@ import pathlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Literal
+from typing import Any
 
 import anyio.to_thread
 import msgspec
@@ -18,11 +18,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.mailbox import MAX_BYTES, default_author, post
-from autoresearch_jax.ledger.requests import SteeringError
+from autoresearch_jax.ledger.requests import SteeringError, unread
+from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.report.dashboard.access import Access
 from autoresearch_jax.report.dashboard.followed_run import FollowedRun, RunSummary, find_runs
 from autoresearch_jax.report.page.html import index_page, live_page
+from autoresearch_jax.types import Verb
 
 EVENT_SECONDS = 1.0  # between two looks at a run that somebody looks at
 SILENCE_SECONDS = 15.0  # after which an empty message shows that the server is still there
@@ -95,7 +97,7 @@ def make_app(folder: pathlib.Path, access: Access, steer: bool = False) -> ASGIA
     return _json(runs.summaries(), request)
 
   def view(request: Request) -> Response:
-    return _answer(request, lambda run: dict(zip(('version', 'run'), run.view(), strict=True)))
+    return _answer(request, _view)
 
   def trial(request: Request) -> Response:
     return _answer(request, lambda run: run.trial(request.path_params['number']))
@@ -147,10 +149,12 @@ def make_app(folder: pathlib.Path, access: Access, steer: bool = False) -> ASGIA
 class SteeringForm(msgspec.Struct, forbid_unknown_fields=True):
   """What the page's form sends."""
 
-  verb: Literal['hint', 'try', 'pause', 'resume', 'remeasure', 'withdraw']
+  verb: Verb
   text: str = ''
+  patch: str = ''
   trial: int | None = None
   request: int | None = None
+  ends: dict[str, Any] | None = None
 
 
 def _posted(directory: pathlib.Path, body: bytes) -> Response:
@@ -160,14 +164,15 @@ def _posted(directory: pathlib.Path, body: bytes) -> Response:
     fields = {
       name: value for name, value in msgspec.structs.asdict(form).items() if value not in ('', None)
     }
-    post(directory, author=f'{default_author()} (dashboard)', **fields)
+    request = post(directory, author=f'{default_author()} (dashboard)', **fields)
+    waits = unread(read_history(directory), request)
   except msgspec.MsgspecError as error:
     return PlainTextResponse(f'This is no request: {error}.', 400)
   except (SteeringError, LedgerError) as error:
     return PlainTextResponse(str(error), 409)
   except OSError as error:
     return PlainTextResponse(describe_os_error(error, ''), 409)
-  return PlainTextResponse('Posted.')
+  return PlainTextResponse(f'Posted. {waits}'.strip())
 
 
 class _Guard:
@@ -213,6 +218,15 @@ async def _stream(run: FollowedRun, since: int) -> AsyncIterator[str]:
       silent = 0.0
       yield ': still here\n\n'
     await asyncio.sleep(EVENT_SECONDS)
+
+
+def _view(run: FollowedRun) -> dict[str, Any]:
+  """Returns the page's data; without a run, and with a sentence, if that has not started."""
+  try:
+    version, view = run.view()
+  except LedgerError as error:  # no failure of the page's, which waits for the run
+    return {'version': 0, 'run': None, 'problem': str(error)}
+  return {'version': version, 'run': view, 'problem': ''}
 
 
 def _news(run: FollowedRun, since: int) -> tuple[int, bytes | None, bytes]:

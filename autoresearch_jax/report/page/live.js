@@ -18,7 +18,8 @@ async function follow() {
     const found = await ask('view/');
     version = found.version;
     run = found.run;
-    draw();
+    if (run !== null) draw();
+    else { activity.problem = found.problem; drawState(); }
   } catch (error) { activity.problem = error.message; drawState(); }
   const source = new EventSource(`${address('events/')}?since=${version}`);
   source.addEventListener('update', (event) => update(JSON.parse(event.data)));

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from autoresearch_jax.knowledge.memory import Memory
-from autoresearch_jax.ledger import ends
+from autoresearch_jax.ledger import ends, requests
 from autoresearch_jax.ledger.events import (
   Ablated,
   Consulted,
@@ -21,6 +21,7 @@ from autoresearch_jax.ledger.events import (
 )
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.steering import TakenRequest, described
+from autoresearch_jax.programs import protection
 from autoresearch_jax.report.final_comparison import conclusion, critical_value, final_comparison
 from autoresearch_jax.report.near_misses import undecided_programs
 from autoresearch_jax.report.page.diffs import program_diff
@@ -89,6 +90,7 @@ class RunProjection:
     history, times, config = self.history, self._times, self.history.config
     degrees = self._memory.degrees_of_freedom
     budget = f'{config.budget.amount:g} {config.budget.unit}'
+    applying = ends.effective(history, config.search.ends)
     settings = {
       'problem': config.problem,
       'strategy': config.search.strategy,
@@ -119,14 +121,14 @@ class RunProjection:
       spend=times.spend(),
       test_gains=final_comparison(history).gains,
       story=self.story(),
-      requests=tuple(_request(taken) for taken in history.steering.taken.values()),
+      requests=tuple(_request(taken, history) for taken in history.steering.taken.values()),
       paused='' if (pause := history.steering.paused) is None else pause.request.author,
-      left=tuple(
-        ends.left(
-          history, ends.effective(history, config.search.ends), config.search.dollars_per_hour
-        )
-      ),
+      left=tuple(ends.left(history, applying, config.search.dollars_per_hour)),
       critical_value=critical_value(degrees) if degrees else None,
+      ends=applying,
+      protected=tuple(history.steering.protected),
+      protectable=_protectable(history),
+      reads_text=history.reads_text,
     )
 
   def story(self) -> tuple[StoryParagraph, ...]:
@@ -299,14 +301,21 @@ def _headline(history: History) -> Headline:
   )
 
 
-def _request(taken: TakenRequest) -> RequestView:
-  outcome = taken.outcome
-  if taken.event.refused:
-    outcome = f'refused: {taken.event.refused}'
-  elif taken.trial is not None:
-    outcome = f'trial {taken.trial}'
-  request = taken.request
-  return RequestView(taken.number, request.author, request.time, described(request), outcome)
+def _request(taken: TakenRequest, history: History) -> RequestView:
+  request, steering = taken.request, history.steering
+  return RequestView(
+    taken.number,
+    request.author,
+    request.time,
+    described(request),
+    requests.outcome(history, taken),
+    taken in steering.hints or taken in steering.queue,
+  )
+
+
+def _protectable(history: History) -> tuple[str, ...]:
+  best = history.incumbent.edit if history.incumbent is not None else history.edits.get(BASELINE)
+  return () if best is None else protection.names(best.program, history.config.editable)
 
 
 def _reason(trial: Trial | None, failure: str) -> str:

@@ -8,7 +8,7 @@ import dataclasses
 
 from autoresearch_jax.report.samples import TextSample
 from autoresearch_jax.report.story import StoryParagraph
-from autoresearch_jax.types import Exchange
+from autoresearch_jax.types import Ends, Exchange
 
 SCHEMA = 1  # of this data; grows when a field changes its meaning or goes
 
@@ -204,6 +204,7 @@ class RequestView:
     time: When, in Unix seconds.
     text: What for, in words.
     outcome: What became of it: the trial, or why nothing did; '' while it waits or applies.
+    withdrawable: Whether it is a hint or a queued trial that can be taken back.
   """
 
   number: int
@@ -211,6 +212,7 @@ class RequestView:
   time: float
   text: str
   outcome: str
+  withdrawable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,6 +243,10 @@ class RunView:
     left: What is left until each end of the search, in words.
     samples: Text that its language models have written, which is not in the ledger.
     critical_value: Half width of a 95 % interval in standard errors; None if `noise` is.
+    ends: The ends of the search that apply.
+    protected: Names that no edit may change.
+    protectable: Constants, functions, classes and methods of the best program.
+    reads_text: Whether the proposer reads hints and ideas in words; None where it is not known.
   """
 
   schema: int
@@ -266,3 +272,7 @@ class RunView:
   left: tuple[str, ...]
   samples: tuple[TextSample, ...] = ()
   critical_value: float | None = None
+  ends: Ends = dataclasses.field(default_factory=Ends)
+  protected: tuple[str, ...] = ()
+  protectable: tuple[str, ...] = ()
+  reads_text: bool | None = None

@@ -28,6 +28,10 @@ class Sink(abc.ABC):
 
   title: str = 'sink'
 
+  def warnings(self) -> list[str]:
+    """Returns sentences about what will probably fail. Called before the session begins."""
+    return []
+
   @abc.abstractmethod
   def open(self, run: RunInfo) -> None:
     """Called once, before the first event."""
@@ -121,8 +125,9 @@ class SinkView(View):
 
   def record(self, record: Record, history: History) -> None:
     self._view.record(record, history)
-    if self._threads and (event := SinkEvent.of(record, history)) is not None:
-      self._put(event)
+    if self._threads:
+      for event in SinkEvent.of(record, history):
+        self._put(event)
 
   def progress(self, progress: Progress) -> None:
     self._view.progress(progress)
@@ -151,6 +156,8 @@ def opened(
     yield []
     return
   assert history.started is not None
+  for warning in (warning for sink in sinks for warning in sink.warnings()):
+    say(warning)
   info = RunInfo(
     history.config.name,
     directory.absolute(),

@@ -2,13 +2,20 @@
 
 from autoresearch_jax.config import Config, ConfigError
 from autoresearch_jax.report.sinks.base import Sink
-from autoresearch_jax.report.sinks.hooks import Hooks
+from autoresearch_jax.report.sinks.hooks import HookError, Hooks
 from autoresearch_jax.report.sinks.trackers import TRACKERS
 
 
 def sinks_of(config: Config) -> list[Sink]:
   """Makes the sinks of a config. Raises ConfigError for one that cannot be used."""
-  found: list[Sink] = [Hooks(dict(config.hooks))] if config.hooks else []
+  found: list[Sink] = []
+  if config.hooks:
+    hooks = Hooks(dict(config.hooks))
+    try:
+      hooks.require_readable()
+    except HookError as error:
+      raise ConfigError(f'config.hooks has {error}.') from error
+    found.append(hooks)
   for name in config.trackers:
     try:
       found.append(TRACKERS.make(name, config.tracker_options.get(name, {})))

@@ -7,11 +7,14 @@ from typing import Any
 
 from autoresearch_jax.ledger.events import Decided, HandedOver, Record, Steered, Stopped
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.results import SLOW
 from autoresearch_jax.ledger.steering import described
+from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.trial_row import trial_row
 from autoresearch_jax.types import Decision, Objective, Program, Trial
 
 SCHEMA = 1  # of a payload; grows when a field changes its meaning or goes
+RECOVERED = 0.95  # of the speed at the start, after which a slow machine counts as fast again
 DECISIONS = {Decision.KEEP: 'kept', Decision.DISCARD: 'discarded', Decision.CRASH: 'failed'}
 
 
@@ -24,7 +27,7 @@ class SinkEvent:
     time: Unix seconds.
     trial: The trial, for kept, discarded and failed.
     parent: The program that it edits.
-    text: Why the run ended, or what was steered.
+    text: Why the run ended, what was steered, or how the machine has changed.
     trials: Decided trials so far.
     best: First trial of the best program; None before there is one.
     best_value: Its metric.
@@ -40,20 +43,22 @@ class SinkEvent:
   best_value: float | None = None
 
   @classmethod
-  def of(cls, record: Record, history: History) -> 'SinkEvent | None':
-    """Returns the event of a record that `history` includes; None if sinks do not get it."""
+  def of(cls, record: Record, history: History) -> 'tuple[SinkEvent, ...]':
+    """Returns the events of a record that `history` includes; none if sinks do not get it."""
     match record.event:
       case Decided(trial=number):
-        return cls.of_trial(history.trials[number], record.time, history)
+        event = cls.of_trial(history.trials[number], record.time, history)
+        drift = drift_of(history, number)
+        return (event, cls._made('drift', record.time, history, text=drift)) if drift else (event,)
       case Steered(request=request, refused=refused):
         text = described(request) + (f': refused. {refused}' if refused else '')
-        return cls._made('steered', record.time, history, text=text)
+        return (cls._made('steered', record.time, history, text=text),)
       case HandedOver(strategy=strategy, reason=reason):
         text = f'{strategy} takes the search over: {reason}'
-        return cls._made('steered', record.time, history, text=text)
+        return (cls._made('steered', record.time, history, text=text),)
       case Stopped(reason=reason):
-        return cls._made('ended', record.time, history, text=reason)
-    return None
+        return (cls._made('ended', record.time, history, text=reason),)
+    return ()
 
   @classmethod
   def of_trial(cls, trial: Trial, time: float, history: History) -> 'SinkEvent':
@@ -85,6 +90,30 @@ class SinkEvent:
   def _made(cls, event: str, time: float, history: History, **fields: Any) -> 'SinkEvent':
     best = _best(history.incumbent, history)
     return cls(event, time, trials=len(history.trials), **best, **fields)
+
+
+def drift_of(history: History, number: int) -> str:
+  """Returns how the machine was found to have changed with the last decided trial; or ''.
+
+  It has if the acceptance rule says so, or if the speed that the calibrated clock measures has
+  fallen below `SLOW`, or has come back to `RECOVERED`.
+  """
+  trial = history.trials[number]
+  if trial.verdict is not None and trial.verdict.drift:
+    return f'Trial {number}: {one_line(trial.verdict.reason, 300)}'
+  if trial.result.speed is None:
+    return ''
+  was = slow = False
+  for speed in (t.result.speed for t in history.trials.values()):
+    was = slow
+    if speed is not None:
+      slow = speed < (RECOVERED if slow else SLOW)
+  if slow == was:
+    return ''
+  change = 'slower than at the start' if slow else 'about as fast as at the start again'
+  return (
+    f'The machine is {change}: trial {number} trained at {trial.result.speed:.0%} of that speed.'
+  )
 
 
 def _best(trial: Trial | None, history: History) -> dict[str, Any]:

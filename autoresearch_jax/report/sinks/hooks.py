@@ -7,7 +7,9 @@ in the config, which is recorded in the ledger.
 
 import contextlib
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import urllib.parse
@@ -37,6 +39,19 @@ class Hooks(Sink):
     self._hooks = hooks
     self._run: RunInfo | None = None
     self._process: subprocess.Popen[bytes] | None = None
+
+  def require_readable(self) -> None:
+    """Raises HookError for a hook that is no URL and no command. The message has no URL."""
+    for event, hook in self._hooks.items():
+      if why := _why_unreadable(hook):
+        raise HookError(f'{event!r}: {why}')
+
+  def warnings(self) -> list[str]:
+    return [
+      f'config.hooks.{event}: {why}.'
+      for event, hook in self._hooks.items()
+      if (why := _why_uncallable(os.path.expandvars(hook)))
+    ]
 
   def open(self, run: RunInfo) -> None:
     self._run = run
@@ -90,6 +105,36 @@ class Hooks(Sink):
 
 class HookError(RuntimeError):
   """A hook failed; the message says how, without the URL, which may be a secret."""
+
+
+def _why_unreadable(hook: str) -> str:
+  """Returns what is wrong with the form of a hook, and how it must be; '' for a good one."""
+  if '://' not in hook.split(' ', 1)[0]:
+    try:
+      return '' if shlex.split(hook) else 'name a command or a URL'
+    except ValueError as error:
+      return f'the command cannot be read ({error}); close its quotes'
+  try:
+    url = urllib.parse.urlsplit(hook)
+    hidden = '$' in url.netloc  # the environment may have a port, too
+    good = hook.startswith(SCHEMES) and (hidden or (url.hostname and url.port != 0))
+  except ValueError:  # of the port, or of an IPv6 address
+    good = False
+  return '' if good and not re.search(r'\s', hook) else 'a URL must be http(s)://HOST[:PORT]/PATH'
+
+
+def _why_uncallable(hook: str) -> str:
+  """Returns what a hook, its variables filled in, lacks on this machine; '' if nothing."""
+  if unset := re.search(r'\$(\w+|\{\w+\})', hook.split(' ', 1)[0]):
+    return f'the environment variable {unset[0]} is not set, so the hook fails'
+  if hook.startswith(SCHEMES):
+    return _why_unreadable(hook) and f'with its variables filled in, {_why_unreadable(hook)}'
+  words = shlex.split(hook)
+  return (
+    ''
+    if words and shutil.which(words[0])
+    else (f'there is no command {words[0] if words else ""!r}, so the hook fails')
+  )
 
 
 def _post(url: str, body: bytes) -> None:
