@@ -10,10 +10,11 @@ from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.mailbox import post, waiting
 from autoresearch_jax.ledger.ownership import is_in_use
-from autoresearch_jax.ledger.requests import SteeringError, outcome, unread
+from autoresearch_jax.ledger.requests import SteeringError, unread
 from autoresearch_jax.ledger.steering import described
 from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.messages import one_line
+from autoresearch_jax.report.remeasured import request_outcome
 from autoresearch_jax.types import Ends, Verb
 
 LIST = 'list'
@@ -150,7 +151,7 @@ def listing(directory: pathlib.Path) -> str:
   steering, search = history.steering, history.config.search
   lines = [
     f'{taken.number:>3}  {described(taken.request)}: '
-    f'{one_line(outcome(history, taken) or "taken up", 300)}'
+    f'{one_line(request_outcome(history, taken) or "taken up", 300)}'
     for taken in steering.taken.values()
   ]
   known = {*steering.taken}

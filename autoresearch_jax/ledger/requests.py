@@ -247,10 +247,14 @@ class _Review:
 
   @property
   def _incumbent(self) -> tuple[int, Program | None]:
-    """The best program and its first trial; the starting program before there is one."""
+    """The best program and its first trial.
+
+    Before there is one, that of earlier hardware, which is tried first, or the starting program.
+    """
     history = self.history
     if history.incumbent is None or history.best is None:
-      return BASELINE, self._baseline
+      carried = history.started.carried if history.started is not None else None
+      return (BASELINE, self._baseline) if carried is None else (BASELINE + 1, carried.program)
     return history.best, history.incumbent.edit.program
 
   @property

@@ -4,6 +4,7 @@ A projection of the ledger's events, like `History`, which holds it as `history.
 """
 
 import dataclasses
+from collections.abc import Set
 
 from autoresearch_jax.ledger.events import Steered
 from autoresearch_jax.messages import one_line
@@ -103,6 +104,37 @@ class Steering:
   def numbered(self, number: int | None) -> TakenRequest | None:
     """Returns the request with a number."""
     return next((taken for taken in self.taken.values() if taken.number == number), None)
+
+  def in_force(self, decided: Set[int]) -> list[SteeringRequest]:
+    """Returns the requests that still apply, in the order of taking up.
+
+    Those to measure a trial again are left out: they are about runs of these trials.
+
+    Args:
+      decided: Trials with a verdict. What others carry out is still to be tried.
+    """
+    accepted = [taken for taken in self.taken.values() if not taken.event.refused]
+    setter = {n: taken for taken in accepted for n in taken.request.ends.given()}
+    found = []
+    for taken in accepted:
+      request = taken.request
+      ends = {n: v for n, v in self.ends.given().items() if setter.get(n) is taken}
+      match request.verb:
+        case Verb.HINT:
+          applies = any(hint is taken for hint in self.hints)
+        case Verb.TRY:
+          applies = not taken.outcome and taken.trial not in decided
+        case Verb.PAUSE:
+          applies = self.paused is taken
+        case Verb.PROTECT:
+          applies = self.protected.get(request.text) is taken
+        case Verb.END:
+          applies, request = bool(ends), dataclasses.replace(request, ends=Ends(**ends))
+        case _:
+          applies = False
+      if applies:
+        found.append(request)
+    return found
 
   def _withdraw(self, request: SteeringRequest) -> None:
     withdrawn = self.numbered(request.request)

@@ -19,6 +19,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.final_comparison import best_program, critical_value, final_comparison
 from autoresearch_jax.report.near_misses import near_misses
+from autoresearch_jax.report.remeasured import remeasured
 from autoresearch_jax.report.summary import format_duration, scores_by_trial
 from autoresearch_jax.types import Lesson, Status
 
@@ -291,6 +292,9 @@ def _certainty(facts: _Facts) -> Iterator[StorySentence]:
       f'{facts.critical * math.sqrt(2) * noise:.2g} to be told apart.',
       tuple(repeated),
     )
+  for again in remeasured(facts.history):
+    trials = (again.trial, again.replaced, *again.again)
+    yield StorySentence(again.describe(facts.metric), trials)
   weak = [
     step
     for step in (facts.by_trial[t] for t in facts.lineage if t in facts.by_trial)

@@ -15,6 +15,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import program_values
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.near_misses import format_near_misses
+from autoresearch_jax.report.remeasured import remeasured
 from autoresearch_jax.types import Decision, Objective, Trial
 
 
@@ -130,8 +131,8 @@ def summary(history: History) -> str:
     return f'{tried}\nNo trial has a score yet.'
   metric = history.objective.metric
   best = f'Best {metric} {format_value(f.value, f.runs)}: trial {_named(history, f.best.id)}.'
-  if misses := format_near_misses(history):
-    misses = f'\n{misses}'
+  doubts = [again.describe(metric) for again in remeasured(history) if again.in_doubt]
+  misses = ''.join(f'\n{line}' for line in (*doubts, format_near_misses(history)) if line)
   if f.best.id == BASELINE or f.gain is None or f.baseline is None:
     return f'{tried}\n{best}{misses}'
   noise = '' if f.standard_errors is None else f', {f.standard_errors:.1f} standard errors'

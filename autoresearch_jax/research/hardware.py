@@ -3,7 +3,7 @@
 Seconds of different devices do not compare, nor do the scores of programs that trained for so many
 seconds. So the run is refused, or *rebased*: its ledger moves to a folder of its own, and a new one
 begins in its place, in which the baseline is measured anew, and the best program is the first one
-to be tried.
+to be tried. Requests of users that still apply are carried over.
 """
 
 import contextlib
@@ -12,10 +12,11 @@ import os
 import pathlib
 
 from autoresearch_jax.config import Config, ConfigError
-from autoresearch_jax.ledger.events import Started
+from autoresearch_jax.ledger.events import Started, Steered
 from autoresearch_jax.ledger.git_repo import Workspace
-from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.ownership import numbered_folder
+from autoresearch_jax.ledger.requests import reviewed
 from autoresearch_jax.ledger.store import Ledger, read_history
 from autoresearch_jax.ledger.witness import witness_path
 from autoresearch_jax.types import Edit, Hardware
@@ -73,15 +74,20 @@ def rebase(workspace: Workspace, started: Started) -> pathlib.Path:
   with Ledger.read(path) as ledger:
     first = ledger.row(0)
   assert first is not None and before.started is not None
+  started = dataclasses.replace(
+    started,
+    lineage=(*before.started.lineage, first[-1]),
+    carried=_best(before),
+    spent=before.spend,
+  )
   with Ledger.open(new) as ledger:
-    ledger.append(
-      dataclasses.replace(
-        started,
-        lineage=(*before.started.lineage, first[-1]),
-        carried=_best(before),
-        spent=before.spend,
-      )
-    )
+    after = History.of([ledger.append(started)])
+    first_edit = before.edits.get(BASELINE)
+    start = first_edit.program if first_edit is not None else None
+    for request in before.steering.in_force(before.trials.keys()):
+      # A patch is made anew, since trials have other numbers here.
+      event = reviewed(after, request, start) if request.patch else Steered(request)
+      after.apply(ledger.append(event))
   aside = numbered_folder(workspace.directory, 'rebased')
   os.link(path, aside / path.name)
   for name in ('results.tsv', 'repo'):

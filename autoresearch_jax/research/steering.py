@@ -99,6 +99,11 @@ def next_wanted(history: History) -> Proposed | None:
   return Proposed(history.next_trial, proposal, request.id)
 
 
+def _is_carried(history: History, trial: int) -> bool:
+  """Whether a trial has the best program of earlier hardware, older than what is protected."""
+  return trial == BASELINE + 1 and history.started is not None and bool(history.started.carried)
+
+
 def idea(history: History) -> str:
   """Returns the idea in words that the open proposal is to carry out; '' if it is no such one."""
   opened = history.open_proposal
@@ -126,6 +131,8 @@ def require_unprotected(history: History, edit: Edit) -> None:
   """Raises NothingToPropose if an edit for the open proposal changes what is protected."""
   if not history.steering.protected or history.open_proposal is None or not history.edits:
     return
+  if _is_carried(history, history.open_proposal.trial):
+    return
   parent = edits.parents(history, history.open_proposal.proposal)[0]
   if why := why_protected(history, parent, edit.program):
     raise NothingToPropose(why)
@@ -135,6 +142,8 @@ def why_barred(history: History, trial: int) -> str:
   """Returns why a prepared trial is not trained: a name was protected meanwhile; or ''."""
   proposal = history.proposals[trial]
   if trial == BASELINE or proposal.operation in RERUNS or not history.steering.protected:
+    return ''
+  if _is_carried(history, trial):
     return ''
   parent = edits.parents(history, proposal)[0]
   return why_protected(history, parent, history.edits[trial].program)

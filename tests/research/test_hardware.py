@@ -2,22 +2,27 @@
 
 import dataclasses
 import os
+import secrets
 import shutil
 
 import pytest
 from helpers import cloud
 from helpers.command import finish
-from helpers.synthetic_run import Arithmetic, Nudge, config, run
+from helpers.synthetic_run import Arithmetic, Nudge, config, replay_records, run
 
+from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.config import ConfigError
-from autoresearch_jax.ledger.events import Resumed, Started
+from autoresearch_jax.ledger.events import Resumed, Started, Steered
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.ledger.store import Ledger, read_history
+from autoresearch_jax.ledger.mailbox import post
+from autoresearch_jax.ledger.requests import reviewed
+from autoresearch_jax.ledger.store import Ledger, read_history, read_records
 from autoresearch_jax.mirror import open_mirror
 from autoresearch_jax.research import hardware
 from autoresearch_jax.search import STRATEGIES
-from autoresearch_jax.types import Budget, Hardware, Operation
+from autoresearch_jax.search.greedy import Greedy
+from autoresearch_jax.types import Budget, Ends, Hardware, Operation, SteeringRequest, Verb
 
 V5E = Hardware('TPU v5 lite', 8, {'libtpu': '0.0.42'})
 V6E = Hardware('TPU v6 lite', 8, {'libtpu': '0.0.42'})
@@ -70,6 +75,68 @@ def test_a_rebased_run_measures_baseline_and_best_anew_and_keeps_the_old_ledger(
   assert after.edits[1] == best and after.proposals[1].operation is Operation.IMPROVE
   assert [request.trial for request in executor.submitted][:2] == [0, 1]
   assert len(run(tmp_path, 9).history.trials) == 9  # and is resumed as any run
+
+
+class Noting(Nudge):
+  """A proposer that reads words, and notes what it was shown."""
+
+  reads_text = True
+
+  def __init__(self):
+    self.seen = []
+
+  def propose(self, proposal, context, rng):
+    self.seen.append((context.hints, context.idea, context.protected))
+    return super().propose(proposal, context, rng)
+
+
+def test_what_users_have_asked_for_still_applies_after_it(tmp_path):
+  before = run(tmp_path, 12, proposer=Noting()).history
+  line = before.incumbent.edit.program.text().splitlines()[0]
+  patch = f'--- a/model.py\n+++ b/model.py\n@@ -1 +1 @@\n-{line}\n+X = 0.125\n'
+  asked = [
+    ('hint', {'text': 'Gone.'}),
+    ('hint', {'text': 'Go wide.'}),
+    ('protect', {'text': 'Y'}),
+    ('end', {'ends': Ends(max_trials=40, max_hours=8.0)}),
+    ('end', {'ends': Ends(max_trials=7)}),
+    ('try', {'patch': patch}),
+    ('try', {'text': 'Halve X.'}),
+    ('remeasure', {'trial': 0}),
+    ('pause', {}),
+  ]
+  with Ledger.open(tmp_path / 'ledger.db') as ledger:
+    for verb, fields in asked:
+      if 'max_trials=7' not in str(fields):
+        event = reviewed(before, request_of(verb, **fields))
+      else:  # which is in the past here
+        event = Steered(request_of(verb, **fields))
+      before.apply(ledger.append(event))
+    before.apply(ledger.append(Steered(request_of('withdraw', request=1))))
+  rebased(tmp_path)
+  history = read_history(tmp_path)
+  assert [(t.request.verb, t.event.refused) for t in history.steering.taken.values()] == [
+    (verb, '') for verb in ('hint', 'protect', 'end', 'end', 'try', 'try', 'pause')
+  ]
+  assert history.steering.ends == Ends(max_trials=7, max_hours=8.0)
+  assert {t.request.author for t in history.steering.taken.values()} == {'ada@box'}
+  post(tmp_path, 'resume')
+  proposer = Noting()
+  after = run(tmp_path, 40, proposer=proposer).history
+  assert after.next_trial == 7 and 1 in after.trials
+  tried = [t.trial for t in after.steering.taken.values() if t.request.verb == 'try']
+  best = before.incumbent.edit.program.text()
+  assert tried == [2, 3]
+  assert after.edits[2].program.text() == best.replace(line, 'X = 0.125')
+  assert after.proposals[2].parents == (1,) and after.edits[2].author == 'ada@box'
+  assert (('Go wide.',), 'Halve X.', ('Y',)) in proposer.seen
+  assert len({e.program.text().splitlines()[1] for n, e in after.edits.items() if n}) == 1
+  replayed, _ = replay_records(read_records(tmp_path), Greedy(), Noise())
+  assert replayed.steering == after.steering
+
+
+def request_of(verb, **fields):
+  return SteeringRequest(secrets.token_hex(8), Verb(verb), 'ada@box', 1.7e9, **fields)
 
 
 def test_a_run_whose_baseline_is_the_best_carries_nothing(tmp_path):

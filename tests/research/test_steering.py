@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.paired import Paired
 from autoresearch_jax.cli import steer as command
+from autoresearch_jax.config import ConfigError, from_config_dict, load
 from autoresearch_jax.ledger.events import Decided, HandedOver, Resumed, Steered, Stopped
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.mailbox import Mailbox, deliver, post, waiting
@@ -23,6 +24,7 @@ from autoresearch_jax.ledger.requests import SteeringError
 from autoresearch_jax.ledger.store import Ledger, read_records
 from autoresearch_jax.report import View
 from autoresearch_jax.report.summary import summary
+from autoresearch_jax.research.build import build
 from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.types import Ends, Operation, SteeringRequest, Verb
@@ -312,6 +314,14 @@ def test_every_strategy_takes_over_and_is_told_of_steered_trials(tmp_path, name)
   assert [e.strategy for e in events if isinstance(e, HandedOver)] == [name]
   assert type(session.controller.strategy) is type(STRATEGIES.make(name))
   require_replayed(tmp_path, session, Greedy(), Noise())
+
+
+def test_a_strategy_that_can_never_take_over_is_refused():
+  made = from_config_dict(load('digits'), {'search.after_patience': 'tree'})
+  with pytest.raises(ConfigError, match='patience'):
+    build(made)
+  search = dataclasses.replace(made.search, patience=5)
+  assert build(dataclasses.replace(made, search=search)).settings().after_patience == 'tree'
 
 
 def test_a_remeasured_trial_disturbs_no_pair(tmp_path):

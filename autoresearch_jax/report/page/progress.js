@@ -51,7 +51,8 @@ function drawHeadline() {
   const words = [h.conclusion, run.stopped, left].filter(Boolean).join(' ');
   $('best').replaceChildren(...(best ? [element('span', {}, 'Best program'),
     element('button', { onclick: () => open(best.id) }, `Trial ${best.id}: ${best.description}`)] : []),
-  ...(words ? [element('p', {}, words)] : []));
+  ...(words ? [element('p', {}, words)] : []),
+  ...h.doubts.map((words) => element('p', { class: 'problem' }, ...withCitations(words))));
 }
 
 function drawStaircase() {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from autoresearch_jax.knowledge.memory import Memory
-from autoresearch_jax.ledger import ends, requests
+from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import (
   Ablated,
   Consulted,
@@ -36,6 +36,7 @@ from autoresearch_jax.report.page.view import (
   RunView,
   TrialView,
 )
+from autoresearch_jax.report.remeasured import remeasured, request_outcome
 from autoresearch_jax.report.story import StoryParagraph, story
 from autoresearch_jax.report.summary import (
   format_speed,
@@ -298,6 +299,7 @@ def _headline(history: History) -> Headline:
     conclusion=conclusion(history),
     speed=format_speed(history),
     spend=format_spend(history),
+    doubts=tuple(r.describe(history.objective.metric) for r in remeasured(history) if r.in_doubt),
   )
 
 
@@ -308,7 +310,7 @@ def _request(taken: TakenRequest, history: History) -> RequestView:
     request.author,
     request.time,
     described(request),
-    requests.outcome(history, taken),
+    request_outcome(history, taken),
     taken in steering.hints or taken in steering.queue,
   )
 

@@ -36,6 +36,7 @@ class Headline:
     conclusion: The final comparison in a sentence.
     speed: How the machine's speed varied, in a sentence.
     spend: What models and agents have cost, in words.
+    doubts: Keeps that a later measurement has put in doubt, in words.
   """
 
   trials: int
@@ -56,6 +57,7 @@ class Headline:
   conclusion: str
   speed: str
   spend: str
+  doubts: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
