@@ -1,7 +1,11 @@
 """A run goes on while a real browser looks at it. Needs the extra `browser` and Chromium."""
 
+import contextlib
 import dataclasses
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from helpers.synthetic_run import run, ticking
@@ -9,6 +13,8 @@ from helpers.synthetic_run import run, ticking
 from autoresearch_jax.ledger.events import Decided, Edited, Proposed, Released
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.mailbox import waiting
+from autoresearch_jax.ledger.requests import reviewed
 from autoresearch_jax.ledger.store import Ledger, read_records
 from autoresearch_jax.report.dashboard.process import dashboard_beside
 from autoresearch_jax.report.shared_progress import SharedProgress, read_progress
@@ -64,6 +70,22 @@ class Silent:
 
   def tick(self):
     pass
+
+
+@contextlib.contextmanager
+def steering(directory):
+  """A dashboard through which runs can be steered; yields its address."""
+  server = subprocess.Popen(
+    [sys.executable, '-m', 'autoresearch_jax.cli.dashboard', str(directory), '--steer', '--port=0'],
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    yield server.stdout.readline().split()[-1]
+  finally:
+    server.send_signal(signal.SIGINT)
+    server.wait(60)
+    server.stdout.close()
 
 
 @pytest.fixture
@@ -138,5 +160,53 @@ def test_a_run_goes_on_while_a_browser_looks(played, tmp_path):
     assert HOSTILE in page.text_content('#detail-title')
     assert page.locator('img').count() == 0
     assert page.title().startswith('synthetic')
+    assert errors == []
+    browser.close()
+
+
+def test_a_run_is_steered_from_the_page(played, tmp_path):
+  directory = tmp_path / 'run'
+  expect = playwright.expect
+  expect.set_options(timeout=PATIENCE)
+  with steering(directory) as address, playwright.sync_playwright() as started:
+    browser = started.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+    page = browser.new_page(viewport={'width': 390, 'height': 844})
+    page.set_default_timeout(PATIENCE)
+    errors = []
+    page.on('console', lambda message: errors.append(message.text))
+    page.on('pageerror', lambda error: errors.append(str(error)))
+    page.goto(address)
+    answer, listed = page.locator('#steer-answer'), page.locator('#requests')
+    expect(page.locator('#unread')).to_contain_text('cannot read words')
+
+    page.fill('#steer-text', 'Go wide.')
+    page.click('text=Give as a hint')
+    expect(answer).to_contain_text('Posted. The proposer mutate cannot read')
+    expect(listed).to_contain_text('Go wide.')
+    page.click('text=Protect a part')
+    page.fill('#protect-name', 'Y')
+    page.click('#protect-form button')
+    expect(listed).to_contain_text('protect Y')
+    page.click('text=Set when the search ends')
+    page.fill('#end-form [name=max_trials]', '77')
+    page.fill('#end-form [name=target]', '-1.5')
+    page.click('#end-form button')
+    expect(listed).to_contain_text('max_trials 77, target -1.5')
+    page.fill('#end-form [name=max_hours]', 'soon')
+    page.click('#end-form button')
+    expect(answer).to_contain_text('soon')
+
+    # The run takes them up; then they can be taken back.
+    for _, request in waiting(directory):
+      played.history.apply(played.ledger.append(reviewed(played.history, request)))
+    for path, _ in waiting(directory):
+      path.unlink()
+    expect(page.locator('#protected')).to_contain_text('Protected: Y')
+    expect(page.locator('#end-form [name=max_trials]')).to_have_attribute('placeholder', '77')
+    page.click('[aria-label="Unprotect Y"]')
+    expect(listed).to_contain_text('unprotect Y')
+    page.click('[aria-label="Withdraw request 1"]')
+    expect(listed).to_contain_text('withdraw request 1')
+    assert page.evaluate('document.documentElement.scrollWidth') <= 390
     assert errors == []
     browser.close()
