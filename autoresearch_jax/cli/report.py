@@ -10,16 +10,17 @@ import msgspec
 
 from autoresearch_jax.cli.command import WORKDIR, Command, CommandLine, Option
 from autoresearch_jax.config import ConfigError
-from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.events import LedgerError, Retold
+from autoresearch_jax.ledger.git_repo import Workspace, WorkspaceError
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.ledger.store import read_history, read_records
+from autoresearch_jax.ledger.store import Ledger, read_history, read_records
 from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.proposers.llm.story import NoStory, rewritten
 from autoresearch_jax.report import plot
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.report.page import RunProjection, RunView, write_page
 from autoresearch_jax.report.samples import format_samples, read_samples
-from autoresearch_jax.report.story import StoryParagraph
+from autoresearch_jax.report.story_text import StoryParagraph
 from autoresearch_jax.report.summary import summary
 from autoresearch_jax.research.build import build_task
 
@@ -29,7 +30,8 @@ COMMAND = Command(
   'report',
   'Draw the progress plot of a run and summarise the run.',
   """
-  Only reads the run's ledger; the run may be in progress. Tells what was tried, what worked, what
+  Only reads the run's ledger; the run may be in progress, but for --rewrite, whose call is recorded
+  there. Tells what was tried, what worked, what
   did not, how sure that is and what to try next, with the trials behind each sentence. Then prints
   the number of trials and keeps, the best program and the result of the final evaluation, and
   writes WORKDIR/progress.png.
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 def _report(line: CommandLine) -> int:
   directory = pathlib.Path(line.operand)
   projection = RunProjection.of(read_records(directory))
-  told = _rewritten(projection) if line['rewrite'] else projection.story()
+  told = _rewritten(projection, directory) if line['rewrite'] else projection.story()
   if line['json']:
     print(msgspec.json.encode(_complete(projection, directory, told)).decode())
     return 0
@@ -101,12 +103,19 @@ def _complete(
   return dataclasses.replace(projection.view(), story=told, samples=read_samples(directory))
 
 
-def _rewritten(projection: RunProjection) -> tuple[StoryParagraph, ...]:
-  """Returns the story as a model tells it; with a message the one made by rules if none does."""
+def _rewritten(projection: RunProjection, directory: pathlib.Path) -> tuple[StoryParagraph, ...]:
+  """Returns the story as a model tells it; with a message the one made by rules if none does.
+
+  The call is recorded in the ledger, so that the run's limits hold over all calls.
+  """
   told, history = projection.story(), projection.history
   try:
-    return rewritten(told, history, build_task(history.config).spec)
-  except (NoStory, ConfigError) as error:
+    spec = build_task(history.config).spec
+    with Workspace.open(directory) as workspace, Ledger.open(workspace.ledger_path) as ledger:
+      return rewritten(
+        told, history, spec, lambda call: projection.apply(ledger.append(Retold(call)))
+      )
+  except (NoStory, ConfigError, WorkspaceError) as error:
     print(f'{error} This is the story made by rules.', file=sys.stderr)
     return told
 

@@ -14,14 +14,16 @@ Every training run is an event of the ledger (`Ablated`), so an ablation that is
 """
 
 import dataclasses
-import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-
-from scipy import stats
 
 from autoresearch_jax.executors import Executor, outside_trials
 from autoresearch_jax.finalize.lineage import CarriedEdit, last_program, without
+from autoresearch_jax.knowledge.paired_gains import (
+  PairedGain,
+  Scores,
+  paired_differences,
+  paired_gains,
+)
 from autoresearch_jax.ledger.events import Ablated
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger
@@ -34,39 +36,8 @@ from autoresearch_jax.types import (
   test_metric,
 )
 
-LEVEL = 0.95
 FIRST_SEED, FIRST_TEST_SEED = 2**41, 2**41 + 2**20  # unused elsewhere; see FIRST_SEED of the final
 MAX_FAILURES = 3  # of the machine in a row
-
-Scores = Mapping[int, float]  # by seed; larger is better
-
-
-@dataclasses.dataclass(frozen=True)
-class PairedGain:
-  """Mean paired difference between two programs on the same seeds.
-
-  Attributes:
-    mean: Gain of the first program; above 0 is better.
-    half_width: Half width of its 95 % confidence interval.
-    pairs: Number of seeds.
-  """
-
-  mean: float
-  half_width: float
-  pairs: int
-
-  @property
-  def is_shown(self) -> bool:
-    """Whether the gain is significantly above 0."""
-    return self.mean > self.half_width
-
-  @property
-  def is_loss(self) -> bool:
-    """Whether it is significantly below 0."""
-    return -self.mean > self.half_width
-
-  def __str__(self) -> str:
-    return f'{self.mean:+.6f} ± {self.half_width:.6f} ({self.pairs} paired seeds)'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +107,8 @@ class Ablation:
     if not scores[best.digest]:
       raise AblationFailed('The best program has no score on the seeds of the ablation.')
     differences = {
-      i: _differences(scores[best.digest], scores[program.digest]) for i, program in ablated.items()
+      i: paired_differences(scores[best.digest], scores[program.digest])
+      for i, program in ablated.items()
     }
     found = paired_gains({i: values for i, values in differences.items() if values})
     for index, edit in enumerate(edits):
@@ -171,7 +143,7 @@ class Ablation:
       if steps is not None:
         program = last_program(steps, edits[0].before)
         scores = self._train([program], FIRST_SEED, False)[program.digest]
-        gain = paired_gains({0: _differences(scores, best)}).get(0)
+        gain = paired_gains({0: paired_differences(scores, best)}).get(0)
         if gain is not None and not gain.is_loss:
           self.say(f'Without {len(order)} of {len(edits)} edits: {gain} against the best program.')
           return {*order}, gain
@@ -180,7 +152,7 @@ class Ablation:
 
   def _on_test(self, best: Program, remaining: Program) -> PairedGain | None:
     scores = self._train([best, remaining], FIRST_TEST_SEED, True)
-    differences = _differences(scores[remaining.digest], scores[best.digest])
+    differences = paired_differences(scores[remaining.digest], scores[best.digest])
     return paired_gains({0: differences}).get(0)
 
   def _train(
@@ -228,30 +200,6 @@ class Ablation:
         result = dataclasses.replace(result, measurements=())
       event = Ablated(request.program.digest, request.seeds[0], on_test, result)
       self.history.apply(self.ledger.append(event))
-
-
-def paired_gains(differences: Mapping[int, Sequence[float]]) -> dict[int, PairedGain]:
-  """Returns the mean of each group of paired differences, with an interval.
-
-  The variance is pooled over the groups. A group of fewer than two pairs is left out.
-  """
-  groups = {name: values for name, values in differences.items() if len(values) > 1}
-  degrees = sum(len(values) - 1 for values in groups.values())
-  squares = sum(statistics.variance(values) * (len(values) - 1) for values in groups.values())
-  if not degrees:
-    return {}
-  deviation = math.sqrt(squares / degrees)
-  critical = float(stats.t.ppf((1 + LEVEL) / 2, degrees))
-  return {
-    name: PairedGain(
-      statistics.fmean(values), critical * deviation / math.sqrt(len(values)), len(values)
-    )
-    for name, values in groups.items()
-  }
-
-
-def _differences(ours: Scores, theirs: Scores) -> list[float]:
-  return [ours[seed] - theirs[seed] for seed in sorted({*ours} & {*theirs})]
 
 
 def _steps(edits: Sequence[CarriedEdit], dropped: set[int]) -> tuple[CarriedEdit, ...]:

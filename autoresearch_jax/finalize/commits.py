@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from scipy import stats
 
 from autoresearch_jax.config import Config
-from autoresearch_jax.finalize.ablation import LEVEL, AblationResult
+from autoresearch_jax.finalize.ablation import AblationResult
 from autoresearch_jax.finalize.lineage import CarriedEdit
 from autoresearch_jax.knowledge.hypotheses import effect_of
+from autoresearch_jax.knowledge.paired_gains import LEVEL
 from autoresearch_jax.knowledge.program_results import ProgramResults
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line

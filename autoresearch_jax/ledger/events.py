@@ -264,6 +264,17 @@ class Ablated:
 
 
 @dataclasses.dataclass(frozen=True)
+class Retold:
+  """A language model was called to rewrite the story of the run (`autoresearch report --rewrite`).
+
+  Attributes:
+    exchange: The call, before it is sent and again when it has ended.
+  """
+
+  exchange: Exchange
+
+
+@dataclasses.dataclass(frozen=True)
 class Steered:
   """Somebody asked something of the run while it went on (`autoresearch steer`).
 
@@ -311,6 +322,7 @@ Event = (
   | Ablated
   | Steered
   | HandedOver
+  | Retold
 )
 
 CONSULTED = 'consulted'

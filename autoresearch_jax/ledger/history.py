@@ -29,6 +29,7 @@ from autoresearch_jax.ledger.events import (
   Record,
   Released,
   Resumed,
+  Retold,
   SeedFailed,
   SeedFinished,
   Started,
@@ -57,6 +58,7 @@ from autoresearch_jax.types import (
 
 BASELINE = 0  # id of the trial that runs the starting program
 _SEARCH = (Proposed, Edited, Finished, Decided, Declined, Released)  # events that count as turns
+_OUTSIDE = (Started, Resumed, FinalScored, Ablated, Retold)  # before which no search went on
 
 
 class History:
@@ -181,7 +183,7 @@ class History:
   def _apply_other(self, event: Event) -> None:
     """Adds an event that is none of the search itself."""
     match event:
-      case Consulted():
+      case Consulted() | Retold():
         self._apply_exchange(event.exchange)
       case Learned():
         self.lessons[:] = event.lessons
@@ -217,7 +219,7 @@ class History:
 
   def _count_time(self, record: Record) -> None:
     idle = self.steering.paused is not None and not (self._running or self._undecided)
-    if not idle and not isinstance(record.event, Started | Resumed | FinalScored | Ablated):
+    if not idle and not isinstance(record.event, _OUTSIDE):
       self.wall_seconds += max(0.0, record.time - self.last_time)
     self.began, self.last_time = self.began or record.time, record.time
 

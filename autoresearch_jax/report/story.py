@@ -6,7 +6,6 @@ the half width of a 95 % confidence interval.
 """
 
 import collections
-import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,47 +13,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from autoresearch_jax.knowledge.hypotheses import FAILURES, HypothesisOutcome
 from autoresearch_jax.knowledge.lessons import FAILURE_WORDS, MIN_Z, subject
 from autoresearch_jax.knowledge.memory import Memory
+from autoresearch_jax.knowledge.paired_gains import paired_differences, paired_gains
 from autoresearch_jax.knowledge.program_results import ProgramResults
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
+from autoresearch_jax.report.device_story import device_sentences
 from autoresearch_jax.report.final_comparison import best_program, critical_value, final_comparison
 from autoresearch_jax.report.near_misses import near_misses
 from autoresearch_jax.report.remeasured import remeasured
+from autoresearch_jax.report.story_text import (
+  StoryParagraph,
+  StorySentence,
+  cite,
+  count,
+  join,
+  span,
+)
 from autoresearch_jax.report.summary import format_duration, scores_by_trial
-from autoresearch_jax.types import Lesson, Status
+from autoresearch_jax.types import Lesson, Status, test_metric
 
-MAX_CITED = 6  # trials that a sentence names
 MAX_STEPS = 5  # edits of the best program that the story names
 MAX_LESSONS = 3  # groups of edits that a paragraph names
 MAX_DESCRIPTION = 70  # characters of an edit's description
 MIN_HOPELESS = 3  # edits of a group, none of which helped
 MIN_STALLED = 10  # edits of the best program, none of which helped
 WORDS = {Status.INVALID: 'did not trace', Status.CRASH: 'crashed', **FAILURE_WORDS}
-
-
-@dataclasses.dataclass(frozen=True)
-class StorySentence:
-  """A sentence and the trials behind it.
-
-  Attributes:
-    text: The sentence. It names trials as 'trial 7' or 'trials 7 and 9'.
-    trials: All trials that it rests on, also those that it only counts.
-  """
-
-  text: str
-  trials: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class StoryParagraph:
-  """A paragraph: a heading, and sentences."""
-
-  heading: str
-  sentences: tuple[StorySentence, ...]
-
-  @property
-  def text(self) -> str:
-    return ' '.join(sentence.text for sentence in self.sentences)
 
 
 def story(history: History, memory: Memory | None = None) -> tuple[StoryParagraph, ...]:
@@ -74,23 +57,11 @@ def story(history: History, memory: Memory | None = None) -> tuple[StoryParagrap
     'What worked': _worked(facts),
     'What did not': _failed(facts),
     'How sure is it': _certainty(facts),
+    'What the device did': device_sentences(facts.history),
     'What to try next': _next(facts),
   }
   found = (StoryParagraph(heading, tuple(sentences)) for heading, sentences in parts.items())
   return tuple(paragraph for paragraph in found if paragraph.sentences)
-
-
-def cite(trials: Iterable[int]) -> str:
-  """Returns 'trial 7', 'trials 7 and 9', or 'trials 1, 2, 3, 4, 5, 6, …'."""
-  numbers = list(trials)
-  named = [str(number) for number in numbers[:MAX_CITED]]
-  shown = join(named) if len(numbers) <= MAX_CITED else ', '.join([*named, '…'])
-  return f'trial{"s" if len(numbers) > 1 else ""} {shown}'
-
-
-def join(words: Sequence[str]) -> str:
-  """Returns 'a', 'a and b', or 'a, b and c'."""
-  return ' and '.join(filter(None, [', '.join(words[:-1]), *words[-1:]]))
 
 
 class _Facts:
@@ -156,15 +127,15 @@ def _tried(facts: _Facts) -> Iterator[StorySentence]:
     return
   trials = tuple(edit.trial for edit in edits)
   reruns = tuple(t for t in history.trials if t not in trials and t != BASELINE)
-  tried = _count(len(edits), 'edit was', 'edits were')
-  text = f'From {start}, {tried} tried in {duration} ({_span(trials)})'
+  tried = count(len(edits), 'edit was', 'edits were')
+  text = f'From {start}, {tried} tried in {duration} ({span(trials)})'
   if reruns:
-    again = _count(len(reruns), 'trial repeated a program', 'trials repeated programs')
+    again = count(len(reruns), 'trial repeated a program', 'trials repeated programs')
     text += f'; {again} to measure it again'
   yield StorySentence(f'{text}.', (BASELINE, *trials, *reruns))
   groups = _areas(edits)
   if groups:
-    named = [f'{tag} ({_count(len(g), "edit", "edits")}, {_example(g)})' for tag, g in groups]
+    named = [f'{tag} ({count(len(g), "edit", "edits")}, {_example(g)})' for tag, g in groups]
     cited = sorted({edit.trial for _, found in groups for edit in found})
     what = 'subject was' if len(groups) == 1 else 'subjects were'
     yield StorySentence(f'The most frequent {what} {join(named)}.', tuple(cited))
@@ -177,7 +148,7 @@ def _worked(facts: _Facts) -> Iterator[StorySentence]:
     trials = tuple(edit.trial for edit in facts.edits)
     if trials:
       yield StorySentence(
-        f'Nothing yet: of {_count(len(trials), "edit", "edits")} none was kept ({_span(trials)}).',
+        f'Nothing yet: of {count(len(trials), "edit", "edits")} none was kept ({span(trials)}).',
         trials,
       )
     return
@@ -209,7 +180,7 @@ def _worked(facts: _Facts) -> Iterator[StorySentence]:
     )
   passed = tuple(s.trial for s in steps if s.trial not in history.kept_programs)
   if passed:
-    counted = _count(len(passed), 'of them was not kept itself', 'of them were not kept themselves')
+    counted = count(len(passed), 'of them was not kept itself', 'of them were not kept themselves')
     yield StorySentence(f'{counted[0].upper()}{counted[1:]} ({cite(passed)}).', passed)
   off = [trial for trial in kept if trial not in facts.lineage]
   if off:
@@ -300,7 +271,9 @@ def _certainty(facts: _Facts) -> Iterator[StorySentence]:
     for step in (facts.by_trial[t] for t in facts.lineage if t in facts.by_trial)
     if step.effect is not None and (width := facts.half_width(step)) and step.effect <= width
   ]
-  if weak:
+  if ablated := _ablation(facts):
+    yield ablated
+  elif weak:
     trials = tuple(step.trial for step in weak)
     are, them = ('are', 'them') if len(weak) > 1 else ('is', 'it')
     yield StorySentence(
@@ -308,6 +281,49 @@ def _certainty(facts: _Facts) -> Iterator[StorySentence]:
       f'nothing: `autoresearch finalize --ablate` measures {them}.',
       trials,
     )
+
+
+def _ablation(facts: _Facts) -> StorySentence | None:
+  """Returns what an ablation of the best program has found; None without one."""
+  history, best = facts.history, facts.best
+  digest = history.edits[best].program.digest
+  found = {}
+  for on_test in (False, True):
+    scores = _ablation_scores(history, on_test)
+    ours = scores.pop(digest, {})
+    pairs = {name: paired_differences(ours, other) for name, other in scores.items()}
+    found[on_test] = paired_gains(pairs)
+  if not (gains := found[False]):
+    return None
+  needed = sum(gain.is_shown for gain in gains.values())
+  seeds = max(gain.pairs for gain in gains.values())
+  counted = count(len(gains), 'version of it that lacks', 'versions of it that lack')
+  text = (
+    f'An ablation trained the best program (trial {best}) and {counted} some of its edits on '
+    f'{seeds} paired seeds: {needed} of {len(gains)} '
+    f'{"is" if needed == 1 else "are"} worse beyond the noise'
+  )
+  if needed < len(gains):
+    text += ', so edits that the others lack may carry nothing'
+  on_test = [f'{-gain.mean:+.3g} ± {gain.half_width:.2g}' for gain in found[True].values()]
+  if on_test:
+    text += f'; on the test split, what is left gains {join(on_test)} over it'
+  return StorySentence(f'{text}.', (best,))
+
+
+def _ablation_scores(history: History, on_test: bool) -> dict[str, dict[int, float]]:
+  """Returns digest -> seed -> score of the training runs of ablations on one of the splits."""
+  objective = history.objective
+  name = test_metric(objective.metric) if on_test else objective.metric
+  return {
+    digest: {
+      seed: objective.score_of(result.measurements[0].metrics[name])
+      for seed, result in results.items()
+      if result.measurements
+    }
+    for (digest, of_test), results in history.ablations.items()
+    if of_test is on_test
+  }
 
 
 def _next(facts: _Facts) -> Iterator[StorySentence]:
@@ -331,7 +347,7 @@ def _next(facts: _Facts) -> Iterator[StorySentence]:
   for miss in close[:1]:
     yield StorySentence(
       f'Repeat {facts.name(miss.trial)} (trial {miss.trial}): it was {miss.gain:.2g} better than '
-      f'the best program in {_count(miss.runs, "run", "runs")} and was not kept.',
+      f'the best program in {count(miss.runs, "run", "runs")} and was not kept.',
       (miss.trial,),
     )
   on_best = [edit for edit in facts.edits if _parent(facts, edit.trial) == facts.best]
@@ -340,7 +356,7 @@ def _next(facts: _Facts) -> Iterator[StorySentence]:
     trials = tuple(edit.trial for edit in on_best)
     yield StorySentence(
       f'Then try something of another kind: none of the {len(trials)} edits of the best program '
-      f'gained more than the noise ({_span(trials)}).',
+      f'gained more than the noise ({span(trials)}).',
       trials,
     )
 
@@ -365,14 +381,14 @@ def _parent(facts: _Facts, trial: int) -> int | None:
 def _clear_lessons(facts: _Facts, helped: bool) -> Iterator[Lesson]:
   """Yields computed lessons with a clear effect, most certain first, no group of trials twice."""
   named: set[int] = set()
-  count = 0
+  found = 0
   for lesson in facts.memory.lessons():
     effect, sd = lesson.effect, lesson.uncertainty
     if lesson.author or effect is None or not sd or abs(effect) < MIN_Z * sd:
       continue
-    if (effect > 0) == helped and not named & {*lesson.trials} and count < MAX_LESSONS:
+    if (effect > 0) == helped and not named & {*lesson.trials} and found < MAX_LESSONS:
       named |= {*lesson.trials}
-      count += 1
+      found += 1
       yield lesson
 
 
@@ -407,16 +423,6 @@ def _areas(edits: Iterable[HypothesisOutcome]) -> list[tuple[str, list[Hypothesi
 def _example(found: Sequence[HypothesisOutcome]) -> str:
   best = max(found, key=lambda edit: -math.inf if edit.effect is None else edit.effect)
   return f'such as trial {best.trial}'
-
-
-def _span(trials: Sequence[int]) -> str:
-  if len(trials) > MAX_CITED:
-    return f'trials {min(trials)} to {max(trials)}'
-  return cite(trials)
-
-
-def _count(number: int, one: str, many: str) -> str:
-  return f'{number} {one if number == 1 else many}'
 
 
 def _number(number: int) -> str:

@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from autoresearch_jax.ledger.events import Consulted, Record
+from autoresearch_jax.ledger.events import Consulted, Record, Retold
+from autoresearch_jax.ledger.history import BASELINE
 from autoresearch_jax.types import Exchange
 
 
@@ -74,6 +75,8 @@ def transcript(records: Iterable[Record], trial: int | None = None) -> tuple[Tra
     event = record.event
     if isinstance(event, Consulted) and trial in (None, event.trial):
       last[event.exchange.id] = event.trial, event.exchange
+    if isinstance(event, Retold) and trial is None:
+      last[event.exchange.id] = BASELINE, event.exchange
   return tuple(_call(number, exchange) for number, exchange in last.values())
 
 

@@ -9,10 +9,11 @@ import pytest
 from helpers import synthetic_run
 
 from autoresearch_jax.executors import Executor
-from autoresearch_jax.finalize.ablation import Ablation, AblationFailed, paired_gains
+from autoresearch_jax.finalize.ablation import Ablation, AblationFailed
 from autoresearch_jax.finalize.commits import steps_of
 from autoresearch_jax.finalize.lineage import CarriedEdit, carried_edits, without
 from autoresearch_jax.finalize.patch_files import write_patches
+from autoresearch_jax.knowledge.paired_gains import paired_gains
 from autoresearch_jax.ledger.events import Edited, Finished, Proposed, Record, Started
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.types import (

@@ -64,6 +64,9 @@ def test_every_section_shows_the_run(opened, shown):
   assert opened.locator('#staircase circle').count() == len(programs)
   kept = {t.original for t in found.trials if t.id in found.kept}
   assert opened.locator('#staircase circle.keep').count() == len(kept)
+  assert opened.locator('#near-table tbody tr').count() == len(found.near_misses) > 0
+  open_tests = sum(miss.undecided for miss in found.near_misses)
+  assert opened.locator('#near-table .tag.undecided').count() == open_tests
   # What is out of sight is drawn when there is time.
   originals = sum(t.original == t.id for t in found.trials)
   playwright.expect(opened.locator('#family circle')).to_have_count(originals)

@@ -10,14 +10,17 @@ from helpers.synthetic_run import SPEC, run, ticking
 
 from autoresearch_jax.cli import report as command
 from autoresearch_jax.cli.report import main
-from autoresearch_jax.ledger.events import Decided
+from autoresearch_jax.ledger.events import Ablated, Decided, Finished, Record
+from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.ledger.store import read_history, read_records
+from autoresearch_jax.ledger.store import Ledger, read_history, read_records
 from autoresearch_jax.proposers.llm.story import NoStory, rewritten, supported
+from autoresearch_jax.report.page import RunProjection
 from autoresearch_jax.report.samples import ModelText, TextSample, write_samples
-from autoresearch_jax.report.story import StoryParagraph, StorySentence, cite, join, story
+from autoresearch_jax.report.story import story
+from autoresearch_jax.report.story_text import StoryParagraph, StorySentence, cite, join
 from autoresearch_jax.testing import loopback_model as loopback
-from autoresearch_jax.types import Decision, Verdict
+from autoresearch_jax.types import Cost, Decision, Measurement, Result, Status, Verdict
 
 CITED = re.compile(r'\btrials? ((?:\d+(?:, | and | to )?)+)')
 
@@ -81,6 +84,57 @@ def test_edits_of_the_best_program_that_were_not_kept_are_named(directory):
   ]  # fmt: skip
   worked = next(p for p in story(History.of(records)) if p.heading == 'What worked')
   assert f'not kept itself (trial {first})' in worked.text
+
+
+def test_it_says_what_the_device_did(directory):
+  records = read_records(directory)
+  drifted = next(
+    i for i, r in enumerate(records) if isinstance(r.event, Decided) and r.event.trial == 5
+  )
+  verdict = dataclasses.replace(records[drifted].event.verdict, drift=True)
+  event = dataclasses.replace(records[drifted].event, verdict=verdict)
+  records[drifted] = dataclasses.replace(records[drifted], event=event)
+  speeds = {3: 0.75, 4: 1.05}
+  for i, record in enumerate(records):
+    if isinstance(record.event, Finished):
+      result = record.event.result
+      cost = Cost(training_seconds=1.0, calibration_seconds=0.25, compile_seconds=2.0,
+                  speed=speeds.get(result.trial, 1.0))  # fmt: skip
+      runs = tuple(dataclasses.replace(run, cost=cost) for run in result.measurements)
+      event = dataclasses.replace(
+        record.event, result=dataclasses.replace(result, measurements=runs)
+      )
+      records[i] = dataclasses.replace(record, event=event)
+  history = History.of(records)
+  told = next(p for p in story(history) if p.heading == 'What the device did')
+  use, speed, drift = told.sentences
+  shares = [float(share) for share in re.findall(r'(\d+\.\d)%', use.text)]
+  assert len(shares) == 4 and sum(shares) == pytest.approx(100, abs=0.5)  # evaluation took nothing
+  assert '0.75 to 1.05' in speed.text and 'slowest in trial 3;' in speed.text
+  assert '1 trial trained below 0.9 (trial 3)' in speed.text
+  assert 'trial 5' in drift.text and drift.trials == (5,)
+
+
+def test_it_says_what_an_ablation_found(directory):
+  history = read_history(directory)
+  best = history.original(history.incumbent.id)
+  digest = history.edits[best].program.digest
+  values = {digest: 1.0, 'without one': 1.5, 'without another': 1.0}
+  index = 1000
+  for on_test, name in ((False, 'val_loss'), (True, 'test_loss')):
+    for program, value in values.items():
+      if on_test and program == 'without one':
+        continue
+      for seed in range(4):
+        metrics = {name: value + 0.01 * seed + 0.001 * (len(program) * seed % 3)}
+        result = Result(0, Status.OK, measurements=(Measurement(seed, metrics, Cost()),))
+        history.apply(Record(index, 0.0, Ablated(program, seed, on_test, result)))
+        index += 1
+  sure = next(p for p in story(history) if p.heading == 'How sure is it')
+  (sentence,) = [s.text for s in sure.sentences if 'ablation' in s.text]
+  assert f'(trial {best})' in sentence and '2 versions' in sentence and '4 paired seeds' in sentence
+  assert '1 of 2 is worse' in sentence and 'may carry nothing' in sentence
+  assert 'test split' in sentence and 'finalize --ablate' not in sure.text
 
 
 def test_lists_of_trials():
@@ -153,7 +207,9 @@ def gemini(directory, monkeypatch):
 def test_a_model_rewrites_the_story(gemini):
   server, history = gemini
   server.script = [loopback.answer(answer('The winner is trial 3, with +0.25.', 'Nothing else.'))]
-  (paragraph,) = rewritten(RULES, history, SPEC)
+  calls = []
+  (paragraph,) = rewritten(RULES, history, SPEC, calls.append)
+  assert [call.state for call in calls] == ['sent', 'answered'] and calls[0].id == calls[1].id
   assert [s.text for s in paragraph.sentences] == ['The winner is trial 3, with +0.25.']
   (turn,) = loopback.turn_texts(server.requests[0])
   assert 'Best is trial 3' in turn and server.requests[0]['key'] == loopback.KEY
@@ -173,12 +229,41 @@ def test_an_answer_that_cannot_be_used_is_a_sentence(gemini, step, words):
   server, history = gemini
   server.script = [step]
   with pytest.raises(NoStory, match=words):
-    rewritten(RULES, history, SPEC)
+    rewritten(RULES, history, SPEC, lambda call: None)
+
+
+def test_the_call_counts_and_a_run_in_progress_is_left_alone(
+  gemini, directory, tmp_path, capsys, monkeypatch
+):
+  server, history = gemini
+  copy = shutil.copytree(directory, tmp_path / 'run')
+  options = {'proposer': 'gemini', 'proposer_options': history.config.proposer_options}
+  records = read_records(copy)
+  for name in ('ledger.db', 'ledger.db-wal', 'ledger.db-shm', 'ledger.head'):
+    (copy / name).unlink(missing_ok=True)
+  with Ledger.open(copy / 'ledger.db') as ledger:
+    started = records[0].event
+    ledger.append(dataclasses.replace(started, config={**started.config, **options}))
+    for record in records[1:]:
+      ledger.append(record.event)
+  monkeypatch.setattr(command, 'build_task', lambda config: type('Task', (), {'spec': SPEC}))
+  before = read_history(copy)
+  server.script = [loopback.answer(answer('All is well.'))] * 2
+  with Workspace.open(copy):
+    assert main([str(copy), '--rewrite']) == 0
+  assert 'made by rules' in capsys.readouterr().err and not server.requests
+  for calls in (1, 2):
+    assert main([str(copy), '--rewrite']) == 0
+    after = read_history(copy)
+    assert after.spend.calls == before.spend.calls + calls
+  assert after.wall_seconds == before.wall_seconds
+  assert RunProjection.of(read_records(copy)).stopped
+  assert after.spend.tokens > 0
 
 
 def test_a_run_without_a_model_keeps_the_story_made_by_rules(directory, capsys, monkeypatch):
   with pytest.raises(NoStory, match="'mutate'"):
-    rewritten(RULES, read_history(directory), SPEC)
+    rewritten(RULES, read_history(directory), SPEC, lambda call: None)
   task = type('Task', (), {'spec': SPEC})  # the synthetic problem is not registered
   monkeypatch.setattr(command, 'build_task', lambda config: task)
   assert main([str(directory), '--rewrite']) == 0

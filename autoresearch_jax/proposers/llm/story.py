@@ -6,7 +6,7 @@ unless it cites trials, all of them behind the rules' story, and has no number t
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,8 +20,8 @@ from autoresearch_jax.proposers.base import PROPOSERS, ProposalContext, Proposer
 from autoresearch_jax.proposers.llm.backend import ModelRequest
 from autoresearch_jax.proposers.llm.client import ModelClient, NoAnswer
 from autoresearch_jax.proposers.llm.model_proposer import ModelProposer
-from autoresearch_jax.report.story import StoryParagraph, StorySentence
-from autoresearch_jax.types import Spec
+from autoresearch_jax.report.story_text import StoryParagraph, StorySentence
+from autoresearch_jax.types import Exchange, Spec
 
 MAX_SENTENCE = 600  # characters
 SYSTEM = """You edit the report of a machine-learning experiment for a colleague. Rewrite it as
@@ -69,7 +69,10 @@ class NoStory(Exception):
 
 
 def rewritten(
-  story: Sequence[StoryParagraph], history: History, spec: Spec
+  story: Sequence[StoryParagraph],
+  history: History,
+  spec: Spec,
+  record: Callable[[Exchange], None],
 ) -> tuple[StoryParagraph, ...]:
   """Returns the story as a model tells it. The call is within the run's spend limits.
 
@@ -77,6 +80,7 @@ def rewritten(
     story: The story that was made by rules.
     history: The run; its proposer's options name the model.
     spec: The problem.
+    record: Writes the call to the ledger, and updates `history`.
 
   Raises:
     NoStory: No model is configured, it did not answer, or no sentence of its answer holds.
@@ -86,6 +90,7 @@ def rewritten(
   context = ProposalContext(
     parents=(start,), history=history.trials, editable=history.config.editable,
     objective=history.objective, spec=spec, spend=lambda: history.spend,
+    record=record,
   )  # fmt: skip
   source = [{'heading': p.heading, 'sentences': msgspec.to_builtins(p.sentences)} for p in story]
   request = ModelRequest(

@@ -32,7 +32,7 @@ async function follow() {
 function update({ whole, run: fields, trials }) {
   const first = run === null;
   const known = whole || first ? [] : run.trials;
-  run = { ...(run ?? { lessons: [] }), ...fields, trials: known };
+  run = { ...run, ...fields, trials: known };
   for (const trial of trials) {
     const at = byId.has(trial.id) && !whole ? run.trials.indexOf(byId.get(trial.id)) : -1;
     if (at >= 0) run.trials[at] = trial;

@@ -48,6 +48,7 @@ const PARTS = new Map([
   ['progress', [drawStaircase]],
   ['final', [drawFinal]],
   ['samples', [drawSamples]],
+  ['near-misses', [drawNearMisses]],
   ['trials', [() => drawTable(true)]],
   ['tree', [drawFamily]],
   ['learned', [drawEffects, drawCalibration, drawLessons]],
@@ -66,7 +67,7 @@ function draw() {
   remember();
   drawHeader(); drawHeadline(); drawSteering(); drawTable();
   for (const part of PARTS.keys()) if (part !== 'trials') stale.add(part);
-  drawPart('story'); drawPart('progress');
+  for (const part of ['story', 'progress', 'near-misses']) drawPart(part);
   drawWhenIdle();
 }
 
@@ -75,7 +76,7 @@ function redraw(withLessons) {
   remember();
   drawHeadline(); drawSteering();
   for (const part of PARTS.keys()) if (part !== 'learned' || withLessons) stale.add(part);
-  for (const part of near) drawPart(part);
+  for (const part of PARTS.keys()) if (near.has(part) || $(part).hidden) drawPart(part);  // a hidden one cannot be scrolled to
   if (live) { drawState(); drawNow(); }
 }
 
@@ -105,6 +106,7 @@ async function embedded() {
 
 for (const id of ['staircase', 'family', 'calibration', 'speed']) listen($(id), true);
 listen($('table'), false);
+listen($('near-table'), false);
 listen($('story-text'), false);
 for (const part of PARTS.keys()) observer.observe($(part));
 $('table-scroll').addEventListener('scroll', ({ target }) => {

@@ -16,6 +16,7 @@ from autoresearch_jax.ledger.events import (
   Record,
   Released,
   Resumed,
+  Retold,
   Started,
   Stopped,
 )
@@ -23,7 +24,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.steering import TakenRequest, described
 from autoresearch_jax.programs import protection
 from autoresearch_jax.report.final_comparison import conclusion, critical_value, final_comparison
-from autoresearch_jax.report.near_misses import undecided_programs
+from autoresearch_jax.report.near_misses import near_misses, undecided_programs
 from autoresearch_jax.report.page.diffs import program_diff
 from autoresearch_jax.report.page.view import (
   SCHEMA,
@@ -130,6 +131,7 @@ class RunProjection:
       protected=tuple(history.steering.protected),
       protectable=_protectable(history),
       reads_text=history.reads_text,
+      near_misses=tuple(near_misses(history)),
     )
 
   def story(self) -> tuple[StoryParagraph, ...]:
@@ -227,6 +229,7 @@ class _Times:
     self.ended: dict[int, float] = {}
     self.stopped = ''
     self.exchanges: dict[int, dict[str, Exchange]] = {}
+    self._retold: dict[str, Exchange] = {}  # calls for the story
     self._last = 0.0
     self._sessions: list[tuple[float, float]] = []  # that have ended
     self._session = 0.0  # when the present one began
@@ -234,6 +237,9 @@ class _Times:
   def apply(self, record: Record) -> None:
     self.first = self.first or record.time
     if isinstance(record.event, Ablated):  # `autoresearch finalize`, perhaps days later
+      return
+    if isinstance(record.event, Retold):  # the same of `report --rewrite`
+      self._retold[record.event.exchange.id] = record.event.exchange
       return
     if not isinstance(record.event, FinalScored):  # which follows the end of the search
       self.stopped = ''
@@ -261,7 +267,7 @@ class _Times:
   def spend(self) -> tuple[ModelSpend, ...]:
     """Returns what each model has cost, the dearest first."""
     by_model: dict[str, list[Exchange]] = {}
-    for exchanges in self.exchanges.values():
+    for exchanges in (*self.exchanges.values(), self._retold):
       for exchange in exchanges.values():
         by_model.setdefault(exchange.model, []).append(exchange)
     found = (

@@ -61,6 +61,26 @@ function moreRows() {
   document.querySelector('#table tbody').append(...waiting.splice(0, ROWS).map(row));
 }
 
+// Programs that looked better and were not kept, undecided ones first.
+function drawNearMisses() {
+  const found = run.near_misses, open = found.filter((miss) => miss.undecided).length;
+  $('near-misses').hidden = !found.length;
+  $('undecided-hint').hidden = !open;
+  $('undecided-hint').textContent = `${plural(open, 'program')} of ${found.length} ${open === 1 ? 'is' : 'are'} undecided: more trials decide them.`;
+  document.querySelector('#near-table tbody').replaceChildren(...found.map((miss) => {
+    const width = miss.gain_sd === null || run.critical_value === null ? null : run.critical_value * miss.gain_sd;
+    const failed = miss.failed_rerun ? `; trial ${miss.reruns.at(-1)} failed: ${miss.failed_rerun}` : '';
+    return element('tr', { tabindex: -1, 'data-trial': miss.trial },
+      element('td', { class: 'number' }, String(miss.trial)),
+      element('td', { class: 'text' }, miss.description),
+      element('td', { class: 'number' }, withError(miss.gain, width)),
+      element('td', { class: 'number wide' }, number(miss.mean, 6)),
+      element('td', { class: 'number wide' }, String(miss.runs)),
+      element('td', {}, element('span', { class: `tag ${miss.undecided ? 'undecided' : ''}` }, miss.undecided ? 'undecided' : 'not kept'), failed));
+  }));
+  document.querySelector('#near-table tbody tr')?.setAttribute('tabindex', 0);
+}
+
 function row(trial) {
   const cells = COLUMNS.map(([key, , kind, , text]) => key === 'verdict' ?
     element('td', { class: kind }, element('span', { class: `tag ${kindOf(trial)}`, title: trial.reason }, verdictWord(trial))) :

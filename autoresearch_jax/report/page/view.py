@@ -6,8 +6,9 @@ seconds. Gains are on the score: above 0 is better for either direction of the m
 
 import dataclasses
 
+from autoresearch_jax.report.near_misses import NearMiss
 from autoresearch_jax.report.samples import TextSample
-from autoresearch_jax.report.story import StoryParagraph
+from autoresearch_jax.report.story_text import StoryParagraph
 from autoresearch_jax.types import Ends, Exchange
 
 SCHEMA = 1  # of this data; grows when a field changes its meaning or goes
@@ -249,6 +250,7 @@ class RunView:
     protected: Names that no edit may change.
     protectable: Constants, functions, classes and methods of the best program.
     reads_text: Whether the proposer reads hints and ideas in words; None where it is not known.
+    near_misses: Programs that looked better than the best one and were not kept, undecided first.
   """
 
   schema: int
@@ -278,3 +280,4 @@ class RunView:
   protected: tuple[str, ...] = ()
   protectable: tuple[str, ...] = ()
   reads_text: bool | None = None
+  near_misses: tuple[NearMiss, ...] = ()
