@@ -45,6 +45,10 @@ class LedgerFollower:
     self.place, self._signature = place, signature
     return replaced, records
 
+  def is_current(self) -> bool:
+    """Returns whether nothing was written since the last call of `new_records`."""
+    return self._signature == self._signature_now()
+
   def _signature_now(self) -> list[object]:
     """Returns what differs after the ledger was written."""
     found: list[object] = []

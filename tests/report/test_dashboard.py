@@ -1,5 +1,6 @@
 """The dashboard: it follows ledgers, sends what changed, and answers only whom it may."""
 
+import gc
 import json
 import shutil
 import socket
@@ -10,15 +11,16 @@ from helpers.synthetic_run import run, ticking
 from helpers.web import request
 
 from autoresearch_jax.cli import dashboard as command
-from autoresearch_jax.ledger.events import Edited, Finished, LedgerError
+from autoresearch_jax.ledger.events import Edited, Finished, LedgerError, Stopped
 from autoresearch_jax.ledger.mailbox import MAX_BYTES, waiting
 from autoresearch_jax.ledger.store import Ledger, read_history, read_records
 from autoresearch_jax.report.dashboard.access import Access
 from autoresearch_jax.report.dashboard.followed_run import FollowedRun, find_runs
 from autoresearch_jax.report.dashboard.process import dashboard_beside
+from autoresearch_jax.types import Program
 
 starlette = pytest.importorskip('starlette')
-from autoresearch_jax.report.dashboard.app import make_app  # noqa: E402 - needs starlette
+from autoresearch_jax.report.dashboard.app import Runs, make_app  # noqa: E402 - needs starlette
 
 
 @pytest.fixture(scope='module')
@@ -119,6 +121,38 @@ def test_runs_are_found_in_subfolders(finished, tmp_path):
     (tmp_path / key).mkdir(parents=True)
     shutil.copy(finished / 'ledger.db', tmp_path / key)
   assert dict(find_runs(tmp_path)) == {k: tmp_path / k for k in ('one', 'nights/two')}
+
+
+def programs():
+  gc.collect()
+  return sum(isinstance(found, Program) for found in gc.get_objects())
+
+
+def test_runs_that_nobody_looks_at_leave_nothing_but_their_entry(finished, tmp_path):
+  copied(read_records(finished), tmp_path / 'run')
+  now = [0.0]
+
+  def listed():
+    now[0] += 100.0
+    return runs.summaries()
+
+  runs, before = Runs(tmp_path, lambda: now[0]), programs()
+  (first,) = listed()
+  assert programs() == before and listed() == [first]
+  followed = runs.all()['run']
+  version, view = followed.view()
+  assert len(view.trials) == first.trials and followed.update(version) is None
+  assert programs() > before
+  del view
+  now[0] += 1.0
+  runs.summaries()
+  assert programs() > before  # somebody has just looked
+  assert listed() == [first] and programs() == before
+  assert followed.update(version).whole  # a page that was open gets everything
+  with Ledger.open(tmp_path / 'run' / 'ledger.db') as ledger:
+    ledger.append(Stopped('Enough.'))
+  (later,) = listed()
+  assert later.stopped == 'Enough.'
 
 
 @pytest.fixture(scope='module')

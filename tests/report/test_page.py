@@ -25,8 +25,8 @@ def finished(tmp_path_factory):
   return directory, run(directory, 25, clock=ticking()).history
 
 
-def embedded(text):
-  data = re.search(r'id="run-data">([^<]*)</script>', text)
+def embedded(text, name='run-data'):
+  data = re.search(rf'id="{name}">([^<]*)</script>', text)
   return json.loads(gzip.decompress(base64.b64decode(data[1])))
 
 
@@ -71,7 +71,12 @@ def test_the_page_has_the_data_and_nothing_from_elsewhere(finished):
   directory, _ = finished
   found = view(directory)
   text = page(found)
-  assert embedded(text) == json.loads(msgspec.json.encode(found))
+  whole, details = embedded(text), embedded(text, 'run-details')
+  assert not any(trial['diff'] for trial in whole['trials']) and any(
+    details[n]['diff'] for n in details
+  )
+  whole['trials'] = [trial | details[str(trial['id'])] for trial in whole['trials']]
+  assert whole == json.loads(msgspec.json.encode(found))
   assert 'http://' not in text.replace('http://www.w3.org/2000/svg', '')
   assert 'https://' not in text
   assert "default-src 'none'" in text

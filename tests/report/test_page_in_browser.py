@@ -140,7 +140,7 @@ def test_a_trial_opens_and_closes(opened, shown, key):
   row.click() if key == 'click' else row.press(key)
   text = opened.inner_text('#detail')
   assert f'Trial {trial.id}:' in text
-  assert opened.locator('#detail pre .add').count() >= 1
+  playwright.expect(opened.locator('#detail pre .add').first).to_be_visible()
   opened.keyboard.press('Escape')
   assert not opened.is_visible('#detail')
 

@@ -41,8 +41,8 @@ HEADERS = {
 class Runs:
   """The runs in a folder, found again every few seconds."""
 
-  def __init__(self, folder: pathlib.Path):
-    self.folder = folder
+  def __init__(self, folder: pathlib.Path, clock: Callable[[], float] = time.monotonic):
+    self.folder, self._clock = folder, clock
     self._runs: dict[str, FollowedRun] = {}
     self._found_at = float('-inf')
     self._lock = threading.Lock()
@@ -50,10 +50,12 @@ class Runs:
   def all(self) -> dict[str, FollowedRun]:
     """Returns the runs by key."""
     with self._lock:
-      if time.monotonic() - self._found_at >= FIND_SECONDS:
+      if (now := self._clock()) - self._found_at >= FIND_SECONDS:
         found = dict(find_runs(self.folder))
-        self._runs = {key: self._runs.get(key) or FollowedRun(found[key]) for key in found}
-        self._found_at = time.monotonic()
+        self._runs = {
+          key: self._runs.get(key) or FollowedRun(found[key], self._clock) for key in found
+        }
+        self._found_at = now
       return dict(self._runs)
 
   def summaries(self) -> list[RunSummary]:
@@ -65,6 +67,7 @@ class Runs:
         found.append(run.summary(key))
       except LedgerError as error:
         found.append(RunSummary(key, problem=str(error)))
+      run.rest()
     return sorted(found, key=lambda summary: -summary.updated)
 
 

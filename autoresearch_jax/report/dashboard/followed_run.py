@@ -35,6 +35,7 @@ RARE = (
   'protectable',
 )  # long fields that not every trial changes
 ANNOUNCE_SECONDS = 3.0  # between two signs to the run that somebody looks
+REST_SECONDS = 60.0  # after the last look, until an ended run is dropped from memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,8 @@ class Activity:
 class FollowedRun:
   """A run whose ledger is read as it grows. Safe to use from several threads.
 
-  Reading is rare enough that it takes at most a hundredth of a processor.
+  Reading is rare enough that it takes at most a hundredth of a processor. Of a run that is not in
+  progress and that nobody looks at, only the entry in the list stays in memory.
 
   Attributes:
     directory: The run's folder.
@@ -116,7 +118,8 @@ class FollowedRun:
     self._lock = threading.RLock()
     self._follower = LedgerFollower(directory)
     self._problem = ''
-    self._looked_at = self._announced_at = float('-inf')
+    self._looked_at = self._announced_at = self._shown_at = float('-inf')
+    self._resting = False  # whether all but the summary is dropped
     self._spent = 0.0  # CPU seconds since the last look
     self._version = time.time_ns() // 1_000_000  # above those of an earlier server
     self._begin_again()
@@ -142,12 +145,41 @@ class FollowedRun:
       if (now := self._clock()) - self._looked_at < pause:
         return
       self._looked_at, self._spent = now, 0.0
+      if self._resting and self._follower.is_current():
+        return
+      self._wake()
       with self._measured(counts=self._follower.place.index > 0):
         self._read()
+
+  def rest(self) -> None:
+    """Drops all but the summary if the run is not in progress and nobody looks at it."""
+    with self._lock:
+      summarized = self._summary is not None and self._summarized_at == self._follower.place
+      if self._resting or not summarized or self._problem or is_in_use(self.directory):
+        return
+      if self._clock() - self._shown_at >= REST_SECONDS:
+        summary = self._summary
+        self._begin_again()
+        self._resting, self._summary = True, summary
+
+  def _wake(self) -> None:
+    """Begins to read a resting run anew."""
+    if self._resting:
+      self._resting, self._follower = False, LedgerFollower(self.directory)
+      self._begin_again()
+
+  def _show(self) -> None:
+    """Notes that somebody looks, and reads a resting run."""
+    self._shown_at = self._clock()
+    if self._resting:
+      self._wake()
+      self._read()
 
   def summary(self, key: str) -> RunSummary:
     """Returns the run's entry in the list of runs."""
     with self._lock:
+      if self._resting and self._summary is not None:
+        return dataclasses.replace(self._summary, key=key, state=self._state())
       problem = self._problem or ('' if self._started else _not_started(self.directory))
       if problem:
         return RunSummary(key, problem=problem, updated=self._projection.history.last_time)
@@ -208,6 +240,7 @@ class FollowedRun:
   def activity(self) -> Activity:
     """Returns what happens between two events, and tells the run that somebody looks."""
     with self._lock:
+      self._show()
       if (now := self._clock()) - self._announced_at >= ANNOUNCE_SECONDS:
         self._announced_at = now
         announce_viewer(self.directory)
@@ -235,7 +268,9 @@ class FollowedRun:
   def _state(self) -> str:
     if is_in_use(self.directory):
       return 'running'
-    return 'ended' if self._projection.stopped else 'interrupted'
+    resting = self._summary if self._resting else None
+    stopped = self._projection.stopped if resting is None else resting.stopped
+    return 'ended' if stopped else 'interrupted'
 
   def _read(self) -> None:
     try:
@@ -251,6 +286,7 @@ class FollowedRun:
 
   def _up_to_date(self) -> RunView:
     """Computes the page again if there were new events."""
+    self._show()
     if not self._started:
       raise LedgerError(self._problem or _not_started(self.directory))
     if self._view is not None and self._viewed_at == self._follower.place:

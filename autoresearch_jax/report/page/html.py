@@ -5,15 +5,17 @@ content security policy allows the embedded script and style alone.
 """
 
 import base64
+import dataclasses
 import gzip
 import hashlib
 import html
 import pathlib
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
-from autoresearch_jax.report.page.view import RunView
+from autoresearch_jax.report.page.view import DETAILS, RunView, without_details
 
 _FOLDER = pathlib.Path(__file__).parent
 _PAGE = """<!doctype html>
@@ -51,8 +53,14 @@ def write_page(view: RunView, path: pathlib.Path) -> None:
 
 def page(view: RunView) -> str:
   """Returns the page of a run as one document."""
-  data = base64.b64encode(gzip.compress(msgspec.json.encode(view), mtime=0)).decode()
-  source = f'<script type="application/octet-stream" id="run-data">{data}</script>'
+  trials = tuple(without_details(trial) for trial in view.trials)
+  # What is only needed once a trial is opened is most of the data, and is read then.
+  details = {trial.id: {name: getattr(trial, name) for name in DETAILS} for trial in view.trials}
+  data = {'run-data': dataclasses.replace(view, trials=trials), 'run-details': details}
+  source = '\n'.join(
+    f'<script type="application/octet-stream" id="{name}">{_packed(part)}</script>'
+    for name, part in data.items()
+  )
   return _document(f'{view.name}: autoresearch_jax', 'page.html', SCRIPTS, source, "'none'")
 
 
@@ -89,6 +97,10 @@ def _document(title: str, body: str, scripts: Iterable[str], source: str, connec
     source=source,
     script=script,
   )
+
+
+def _packed(data: Any) -> str:
+  return base64.b64encode(gzip.compress(msgspec.json.encode(data), mtime=0)).decode()
 
 
 def _read(name: str) -> str:

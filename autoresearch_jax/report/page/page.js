@@ -98,8 +98,8 @@ const observer = new IntersectionObserver((entries) => {
 
 // --- start ---------------------------------------------------------------------------------------
 
-async function embedded() {
-  const bytes = Uint8Array.from(atob($('run-data').textContent.trim()), (c) => c.charCodeAt(0));
+async function embedded(id) {
+  const bytes = Uint8Array.from(atob($(id).textContent.trim()), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
   return JSON.parse(await new Response(stream).text());
 }
@@ -124,6 +124,6 @@ addEventListener('beforeprint', () => { for (const part of [...stale]) drawPart(
 
 if (live) await follow();
 else {
-  run = await embedded();
+  run = await embedded('run-data');
   draw();
 }

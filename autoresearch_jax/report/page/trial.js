@@ -5,10 +5,12 @@ const KEYWORDS = new Set(
    'in is lambda None not or pass raise return True try while with yield').split(' '));
 const details = new Map();  // id -> promise of a trial with its diffs and curves, from a dashboard
 
-// The trial with its details, which a file has and a dashboard is asked for.
+let unpacked = null;  // promise of the details of all trials, in a file
+
+// The trial with its details, for which a dashboard is asked, and which a file unpacks once.
 function detailsOf(id) {
   const trial = byId.get(id);
-  if (!live) return Promise.resolve(trial);
+  if (!live) return (unpacked ??= embedded('run-details')).then((all) => ({ ...trial, ...all[id] }));
   const found = details.get(id);
   if (found && found.ended === trial.ended && found.decision === trial.decision) return found.promise;
   const promise = ask(`trial/${id}/`);
@@ -22,9 +24,8 @@ async function open(id) {
   hideTip();
   dialog.dataset.shown = id;
   if (!dialog.open) dialog.showModal();
-  fill(dialog, byId.get(id), live ? hint('Loading the program and its learning curves \u2026') : null);
+  fill(dialog, byId.get(id), hint('Loading the program and its learning curves \u2026'));
   dialog.scrollTop = 0;
-  if (!live) return;
   try {
     const trial = await detailsOf(id), other = incumbentBefore(trial);
     if (other) await detailsOf(other.id).then((known) => Object.assign(other, { runs: known.runs }), () => null);

@@ -164,6 +164,15 @@ class TrialView:
   exchanges: tuple[Exchange, ...]
 
 
+DETAILS = ('runs', 'diff', 'baseline_diff', 'exchanges')  # fields that grow with texts and curves
+
+
+def without_details(trial: TrialView) -> TrialView:
+  """Returns a trial without its diffs, learning curves and calls of models."""
+  runs = tuple(dataclasses.replace(run, curve=[]) for run in trial.runs)
+  return dataclasses.replace(trial, runs=runs, diff='', baseline_diff='', exchanges=())
+
+
 @dataclasses.dataclass(frozen=True)
 class LessonView:
   """What was learned from a group of trials; fields as in `types.Lesson`."""
