@@ -151,7 +151,7 @@ def listing(directory: pathlib.Path) -> str:
   steering, search = history.steering, history.config.search
   lines = [
     f'{taken.number:>3}  {described(taken.request)}: '
-    f'{one_line(request_outcome(history, taken) or "taken up", 300)}'
+    f'{one_line(request_outcome(history, taken) or "taken up", 600)}'
     for taken in steering.taken.values()
   ]
   known = {*steering.taken}

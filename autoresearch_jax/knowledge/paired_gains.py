@@ -6,13 +6,15 @@ For the ablation of `autoresearch finalize` and for what the report says of it.
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from scipy import stats
 
 LEVEL = 0.95
 
 Scores = Mapping[int, float]  # by seed; larger is better
+Name = TypeVar('Name', bound=Hashable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class PairedGain:
     return f'{self.mean:+.6f} ± {self.half_width:.6f} ({self.pairs} paired seeds)'
 
 
-def paired_gains(differences: Mapping[int, Sequence[float]]) -> dict[int, PairedGain]:
+def paired_gains(differences: Mapping[Name, Sequence[float]]) -> dict[Name, PairedGain]:
   """Returns the mean of each group of paired differences, with an interval.
 
   The variance is pooled over the groups. A group of fewer than two pairs is left out.

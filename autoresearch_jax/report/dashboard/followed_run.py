@@ -27,13 +27,7 @@ from autoresearch_jax.report.summary import run_statistics
 MIN_SECONDS = 0.5  # between two looks at the files
 MAX_SHARE = 0.01  # of a processor that following a run may take, as far as
 MAX_SECONDS = 30.0  # between two looks allow it
-RARE = (
-  'lessons',
-  'story',
-  'samples',
-  'near_misses',
-  'protectable',
-)  # long fields that not every trial changes
+RARE = ('lessons', 'story', 'samples', 'near_misses', 'protectable')  # long, and seldom changed
 ANNOUNCE_SECONDS = 3.0  # between two signs to the run that somebody looks
 REST_SECONDS = 60.0  # after the last look, until an ended run is dropped from memory
 
