@@ -40,6 +40,10 @@ CONTRASTS = 3  # between the reference alone and beside busy processes
 CONTRAST_NOISE = 0.15  # standard deviation of the logarithm of one contrast
 PRIOR_SENSITIVITY, PRIOR_STD = 0.8, 0.3  # that of a GPT is 0.9 to 1, of an MLP on digits 0.4 to 0.9
 AVERAGED_SECONDS = 2.0  # of steps in bursts, over which the speed is averaged
+# A burst counts by its share of the CPU time to this power: 0.43 with a share of 0.9, 0.02 with one
+# of 0.6. Beside a busy process it is slower than its share explains (by 7 % on two cores, where a
+# training is not), and it fluctuates by 15 %.
+CONTENDED_POWER = 8
 MIN_READ_SECONDS = 0.2  # between two readings of the CPU time
 # The share of the training time that bursts may take: this many seconds of each training, within
 # these bounds. 4.5 % of a training of 12 s, 0.9 % of one of 300 s.
@@ -112,7 +116,8 @@ class Reference:
     """Runs a burst and corrects `speed` by it. The device must be idle."""
     burst = self._time()
     step = burst.seconds * self.work_share(burst.cpu_share)
-    weight = -math.expm1(-self._calls * self._steps * step / AVERAGED_SECONDS)
+    trust = 1.0 if burst.cpu_share is None else burst.cpu_share**CONTENDED_POWER
+    weight = -math.expm1(-trust * self._calls * self._steps * step / AVERAGED_SECONDS)
     self.speed = 1 / ((1 - weight) / self.speed + weight * step / self.step_seconds)
 
   def _repeats(self, seconds: float) -> int:
