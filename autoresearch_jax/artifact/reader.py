@@ -169,6 +169,7 @@ class Artifact:
     return {
       'artifact_bytes': sum(map(len, modules)),
       'batch_size': self.batch_size,
+      'evaluation_batch': self.evaluation_batch,
       'phases': [dataclasses.asdict(phase) for phase in self.phases],
       'parameters': self.parameters,
       'state_bytes': sum(math.prod(x.shape) * _itemsize(x.dtype) for x in self.leaves),

@@ -1,38 +1,63 @@
 """`autoresearch check FOLDER`: traces a program and says what is wrong, without training it."""
 
+import dataclasses
 import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
 
-from autoresearch_jax.cli import fields, flags
-from autoresearch_jax.cli.command import FAILED, Command, CommandLine, UsageError
-from autoresearch_jax.config import Limits
+import msgspec
+
+from autoresearch_jax.cli import flags
+from autoresearch_jax.cli.command import (
+  FAILED,
+  Command,
+  CommandLine,
+  Option,
+  UsageError,
+  run_fields,
+)
+from autoresearch_jax.config import Config, Limits
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.programs.check_task import TASK_VARIABLE, CheckTask
 from autoresearch_jax.research.build import build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
-from autoresearch_jax.tracer.client import TracerClient
-from autoresearch_jax.types import Status
+from autoresearch_jax.service import client
+from autoresearch_jax.service.checker import Checker, CheckReport, in_run
+from autoresearch_jax.types import Program, Status, to_builtins
 
+SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
 COMMAND = Command(
   'check',
   'Trace a program without training it, and say what is wrong.',
   f"""
   Imports the program in a folder and traces `init`, `train_step` and `predict` for the run's
-  problem, as a run does before a trial. No data is read and no device is used. Without --config the
-  problem is the one in the file that the environment variable {TASK_VARIABLE} names, as in a coding
-  agent's sandbox.
+  problem, as a run does before a trial. Prints what is wrong, or what the trace tells: fingerprint,
+  parameters, FLOPs of a train step, memory of the state. No device is used.
+
+  With --workdir, it also says whether an earlier trial of that run computes the same. While a
+  service of that run is active (`autoresearch serve`), a check takes about a second; otherwise JAX
+  has to start first.
+
+  Without --config and --workdir, the problem is the one in the file that the environment variable
+  {TASK_VARIABLE} names, as in a coding agent's sandbox.
   """,
+  (
+    Option('workdir', 'Folder of the run, instead of --config.', value='DIR'),
+    Option('json', 'Print the result as JSON.', False),
+  ),
   operand='FOLDER',
   config='The run: a shipped config or a file.',
-  describe=fields.run_fields,
+  describe=run_fields,
   examples={
     'autoresearch start --config=digits --out=my_program': 'Write a program, then edit it.',
     'autoresearch check my_program --config=digits': 'Check it.',
   },
   exit_codes={
-    '0': 'The program traces.',
-    '1': 'It does not; the status and the reason are printed.',
+    '0': 'The program traces, and is new to the run.',
+    '1': 'It does not, or is a duplicate; the status and the reason are printed.',
     '2': 'Invalid input; the message on standard error says what to fix.',
   },
 )
@@ -40,32 +65,62 @@ COMMAND = Command(
 
 def main(arguments: Sequence[str]) -> int:
   """Runs the command; returns its exit code."""
-  return COMMAND.run(_check, arguments, (OSError, ValueError, SandboxError))
+  return COMMAND.run(
+    _check, arguments, (OSError, ValueError, SandboxError, LedgerError, client.ServiceError)
+  )
 
 
 def _check(line: CommandLine) -> int:
-  task, limits = _task(line)
   folder = pathlib.Path(line.operand)
+  if line['workdir'] and (history := _history(pathlib.Path(line['workdir']))) is not None:
+    report = _checked_in_run(folder, pathlib.Path(line['workdir']), history)
+  else:
+    task, limits = _task(line)
+    report = _traced(task, limits, _read(task, folder))
+  if line['json']:
+    print(msgspec.json.encode({'schema': SCHEMA, **to_builtins(report)}).decode())
+  else:
+    print(_text(report))
+  return 0 if report.status is Status.OK else FAILED
+
+
+def _history(directory: pathlib.Path) -> History | None:
+  """Returns the run in a folder; None if none has begun there."""
+  return read_history(directory) if (directory / 'ledger.db').exists() else None
+
+
+def _checked_in_run(folder: pathlib.Path, directory: pathlib.Path, history: History) -> CheckReport:
+  """Checks a program for a run: by its service if there is one, otherwise here."""
+  config = history.config
+  task = _task_of(config)
+  program = _read(task, folder)
+  report = client.check(directory, program)
+  if report is None:
+    batches = [r.facts['evaluation_batch'] for r in history.results.values()
+               if 'evaluation_batch' in r.facts]  # fmt: skip
+    if batches:
+      task = dataclasses.replace(task, evaluation_batch=batches[0])
+    report = in_run(_traced(task, config.limits, program), history)
+  return report
+
+
+def _read(task: CheckTask, folder: pathlib.Path) -> Program:
   try:
-    program = task.read_program(folder)
+    return task.read_program(folder)
   except (OSError, ValueError) as error:
     names = ', '.join(task.files)
     raise UsageError(
       f'The program ({names}) cannot be read from {str(folder)!r}: {error}. '
       '`autoresearch start` writes a folder with one.'
     ) from None
-  with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
-    tracer = TracerClient(limits, (), pathlib.Path(scratch))
-    try:
-      out = pathlib.Path(scratch) / 'artifact'
-      result = tracer.trace(program, task.spec, task.evaluation_batch, out)
-    finally:
-      tracer.close()
-  if result.status == Status.OK:
-    print(f'ok: the program traces ({result.seconds:.1f} s).')
-    return 0
-  print(f'{result.status}: {result.reason}')
-  return FAILED
+
+
+def _traced(task: CheckTask, limits: Limits, program: Program) -> CheckReport:
+  with (
+    tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch,
+    Checker(task.spec, task.evaluation_batch, limits, pathlib.Path(scratch)) as checker,
+  ):
+    return checker.check(program)
 
 
 def _task(line: CommandLine) -> tuple[CheckTask, Limits]:
@@ -78,8 +133,27 @@ def _task(line: CommandLine) -> tuple[CheckTask, Limits]:
   if line.config is None:
     raise UsageError('Name the run, for instance --config=digits.')
   config = flags.config_of(line.config)
+  return _task_of(config), config.limits
+
+
+def _task_of(config: Config) -> CheckTask:
   files = tuple(sorted({config.entry, *config.editable}))
-  return CheckTask(build_task(config).spec, config.entry, files), config.limits
+  return CheckTask(build_task(config).spec, config.entry, files)
+
+
+def _text(report: CheckReport) -> str:
+  if report.status is not Status.OK:
+    return f'{report.status}: {report.reason}'
+  rows = {
+    'fingerprint': report.fingerprint[:16],
+    'parameters': f'{report.parameters:,}',
+    'batch size': f'{report.batch_size:,}',
+    'FLOPs a step': f'{report.flops_per_step:.3g} (matrix products)',
+    'state': f'{report.state_bytes / 2**20:.1f} MiB'
+    + (f' of {report.device_bytes / 2**20:,.0f} MiB' if report.device_bytes else ''),
+  }
+  lines = [f'ok: the program traces ({report.seconds:.1f} s).']
+  return '\n'.join([*lines, *(f'  {key:<14}{value}' for key, value in rows.items())])
 
 
 if __name__ == '__main__':

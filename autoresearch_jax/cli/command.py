@@ -116,12 +116,14 @@ class CommandLine:
     operand: The positional argument; '' if the command has none, the first one of several.
     config: The config named by --config, with overrides applied; None without --config.
     operands: All positional arguments.
+    config_arguments: The arguments that name the config and set its fields, for another command.
   """
 
   options: Mapping[str, Any]
   operand: str = ''
   config: ConfigDict | None = None
   operands: tuple[str, ...] = ()
+  config_arguments: tuple[str, ...] = ()
 
   def __getitem__(self, name: str) -> Any:
     return self.options[name]
@@ -141,7 +143,8 @@ class Command:
     summary: Description in one line.
     text: Description in paragraphs separated by empty lines.
     options: All options but --config and --help.
-    operand: Placeholder for its positional argument, or for those that it needs; '' if it has none.
+    operand: Placeholder for its positional argument, or for those that it needs; one in brackets
+      may be left out. '' if it has none.
     more_operands: Whether further ones may follow.
     config: Description of --config; '' if the command has no config.
     example: A config for messages and help.
@@ -193,7 +196,9 @@ class Command:
       raise explained(error) from None
     options = {option.name: values[option.name].value for option in self.options}
     config = flag.value if flag is not None else None
-    return CommandLine(options, self._operand(operands), config, tuple(operands))
+    return CommandLine(
+      options, self._operand(operands), config, tuple(operands), _config_arguments(rest)
+    )
 
   def required_config(self, line: CommandLine) -> ConfigDict:
     """Returns the config. Raises ConfigError if there is none."""
@@ -245,21 +250,22 @@ class Command:
     return f'--{name} is not an option of `autoresearch {self.name}`; {hint}'
 
   def _operand(self, operands: Sequence[str]) -> str:
-    needed = len(self.operand.split())
-    if needed and (len(operands) == needed or (self.more_operands and len(operands) > needed)):
+    names = self.operand.split()
+    needed = len([name for name in names if not name.startswith('[')])
+    if operands and (needed <= len(operands) <= len(names) or (names and self.more_operands)):
       return operands[0]
     if len(operands) < needed:
       raise UsageError(f'Name the {self.operand}: `autoresearch {self.name} {self.operand}`.')
     if not operands:
       return ''
     surplus = operands[-1]
-    names = ', '.join(f'--{n}' for n in [*(['config'] if self.config else []),
-                                         *(option.name for option in self.options)])  # fmt: skip
+    options = ', '.join(f'--{n}' for n in [*(['config'] if self.config else []),
+                                           *(option.name for option in self.options)])  # fmt: skip
     hint = f'; did you mean --config={surplus}?' if self.config else '.'
     if self.operand:
-      hint = f'; it takes one {self.operand}.'
-    elif names:
-      hint += f' The options are {names}.'
+      hint = f'; it takes one {self.operand.strip("[]")}.'
+    elif options:
+      hint += f' The options are {options}.'
     raise UsageError(f'`autoresearch {self.name}` does not take the argument {surplus!r}{hint}')
 
   def run(
@@ -299,6 +305,13 @@ class Command:
       return BAD_INPUT
 
 
+def run_fields(config: ConfigDict | None) -> list[Section]:
+  """Returns the sections of a help text about the fields of a run's config; see `fields`."""
+  from autoresearch_jax.cli import fields  # noqa: PLC0415 - imports every part, for help texts only
+
+  return fields.run_fields(config)
+
+
 def paragraphs(text: str) -> list[str]:
   """Returns the paragraphs of a text, each on one line."""
   return [' '.join(part.split()) for part in textwrap.dedent(text).strip().split('\n\n')]
@@ -315,6 +328,19 @@ def table(rows: Iterable[Row], width: int, indent: int = INDENT, column: int = C
       lines.append((' ' * indent + name).ljust(column) + wrapped.pop(0))
     lines += [' ' * column + line for line in wrapped]
   return '\n'.join(line.rstrip() for line in lines)
+
+
+def _config_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
+  """Returns --config and --config.FIELD with their values."""
+  found: list[str] = []
+  waiting = iter(arguments)
+  for argument in waiting:
+    name, equals, _ = argument.lstrip('-').partition('=')
+    if argument.startswith('-') and (name == 'config' or name.startswith('config.')):
+      found.append(argument)
+      if not equals and (value := next(waiting, '-')) and not value.startswith('-'):
+        found.append(value)
+  return tuple(found)
 
 
 def _config_first(arguments: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from autoresearch_jax.report.dashboard.process import DashboardError, dashboard_
 from autoresearch_jax.report.shared_progress import SharedProgress
 from autoresearch_jax.research.session import run_session
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
+from autoresearch_jax.service import client
 
 COMMAND = Command(
   'run',
@@ -71,7 +72,7 @@ COMMAND = Command(
 
 ERRORS = (
   ConfigError, LedgerError, ComponentError, WorkspaceError, SandboxError, MirrorError,
-  DashboardError, OSError, pygit2.GitError,
+  DashboardError, client.ServiceError, OSError, pygit2.GitError,
 )  # fmt: skip
 
 
@@ -112,6 +113,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(line: CommandLine) -> int:
   config = flags.config_of(line.config)
   directory = pathlib.Path(line['workdir'] or f'runs/{config.name}')
+  client.release(directory)
   return research(config, directory, line['take_over'], line['dashboard'])
 
 

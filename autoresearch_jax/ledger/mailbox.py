@@ -7,6 +7,7 @@ ledger. A process that is killed in between finds the request again, and its id 
 """
 
 import contextlib
+import dataclasses
 import getpass
 import os
 import pathlib
@@ -43,8 +44,8 @@ def post(
     verb: What is asked for, such as 'hint' or 'pause'.
     author: Who asks; by default user@host.
     **fields: Fields of `SteeringRequest` that the verb needs: `text` for hint, try, protect and
-      unprotect, or `patch` for try; `trial` and perhaps `seeds` for remeasure; `ends` for end;
-      `request` for withdraw.
+      unprotect, `patch` or `program` for try; `trial` and perhaps `seeds` for remeasure; `ends` for
+      end; `request` for withdraw.
 
   Returns:
     The request, which the run takes up within a second if it is in progress.
@@ -76,8 +77,10 @@ def post(
   event = reviewed(read_history(directory), request)
   if event.refused:
     raise SteeringError(event.refused)
-  deliver(directory, event.request)
-  return event.request
+  # A program that was accepted is in the event's edit, but the run reviews the request once more.
+  request = dataclasses.replace(event.request, program=request.program)
+  deliver(directory, request)
+  return request
 
 
 def default_author() -> str:

@@ -15,7 +15,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.steering import TakenRequest
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs import patches, protection, rebase
-from autoresearch_jax.types import Edit, Ends, Program, SteeringRequest, Verb
+from autoresearch_jax.types import Edit, Ends, Hypothesis, Program, SteeringRequest, Verb
 
 MAX_AUTHOR = 100  # characters
 MAX_TEXT = 2000  # characters of a hint or an idea
@@ -148,6 +148,8 @@ class _Review:
 
   def _queued(self, request: SteeringRequest) -> Steered:
     self._require_place()
+    if request.program is not None:
+      return self._queued_program(request, request.program)
     if not request.patch:
       self._require_text(request, 'idea')
       if not self.capabilities.reads_text:
@@ -170,12 +172,17 @@ class _Review:
         'changes are missing or differ there.'
       )
     self._require_tryable(program, edited)
-    description = one_line(request.text or patch.description, 200)
-    description = description or f'patch of {request.author}'
-    hypothesis = patch.hypothesis
-    if not hypothesis.claim:
-      hypothesis = dataclasses.replace(hypothesis, claim=f'{description.rstrip(".")}.')
-    edit = Edit(edited, description, hypothesis, author=request.author)
+    description = request.text or patch.description or f'patch of {request.author}'
+    edit = _edit(edited, description, request, patch.hypothesis)
+    return Steered(request, parent=parent, edit=edit)
+
+  def _queued_program(self, request: SteeringRequest, program: Program) -> Steered:
+    parent, best = self._incumbent
+    if best is None:
+      return Steered(request)
+    self._require_tryable(best, program)
+    edit = _edit(program, request.text or f'program of {request.author}', request)
+    request = dataclasses.replace(request, text=edit.description, program=None)  # it is in the edit
     return Steered(request, parent=parent, edit=edit)
 
   def _require_tryable(self, before: Program, after: Program) -> None:
@@ -184,9 +191,9 @@ class _Review:
     old, new = dict(before.files), dict(after.files)
     for name in sorted({*old, *new}):
       if old.get(name) != new.get(name) and name not in editable:
-        raise SteeringError(f'The patch changes {name}; only {", ".join(editable)} may be changed.')
+        raise SteeringError(f'The edit changes {name}; only {", ".join(editable)} may be changed.')
     if name := protection.changed(history.steering.protected, before, after):
-      raise SteeringError(f'The patch changes {name}, which is protected; unprotect it first.')
+      raise SteeringError(f'The edit changes {name}, which is protected; unprotect it first.')
     if after == before:
       raise SteeringError('The best program has this change already.')
     if after.digest in history.digests:
@@ -261,6 +268,17 @@ class _Review:
   def _baseline(self) -> Program | None:
     edits = self.history.edits
     return edits[BASELINE].program if BASELINE in edits else self.start
+
+
+def _edit(
+  program: Program, description: str, request: SteeringRequest, hypothesis: Hypothesis | None = None
+) -> Edit:
+  """Returns the edit that a request asks for; without a hypothesis its description is the claim."""
+  description = one_line(description, 200)
+  hypothesis = hypothesis or Hypothesis('')
+  if not hypothesis.claim:
+    hypothesis = dataclasses.replace(hypothesis, claim=f'{description.rstrip(".")}.')
+  return Edit(program, description, hypothesis, author=request.author)
 
 
 def _is_finite(value: float) -> bool:

@@ -50,6 +50,8 @@ class Settings:
     memory: Whether proposers see earlier hypotheses, their outcomes and lessons.
     planner: Whether proposers see which experiments would be the most informative.
     save_models: Whether the parameters of programs that may become the best one are saved.
+    requested_only: Whether the strategy is not asked: trials are those of requests, and those that
+      the acceptance rule needs for its verdicts on them.
   """
 
   objective: Objective
@@ -71,6 +73,7 @@ class Settings:
   memory: bool = False
   planner: bool = False
   save_models: bool = False
+  requested_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

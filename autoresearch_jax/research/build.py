@@ -108,6 +108,7 @@ class Run(Task):
     proposer: Writes the edits.
     acceptance: Decides what is kept.
     structural_edits: Structural edits for a program from outside this library.
+    requested_only: Whether only trials that users request are run (`service`).
   """
 
   program: Program
@@ -115,6 +116,7 @@ class Run(Task):
   proposer: Proposer
   acceptance: AcceptanceRule
   structural_edits: Catalogue = ()
+  requested_only: bool = False
 
   @property
   def reads_text(self) -> bool:
@@ -148,6 +150,7 @@ class Run(Task):
       memory=config.knowledge.memory,
       planner=config.knowledge.planner,
       save_models=config.save_models and config.executor == 'local',  # others keep no files here
+      requested_only=self.requested_only,
     )
 
   def search_space(self) -> str:

@@ -52,7 +52,8 @@ from autoresearch_jax.types import (
   to_json,
 )
 
-WAIT_SECONDS = 0.5  # longest sleep between checks of the clock and of the stop request
+WAIT_SECONDS = 0.5
+PROMPT_SECONDS = 0.05  # the same where somebody waits for the trials of requests
 POLL_SECONDS = 0.1  # the same while the proposer works
 
 
@@ -69,6 +70,7 @@ class ResearchLoop:
     view: Shows the run live.
     stop: Returns why the session should stop, a sentence; '' to continue.
     hidden: Files and folders that proposers must not read.
+    wait_seconds: Longest sleep between checks of the clock, of requests and of the stop request.
     unavailable: Whether the machine failed.
     broken: Whether the strategy or the acceptance rule raised.
   """
@@ -81,6 +83,7 @@ class ResearchLoop:
   view: View
   stop: Callable[[], str]
   hidden: tuple[pathlib.Path, ...] = ()
+  wait_seconds: float = WAIT_SECONDS
   unavailable: bool = dataclasses.field(default=False, init=False)
   broken: bool = dataclasses.field(default=False, init=False)
 
@@ -206,7 +209,7 @@ class ResearchLoop:
         self._thread = None
         self.controller.answer(_recordable(reply))
         return
-    self._receive(WAIT_SECONDS if block and self._thread is None else 0.0)
+    self._receive(self.wait_seconds if block and self._thread is None else 0.0)
 
   def _receive(self, timeout: float) -> None:
     """Passes on what the executor reports, waiting so many seconds for the first report."""

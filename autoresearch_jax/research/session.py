@@ -15,6 +15,7 @@ import msgspec
 
 from autoresearch_jax import messages
 from autoresearch_jax.config import Config, ConfigError, checked
+from autoresearch_jax.executors import Executor
 from autoresearch_jax.ledger.events import LedgerError, Resumed, Started
 from autoresearch_jax.ledger.git_repo import Workspace, branch_name, tag_of
 from autoresearch_jax.ledger.history import History
@@ -29,9 +30,9 @@ from autoresearch_jax.research import hardware, resumable
 from autoresearch_jax.research.build import Run, build
 from autoresearch_jax.research.controller import Controller
 from autoresearch_jax.research.final_evaluation import FinalEvaluation, announcement
-from autoresearch_jax.research.loop import ResearchLoop
+from autoresearch_jax.research.loop import PROMPT_SECONDS, WAIT_SECONDS, ResearchLoop
 from autoresearch_jax.research.replay import replay
-from autoresearch_jax.types import Hardware, from_builtins
+from autoresearch_jax.types import Dataset, Hardware, from_builtins
 
 FORMER_ACCEPTANCE = ('noise', 'sequential')  # in shipped configs that now have 'paired'
 PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # can change a result
@@ -74,6 +75,28 @@ class SessionOutcome:
   history: History
 
 
+@dataclasses.dataclass(frozen=True)
+class SessionParts:
+  """What a session makes that services beside it may use.
+
+  Attributes:
+    run: The run's components.
+    directory: The run's folder.
+    dataset: The prepared data.
+    history: The run so far, which another thread changes.
+    executor: Runs the trials.
+  """
+
+  run: Run
+  directory: pathlib.Path
+  dataset: Dataset
+  history: History
+  executor: Executor
+
+
+Beside = Callable[[SessionParts], contextlib.AbstractContextManager[object]]
+
+
 def run_session(
   config: Config,
   directory: pathlib.Path,
@@ -82,6 +105,8 @@ def run_session(
   make_view: Callable[[History], View],
   stop: StopRequest,
   take_over: bool = False,
+  requested_only: bool = False,
+  beside: Beside | None = None,
 ) -> SessionOutcome:
   """Starts or resumes the run in a folder, and runs trials until there is a reason to stop.
 
@@ -95,6 +120,8 @@ def run_session(
     make_view: Makes the live view.
     stop: Called several times a second.
     take_over: Whether to take the mirror from another controller.
+    requested_only: Whether to run only trials that users request, and to wait for more of them.
+    beside: Makes a context manager that is active while the session's executor is.
 
   Raises:
     ConfigError: The config has an unknown name or option, or differs from the run's.
@@ -107,24 +134,28 @@ def run_session(
   """
   require_usable(directory)
   with open_mirror(checked(config).mirror, directory, say, take_over) as mirror:
-    return _run_session(config, directory, mirror, say=say, make_view=make_view, stop=stop)
+    run = build(with_former_defaults(directory / 'ledger.db', config))
+    run = dataclasses.replace(run, requested_only=requested_only)
+    return _run_session(
+      run, directory, mirror, say=say, make_view=make_view, stop=stop, beside=beside
+    )
 
 
 def _run_session(
-  config: Config,
+  run: Run,
   directory: pathlib.Path,
   mirror: NoMirror,
   *,
   say: Callable[[str], None],
   make_view: Callable[[History], View],
   stop: StopRequest,
+  beside: Beside | None,
 ) -> SessionOutcome:
   """Runs a session in a folder that is up to date with its mirror. See `run_session`."""
 
   def stopped() -> str:
     return stop() or mirror.lost()
 
-  run = build(with_former_defaults(directory / 'ledger.db', config))
   run.require_executor()
   sinks = sinks_of(run.config)
   config, space = run.config, run.search_space()
@@ -159,6 +190,8 @@ def _run_session(
         say(f'{"changed":<11}{messages.one_line(str(change))}')
       if executor.slots > 1:
         say(f'{"slots":<11}{executor.slots} trials at once')
+      if beside is not None:
+        stack.enter_context(beside(SessionParts(run, directory, dataset, history, executor)))
       with stop:
         with (
           opened(sinks, directory, history, say) as threads,
@@ -173,6 +206,7 @@ def _run_session(
             view=view,
             stop=stopped,
             hidden=run.hidden_paths(dataset),
+            wait_seconds=PROMPT_SECONDS if run.requested_only else WAIT_SECONDS,
           )
           reason = loop.run()
         say(reason)

@@ -3,12 +3,14 @@
 import dataclasses
 import enum
 
+from autoresearch_jax.types.program import Program
+
 
 class Verb(enum.StrEnum):
   """What a request asks for."""
 
   HINT = 'hint'  # proposers see this text from now on
-  TRY = 'try'  # an idea in words or a patch, tried next
+  TRY = 'try'  # an idea in words, a patch or a whole program, tried next
   PAUSE = 'pause'  # no trial begins
   RESUME = 'resume'
   PROTECT = 'protect'  # no edit may change this constant, function or class
@@ -56,6 +58,7 @@ class SteeringRequest:
     seeds: Training runs of that.
     request: Number of the request to withdraw.
     ends: New ends of the search.
+    program: The idea as a whole program, which is tried as it is.
   """
 
   id: str
@@ -68,3 +71,4 @@ class SteeringRequest:
   seeds: int = 0
   request: int | None = None
   ends: Ends = dataclasses.field(default_factory=Ends)
+  program: Program | None = None

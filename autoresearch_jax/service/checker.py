@@ -1,0 +1,180 @@
+"""Checks programs by tracing them, without data, device or training. No jax here."""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+from typing import Any, Self
+
+import msgspec
+
+from autoresearch_jax.config import Limits
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.tracer.client import TracerClient
+from autoresearch_jax.types import Program, Spec, Status, to_json
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckReport:
+  """What a trace tells about a program.
+
+  Attributes:
+    status: `ok`, or the status that its trial would have; `duplicate` if an earlier trial of the
+      run computes the same.
+    reason: Why the status is not `ok`, a sentence.
+    seconds: Wall-clock duration of the trace.
+    fingerprint: The artifact's; equal for programs that compute the same.
+    duplicate_of: The earlier trial with that fingerprint.
+    parameters: Number of parameters that `predict` reads.
+    batch_size: Rows (examples) of a training batch, in the first phase.
+    flops_per_step: FLOPs of the matrix products of a train step, in the first phase.
+    state_bytes: Memory of the state: parameters, optimizer and whatever else `init` returns.
+      Training needs more, which is only known once the program is compiled.
+    device_bytes: Memory of the run's device; 0 if it is not known.
+  """
+
+  status: Status
+  reason: str = ''
+  seconds: float = 0.0
+  fingerprint: str = ''
+  duplicate_of: int | None = None
+  parameters: int = 0
+  batch_size: int = 0
+  flops_per_step: float = 0.0
+  state_bytes: int = 0
+  device_bytes: int = 0
+
+
+class Checker:
+  """A warm tracer, and a process that reads what it writes. One check at a time.
+
+  Use it as a context manager; it ends its processes at the end.
+
+  Args:
+    spec: The problem as programs see it.
+    evaluation_batch: Rows (examples) of the batch that `predict` is traced for.
+    limits: Limits of a trace and of an artifact.
+    scratch: Folder for temporary files.
+    hidden: Paths that programs must never read.
+  """
+
+  def __init__(
+    self,
+    spec: Spec,
+    evaluation_batch: int,
+    limits: Limits,
+    scratch: pathlib.Path,
+    hidden: tuple[pathlib.Path, ...] = (),
+  ):
+    self.spec = spec
+    self._evaluation_batch, self._limits, self._scratch = evaluation_batch, limits, scratch
+    self._tracer = TracerClient(limits, hidden, scratch)
+    self._reader: subprocess.Popen[bytes] | None = None
+    self._lock = threading.Lock()
+
+  def __enter__(self) -> Self:
+    self.start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def start(self) -> None:
+    """Starts both processes without waiting for them."""
+    self._scratch.mkdir(parents=True, exist_ok=True)
+    self._tracer.start()
+    self._start_reader()
+
+  def close(self) -> None:
+    """Ends both processes. A check in progress ends as cancelled."""
+    self._tracer.close()
+    if self._reader is not None:
+      self._reader.kill()
+      self._reader.wait()
+      for pipe in (self._reader.stdin, self._reader.stdout):
+        if pipe is not None:
+          pipe.close()
+      self._reader = None
+
+  def check(self, program: Program) -> CheckReport:
+    """Traces a program and describes it.
+
+    Raises:
+      SandboxError: This machine offers too little isolation.
+      OSError: The scratch folder cannot be written.
+    """
+    with self._lock:
+      out = self._scratch / 'checked'
+      traced = self._tracer.trace(program, self.spec, self._evaluation_batch, out)
+      if traced.status is not Status.OK:
+        return CheckReport(traced.status, traced.reason, traced.seconds)
+      found = self._described(out)
+      out.unlink(missing_ok=True)
+    if error := found.get('error'):
+      return CheckReport(Status.INVALID, error, traced.seconds)
+    facts = found['facts']
+    return CheckReport(
+      Status.OK,
+      seconds=traced.seconds,
+      fingerprint=found['fingerprint'],
+      parameters=facts['parameters'],
+      batch_size=facts['batch_size'],
+      flops_per_step=facts['matmul_flops_per_step'][0],
+      state_bytes=facts['state_bytes'],
+    )
+
+  def _start_reader(self) -> subprocess.Popen[bytes]:
+    self._reader = subprocess.Popen(
+      [sys.executable, '-m', 'autoresearch_jax.artifact.describe'],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+      start_new_session=True,  # the controller handles Ctrl-C
+    )
+    return self._reader
+
+  def _described(self, artifact: pathlib.Path) -> dict[str, Any]:
+    """Describes an artifact. An artifact that ends the reader is rejected."""
+    reader = self._reader
+    if reader is None or reader.poll() is not None:
+      reader = self._start_reader()
+    assert reader.stdin is not None and reader.stdout is not None
+    try:
+      reader.stdin.write(to_json({'path': str(artifact), 'limits': self._limits}) + b'\n')
+      reader.stdin.flush()
+      if line := reader.stdout.readline():
+        return msgspec.json.decode(line)
+    except OSError:
+      pass
+    return {'error': 'The artifact is rejected: reading it ended the process that did.'}
+
+
+def in_run(report: CheckReport, history: History) -> CheckReport:
+  """Adds what the run so far tells about a checked program."""
+  baseline = history.results.get(BASELINE)
+  device_bytes = baseline.facts.get('memory_bytes', 0) if baseline is not None else 0
+  report = dataclasses.replace(report, device_bytes=device_bytes or 0)
+  if report.status is not Status.OK:
+    return report
+  first = history.fingerprints(1.0).get(report.fingerprint)
+  if first is not None:
+    name = 'the baseline' if first == BASELINE else f'trial {first}'
+    return dataclasses.replace(
+      report,
+      status=Status.DUPLICATE,
+      reason=f'It computes the same as {name}.',
+      duplicate_of=first,
+    )
+  if 0 < report.device_bytes < report.state_bytes:
+    return dataclasses.replace(
+      report,
+      status=Status.OOM,
+      reason=(
+        f'Its state needs {report.state_bytes / 2**20:.0f} MiB, and the device has '
+        f'{report.device_bytes / 2**20:.0f} MiB; make the model or its batches smaller.'
+      ),
+    )
+  return report

@@ -1,0 +1,294 @@
+"""What commands ask of a run in a folder: to check a program, or to train it and decide.
+
+The run may be carried out by a search or by a service. Where no process works in the folder, a
+service is started.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from autoresearch_jax.ledger import mailbox
+from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.follower import LedgerFollower
+from autoresearch_jax.ledger.history import BASELINE, History, original_of
+from autoresearch_jax.ledger.ownership import is_in_use
+from autoresearch_jax.report.shared_progress import announce_viewer, read_progress
+from autoresearch_jax.service.checker import CheckReport
+from autoresearch_jax.service.sockets import ask
+from autoresearch_jax.types import RERUNS, Decision, Program, Progress, Trial, Verb
+
+POLL_SECONDS = 0.05
+PROGRESS_SECONDS = 1.0  # between two looks at the progress of the running trial
+CHECK_SECONDS = 120.0  # for the answer to a check
+START_SECONDS = 60.0  # in which a service takes the folder's lock
+RELEASE_SECONDS = 60.0  # in which a service ends when it is asked to
+MAX_STARTS = 3  # of services, for one trial
+LOG = 'service.log'
+
+
+class ServiceError(RuntimeError):
+  """The run does not carry out what was asked; the message is a sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramVerdict:
+  """What a run has found out about a program.
+
+  Attributes:
+    trial: Its first trial.
+    decision: The last word so far: keep, discard or crash.
+    reason: Why, a sentence.
+    undecided: Whether runs that are still due may change the decision.
+    values: The metric in its runs, in the order of their trials.
+    incumbent: First trial of the best program.
+  """
+
+  trial: Trial
+  decision: Decision
+  reason: str
+  undecided: bool
+  values: tuple[float, ...]
+  incumbent: int | None
+
+
+def check(directory: pathlib.Path, program: Program) -> CheckReport | None:
+  """Checks a program by the service of a run; None if there is none.
+
+  Raises:
+    ServiceError: The service does not answer.
+  """
+  try:
+    line = ask(directory, {'check': program}, CHECK_SECONDS)
+  except OSError as error:
+    raise ServiceError(
+      f'The service of {directory} does not answer ({error}). End it with `pkill -f '
+      f'"autoresearch serve"`, and try again.'
+    ) from None
+  if line is None:
+    return None
+  try:
+    return msgspec.json.decode(line, type=CheckReport)
+  except msgspec.MsgspecError:
+    raise ServiceError(
+      f'The service of {directory} answers {line[:200].decode(errors="replace")!r}, which is of '
+      'another version. End it, and try again.'
+    ) from None
+
+
+def release(directory: pathlib.Path) -> None:
+  """Asks the service of a run, if there is one, to end, and waits until it has.
+
+  Raises:
+    ServiceError: It does not end.
+  """
+  with contextlib.suppress(OSError):
+    if ask(directory, {'stop': True}, CHECK_SECONDS) is None:
+      return
+  deadline = time.monotonic() + RELEASE_SECONDS
+  while is_in_use(directory):
+    if time.monotonic() > deadline:
+      raise ServiceError(f'The service of {directory} does not end; end its process.')
+    time.sleep(POLL_SECONDS)
+
+
+def start(directory: pathlib.Path, config: Sequence[str] = ()) -> None:
+  """Starts a service in a run's folder, in the background, and waits until it has the folder.
+
+  Args:
+    directory: The run's folder; created if missing.
+    config: The arguments that name the config, such as `--config=digits`; none for the run's own.
+
+  Raises:
+    ServiceError: It does not start; the message is what it says.
+  """
+  existed = directory.exists()
+  directory.mkdir(parents=True, exist_ok=True)
+  log = directory / f'{LOG}.{os.getpid()}'  # renamed once the folder is known to be a run's
+  with log.open('wb') as output:
+    process = subprocess.Popen(
+      [sys.executable, '-m', 'autoresearch_jax', 'serve', str(directory.resolve()), *config],
+      stdin=subprocess.DEVNULL,
+      stdout=output,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,  # so that it outlives this command and its terminal
+    )
+  deadline = time.monotonic() + START_SECONDS
+  while not is_in_use(directory):
+    if process.poll() is not None:
+      said = log.read_text(errors='replace').strip().splitlines()
+      log.unlink()
+      if not existed:
+        with contextlib.suppress(OSError):
+          directory.rmdir()
+      raise ServiceError(said[-1] if said else 'The service ended without a message.')
+    if time.monotonic() > deadline:
+      raise ServiceError(f'The service does not start in {START_SECONDS:g} s; see {log}.')
+    time.sleep(POLL_SECONDS)
+  log.replace(directory / LOG)
+
+
+def submit(
+  directory: pathlib.Path,
+  program: Program,
+  description: str,
+  *,
+  author: str = '',
+  config: Sequence[str] = (),
+  on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Iterator[str]:
+  """Has a run train a program. Yields what happens, sentences, until there is a verdict.
+
+  A program that was tried before is not trained again. If the iterator is closed, the trial goes
+  on, and the same call follows it.
+
+  Args:
+    directory: The run's folder.
+    program: The program.
+    description: One line for the log.
+    author: Who wrote it; by default user@host.
+    config: The arguments that name the config, for a run that has not begun.
+    on_progress: Receives the progress of the trial.
+
+  Raises:
+    ServiceError: The run refuses the program, or does not carry it out.
+    LedgerError: The ledger cannot be read.
+  """
+  run = _FollowedRun(directory, config)
+  yield from run.ready()
+  request = ''
+  if run.trial_of(program) is None:
+    request = mailbox.post(directory, Verb.TRY, author=author, text=description, program=program).id
+  told = ''
+  while True:
+    run.update()
+    if request and (why := run.declined(request)):
+      raise ServiceError(why)
+    trial = run.trial_of(program)
+    if trial is not None and run.is_final(trial):
+      return
+    state = run.state(trial)
+    if state != told:
+      told = state
+      yield state
+    run.require_running()
+    run.report_progress(on_progress)
+    time.sleep(POLL_SECONDS)
+
+
+def verdict(history: History, program: Program) -> ProgramVerdict | None:
+  """Returns what a run has found out about a program; None if it has no trial with a verdict."""
+  numbers = [n for n, edit in history.edits.items() if edit.program == program]
+  first = next((n for n in numbers if history.original(n) == n), None)
+  if first is None or first not in history.trials:
+    return None
+  trials = [history.trials[number] for number in history.program_trials.get(first, [first])]
+  undecided = first in history.under_test()
+  kept = [trial for trial in trials if trial.verdict and trial.verdict.decision is Decision.KEEP]
+  last = kept[-1] if kept else trials[-1]
+  assert last.verdict is not None
+  metric = history.objective.metric
+  values = [
+    run.metrics[metric]
+    for trial in trials
+    for run in trial.result.measurements
+    if metric in run.metrics
+  ]
+  # A failed rerun is not the program's verdict.
+  crashed = trials[0].verdict is not None and trials[0].verdict.decision is Decision.CRASH
+  decision = Decision.KEEP if kept else Decision.CRASH if crashed else Decision.DISCARD
+  return ProgramVerdict(
+    trials[0], decision, last.verdict.reason, undecided, tuple(values), history.best
+  )
+
+
+class _FollowedRun:
+  """A run that another process carries out, with a service started when there is none."""
+
+  def __init__(self, directory: pathlib.Path, config: Sequence[str]):
+    self.directory, self._config = directory, config
+    self.history = History()
+    self._follower = LedgerFollower(directory)
+    self._starts = 0
+    self._announced = 0.0
+
+  def ready(self) -> Iterator[str]:
+    """Waits until the run has its baseline."""
+    self.update()
+    if BASELINE not in self.history.trials:
+      yield 'the baseline is trained first'
+    while BASELINE not in self.history.trials:
+      self.require_running()
+      time.sleep(POLL_SECONDS)
+      self.update()
+
+  def update(self) -> None:
+    """Reads what is new in the ledger."""
+    with contextlib.suppress(LedgerError):  # there is none yet, or it is readable at the next look
+      replaced, records = self._follower.new_records()
+      if replaced:
+        self.history = History()
+      for record in records:
+        self.history.apply(record)
+
+  def require_running(self) -> None:
+    """Starts a service if no process works in the folder. Raises ServiceError."""
+    if is_in_use(self.directory):
+      return
+    self._starts += 1
+    if self._starts > MAX_STARTS:
+      log = self.directory / LOG
+      said = log.read_text(errors='replace').strip().splitlines() if log.exists() else []
+      raise ServiceError(
+        f'The run in {self.directory} ended {MAX_STARTS} times before the trial was done. '
+        f'{said[-1] if said else ""}'
+      )
+    start(self.directory, self._config)
+
+  def trial_of(self, program: Program) -> int | None:
+    """Returns the first trial of a program, in progress or done; None if there is none."""
+    if program.digest not in self.history.digests:
+      return None
+    edits = self.history.edits.items()
+    number = next(number for number, edit in edits if edit.program == program)
+    return original_of(number, self.history.proposals, RERUNS)
+
+  def is_final(self, trial: int) -> bool:
+    """Returns whether a trial has a verdict that no due run can change."""
+    return trial in self.history.trials and trial not in self.history.under_test()
+
+  def declined(self, request: str) -> str:
+    """Returns why a request will not become a trial; '' if it may."""
+    taken = self.history.steering.taken.get(request)
+    return taken.event.refused or taken.outcome if taken is not None else ''
+
+  def state(self, trial: int | None) -> str:
+    """Describes what the run does about a program."""
+    if self.history.steering.paused is not None:
+      author = self.history.steering.paused.request.author
+      return f'the run is paused by {author}; `autoresearch steer {self.directory} resume` goes on'
+    if trial is None:
+      return 'waits for the run to take it up'
+    if trial in self.history.trials:
+      return f'trial {trial}: promising, so that further runs decide'
+    if trial in self.history.running:
+      return f'trial {trial}: in progress'
+    return f'trial {trial}: waits for a free device'
+
+  def report_progress(self, receive: Callable[[Progress], None]) -> None:
+    """Passes on the progress of running trials."""
+    now = time.monotonic()
+    if now - self._announced < PROGRESS_SECONDS:
+      return
+    self._announced = now
+    announce_viewer(self.directory)
+    for running in read_progress(self.directory):
+      if running.progress.trial in self.history.running:
+        receive(running.progress)
