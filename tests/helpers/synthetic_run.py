@@ -219,13 +219,15 @@ def run(
   stop=lambda: '',
   dataset='digest of data',
   search=None,
+  requested_only=False,
 ):
   """Starts or resumes the run in `directory`; returns the session once it has stopped."""
   settings = _with_search(config(), prefetch=prefetch, max_trials=max_trials, **(search or {}))
   settings = dataclasses.replace(settings, pruning=pruning)
   parts = Run(
-    settings, None, SPEC, START, strategy or Greedy(), proposer or Nudge(), acceptance or Noise()
-  )
+    settings, None, SPEC, START, strategy or Greedy(), proposer or Nudge(), acceptance or Noise(),
+    requested_only=requested_only,
+  )  # fmt: skip
   with (
     workspace_kind.open(pathlib.Path(directory)) as workspace,
     Ledger.open(workspace.ledger_path, clock) as ledger,
