@@ -11,11 +11,11 @@ import msgspec
 from autoresearch_jax.cli import flags
 from autoresearch_jax.cli.command import (
   FAILED,
+  RUN_FIELDS,
   Command,
   CommandLine,
   Option,
   UsageError,
-  run_fields,
 )
 from autoresearch_jax.config import Config, Limits
 from autoresearch_jax.ledger.events import LedgerError
@@ -50,7 +50,7 @@ COMMAND = Command(
   ),
   operand='FOLDER',
   config='The run: a shipped config or a file.',
-  describe=run_fields,
+  describe=RUN_FIELDS,
   examples={
     'autoresearch start --config=digits --out=my_program': 'Write a program, then edit it.',
     'autoresearch check my_program --config=digits': 'Check it.',

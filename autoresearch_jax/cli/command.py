@@ -7,6 +7,7 @@ flags. Invalid input results in a one-sentence message and exit code 2.
 import dataclasses
 import difflib
 import faulthandler
+import importlib
 import shutil
 import sys
 import textwrap
@@ -34,6 +35,8 @@ INDENT, COLUMN = 2, 28  # columns at which names and their explanations begin
 
 Row = tuple[str, str]  # a name and its explanation
 Section = tuple[str, list[Row]]  # a heading and its rows
+Describe = Callable[[ConfigDict | None], list[Section]]
+RUN_FIELDS = 'autoresearch_jax.cli.fields:run_fields'
 
 
 class UsageError(ValueError):
@@ -150,7 +153,7 @@ class Command:
     example: A config for messages and help.
     parts: Parts of the config that a config file may omit.
     describe: Returns sections of the help text about the config's fields. Its argument is the
-      config named on the command line, if any.
+      config named on the command line, if any. Or 'module:function', imported for help texts only.
     examples: Command line -> description.
     exit_codes: Exit code -> meaning.
   """
@@ -164,7 +167,7 @@ class Command:
   config: str = ''
   example: str = 'digits'
   parts: Sequence[str] = PARTS
-  describe: Callable[[ConfigDict | None], list[Section]] | None = None
+  describe: Describe | str | None = None
   examples: Mapping[str, str] = dataclasses.field(default_factory=dict)
   exit_codes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -222,7 +225,7 @@ class Command:
     usage += f' {self.operand}' if self.operand else ''
     parts = [f'Usage: {usage}', *(textwrap.fill(p, width) for p in paragraphs(self.text))]
     parts.append('Options:\n' + table(rows, width))
-    for heading, fields in self.describe(config) if self.describe else ():
+    for heading, fields in self._described(config):
       parts.append(f'{textwrap.fill(heading, width)}\n{table(fields, width)}')
     if self.examples:
       lines = [f'  {line}\n      {what}' for line, what in self.examples.items()]
@@ -230,6 +233,13 @@ class Command:
     if self.exit_codes:
       parts.append('Exit codes:\n' + table(self.exit_codes.items(), width, column=8))
     return '\n\n'.join(parts)
+
+  def _described(self, config: ConfigDict | None) -> list[Section]:
+    describe = self.describe
+    if isinstance(describe, str):
+      module, _, name = describe.partition(':')
+      describe = getattr(importlib.import_module(module), name)
+    return describe(config) if describe else []
 
   def _config_of(self, arguments: Sequence[str]) -> ConfigDict | None:
     """Returns the config that the help text describes; None if none can be loaded."""
@@ -303,13 +313,6 @@ class Command:
     except (ConfigError, *errors) as error:
       print(sentence(error), file=sys.stderr)
       return BAD_INPUT
-
-
-def run_fields(config: ConfigDict | None) -> list[Section]:
-  """Returns the sections of a help text about the fields of a run's config; see `fields`."""
-  from autoresearch_jax.cli import fields  # noqa: PLC0415 - imports every part, for help texts only
-
-  return fields.run_fields(config)
 
 
 def paragraphs(text: str) -> list[str]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from autoresearch_jax.cli import flags
-from autoresearch_jax.cli.command import FAILED, WORKDIR, Command, CommandLine, Option, run_fields
+from autoresearch_jax.cli.command import FAILED, RUN_FIELDS, WORKDIR, Command, CommandLine, Option
 from autoresearch_jax.cli.preemption import PreemptionNotice
 from autoresearch_jax.cli.run import ERRORS
 from autoresearch_jax.cli.signals import END_SECONDS, StopSignals
@@ -37,7 +37,7 @@ COMMAND = Command(
   ),
   operand=WORKDIR,
   config='The run: a shipped config or a file; not needed for a run that has begun.',
-  describe=run_fields,
+  describe=RUN_FIELDS,
   examples={
     'autoresearch serve runs/mine --config=digits': 'In another terminal, run trials.',
   },

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from autoresearch_jax.cli import flags
-from autoresearch_jax.cli.command import Command, CommandLine, Option, UsageError, run_fields
+from autoresearch_jax.cli.command import RUN_FIELDS, Command, CommandLine, Option, UsageError
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.programs.start import starting_program, write_program
@@ -23,7 +23,7 @@ COMMAND = Command(
     Option('workdir', 'Folder of a run, whose best program is written.', value='DIR'),
   ),
   config='The run: a shipped config or a file.',
-  describe=run_fields,
+  describe=RUN_FIELDS,
   examples={'autoresearch start --config=digits --out=my_program': 'Writes my_program/model.py.'},
   exit_codes={'0': 'Written.', '2': 'Invalid input; the message says what to fix.'},
 )

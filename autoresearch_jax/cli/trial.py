@@ -9,11 +9,11 @@ import msgspec
 from autoresearch_jax.cli import flags
 from autoresearch_jax.cli.command import (
   FAILED,
+  RUN_FIELDS,
   Command,
   CommandLine,
   Option,
   UsageError,
-  run_fields,
 )
 from autoresearch_jax.cli.trial_output import (
   depth_of,
@@ -68,7 +68,7 @@ COMMAND = Command(
   ),
   operand='[FOLDER]',
   config='The run: a shipped config or a file; not needed for a --workdir that has one.',
-  describe=run_fields,
+  describe=RUN_FIELDS,
   examples={
     'autoresearch start --config=gpt_small --out=my_program': 'Write the program, then edit it.',
     'autoresearch trial my_program --config=gpt_small --out=trial.json': 'Train it.',

@@ -55,6 +55,7 @@ from autoresearch_jax.research.context import proposal_context
 from autoresearch_jax.research.decisions import (
   States,
   generator,
+  is_due,
   judge,
   next_proposal,
   require_same,
@@ -311,17 +312,7 @@ class Controller:
     waits_for_baseline = history.next_trial > BASELINE not in history.trials
     if waits_for_baseline or why_over(history, settings):
       return False
-    return not settings.requested_only or self._is_wanted()
-
-  def _is_wanted(self) -> bool:
-    """Whether there is a trial to run that the strategy need not be asked for."""
-    history = self.history
-    if history.next_trial == BASELINE or history.open_proposal is not None:
-      return True
-    if steering.next_wanted(history) is not None:
-      return True
-    with ComponentCall(RULE, self.acceptance, 'when it was asked what it needs'):
-      return self.acceptance.ask(self.states.acceptance)[0] is not None
+    return not settings.requested_only or is_due(history, self.acceptance, self.states.acceptance)
 
   def _ask(self) -> Action:
     trial = self.history.next_trial

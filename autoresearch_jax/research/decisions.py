@@ -118,6 +118,20 @@ def next_proposal(
     return _of_original(_checked(proposal), proposals), states.after_ask(searching, judging)
 
 
+def is_due(history: History, acceptance: AcceptanceRule, state: Any) -> bool:
+  """Returns whether there is a next trial that the strategy need not be asked for.
+
+  Raises:
+    ComponentError: The acceptance rule raised.
+  """
+  if history.next_trial == BASELINE or history.open_proposal is not None:
+    return True
+  if steering.next_wanted(history) is not None:
+    return True
+  with ComponentCall(RULE, acceptance, f'when it was asked for trial {history.next_trial}'):
+    return acceptance.ask(state)[0] is not None
+
+
 def _checked(proposal: Proposal) -> Proposal:
   """Returns the proposal as it will be read from the ledger. Raises ValueError, TypeError."""
   return from_json(to_json(require_runnable(proposal)), Proposal)
