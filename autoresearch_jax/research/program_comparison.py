@@ -150,28 +150,31 @@ class _Play:
     baseline = self._trial(AGAINST, Proposal(Operation.DRAFT, seeds=first))
     verdict, state = judge(rule, state, baseline, objective, None)
     if verdict.decision is not Decision.KEEP:
-      return self._ended(verdict.decision, verdict.reason, False)
+      return self._ended(dataclasses.replace(baseline, verdict=verdict), False)
     baseline = dataclasses.replace(baseline, verdict=verdict)
     self._of_rule = {seed: self._of_rule[seed] for seed in own}  # pairs may use the other ones
     trial = self._trial(CHALLENGER, Proposal(Operation.IMPROVE, (AGAINST,), seeds=own))
     verdict, state = judge(rule, state, trial, objective, baseline)
-    trial, said = dataclasses.replace(trial, verdict=verdict), verdict
+    latest = on_pairs = dataclasses.replace(trial, verdict=verdict)
     used: tuple[set[int], set[int]] = (set(), set())  # seeds of replications
     for number in range(CHALLENGER + 1, CHALLENGER + 1 + MAX_REPLICATIONS):
-      if said.decision is Decision.KEEP or not rule.undecided(state, trial):
+      if verdict.decision is Decision.KEEP or not rule.undecided(state, latest):
         break
       proposal, asked = rule.ask(state)
       if proposal is None:
         break
+      program = proposal.parents[0]
       try:
-        again = self._trial(proposal.parents[0], proposal, number)
+        again = self._trial(program, proposal, number)
       except _OutOfSeeds:
-        return self._ended(said.decision, said.reason, True, _missing(proposal))
-      used[proposal.parents[0]].update(proposal.seeds)
-      verdict, state = judge(rule, asked, again, objective, baseline)
-      if proposal.parents[0] == CHALLENGER and used[AGAINST] == used[CHALLENGER]:
-        said = verdict  # on whole pairs
-    return self._ended(said.decision, said.reason, rule.undecided(state, trial))
+        paired = program == AGAINST or used[AGAINST]  # a half pair says nothing
+        return self._ended(on_pairs if paired else latest, True, _missing(proposal))
+      used[program].update(proposal.seeds)
+      said, state = judge(rule, asked, again, objective, baseline)
+      if program == CHALLENGER:
+        verdict, latest = said, dataclasses.replace(again, verdict=said)
+        on_pairs = latest if used[AGAINST] == used[CHALLENGER] else on_pairs
+    return self._ended(latest, rule.undecided(state, latest))
 
   def _trial(self, program: int, proposal: Proposal, number: int | None = None) -> Trial:
     """Makes the trial of a proposal. Raises _Failed, _OutOfSeeds."""
@@ -203,11 +206,11 @@ class _Play:
       (self._runs[program][seed],) = result.measurements
     return self._runs[program][seed]
 
-  def _ended(
-    self, decision: Decision, reason: str, undecided: bool, missing: str = ''
-  ) -> ProgramComparison:
-    own, against = self._runs[CHALLENGER], self._runs[AGAINST]
-    return ProgramComparison(decision, reason, undecided, missing, own, against)
+  def _ended(self, trial: Trial, undecided: bool, missing: str = '') -> ProgramComparison:
+    own, against, verdict = self._runs[CHALLENGER], self._runs[AGAINST], trial.verdict
+    assert verdict is not None
+    undecided = undecided and verdict.decision is not Decision.KEEP
+    return ProgramComparison(verdict.decision, verdict.reason, undecided, missing, own, against)
 
 
 def _missing(proposal: Proposal) -> str:
