@@ -15,6 +15,7 @@ from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.messages import say
 from autoresearch_jax.report import View, live
 from autoresearch_jax.report.shared_progress import SharedProgress
+from autoresearch_jax.service import client
 from autoresearch_jax.service.serve import IDLE_SECONDS, serve
 
 COMMAND = Command(
@@ -34,12 +35,14 @@ COMMAND = Command(
   (
     Option('idle_minutes', 'End after so many minutes without a request.', IDLE_SECONDS / 60,
            minimum=0.0),
+    Option('stop', 'End the service of the run instead of starting one.', False),
   ),
   operand=WORKDIR,
   config='The run: a shipped config or a file; not needed for a run that has begun.',
   describe=RUN_FIELDS,
   examples={
     'autoresearch serve runs/mine --config=digits': 'In another terminal, run trials.',
+    'autoresearch serve runs/mine --stop': 'End it; the next trial starts another one.',
   },
   exit_codes={
     '0': 'Nothing was requested any more.',
@@ -69,6 +72,9 @@ def config_of(line: CommandLine, directory: pathlib.Path) -> Config:
 
 def _serve(line: CommandLine) -> int:
   directory = pathlib.Path(line.operand)
+  if line['stop']:
+    client.release(directory)
+    return 0
   config = config_of(line, directory)
   notice = PreemptionNotice()
   stop = StopSignals(notice=notice, end_seconds=END_SECONDS)
