@@ -11,7 +11,7 @@ from autoresearch_jax.proposers.agent.worktree import HYPOTHESIS, AgentEditError
 from autoresearch_jax.types import Edit, Hypothesis, Objective, Program
 
 MAX_FILE = 2**16  # bytes
-MAX_CLAIM, MAX_DESCRIPTION, MAX_TAG, MAX_TAGS = 600, 200, 40, 8
+MAX_CLAIM, MAX_DESCRIPTION, MAX_STRAY, MAX_TAG, MAX_TAGS = 600, 200, 100, 40, 8
 
 
 class _HypothesisFile(msgspec.Struct):
@@ -42,7 +42,7 @@ def edit_with_hypothesis(
     objective: The metric and its direction.
     redaction: Removes secrets from the agent's words.
     author: Name of the agent.
-    stray: Names of files that it left and that are ignored; the claim says so.
+    stray: Names of other files that it changed or left, which are ignored; the claim says so.
   """
   stated, changes = _read(tree), _describe_changes(parent, program)
   description = one_line(redaction.text(stated.description), MAX_DESCRIPTION) or changes
@@ -56,7 +56,7 @@ def edit_with_hypothesis(
   uncertainty = _finite(stated.uncertainty)
   if uncertainty is not None and uncertainty < 0:
     uncertainty = None
-  ignored = f' Files beside the program were ignored: {one_line(stray, MAX_TAG)}.' if stray else ''
+  ignored = f' Changes to other files were ignored: {one_line(stray, MAX_STRAY)}.' if stray else ''
   hypothesis = Hypothesis(f'{claim}.{ignored}', tuple(filter(None, tags)), effect, uncertainty)
   return Edit(program, description, hypothesis, author=author)
 

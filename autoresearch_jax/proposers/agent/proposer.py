@@ -2,19 +2,20 @@
 
     config.proposer = 'agent'
     config.proposer_options = {
-      'command': 'claude -p --dangerously-skip-permissions',
-      'pass_env': ('ANTHROPIC_API_KEY',),
+      'preset': 'claude-code',
       'dollars_per_call': 0.5,
       'max_dollars': 20.0,
     }
 
+`preset` names one of the agents in `presets.py`; `command` runs any other.
+
 Each proposal gets a folder of its own with the program in it (`worktree.py` says why that is not a
 git worktree of the run's repository). The agent runs there in a sandbox. Its changes to the
-editable files are the edit. An edit is refused if anything else of the program differs, a file is
-no plain text any more, the program was tried before or does not trace; then it goes back to the
-agent with the reason, up to `max_repairs` times. Hidden files, `__pycache__` and `hypothesis.json`
-are ignored, as are the agent's home and temporary files. An agent that fails or exceeds a limit
-makes no edit, whatever it left. `toolbox.py` says what it finds in its sandbox.
+editable files are the edit; changes to other files are dropped, and the claim says so. An edit is
+refused if an editable file is no plain text any more, the program was tried before or does not
+trace; then it goes back to the agent with the reason, up to `max_repairs` times. An agent that
+fails or exceeds a limit makes no edit, whatever it left. `toolbox.py` says what it finds in its
+sandbox.
 
 The agent's words are data: only `hypothesis.json` is read for the edit's description. The values of
 the environment variables that the agent gets are removed from the transcript and the hypothesis; an
@@ -27,7 +28,6 @@ import os
 import pathlib
 import secrets
 import shlex
-import threading
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
@@ -36,9 +36,11 @@ import pygit2
 
 from autoresearch_jax.config import MAX_SECONDS
 from autoresearch_jax.data import cache
-from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs.check_task import CheckTask
 from autoresearch_jax.proposers.agent.hypothesis_file import edit_with_hypothesis
+from autoresearch_jax.proposers.agent.presets import PRESETS, AgentPreset, require_preset
+from autoresearch_jax.proposers.agent.report import AgentReport, read_report
+from autoresearch_jax.proposers.agent.running import RunningAgent, failure
 from autoresearch_jax.proposers.agent.toolbox import (
   require_readable,
   secret_variables,
@@ -57,45 +59,12 @@ from autoresearch_jax.proposers.fallback import FallbackProposer
 from autoresearch_jax.proposers.prompt import agent_prompt
 from autoresearch_jax.proposers.spend_limits import SpendLimits
 from autoresearch_jax.sandbox import command_files, command_policy
-from autoresearch_jax.sandbox.command import SandboxedCommand
 from autoresearch_jax.sandbox.command_spec import CommandIsolation, CommandResult, CommandSpec
 from autoresearch_jax.sandbox.linux import SandboxError
 from autoresearch_jax.types import Edit, Exchange, Isolation, Proposal, Spend
 
 ALWAYS_PASSED = ('PATH', 'LANG', 'TERM')  # environment variables
-MAX_OUTPUT_SHOWN = 300  # characters of the transcript in a message
-
-
-class _RunningAgent:
-  """The agent process in progress, so that another thread can end it."""
-
-  def __init__(self) -> None:
-    self.closed = False
-    self._lock = threading.Lock()
-    self._running: set[SandboxedCommand] = set()
-
-  def run(self, spec: CommandSpec) -> CommandResult:
-    """Runs the agent and waits for it."""
-    with self._lock:
-      if self.closed:
-        return CommandResult('stopped')
-      try:
-        running = SandboxedCommand(spec)
-      except OSError as error:
-        return CommandResult('not_started', reason=f'{error}.')
-      self._running.add(running)
-    try:
-      return running.wait()
-    finally:
-      with self._lock:
-        self._running.discard(running)
-
-  def close(self) -> None:
-    """Ends the agent and prevents new ones. Safe from any thread."""
-    with self._lock:
-      self.closed = True
-      for running in self._running:
-        running.stop()
+MAX_REPORT = 16 * 2**20  # bytes of the output that a report is read from
 
 
 @PROPOSERS.register('agent')
@@ -104,14 +73,21 @@ class Agent(Proposer):
   """Runs a coding agent.
 
   Attributes:
+    preset: Name of a known agent, see `presets.py`; '' for none. It brings the command, variables
+      and the form of the output.
     command: The command, as words or as one string that is split as a shell would. `{prompt}` in a
       word becomes the path of the file with the task, `{folder}` that of the program's folder,
-      which is also the working directory.
+      which is also the working directory. With a preset, '' for its own.
+    extra_arguments: Words after the command, such as those that choose a model; likewise.
     prompt_via: How the agent gets the task: on standard input, or as a file named in the command.
     max_prompt_tokens: Maximum length of the task.
     timeout_seconds: Deadline of one call.
-    dollars_per_call: What one call is assumed to cost.
+    dollars_per_call: What one call is assumed to cost, before it is made, and afterwards if the
+      agent does not say.
+    token_prices: Dollars per million input tokens and output tokens, for agents that report tokens
+      alone.
     max_calls: Maximum number of calls in the run, by all proposers; 0 for no limit.
+    max_total_tokens: Maximum number of tokens of the run, by all proposers; 0 for no limit.
     max_dollars: Maximum cost of the run in dollars, by all proposers; 0 for no limit.
     max_repairs: How often a refused edit is sent back to the agent.
     isolation: `full` lets it write in its folder only, and read system folders, Python and its own
@@ -120,8 +96,10 @@ class Agent(Proposer):
     readable_paths: Further paths that it may read, such as its configuration.
     hidden_paths: Paths inside of readable ones that it may not read.
     pass_env: Names of environment variables that it gets, beyond PATH, LANG, TERM and those of
-      proxies and certificates. HOME and TMPDIR are folders of its own unless named here.
-      AUTORESEARCH_SEED is a random seed.
+      proxies and certificates, and those of the preset. HOME and TMPDIR are folders of its own
+      unless named here. AUTORESEARCH_SEED is a random seed.
+    variables: Rows of (name, value): further environment variables. The ledger stores them, so they
+      are no place for keys.
     home_files: Files and folders that are copied into its HOME, at their place below yours, such as
       '~/.claude.json'. It can read what they contain, and could write it into its edit.
     max_memory_bytes: Maximum memory of the agent and all processes it starts.
@@ -135,12 +113,16 @@ class Agent(Proposer):
 
   reads_text: ClassVar[bool] = True
 
+  preset: str = ''
   command: str | tuple[str, ...] = ()
+  extra_arguments: str | tuple[str, ...] = ()
   prompt_via: Literal['stdin', 'file'] = 'stdin'
   max_prompt_tokens: int = 30000
   timeout_seconds: float = 600.0
   dollars_per_call: float = 0.0
+  token_prices: tuple[float, float] = (0.0, 0.0)
   max_calls: int = 0
+  max_total_tokens: int = 0
   max_dollars: float = 0.0
   max_repairs: int = 1
   isolation: CommandIsolation = 'full'
@@ -148,6 +130,7 @@ class Agent(Proposer):
   readable_paths: tuple[str, ...] = ()
   hidden_paths: tuple[str, ...] = ()
   pass_env: tuple[str, ...] = ()
+  variables: tuple[tuple[str, str], ...] = ()
   home_files: tuple[str, ...] = ()
   max_memory_bytes: int = 8 * 2**30
   max_processes: int = 256
@@ -157,24 +140,41 @@ class Agent(Proposer):
   fallback: str = 'mutate'
   _fallback: FallbackProposer | None = dataclasses.field(init=False, repr=False, compare=False)
   _isolation: Isolation = dataclasses.field(init=False, repr=False, compare=False)
-  _running: _RunningAgent = dataclasses.field(
-    default_factory=_RunningAgent, init=False, repr=False, compare=False
+  _running: RunningAgent = dataclasses.field(
+    default_factory=RunningAgent, init=False, repr=False, compare=False
   )
 
   def __post_init__(self) -> None:
     """Raises ValueError for options that cannot work, or an isolation that is not available."""
+    if self.preset:
+      require_preset(self.preset, bool(self.command), bool(self.pass_env or self.home_files))
     try:
       words = self._words
     except ValueError as error:
       raise ValueError(
-        f'The option command, {self.command!r}, cannot be split into words: {error}.'
+        f'The option command, {self.command!r}, or extra_arguments, {self.extra_arguments!r}, '
+        f'cannot be split into words: {error}.'
       ) from None
-    if not words:
-      raise ValueError("The proposer 'agent' needs the option `command`, such as 'claude -p'.")
+    if not self._command_words:
+      raise ValueError(
+        "The proposer 'agent' needs the option `command`, such as 'my-agent --headless', or "
+        f'`preset`, one of: {", ".join(PRESETS)}.'
+      )
     if not command_files.find_program(words[0]):
       raise ValueError(f'There is no program {words[0]!r} to run as an agent; check the command.')
     if self.prompt_via == 'file' and not any('{prompt}' in word for word in words):
       raise ValueError("prompt_via is 'file', so a word of command must contain {prompt}.")
+    self._check_numbers()
+    if unset := [name for name in self.pass_env if name not in os.environ]:
+      raise ValueError(f'The environment variable {unset[0]} of the option pass_env is not set.')
+    require_readable(self.home_files)
+    object.__setattr__(self, '_fallback', FallbackProposer.of(self.fallback, 'agent'))
+    try:
+      object.__setattr__(self, '_isolation', command_policy.check(self.isolation))
+    except SandboxError as error:
+      raise ValueError(str(error)) from error
+
+  def _check_numbers(self) -> None:
     for name in (
       'max_prompt_tokens', 'timeout_seconds', 'max_memory_bytes', 'max_processes',
       'max_file_bytes', 'max_folder_bytes',
@@ -182,7 +182,8 @@ class Agent(Proposer):
       if not getattr(self, name) > 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be above 0.')
     for name in (
-      'dollars_per_call', 'max_calls', 'max_dollars', 'max_repairs', 'max_transcript_bytes'
+      'dollars_per_call', 'max_calls', 'max_total_tokens', 'max_dollars', 'max_repairs',
+      'max_transcript_bytes',
     ):  # fmt: skip
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name} is {getattr(self, name)}; it must be 0 or more.')
@@ -194,19 +195,13 @@ class Agent(Proposer):
       raise ValueError(
         'max_dollars is set but dollars_per_call is 0, so no call would count; set what one costs.'
       )
-    if unset := [name for name in self.pass_env if name not in os.environ]:
-      raise ValueError(f'The environment variable {unset[0]} of the option pass_env is not set.')
-    require_readable(self.home_files)
-    object.__setattr__(self, '_fallback', FallbackProposer.of(self.fallback, 'agent'))
-    try:
-      object.__setattr__(self, '_isolation', command_policy.check(self.isolation))
-    except SandboxError as error:
-      raise ValueError(str(error)) from error
+    if not min(self.token_prices) >= 0:
+      raise ValueError(f'token_prices are {self.token_prices}; they must be 0 or more.')
 
   @property
   def name(self) -> str:
     """Name of the agent in the ledger."""
-    return pathlib.PurePath(self._words[0]).name
+    return self.preset or pathlib.PurePath(self._words[0]).name
 
   @property
   def title(self) -> str:
@@ -219,7 +214,7 @@ class Agent(Proposer):
 
   @property
   def _limits(self) -> SpendLimits:
-    return SpendLimits(max_calls=self.max_calls, max_dollars=self.max_dollars)
+    return SpendLimits(self.max_calls, self.max_total_tokens, self.max_dollars)
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     """Returns the agent's edit, or the fallback's. Raises NothingToPropose."""
@@ -237,13 +232,27 @@ class Agent(Proposer):
       self._fallback.close()
 
   @property
+  def _preset(self) -> AgentPreset | None:
+    return PRESETS.get(self.preset)
+
+  @property
+  def _command_words(self) -> tuple[str, ...]:
+    own = _split(self.command)
+    return self._preset.command if self._preset and not own else own
+
+  @property
   def _words(self) -> tuple[str, ...]:
-    return tuple(shlex.split(self.command) if isinstance(self.command, str) else self.command)
+    return (*self._command_words, *_split(self.extra_arguments))
+
+  @property
+  def _secrets(self) -> dict[str, str]:
+    """The variables that it gets from this process and that may hold keys."""
+    keys = self._preset.key_variables if self._preset else ()
+    return _set((*self.pass_env, *keys))
 
   def _edit(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
     self._require_budget(context)
-    passed = {name: os.environ.get(name, '') for name in self.pass_env}
-    redaction = Redaction({**passed, **secret_variables()})
+    redaction = Redaction({**self._secrets, **secret_variables()})
     seed, refusal = int(rng.integers(2**31)), ''
     with self._worktree(context) as tree:
       for _ in range(self.max_repairs + 1):
@@ -307,20 +316,33 @@ class Agent(Proposer):
     spec = self._command_spec(tree, seed, context, redaction)
     context.record(sent)
     result = self._running.run(spec)
-    transcript = redaction.transcript(result.output, self.max_transcript_bytes, result.truncated)
-    error = self._failure(result, transcript)
+    call = self._read_call(result, redaction)
+    error = failure(self.name, spec, result, call.text)
     context.record(
       dataclasses.replace(
         sent,
         state='failed' if error else 'answered',
-        response=transcript,
+        response=call.text,
         error=error,
         seconds=round(result.seconds, 3),
-        dollars=0.0 if result.ended_by == 'not_started' else self.dollars_per_call,
+        input_tokens=call.cost.input_tokens if call.cost else 0,
+        output_tokens=call.cost.output_tokens if call.cost else 0,
+        dollars=call.dollars(result, self.dollars_per_call, self.token_prices),
       )
     )
     if error:
       raise NothingToPropose(error)
+
+  def _read_call(self, result: CommandResult, redaction: Redaction) -> AgentReport:
+    """Returns what a call said, without secrets, and cost."""
+    if preset := self._preset:
+      plain = redaction.whole_lines(result.output, result.truncated)
+      report = read_report(plain, preset.report_format)
+      text = redaction.transcript(report.text.encode(), self.max_transcript_bytes, False)
+      return AgentReport(text, report.cost)
+    return AgentReport(
+      redaction.transcript(result.output, self.max_transcript_bytes, result.truncated)
+    )
 
   def _command_spec(
     self, tree: AgentWorktree, seed: int, context: ProposalContext, redaction: Redaction
@@ -332,24 +354,27 @@ class Agent(Proposer):
         word = word.replace(placeholder, path)
       words.append(word)
     words[0] = command_files.find_program(words[0]) or words[0]
-    tools = toolbox(tree.packages, tree.task, self.network)
+    tools, preset = toolbox(tree.packages, tree.task, self.network), self._preset
     return CommandSpec(
       command=tuple(words),
       folder=str(tree.program),
       writable=str(tree.folder),
       stdin=str(tree.prompt) if self.prompt_via == 'stdin' else os.devnull,
       environment={
-        **{name: os.environ[name] for name in ALWAYS_PASSED if name in os.environ},
+        **_set(ALWAYS_PASSED),
         **tools.environment,
         'HOME': str(tree.home),
         'TMPDIR': str(tree.temporary),
         'AUTORESEARCH_SEED': str(seed),
-        **{name: os.environ[name] for name in self.pass_env if name in os.environ},
+        **({**dict(preset.variables), **_set(preset.passed_variables)} if preset else {}),
+        **dict(self.variables),
+        **self._secrets,
       },
       isolation=self.isolation,
       network=self.network,
       readable=(
         *command_files.required_files(self._words),
+        *(command_files.required_files((preset.program,)) if preset else ()),
         *tools.readable,
         *map(os.path.expanduser, self.readable_paths),
       ),
@@ -364,32 +389,8 @@ class Agent(Proposer):
       file_bytes=self.max_file_bytes,
       folder_bytes=self.max_folder_bytes,
       # If the kept part begins inside a secret, the extra bytes before it show that it does.
-      output_bytes=self.max_transcript_bytes + redaction.longest,
+      output_bytes=(MAX_REPORT if preset else self.max_transcript_bytes) + redaction.longest,
     )
-
-  def _failure(self, result: CommandResult, transcript: str) -> str:
-    """Returns why the agent failed, or ''."""
-    gib = 2**30
-    reasons = {
-      'not_started': f'could not be started: {one_line(result.reason, MAX_OUTPUT_SHOWN)}',
-      'lost': f'was lost: {result.reason}',
-      'stopped': 'was ended because the run is stopping.',
-      'timeout': f'exceeded timeout_seconds ({self.timeout_seconds:g} s) and was ended.',
-      'memory': f'exceeded max_memory_bytes ({self.max_memory_bytes / gib:g} GiB) and was ended.',
-      'processes': f'exceeded max_processes ({self.max_processes}) and was ended.',
-      'folder': (
-        f'exceeded max_folder_bytes ({self.max_folder_bytes / gib:g} GiB), or made more files than '
-        'can be counted, and was ended.'
-      ),
-    }
-    if result.ended_by in reasons:
-      return f'The agent {self.name} {reasons[result.ended_by]}'
-    if result.exit_code == 0:
-      return ''
-    code = result.exit_code or 0
-    how = f'with exit code {code}' if code > 0 else f'by signal {-code}'
-    last = one_line(transcript[-MAX_OUTPUT_SHOWN:]) or 'nothing'
-    return f'The agent {self.name} ended {how}; its output ends with {last!r}.'
 
   def _read_edit(self, tree: AgentWorktree, context: ProposalContext, redaction: Redaction) -> Edit:
     """Returns the edit that the agent left.
@@ -403,14 +404,15 @@ class Agent(Proposer):
     stray = redaction.text(tree.stray_files(parent, context.editable))
     if program == parent and stray:
       raise AgentEditError(
-        f'The agent changed nothing but {stray}, which is ignored; edit '
-        f'{", ".join(context.editable)}.'
+        f'The agent changed nothing but {stray}, which is ignored; edit {_names(context)}.'
       )
     if program == parent:
       raise NothingToPropose(
-        f'The agent {self.name} changed nothing in the editable files '
-        f'({", ".join(context.editable)}).'
+        f'The agent {self.name} changed nothing in the editable files ({_names(context)}).'
       )
+    dropped = ''
+    if other := tree.changed_others(parent, context.editable):
+      dropped = f'Changes to {other} were dropped, since only {_names(context)} may change. '
     before = dict(parent.files)
     for name, text in program.files:
       variable = redaction.found(text)
@@ -419,7 +421,20 @@ class Agent(Proposer):
     if program.digest in context.tried:
       raise AgentEditError('Exactly this program was tried before; try something else.')
     if reason := context.check(program):
-      raise AgentEditError(reason)
+      raise AgentEditError(f'{dropped}{reason}')
     return edit_with_hypothesis(
       tree, parent, program, context.objective, redaction, self.name, stray
     )
+
+
+def _split(words: str | tuple[str, ...]) -> tuple[str, ...]:
+  """Returns words; a text is split as a shell would. Raises ValueError."""
+  return tuple(shlex.split(words) if isinstance(words, str) else words)
+
+
+def _set(names: tuple[str, ...]) -> dict[str, str]:
+  return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _names(context: ProposalContext) -> str:
+  return ', '.join(context.editable)

@@ -42,6 +42,18 @@ class Redaction:
     found = self._pattern.search(text)
     return self._names[found[0]] if found else ''
 
+  def whole_lines(self, output: bytes, cut: bool) -> str:
+    """Returns an output as text, without secrets.
+
+    Args:
+      output: The output, or its end.
+      cut: Whether its beginning is missing. Then the text starts with the first whole line after
+        `longest` bytes, so that no cut-off secret remains.
+    """
+    if cut:
+      output = output[self.longest :].partition(b'\n')[2]
+    return self.text(output.decode(errors='replace'))
+
   def transcript(self, output: bytes, max_bytes: int, cut: bool) -> str:
     """Returns the end of an agent's output as text, without secrets.
 

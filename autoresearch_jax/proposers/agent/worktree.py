@@ -77,31 +77,29 @@ class AgentWorktree:
       parent: The program before the edit.
       editable: Names of the files that may change.
 
-    Files beside the program's are ignored; see `stray_files`.
+    Changes to other files are left out; see `stray_files`.
 
     Raises:
-      AgentEditError: A file of the program that is not editable differs, or a file cannot be read
-        as text.
+      AgentEditError: A file cannot be read as text.
     """
-    files, wrong = dict(parent.files), []
-    for name, text in parent.files:
-      if name not in editable and self._text_or_none(name) != text:
-        wrong.append(name)
-    if wrong:
-      raise AgentEditError(
-        f'The agent changed or removed {_listed(wrong)}; only {", ".join(editable)} may be changed.'
-      )
+    files = dict(parent.files)
     for name in editable:
       if name in files or self._exists(name):
         files[name] = self.text(name)
     return Program(tuple(files.items()), parent.entry)
 
+  def changed_others(self, parent: Program, editable: tuple[str, ...]) -> str:
+    """Returns the names of the program's files that may not change and did, or ''."""
+    others = (entry for entry in parent.files if entry[0] not in editable)
+    return _listed([name for name, text in others if self._text_or_none(name) != text])
+
   def stray_files(self, parent: Program, editable: tuple[str, ...]) -> str:
-    """Returns the names of files that the agent left beside the program, which are ignored, or ''.
+    """Returns the names of other files that the agent changed or left, or ''.
 
     Caches and hidden files do not count. For the arguments see `edited`.
     """
-    return _listed(list(self._foreign_files(parent, editable)))
+    others, foreign = self.changed_others(parent, editable), self._foreign_files(parent, editable)
+    return ', '.join(filter(None, (others, _listed(list(foreign)))))
 
   def text(self, name: str, max_bytes: int = MAX_FILE_BYTES) -> str:
     """Returns a file's text.

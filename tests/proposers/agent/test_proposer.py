@@ -148,15 +148,22 @@ def test_numbers_that_are_none_are_left_out(propose):
   assert edit.hypothesis.predicted_effect is None and edit.hypothesis.uncertainty is None
 
 
-def test_another_file_is_refused_and_the_reason_goes_back(propose, refusal):
+def test_changes_to_other_files_are_dropped_and_named(propose):
   code = EDIT + "pathlib.Path('notes.py').write_text('NOTES = 2')"
-  sentence = "changed or removed 'notes.py'; only model.py may be changed."
-  assert sentence in refusal(agent(code))
+  edit = propose(agent(code))
+  assert edit.program == PROGRAM.with_text('RATE = 0.2\nDEPTH = 4\n')
+  assert "ignored: 'notes.py'" in edit.hypothesis.claim
+
+
+def test_a_refusal_says_what_was_dropped_and_goes_back(propose, refusal):
+  code = EDIT + "pathlib.Path('notes.py').unlink(missing_ok=True)"
+  said = refusal(agent(code), check=lambda program: 'It does not trace.')
+  assert "'notes.py' were dropped" in said and 'only model.py' in said and 'not trace' in said
   first, _, second, _ = propose.records
   assert 'was refused' not in first.request
-  assert sentence in second.request and 'Your last edit was refused' in second.request
+  assert 'It does not trace.' in second.request and 'Your last edit was refused' in second.request
   propose.records.clear()
-  refusal(agent(code, max_repairs=0))
+  refusal(agent(code, max_repairs=0), check=lambda program: 'It does not trace.')
   assert len(propose.records) == 2
 
 
@@ -220,8 +227,11 @@ def test_files_of_tools_are_let_pass(propose):
     ("os.remove('model.py'); os.mkdir('model.py')", 'model.py is no regular file any more'),
     ("open('model.py', 'wb').write(b'R = \\xff')", 'model.py is not UTF-8 text any more (byte 4)'),
     ("open('model.py', 'wb').truncate(2**21)", 'model.py is now larger than 1024 KiB.'),
-    ("os.rename('../program', '../p'); os.symlink('p', '../program')", "removed 'notes.py'"),
-    ("os.remove('notes.py'); os.symlink('model.py', 'notes.py')", "removed 'notes.py'"),
+    (
+      "os.rename('../program', '../p'); os.symlink('p', '../program')",
+      'model.py is no regular file any more',
+    ),
+    ("os.remove('notes.py'); os.symlink('model.py', 'notes.py')", "nothing but 'notes.py'"),
     ("os.makedirs('a/b/c'); open('a/b/c/d', 'w')", "nothing but 'a/b/c/d'"),
     ("pass", 'changed nothing in the editable files (model.py).'),
   ],
@@ -588,6 +598,10 @@ def test_a_program_that_vanished_is_told(refusal, tmp_path, propose):
     ({'command': ()}, 'needs the option `command`'),
     ({'command': "agent 'x"}, 'cannot be split into words: No closing quotation.'),
     ({'command': 'no-such-agent -p'}, "There is no program 'no-such-agent'"),
+    ({'preset': 'nobody'}, 'there are: claude-code, codex, gemini-cli, opencode, pi'),
+    ({'extra_arguments': "-m 'x"}, 'cannot be split into words'),
+    ({'token_prices': (-1.0, 2.0)}, 'token_prices'),
+    ({'max_total_tokens': -1}, 'max_total_tokens is -1'),
     ({'prompt_via': 'file'}, 'a word of command must contain {prompt}'),
     ({'timeout_seconds': 0.0}, 'timeout_seconds is 0.0; it must be above 0.'),
     ({'max_dollars': 9.0}, 'dollars_per_call is 0, so no call would count'),
