@@ -4,6 +4,7 @@
 docstring of the package says what is and is not covered.
 """
 
+import dataclasses
 import errno
 import os
 import platform
@@ -33,6 +34,9 @@ READABLE_FILES = (
   '/sys/kernel/mm/transparent_hugepage',
 )
 WRITABLE_DEVICES = ('/dev/full', '/dev/null', '/dev/zero')
+_OWN_TERMINAL = ('/dev/tty',)  # of a session that has opened one
+_DEVICE_RIGHTS = linux.READ_FILE | linux.WRITE_FILE | linux.TRUNCATE
+_TMP = '/tmp'
 # In the writable folder: all Landlock rights except creating devices and sockets.
 _WRITABLE_RIGHTS = ((1 << 15) - 1) & ~(1 << 6 | 1 << 9 | 1 << 11)
 _SIGNALS_SINCE, _TRUNCATE_SINCE = 6, 3  # Landlock ABI versions
@@ -114,6 +118,22 @@ def check(level: str) -> Isolation:
   return Isolation(files=True, system_calls=True, limits=True, detail=detail)
 
 
+def with_own_places(spec: CommandSpec, temporary: str) -> CommandSpec:
+  """Returns a spec with terminals and a /tmp of its own, as far as this machine offers them.
+
+  There is no such /tmp for a command that needs other files of the machine's.
+
+  Args:
+    spec: The command.
+    temporary: Folder inside of `spec.writable` that appears as /tmp.
+  """
+  if spec.isolation == 'none' or namespaces.missing('enter_own_places'):
+    return spec
+  needed = {*file_rules(spec), *spec.readable, *spec.command[:1]}
+  shared = os.path.islink(_TMP) or any(f'{path}/'.startswith(f'{_TMP}/') for path in needed)  # noqa: PTH114
+  return dataclasses.replace(spec, terminals=True, temporary='' if shared else temporary)
+
+
 def enter(spec: CommandSpec, launcher: int) -> None:
   """Applies the sandbox to the calling process, irrevocably. It must have one thread.
 
@@ -141,8 +161,14 @@ def enter(spec: CommandSpec, launcher: int) -> None:
   own_files = not linux.landlock_version()
   if own_files:
     paths = (*READABLE_FOLDERS, *READABLE_FILES, *spec.readable, spec.writable)
-    writable = {os.path.realpath(spec.writable), *WRITABLE_DEVICES}
-    namespaces.enter(rules, namespaces.links_of(paths), writable, spec.network)
+    writable = {os.path.realpath(spec.writable), *WRITABLE_DEVICES, *_OWN_TERMINAL}
+    links = namespaces.links_of(paths)
+    namespaces.enter(rules, links, writable, spec.network, spec.terminals, spec.temporary)
+  elif spec.terminals:
+    namespaces.enter_own_places(spec.temporary)
+    rules |= dict.fromkeys(namespaces.TERMINALS, _DEVICE_RIGHTS | linux.READ_DIR | linux.IOCTL)
+    rules |= {_TMP: _WRITABLE_RIGHTS} if spec.temporary else {}
+  if own_files or spec.terminals:
     linux.die_with(launcher)  # a new user namespace ends the first request
   linux.drop_privileges()
   if not own_files:
@@ -155,7 +181,9 @@ def file_rules(spec: CommandSpec) -> dict[str, int]:
   hidden = {os.path.realpath(path) for path in spec.hidden}
   rules = linux.readable_rules((*READABLE_FOLDERS, *READABLE_FILES, *spec.readable), hidden)
   rules = {p: r | linux.EXECUTE if r & linux.READ_FILE else r for p, r in rules.items()}
-  rules |= dict.fromkeys(WRITABLE_DEVICES, linux.READ_FILE | linux.WRITE_FILE | linux.TRUNCATE)
+  rules |= dict.fromkeys(WRITABLE_DEVICES, _DEVICE_RIGHTS)
+  if spec.terminals:
+    rules |= dict.fromkeys(_OWN_TERMINAL, _DEVICE_RIGHTS | linux.IOCTL)
   return rules | {os.path.realpath(spec.writable): _WRITABLE_RIGHTS}
 
 

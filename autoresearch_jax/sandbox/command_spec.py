@@ -31,6 +31,8 @@ class CommandSpec:
     file_bytes: Limit on the size of any one file.
     folder_bytes: Limit on the disk usage of `writable`.
     output_bytes: How many bytes are kept, from the end, of stdout and stderr together.
+    terminals: Whether it can open pseudo-terminals, which are its own.
+    temporary: Folder inside of `writable` that appears as /tmp, too; '' for none.
   """
 
   command: tuple[str, ...]
@@ -48,6 +50,8 @@ class CommandSpec:
   file_bytes: int = 256 * 2**20
   folder_bytes: int = 2 * 2**30
   output_bytes: int = 2**20
+  terminals: bool = False
+  temporary: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

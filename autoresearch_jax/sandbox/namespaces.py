@@ -5,6 +5,8 @@ mounted read-only. Other files do not exist there, not even by name.
 It needs no privileges, but some distributions and containers forbid user namespaces; `missing` says
 why. As bubblewrap does it (github.com/containers/bubblewrap), without a program of its own, since
 the tracer's child is forked and must not execute anything.
+
+`enter_own_places` is for kernels with Landlock. It only replaces the terminals and /tmp.
 """
 
 import contextlib
@@ -27,18 +29,22 @@ _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 32, 4096, 16384, 1 << 18
 _MNT_DETACH = 2
 _ATIME = {'noatime': 1024, 'nodiratime': 2048, 'relatime': 1 << 21}
 _FLAGS = {'nosuid': _MS_NOSUID, 'nodev': _MS_NODEV, 'noexec': _MS_NOEXEC, **_ATIME}
+TERMINALS = ('/dev/ptmx', '/dev/pts')
 _BASE = '/tmp'  # covered by the new root, in this process alone
 _PROBE_SECONDS = 20.0
 _MAX_LINKS = 40  # as in the kernel
 
 
 @functools.cache
-def missing() -> str:
+def missing(function: str = 'enter') -> str:
   """Why this machine offers no such namespaces, for a message; '' if it does.
 
   Tried once, in a process of its own.
+
+  Args:
+    function: `enter` or `enter_own_places`.
   """
-  command = [sys.executable, '-m', 'autoresearch_jax.sandbox.namespaces']
+  command = [sys.executable, '-m', 'autoresearch_jax.sandbox.namespaces', function]
   try:
     done = subprocess.run(
       command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False,
@@ -56,6 +62,8 @@ def enter(
   links: Mapping[str, str],
   writable: Collection[str] = (),
   network: bool = False,
+  terminals: bool = False,
+  temporary: str = '',
 ) -> None:
   """Moves the calling process into the new file system, irrevocably. It must have one thread.
 
@@ -65,17 +73,14 @@ def enter(
     links: Symbolic links to make: path -> target.
     writable: Those of the readable paths that can be written.
     network: Whether the network of the machine stays.
+    terminals: Whether it can open terminals of its own.
+    temporary: Folder that appears as /tmp, too; '' for none.
 
   Raises:
     SandboxError: the kernel refuses.
   """
-  user, group, folder = os.geteuid(), os.getegid(), os.getcwd()  # noqa: PTH109
-  spaces = _NEW_USER | _NEW_MOUNTS | _NEW_IPC | (0 if network else _NEW_NETWORK)
-  linux.call('unshare', spaces)
-  _write('/proc/self/setgroups', 'deny')
-  _write('/proc/self/uid_map', f'{user} {user} 1')
-  _write('/proc/self/gid_map', f'{group} {group} 1')
-  _mount('none', '/', '', _MS_REC | _MS_PRIVATE)
+  folder = os.getcwd()  # noqa: PTH109
+  _unshare(_NEW_MOUNTS | _NEW_IPC | (0 if network else _NEW_NETWORK))
   _mount('tmpfs', _BASE, 'tmpfs', _MS_NOSUID | _MS_NODEV, 'size=16m,mode=0755')
   old = f'{_BASE}/.old'
   os.mkdir(old)  # noqa: PTH102
@@ -85,6 +90,14 @@ def enter(
     _show(f'/.old{path}', path, rights)
   for path, target in sorted(links.items()):
     _link(path, target)
+  if terminals:
+    pathlib.Path('/dev/pts').mkdir(parents=True, exist_ok=True)
+    pathlib.Path('/dev/ptmx').touch()
+    _mount_terminals()
+    writable = {*writable, *TERMINALS}
+  if temporary:
+    _show(f'/.old{temporary}', '/tmp', linux.READ_FILE)
+    writable = {*writable, '/tmp'}
   mounts = _mounts(f'/.old/proc/{os.getpid()}/mountinfo')
   linux.call('umount2', _path('/.old'), _MNT_DETACH)
   os.rmdir('/.old')  # noqa: PTH106
@@ -94,6 +107,21 @@ def enter(
     _mount('none', path, '', _MS_REMOUNT | _MS_BIND | _MS_RDONLY | flags)
   with contextlib.suppress(OSError):  # it is not readable
     os.chdir(folder)
+
+
+def enter_own_places(temporary: str = '') -> None:
+  """Gives the calling process its own terminals and /tmp, irrevocably. It must have one thread.
+
+  Args:
+    temporary: Folder that appears as /tmp; '' for the machine's.
+
+  Raises:
+    SandboxError: the kernel refuses.
+  """
+  _unshare(_NEW_MOUNTS)
+  _mount_terminals()
+  if temporary:
+    _mount(temporary, '/tmp', '', _MS_BIND)
 
 
 def links_of(paths: Iterable[str]) -> dict[str, str]:
@@ -116,6 +144,22 @@ def _follow(path: str, found: dict[str, str], depth: int = 0) -> None:
     if depth < _MAX_LINKS:
       _follow(os.path.normpath(rest), found, depth + 1)
     return
+
+
+def _unshare(spaces: int) -> None:
+  """Moves this process to new namespaces, with its user and group and no others."""
+  user, group = os.geteuid(), os.getegid()
+  linux.call('unshare', _NEW_USER | spaces)
+  _write('/proc/self/setgroups', 'deny')
+  _write('/proc/self/uid_map', f'{user} {user} 1')
+  _write('/proc/self/gid_map', f'{group} {group} 1')
+  _mount('none', '/', '', _MS_REC | _MS_PRIVATE)
+
+
+def _mount_terminals() -> None:
+  """Puts new pseudo-terminals in the place of the machine's."""
+  _mount('devpts', '/dev/pts', 'devpts', _MS_NOSUID | _MS_NOEXEC, 'newinstance,ptmxmode=0666')
+  _mount('/dev/pts/ptmx', '/dev/ptmx', '', _MS_BIND)
 
 
 def _pivot(new: str, old: str) -> None:
@@ -178,6 +222,9 @@ def _write(path: str, text: str) -> None:
 
 if __name__ == '__main__':
   try:
-    enter({'/proc/self/mountinfo': linux.READ_FILE}, {})
+    if sys.argv[1:] == ['enter_own_places']:
+      enter_own_places()
+    else:
+      enter({'/proc/self/mountinfo': linux.READ_FILE}, {})
   except (SandboxError, OSError) as error:
     sys.exit(str(error))

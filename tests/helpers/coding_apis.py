@@ -246,8 +246,8 @@ class CodingServer:
 
       do_HEAD = do_GET
 
-      def log_message(self, *arguments):
-        del arguments
+      def log_message(self, format, *arguments):
+        del format, arguments
 
     self._http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     self._http.daemon_threads = True

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import numpy
 import pytest
@@ -106,7 +107,8 @@ from autoresearch_jax.sandbox import command_policy, linux
 from autoresearch_jax.sandbox.command_spec import CommandSpec
 linux.landlock_version = lambda: 0
 assert command_policy.check('full').files
-spec = CommandSpec(('/bin/sh',), '.', sys.argv[1], '/dev/null', {}, network=False)
+own = {'terminals': True, 'temporary': sys.argv[3]} if sys.argv[3:] else {}
+spec = CommandSpec(('/bin/sh',), '.', sys.argv[1], '/dev/null', {}, network=False, **own)
 os.chdir(sys.argv[1])
 command_policy.enter(spec, os.getppid())
 os.execv('/bin/sh', ['sh', '-c', sys.argv[2]])
@@ -134,3 +136,22 @@ def test_an_agents_command_writes_in_its_folder_only_and_reads_no_secrets(tmp_pa
   assert done.stdout.splitlines() == [*said, '/usr/bin/env'], done.stderr
   assert (inside / 'note').read_text() == 'made\n'
   assert [p.name for p in outside.iterdir()] == ['secret']
+
+
+@pytest.mark.skipif(
+  bool(namespaces.missing('enter_own_places')), reason='no terminals can be mounted here'
+)
+def test_an_agents_command_has_terminals_and_a_tmp_of_its_own():
+  script = """
+    ls /dev/pts
+    exec 3<>/dev/ptmx && ls /dev/pts
+    echo mine > /tmp/note && cat tmp/note
+    ls -A /tmp"""
+  with tempfile.TemporaryDirectory(dir='/var/tmp') as folder:
+    temporary = pathlib.Path(folder, 'tmp')
+    temporary.mkdir()
+    done = subprocess.run(
+      [sys.executable, '-c', COMMAND, folder, script, str(temporary)],
+      capture_output=True, text=True, check=False,
+    )  # fmt: skip
+  assert done.stdout.split() == ['ptmx', '0', 'ptmx', 'mine', 'note'], done.stderr

@@ -355,7 +355,7 @@ class Agent(Proposer):
       words.append(word)
     words[0] = command_files.find_program(words[0]) or words[0]
     tools, preset = toolbox(tree.packages, tree.task, self.network), self._preset
-    return CommandSpec(
+    spec = CommandSpec(
       command=tuple(words),
       folder=str(tree.program),
       writable=str(tree.folder),
@@ -391,6 +391,7 @@ class Agent(Proposer):
       # If the kept part begins inside a secret, the extra bytes before it show that it does.
       output_bytes=(MAX_REPORT if preset else self.max_transcript_bytes) + redaction.longest,
     )
+    return command_policy.with_own_places(spec, str(tree.temporary))
 
   def _read_edit(self, tree: AgentWorktree, context: ProposalContext, redaction: Redaction) -> Edit:
     """Returns the edit that the agent left.

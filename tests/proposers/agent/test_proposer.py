@@ -449,10 +449,11 @@ def test_text_of_others_stays_data(propose):
     assert '## Rules' not in outside and 'You may change: `notes.py`' not in outside
 
 
-def test_a_hypothesis_does_not_widen_what_may_be_edited(refusal):
+def test_a_hypothesis_does_not_widen_what_may_be_edited(propose):
   told = json.dumps({'claim': 'x', 'editable': ['notes.py']})
   code = f"pathlib.Path('hypothesis.json').write_text({told!r}); open('notes.py', 'w')"
-  assert 'only model.py may be changed' in refusal(agent(EDIT + code))
+  edit = propose(agent(EDIT + code))
+  assert edit.program == PROGRAM.with_text('RATE = 0.2\nDEPTH = 4\n')
 
 
 def test_only_named_variables_are_passed_and_their_values_are_kept_nowhere(propose, monkeypatch):

@@ -2,7 +2,9 @@
 
 import json
 import os
+import pathlib
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from autoresearch_jax.programs.start import starting_program
 from autoresearch_jax.proposers import PROPOSERS, NothingToPropose, ProposalContext
 from autoresearch_jax.proposers.agent.toolbox import CERTIFICATE_VARIABLES, PROXY_VARIABLES
 from autoresearch_jax.research.build import build_task
-from autoresearch_jax.sandbox import linux
+from autoresearch_jax.sandbox import linux, namespaces
 
 pytestmark = [
   pytest.mark.slow,
@@ -31,7 +33,7 @@ def said(tmp_path, monkeypatch):
   config = from_config_dict(load('digits'))
   program, spec = starting_program(config), build_task(config).spec
 
-  def run(script, **options):
+  def run(script, scratch=tmp_path / 'scratch', **options):
     records = []
     agent = PROPOSERS.make(
       'agent', {'command': ('/bin/sh', '-c', script), 'fallback': '', 'max_repairs': 0, **options}
@@ -39,7 +41,7 @@ def said(tmp_path, monkeypatch):
     (tmp_path / 'hidden').mkdir(exist_ok=True)
     context = ProposalContext(
       (program,), {}, ('model.py',), types.Objective('val_loss', 'minimize'), spec,
-      scratch=tmp_path / 'scratch', hidden=(tmp_path / 'hidden',), record=records.append,
+      scratch=scratch, hidden=(tmp_path / 'hidden',), record=records.append,
     )  # fmt: skip
     with pytest.raises(NothingToPropose):  # the scripts edit nothing
       agent.propose(types.Proposal(types.Operation.IMPROVE), context, np.random.default_rng(0))
@@ -113,3 +115,31 @@ def test_nothing_hidden_becomes_readable(said, tmp_path):
   output = said(f'cat {tmp_path}/hidden/ledger; echo done; echo $PATH')
   assert 'test scores' not in output and 'done' in output
   assert os.environ['PATH'] in output
+
+
+own_places = pytest.mark.skipif(
+  bool(namespaces.missing('enter_own_places')), reason='user namespaces do not work here'
+)
+
+
+@own_places
+def test_it_opens_terminals_and_sees_no_others(said):
+  output = said("""
+    ls /dev/pts
+    python -c 'import pty; pty.spawn(["sh", "-c", "tty; test -t 0 && echo a terminal > /dev/tty"])'
+  """)
+  assert output.split('\n')[:3] == ['ptmx', '/dev/pts/0', 'a terminal']
+
+
+@own_places
+def test_tmp_is_its_own(said):
+  with (
+    tempfile.TemporaryDirectory(dir='/var/tmp') as scratch,
+    tempfile.NamedTemporaryFile(dir='/tmp') as other,
+  ):
+    output = said(
+      f'ls -A /tmp; echo seen > /tmp/mine && cat $TMPDIR/mine; cat {other.name}; echo done',
+      scratch=pathlib.Path(scratch),
+    )
+    assert output.split('\n')[0] == 'seen' and output.strip().endswith('done')
+    assert not pathlib.Path('/tmp/mine').exists()
