@@ -33,9 +33,9 @@ MAY_CHANGE: dict[str, str] = {
   'config.proposer': 'writes edits that are yet to come',
   # Of gemini and openai: models, prices, roles, max_calls, max_total_tokens, max_dollars,
   # max_output_tokens, max_prompt_tokens, timeout_seconds, attempts, initial_delay, max_repairs,
-  # lessons_interval, base_url, fallback, omitted_sections. Of agent: command, prompt_via,
-  # max_calls, max_dollars, dollars_per_call, timeout_seconds, isolation, pass_env,
-  # max_memory_bytes and so on. Of auto: those of its parts.
+  # lessons_interval, base_url, fallback, omitted_sections. Of agent: preset, command, prompt_via,
+  # max_calls, max_total_tokens, max_dollars, dollars_per_call, token_prices, timeout_seconds,
+  # isolation, pass_env, variables, max_memory_bytes and so on. Of auto: those of its parts.
   # Of mutate, replay, placebo and other distributions: all, for the same reason.
   'config.proposer_options.*': 'options of the proposer',
   'config.executor_options.checkpoint_seconds': 'decides how often long trainings are saved',

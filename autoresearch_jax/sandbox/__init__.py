@@ -2,7 +2,8 @@
 
 Modules:
 - `linux`: wrappers of Landlock, seccomp, resource limits and capabilities, for both sandboxes.
-- `namespaces`: a file system of a process's own, for kernels without Landlock.
+- `namespaces`: a file system of a process's own, for kernels without Landlock; terminals and a /tmp
+  of its own for those with it.
 - `tracer_policy`: what the tracer's child may do while it runs a candidate program. Its docstring
   says what is and is not covered there.
 - `command_policy`: what a sandboxed command may do.

@@ -1,6 +1,7 @@
-"""The proposer that runs a coding agent, given as a command, in a sandbox.
+"""The proposer that runs a coding agent, given as a command or a preset, in a sandbox.
 
-`proposer` has the options and the loop over attempts, `worktree` the folder the agent works in,
-`hypothesis_file` what is read of its reasons, `transcript` what is kept of its output. May import
-`prompt`, `sandbox`, the modules of `proposers` and what these may import.
+`proposer` has the options and the loop over attempts, `presets` the known agents, `worktree` the
+folder the agent works in, `toolbox` what it finds there, `running` its process, `hypothesis_file`
+what is read of its reasons, `report` what is read of its output, `transcript` what is kept of it.
+May import `prompt`, `sandbox`, the modules of `proposers` and what these may import.
 """
