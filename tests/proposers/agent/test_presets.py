@@ -75,13 +75,12 @@ def install(tmp_path, monkeypatch):
 def propose(tmp_path):
   """Proposes by a preset; returns the edit, or why there is none, and the last record."""
 
-  def proposed(preset, spent=None, **options):
+  def proposed(preset, spent=types.Spend(), **options):
     made = {'preset': preset, 'isolation': SHUT_IN, 'fallback': '', 'max_repairs': 0, **options}
     agent, records = PROPOSERS.make('agent', made), []
     context = ProposalContext(
       (PROGRAM,), {}, ('model.py',), types.Objective('val_loss', 'minimize'), SPEC,
-      scratch=tmp_path / 'scratch', record=records.append,
-      **({'spend': lambda: spent} if spent else {}),
+      scratch=tmp_path / 'scratch', record=records.append, spend=lambda: spent,
     )  # fmt: skip
     try:
       edit = agent.propose(
