@@ -13,7 +13,7 @@ from autoresearch_jax.sandbox import linux
 
 pytestmark = pytest.mark.slow
 
-KEY = 'made-up-key-0123456789'
+KEY, NOTHING = 'made-up-key-0123456789', types.Spend()
 PROGRAM = types.Program((('model.py', 'RATE = 0.1\n'),), 'model.py')
 SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(300, 'steps'), None, None, (64,), 10)
 SHUT_IN = 'full' if linux.landlock_version() and linux.has_seccomp() else 'none'
@@ -75,7 +75,7 @@ def install(tmp_path, monkeypatch):
 def propose(tmp_path):
   """Proposes by a preset; returns the edit, or why there is none, and the last record."""
 
-  def proposed(preset, spent=types.Spend(), **options):
+  def proposed(preset, spent=NOTHING, **options):
     made = {'preset': preset, 'isolation': SHUT_IN, 'fallback': '', 'max_repairs': 0, **options}
     agent, records = PROPOSERS.make('agent', made), []
     context = ProposalContext(
