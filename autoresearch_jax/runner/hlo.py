@@ -32,6 +32,7 @@ _CONDITION = re.compile(r'condition=%?([\w.\-]+)')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 _CONTRACTED = re.compile(r'lhs_contracting_dim(?:s|ensions)"?[=:][{\[]([^}\]]*)')
 _LABELS = re.compile(r'dim_labels=([\w?]+)_([\w?]+)->([\w?]+)')
+_FIELD = re.compile(r'(\w+)=([\d_x-]+)')  # of a convolution's window
 _PRODUCTS = ('__cublas$', '__onednn$matmul')  # prefixes of targets of custom calls
 
 
@@ -215,7 +216,7 @@ def _flops(operation: HloOperation, types: dict[str, str]) -> float:
     return 0.0
   elements = 2.0 * math.prod(out[0][1])
   if operation.opcode == 'convolution':
-    return elements * _convolution_depth(operation, left[0][1])
+    return elements * _convolution_depth(operation, left[0][1], out[0][1])
   if operation.opcode == 'dot' or operation.target.startswith(_PRODUCTS):
     found = _CONTRACTED.search(operation.text)
     axes = [int(axis) for axis in re.findall(r'\d+', found[1])] if found else []
@@ -223,11 +224,33 @@ def _flops(operation: HloOperation, types: dict[str, str]) -> float:
   return 0.0
 
 
-def _convolution_depth(operation: HloOperation, left: tuple[int, ...]) -> float:
-  """Products that are summed for each element of the result."""
+def _convolution_depth(
+  operation: HloOperation, left: tuple[int, ...], out: tuple[int, ...]
+) -> float:
+  """Products that are summed for each element of the result; padding counts, as in the trace."""
   labels = _LABELS.search(operation.text)
   features = left[labels[1].index('f')] if labels and 'f' in labels[1] else 1
   groups = re.search(r'feature_group_count=(\d+)', operation.text)
-  window = re.search(r'window=\{size=([0-9x]+)', operation.text)
-  taps = math.prod(map(int, window[1].split('x'))) if window else 1
-  return features * taps / (int(groups[1]) if groups else 1)
+  depth = features / (int(groups[1]) if groups else 1)
+  window = re.search(r'window=\{([^}]*)\}', operation.text)
+  if not labels or not window:
+    return depth
+  fields = {name: values.split('x') for name, values in _FIELD.findall(window[1])}
+  for i, size in enumerate(map(int, fields['size'])):
+    axis = str(i)
+    step, hole = (
+      int(fields[name][i]) if name in fields else 1 for name in ('stride', 'lhs_dilate')
+    )
+    low = int(fields['pad'][i].partition('_')[0]) if 'pad' in fields else 0
+    length = hole * (left[labels[1].index(axis)] - 1) + 1
+    starts = (n * step - low for n in range(out[labels[3].index(axis)]))
+    # XLA writes batched products as convolutions whose windows see one element and zeros.
+    if 'rhs_dilate' in fields or any(_seen(start, size, length, hole) > 1 for start in starts):
+      depth *= size
+  return depth
+
+
+def _seen(start: int, size: int, length: int, hole: int) -> int:
+  """Elements in a window on an array of `length` positions, of which each `hole`-th is one."""
+  first = max(start, 0)
+  return len(range(first + -first % hole, min(start + size, length), hole))

@@ -139,3 +139,46 @@ def test_flops_of_a_compiled_module_count_iterations():
   fusion = next(each for each in module.executed() if each.operation.opcode == 'fusion')
   assert fusion.times == 5 and fusion.loops == (5,) and fusion.operation.cycles == 70
   assert module.bytes(fusion) == 4 * (8 * 4 + 8 * 16)  # the constant is in a faster memory
+
+
+@pytest.mark.parametrize(
+  ('left', 'right', 'out', 'window', 'labels', 'flops'),
+  [
+    # A product for each of 8 matrices.
+    (
+      '8,32,16',
+      '8,16,4',
+      '8,32,4',
+      'size=8 stride=7 lhs_dilate=8',
+      '0bf_0io->0bf',
+      8 * 32 * 4 * 16,
+    ),
+    # Four heads of 6 outputs each.
+    (
+      '8,32,16,1',
+      '1,4,16,6',
+      '8,32,4,6',
+      'size=1x4 pad=0_0x3_3 rhs_reversal=0x1',
+      '0bf1_01io->0b1f',
+      8 * 32 * 4 * 6 * 16,
+    ),
+    # A sum over 8 parts.
+    ('8,32,16', '8,32,4', '16,4,1', 'size=8', '0fb_0io->bf0', 16 * 4 * 32 * 8),
+    # A convolution of 3x3 with padding.
+    (
+      '5,8,8,16',
+      '3,3,16,4',
+      '5,8,8,4',
+      'size=3x3 pad=1_1x1_1',
+      'b01f_01io->b01f',
+      5 * 8 * 8 * 4 * 16 * 9,
+    ),
+  ],
+)
+def test_products_that_are_written_as_convolutions(left, right, out, window, labels, flops):
+  text = (
+    f'ENTRY %main () -> f32[{out}] {{\n  %a = f32[{left}] parameter(0)\n'
+    f'  %b = f32[{right}] parameter(1)\n  ROOT %c = f32[{out}] convolution(%a, %b), '
+    f'window={{{window}}}, dim_labels={labels}\n}}\n'
+  )
+  assert hlo.Module(text).product_flops == 2 * flops
