@@ -9,10 +9,10 @@ from autoresearch_jax.types import Constraint, Result, SeedResult, Status
 
 
 class ResultQueue:
-  """Results of trials, oldest first, and those of single seeds, which are logged before them.
+  """Results of trials, and those of single seeds, which are logged before them.
 
   Attributes:
-    results: Results of trials.
+    results: Results of trials, in the order of their arrival.
   """
 
   def __init__(self) -> None:
@@ -48,13 +48,15 @@ class ResultQueue:
   def finished_event(
     self, running: Collection[int], constraints: Iterable[Constraint], stop_requested: bool
   ) -> Finished | None:
-    """Returns the event of the next result of a running trial.
+    """Returns the event of the next result of a running trial, that of the earliest trial first.
 
+    So the order of results that wait for the proposer does not depend on which machine was faster.
     After a stop request, failures are ignored: Ctrl-C reaches all processes of the terminal, and
     may have caused them. Their trials run again in the next session.
     """
     while self.results:
-      result = self.results.popleft()
+      result = min(self.results, key=lambda result: result.trial)  # the first of equal ones
+      self.results.remove(result)
       doubtful = stop_requested and result.status is not Status.OK
       if result.trial in running and not doubtful:
         return Finished(result.trial, feasible(result, constraints))

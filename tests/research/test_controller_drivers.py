@@ -24,14 +24,14 @@ from autoresearch_jax.acceptance.strict import Strict
 from autoresearch_jax.benchmark.runners.simulate import simulate
 from autoresearch_jax.benchmark.simulations import Instance
 from autoresearch_jax.executors import Executor
-from autoresearch_jax.ledger.events import Resumed, Started
+from autoresearch_jax.ledger.events import Record, Resumed, Started
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.steering import Steering
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
 from autoresearch_jax.report import View
-from autoresearch_jax.research.actions import Settings
+from autoresearch_jax.research.actions import End, Log, Propose, Settings, Submit, Wait
 from autoresearch_jax.research.controller import Controller
 from autoresearch_jax.research.loop import ResearchLoop
 from autoresearch_jax.research.replay import replay
@@ -319,6 +319,38 @@ def test_both_drivers_make_the_same_decisions(tmp_path_factory, case, name, rule
   assert decided == list(history.trials.values())
   assert outcome.kept == len(history.kept) - 1
   assert outcome.runs == pytest.approx(history.training_runs)
+
+
+@pytest.mark.parametrize('name', ['greedy', 'tree', 'asha'])
+def test_results_that_wait_together_are_taken_in_the_order_of_their_trials(name):
+  def decisions(order):
+    journal = Journal()
+    grid = JournalGrid(seed=3, failing=0.2, repeating=0.1, journal=journal)
+    strategy = JournalStrategy(STRATEGIES_TRIED[name], journal)
+    made = settings_of(grid, seed=3, max_training_runs=20, max_duplicates=float('inf'))
+    controller = Controller(strategy, JournalRule(Strict(), journal), made, slots=3)
+    flying, together, events = [], 0, 0
+    while not isinstance(action := controller.next_action(), End):
+      match action:
+        case Log(event=event):
+          controller.apply(Record(events, 0.0, event))
+          events += 1
+        case Submit(request=request):
+          result = grid.measure(request)
+          flying.append(dataclasses.replace(result, fingerprint=request.program.digest))
+        case Propose():
+          try:
+            controller.answer(grid.propose(action.proposal, action.context, action.rng))
+          except NothingToPropose as error:
+            controller.answer(error)
+        case Wait():
+          together = max(together, len(flying))
+          controller.deliver(flying[::order])
+          flying.clear()
+    assert together == 3
+    return list(journal)
+
+  assert decisions(1) == decisions(-1)
 
 
 def state_of(controller):
