@@ -171,9 +171,11 @@ class LocalExecutor(Executor):
     with self._condition:
       self._closing = True
       self._condition.notify_all()
-    for slot in self._all_slots:
-      slot.stop()
-    for thread in self._threads:
+    # Together, since a runner may take 10 s to save its run and to release its devices.
+    stopping = [threading.Thread(target=slot.stop) for slot in self._all_slots]
+    for thread in stopping:
+      thread.start()
+    for thread in (*stopping, *self._threads):
       thread.join(timeout=30)
 
   def _report(self, news: Progress | SeedResult) -> None:

@@ -1,13 +1,15 @@
 """Checkpoints of a long training run, from which it continues after its process was lost.
 
-Every few minutes `train` drains its queue, stops the clock, and hands the state over: the leaves,
-the clock, the meter of the budget, the curve, and the number of batches consumed. Orbax writes them
-while training goes on. A continued run takes the same steps on the same batches, so with a budget
-in steps its result is the same to the bit. The devices may be others, or fewer.
+Every few minutes, and when the process is asked to end, `train` drains its queue, stops the clock,
+and hands the state over: the leaves, the clock, the meter of the budget, the curve, and the number
+of batches consumed. Orbax writes them while training goes on. A continued run takes the same steps
+on the same batches, so with a budget in steps its result is the same to the bit. The devices may be
+others, or fewer.
 """
 
 import dataclasses
 import pathlib
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +17,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from autoresearch_jax.runner.process import before_end
 from autoresearch_jax.types import CheckpointPlan
 
 LONG = 3  # a run that is expected to take so many intervals is long enough to be saved
 KEPT = 2  # checkpoints on disk
+SAVE_SECONDS = 6.0  # for the last checkpoint of a process that ends
 
 
 @dataclasses.dataclass
@@ -72,6 +76,10 @@ class Checkpointer:
     self._last = time.monotonic()
     self._manager: Any = None
     self._failed = False
+    self._is_long = False
+    self._ending = threading.Event()
+    self._closed = threading.Event()
+    before_end[:] = [self._save_before_end]
     self.resumed = self._latest()
     self.evaluations = self.resumed.evaluations if self.resumed else []
 
@@ -82,9 +90,10 @@ class Checkpointer:
       wall_seconds: Training time so far.
       fraction: Fraction of the budget used so far.
     """
-    if self._failed or time.monotonic() - self._last < self._seconds or not 0 < fraction < 1:
+    self._is_long = 0 < fraction < 1 and wall_seconds / fraction >= LONG * self._seconds
+    if self._failed or self._closed.is_set() or not self._is_long:
       return False
-    return wall_seconds / fraction >= LONG * self._seconds
+    return self._ending.is_set() or time.monotonic() - self._last >= self._seconds
 
   def save(self, state: TrainState) -> None:
     """Copies the state to the host, and writes it in the background. Failures end the saving."""
@@ -105,6 +114,14 @@ class Checkpointer:
       print(f'No checkpoint can be written to {self._folder}: {error!r}')
       self._failed = True
     self._last = time.monotonic()
+    if self._ending.is_set():
+      self.close()
+
+  def _save_before_end(self) -> None:
+    """Waits until a long run is saved once more. Another thread than that of the run calls it."""
+    if self._is_long and not self._failed:
+      self._ending.set()
+      self._closed.wait(SAVE_SECONDS)
 
   def _latest(self) -> TrainState | None:
     """Reads the latest whole checkpoint, with its leaves on the host; None if there is none."""
@@ -127,7 +144,7 @@ class Checkpointer:
     return None
 
   def close(self) -> None:
-    """Waits until the last checkpoint is written."""
+    """Waits until the last checkpoint is written; there are no further ones."""
     if self._manager is not None:
       try:
         self._manager.wait_until_finished()
@@ -135,6 +152,7 @@ class Checkpointer:
       except Exception as error:
         print(f'The last checkpoint in {self._folder} was not written: {error!r}')
       self._manager = None
+    self._closed.set()
 
   def _opened(self, ocp: Any) -> Any:
     if self._manager is None:

@@ -33,7 +33,7 @@ XLA_CPU_FLAGS = (
 HUGE_PAGES = 'glibc.malloc.hugetlb=1'
 COMPILE_CACHE_SIZE = 4  # compiled programs in memory: the incumbent's, and the latest ones
 START_TIMEOUT_SECONDS = 300.0  # to import jax and acquire the devices
-SOFT_END_SECONDS = 5.0  # for a runner to release an accelerator before it is killed
+SOFT_END_SECONDS = 10.0  # for a runner to save a long run and to release an accelerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class RunnerClient:
 
   Attributes:
     soft_end_seconds: How long the process may take to end by itself, before it is killed. A killed
-      process may leave TPU chips busy for a while. 0 on CPUs.
+      process may leave TPU chips busy for a while. 0 on CPUs, where only long runs get the time.
     prefetching: Prefetches in progress: number -> (artifact, monotonic time when requested). The
       numbers are unique; an artifact may be prefetched more than once.
   """
@@ -101,6 +101,7 @@ class RunnerClient:
     self._lock = threading.Lock()
     self._write_lock = threading.Lock()
     self._killed = False
+    self._saves_from = math.inf  # when the run under way is long enough to be worth saving
     self._numbers = itertools.count()
     self.prefetching: dict[int, tuple[pathlib.Path, float]] = {}
 
@@ -148,6 +149,8 @@ class RunnerClient:
     Raises:
       RunnerError: the request failed, or the runner was killed or died.
     """
+    plan = arguments.get('checkpoint')
+    self._saves_from = time.monotonic() + plan.seconds if plan else math.inf
     self._send({'method': method, **arguments})
     return self._receive(method, idle_timeout, on_progress, timeout)
 
@@ -190,17 +193,18 @@ class RunnerClient:
   def _kill_process(self) -> None:
     with self._lock:
       if self._process and self._process.poll() is None:
-        if self.soft_end_seconds:
-          self._end_softly(self._process)
+        saves = time.monotonic() >= self._saves_from
+        if patience := self.soft_end_seconds or SOFT_END_SECONDS * saves:
+          self._end_softly(self._process, patience)
         with contextlib.suppress(ProcessLookupError):
           os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-  def _end_softly(self, process: subprocess.Popen[bytes]) -> None:
+  def _end_softly(self, process: subprocess.Popen[bytes], seconds: float) -> None:
     """Asks the process to release its devices and to end, and waits for a while."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-      process.wait(self.soft_end_seconds)
+      process.wait(seconds)
 
   def _send(self, message: dict[str, Any]) -> None:
     try:

@@ -5,12 +5,14 @@ import os
 import queue
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import jax.extend.backend
 import msgspec
 
 RELEASE_SECONDS = 3.0  # to release accelerators when the process ends
+before_end: list[Callable[[], object]] = []  # called when the process is asked to end
 
 
 class RequestReader:
@@ -56,6 +58,8 @@ def end_on_sigterm() -> None:
 
 def end_process() -> None:
   """Ends the process. Accelerators are released first, or the next process would find them busy."""
+  for call in [*before_end]:
+    call()
   if os.environ.get('JAX_PLATFORMS') != 'cpu':
     late = threading.Timer(RELEASE_SECONDS, os._exit, (0,))
     late.daemon = True

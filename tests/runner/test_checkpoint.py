@@ -183,6 +183,27 @@ def test_saved_by_a_killed_process_on_two_devices_and_continued_on_one(
   assert resumed['measurement'].metrics == pytest.approx(whole, rel=1e-4)
 
 
+def test_a_long_run_is_saved_when_its_process_is_asked_to_end(setup, tmp_path):
+  client, path = RunnerClient(setup, tmp_path / 'log'), export(program(step=SLOW), tmp_path)
+  client.soft_end_seconds = 100.0  # as on an accelerator, with patience for a busy machine
+  long = plan(tmp_path, 60.0)  # so none is due by itself
+  client.start()
+  try:
+    client.wait_until_ready()
+    client.request('load', 60, artifact=path)
+    client.request('compile', 60)
+    process = client._process
+    with pytest.raises(RunnerError):
+      client.request(
+        'run', 60, lambda _: client.kill(), seed=3, budget=Budget(1e6, 'steps'), checkpoint=long
+      )
+  finally:
+    client.close()
+  assert process.wait() == 0  # not a signal
+  saved = Checkpointer(long).resumed
+  assert saved is not None and 0 < saved.steps < 1e6
+
+
 def test_leaves_of_another_program_are_refused():
   leaves = [jax.numpy.zeros((2, 3)), jax.numpy.zeros((0,))]
   (first, empty) = restored_leaves(leaves, [np.ones((2, 3), np.float32)])
