@@ -17,6 +17,7 @@ from autoresearch_jax.ops.linear import over_rows, product
 # same with 65536.
 CHUNK = 1024
 CHUNK_CUDA = 16384  # at a vocabulary of 8192: 512 MiB
+CHUNK_TPU = 2048  # by XLA's estimate for a v6e, 1024 are 9 % slower and 4096 60 %
 
 
 def softcap(logits: jax.Array, cap: float) -> jax.Array:
@@ -63,13 +64,19 @@ def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
   if not 0 < cap < 80:
     raise ValueError(f'softcap_cross_entropy has cap {cap}; it must be between 0 and 80.')
 
-  def by(chunk: int) -> Callable[..., Any]:
-    return functools.partial(_by_chunks, cap=cap, chunk=chunk, want_gradient=want_gradient)
+  def by(default: int, factored: bool = False) -> Callable[..., Any]:
+    return functools.partial(
+      by_chunks,
+      cap=cap,
+      chunk=chunk or default,
+      want_gradient=want_gradient,
+      factored=factored,
+    )
 
   def all_rows(x, head, targets):
-    if chunk:
-      return by(chunk)(x, head, targets)
-    return lax.platform_dependent(x, head, targets, cuda=by(CHUNK_CUDA), default=by(CHUNK))
+    return lax.platform_dependent(
+      x, head, targets, cuda=by(CHUNK_CUDA), tpu=by(CHUNK_TPU, True), default=by(CHUNK)
+    )
 
   devices = num_shares(x.shape[0])
   if devices == 1:
@@ -84,7 +91,27 @@ def _chunked(x, head, targets, cap: float, chunk: int, want_gradient: bool):
   return shard(own_rows, (True, False, True), (False, want_gradient, False))(x, head, targets)
 
 
-def _by_chunks(x, head, targets, cap: float, chunk: int, want_gradient: bool):
+def by_chunks(
+  x: jax.Array,
+  head: jax.Array,
+  targets: jax.Array,
+  cap: float,
+  chunk: int,
+  want_gradient: bool,
+  factored: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Loss, and the gradients of x and head, as `softcap_cross_entropy` computes them.
+
+  Args:
+    x: As there, as are `head`, `targets` and `cap`.
+    head: As there.
+    targets: As there.
+    cap: As there.
+    chunk: Maximum rows of a chunk.
+    want_gradient: Whether to compute gradients; else they are zeros.
+    factored: Whether to store the gradient of the logits without its factors for each row. On a
+      TPU, XLA would else compute the exponentials again for both products that need it.
+  """
   rows, width = x.shape
   count = math.ceil(rows / chunk)
   while rows % count:
@@ -102,7 +129,13 @@ def _by_chunks(x, head, targets, cap: float, chunk: int, want_gradient: bool):
     loss += jnp.sum(jnp.log(sums[:, 0]) - own) / rows
     if not want_gradient:
       return (loss, d_head), jnp.zeros((), x.dtype)
-    d_logits = (exponentials / sums - hit) * (1 - squashed * squashed) / rows
+    if factored:
+      inverse = 1 / (rows * sums)
+      d_own = (jnp.exp(own[:, None]) * inverse - 1 / rows) * (1 - (own[:, None] / cap) ** 2)
+      stored = (exponentials * (1 - squashed * squashed)).astype(x.dtype)
+      d_logits = jnp.where(hit, d_own, lax.optimization_barrier(stored) * inverse)
+    else:
+      d_logits = (exponentials / sums - hit) * (1 - squashed * squashed) / rows
     d_logits = d_logits.astype(x.dtype)
     dx = product(d_logits, weight, 1, 1, x.dtype)
     return (loss, d_head + over_rows(x, d_logits)), dx

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+from jax import lax
 from jax.sharding import AbstractMesh, PartitionSpec
 
 AXIS = 'batch'  # of the mesh; the runner's mesh has the same
@@ -53,6 +54,27 @@ def by_rows(function: Callable[..., Any], *arrays: jax.Array) -> Any:
   if num_shares(arrays[0].shape[0]) == 1:
     return function(*arrays)
   return shard(function, (True,) * len(arrays), True)(*arrays)
+
+
+def mean_over_devices(function: Callable[..., Any], params: Any, batch: Any) -> Any:
+  """Applies a function to each device's rows of a batch, and averages the results.
+
+  Gradients that are accumulated in micro-batches are then summed over devices once, where XLA would
+  sum those of each micro-batch.
+
+  Args:
+    function: (params, batch) -> arrays that are means over the rows of the batch.
+    params: Arrays that each device has in full.
+    batch: Arrays with equally many rows along axis 0.
+  """
+  devices = num_shares(jax.tree.leaves(batch)[0].shape[0])
+  if devices == 1:
+    return function(params, batch)
+
+  def own(params: Any, batch: Any) -> Any:
+    return jax.tree.map(lambda x: lax.psum(x, AXIS) / devices, function(params, batch))
+
+  return shard(own, (False, True), False)(params, batch)
 
 
 def shard(function: Callable[..., Any], inputs: Any, outputs: Any) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from autoresearch_jax.ops.cross_entropy import softcap, softcap_cross_entropy
+from autoresearch_jax.ops.cross_entropy import by_chunks, softcap, softcap_cross_entropy
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +38,20 @@ def test_equals_the_plain_formula(rows, vocab, chunk):
   np.testing.assert_allclose(jax.jit(ours)(x, head), expected, rtol=1e-5)
   for mine, other in zip(gradients, plain_gradients, strict=True):
     np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float32, 1e-5), (jnp.bfloat16, 1e-2)])
+def test_the_gradient_of_a_tpu_is_that_of_other_platforms(dtype, tolerance):
+  x, head, targets = random_inputs(24, 6, 30)
+  x = x.astype(dtype)
+  plain, factored = (
+    jax.jit(by_chunks, static_argnums=(3, 4, 5, 6))(x, head, targets, 15.0, 6, True, each)
+    for each in (False, True)
+  )
+  assert factored[1].dtype == dtype and not np.array_equal(plain[1], factored[1])
+  for one, other in zip(plain, factored, strict=True):
+    one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
+    np.testing.assert_allclose(one, other, atol=tolerance * np.abs(one).max())
 
 
 def test_logits_at_the_cap_stay_finite():

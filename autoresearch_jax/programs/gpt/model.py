@@ -25,6 +25,7 @@ from flax import nnx
 
 from autoresearch_jax.ops.attention import attention
 from autoresearch_jax.ops.cross_entropy import softcap, softcap_cross_entropy
+from autoresearch_jax.ops.data_parallel import mean_over_devices
 from autoresearch_jax.ops.linear import linear
 
 # Model. Values are karpathy/autoresearch's, March 2026, unless a line says otherwise.
@@ -107,9 +108,14 @@ def predict(state: State, inputs: jax.Array) -> jax.Array:
 
 
 def loss_and_gradients(model: 'GPT', batch: dict[str, jax.Array]):
-  """Mean loss of the batch, taken in micro-batches that fit the memory."""
+  """Mean loss of the batch and its gradients, of which each device computes its own rows'."""
+  return mean_over_devices(by_micro_batches, model, batch)
+
+
+def by_micro_batches(model: 'GPT', batch: dict[str, jax.Array]):
+  """The same for one device, in micro-batches that fit its memory."""
   size = len(batch['inputs'])
-  parts = -(-size // (MICRO_BATCH_SIZE * model.spec.num_devices))  # rounded up
+  parts = -(-size // MICRO_BATCH_SIZE)  # rounded up
   while size % parts:
     parts += 1
   if parts == 1:
@@ -118,7 +124,7 @@ def loss_and_gradients(model: 'GPT', batch: dict[str, jax.Array]):
   def add(total, part):
     return jax.tree.map(jnp.add, total, jax.value_and_grad(mean_loss)(model, part)), None
 
-  # Sequence i goes to part i mod `parts`, so that every device has its share of every part.
+  # Sequence i goes to part i mod `parts`.
   split = jax.tree.map(lambda x: x.reshape(size // parts, parts, -1).swapaxes(0, 1), batch)
   zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, model))
   total, _ = jax.lax.scan(add, zero, split)
