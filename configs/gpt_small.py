@@ -106,6 +106,9 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - one stat
   c.acceptance = 'paired'  # or sequential, noise; or strict, the original's: any gain is kept
   c.acceptance_options = ConfigDict()  # paired: alpha, horizon, looks, control_interval, ...
   c.acceptance_options.baseline_seeds = 5  # training runs of the baseline
+  # Gains below so many seed standard deviations end a test, so that more programs are tried. By
+  # scripts/studies/acceptance/min_gain.py; the rule's own default 0.6 finds small gains more often.
+  c.acceptance_options.min_gain = 1.0
 
   # Whether to stop trials that are too far behind to be kept, once there are 16 programs. On
   # recorded curves of a smaller cpu variant this saves half of the training of random edits and

@@ -34,6 +34,8 @@ from autoresearch_jax.research.loop import PROMPT_SECONDS, WAIT_SECONDS, Researc
 from autoresearch_jax.research.replay import replay
 from autoresearch_jax.types import Dataset, Hardware, from_builtins
 
+# Options of acceptance rules in shipped configs that runs of earlier versions do not have.
+LATER_OPTIONS = {'min_gain': 1.0}
 FORMER_ACCEPTANCE = ('noise', 'sequential')  # in shipped configs that now have 'paired'
 PACKAGES = ('autoresearch_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')  # can change a result
 
@@ -259,7 +261,12 @@ def with_former_defaults(path: pathlib.Path, config: Config) -> Config:
     config = dataclasses.replace(config, budget=budget)
   if config.acceptance == 'paired' and recorded.acceptance in FORMER_ACCEPTANCE:
     config = dataclasses.replace(config, acceptance=recorded.acceptance)
-  return config
+  options = {
+    name: value
+    for name, value in config.acceptance_options.items()
+    if name in recorded.acceptance_options or LATER_OPTIONS.get(name) != value
+  }
+  return dataclasses.replace(config, acceptance_options=options)
 
 
 def begin(ledger: Ledger, run: Run, dataset: str = '', found: Hardware | None = None) -> Controller:

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 
 import pytest
+from helpers import synthetic_run
 from helpers.synthetic_run import Blind
 
 from autoresearch_jax import config as configs
@@ -284,3 +285,10 @@ def test_sessions_record_their_schema(tmp_path):
     record = ledger.append(Started({}, 'tag'))
     assert list(ledger.records()) == [record]
   assert json.loads(rows(tmp_path)[0][4])['schema'] == SCHEMA_VERSION
+
+
+def test_options_that_shipped_configs_got_later_do_not_stop_an_older_run(tmp_path):
+  synthetic_run.run(tmp_path, 2)
+  for options, resumed in [({'min_gain': 1.0}, {}), ({'min_gain': 1.5}, {'min_gain': 1.5})]:
+    made = synthetic_run.config(acceptance_options=options)
+    assert with_former_defaults(tmp_path / 'ledger.db', made).acceptance_options == resumed

@@ -28,6 +28,7 @@ Markdown table, with Wilson's 95 % intervals. `--worst` prints one row per pair 
 instead, with each figure of the machine where it is worst.
 """
 
+import ast
 import csv
 import dataclasses
 import itertools
@@ -58,6 +59,7 @@ BIAS = flags.DEFINE_list('bias', ['0'], 'Error beside a hog that all runs share.
 WORST = flags.DEFINE_boolean('worst', False, 'Only print the worst machine of each figure.')
 MACHINES = flags.DEFINE_list('machine', [], 'Only these machines; by default all.')
 BASELINE_SEEDS = flags.DEFINE_integer('baseline_seeds', 5, 'Training runs of the baseline.', 2)
+OPTIONS = flags.DEFINE_string('options', '{}', "Options of the rules: {'min_gain': 1.2}.")
 SEED = flags.DEFINE_integer('seed', 0, 'Root seed of all randomness.')
 
 NIGHT = 100  # trials
@@ -204,7 +206,8 @@ def settings(curve: Curve) -> Iterator[tuple[str, Clock, str, Setting]]:
   machines = MACHINES.value or list(BUSY)
   for numbers in np.ndindex(len(rules), len(errors), len(machines)):
     (name, clock), (bias, residual) = rules[numbers[0]], errors[numbers[1]]
-    rule = ACCEPTANCE.make(name, {'baseline_seeds': BASELINE_SEEDS.value})
+    options = ast.literal_eval(OPTIONS.value)
+    rule = ACCEPTANCE.make(name, {'baseline_seeds': BASELINE_SEEDS.value, **options})
     clock, machine = Clock(clock, bias, RESIDUAL.value, residual), machines[numbers[2]]
     busy = BUSY[machine](BASELINE_SEEDS.value)
     rng = np.random.default_rng([SEED.value, *numbers])
