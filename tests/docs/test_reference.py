@@ -1,16 +1,17 @@
 """The reference tables are complete: each command, flag, part, option, default and config field."""
 
 import ast
+import contextlib
 import dataclasses
+import io
 import operator
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
 import autoresearch_jax
+from autoresearch_jax import __main__ as front
 from autoresearch_jax import config
 from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.benchmark.config import BenchmarkConfig
@@ -172,11 +173,9 @@ def test_config_fields(heading, cls, prefix):
 
 
 def help_of(*command):
-  ended = subprocess.run(
-    [sys.executable, '-m', 'autoresearch_jax', *command, '--help'],
-    capture_output=True, text=True, check=True, timeout=120,
-  )  # fmt: skip
-  return ended.stdout
+  with contextlib.redirect_stdout(io.StringIO()) as printed:
+    assert front.main([*command, '--help']) == 0
+  return printed.getvalue()
 
 
 def section(text, heading):

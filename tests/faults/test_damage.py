@@ -18,7 +18,7 @@ from autoresearch_jax.ledger.store import Ledger
 
 pytestmark = pytest.mark.slow
 
-FUZZED = 300
+FUZZED = 120
 TRIALS = 12
 
 

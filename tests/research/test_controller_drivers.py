@@ -385,7 +385,7 @@ class Snapshots(View):
     self.states[record.index] = state_of(self.controller)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
   case=cases,
   name=st.sampled_from(sorted(STRATEGIES_TRIED)),
