@@ -22,7 +22,7 @@ from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.programs.check_task import TASK_VARIABLE, CheckTask
-from autoresearch_jax.research.build import build_task
+from autoresearch_jax.programs.siblings import with_siblings
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.service import client
 from autoresearch_jax.service.checker import Checker, CheckReport, in_run
@@ -76,7 +76,7 @@ def _check(line: CommandLine) -> int:
     report = _checked_in_run(folder, pathlib.Path(line['workdir']), history)
   else:
     task, limits = _task(line)
-    report = _traced(task, limits, _read(task, folder))
+    report = _traced(task, limits, _read(folder, task.entry, task.files))
   if line['json']:
     print(msgspec.json.encode({'schema': SCHEMA, **to_builtins(report)}).decode())
   else:
@@ -92,25 +92,23 @@ def _history(directory: pathlib.Path) -> History | None:
 def _checked_in_run(folder: pathlib.Path, directory: pathlib.Path, history: History) -> CheckReport:
   """Checks a program for a run: by its service if there is one, otherwise here."""
   config = history.config
-  task = _task_of(config)
-  program = _read(task, folder)
+  program = _read(folder, config.entry, _files(config))
   report = client.check(directory, program)
-  if report is None:
-    batches = [r.facts['evaluation_batch'] for r in history.results.values()
-               if 'evaluation_batch' in r.facts]  # fmt: skip
-    if batches:
-      task = dataclasses.replace(task, evaluation_batch=batches[0])
-    report = in_run(_traced(task, config.limits, program), history)
-  return report
+  if report is not None:
+    return report
+  task = _task_of(config)
+  facts = [result.facts for result in history.results.values()]
+  if batches := [found['evaluation_batch'] for found in facts if 'evaluation_batch' in found]:
+    task = dataclasses.replace(task, evaluation_batch=batches[0])
+  return in_run(_traced(task, config.limits, program), history)
 
 
-def _read(task: CheckTask, folder: pathlib.Path) -> Program:
+def _read(folder: pathlib.Path, entry: str, files: tuple[str, ...]) -> Program:
   try:
-    return task.read_program(folder)
+    return Program.read(folder, with_siblings(folder, files), entry)
   except (OSError, ValueError) as error:
-    names = ', '.join(task.files)
     raise UsageError(
-      f'The program ({names}) cannot be read from {str(folder)!r}: {error}. '
+      f'The program ({", ".join(files)}) cannot be read from {str(folder)!r}: {error}. '
       '`autoresearch start` writes a folder with one.'
     ) from None
 
@@ -137,8 +135,14 @@ def _task(line: CommandLine) -> tuple[CheckTask, Limits]:
 
 
 def _task_of(config: Config) -> CheckTask:
-  files = tuple(sorted({config.entry, *config.editable}))
-  return CheckTask(build_task(config).spec, config.entry, files)
+  # Imports every part of a run, which takes a second; a check by a service needs none of them.
+  from autoresearch_jax.research.build import build_task  # noqa: PLC0415
+
+  return CheckTask(build_task(config).spec, config.entry, _files(config))
+
+
+def _files(config: Config) -> tuple[str, ...]:
+  return tuple(sorted({config.entry, *config.editable}))
 
 
 def _text(report: CheckReport) -> str:

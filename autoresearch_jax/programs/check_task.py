@@ -10,8 +10,7 @@ import pathlib
 
 import msgspec
 
-from autoresearch_jax.programs.siblings import with_siblings
-from autoresearch_jax.types import Program, Spec
+from autoresearch_jax.types import Spec
 
 TASK_VARIABLE = 'AUTORESEARCH_TASK'
 EVALUATION_BATCH = 32  # rows of a call of `predict`, where the data is not known
@@ -36,15 +35,6 @@ class CheckTask:
   def write(self, path: pathlib.Path) -> None:
     """Writes the task to a file."""
     path.write_bytes(msgspec.json.encode(self))
-
-  def read_program(self, folder: pathlib.Path) -> Program:
-    """Reads a program, with the sibling files that it imports.
-
-    Raises:
-      OSError: A file is missing or cannot be read.
-      ValueError: A file is not UTF-8 text.
-    """
-    return Program.read(folder, with_siblings(folder, self.files), self.entry)
 
   @classmethod
   def from_environment(cls) -> 'CheckTask | None':
