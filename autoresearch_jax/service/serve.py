@@ -14,7 +14,7 @@ from typing import Any, Self
 from autoresearch_jax.config import Config
 from autoresearch_jax.ledger import mailbox
 from autoresearch_jax.ledger.events import Record
-from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.report import View
 from autoresearch_jax.research.session import (
   SessionOutcome,
@@ -37,6 +37,9 @@ class _Activity:
     directory: The run's folder.
     idle_seconds: Time without activity after which the session ends.
     clock: Returns seconds.
+
+  Attributes:
+    history: The run so far, once it is known.
   """
 
   def __init__(
@@ -49,6 +52,7 @@ class _Activity:
     self._signals, self._directory, self._clock = signals, directory, clock
     self._idle_seconds, self._active_at = idle_seconds, clock()
     self._handed_over = self._is_over = False
+    self.history: History | None = None
 
   def __enter__(self) -> Self:
     self._signals.__enter__()
@@ -72,9 +76,18 @@ class _Activity:
       return 'Another command takes the run over.'
     if self._is_over:  # during the final evaluation
       return 'Another trial was requested.' if mailbox.waiting(self._directory) else ''
+    if self._is_busy():
+      self.touch()
     if self._clock() - self._active_at > self._idle_seconds:
       return f'Nothing was requested for {self._idle_seconds / 60:g} minutes.'
     return ''
+
+  def _is_busy(self) -> bool:
+    """Whether a trial is in progress, or the baseline is still to come."""
+    history = self.history
+    return (
+      history is None or BASELINE not in history.trials or history.next_trial > len(history.trials)
+    )
 
   def rearm(self) -> bool:
     self._is_over = True
@@ -153,11 +166,15 @@ def serve(
       with answering(directory, answer):
         yield
 
+  def view(history: History) -> View:
+    activity.history = history
+    return _ActiveView(make_view(history), activity)
+
   return run_session(
     config,
     directory,
     say=say,
-    make_view=lambda history: _ActiveView(make_view(history), activity),
+    make_view=view,
     stop=activity,
     requested_only=True,
     beside=beside,

@@ -91,10 +91,18 @@ def test_an_agent_drives_a_run_by_commands(folders):
   assert (best / 'model.py').read_text() == read_history(run).incumbent.edit.program.text()
 
 
-def test_a_service_that_cannot_start_says_why_and_leaves_nothing(tmp_path, capfd):
+def test_a_service_that_cannot_start_leaves_nothing(tmp_path):
   program, run = tmp_path / 'program', tmp_path / 'run'
   call('start', '--config=digits', f'--out={program}')
   call('trial', str(program), '--config=digits', '--config.metric=nothing', f'--workdir={run}',
        code=2)  # fmt: skip
   assert not run.exists()
-  del capfd
+
+
+def test_a_service_ends_by_itself_when_nothing_is_requested(tmp_path):
+  run = tmp_path / 'run'
+  said = call('serve', str(run), *CONFIG, '--idle_minutes=0.001')
+  assert 'Nothing was requested' in said
+  assert list(read_history(run).trials) == [0]
+  assert not (run / 'service.sock').exists() and not is_in_use(run)
+  call('serve', str(run), '--stop')  # there is none, which is no error
