@@ -265,7 +265,8 @@ class Command:
     if operands and (needed <= len(operands) <= len(names) or (names and self.more_operands)):
       return operands[0]
     if len(operands) < needed:
-      raise UsageError(f'Name the {self.operand}: `autoresearch {self.name} {self.operand}`.')
+      missing = ' and the '.join(self.operand.split()[len(operands) :])
+      raise UsageError(f'Name the {missing}: `autoresearch {self.name} {self.operand}`.')
     if not operands:
       return ''
     surplus = operands[-1]

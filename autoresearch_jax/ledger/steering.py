@@ -129,7 +129,10 @@ class Steering:
         case Verb.PROTECT:
           applies = self.protected.get(request.text) is taken
         case Verb.END:
-          applies, request = bool(ends), dataclasses.replace(request, ends=Ends(**ends))
+          applies, request = (
+            bool(ends),
+            dataclasses.replace(request, ends=dataclasses.replace(Ends(), **ends)),
+          )
         case _:
           applies = False
       if applies:
