@@ -71,7 +71,7 @@ def test_the_page_has_the_data_and_nothing_from_elsewhere(finished):
   directory, _ = finished
   found = view(directory)
   text = page(found)
-  whole, details = embedded(text), embedded(text, 'run-details')
+  whole, details = embedded(text), embedded(text, 'run-details-0')
   assert not any(trial['diff'] for trial in whole['trials']) and any(
     details[n]['diff'] for n in details
   )

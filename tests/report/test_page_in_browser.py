@@ -135,7 +135,7 @@ def test_the_table_sorts(opened, shown):
 @pytest.mark.parametrize('key', ['click', 'Enter'])
 def test_a_trial_opens_and_closes(opened, shown, key):
   found, _ = shown
-  trial = next(t for t in found.trials[1:] if t.diff)
+  trial = next(t for t in found.trials[1 if key == 'click' else 60 :] if t.diff)
   row = opened.locator(f'#table tr[data-trial="{trial.id}"]')
   row.click() if key == 'click' else row.press(key)
   text = opened.inner_text('#detail')

@@ -38,6 +38,7 @@ _POLICY = (
   "default-src 'none'; img-src data:; style-src '{style}'; script-src '{script}'; "
   "connect-src {connect}; base-uri 'none'; form-action 'none'"
 )
+DETAILED = 50  # trials whose details are unpacked together; trial.js has the same number
 SCRIPTS = (
   'drawing.js', 'progress.js', 'table.js', 'programs.js', 'learned.js', 'machine.js', 'trial.js',
   'live.js', 'steering.js', 'page.js',
@@ -54,9 +55,12 @@ def write_page(view: RunView, path: pathlib.Path) -> None:
 def page(view: RunView) -> str:
   """Returns the page of a run as one document."""
   trials = tuple(without_details(trial) for trial in view.trials)
-  # What is only needed once a trial is opened is most of the data, and is read then.
-  details = {trial.id: {name: getattr(trial, name) for name in DETAILS} for trial in view.trials}
-  data = {'run-data': dataclasses.replace(view, trials=trials), 'run-details': details}
+  # What is only needed once a trial is opened is most of the data. It is unpacked then, in parts.
+  parts: dict[int, dict[int, dict[str, Any]]] = {}
+  for trial in view.trials:
+    parts.setdefault(trial.id // DETAILED, {})[trial.id] = {n: getattr(trial, n) for n in DETAILS}
+  data = {'run-data': dataclasses.replace(view, trials=trials)}
+  data |= {f'run-details-{number}': part for number, part in parts.items()}
   source = '\n'.join(
     f'<script type="application/octet-stream" id="{name}">{_packed(part)}</script>'
     for name, part in data.items()

@@ -5,12 +5,17 @@ const KEYWORDS = new Set(
    'in is lambda None not or pass raise return True try while with yield').split(' '));
 const details = new Map();  // id -> promise of a trial with its diffs and curves, from a dashboard
 
-let unpacked = null;  // promise of the details of all trials, in a file
+const DETAILED = 50;        // trials whose details a file has together, as in html.py
+const unpacked = new Map();  // number of such a part -> promise of its details
 
-// The trial with its details, for which a dashboard is asked, and which a file unpacks once.
+// The trial with its details, for which a dashboard is asked, and which a file unpacks.
 function detailsOf(id) {
   const trial = byId.get(id);
-  if (!live) return (unpacked ??= embedded('run-details')).then((all) => ({ ...trial, ...all[id] }));
+  if (!live) {
+    const part = Math.floor(id / DETAILED);
+    if (!unpacked.has(part)) unpacked.set(part, embedded(`run-details-${part}`));
+    return unpacked.get(part).then((found) => ({ ...trial, ...found[id] }));
+  }
   const found = details.get(id);
   if (found && found.ended === trial.ended && found.decision === trial.decision) return found.promise;
   const promise = ask(`trial/${id}/`);
