@@ -27,6 +27,7 @@ COMMANDS = {
   'trial': 'Train one program, and print its score or the verdict on it.',
   'serve': 'Keep a run warm for trials that are requested by `autoresearch trial`.',
   'check': 'Trace a program without training it, and say what is wrong.',
+  'mcp': 'Offer a run to coding agents as tools, by the Model Context Protocol.',
   'start': 'Write the starting program of a run, or its best one, into a folder, for editing.',
   'doctor': 'Check whether this machine is ready for a run, and say what to do.',
   'prepare': 'Download and prepare the data of the language model.',

@@ -1,9 +1,7 @@
 """`autoresearch check FOLDER`: traces a program and says what is wrong, without training it."""
 
-import dataclasses
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 
 import msgspec
@@ -17,7 +15,7 @@ from autoresearch_jax.cli.command import (
   Option,
   UsageError,
 )
-from autoresearch_jax.config import Config, Limits
+from autoresearch_jax.config import Limits
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import read_history
@@ -25,7 +23,7 @@ from autoresearch_jax.programs.check_task import TASK_VARIABLE, CheckTask
 from autoresearch_jax.programs.siblings import with_siblings
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.service import client
-from autoresearch_jax.service.checker import Checker, CheckReport, in_run
+from autoresearch_jax.service.checker import CheckReport, traced
 from autoresearch_jax.types import Program, Status, to_builtins
 
 SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
@@ -76,7 +74,7 @@ def _check(line: CommandLine) -> int:
     report = _checked_in_run(folder, pathlib.Path(line['workdir']), history)
   else:
     task, limits = _task(line)
-    report = _traced(task, limits, _read(folder, task.entry, task.files))
+    report = traced(task, limits, _read(folder, task.entry, task.files))
   if line['json']:
     print(msgspec.json.encode({'schema': SCHEMA, **to_builtins(report)}).decode())
   else:
@@ -92,15 +90,8 @@ def _history(directory: pathlib.Path) -> History | None:
 def _checked_in_run(folder: pathlib.Path, directory: pathlib.Path, history: History) -> CheckReport:
   """Checks a program for a run: by its service if there is one, otherwise here."""
   config = history.config
-  program = _read(folder, config.entry, _files(config))
-  report = client.check(directory, program)
-  if report is not None:
-    return report
-  task = _task_of(config)
-  facts = [result.facts for result in history.results.values()]
-  if batches := [found['evaluation_batch'] for found in facts if 'evaluation_batch' in found]:
-    task = dataclasses.replace(task, evaluation_batch=batches[0])
-  return in_run(_traced(task, config.limits, program), history)
+  program = _read(folder, config.entry, client.program_files(config))
+  return client.checked(directory, program, config, history)
 
 
 def _read(folder: pathlib.Path, entry: str, files: tuple[str, ...]) -> Program:
@@ -113,14 +104,6 @@ def _read(folder: pathlib.Path, entry: str, files: tuple[str, ...]) -> Program:
     ) from None
 
 
-def _traced(task: CheckTask, limits: Limits, program: Program) -> CheckReport:
-  with (
-    tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch,
-    Checker(task.spec, task.evaluation_batch, limits, pathlib.Path(scratch)) as checker,
-  ):
-    return checker.check(program)
-
-
 def _task(line: CommandLine) -> tuple[CheckTask, Limits]:
   """Returns the problem, of the config or of the environment, and the limits of the trace.
 
@@ -131,18 +114,7 @@ def _task(line: CommandLine) -> tuple[CheckTask, Limits]:
   if line.config is None:
     raise UsageError('Name the run, for instance --config=digits.')
   config = flags.config_of(line.config)
-  return _task_of(config), config.limits
-
-
-def _task_of(config: Config) -> CheckTask:
-  # Imports every part of a run, which takes a second; a check by a service needs none of them.
-  from autoresearch_jax.research.build import build_task  # noqa: PLC0415
-
-  return CheckTask(build_task(config).spec, config.entry, _files(config))
-
-
-def _files(config: Config) -> tuple[str, ...]:
-  return tuple(sorted({config.entry, *config.editable}))
+  return client.check_task(config), config.limits
 
 
 def _text(report: CheckReport) -> str:

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Iterator
 
 MAX_DATA_BYTES = 2**20  # of a text file that is not Python
+MAX_SOURCE_BYTES = 16 * 2**20  # of a Python file that is searched for imports
 
 
 def with_siblings(directory: pathlib.Path, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,6 +24,8 @@ def with_siblings(directory: pathlib.Path, names: tuple[str, ...]) -> tuple[str,
   while queue:
     name = queue.pop()
     try:
+      if (directory / name).stat().st_size > MAX_SOURCE_BYTES:
+        continue
       tree = ast.parse((directory / name).read_text(encoding='utf-8'))
     except (OSError, ValueError, SyntaxError):  # the trial says what is wrong with it
       continue

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import threading
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ import msgspec
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.programs.check_task import CheckTask
 from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import Program, Spec, Status, to_json
 
@@ -150,6 +152,24 @@ class Checker:
     except OSError:
       pass
     return {'error': 'The artifact is rejected: reading it ended the process that did.'}
+
+
+def traced(task: CheckTask, limits: Limits, program: Program) -> CheckReport:
+  """Checks one program, in processes that are started for it.
+
+  Args:
+    task: The problem.
+    limits: Limits of a trace and of an artifact.
+    program: The program.
+
+  Raises:
+    As `Checker.check`.
+  """
+  with (
+    tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch,
+    Checker(task.spec, task.evaluation_batch, limits, pathlib.Path(scratch)) as checker,
+  ):
+    return checker.check(program)
 
 
 def in_run(report: CheckReport, history: History) -> CheckReport:

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from autoresearch_jax.config import Config
 from autoresearch_jax.ledger import mailbox
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.follower import LedgerFollower
 from autoresearch_jax.ledger.history import BASELINE, History, original_of
 from autoresearch_jax.ledger.ownership import is_in_use
+from autoresearch_jax.programs.check_task import CheckTask
 from autoresearch_jax.report.shared_progress import announce_viewer, read_progress
-from autoresearch_jax.service.checker import CheckReport
+from autoresearch_jax.service.checker import CheckReport, in_run, traced
 from autoresearch_jax.service.sockets import ask
 from autoresearch_jax.types import RERUNS, Decision, Program, Progress, Trial, Verb
 
@@ -81,6 +83,47 @@ def check(directory: pathlib.Path, program: Program) -> CheckReport | None:
       f'The service of {directory} answers {line[:200].decode(errors="replace")!r}, which is of '
       'another version. End it, and try again.'
     ) from None
+
+
+def check_task(config: Config) -> CheckTask:
+  """Returns the problem that programs of a run are checked for."""
+  # Imports every part of a run, which takes a second; a check by a service needs none of them.
+  from autoresearch_jax.research.build import build_task  # noqa: PLC0415
+
+  return CheckTask(build_task(config).spec, config.entry, program_files(config))
+
+
+def program_files(config: Config) -> tuple[str, ...]:
+  """Returns the files that a run's programs must have."""
+  return tuple(sorted({config.entry, *config.editable}))
+
+
+def checked(
+  directory: pathlib.Path, program: Program, config: Config, history: History | None
+) -> CheckReport:
+  """Checks a program for a run: by its service if there is one, otherwise here.
+
+  Args:
+    directory: The run's folder.
+    program: The program.
+    config: The run's config.
+    history: The run so far; None if it has not begun.
+
+  Raises:
+    ServiceError: The service does not answer.
+    SandboxError: This machine offers too little isolation.
+  """
+  report = check(directory, program)
+  if report is not None:
+    return report
+  task = check_task(config)
+  if history is None:
+    return traced(task, config.limits, program)
+  batches = [r.facts['evaluation_batch'] for r in history.results.values()
+             if 'evaluation_batch' in r.facts]  # fmt: skip
+  if batches:
+    task = dataclasses.replace(task, evaluation_batch=batches[0])
+  return in_run(traced(task, config.limits, program), history)
 
 
 def release(directory: pathlib.Path) -> None:
