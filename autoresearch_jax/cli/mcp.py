@@ -4,6 +4,7 @@ import functools
 import importlib
 import importlib.util
 import pathlib
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ def _mcp(line: CommandLine) -> int:
       run = tools()
     return run.call(*arguments)
 
+  # Otherwise Ctrl-C would wait for the thread that reads standard input.
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
   serve_mcp(call, line['allow_trials'])
   return 0
 

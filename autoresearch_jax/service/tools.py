@@ -84,9 +84,7 @@ class RunTools:
     self.allow_trials = allow_trials
     self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
-  def call(
-    self, name: str, arguments: Any, author: str = '', tell: Callable[[str], None] = print
-  ) -> object:
+  def call(self, name: str, arguments: Any, author: str, tell: Callable[[str], None]) -> object:
     """Carries out a call of a tool; returns its result.
 
     Args:

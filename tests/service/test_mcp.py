@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -247,6 +248,25 @@ def test_the_skill_is_shipped(capsys):
   assert 'name: autoresearch\n' in front and 'description: ' in front
   for name in (*READING, 'trial'):
     assert f'`{name}`' in body
+
+
+def test_ctrl_c_ends_the_server(workdir):
+  greeting = (
+    '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18",'
+    '"capabilities":{},"clientInfo":{"name":"\\u001b[2J","version":"1"}}}\n'
+  )
+  with subprocess.Popen(
+    [sys.executable, '-m', 'autoresearch_jax', 'mcp', str(workdir)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  ) as process:
+    process.stdin.write(b'no JSON\n' + greeting.encode())
+    process.stdin.flush()
+    assert b'"id":1' in process.stdout.readline()
+    process.send_signal(signal.SIGINT)  # while standard input is open
+    assert process.wait(SECONDS) == -signal.SIGINT
+    assert b'Traceback' not in process.stderr.read()
 
 
 def start(program):
