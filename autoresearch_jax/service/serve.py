@@ -14,7 +14,7 @@ from typing import Any, Self
 from autoresearch_jax.config import Config
 from autoresearch_jax.ledger import mailbox
 from autoresearch_jax.ledger.events import Record
-from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.ledger.history import History
 from autoresearch_jax.report import View
 from autoresearch_jax.research.session import (
   SessionOutcome,
@@ -84,10 +84,7 @@ class _Activity:
 
   def _is_busy(self) -> bool:
     """Whether a trial is in progress, or the baseline is still to come."""
-    history = self.history
-    return (
-      history is None or BASELINE not in history.trials or history.next_trial > len(history.trials)
-    )
+    return self.history is None or not self.history.edits or bool(self.history.running)
 
   def rearm(self) -> bool:
     self._is_over = True
