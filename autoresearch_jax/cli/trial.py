@@ -123,7 +123,11 @@ def _of_run(line: CommandLine, directory: pathlib.Path) -> int:
   """Makes the program a trial of a run, and waits for the verdict."""
   require_usable(directory)
   begun = (directory / 'ledger.db').exists()
-  config = read_history(directory).config if begun else flags.config_of(line.config)
+  if begun:
+    config = read_history(directory).config
+    _require_same(line, config, directory)
+  else:
+    config = flags.config_of(line.config)
   program = _program(line, config)
   printer = progress_printer()
   try:
@@ -141,6 +145,19 @@ def _of_run(line: CommandLine, directory: pathlib.Path) -> int:
   config = history.config
   _print(line, verdict_record(verdict), judged(config, verdict, depth_of(program)))
   return 0 if verdict.trial.result.status == Status.OK else FAILED
+
+
+def _require_same(line: CommandLine, config: Config, directory: pathlib.Path) -> None:
+  """Raises ConfigError for a config on the command line that is not that of the run."""
+  if line.config is None:
+    return
+  given = flags.config_of(line.config)
+  for name in ('problem', 'program', 'metric', 'platform', 'budget', 'constants', 'data'):
+    if getattr(given, name) != getattr(config, name):
+      raise ConfigError(
+        f'The run in {directory} has another config.{name}: {getattr(config, name)!r:.100} instead '
+        f'of {getattr(given, name)!r:.100}. Leave --config out, or use another --workdir.'
+      )
 
 
 def _program(line: CommandLine, config: Config) -> Program:

@@ -341,6 +341,8 @@ class Controller:
       if edit is not None:
         steering.require_unprotected(history, edit)
         return self._log(Edited(history.next_trial, edit, prefetched=not self._free))
+      if settings.requested_only and not history.open_proposal.request:
+        raise NothingToPropose('The search left this proposal, and now only requests are run.')
       context = proposal_context(
         history,
         proposal,

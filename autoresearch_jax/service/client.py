@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from autoresearch_jax.config import Config
-from autoresearch_jax.ledger import mailbox
+from autoresearch_jax.ledger import ends, mailbox
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.follower import LedgerFollower
 from autoresearch_jax.ledger.history import BASELINE, History, original_of
@@ -208,6 +208,8 @@ def submit(
   yield from run.ready()
   request = ''
   if run.trial_of(program) is None:
+    if why := run.over():
+      raise ServiceError(why)
     request = mailbox.post(directory, Verb.TRY, author=author, text=description, program=program).id
   told = ''
   while True:
@@ -294,6 +296,16 @@ class _FollowedRun:
         f'{said[-1] if said else ""}'
       )
     start(self.directory, self._config)
+
+  def over(self) -> str:
+    """Returns why no further trial may begin, with what to do; '' if one may."""
+    history, search = self.history, self.history.config.search
+    applying = ends.effective(history, search.ends)
+    why = ends.why_spent(history, applying, search.dollars_per_hour)
+    if 0 < (applying.max_trials or 0) <= history.next_trial:
+      why = f'All {applying.max_trials} trials of the run in {self.directory} are done.'
+    advice = f'`autoresearch steer {self.directory} end --help` says how to change that.'
+    return f'{why} {advice}' if why else ''
 
   def trial_of(self, program: Program) -> int | None:
     """Returns the first trial of a program, in progress or done; None if there is none."""

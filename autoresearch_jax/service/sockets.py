@@ -50,10 +50,16 @@ def answering(directory: pathlib.Path, answer: Answer) -> Iterator[None]:
     answer: Returns what to answer, or raises ValueError with a sentence. Called by any thread.
   """
   path = directory / SOCKET
-  path.unlink(missing_ok=True)  # of a process that was killed
   handler = type('_AnsweringHandler', (_Handler,), {'answer': staticmethod(answer)})
-  with _short(path) as short, _Server(short, handler) as server:
-    path.chmod(0o600)
+  with contextlib.ExitStack() as stack:
+    short = stack.enter_context(_short(path))
+    try:
+      path.unlink(missing_ok=True)  # of a process that was killed
+      server = stack.enter_context(_Server(short, handler))
+      path.chmod(0o600)
+    except OSError:  # a file system without sockets: checks are then slow, and that is all
+      yield
+      return
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), name='service', daemon=True)
     thread.start()
     try:

@@ -12,7 +12,7 @@ from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.paired import Paired
 from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.acceptance.strict import Strict
-from autoresearch_jax.ledger.events import Decided, Proposed
+from autoresearch_jax.ledger.events import Decided, Declined, Proposed
 from autoresearch_jax.ledger.mailbox import post
 from autoresearch_jax.ledger.requests import SteeringError
 from autoresearch_jax.ledger.store import read_history, read_records
@@ -211,3 +211,27 @@ def test_a_comparison_ends_though_a_rule_never_does():
   programs = (START, next(p for p in scored if result_of(p).status is Status.OK))
   found = compare(Never(), OBJECTIVE, programs, trained(programs, Arithmetic()))
   assert found.undecided
+
+
+class UntilProposed(View):
+  """Stops a search when it has asked its strategy for a trial, before there is a program."""
+
+  over = False
+
+  def record(self, record, history):
+    del history
+    self.over = self.over or (isinstance(record.event, Proposed) and record.event.trial > 0)
+
+  def __call__(self):
+    return 'Enough.' if self.over else ''
+
+
+def test_a_proposal_that_a_search_left_open_is_not_carried_out(tmp_path):
+  rule, until = Noise(baseline_seeds=2), UntilProposed()
+  run(tmp_path, 4, acceptance=rule, view=until, stop=until)
+  assert read_history(tmp_path).open_proposal is not None
+  session = attended(tmp_path, [edited(0.5)], rule)
+  assert session.history.open_proposal is None
+  declined = [r.event for r in read_records(tmp_path) if isinstance(r.event, Declined)]
+  assert 'search left' in declined[-1].reason
+  assert verdict(session.history, edited(0.5)).decision is Decision.KEEP

@@ -59,6 +59,8 @@ def test_an_agent_drives_a_run_by_commands(folders):
   first = json.loads(call('trial', str(program), *CONFIG, f'--workdir={run}', '--json'))
   assert (first['trial'], first['verdict']['decision']) == (0, 'keep')  # the baseline itself
 
+  call('trial', str(program), '--config=packing', f'--workdir={run}', code=2)  # another config
+
   edit(program, 'WIDTH = 64', 'WIDTH = 32')
   checked = json.loads(call('check', str(program), f'--workdir={run}', '--json'))
   assert (checked['status'], checked['duplicate_of']) == ('ok', None)
