@@ -223,13 +223,14 @@ class CodingServer:
   Attributes:
     script: Calls that the model makes, one a turn; then it says `farewell`.
     farewell: Its last text.
+    refusal: Status with which it refuses all requests; 0 for none.
     turns: The requests with tools so far.
     keys: The API keys of all requests.
     unknown: Methods and paths of the requests that it has no answer for.
   """
 
-  def __init__(self, script=(), farewell='The rate is doubled.'):
-    self.script, self.farewell = tuple(script), farewell
+  def __init__(self, script=(), farewell='The rate is doubled.', refusal=0):
+    self.script, self.farewell, self.refusal = tuple(script), farewell, refusal
     self.turns, self.keys, self.unknown = [], set(), []
     self._lock, server = threading.Lock(), self
 
@@ -274,6 +275,12 @@ class CodingServer:
     protocol = next((made for pattern, made in _PROTOCOLS if pattern.search(path)), None)
     if protocol is None:
       self._refuse(handler)
+      return
+    if self.refusal:
+      error = {'type': 'authentication_error', 'message': 'This key is not known.'}
+      error |= {'code': self.refusal, 'status': 'UNAUTHENTICATED'}
+      content = json.dumps({'type': 'error', 'error': error}).encode()
+      _send(handler, self.refusal, content, 'application/json')
       return
     turn = protocol.turn(body)
     with self._lock:

@@ -120,6 +120,9 @@ def _claude(event: Any) -> Iterator[str | ReportedCost]:
       _dollars(event.get('total_cost_usd')),
       is_total=True,
     )
+  elif event.get('subtype') == 'api_retry':
+    names = ('attempt', 'max_retries', 'error_status', 'error')
+    yield _tool('api_retry', {name: event.get(name) for name in names})
   elif event['type'] in ('assistant', 'user'):
     for block in _blocks(_at(event, 'message', 'content')):
       yield _block(block.get('text') or block.get('thinking'))

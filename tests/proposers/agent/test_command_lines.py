@@ -23,12 +23,14 @@ from autoresearch_jax.sandbox import linux
 pytestmark = [
   pytest.mark.slow,
   pytest.mark.agent_cli,
+  pytest.mark.timeout(2 * 1200),
   pytest.mark.skipif(
     not (linux.landlock_version() and linux.has_seccomp()), reason='no Landlock or seccomp here'
   ),
 ]
 
 KEY = 'made-up-key-0123456789'
+DEADLINE = 1200.0  # seconds; some take 10 s of a processor, at a low priority
 PROGRAM = types.Program((('model.py', 'RATE = 0.1\nDEPTH = 4\n'),), 'model.py')
 SPEC = types.Spec('supervised', 'cpu', 1, types.Budget(300, 'steps'), None, None, (64,), 10)
 HYPOTHESIS = json.dumps({'claim': 'Larger steps learn faster.', 'mechanisms': ['rate']})
@@ -182,9 +184,8 @@ def propose(tmp_path, monkeypatch):
         'preset': preset,
         'fallback': '',
         'max_repairs': 0,
-        'timeout_seconds': 180.0,
-        **with_url(case.options, server.url),
-        **options,
+        'timeout_seconds': DEADLINE,
+        **with_url({**case.options, **options}, server.url),
       },
     )
     context = ProposalContext(
@@ -237,3 +238,25 @@ def test_it_reads_the_task_edits_by_its_own_tools_and_ends(preset, propose, serv
   assert record.output_tokens in (calls * OUTPUT_TOKENS, (calls + 1) * OUTPUT_TOKENS)
   assert record.input_tokens > CACHED_TOKENS
   assert 0 < record.dollars < 0.5 if case.says_dollars else record.dollars == 0.5
+
+
+def test_a_refused_key_is_a_reason(preset, propose, serve):
+  retries = (('CLAUDE_CODE_MAX_RETRIES', '1'),) if preset == 'claude-code' else ()
+  variables = AGENTS[preset].options.get('variables', ())
+  said, record = propose(preset, serve(refusal=401), variables=(*variables, *retries))
+  assert isinstance(said, str) and preset in said
+  assert 'not known' in record.response or 'uthenticat' in record.response, record.response
+  assert KEY not in record.response and not record.output_tokens
+
+
+def test_it_ends_at_its_deadline(preset, propose, serve):
+  server = serve([ToolCall(call.tool, slow(call.arguments)) for call in AGENTS[preset].script[-1:]])
+  said, record = propose(preset, server, timeout_seconds=20.0, dollars_per_call=0.5)
+  assert 'exceeded timeout_seconds (20 s)' in said and record.dollars >= 0.5
+
+
+def slow(arguments):
+  """Returns a call of a shell that does not end in time."""
+  if isinstance(arguments, str):
+    return arguments.replace("echo '", "sleep 300; echo '")
+  return {**arguments, 'command': 'sleep 300'}

@@ -134,6 +134,11 @@ def test_numbers_that_cannot_be_are_not_believed():
     assert cost == ReportedCost(0, 0, None, is_total=True)
 
 
+def test_a_retry_is_told():
+  event = {'type': 'system', 'subtype': 'api_retry', 'attempt': 2, 'error_status': 401}
+  assert '401' in read_report(written([event]), 'claude').text
+
+
 def test_long_results_are_cut():
   event = {'type': 'tool_result', 'output': 'x' * 100_000}
   assert len(read_report(written([event]), 'gemini').text) < 3000
