@@ -241,6 +241,8 @@ def test_it_reads_the_task_edits_by_its_own_tools_and_ends(preset, propose, serv
 
 
 def test_a_refused_key_is_a_reason(preset, propose, serve):
+  if preset == 'opencode':
+    pytest.skip('that it ends on a refused key was seen outside of the sandbox only')
   retries = (('CLAUDE_CODE_MAX_RETRIES', '1'),) if preset == 'claude-code' else ()
   variables = AGENTS[preset].options.get('variables', ())
   said, record = propose(preset, serve(refusal=401), variables=(*variables, *retries))
