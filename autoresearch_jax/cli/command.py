@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import faulthandler
 import importlib
+import re
 import shutil
 import sys
 import textwrap
@@ -200,7 +201,7 @@ class Command:
     options = {option.name: values[option.name].value for option in self.options}
     config = flag.value if flag is not None else None
     return CommandLine(
-      options, self._operand(operands), config, tuple(operands), _config_arguments(rest)
+      options, self._operand(operands), config, tuple(operands), _config_arguments(rest, values)
     )
 
   def required_config(self, line: CommandLine) -> ConfigDict:
@@ -334,16 +335,21 @@ def table(rows: Iterable[Row], width: int, indent: int = INDENT, column: int = C
   return '\n'.join(line.rstrip() for line in lines)
 
 
-def _config_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
-  """Returns --config and --config.FIELD with their values."""
+def _config_arguments(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, ...]:
+  """Returns --config, --config.FIELD and --noconfig.FIELD with their values.
+
+  Args:
+    arguments: The arguments of the command.
+    values: The flags that were read from them.
+  """
   found: list[str] = []
   waiting = iter(arguments)
   for argument in waiting:
     name, equals, _ = argument.lstrip('-').partition('=')
-    if argument.startswith('-') and (name == 'config' or name.startswith('config.')):
+    if argument.startswith('-') and re.match(r'config$|(no)?config\.', name):
       found.append(argument)
-      if not equals and (value := next(waiting, '-')) and not value.startswith('-'):
-        found.append(value)
+      if not equals and name in values and not values[name].boolean:
+        found.append(next(waiting))
   return tuple(found)
 
 

@@ -43,7 +43,8 @@ def compared(
       (result,) = finished(executor, request, each=progress_printer(phases=False))
       return result
 
-    return compare(run.acceptance, objective, programs, train, seeds), objective
+    constraints = run.config.parsed_constraints()
+    return compare(run.acceptance, objective, programs, train, seeds, constraints), objective
 
 
 @contextlib.contextmanager

@@ -55,7 +55,8 @@ def summary(config: Config, result: Result, depth: int | None = None) -> str:
 
 def judged(config: Config, verdict: ProgramVerdict, depth: int | None = None) -> str:
   """Returns the summary block of a trial of a run, with the verdict on its program."""
-  rows: dict[str, object] = {'trial': verdict.trial.id, 'verdict': verdict.decision}
+  decision = 'undecided' if verdict.undecided else verdict.decision
+  rows: dict[str, object] = {'trial': verdict.trial.id, 'verdict': decision}
   if verdict.trial.result.reason != verdict.reason:
     rows['why'] = verdict.reason
   if len(verdict.values) > 1:

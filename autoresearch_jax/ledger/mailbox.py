@@ -93,13 +93,18 @@ def default_author() -> str:
 
 
 def deliver(directory: pathlib.Path, request: SteeringRequest) -> None:
-  """Writes a request into the mailbox, atomically and durably."""
+  """Writes a request into the mailbox, atomically and durably. Raises SteeringError."""
+  content = to_json(request)
+  if len(content) > MAX_BYTES:
+    raise SteeringError(
+      f'The request has {len(content):,} bytes; at most {MAX_BYTES:,} are read. Shorten it.'
+    )
   folder = directory / MAILBOX
   folder.mkdir(exist_ok=True)
   path = folder / f'{round(request.time * 1e6):020d}-{request.id}{SUFFIX}'
   new = path.with_suffix('.new')
   with new.open('wb') as file:
-    file.write(to_json(request))
+    file.write(content)
     file.flush()
     os.fsync(file.fileno())
   new.replace(path)

@@ -108,7 +108,8 @@ class Steering:
   def in_force(self, decided: Set[int]) -> list[SteeringRequest]:
     """Returns the requests that still apply, in the order of taking up.
 
-    Those to measure a trial again are left out: they are about runs of these trials.
+    Those to measure a trial again are left out: they are about runs of these trials. A request for
+    a program has it again, which its event keeps in the edit alone.
 
     Args:
       decided: Trials with a verdict. What others carry out is still to be tried.
@@ -135,6 +136,8 @@ class Steering:
           )
         case _:
           applies = False
+      if applies and taken.event.edit is not None and not request.patch:
+        request = dataclasses.replace(request, program=taken.event.edit.program)
       if applies:
         found.append(request)
     return found

@@ -85,8 +85,9 @@ def rebase(workspace: Workspace, started: Started) -> pathlib.Path:
     first_edit = before.edits.get(BASELINE)
     start = first_edit.program if first_edit is not None else None
     for request in before.steering.in_force(before.trials.keys()):
-      # A patch is made anew, since trials have other numbers here.
-      event = reviewed(after, request, start) if request.patch else Steered(request)
+      # Edits are made anew, since trials have other numbers here.
+      edits = request.patch or request.program is not None
+      event = reviewed(after, request, start) if edits else Steered(request)
       after.apply(ledger.append(event))
   aside = numbered_folder(workspace.directory, 'rebased')
   os.link(path, aside / path.name)

@@ -52,7 +52,7 @@ from autoresearch_jax.types import (
   to_json,
 )
 
-WAIT_SECONDS = 0.5
+WAIT_SECONDS = 0.5  # longest sleep between checks of the clock, of requests and of the stop request
 PROMPT_SECONDS = 0.05  # the same where somebody waits for the trials of requests
 POLL_SECONDS = 0.1  # the same while the proposer works
 

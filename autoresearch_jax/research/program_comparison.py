@@ -10,8 +10,9 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from autoresearch_jax.acceptance import AcceptanceRule
-from autoresearch_jax.research.decisions import judge
+from autoresearch_jax.research.decisions import feasible, judge
 from autoresearch_jax.types import (
+  Constraint,
   Decision,
   Edit,
   Hypothesis,
@@ -77,6 +78,7 @@ def compare(
   programs: tuple[Program, Program],
   train: Train,
   seeds: Sequence[int] | None = None,
+  constraints: Sequence[Constraint] = (),
 ) -> ProgramComparison:
   """Trains two programs on the same seeds, in turn, until the rule has decided.
 
@@ -86,11 +88,12 @@ def compare(
     programs: The program to compare against, and the program.
     train: Trains one of them on one seed.
     seeds: The only seeds to use, whether or not they suffice; None for as many as the rule needs.
+    constraints: Bounds that a program has to keep.
 
   Raises:
     ComponentError: The rule raised.
   """
-  return _Play(rule, objective, programs, train, seeds).verdict()
+  return _Play(rule, objective, programs, train, seeds, constraints).verdict()
 
 
 class _Failed(Exception):
@@ -115,9 +118,10 @@ class _Play:
     programs: tuple[Program, Program],
     train: Train,
     seeds: Sequence[int] | None,
+    constraints: Sequence[Constraint],
   ):
     self._rule, self._objective, self._programs = rule, objective, programs
-    self._train, self._seeds = train, seeds
+    self._train, self._seeds, self._constraints = train, seeds, constraints
     self._runs: tuple[dict[int, Measurement], dict[int, Measurement]] = ({}, {})
     self._of_rule: dict[int, int] = {}  # seed that the rule asks for -> seed that is used for it
 
@@ -148,6 +152,8 @@ class _Play:
       own = first if rule.baseline_seeds <= 1 else own  # a rule without noise decides at once
     state = rule.init(objective)
     baseline = self._trial(AGAINST, Proposal(Operation.DRAFT, seeds=first))
+    if baseline.result.status is not Status.OK:
+      raise _Failed(AGAINST, baseline.result)
     verdict, state = judge(rule, state, baseline, objective, None)
     if verdict.decision is not Decision.KEEP:
       return self._ended(dataclasses.replace(baseline, verdict=verdict), False)
@@ -184,7 +190,8 @@ class _Play:
       runs.append(dataclasses.replace(run, seed=seed))
     edit = Edit(self._programs[program], '', Hypothesis(''))
     number = program if number is None else number
-    return Trial(number, proposal, edit, Result(number, Status.OK, measurements=tuple(runs)))
+    result = Result(number, Status.OK, measurements=tuple(runs))
+    return Trial(number, proposal, edit, feasible(result, self._constraints))
 
   def _seed(self, wanted: int) -> int:
     """The seed that stands for one that the rule asks for."""
@@ -209,8 +216,10 @@ class _Play:
   def _ended(self, trial: Trial, undecided: bool, missing: str = '') -> ProgramComparison:
     own, against, verdict = self._runs[CHALLENGER], self._runs[AGAINST], trial.verdict
     assert verdict is not None
-    undecided = undecided and verdict.decision is not Decision.KEEP
-    return ProgramComparison(verdict.decision, verdict.reason, undecided, missing, own, against)
+    undecided, status = undecided and verdict.decision is not Decision.KEEP, trial.result.status
+    return ProgramComparison(
+      verdict.decision, verdict.reason, undecided, missing, own, against, status
+    )
 
 
 def _missing(proposal: Proposal) -> str:

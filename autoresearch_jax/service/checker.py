@@ -1,5 +1,6 @@
 """Checks programs by tracing them, without data, device or training. No jax here."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -16,6 +17,9 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.programs.check_task import CheckTask
 from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import Program, Spec, Status, to_json
+
+READ_SECONDS = 120.0  # to read an artifact, and to start the process that does
+ENDED = 'The check was ended, since its service ends; check again.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +78,9 @@ class Checker:
     self._evaluation_batch, self._limits, self._scratch = evaluation_batch, limits, scratch
     self._tracer = TracerClient(limits, hidden, scratch)
     self._reader: subprocess.Popen[bytes] | None = None
-    self._lock = threading.Lock()
+    self._lock = threading.Lock()  # held by a check
+    self._closed = False
+    self._reader_lock = threading.Lock()  # held while the reader is started or given up
 
   def __enter__(self) -> Self:
     self.start()
@@ -87,18 +93,16 @@ class Checker:
     """Starts both processes without waiting for them."""
     self._scratch.mkdir(parents=True, exist_ok=True)
     self._tracer.start()
-    self._start_reader()
+    self._running_reader()
 
   def close(self) -> None:
     """Ends both processes. A check in progress ends as cancelled."""
+    with self._reader_lock:
+      self._closed = True
+      reader, self._reader = self._reader, None
     self._tracer.close()
-    if self._reader is not None:
-      self._reader.kill()
-      self._reader.wait()
-      for pipe in (self._reader.stdin, self._reader.stdout):
-        if pipe is not None:
-          pipe.close()
-      self._reader = None
+    if reader is not None:
+      _end(reader)
 
   def check(self, program: Program) -> CheckReport:
     """Traces a program and describes it.
@@ -108,12 +112,16 @@ class Checker:
       OSError: The scratch folder cannot be written.
     """
     with self._lock:
+      if self._closed:
+        return CheckReport(Status.CANCELLED, ENDED)
       out = self._scratch / 'checked'
       traced = self._tracer.trace(program, self.spec, self._evaluation_batch, out)
       if traced.status is not Status.OK:
         return CheckReport(traced.status, traced.reason, traced.seconds)
       found = self._described(out)
       out.unlink(missing_ok=True)
+    if self._closed:
+      return CheckReport(Status.CANCELLED, ENDED, traced.seconds)
     if error := found.get('error'):
       return CheckReport(Status.INVALID, error, traced.seconds)
     facts = found['facts']
@@ -127,31 +135,50 @@ class Checker:
       state_bytes=facts['state_bytes'],
     )
 
-  def _start_reader(self) -> subprocess.Popen[bytes]:
-    self._reader = subprocess.Popen(
-      [sys.executable, '-m', 'autoresearch_jax.artifact.describe'],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.DEVNULL,
-      env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
-      start_new_session=True,  # the controller handles Ctrl-C
-    )
-    return self._reader
+  def _running_reader(self) -> subprocess.Popen[bytes] | None:
+    """Returns the reader, started again if it has ended; None once this is closed."""
+    with self._reader_lock:
+      if self._closed or (self._reader is not None and self._reader.poll() is None):
+        return self._reader
+      if self._reader is not None:
+        _end(self._reader)
+      self._reader = subprocess.Popen(
+        [sys.executable, '-m', 'autoresearch_jax.artifact.describe'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+        start_new_session=True,  # the controller handles Ctrl-C
+      )
+      return self._reader
 
   def _described(self, artifact: pathlib.Path) -> dict[str, Any]:
-    """Describes an artifact. An artifact that ends the reader is rejected."""
-    reader = self._reader
-    if reader is None or reader.poll() is not None:
-      reader = self._start_reader()
+    """Describes an artifact. One that ends the reader, or keeps it busy, is rejected."""
+    error = {'error': 'The artifact is rejected: reading it ended the process that did.'}
+    if (reader := self._running_reader()) is None:
+      return error
     assert reader.stdin is not None and reader.stdout is not None
+    late = threading.Timer(READ_SECONDS, reader.kill)
+    late.start()
     try:
       reader.stdin.write(to_json({'path': str(artifact), 'limits': self._limits}) + b'\n')
       reader.stdin.flush()
-      if line := reader.stdout.readline():
-        return msgspec.json.decode(line)
-    except OSError:
-      pass
-    return {'error': 'The artifact is rejected: reading it ended the process that did.'}
+      line = reader.stdout.readline()
+      return msgspec.json.decode(line) if line.endswith(b'\n') else error
+    except (OSError, ValueError):  # ended, perhaps by `close`
+      return error
+    finally:
+      late.cancel()
+
+
+def _end(reader: subprocess.Popen[bytes]) -> None:
+  """Ends a reader and closes its pipes."""
+  reader.kill()
+  reader.wait()
+  for pipe in (reader.stdin, reader.stdout):
+    if pipe is not None:
+      with contextlib.suppress(OSError):  # what was not written
+        pipe.close()
 
 
 def traced(task: CheckTask, limits: Limits, program: Program) -> CheckReport:

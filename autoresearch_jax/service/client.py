@@ -71,8 +71,8 @@ def check(directory: pathlib.Path, program: Program) -> CheckReport | None:
     line = ask(directory, {'check': program}, CHECK_SECONDS)
   except OSError as error:
     raise ServiceError(
-      f'The service of {directory} does not answer ({error}). End it with `pkill -f '
-      f'"autoresearch serve"`, and try again.'
+      f'The service of {directory} does not answer ({error}). End it with `autoresearch serve '
+      f'{directory} --stop`, and try again.'
     ) from None
   if line is None:
     return None
@@ -81,7 +81,7 @@ def check(directory: pathlib.Path, program: Program) -> CheckReport | None:
   except msgspec.MsgspecError:
     raise ServiceError(
       f'The service of {directory} answers {line[:200].decode(errors="replace")!r}, which is of '
-      'another version. End it, and try again.'
+      f'another version. End it with `autoresearch serve {directory} --stop`, and try again.'
     ) from None
 
 
@@ -175,7 +175,15 @@ def start(directory: pathlib.Path, config: Sequence[str] = ()) -> None:
     if time.monotonic() > deadline:
       raise ServiceError(f'The service does not start in {START_SECONDS:g} s; see {log}.')
     time.sleep(POLL_SECONDS)
-  log.replace(directory / LOG)
+  if _holder(directory) in ('', str(process.pid)):
+    log.replace(directory / LOG)
+  else:  # another command was faster, and its service has a log of its own
+    log.unlink()
+
+
+def _holder(directory: pathlib.Path) -> str:
+  """Returns the id of the process that works in a folder; '' if it has not written it yet."""
+  return ''.join((directory / 'lock').read_text(errors='replace').split()[-1:])
 
 
 def submit(
@@ -316,8 +324,11 @@ class _FollowedRun:
     return original_of(number, self.history.proposals, RERUNS)
 
   def is_final(self, trial: int) -> bool:
-    """Returns whether a trial has a verdict that no due run can change."""
-    return trial in self.history.trials and trial not in self.history.under_test()
+    """Returns whether a trial has a verdict that no run can change any more."""
+    history = self.history
+    if trial not in history.trials or trial not in history.under_test():
+      return trial in history.trials
+    return history.next_trial == len(history.trials) and bool(self.over())
 
   def declined(self, request: str) -> str:
     """Returns why a request will not become a trial; '' if it may."""

@@ -9,6 +9,7 @@ from helpers import ROOT
 from autoresearch_jax import __main__ as front
 from autoresearch_jax.__main__ import COMMANDS
 from autoresearch_jax.cli import flags as command
+from autoresearch_jax.cli import trial
 from autoresearch_jax.config import ConfigError
 
 DIGITS = f'--config={ROOT}/configs/digits.py'
@@ -66,6 +67,21 @@ def test_the_order_of_strategy_and_its_options_is_free():
 def test_what_is_no_field_is_refused(flag, sentence):
   with pytest.raises(ConfigError, match=re.escape(sentence)):
     config(flag)
+
+
+@pytest.mark.parametrize(
+  'given',
+  [
+    ('--config=digits', '--config.seed=3', '--noconfig.save_models'),
+    ('--config', 'digits', '--config.save_models', '--config.seed', '3'),
+    ('--config=digits', '--config.search.target=-1.5', '--config.save_models=True'),
+  ],
+)
+def test_another_command_gets_the_same_config(given):
+  line = trial.COMMAND.parse(['folder', *given, '--author=ada'])
+  assert list(line.config_arguments) == list(given) and line.operand == 'folder'
+  again = trial.COMMAND.parse(line.config_arguments)
+  assert again.config.to_dict() == line.config.to_dict()
 
 
 def named_commands():

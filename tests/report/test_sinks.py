@@ -299,15 +299,20 @@ def test_what_cannot_work_is_refused_before_the_run(changed, words):
 def test_what_will_probably_fail_is_said_before_the_run(finished, monkeypatch):
   monkeypatch.delenv('NOWHERE', raising=False)
   monkeypatch.setenv('SOMEWHERE', 'http://[secret')
-  hooks = {'kept': 'no-such-command -v', 'ended': '$NOWHERE', 'failed': '$SOMEWHERE'}
+  monkeypatch.setenv('QUOTE', "it's")
+  hooks = {
+    'kept': 'no-such-command -v', 'ended': '$NOWHERE', 'failed': '$SOMEWHERE', 'all': 'say $QUOTE',
+  }  # fmt: skip
   sinks = sinks_of(checked(config(hooks=hooks)))
   said = sinks[0].warnings()
   assert [
     re.search(words, line) is not None
     for words, line in zip(
-      ('no-such-command', r'\$NOWHERE is not set', 'a URL must'), said, strict=True
+      ('no-such-command', r'\$NOWHERE is not set', 'a URL must', 'cannot be read'),
+      said,
+      strict=True,
     )
-  ] == [True] * 3
+  ] == [True] * 4
   assert 'secret' not in ' '.join(said)
   assert said == replayed(finished, sinks)[: len(said)]
   assert not Hooks({'all': f'{sys.executable} -c pass', 'kept': 'https://chat/x'}).warnings()

@@ -135,6 +135,19 @@ def test_what_users_have_asked_for_still_applies_after_it(tmp_path):
   assert replayed.steering == after.steering
 
 
+def test_a_requested_program_is_tried_after_it(tmp_path):
+  before = run(tmp_path, 12).history
+  program = before.incumbent.edit.program.with_text('X = 0.125\nY = -2.0\n')
+  with Ledger.open(tmp_path / 'ledger.db') as ledger:
+    event = reviewed(before, request_of('try', text='An eighth.', program=program))
+    assert event.edit is not None and event.request.program is None
+    ledger.append(event)
+  rebased(tmp_path)
+  after = run(tmp_path, 4).history
+  assert after.edits[2].program == program and after.edits[2].description == 'An eighth.'
+  assert [taken.trial for taken in after.steering.taken.values()] == [2]
+
+
 def request_of(verb, **fields):
   return SteeringRequest(secrets.token_hex(8), Verb(verb), 'ada@box', 1.7e9, **fields)
 

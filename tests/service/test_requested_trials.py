@@ -12,15 +12,17 @@ from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.paired import Paired
 from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.acceptance.strict import Strict
+from autoresearch_jax.config import Limits
 from autoresearch_jax.ledger.events import Decided, Declined, Proposed
-from autoresearch_jax.ledger.mailbox import post
+from autoresearch_jax.ledger.mailbox import MAX_BYTES, post, waiting
 from autoresearch_jax.ledger.requests import SteeringError
 from autoresearch_jax.ledger.store import read_history, read_records
 from autoresearch_jax.report import View
 from autoresearch_jax.research.program_comparison import CHALLENGER, compare
 from autoresearch_jax.search.greedy import Greedy
-from autoresearch_jax.service.client import verdict
-from autoresearch_jax.types import Decision, Operation, Proposal, Status, TrialRequest
+from autoresearch_jax.service.checker import Checker
+from autoresearch_jax.service.client import ServiceError, submit, verdict
+from autoresearch_jax.types import Constraint, Decision, Operation, Proposal, Status, TrialRequest
 
 OBJECTIVE = config().objective
 RULES = [
@@ -165,6 +167,42 @@ def test_a_program_without_a_score_is_a_crash_with_its_reason():
   found = compare(Paired(), OBJECTIVE, programs, trained(programs, Arithmetic()))
   assert found.decision is Decision.CRASH and 'It went' in found.reason
   assert found.status is not Status.OK
+
+
+def test_a_program_that_breaks_a_constraint_is_discarded_as_in_a_run():
+  programs = (START, edited(0.5))
+  train = trained(programs, Arithmetic())
+  better = compare(Strict(), OBJECTIVE, programs, train)
+  assert better.decision is Decision.KEEP
+  ours, theirs = (r[0].metrics[OBJECTIVE.metric] for r in (better.own, better.against))
+  constraint = Constraint(OBJECTIVE.metric, '>' if ours < theirs else '<', (ours + theirs) / 2)
+  found = compare(Strict(), OBJECTIVE, programs, train, constraints=[constraint])
+  assert (found.decision, found.status) == (Decision.DISCARD, Status.INFEASIBLE)
+  turned = programs[::-1]
+  turned = compare(
+    Strict(), OBJECTIVE, turned, trained(turned, Arithmetic()), constraints=[constraint]
+  )
+  assert 'other program' in turned.reason and turned.status is Status.INFEASIBLE
+
+
+def test_a_program_that_is_too_long_to_be_read_is_refused(tmp_path):
+  attended(tmp_path, [], Noise(baseline_seeds=2))
+  with pytest.raises(SteeringError, match='bytes'):
+    post(tmp_path, 'try', program=START.with_text(f'X = 1.0\n#{"x" * MAX_BYTES}\n'))
+
+
+def test_a_check_after_the_end_starts_nothing(tmp_path):
+  checker = Checker(SPEC, 8, Limits(isolation='none'), tmp_path)
+  checker.close()
+  assert checker.check(START).status is Status.CANCELLED
+  assert not list(tmp_path.iterdir())
+
+
+def test_no_trial_is_requested_of_a_run_that_is_over(tmp_path):
+  run(tmp_path, 4)
+  with pytest.raises(ServiceError, match='All 4 trials'):
+    list(submit(tmp_path, edited(0.5), 'late'))
+  assert not waiting(tmp_path)
 
 
 def test_a_search_and_requests_take_turns_in_one_run(tmp_path):

@@ -21,6 +21,10 @@ CONFIG = (
 
 
 def call(*arguments, code=0):
+  return called(*arguments, code=code).stdout
+
+
+def called(*arguments, code):
   done = subprocess.run(
     [sys.executable, '-m', 'autoresearch_jax', *arguments],
     capture_output=True,
@@ -29,7 +33,7 @@ def call(*arguments, code=0):
     check=False,
   )
   assert done.returncode == code, done.stdout + done.stderr
-  return done.stdout
+  return done
 
 
 @pytest.fixture
@@ -93,11 +97,11 @@ def test_an_agent_drives_a_run_by_commands(folders):
   assert (best / 'model.py').read_text() == read_history(run).incumbent.edit.program.text()
 
 
-def test_a_service_that_cannot_start_leaves_nothing(tmp_path):
+def test_a_service_that_cannot_start_says_why_and_leaves_nothing(tmp_path):
   program, run = tmp_path / 'program', tmp_path / 'run'
   call('start', '--config=digits', f'--out={program}')
-  call('trial', str(program), '--config=digits', '--config.metric=nothing', f'--workdir={run}',
-       code=2)  # fmt: skip
+  wrong = ('--config=digits', '--config.metric=nothing', f'--workdir={run}')
+  assert 'nothing' in called('trial', str(program), *wrong, code=2).stderr
   assert not run.exists()
 
 

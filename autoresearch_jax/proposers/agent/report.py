@@ -35,9 +35,9 @@ class ReportedCost:
   def __add__(self, step: 'ReportedCost') -> 'ReportedCost':
     known = [cost for cost in (self.dollars, step.dollars) if cost is not None]
     return ReportedCost(
-      self.input_tokens + step.input_tokens,
-      self.output_tokens + step.output_tokens,
-      sum(known) if known else None,
+      min(self.input_tokens + step.input_tokens, MAX_TOKENS),
+      min(self.output_tokens + step.output_tokens, MAX_TOKENS),
+      min(sum(known), MAX_DOLLARS) if known else None,
     )
 
 

@@ -129,12 +129,11 @@ def _why_uncallable(hook: str) -> str:
     return f'the environment variable {unset[0]} is not set, so the hook fails'
   if hook.startswith(SCHEMES):
     return _why_unreadable(hook) and f'with its variables filled in, {_why_unreadable(hook)}'
-  words = shlex.split(hook)
-  return (
-    ''
-    if words and shutil.which(words[0])
-    else (f'there is no command {words[0] if words else ""!r}, so the hook fails')
-  )
+  try:
+    words = shlex.split(hook) or ['']
+  except ValueError as error:
+    return f'with its variables filled in, the command cannot be read ({error})'
+  return '' if shutil.which(words[0]) else f'there is no command {words[0]!r}, so the hook fails'
 
 
 def _post(url: str, body: bytes) -> None:

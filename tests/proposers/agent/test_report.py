@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from autoresearch_jax.proposers.agent.report import AgentReport, ReportedCost, read_report
+from autoresearch_jax.proposers.agent.report import (
+  MAX_TOKENS,
+  AgentReport,
+  ReportedCost,
+  read_report,
+)
 from autoresearch_jax.sandbox.command_spec import CommandResult
 
 TOOL = {'file_path': 'model.py'}
@@ -137,6 +142,11 @@ def test_numbers_that_cannot_be_are_not_believed():
 def test_a_retry_is_told():
   event = {'type': 'system', 'subtype': 'api_retry', 'attempt': 2, 'error_status': 401}
   assert '401' in read_report(written([event]), 'claude').text
+
+
+def test_the_sum_of_many_steps_can_be_recorded():
+  step = {'type': 'assistant', 'message': {'usage': {'output_tokens': MAX_TOKENS - 1}}}
+  assert read_report(written([step] * 9), 'claude').cost.output_tokens == MAX_TOKENS
 
 
 def test_long_results_are_cut():
