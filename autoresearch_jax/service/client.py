@@ -183,7 +183,8 @@ def start(directory: pathlib.Path, config: Sequence[str] = ()) -> None:
 
 def _holder(directory: pathlib.Path) -> str:
   """Returns the id of the process that works in a folder; '' if it has not written it yet."""
-  return ''.join((directory / 'lock').read_text(errors='replace').split()[-1:])
+  found = ''.join((directory / 'lock').read_text(errors='replace').split()[-1:])
+  return found if pathlib.Path('/proc', found).exists() else ''  # of one that was killed
 
 
 def submit(

@@ -205,6 +205,17 @@ def test_no_trial_is_requested_of_a_run_that_is_over(tmp_path):
   assert not waiting(tmp_path)
 
 
+def test_a_program_whose_test_an_end_has_cut_off_is_undecided(tmp_path):
+  rule = Paired(baseline_seeds=2)
+  for trials in range(3, 30):
+    history = run(tmp_path, trials, acceptance=rule).history
+    if tested := history.under_test():
+      break
+  program = history.edits[next(iter(tested))].program
+  list(submit(tmp_path, program, 'again'))  # waits for nothing
+  assert verdict(history, program).undecided
+
+
 def test_a_search_and_requests_take_turns_in_one_run(tmp_path):
   rule = Noise(baseline_seeds=2)
   run(tmp_path, 4, acceptance=rule)
