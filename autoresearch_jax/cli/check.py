@@ -18,7 +18,6 @@ from autoresearch_jax.cli.command import (
 from autoresearch_jax.config import Limits
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.programs.check_task import TASK_VARIABLE, CheckTask
 from autoresearch_jax.programs.siblings import with_siblings
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
@@ -70,8 +69,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check(line: CommandLine) -> int:
   folder = pathlib.Path(line.operand)
-  if line['workdir'] and (history := _history(pathlib.Path(line['workdir']))) is not None:
-    report = _checked_in_run(folder, pathlib.Path(line['workdir']), history)
+  directory = pathlib.Path(line['workdir']) if line['workdir'] else None
+  history = None if directory is None else client.begun(directory)
+  if directory is not None and history is not None:
+    flags.require_same(line.config, history.config, directory)
+    report = _checked_in_run(folder, directory, history)
+  elif directory is not None and line.config is None:
+    raise UsageError(
+      f'There is no run in {directory} yet; name its config, such as --config=digits.'
+    )
   else:
     task, limits = _task(line)
     report = traced(task, limits, _read(folder, task.entry, task.files))
@@ -80,11 +86,6 @@ def _check(line: CommandLine) -> int:
   else:
     print(_text(report))
   return 0 if report.status is Status.OK else FAILED
-
-
-def _history(directory: pathlib.Path) -> History | None:
-  """Returns the run in a folder; None if none has begun there."""
-  return read_history(directory) if (directory / 'ledger.db').exists() else None
 
 
 def _checked_in_run(folder: pathlib.Path, directory: pathlib.Path, history: History) -> CheckReport:

@@ -3,6 +3,7 @@
 Invalid values raise ConfigError.
 """
 
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -113,6 +114,19 @@ def config_of(values: Any, example: str = 'digits') -> Config:
     if isinstance(options[name], ConfigDict) and not options[name]:
       del options[name]
   return from_config_dict(values)
+
+
+def require_same(values: Any, config: Config, directory: pathlib.Path) -> None:
+  """Raises ConfigError for a config on the command line that is not that of the run in a folder."""
+  if values is None:
+    return
+  given = config_of(values)
+  for name in ('problem', 'program', 'metric', 'platform', 'budget', 'constants', 'data'):
+    if getattr(given, name) != getattr(config, name):
+      raise ConfigError(
+        f'The run in {directory} has another config.{name}: {getattr(config, name)!r:.100} instead '
+        f'of {getattr(given, name)!r:.100}. Leave --config out, or use another --workdir.'
+      )
 
 
 def values_of(values: Any, question: str) -> ConfigDict:

@@ -122,10 +122,10 @@ def _trial(line: CommandLine) -> int:
 def _of_run(line: CommandLine, directory: pathlib.Path) -> int:
   """Makes the program a trial of a run, and waits for the verdict."""
   require_usable(directory)
-  begun = (directory / 'ledger.db').exists()
-  if begun:
-    config = read_history(directory).config
-    _require_same(line, config, directory)
+  begun = client.begun(directory)
+  if begun is not None:
+    config = begun.config
+    flags.require_same(line.config, config, directory)
   else:
     config = flags.config_of(line.config)
   program = _program(line, config)
@@ -133,7 +133,7 @@ def _of_run(line: CommandLine, directory: pathlib.Path) -> int:
   try:
     for happened in client.submit(
       directory, program, line['description'] or '', author=line['author'] or '',
-      config=() if begun else line.config_arguments, on_progress=printer,
+      config=line.config_arguments if begun is None else (), on_progress=printer,
     ):  # fmt: skip
       show(happened)
   except KeyboardInterrupt:
@@ -145,19 +145,6 @@ def _of_run(line: CommandLine, directory: pathlib.Path) -> int:
   config = history.config
   _print(line, verdict_record(verdict), judged(config, verdict, depth_of(program)))
   return 0 if verdict.trial.result.status == Status.OK else FAILED
-
-
-def _require_same(line: CommandLine, config: Config, directory: pathlib.Path) -> None:
-  """Raises ConfigError for a config on the command line that is not that of the run."""
-  if line.config is None:
-    return
-  given = flags.config_of(line.config)
-  for name in ('problem', 'program', 'metric', 'platform', 'budget', 'constants', 'data'):
-    if getattr(given, name) != getattr(config, name):
-      raise ConfigError(
-        f'The run in {directory} has another config.{name}: {getattr(config, name)!r:.100} instead '
-        f'of {getattr(given, name)!r:.100}. Leave --config out, or use another --workdir.'
-      )
 
 
 def _program(line: CommandLine, config: Config) -> Program:

@@ -135,7 +135,7 @@ class Run(Task):
       structural_edits=self.structural_edits,
       seed=config.seed,
       prefetch=config.search.prefetch,
-      ends=config.search.ends,
+      ends=config.search.ends.costs() if self.requested_only else config.search.ends,
       after_patience=config.search.after_patience,
       capabilities=Capabilities(
         config.proposer,

@@ -143,13 +143,16 @@ class _Play:
       for program in order:
         self._run(program, seed)
 
-  def _play(self) -> ProgramComparison:
+  def _play(self, all_at_once: bool = False) -> ProgramComparison:
+    """Plays the run.
+
+    Args:
+      all_at_once: Whether the program's own trial has all given seeds, not only the first one.
+    """
     rule, objective = self._rule, self._objective
-    first = tuple(range(max(1, rule.baseline_seeds)))
-    own = (0,)
-    if self._seeds is not None:
-      first = tuple(range(len(self._seeds)))
-      own = first if rule.baseline_seeds <= 1 else own  # a rule without noise decides at once
+    first = tuple(range(max(1, rule.baseline_seeds if self._seeds is None else len(self._seeds))))
+    own = first if all_at_once else first[:1]
+    self._of_rule = {}
     state = rule.init(objective)
     baseline = self._trial(AGAINST, Proposal(Operation.DRAFT, seeds=first))
     if baseline.result.status is not Status.OK:
@@ -180,6 +183,8 @@ class _Play:
       if program == CHALLENGER:
         verdict, latest = said, dataclasses.replace(again, verdict=said)
         on_pairs = latest if used[AGAINST] == used[CHALLENGER] else on_pairs
+    if self._seeds is not None and not any(used) and len(own) < len(self._seeds):
+      return self._play(all_at_once=True)  # it was decided on one seed, and there are more
     return self._ended(latest, rule.undecided(state, latest))
 
   def _trial(self, program: int, proposal: Proposal, number: int | None = None) -> Trial:
@@ -217,9 +222,8 @@ class _Play:
     own, against, verdict = self._runs[CHALLENGER], self._runs[AGAINST], trial.verdict
     assert verdict is not None
     undecided, status = undecided and verdict.decision is not Decision.KEEP, trial.result.status
-    return ProgramComparison(
-      verdict.decision, verdict.reason, undecided, missing, own, against, status
-    )
+    reason = verdict.reason.replace(f'trial {AGAINST}', 'the other program')
+    return ProgramComparison(verdict.decision, reason, undecided, missing, own, against, status)
 
 
 def _missing(proposal: Proposal) -> str:

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.follower import LedgerFollower
 from autoresearch_jax.ledger.history import BASELINE, History, original_of
 from autoresearch_jax.ledger.ownership import is_in_use
+from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.programs.check_task import CheckTask
 from autoresearch_jax.report.shared_progress import announce_viewer, read_progress
 from autoresearch_jax.service.checker import CheckReport, in_run, traced
@@ -30,6 +32,7 @@ from autoresearch_jax.types import RERUNS, Decision, Program, Progress, Trial, V
 POLL_SECONDS = 0.05
 PROGRESS_SECONDS = 1.0  # between two looks at the progress of the running trial
 CHECK_SECONDS = 120.0  # for the answer to a check
+STOP_SECONDS = 10.0  # for the answer to a request to end
 START_SECONDS = 60.0  # in which a service takes the folder's lock
 RELEASE_SECONDS = 60.0  # in which a service ends when it is asked to
 MAX_STARTS = 3  # of services, for one trial
@@ -132,14 +135,34 @@ def release(directory: pathlib.Path) -> None:
   Raises:
     ServiceError: It does not end.
   """
+  asked = None
   with contextlib.suppress(OSError):
-    if ask(directory, {'stop': True}, CHECK_SECONDS) is None:
+    asked = ask(directory, {'stop': True}, STOP_SECONDS)
+  if asked is None:
+    service = _service(directory)
+    if service is None:
       return
+    with contextlib.suppress(ProcessLookupError):
+      os.kill(service, signal.SIGTERM)  # it is still starting, or its socket is gone
   deadline = time.monotonic() + RELEASE_SECONDS
   while is_in_use(directory):
     if time.monotonic() > deadline:
-      raise ServiceError(f'The service of {directory} does not end; end its process.')
+      raise ServiceError(
+        f'The service of {directory} does not end; end its process, {_holder(directory)}.'
+      )
     time.sleep(POLL_SECONDS)
+
+
+def _service(directory: pathlib.Path) -> int | None:
+  """Returns the process id of the service that works in a folder; None if it is no service."""
+  if not is_in_use(directory):
+    return None
+  try:
+    holder = _holder(directory)
+    arguments = pathlib.Path('/proc', holder, 'cmdline').read_bytes().split(b'\0') if holder else []
+  except OSError:
+    return None
+  return int(holder) if b'serve' in arguments and holder.isdecimal() else None
 
 
 def start(directory: pathlib.Path, config: Sequence[str] = ()) -> None:
@@ -187,6 +210,25 @@ def _holder(directory: pathlib.Path) -> str:
   return found if pathlib.Path('/proc', found).exists() else ''  # of one that was killed
 
 
+def begun(directory: pathlib.Path) -> History | None:
+  """Returns the run in a folder; None if none has begun. Waits for one that is about to.
+
+  Raises:
+    LedgerError: The ledger cannot be read.
+  """
+  deadline = time.monotonic() + START_SECONDS
+  while True:
+    try:
+      if (directory / 'ledger.db').exists():
+        return read_history(directory)
+    except LedgerError:
+      if not is_in_use(directory) or time.monotonic() > deadline:
+        raise
+    if not is_in_use(directory) or time.monotonic() > deadline:
+      return None
+    time.sleep(POLL_SECONDS)
+
+
 def submit(
   directory: pathlib.Path,
   program: Program,
@@ -214,7 +256,7 @@ def submit(
     LedgerError: The ledger cannot be read.
   """
   run = _FollowedRun(directory, config)
-  yield from run.ready()
+  yield from run.ready(on_progress)
   request = ''
   if run.trial_of(program) is None:
     if why := run.over():
@@ -273,13 +315,14 @@ class _FollowedRun:
     self._starts = 0
     self._announced = 0.0
 
-  def ready(self) -> Iterator[str]:
+  def ready(self, on_progress: Callable[[Progress], None]) -> Iterator[str]:
     """Waits until the run has its baseline."""
     self.update()
     if BASELINE not in self.history.trials:
-      yield 'the baseline is trained first'
+      yield 'the baseline is trained first, on several seeds'
     while BASELINE not in self.history.trials:
       self.require_running()
+      self.report_progress(on_progress)
       time.sleep(POLL_SECONDS)
       self.update()
 
@@ -309,7 +352,7 @@ class _FollowedRun:
   def over(self) -> str:
     """Returns why no further trial may begin, with what to do; '' if one may."""
     history, search = self.history, self.history.config.search
-    applying = ends.effective(history, search.ends)
+    applying = ends.effective(history, search.ends.costs())
     why = ends.why_spent(history, applying, search.dollars_per_hour)
     if 0 < (applying.max_trials or 0) <= history.next_trial:
       why = f'All {applying.max_trials} trials of the run in {self.directory} are done.'
@@ -347,6 +390,8 @@ class _FollowedRun:
       return f'trial {trial}: promising, so that further runs decide'
     if trial in self.history.running:
       return f'trial {trial}: in progress'
+    if trial in self.history.results:
+      return f'trial {trial}: is being decided'
     return f'trial {trial}: waits for a free device'
 
   def report_progress(self, receive: Callable[[Progress], None]) -> None:

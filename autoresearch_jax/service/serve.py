@@ -73,7 +73,9 @@ class _Activity:
     if reason := self._signals():
       return reason
     if self._handed_over:
-      return 'Another command takes the run over.'
+      return 'Another command has asked the service to end.'
+    if not (self._directory / 'lock').exists():
+      return f'The folder {self._directory} is gone.'
     if self._is_over:  # during the final evaluation
       return 'Another trial was requested.' if mailbox.waiting(self._directory) else ''
     if self._is_busy():

@@ -57,6 +57,7 @@ def answering(directory: pathlib.Path, answer: Answer) -> Iterator[None]:
       path.unlink(missing_ok=True)  # of a process that was killed
       server = stack.enter_context(_Server(short, handler))
       path.chmod(0o600)
+      own = path.stat().st_ino
     except OSError:  # a file system without sockets: checks are then slow, and that is all
       yield
       return
@@ -67,7 +68,9 @@ def answering(directory: pathlib.Path, answer: Answer) -> Iterator[None]:
     finally:
       server.shutdown()
       thread.join()
-      path.unlink(missing_ok=True)
+      with contextlib.suppress(OSError):
+        if path.stat().st_ino == own:  # not that of a later run in a folder of the same name
+          path.unlink()
 
 
 def ask(directory: pathlib.Path, request: dict[str, Any], timeout: float) -> bytes | None:

@@ -38,6 +38,10 @@ class Ends:
   target: float | None = None
   patience: int | None = None
 
+  def costs(self) -> 'Ends':
+    """Returns the limits on time and money alone, without those of the search."""
+    return dataclasses.replace(self, max_trials=0, target=None, patience=0)
+
   def given(self) -> dict[str, float]:
     """Returns the limits that are set here, by name."""
     return {name: value for name, value in vars(self).items() if value is not None}

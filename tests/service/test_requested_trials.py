@@ -22,7 +22,15 @@ from autoresearch_jax.research.program_comparison import CHALLENGER, compare
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.service.checker import Checker
 from autoresearch_jax.service.client import ServiceError, submit, verdict
-from autoresearch_jax.types import Constraint, Decision, Operation, Proposal, Status, TrialRequest
+from autoresearch_jax.types import (
+  Constraint,
+  Decision,
+  Ends,
+  Operation,
+  Proposal,
+  Status,
+  TrialRequest,
+)
 
 OBJECTIVE = config().objective
 RULES = [
@@ -69,11 +77,11 @@ class Agent(View):
     return 'Enough.' if self.over else ''
 
 
-def attended(directory, programs, acceptance, executor=None):
+def attended(directory, programs, acceptance, executor=None, max_trials=0):
   agent = Agent(directory, list(programs))
   return run(
     directory,
-    0,
+    max_trials,
     acceptance=acceptance,
     executor=executor or Arithmetic(),
     proposer=NeverAsked(),
@@ -124,7 +132,7 @@ def test_a_comparison_has_the_verdict_of_a_run_with_the_same_measurements(
   compared = compare(rule, history.objective, (START, program), train)
   assert (compared.decision, compared.undecided) == (of_run.decision, of_run.undecided)
   if failed is None and history.kept[-1] != 0:
-    assert compared.reason.split('trial')[0] == of_run.reason.split('trial')[0]
+    assert compared.reason == of_run.reason.replace('trial 0', 'the other program')
 
 
 def result_of(program):
@@ -199,16 +207,27 @@ def test_a_check_after_the_end_starts_nothing(tmp_path):
 
 
 def test_no_trial_is_requested_of_a_run_that_is_over(tmp_path):
-  run(tmp_path, 4)
+  run(tmp_path, 2)
+  post(tmp_path, 'end', ends=Ends(max_trials=4))
+  run(tmp_path, 0)
   with pytest.raises(ServiceError, match='All 4 trials'):
     list(submit(tmp_path, edited(0.5), 'late'))
   assert not waiting(tmp_path)
 
 
+def test_the_ends_of_a_search_do_not_end_what_is_requested(tmp_path):
+  rule = Noise(baseline_seeds=2)
+  run(tmp_path, 3, acceptance=rule)
+  session = attended(tmp_path, [edited(0.5), edited(0.25)], rule, max_trials=3)
+  assert len(session.history.trials) > 4
+
+
 def test_a_program_whose_test_an_end_has_cut_off_is_undecided(tmp_path):
   rule = Paired(baseline_seeds=2)
+  run(tmp_path, 2, acceptance=rule)
   for trials in range(3, 30):
-    history = run(tmp_path, trials, acceptance=rule).history
+    post(tmp_path, 'end', ends=Ends(max_trials=trials))
+    history = run(tmp_path, 0, acceptance=rule).history
     if tested := history.under_test():
       break
   program = history.edits[next(iter(tested))].program

@@ -11,7 +11,7 @@ import pytest
 
 from autoresearch_jax.ledger.ownership import is_in_use
 from autoresearch_jax.ledger.store import read_history
-from autoresearch_jax.service.client import release
+from autoresearch_jax.service.client import release, start
 
 pytestmark = pytest.mark.slow
 CONFIG = (
@@ -112,3 +112,10 @@ def test_a_service_ends_by_itself_when_nothing_is_requested(tmp_path):
   assert list(read_history(run).trials) == [0]
   assert not (run / 'service.sock').exists() and not is_in_use(run)
   call('serve', str(run), '--stop')  # there is none, which is no error
+
+
+def test_a_service_that_is_still_starting_can_be_stopped(tmp_path):
+  run = tmp_path / 'run'
+  start(run, CONFIG)  # which has the folder, and no socket yet
+  call('serve', str(run), '--stop')
+  assert not is_in_use(run)
