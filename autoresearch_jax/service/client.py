@@ -11,6 +11,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -186,6 +187,8 @@ def start(directory: pathlib.Path, config: Sequence[str] = ()) -> None:
       stderr=subprocess.STDOUT,
       start_new_session=True,  # so that it outlives this command and its terminal
     )
+  # So that it leaves no zombie where this process lives longer.
+  threading.Thread(target=process.wait, name='service', daemon=True).start()
   deadline = time.monotonic() + START_SECONDS
   while not is_in_use(directory):
     if process.poll() is not None:
