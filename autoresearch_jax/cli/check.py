@@ -91,7 +91,7 @@ def _check(line: CommandLine) -> int:
 def _checked_in_run(folder: pathlib.Path, directory: pathlib.Path, history: History) -> CheckReport:
   """Checks a program for a run: by its service if there is one, otherwise here."""
   config = history.config
-  program = _read(folder, config.entry, client.program_files(config))
+  program = _read(folder, config.entry, config.program_files)
   return client.checked(directory, program, config, history)
 
 

@@ -211,6 +211,11 @@ class Config:
       raise ConfigError('config.direction is empty; build the run first, which fills it in.')
     return Objective(self.metric, self.direction)
 
+  @property
+  def program_files(self) -> tuple[str, ...]:
+    """Names of the files that a program of the run must have."""
+    return tuple(sorted({self.entry, *self.editable}))
+
   def shareable(self) -> 'Config':
     """Returns the config without what may hold secrets: commands, addresses and their options."""
     return dataclasses.replace(

@@ -17,7 +17,7 @@ from autoresearch_jax.knowledge.paired_gains import LEVEL
 from autoresearch_jax.knowledge.program_results import ProgramResults
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.programs.check_task import CheckTask
+from autoresearch_jax.programs.check_task import EVALUATION_BATCH
 from autoresearch_jax.report.final_comparison import conclusion
 from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import Program, Spec, Status
@@ -94,14 +94,12 @@ def _closing(history: History, ablation: AblationResult | None) -> str:
 
 def require_traceable(steps: Iterable[Step], config: Config, spec: Spec) -> None:
   """Traces the program of each commit in the sandbox. Raises FinalizeError, SandboxError."""
-  files = tuple(sorted({config.entry, *config.editable}))
-  batch = CheckTask(spec, config.entry, files).evaluation_batch
   with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
     tracer = TracerClient(config.limits, (), pathlib.Path(scratch))
     try:
       for step in steps:
         out = pathlib.Path(scratch) / 'artifact'
-        traced = tracer.trace(step.program, spec, batch, out)
+        traced = tracer.trace(step.program, spec, EVALUATION_BATCH, out)
         if traced.status is not Status.OK:
           raise FinalizeError(
             f'The program after the commit {step.subject!r} does not trace: {traced.reason}'

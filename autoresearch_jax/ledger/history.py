@@ -46,6 +46,7 @@ from autoresearch_jax.types import (
   Lesson,
   Objective,
   Operation,
+  Program,
   Proposal,
   ReferenceStep,
   Result,
@@ -141,7 +142,7 @@ class History:
     self.reads_text: bool | None = None
     self._hardware: Hardware | None = None
     self._kept_programs: dict[int, None] = {}
-    self._digests: dict[str, None] = {}
+    self._digests: dict[str, int] = {}  # of a program -> the first trial with it
     self._running: dict[int, None] = {}
     self._prepared: dict[int, None] = {}
     self._undecided: dict[int, None] = {}
@@ -240,7 +241,9 @@ class History:
 
   def _set_edit(self, trial: int, edit: Edit, time: float) -> None:
     self.edits[trial], self.edited_at[trial] = edit, time
-    self._digests[edit.program.digest] = None
+    first = self._digests.setdefault(digest := edit.program.digest, trial)
+    if self.edits[first].program != edit.program:  # a release has replaced that trial's program
+      self._digests[digest] = trial
 
   def _apply_release(self, event: Released, time: float) -> None:
     self._prepared.pop(event.trial)
@@ -348,6 +351,13 @@ class History:
   def digests(self) -> Set[str]:
     """Digests of all programs, as a view."""
     return self._digests.keys()
+
+  def trial_of(self, program: Program) -> int | None:
+    """Returns the first trial of a program, in progress or done; None if there is none."""
+    number = self._digests.get(program.digest)
+    if number is None or self.edits[number].program != program:
+      return None
+    return self.original(number)
 
   @property
   def running(self) -> list[int]:

@@ -196,9 +196,8 @@ class _Review:
       raise SteeringError(f'The edit changes {name}, which is protected; unprotect it first.')
     if after == before:
       raise SteeringError('The best program has this change already.')
-    if after.digest in history.digests:
-      tried = (n for n, edit in history.edits.items() if edit.program.digest == after.digest)
-      raise SteeringError(f'Exactly this program was tried before, in trial {next(tried)}.')
+    if (tried := history.trial_of(after)) is not None:
+      raise SteeringError(f'Exactly this program was tried before, in trial {tried}.')
 
   def _require_protectable(self, name: str) -> None:
     if taken := self.history.steering.protected.get(name):

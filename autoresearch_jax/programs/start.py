@@ -35,7 +35,7 @@ def read_program(config: Config, directory: pathlib.Path, named_by: str) -> Prog
   Raises:
     ConfigError: A file is missing or cannot be read.
   """
-  names = tuple(sorted({config.entry, *config.editable}))
+  names = config.program_files
   try:
     return Program.read(directory, with_siblings(directory, names), config.entry)
   except (OSError, ValueError) as error:

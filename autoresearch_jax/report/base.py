@@ -37,3 +37,26 @@ class View(abc.ABC):
 
   def tick(self) -> None:  # noqa: B027 - not every view has a clock
     """Called several times a second, to update clocks. By default nothing is shown."""
+
+
+class ForwardingView(View):
+  """Passes everything on to another view. A subclass does more at some of the calls."""
+
+  def __init__(self, view: View):
+    self._view = view
+
+  def __enter__(self) -> Self:
+    self._view.__enter__()
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self._view.__exit__(*error)
+
+  def record(self, record: Record, history: History) -> None:
+    self._view.record(record, history)
+
+  def progress(self, progress: Progress) -> None:
+    self._view.progress(progress)
+
+  def tick(self) -> None:
+    self._view.tick()

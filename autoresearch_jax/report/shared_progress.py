@@ -9,13 +9,12 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Self
 
 import msgspec
 
 from autoresearch_jax.ledger.events import Finished, Record
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.report.base import View
+from autoresearch_jax.report.base import ForwardingView, View
 from autoresearch_jax.types import Progress
 
 WRITE_SECONDS = 1.0  # between two writes, and two looks at `watched`
@@ -46,7 +45,7 @@ class TrialProgress:
         del self.curve[1::2]
 
 
-class SharedProgress(View):
+class SharedProgress(ForwardingView):
   """Passes everything on to another view, and writes progress while somebody looks."""
 
   def __init__(self, view: View, directory: pathlib.Path, clock: Callable[[], float] = time.time):
@@ -57,37 +56,31 @@ class SharedProgress(View):
       directory: The run's folder.
       clock: Returns Unix seconds.
     """
-    self._view, self._directory, self._clock = view, directory, clock
+    super().__init__(view)
+    self._directory, self._clock = directory, clock
     self._running: dict[int, TrialProgress] = {}
     self._looked_at = 0.0
     self._changed = False
-
-  def __enter__(self) -> Self:
-    self._view.__enter__()
-    return self
-
-  def __exit__(self, *error: object) -> None:
-    self._view.__exit__(*error)
 
   def record(self, record: Record, history: History) -> None:
     if isinstance(record.event, Finished):
       self._running.pop(record.event.trial, None)
       self._changed = True
-    self._view.record(record, history)
+    super().record(record, history)
 
   def progress(self, progress: Progress) -> None:
     if progress.trial not in self._running:
       self._running[progress.trial] = TrialProgress(progress)
     self._running[progress.trial].add(progress)
     self._changed = True
-    self._view.progress(progress)
+    super().progress(progress)
 
   def tick(self) -> None:
     now = self._clock()
     if self._changed and now - self._looked_at >= WRITE_SECONDS:
       self._looked_at = now
       self._write_if_watched(now)
-    self._view.tick()
+    super().tick()
 
   def _write_if_watched(self, now: float) -> None:
     with contextlib.suppress(OSError):  # nobody looks, or the disk is full

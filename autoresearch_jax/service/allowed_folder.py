@@ -52,7 +52,7 @@ class AllowedFolder:
       Refusal: The path leads elsewhere, or a file cannot be read.
     """
     folder = self._folder(path)
-    names = tuple(sorted({config.entry, *config.editable}))
+    names = config.program_files
     texts = {name: self._text(folder, name) for name in names}
     siblings = with_siblings(folder, names)
     if len(siblings) > MAX_FILES:

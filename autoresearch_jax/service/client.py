@@ -21,14 +21,14 @@ from autoresearch_jax.config import Config
 from autoresearch_jax.ledger import ends, mailbox
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.follower import LedgerFollower
-from autoresearch_jax.ledger.history import BASELINE, History, original_of
+from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.ownership import is_in_use
 from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.programs.check_task import CheckTask
 from autoresearch_jax.report.shared_progress import announce_viewer, read_progress
 from autoresearch_jax.service.checker import CheckReport, in_run, traced
 from autoresearch_jax.service.sockets import ask
-from autoresearch_jax.types import RERUNS, Decision, Program, Progress, Trial, Verb
+from autoresearch_jax.types import Decision, Program, Progress, Trial, Verb
 
 POLL_SECONDS = 0.05
 PROGRESS_SECONDS = 1.0  # between two looks at the progress of the running trial
@@ -94,12 +94,7 @@ def check_task(config: Config) -> CheckTask:
   # Imports every part of a run, which takes a second; a check by a service needs none of them.
   from autoresearch_jax.research.build import build_task  # noqa: PLC0415
 
-  return CheckTask(build_task(config).spec, config.entry, program_files(config))
-
-
-def program_files(config: Config) -> tuple[str, ...]:
-  """Returns the files that a run's programs must have."""
-  return tuple(sorted({config.entry, *config.editable}))
+  return CheckTask(build_task(config).spec, config.entry, config.program_files)
 
 
 def checked(
@@ -192,12 +187,12 @@ def start(directory: pathlib.Path, config: Sequence[str] = ()) -> None:
   deadline = time.monotonic() + START_SECONDS
   while not is_in_use(directory):
     if process.poll() is not None:
-      said = log.read_text(errors='replace').strip().splitlines()
+      said = _last_line(log)
       log.unlink()
       if not existed:
         with contextlib.suppress(OSError):
           directory.rmdir()
-      raise ServiceError(said[-1] if said else 'The service ended without a message.')
+      raise ServiceError(said or 'The service ended without a message.')
     if time.monotonic() > deadline:
       raise ServiceError(f'The service does not start in {START_SECONDS:g} s; see {log}.')
     time.sleep(POLL_SECONDS)
@@ -205,6 +200,12 @@ def start(directory: pathlib.Path, config: Sequence[str] = ()) -> None:
     log.replace(directory / LOG)
   else:  # another command was faster, and its service has a log of its own
     log.unlink()
+
+
+def _last_line(log: pathlib.Path) -> str:
+  """Returns the last line of a log; '' if there is none."""
+  lines = log.read_text(errors='replace').strip().splitlines() if log.exists() else []
+  return lines[-1] if lines else ''
 
 
 def _holder(directory: pathlib.Path) -> str:
@@ -261,7 +262,7 @@ def submit(
   run = _FollowedRun(directory, config)
   yield from run.ready(on_progress)
   request = ''
-  if run.trial_of(program) is None:
+  if run.history.trial_of(program) is None:
     if why := run.over():
       raise ServiceError(why)
     request = mailbox.post(directory, Verb.TRY, author=author, text=description, program=program).id
@@ -270,7 +271,7 @@ def submit(
     run.update()
     if request and (why := run.declined(request)):
       raise ServiceError(why)
-    trial = run.trial_of(program)
+    trial = run.history.trial_of(program)
     if trial is not None and run.is_final(trial):
       return
     state = run.state(trial)
@@ -284,8 +285,7 @@ def submit(
 
 def verdict(history: History, program: Program) -> ProgramVerdict | None:
   """Returns what a run has found out about a program; None if it has no trial with a verdict."""
-  numbers = [n for n, edit in history.edits.items() if edit.program == program]
-  first = next((n for n in numbers if history.original(n) == n), None)
+  first = history.trial_of(program)
   if first is None or first not in history.trials:
     return None
   trials = [history.trials[number] for number in history.program_trials.get(first, [first])]
@@ -344,11 +344,9 @@ class _FollowedRun:
       return
     self._starts += 1
     if self._starts > MAX_STARTS:
-      log = self.directory / LOG
-      said = log.read_text(errors='replace').strip().splitlines() if log.exists() else []
       raise ServiceError(
         f'The run in {self.directory} ended {MAX_STARTS} times before the trial was done. '
-        f'{said[-1] if said else ""}'
+        f'{_last_line(self.directory / LOG)}'
       )
     start(self.directory, self._config)
 
@@ -361,14 +359,6 @@ class _FollowedRun:
       why = f'All {applying.max_trials} trials of the run in {self.directory} are done.'
     advice = f'`autoresearch steer {self.directory} end --help` says how to change that.'
     return f'{why} {advice}' if why else ''
-
-  def trial_of(self, program: Program) -> int | None:
-    """Returns the first trial of a program, in progress or done; None if there is none."""
-    if program.digest not in self.history.digests:
-      return None
-    edits = self.history.edits.items()
-    number = next(number for number, edit in edits if edit.program == program)
-    return original_of(number, self.history.proposals, RERUNS)
 
   def is_final(self, trial: int) -> bool:
     """Returns whether a trial has a verdict that no run can change any more."""

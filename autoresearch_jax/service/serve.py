@@ -16,6 +16,7 @@ from autoresearch_jax.ledger import mailbox
 from autoresearch_jax.ledger.events import Record
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.report import View
+from autoresearch_jax.report.base import ForwardingView
 from autoresearch_jax.research.session import (
   SessionOutcome,
   SessionParts,
@@ -93,29 +94,20 @@ class _Activity:
     return not self._handed_over and self._signals.rearm()
 
 
-class _ActiveView(View):
+class _ActiveView(ForwardingView):
   """Passes everything on to another view, and notes that something has happened."""
 
   def __init__(self, view: View, activity: _Activity):
-    self._view, self._activity = view, activity
-
-  def __enter__(self) -> Self:
-    self._view.__enter__()
-    return self
-
-  def __exit__(self, *error: object) -> None:
-    self._view.__exit__(*error)
+    super().__init__(view)
+    self._activity = activity
 
   def record(self, record: Record, history: History) -> None:
     self._activity.touch()
-    self._view.record(record, history)
+    super().record(record, history)
 
   def progress(self, progress: Progress) -> None:
     self._activity.touch()
-    self._view.progress(progress)
-
-  def tick(self) -> None:
-    self._view.tick()
+    super().progress(progress)
 
 
 def serve(

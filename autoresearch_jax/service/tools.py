@@ -159,7 +159,7 @@ class RunTools:
     history = self._begun()
     if call.program is not None:
       program = self._programs.program(call.program, history.config)
-      if program.digest not in history.digests:
+      if history.trial_of(program) is None:
         return _requested(history, program, [request.program for _, request in waiting])
     else:
       program = history.edits[_known(history, call.trial)].program
@@ -247,7 +247,8 @@ class RunTools:
     metric, best = history.objective.metric, history.best
     found = client.verdict(history, program)
     if found is None:
-      number = next(n for n, edit in history.edits.items() if edit.program == program)
+      number = history.trial_of(program)
+      assert number is not None
       doing = 'is in progress' if number in history.running else 'waits for its turn'
       description = _clean(history.edits[number].description)
       return _pending(history, number, f'Trial {number} {doing}; ask again.', description)

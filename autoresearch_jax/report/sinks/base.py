@@ -15,9 +15,9 @@ from typing import Self
 from autoresearch_jax.ledger.events import Record
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.report.base import View
+from autoresearch_jax.report.base import ForwardingView, View
 from autoresearch_jax.report.sinks.events import RunInfo, SinkEvent
-from autoresearch_jax.types import Progress, to_builtins
+from autoresearch_jax.types import to_builtins
 
 MAX_QUEUED = 1000  # events that wait for a slow sink
 CLOSE_SECONDS = 30.0  # that the end of a session waits for a sink
@@ -108,32 +108,24 @@ def _reason(error: Exception) -> str:
   return one_line(str(error), 300).rstrip('.') or type(error).__name__
 
 
-class SinkView(View):
+class SinkView(ForwardingView):
   """Passes everything on to another view, and events to sinks."""
 
   def __init__(self, view: View, threads: list[SinkThread], history: History):
     """Makes the view of a session of the run in `history`."""
-    self._view, self._threads, self._history = view, threads, history
+    super().__init__(view)
+    self._threads, self._history = threads, history
 
   def __enter__(self) -> Self:
-    self._view.__enter__()
+    super().__enter__()
     self._put(SinkEvent.started(self._history))
     return self
 
-  def __exit__(self, *details: object) -> None:
-    self._view.__exit__(*details)
-
   def record(self, record: Record, history: History) -> None:
-    self._view.record(record, history)
+    super().record(record, history)
     if self._threads:
       for event in SinkEvent.of(record, history):
         self._put(event)
-
-  def progress(self, progress: Progress) -> None:
-    self._view.progress(progress)
-
-  def tick(self) -> None:
-    self._view.tick()
 
   def _put(self, event: SinkEvent) -> None:
     for thread in self._threads:
