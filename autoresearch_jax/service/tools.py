@@ -1,4 +1,4 @@
-"""What coding agents may ask of a run through MCP. Nothing in here knows the protocol.
+"""The tools that the MCP server offers for one run. Nothing in here knows the protocol.
 
 A tool is a method of `RunTools`. Its arguments may be hostile, and are refused with a sentence.
 Text that candidates have written is passed on as data.
