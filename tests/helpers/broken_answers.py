@@ -291,7 +291,7 @@ FILES = [
   (
     'rest unchanged',
     answer(files=[TEXT[: TEXT.index('# Batch.')] + '# ... rest of the file unchanged ...\n']),
-    r'Line 44 of model\.py is "# \.\.\. rest of the file.*omitted code.*must be whole',
+    r'Line \d+ of model\.py is "# \.\.\. rest of the file.*omitted code.*must be whole',
   ),
   (
     'rest unchanged, in words',
