@@ -28,6 +28,7 @@ COMMANDS = {
   'serve': 'Keep a run warm for trials that are requested by `autoresearch trial`.',
   'check': 'Trace a program without training it, and say what is wrong.',
   'mcp': 'Offer a run to coding agents as tools, by the Model Context Protocol.',
+  'new': 'Write a folder for a problem of your own: config, model, README, sample data.',
   'start': 'Write the starting program of a run, or its best one, into a folder, for editing.',
   'doctor': 'Check whether this machine is ready for a run, and say what to do.',
   'prepare': 'Download and prepare the data of the language model.',

@@ -44,8 +44,8 @@ def batches(
 
   Returns:
     Dicts of `inputs` and `targets`. Language models: int32 `[batch, time]` twice. Supervised
-    problems: float32 `[batch, *input_shape]` and int32 `[batch]`. Constructions: float32 `[0]`
-    twice, since they need no data.
+    problems: float32 `[batch, *input_shape]`, and int32 `[batch]` or, in regression, float32
+    `[batch, ...]`. Constructions: float32 `[0]` twice, since they need no data.
 
   Raises:
     ValueError: Rows are shorter than `sequence_length`.
@@ -98,26 +98,38 @@ def _order(examples: int, seed: int) -> Callable[[int, int], np.ndarray]:
 def validation(dataset: Dataset, on_test: bool = False) -> Iterator[Batch]:
   """The validation split in stored order, in batches of `dataset.evaluation_batch`.
 
+  The last batch of a supervised problem is filled up with the first examples.
+
   Args:
     dataset: Prepared data.
     on_test: Whether to read the test split instead.
 
   Raises:
-    ValueError: The batch size does not divide the split.
+    ValueError: The batch size does not divide the rows of a language model.
     FileNotFoundError: The data are missing.
   """
   size, name = dataset.evaluation_batch, 'test' if on_test else 'validation'
-  folder = dataset.test if on_test else dataset.validation
-  if not folder or not pathlib.Path(folder).exists():
-    raise FileNotFoundError(f'The {name} data are missing: {folder or "none were held back"}.')
-  examples, gather = _open(dataset, folder, None)
-  if size < 1 or examples % size:
+  examples, gather = _held_out(dataset, on_test)
+  if size < 1 or (examples % size and dataset.kind == 'language_model'):
     raise ValueError(
       f'The {name} split has {examples} rows, which batches of {size} do not divide; '
       'change evaluation_batch.'
     )
   for start in range(0, examples, size):
-    yield gather(np.arange(start, start + size))
+    yield gather(np.arange(start, start + size) % examples)
+
+
+def held_out_examples(dataset: Dataset, on_test: bool = False) -> int:
+  """The number of examples (rows) in the validation split, or in the test split."""
+  return _held_out(dataset, on_test)[0]
+
+
+def _held_out(dataset: Dataset, on_test: bool) -> tuple[int, Callable[[np.ndarray], Batch]]:
+  """The examples of a held-out split, as `_open` returns them. Raises FileNotFoundError."""
+  name, folder = ('test', dataset.test) if on_test else ('validation', dataset.validation)
+  if not folder or not pathlib.Path(folder).exists():
+    raise FileNotFoundError(f'The {name} data are missing: {folder or "none were held back"}.')
+  return _open(dataset, folder, None)
 
 
 def _closed_after(ahead: Any) -> Iterator[Batch]:
@@ -133,11 +145,12 @@ def _open(
     return _open_rows(pathlib.Path(folder, 'rows.npy'), sequence_length)
   inputs = np.load(pathlib.Path(folder, 'inputs.npy'), mmap_mode='r')
   targets = np.load(pathlib.Path(folder, 'targets.npy'), mmap_mode='r')
+  kind = np.float32 if targets.dtype.kind == 'f' else np.int32
 
   def gather(indices: np.ndarray) -> Batch:
     return {
       'inputs': inputs[indices].astype(np.float32, copy=False),
-      'targets': targets[indices].astype(np.int32, copy=False),
+      'targets': targets[indices].astype(kind, copy=False),
     }
 
   return len(inputs), gather

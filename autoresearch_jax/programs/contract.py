@@ -74,8 +74,8 @@ def batch_shapes(spec: Spec, phase: Phase) -> tuple[Shape, Shape]:
 
   Returns:
     Language models: int32 `[batch, time]` twice. Supervised problems: float32
-    `[batch, *input_shape]` and int32 `[batch]`. Constructions: float32 `[0]` twice, since they
-    need no data.
+    `[batch, *input_shape]`, and int32 `[batch]` or, in regression, float32
+    `[batch, *output_shape]`. Constructions: float32 `[0]` twice, since they need no data.
   """
   match spec.kind:
     case 'language_model':
@@ -83,6 +83,8 @@ def batch_shapes(spec: Spec, phase: Phase) -> tuple[Shape, Shape]:
       return rows, rows
     case 'supervised':
       inputs = Shape((phase.batch_size, *(spec.input_shape or ())), 'float32')
+      if spec.is_regression:
+        return inputs, Shape((phase.batch_size, *(spec.output_shape or ())), 'float32')
       return inputs, Shape((phase.batch_size,), 'int32')
     case 'construction':
       return Shape((0,), 'float32'), Shape((0,), 'float32')
@@ -99,6 +101,8 @@ def predict_outputs(spec: Spec, evaluation_batch: int) -> tuple[int, ...]:
     case 'language_model':
       return (evaluation_batch, spec.sequence_length or 0, spec.vocab_size or 0)
     case 'supervised':
+      if spec.is_regression:
+        return (evaluation_batch, *(spec.output_shape or ()))
       return (evaluation_batch, spec.num_classes or 0)
     case 'construction':
       return spec.output_shape or ()

@@ -208,7 +208,10 @@ def build_task(config: Config) -> Task:
   config = checked(config)
   problem = _make(PROBLEMS, config.problem, config.data)
   _executor_options(config)
-  metrics = problem.metrics()
+  try:  # a problem may have to look at the user's data
+    metrics, shapes = problem.metrics(), problem.shapes()
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
   if config.metric not in metrics:
     raise ConfigError(
       f'config.metric is {config.metric!r}; the problem {config.problem!r} measures: '
@@ -222,7 +225,7 @@ def build_task(config: Config) -> Task:
     )
   _require_quantities(config, metrics)
   config = dataclasses.replace(config, direction=direction)
-  spec = Spec(platform=config.platform, num_devices=1, budget=config.budget, **problem.shapes())
+  spec = Spec(platform=config.platform, num_devices=1, budget=config.budget, **shapes)
   return Task(config, problem, spec)
 
 

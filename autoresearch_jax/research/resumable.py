@@ -19,6 +19,7 @@ MAY_CHANGE: dict[str, str] = {
   'config.hooks*': 'decides who is told',
   'config.trackers*': 'decides who is told',
   'config.tracker_options*': 'decides who is told',
+  'config.data.path': 'the fingerprint of the data is that of their content',
   'config.mirror': 'decides where copies go',
   'config.on_new_hardware': 'decides what a resume on other devices does',
   'config.save_models': 'decides which files are written',

@@ -115,10 +115,12 @@ class CompiledProgram:
     mesh: The devices, along one axis, 'batch'.
     init: (key data, uint32 [2]) -> leaves.
     phases: The train steps of each phase.
-    score: (leaves, inputs, targets) -> (loss, correct). The loss is the cross-entropy of each
-      target, float32 nats, [batch, time] for language models and [batch] for supervised problems.
-      For supervised problems `correct` says whether the target was the likeliest class, bool
-      [batch]. For constructions: (leaves, inputs) -> what `predict` returns, float32.
+    score: (leaves, inputs, targets) -> (loss, correct, outputs). The loss is the cross-entropy of
+      each target, float32 nats, [batch, time] for language models and [batch] for supervised
+      problems; in regression the mean of the squared errors of each example. For supervised
+      problems `correct` says whether the target was the likeliest class, bool [batch], and
+      `outputs` is what `predict` returned, float32. For constructions: (leaves, inputs) -> what
+      `predict` returns, float32.
     analysis_bytes: Memory of the largest executable, in bytes for each device, by XLA's analysis.
     step_seconds: Duration of a step of each phase when this artifact last ran; empty before.
     step_seconds_by_artifact: The same of all artifacts that share the executables, by digest. A

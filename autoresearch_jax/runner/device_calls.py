@@ -140,7 +140,7 @@ def jit_train_steps(
 def jit_scorer(
   artifact: Artifact, module: HoistedModule, mesh: Mesh, leaves: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-  """The jitted cross-entropy of each target, and its arguments' shapes.
+  """The jitted loss of each target, and its arguments' shapes; see `CompiledProgram.score`.
 
   For constructions there are no targets: it returns what `predict` returns.
   """
@@ -157,9 +157,14 @@ def jit_scorer(
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     losses = jnp.log(jnp.sum(jnp.exp(logits - top[..., None]), axis=-1)) - (chosen - top)
     # Of equal logits argmax takes the first, so constant logits are as accurate as guessing.
-    supervised = artifact.spec.kind == 'supervised'
-    correct = jnp.argmax(logits, axis=-1) == targets if supervised else jnp.zeros((), bool)
-    return losses, correct
+    if artifact.spec.kind != 'supervised':
+      return losses, jnp.zeros((), bool), jnp.zeros((), jnp.float32)
+    return losses, jnp.argmax(logits, axis=-1) == targets, logits
+
+  def squares(constants, leaves, inputs, targets):
+    outputs = exported.call(*_packed(leaves, exported), inputs, constants).astype(jnp.float32)
+    losses = jnp.square(outputs - targets).reshape(len(targets), -1).mean(axis=1)
+    return losses, jnp.zeros((), bool), outputs
 
   def shape_of(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding_over(mesh, shape, 0))
@@ -168,6 +173,9 @@ def jit_scorer(
   batch = shape_of(inputs.shape, inputs.dtype)
   if artifact.spec.kind == 'construction':
     return jax.jit(construction), constants, leaves, batch
+  if artifact.spec.is_regression:
+    targets = shape_of(exported.out_avals[0].shape, jnp.float32)
+    return jax.jit(squares), constants, leaves, batch, targets
   targets = inputs.shape if artifact.spec.kind == 'language_model' else inputs.shape[:1]
   return jax.jit(losses), constants, leaves, batch, shape_of(targets, jnp.int32)
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
+from autoresearch_jax.problems import metrics as supervised
 from autoresearch_jax.problems.verifiers import VERIFIERS, InvalidConstruction, Verifier
 from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.types import Dataset, test_metric
@@ -59,15 +60,17 @@ class ScoredBatch:
 
   Attributes:
     inputs: Inputs, as the loader yields them.
-    targets: [batch, time] for language models, [batch] for supervised problems.
-    losses: Cross-entropy of each target in nats, shaped as the targets.
-    correct: Whether the target was the likeliest class, bool [batch]; supervised problems only.
+    targets: [batch, time] for language models, [batch, ...] for supervised problems.
+    losses: Losses as `CompiledProgram.score` returns them: [batch, time] or [batch].
+    correct: Whether the target was the likeliest class, bool [batch]; classification only.
+    outputs: What `predict` returned, [batch, ...]; a scalar for language models.
   """
 
   inputs: np.ndarray
   targets: np.ndarray
   losses: np.ndarray
   correct: np.ndarray
+  outputs: np.ndarray
 
 
 def evaluate(
@@ -84,8 +87,8 @@ def evaluate(
   """The metrics of a trained state.
 
   Language models: val_bpb (bits per byte) and val_loss (nats per token). Supervised problems:
-  val_loss (nats per example) and val_accuracy. Constructions: those of the problem's verifier. A
-  state whose outputs are NaN has NaN metrics.
+  val_loss (nats per example) and val_accuracy, or those that the dataset names. Constructions:
+  those of the problem's verifier. A state whose outputs are NaN has NaN metrics.
 
   Args:
     compiled: The program, with its constants bound.
@@ -122,12 +125,12 @@ def evaluate(
     score({'inputs': batches[0].inputs, 'targets': batches[0].targets})
   _check_predict_time(min(seconds), limit)
   _check_leakage(compiled, leaves, batches, rng, heartbeat)
-  metrics = _metrics(batches, dataset)
+  metrics = _metrics(batches, dataset, loader.held_out_examples(dataset, on_test))
   return {test_metric(name): value for name, value in metrics.items()} if on_test else metrics
 
 
 def first_batch_loss(compiled: CompiledProgram, leaves: Any, dataset: Dataset) -> float:
-  """Mean loss on the first validation batch, in nats per target, of a state in training.
+  """Mean loss on the first validation batch, per target or example, of a state in training.
 
   For pruning; not a score, since leakage is not checked.
   """
@@ -152,14 +155,18 @@ def bits_per_byte(batches: list[ScoredBatch], token_bytes: np.ndarray) -> dict[s
   return {'val_bpb': nats / (math.log(2) * total_bytes), 'val_loss': nats / tokens}
 
 
-def _metrics(batches: list[ScoredBatch], dataset: Dataset) -> dict[str, float]:
+def _metrics(batches: list[ScoredBatch], dataset: Dataset, examples: int) -> dict[str, float]:
+  """The metrics of a dataset, over its first `examples`: later ones pad the last batch."""
   if dataset.kind == 'language_model':
     return bits_per_byte(batches, np.load(dataset.token_bytes))
-  losses = np.concatenate([batch.losses for batch in batches]).astype(np.float64)
-  return {
-    'val_loss': float(losses.mean()),
-    'val_accuracy': float(np.concatenate([batch.correct for batch in batches]).mean()),
-  }
+
+  def of(name: str) -> np.ndarray:
+    return np.concatenate([getattr(batch, name) for batch in batches])[:examples]
+
+  if not dataset.metrics:
+    losses = of('losses').astype(np.float64)
+    return {'val_loss': float(losses.mean()), 'val_accuracy': float(of('correct').mean())}
+  return supervised.measure(dataset, of('outputs'), of('targets'))
 
 
 def _check_predict_time(seconds: float, limit: float) -> None:
@@ -199,12 +206,12 @@ def _verify(construction: np.ndarray, dataset: Dataset) -> dict[str, float]:
 
 def _losses(
   compiled: CompiledProgram, leaves: Any, inputs: np.ndarray, targets: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Losses and correctness of each target (see `CompiledProgram.score`), on the host."""
-  losses, correct = compiled.score(
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Losses, correctness and outputs (see `CompiledProgram.score`), on the host."""
+  losses, correct, outputs = compiled.score(
     leaves, compiled.device_put(inputs), compiled.device_put(targets)
   )
-  return np.asarray(losses), np.asarray(correct)
+  return np.asarray(losses), np.asarray(correct), np.asarray(outputs)
 
 
 def _score(compiled: CompiledProgram, leaves: Any, batch: dict[str, np.ndarray]) -> ScoredBatch:
@@ -237,7 +244,7 @@ def _check_leakage(
   for rows, replacements in zip(sources, np.roll(sources, 1, axis=0), strict=True):
     batch = _gather(batches, rows)
     replacement = _shift_in_time(_gather(batches, replacements), rng)
-    kept = _prefix_mask(batch.targets, rng)
+    kept = _prefix_mask(batch.losses, rng)
     if _changes(compiled, leaves, batch, replacement, kept):
       unmasked = np.ones_like(kept)
       rows_leak = _changes(compiled, leaves, batch, replacement, unmasked)
@@ -262,25 +269,26 @@ def _gather(batches: list[ScoredBatch], sources: np.ndarray) -> ScoredBatch:
   def gather(name: str) -> np.ndarray:
     return np.stack([getattr(batches[source], name)[row] for row, source in enumerate(sources)])
 
-  return dataclasses.replace(batches[0], **{n: gather(n) for n in ('inputs', 'targets', 'losses')})
+  names = ['inputs', 'targets', 'losses', *(['outputs'] if batches[0].outputs.ndim else [])]
+  return dataclasses.replace(batches[0], **{name: gather(name) for name in names})
 
 
 def _shift_in_time(batch: ScoredBatch, rng: np.random.Generator) -> np.ndarray:
   """The inputs, rolled over time, so that they differ even where all rows are equal."""
-  if batch.targets.ndim == 1:
+  if batch.losses.ndim == 1:
     return batch.inputs
   return np.roll(batch.inputs, rng.integers(1, max(2, batch.targets.shape[1])), axis=1)
 
 
-def _prefix_mask(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Which positions of each row are kept: a prefix of random length, bool, shaped as `targets`.
+def _prefix_mask(losses: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Which positions of each row are kept: a prefix of random length, bool, shaped as `losses`.
 
   The lengths are spread over all of time. Some rows are kept as a whole, so that leakage between
   rows at the last positions is detected too. Without a time axis, everything is kept.
   """
-  if targets.ndim == 1:
-    return np.ones(targets.shape, bool)
-  rows, time = targets.shape
+  if losses.ndim == 1:
+    return np.ones(losses.shape, bool)
+  rows, time = losses.shape
   fractions = (rng.permutation(rows) + rng.random(rows)) / rows
   cuts = np.floor(fractions * time * (1 + 1 / PREFIXES_PER_FULL_ROW))
   return np.arange(time) <= cuts[:, None]
@@ -293,14 +301,17 @@ def _changes(
   replacement: np.ndarray,
   kept: np.ndarray,
 ) -> bool:
-  """Whether a loss inside `kept` changes when all inputs outside of it are replaced."""
+  """Whether a loss inside `kept`, or an output, changes when inputs outside of it are replaced."""
   mask = kept.reshape(*kept.shape, *[1] * (batch.inputs.ndim - kept.ndim))
   inputs = np.where(mask, batch.inputs, replacement)
-  losses, _ = _losses(compiled, leaves, inputs, batch.targets)
+  losses, _, outputs = _losses(compiled, leaves, inputs, batch.targets)
+  if batch.outputs.ndim and _differs(outputs, batch.outputs).any():
+    return True
   return bool((_differs(losses, batch.losses) & kept).any())
 
 
-def _differs(losses: np.ndarray, before: np.ndarray) -> np.ndarray:
-  """Where a finite loss changed. Losses that are not finite make the trial diverge anyway."""
-  equal = np.abs(losses - before) <= TOLERANCE * np.maximum(1.0, np.abs(before))
+def _differs(values: np.ndarray, before: np.ndarray) -> np.ndarray:
+  """Where a finite value changed. Losses that are not finite make the trial diverge anyway."""
+  with np.errstate(invalid='ignore'):  # inf - inf
+    equal = np.abs(values - before) <= TOLERANCE * np.maximum(1.0, np.abs(before))
   return ~equal & np.isfinite(before)

@@ -258,7 +258,7 @@ def _leaf_remedy(leaf: Any) -> str:
 def _axes(spec: Spec) -> str:
   return {
     'language_model': '[batch, time, vocab]',
-    'supervised': '[batch, classes]',
+    'supervised': '[batch, *spec.output_shape]' if spec.is_regression else '[batch, classes]',
     'construction': 'spec.output_shape',
   }[spec.kind]
 

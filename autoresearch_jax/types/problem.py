@@ -22,8 +22,14 @@ class Spec:
   vocab_size: int | None = None  # language models
   sequence_length: int | None = None  # language models
   input_shape: tuple[int, ...] | None = None  # of one example; supervised problems
-  num_classes: int | None = None  # supervised problems
-  output_shape: tuple[int, ...] | None = None  # constructions
+  num_classes: int | None = None  # classification
+  # Of a construction, or of the target of one example in regression: () for a number.
+  output_shape: tuple[int, ...] | None = None
+
+  @property
+  def is_regression(self) -> bool:
+    """Whether the targets are floats, of shape `output_shape`, rather than classes."""
+    return self.kind == 'supervised' and self.output_shape is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +37,21 @@ class Dataset:
   """A problem's prepared data, which only the runner opens.
 
   A split is a folder. For language models it has rows.npy, uint16 [rows, sequence_length + 1]; for
-  supervised problems inputs.npy, float32 [examples, *input_shape], and targets.npy, int32
-  [examples].
+  supervised problems inputs.npy, [examples, *input_shape] of any numbers, which become float32, and
+  targets.npy: int32 [examples] of classes, or float32 [examples, *output_shape] in regression.
 
   Attributes:
     train: Folder of the training split.
     validation: Folder of the validation split.
     token_bytes: File, int32 [vocab_size]: UTF-8 bytes of each token, 0 for special tokens.
-    evaluation_batch: Rows (examples) per call of `predict`; divides the validation rows.
+    evaluation_batch: Rows (examples) per call of `predict`; divides the rows of a language model.
     verifier: Name in VERIFIERS of the function that scores a construction.
     fingerprint: SHA-256 over whatever can change a metric: content, tokenizer, split.
     test: Folder of the test split, on which only the final evaluation scores; '' for none.
+    metrics: Names in `problems.metrics` of what is measured; () for those of every problem of its
+      kind.
+    target_mean: What was subtracted from the targets of a regression; metrics are of the originals.
+    target_std: What they were then divided by, one number for each element of a target.
   """
 
   kind: Literal['language_model', 'supervised', 'construction']
@@ -52,6 +62,9 @@ class Dataset:
   verifier: str = ''
   fingerprint: str = ''
   test: str = ''
+  metrics: tuple[str, ...] = ()
+  target_mean: tuple[float, ...] = ()
+  target_std: tuple[float, ...] = ()
 
 
 def test_metric(metric: str) -> str:

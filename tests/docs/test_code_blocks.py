@@ -9,6 +9,7 @@
 """
 
 import ast
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -17,14 +18,17 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 
 import pytest
 import yaml
 from absl import flags as absl_flags
 
+from autoresearch_jax import __main__ as front
 from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.cli import flags
 from autoresearch_jax.executors import EXECUTORS
@@ -38,7 +42,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'program.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 LANGUAGES = {'python', 'bash', 'text', 'toml', 'yaml', 'json'}
 MARK = re.compile(r'<!-- *(run|not run)(?:: *(.*?))? *-->')
-PREPARING = {'export', 'cd'}  # commands of the shell's own that need no mark
+PREPARING = {'export', 'cd', 'python'}  # need no mark: the shell's own, and a page's scripts
 SECONDS = 280
 
 
@@ -256,8 +260,24 @@ def _help(*command):
   return ended.stdout
 
 
+@functools.cache
+def _template():
+  """A config as `autoresearch new` writes it."""
+  folder = pathlib.Path(tempfile.mkdtemp())
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  assert front.main(['new', str(folder)]) == 0
+  return folder / 'config.py'
+
+
+def _written(argument):
+  """`--config=FOLDER/config.py` of a folder that the page makes, as one that exists."""
+  found = re.fullmatch(r'--config=\w+/config.py', argument)
+  return f'--config={_template()}' if found else argument
+
+
 def require_config(arguments):
   """Parses --config and its fields as the commands do, and asks the parts for their options."""
+  arguments = [_written(argument) for argument in arguments]
   values, line = absl_flags.FlagValues(), ['program', *arguments]
   parts = {} if 'benchmark' not in arguments[0] else {'parts': ('problems', 'strategies')}
   with contextlib.chdir(ROOT):
@@ -283,5 +303,7 @@ def require_config(arguments):
 def test_commands_run(page, tmp_path):
   """A page's blocks that are marked so run in order, in one folder."""
   for block in blocks(page):
+    if block.title.endswith('.py'):
+      (tmp_path / block.title).write_text(block.text)
     if block.language == 'bash' and block.mark == 'run':
       run(['bash', '-e', '-c', block.text], tmp_path)

@@ -13,7 +13,9 @@ LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
 NAMED = re.compile(r'`((?:[\w-]+/)*[\w-]+\.(?:py|md|yml|toml|sh)|(?:[\w-]+/)+)`')
 # Files that an example makes, that a reader is to make, or that a run leaves behind.
 EXAMPLES = {
+  'config.py',
   'epsilon_greedy.py',
+  'model.py',
   'leaderboard.md',
   'repo/',
   'scratch/',

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from helpers.example_files import NUMBERS, SAMPLE
 from helpers.registered import ours
 
 from autoresearch_jax import types
@@ -17,6 +18,9 @@ PROBLEM_CASES = [
   ('digits', {'test_examples': 225}),
   ('packing', {}),
   ('packing', {'circles': 3}),
+  ('arrays', {'path': str(SAMPLE), 'test_fraction': 0.2}),
+  ('arrays', {'path': str(SAMPLE), 'split': 'time', 'test_fraction': 0.0}),
+  ('arrays', {'path': str(NUMBERS), 'evaluation_batch': 3}),
 ]
 # Prepared for minutes rather than seconds: their own tests do what is done here.
 TESTED_ELSEWHERE = {'language_model'}

@@ -15,6 +15,7 @@ from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.server import Runner
 from autoresearch_jax.tracer import export
 
+NO_OUTPUTS = np.zeros((), np.float32)
 CHEATS = {
   'looks ahead': 'x = x + 9 * jax.nn.one_hot(jnp.roll(inputs, -1, 1), x.shape[2])',
   'the other rows of its batch': 'x = x + x[:, :1].mean(axis=0, keepdims=True)',
@@ -48,9 +49,12 @@ def test_the_proof_needs_no_more_than_one_batch(tmp_path, batches):
 def prove(score, tokens, seed=0):
   """Proves a model that gives `score(inputs)` as losses, on int tokens [batches, rows, time]."""
   compiled = types.SimpleNamespace(
-    device_put=lambda array: array, score=lambda leaves, inputs, targets: (score(inputs), targets)
+    device_put=lambda array: array,
+    score=lambda leaves, inputs, targets: (score(inputs), targets, NO_OUTPUTS),
   )
-  batches = [evaluate.ScoredBatch(batch, batch, score(batch), batch) for batch in tokens]
+  batches = [
+    evaluate.ScoredBatch(batch, batch, score(batch), batch, NO_OUTPUTS) for batch in tokens
+  ]
   rng = np.random.default_rng(seed)
   evaluate._check_leakage(compiled, None, batches, rng, lambda: None)
 
@@ -83,6 +87,25 @@ def test_one_row_that_sees_one_other_is_found(batches, rows):
       prove(score, tokens, seed)
 
 
+def test_outputs_that_depend_on_other_rows_are_found_where_no_loss_does():
+  rows = np.random.default_rng(1).normal(size=(3, 6, 2)).astype(np.float32)
+
+  def score(inputs, leak):
+    outputs = inputs + leak * np.flip(inputs, 0)
+    return np.zeros(len(inputs), np.float32), np.zeros(()), outputs
+
+  def prove_outputs(leak):
+    compiled = types.SimpleNamespace(
+      device_put=lambda array: array, score=lambda leaves, inputs, targets: score(inputs, leak)
+    )
+    batches = [evaluate.ScoredBatch(batch, batch, *score(batch, leak)) for batch in rows]
+    evaluate._check_leakage(compiled, None, batches, np.random.default_rng(0), lambda: None)
+
+  prove_outputs(0.0)
+  with pytest.raises(evaluate.EvaluationError, match='other rows'):
+    prove_outputs(0.5)
+
+
 def test_each_row_is_scored_again_once():
   places = evaluate._reshuffle(5, 7, np.random.default_rng(0))
   assert (np.sort(places, axis=0) == np.arange(5)[:, None]).all()
@@ -97,7 +120,7 @@ def test_one_slow_call_of_predict_is_the_machines_and_only_slow_calls_are_the_pr
 
   def score(leaves, inputs, targets):
     time.sleep(0.2 * (next(calls) < naps))
-    return np.ones(targets.shape, np.float32), targets
+    return np.ones(targets.shape, np.float32), targets, NO_OUTPUTS
 
   compiled = types.SimpleNamespace(device_put=lambda array: array, score=score)
   evaluated = (compiled, None, dataset, np.random.default_rng(0), lambda: None, 0.001, 10**6)

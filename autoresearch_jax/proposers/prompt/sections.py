@@ -49,7 +49,8 @@ def contract(context: ProposalContext) -> str:
     'num_classes': spec.num_classes,
     'output_shape': ', '.join(map(str, spec.output_shape or ())),
   }
-  kind = string.Template(template_sections('kinds')[spec.kind][1]).substitute(values)
+  name = 'regression' if spec.is_regression else spec.kind
+  kind = string.Template(template_sections('kinds')[name][1]).substitute(values)
   return fill_template('contract', entry=formatting.file_name(context.parents[0].entry), kind=kind)
 
 

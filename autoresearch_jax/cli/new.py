@@ -1,0 +1,169 @@
+"""`autoresearch new FOLDER`: writes a commented folder for a problem of the user's own."""
+
+import dataclasses
+import pathlib
+import re
+import string
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from autoresearch_jax.cli.command import Command, CommandLine, Option, UsageError
+from autoresearch_jax.config import ConfigError
+from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.programs.siblings import with_siblings
+from autoresearch_jax.programs.start import PROGRAMS
+from autoresearch_jax.types import Program
+
+TEXTS = pathlib.Path(__file__).resolve().parent / 'templates'
+MODEL = 'model.py'
+
+
+@dataclasses.dataclass(frozen=True)
+class ProblemTemplate:
+  """What `autoresearch new` writes: `templates/NAME` with its placeholders filled in, and a model.
+
+  A file `X.txt` there becomes `X`. Placeholders are `$name`, `$folder`, `$data`, `$sample_row`.
+
+  Attributes:
+    summary: What it is for, a few words.
+    program: The packaged program whose files are copied.
+    sample: Name of the sample data, and what writes them to a path; None for a problem without.
+    problem: The problem that reads data of the user's (option --data), by its option `path`.
+  """
+
+  summary: str
+  program: str
+  sample: tuple[str, Callable[[pathlib.Path], None]] | None = None
+  problem: str = ''
+
+
+def _write_digits(path: pathlib.Path) -> None:
+  """Writes scikit-learn's 1797 handwritten digits as x, uint8 [1797, 8, 8, 1], and y."""
+  from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import, needed here only
+
+  inputs, labels = load_digits(return_X_y=True)
+  images = np.asarray(inputs).reshape(-1, 8, 8, 1).astype(np.uint8)
+  np.savez_compressed(path, x=images, y=np.asarray(labels).astype(np.int64))
+
+
+# A further template is one more row, and a folder of its name in `templates`.
+TEMPLATES: Mapping[str, ProblemTemplate] = {
+  'arrays': ProblemTemplate(
+    'images, vectors or tables of yours', 'convnet', ('data.npz', _write_digits), 'arrays'
+  ),
+}
+
+COMMAND = Command(
+  'new',
+  'Write a folder for a problem of your own: config, model, README, sample data.',
+  f"""
+  The first run starts from the folder without a change, on sample data. --data and --model put your
+  own in their place; both can be changed in the folder later.
+
+  Templates: {'; '.join(f'{name}, for {made.summary}' for name, made in TEMPLATES.items())}.
+  """,
+  (
+    Option('from', 'The template.', 'arrays', choices=tuple(TEMPLATES), value='TEMPLATE'),
+    Option('data', 'Your data, which are looked at, and stay where they are.', value='PATH',
+           shown='sample data'),
+    Option('model', 'Your model, which is copied, with the files next to it that it imports.',
+           value='FILE', shown='a baseline'),
+  ),
+  operand='FOLDER',
+  examples={
+    'autoresearch new my_problem --from=arrays': 'Runs at once, on sample data.',
+    'autoresearch new my_problem --data=mine.npz --model=my_cnn.py': 'Your data and your model.',
+  },
+  exit_codes={'0': 'Written.', '2': 'Invalid input; the message says what to fix.'},
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs the command; returns its exit code."""
+  return COMMAND.run(_new, arguments, (OSError,))
+
+
+def _new(line: CommandLine) -> int:
+  folder = pathlib.Path(line.operand)
+  if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    raise UsageError(f'{str(folder)!r} is not an empty folder; name a new one.')
+  template = TEMPLATES[line['from']]
+  found = _look_at(template, line['data']) if line['data'] else ''
+  program = _program(template, line['model'])
+  for path in write(folder, line['from'], program, line['data'] or ''):
+    print(path)
+  if found:
+    print(found)
+  print(
+    f'Next: autoresearch check {folder} --config={folder}/config.py, then '
+    f'autoresearch run --config={folder}/config.py'
+  )
+  return 0
+
+
+def write(folder: pathlib.Path, name: str, program: Program, data: str = '') -> list[pathlib.Path]:
+  """Writes a template into a folder, and returns its files.
+
+  Args:
+    folder: A new or empty folder.
+    name: Name of the template.
+    program: The model's files; its entry becomes model.py.
+    data: Path of the user's data; '' for the sample.
+  """
+  template = TEMPLATES[name]
+  folder.mkdir(parents=True, exist_ok=True)
+  sample = template.sample if not data else None
+  values = {
+    'name': re.sub(r'\W+', '_', folder.resolve().name) or 'problem',
+    'folder': folder.as_posix(),
+    'data': repr(str(pathlib.Path(data).resolve())),
+    'sample_row': '',
+  }
+  written = []
+  if sample is not None:
+    path = folder / sample[0]
+    sample[1](path)
+    values['data'] = f"str(HERE / '{sample[0]}')"
+    values['sample_row'] = f'| `{sample[0]}` | sample data, which your own replace |\n'
+    written.append(path)
+  texts = {
+    path.name.removesuffix('.txt'): string.Template(path.read_text()).substitute(values)
+    for path in sorted((TEXTS / name).iterdir())
+  }
+  for file, text in program.files:
+    texts[MODEL if file == program.entry else file] = text
+  for file, text in texts.items():
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding='utf-8')
+    written.append(path)
+  return sorted(written)
+
+
+def _program(template: ProblemTemplate, model: str) -> Program:
+  """The files of the model. Raises ConfigError if the user's cannot be read."""
+  path = pathlib.Path(model) if model else PROGRAMS / template.program / MODEL
+  try:
+    return Program.read(path.parent, with_siblings(path.parent, (path.name,)), path.name)
+  except (OSError, ValueError) as error:
+    raise ConfigError(
+      f'--model is {model!r}, which cannot be read: {error}; name a .py file.'
+    ) from None
+
+
+def _look_at(template: ProblemTemplate, data: str) -> str:
+  """What the user's data hold, one line. Raises ConfigError if they cannot be used."""
+  if not template.problem:
+    raise UsageError('This template needs no data; leave --data out.')
+  try:
+    shapes = PROBLEMS.make(template.problem, {'path': data}).shapes()
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+  shown = ', '.join(f'{name} {value}' for name, value in shapes.items() if name != 'kind')
+  return f'Found in {data}: {shown}.'
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""`autoresearch new`: the folder that it writes runs as it is, and with the user's own files."""
+
+import numpy as np
+import pytest
+from helpers.example_files import NUMBERS, SAMPLE
+
+from autoresearch_jax import __main__ as front
+from autoresearch_jax import run
+from autoresearch_jax.cli.new import TEMPLATES, TEXTS
+from autoresearch_jax.config import from_config_dict, load
+from autoresearch_jax.research.build import build
+
+
+def made(folder, *arguments):
+  assert front.main(['new', str(folder), *arguments]) == 0
+  return from_config_dict(load(str(folder / 'config.py')))
+
+
+@pytest.mark.parametrize('name', TEMPLATES)
+def test_every_template_makes_a_config_that_builds(name, tmp_path, capsys):
+  task = build(made(tmp_path / 'mine', f'--from={name}'))
+  assert task.config.name == 'mine' and task.config.metric in task.problem.metrics()
+  written, said = sorted(p.name for p in (tmp_path / 'mine').iterdir()), capsys.readouterr().out
+  assert {'config.py', 'model.py', 'README.md'} <= {*written}
+  assert all(f'mine/{file}\n' in said for file in written)
+  assert '$' not in (tmp_path / 'mine' / 'config.py').read_text()
+
+
+def test_every_folder_of_texts_is_a_template():
+  assert {path.name for path in TEXTS.iterdir() if path.is_dir()} == {*TEMPLATES}
+
+
+def test_data_and_model_of_the_users(tmp_path, capsys):
+  (tmp_path / 'layers.py').write_text('WIDTH = 3\n')
+  (tmp_path / 'net.py').write_text('import layers\n\nBATCH_SIZE = 4\n')
+  config = made(tmp_path / 'mine', f'--data={SAMPLE}', f'--model={tmp_path / "net.py"}')
+  assert 'input_shape (4, 4, 1), num_classes 3' in capsys.readouterr().out
+  assert config.data['path'] == str(SAMPLE)
+  files = {path.name for path in (tmp_path / 'mine').iterdir()}
+  assert files == {'config.py', 'README.md', 'model.py', 'layers.py'}
+  assert 'import layers' in (tmp_path / 'mine' / 'model.py').read_text()
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    (['--data=nowhere.npz'], 'no file or folder'),
+    (['--model=nowhere.py'], '--model'),
+    (['--from=sounds'], 'arrays'),
+  ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, words, tmp_path, capsys):
+  assert front.main(['new', str(tmp_path / 'mine'), *arguments]) == 2
+  assert words in capsys.readouterr().err
+  assert not (tmp_path / 'mine').exists()
+  (tmp_path / 'full').mkdir()
+  (tmp_path / 'full' / 'notes').touch()
+  assert front.main(['new', str(tmp_path / 'full')]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('data', [SAMPLE, NUMBERS], ids=['classification', 'regression'])
+def test_a_run_measures_every_metric(data, tmp_path):
+  made(tmp_path / 'mine', f'--data={data}')
+  config = load(str(tmp_path / 'mine' / 'config.py')).unlock()
+  config.constants = {'BLOCKS': 1, 'WIDTH': 8, 'HIDDEN': 8, 'BATCH_SIZE': 8}
+  result = run(
+    config, tmp_path / 'run', max_trials=2, budget__amount=20, final_seeds=2, say=lambda line: None
+  )
+  measured = result.baseline.result.measurements[0].metrics
+  names = build(from_config_dict(config)).problem.metrics()
+  assert {*names} <= {*measured} and all(np.isfinite(measured[name]) for name in names)
