@@ -1,10 +1,12 @@
 """`autoresearch new FOLDER`: writes a commented folder for a problem of the user's own."""
 
 import dataclasses
+import importlib
 import pathlib
 import re
 import string
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -24,19 +26,22 @@ MODEL = 'model.py'
 class ProblemTemplate:
   """What `autoresearch new` writes: `templates/NAME` with its placeholders filled in, and a model.
 
-  A file `X.txt` there becomes `X`. Placeholders are `$name`, `$folder`, `$data`, `$sample_row`.
+  A file `X.txt` there becomes `X`. Placeholders are `$name`, `$folder`, `$data`, `$sample_row`
+  and `$constants`.
 
   Attributes:
     summary: What it is for, a few words.
     program: The packaged program whose files are copied.
     sample: Name of the sample data, and what writes them to a path; None for a problem without.
     problem: The problem that reads data of the user's (option --data), by its option `path`.
+    constants: Values of the program's constants, with what they are; not with the user's model.
   """
 
   summary: str
   program: str
   sample: tuple[str, Callable[[pathlib.Path], None]] | None = None
   problem: str = ''
+  constants: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
 
 
 def _write_digits(path: pathlib.Path) -> None:
@@ -48,10 +53,26 @@ def _write_digits(path: pathlib.Path) -> None:
   np.savez_compressed(path, x=images, y=np.asarray(labels).astype(np.int64))
 
 
+def _write_reference(path: pathlib.Path) -> None:
+  """Writes the language reference that `help()` shows, about 700 kB of English and Python."""
+  topics = importlib.import_module('pydoc_data.topics').topics
+  path.write_text('\n\n'.join(topics[name] for name in sorted(topics)), encoding='utf-8')
+
+
+# Of the GPT for a trial of seconds on a CPU; without a model of the user's.
+SMALL_GPT = {
+  'DEPTH': (2, 'transformer blocks'),
+  'ASPECT_RATIO': (32, 'width = DEPTH * ASPECT_RATIO'),
+  'HEAD_DIM': (32, 'width of one attention head'),
+  'BATCH_SIZE': (16, 'sequences per train step'),
+}
 # A further template is one more row, and a folder of its name in `templates`.
 TEMPLATES: Mapping[str, ProblemTemplate] = {
   'arrays': ProblemTemplate(
     'images, vectors or tables of yours', 'convnet', ('data.npz', _write_digits), 'arrays'
+  ),
+  'text': ProblemTemplate(
+    'language models of a text of yours', 'gpt', ('text.txt', _write_reference), 'text', SMALL_GPT
   ),
 }
 
@@ -92,7 +113,8 @@ def _new(line: CommandLine) -> int:
   template = TEMPLATES[line['from']]
   found = _look_at(template, line['data']) if line['data'] else ''
   program = _program(template, line['model'])
-  for path in write(folder, line['from'], program, line['data'] or ''):
+  constants = {} if line['model'] else template.constants
+  for path in write(folder, line['from'], program, line['data'] or '', constants):
     print(path)
   if found:
     print(found)
@@ -103,7 +125,13 @@ def _new(line: CommandLine) -> int:
   return 0
 
 
-def write(folder: pathlib.Path, name: str, program: Program, data: str = '') -> list[pathlib.Path]:
+def write(
+  folder: pathlib.Path,
+  name: str,
+  program: Program,
+  data: str = '',
+  constants: Mapping[str, tuple[int, str]] = types.MappingProxyType({}),
+) -> list[pathlib.Path]:
   """Writes a template into a folder, and returns its files.
 
   Args:
@@ -111,6 +139,7 @@ def write(folder: pathlib.Path, name: str, program: Program, data: str = '') -> 
     name: Name of the template.
     program: The model's files; its entry becomes model.py.
     data: Path of the user's data; '' for the sample.
+    constants: Values for constants of the model, with what they are.
   """
   template = TEMPLATES[name]
   folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +149,9 @@ def write(folder: pathlib.Path, name: str, program: Program, data: str = '') -> 
     'folder': folder.as_posix(),
     'data': repr(str(pathlib.Path(data).resolve())),
     'sample_row': '',
+    'constants': ''.join(
+      f'  c.constants.{name} = {value}  # {what}\n' for name, (value, what) in constants.items()
+    ),
   }
   written = []
   if sample is not None:

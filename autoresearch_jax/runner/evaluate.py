@@ -29,6 +29,7 @@ from autoresearch_jax.types import Dataset, test_metric
 # Relative tolerance of a loss, in nats. Equal inputs give equal bits in one executable, so this
 # only forgives a -0.0 or a reordered reduction.
 TOLERANCE = 1e-4
+MAX_EXPONENT = 700.0  # of exp in float64
 PREFIXES_PER_FULL_ROW = 4  # of the rows that are rescored, one in five keeps all of its tokens
 MIN_BATCHES = 3  # so that most rows have other neighbours in the reshuffled batches
 # Time limit of `predict` for a construction: a fraction of the training time, or so many seconds.
@@ -158,7 +159,10 @@ def bits_per_byte(batches: list[ScoredBatch], token_bytes: np.ndarray) -> dict[s
 def _metrics(batches: list[ScoredBatch], dataset: Dataset, examples: int) -> dict[str, float]:
   """The metrics of a dataset, over its first `examples`: later ones pad the last batch."""
   if dataset.kind == 'language_model':
-    return bits_per_byte(batches, np.load(dataset.token_bytes))
+    found = bits_per_byte(batches, np.load(dataset.token_bytes))
+    if 'val_perplexity' in dataset.metrics:
+      found['val_perplexity'] = math.exp(min(found['val_loss'], MAX_EXPONENT))
+    return found
 
   def of(name: str) -> np.ndarray:
     return np.concatenate([getattr(batch, name) for batch in batches])[:examples]

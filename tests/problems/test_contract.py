@@ -23,7 +23,7 @@ PROBLEM_CASES = [
   ('arrays', {'path': str(NUMBERS), 'evaluation_batch': 3}),
 ]
 # Prepared for minutes rather than seconds: their own tests do what is done here.
-TESTED_ELSEWHERE = {'language_model'}
+TESTED_ELSEWHERE = {'language_model', 'text'}
 
 
 def constructs(case):
