@@ -68,7 +68,7 @@ def classes_of(parts: Sequence[np.ndarray], where: str) -> np.ndarray:
   if len(found) < 2:
     raise ValueError(
       f'The targets {where} have {len(found)} class{"es" if not len(found) else ""}; a '
-      'classification needs two at least. Does config.data.targets name the labels?'
+      'classification needs two at least. Name the labels in config.data.targets.'
     )
   if len(found) > MAX_CLASS_SHARE * len(every):
     raise ValueError(

@@ -15,6 +15,7 @@ import numpy as np
 
 from autoresearch_jax.types import Dataset, Direction
 
+TIE_DECIMALS = 9  # of log-probabilities: what differs less is rounding
 TOP_K = re.compile(r'val_top([1-9][0-9]*)_accuracy')
 
 
@@ -69,7 +70,7 @@ def _auroc(scored: Classified) -> float:
   Classes that are absent from the split, or the only one in it, are left out.
   """
   classes = scored.logits.shape[1]
-  ranked = scored.log_probabilities
+  ranked = np.round(scored.log_probabilities, TIE_DECIMALS)
   if classes == 2:
     areas = [_area(scored.logits[:, 1] - scored.logits[:, 0], scored.targets == 1)]
   else:

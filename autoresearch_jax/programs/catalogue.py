@@ -20,8 +20,14 @@ FILE = 'edits.py'
 @functools.cache
 def packaged() -> Catalogue:
   """Returns the general edits, then those of the packaged programs by name."""
+  return (*general_edits.EDITS, *of_programs())
+
+
+@functools.cache
+def of_programs() -> Catalogue:
+  """Returns the edits of the packaged programs by name."""
   folders = sorted(path.parent for path in PROGRAMS.glob(f'*/{FILE}'))
-  return (*general_edits.EDITS, *(edit for folder in folders for edit in listed(folder)))
+  return tuple(edit for folder in folders for edit in listed(folder))
 
 
 def own(program: str) -> Catalogue:

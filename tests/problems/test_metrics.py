@@ -36,9 +36,9 @@ def test_classification(classes, ties):
     'val_accuracy': reference.accuracy_score(targets, predicted),
     'val_error': 1 - reference.accuracy_score(targets, predicted),
     'val_brier': ((shares - one_hot) ** 2).sum(axis=1).mean(),
-    'val_auroc': reference.roc_auc_score(targets, shares[:, 1])
+    'val_auroc': reference.roc_auc_score(targets, logits[:, 1] - logits[:, 0])
     if classes == 2
-    else reference.roc_auc_score(one_hot, shares, average='macro'),
+    else reference.roc_auc_score(one_hot, np.log(shares).round(9), average='macro'),
     'val_f1': reference.f1_score(targets, predicted, average='binary' if classes == 2 else 'macro'),
   }
   for name, value in expected.items():

@@ -29,7 +29,8 @@ import libcst as cst
 import numpy as np
 
 from autoresearch_jax.programs import protection
-from autoresearch_jax.programs.catalogue import Catalogue, packaged
+from autoresearch_jax.programs.catalogue import Catalogue, of_programs, packaged
+from autoresearch_jax.programs.library_calls import library_edits
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.programs.structural_edits import Kind, SourceEdit, available
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
@@ -220,7 +221,12 @@ def _file_edits(text: str, factors: FactorRange, own: Catalogue) -> tuple[Source
     source = Source(text)
   except cst.ParserSyntaxError:
     return ()
-  return (*constant_edits(source, factors), *available(source, (*packaged(), *own)))
+  structural = available(source, (*packaged(), *own))
+  found = (*constant_edits(source, factors), *structural)
+  if available(source, of_programs()):
+    return found
+  covered = {mechanism for edit in structural for mechanism in edit.mechanisms}
+  return (*found, *library_edits(source, covered))
 
 
 def _edited(
