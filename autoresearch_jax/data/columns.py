@@ -22,7 +22,7 @@ from autoresearch_jax.data.examples import (
   TARGET_NAMES,
   UNSPLIT,
   ArrayColumn,
-  Column,
+  ExampleColumn,
   Examples,
   Request,
   chosen,
@@ -142,7 +142,9 @@ def _column_of(table: pa.Table, name: str, option: str, path: pathlib.Path) -> p
   return column
 
 
-def _inputs(table: pa.Table, names: Sequence[str], path: pathlib.Path, request: Request) -> Column:
+def _inputs(
+  table: pa.Table, names: Sequence[str], path: pathlib.Path, request: Request
+) -> ExampleColumn:
   columns = [_column_of(table, name, 'inputs', path) for name in names]
   if not columns:
     raise ValueError(f'{path} has no columns beside its targets; inputs need one at least.')

@@ -25,7 +25,7 @@ KNOWN = (
 )
 
 
-class Column(abc.ABC):
+class ExampleColumn(abc.ABC):
   """An array with a row for each example, which may be larger than the memory.
 
   Attributes:
@@ -44,7 +44,7 @@ class Column(abc.ABC):
 
 
 @dataclasses.dataclass
-class ArrayColumn(Column):
+class ArrayColumn(ExampleColumn):
   """A column of an array that is loaded, or mapped into memory, on first use."""
 
   name: str
@@ -70,7 +70,7 @@ class Examples:
     class_names: Names of the classes 0, 1, ... where the file has some.
   """
 
-  inputs: Column
+  inputs: ExampleColumn
   targets: np.ndarray
   by: np.ndarray | None = None
   class_names: tuple[str, ...] = ()

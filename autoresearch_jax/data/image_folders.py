@@ -16,7 +16,7 @@ from autoresearch_jax.data.examples import (
   KNOWN,
   SPLIT_NAMES,
   UNSPLIT,
-  Column,
+  ExampleColumn,
   Examples,
   Request,
 )
@@ -25,7 +25,7 @@ SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', 
 CHANNELS = {'L': 1, 'RGB': 3, 'RGBA': 4}  # of Pillow's modes that are kept; others become RGB
 
 
-class ImageColumn(Column):
+class ImageColumn(ExampleColumn):
   """Encoded images that are decoded when they are read, uint8 [examples, height, width, channels].
 
   Args:

@@ -20,7 +20,7 @@ from autoresearch_jax.data import cache as caching
 from autoresearch_jax.data import example_files, splits
 from autoresearch_jax.data import targets as target_arrays
 from autoresearch_jax.data.content import content_digest
-from autoresearch_jax.data.examples import UNSPLIT, Column, Examples, Request
+from autoresearch_jax.data.examples import UNSPLIT, ExampleColumn, Examples, Request
 from autoresearch_jax.problems import metrics as supervised
 from autoresearch_jax.problems.base import PROBLEMS, Problem
 from autoresearch_jax.types import Dataset, Direction
@@ -309,14 +309,14 @@ def _require_space(
     )
 
 
-def _stored(column: Column) -> np.dtype:
+def _stored(column: ExampleColumn) -> np.dtype:
   """The dtype of the copy: the loader turns it into float32."""
   if column.dtype.kind == 'b':
     return np.dtype(np.uint8)
   return np.dtype(column.dtype.name if column.dtype.name in STORED_AS_IS else 'float32')
 
 
-def _chunks(column: Column, rows: np.ndarray) -> Any:
+def _chunks(column: ExampleColumn, rows: np.ndarray) -> Any:
   """Yields (index of the first row in `rows`, the inputs of some rows), checked."""
   size = max(1, math.prod(column.shape[1:])) * column.dtype.itemsize
   step = max(1, CHUNK_BYTES // size)
@@ -335,7 +335,7 @@ def _chunks(column: Column, rows: np.ndarray) -> Any:
     yield start, stored.reshape(len(part), *(column.shape[1:] or (1,)))
 
 
-def _moments(column: Column, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(column: ExampleColumn, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Mean and standard deviation of each feature of vectors, each channel of images, else of all."""
   separate = len(column.shape[1:] or (1,)) in CHANNEL_DIMENSIONS
   count, total, squares = 0, np.zeros(1), np.zeros(1)
@@ -348,7 +348,7 @@ def _moments(column: Column, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write(
-  column: Column,
+  column: ExampleColumn,
   rows: np.ndarray,
   path: pathlib.Path,
   scale: tuple[np.ndarray, np.ndarray] | None,

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def regression_metrics() -> dict[str, Direction]:
   return {name: to for name, (to, _) in REGRESSION.items()}
 
 
-def measure(dataset: Dataset, outputs: np.ndarray, targets: np.ndarray) -> Mapping[str, float]:
+def measure(dataset: Dataset, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
   """The metrics that a supervised dataset names; all NaN if an output is NaN.
 
   Args:

@@ -72,7 +72,7 @@ def test_every_pattern_fits_a_field():
   fields = {f'config.{f.name}' for f in dataclasses.fields(Config)}
   for part, kind in (('search', Search), ('limits', Limits)):
     fields |= {f'config.{part}.{f.name}' for f in dataclasses.fields(kind)}
-  options = ('proposer_options', 'executor_options')
+  options = ('data', 'proposer_options', 'executor_options')
   for pattern in MAY_CHANGE:
     found = [path for path in fields if Change(path, 0, 1).allowed]
     assert pattern.split('.')[1] in options or any(
