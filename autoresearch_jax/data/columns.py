@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from autoresearch_jax.data.examples import (
   INPUT_NAMES,
@@ -29,6 +28,7 @@ from autoresearch_jax.data.examples import (
 )
 from autoresearch_jax.data.image_folders import ImageColumn
 
+pc: Any = importlib.import_module('pyarrow.compute')  # has its functions at run time only
 STATE, SPLITS = 'state.json', 'dataset_dict.json'  # of `Dataset.save_to_disk`, `DatasetDict`'s
 
 

@@ -12,6 +12,7 @@ or `spec.output_shape` in a regression, where the other one is None.
 """
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -83,20 +84,22 @@ def train_step(state, batch, progress):
 
 def predict(state, inputs):
   """Logits [batch, classes], or in a regression [batch, *spec.output_shape]."""
-  outputs = ConvNet(sizes['outputs']).apply({'params': state['params']}, inputs)
-  return outputs.reshape(len(inputs), *sizes['shape'])
+  return apply(state['params'], inputs).reshape(len(inputs), *sizes['shape'])
 
 
 def mean_loss(params, batch, dropout_key):
   """Cross-entropy in nats an example; in a regression, where targets are floats, squared error."""
-  outputs = ConvNet(sizes['outputs']).apply(
-    {'params': params}, batch['inputs'], train=True, rngs={'dropout': dropout_key}
-  )
+  outputs = apply(params, batch['inputs'], train=True, rngs={'dropout': dropout_key})
   targets = batch['targets']
   if jnp.issubdtype(targets.dtype, jnp.floating):
     return jnp.square(outputs.reshape(targets.shape) - targets).mean()
   one_hot = optax.smooth_labels(jax.nn.one_hot(targets, outputs.shape[-1]), LABEL_SMOOTHING)
   return optax.softmax_cross_entropy(outputs, one_hot).mean()
+
+
+def apply(params, inputs, **options) -> Any:
+  """The model's outputs, [batch, sizes['outputs']]."""
+  return ConvNet(sizes['outputs']).apply({'params': params}, inputs, **options)
 
 
 def activation(x):
