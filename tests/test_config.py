@@ -19,6 +19,9 @@ CONFIGS = [
   'gpt_small:cpu',
   'gpt_small:gpu',
   'gpt_small:tpu',
+  'kernel:softmax_xent',
+  'kernel:scan',
+  'kernel:batched_matmul',
   'packing:steps',
 ]
 
@@ -56,7 +59,7 @@ def test_every_config_names_what_exists_with_options_that_fit(name):
   assert made.executor in EXECUTORS.names()
 
 
-@pytest.mark.parametrize('name', ['digits', 'gpt_small:cpu', 'packing'])
+@pytest.mark.parametrize('name', ['digits', 'gpt_small:cpu', 'kernel', 'packing'])
 def test_configs_are_locked_and_refuse_unknown_variants(name):
   with pytest.raises(AttributeError):
     config.load(name).metrik = 'val_bpb'

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from autoresearch_jax.artifact import reader
-from autoresearch_jax.artifact.fingerprint import fingerprint
+from autoresearch_jax.artifact import kernel, reader
+from autoresearch_jax.artifact.fingerprint import fingerprint, kernel_fingerprint
 from autoresearch_jax.artifact.header import ArtifactError
 from autoresearch_jax.config import Limits
 from autoresearch_jax.types import from_builtins
@@ -21,7 +21,11 @@ from autoresearch_jax.types import from_builtins
 def described(path: pathlib.Path, limits: Limits) -> dict[str, Any]:
   """Returns the fingerprint and the facts of an artifact, or the error."""
   try:
-    artifact = reader.read(path, limits)
+    data = reader.contents(path, limits)
+    if kernel.is_kernel(data):
+      traced = kernel.from_bytes(data, limits)
+      return {'fingerprint': kernel_fingerprint(traced), 'facts': traced.facts()}
+    artifact = reader.from_bytes(data, limits)
     return {'fingerprint': fingerprint(artifact), 'facts': artifact.facts()}
   except ArtifactError as error:
     return {'error': str(error)}

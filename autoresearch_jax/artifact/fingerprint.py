@@ -19,6 +19,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from autoresearch_jax.artifact.graph import BasicBlock, Graph, Op
+from autoresearch_jax.artifact.kernel import KernelArtifact
 from autoresearch_jax.artifact.reader import Artifact
 
 # Beyond so many operations in one pass, functions are hashed once instead of being inlined, since
@@ -36,6 +37,15 @@ Positions = tuple[int, ...]  # of results, outputs or leaves
 def fingerprint(artifact: Artifact) -> str:
   """The fingerprint, 32 hexadecimal digits, of an artifact that `reader.read` has checked."""
   return _StateFingerprint(artifact).digest().hex()
+
+
+def kernel_fingerprint(artifact: KernelArtifact) -> str:
+  """The fingerprint of a kernel's artifact: of all its outputs, by the positions of its inputs."""
+  labels = []
+  for module, exported in zip(artifact.graphs, artifact.exported, strict=True):
+    arguments = [_hash(b'argument', i) for i in exported.module_kept_var_idx]
+    labels += _ModuleLabels(module).outputs(tuple(range(len(exported.out_avals))), arguments)
+  return _hash(b'kernel', artifact.platform.encode(), *labels).hex()
 
 
 def arguments_read(graph: Graph, outputs: Positions) -> list[int]:

@@ -125,7 +125,7 @@ class Artifact:
       ArtifactError: a module is refused or cannot be read.
     """
     devices = self.spec.num_devices
-    return tuple(_read_graph(i, exported, devices) for i, exported in enumerate(self.exported))
+    return tuple(read_graph(i, exported, devices) for i, exported in enumerate(self.exported))
 
   @functools.cached_property
   def exported(self) -> tuple[jax.export.Exported, ...]:
@@ -136,7 +136,7 @@ class Artifact:
     """
     modules = (self.init, *self.train_steps, self.predict)
     names = ('init', *(f'train_step {i}' for i in range(len(self.train_steps))), 'predict')
-    return tuple(_deserialize(n, m) for n, m in zip(names, modules, strict=True))
+    return tuple(deserialize(n, m) for n, m in zip(names, modules, strict=True))
 
   @functools.cached_property
   def parameters(self) -> int:
@@ -160,8 +160,7 @@ class Artifact:
 
     Long attributes of other operations, such as a kernel's code, count by their characters.
     """
-    constants = [each for module in self.graphs for op in module.ops() for each in _constants(op)]
-    return sum(dict(constants).values())
+    return constant_bytes(self.graphs)
 
   def facts(self) -> dict[str, Any]:
     """The part of `Result.facts` that is known from the artifact."""
@@ -186,6 +185,11 @@ def read(path: pathlib.Path, limits: Limits) -> Artifact:
   Raises:
     ArtifactError: it cannot be read, or breaks a rule or a limit.
   """
+  return from_bytes(contents(path, limits), limits)
+
+
+def contents(path: pathlib.Path, limits: Limits) -> bytes:
+  """Returns the contents of an artifact's file. Raises ArtifactError if it is too large."""
   try:
     size = path.stat().st_size
     if size > limits.artifact_bytes:
@@ -195,7 +199,7 @@ def read(path: pathlib.Path, limits: Limits) -> Artifact:
         'compute large constants inside the functions, or raise limits.artifact_bytes',
       )
     with path.open('rb') as file:
-      return from_bytes(file.read(limits.artifact_bytes + 1), limits)
+      return file.read(limits.artifact_bytes + 1)
   except OSError as error:
     raise ArtifactError(f'it cannot be read: {error.strerror}') from None
 
@@ -235,7 +239,7 @@ def _check_header(header: Header) -> None:
   if not 1 <= len(header.leaves) <= MAX_LEAVES:
     reject(f'its state has {len(header.leaves)} leaves; 1 to {MAX_LEAVES} are allowed')
   for leaf in header.leaves:
-    if leaf.dtype not in contract.DTYPES or not _is_plausible(leaf.shape):
+    if leaf.dtype not in contract.DTYPES or not is_plausible(leaf.shape):
       reject(
         f'its state has an array {leaf.dtype[:20]}{list(leaf.shape)[:8]}, which is not allowed'
       )
@@ -243,7 +247,7 @@ def _check_header(header: Header) -> None:
     reject(f'it is for {spec.num_devices} devices; 1 to {sharding.MAX_DEVICES} may share a batch')
   sizes = (header.evaluation_batch, spec.vocab_size, spec.sequence_length, spec.num_classes)
   for shape in (sizes, spec.input_shape or (), spec.output_shape or ()):
-    if not _is_plausible(tuple(size or 0 for size in shape), max_elements=2**80):
+    if not is_plausible(tuple(size or 0 for size in shape), max_elements=2**80):
       reject('its spec has sizes that are out of range')
   try:
     contract.check_batch_size(header.batch_size)
@@ -262,25 +266,40 @@ def _check_modules(artifact: Artifact, limits: Limits) -> None:
   leaves = tuple(Shape(leaf.shape, leaf.dtype) for leaf in artifact.leaves)
   metrics = (contract.METRIC,) * len(artifact.metric_names)
   init, *steps, predict = artifact.exported
-  _check_exported('init', init, artifact.platform, (contract.KEY,), leaves)
+  check_exported('init', init, artifact.platform, (contract.KEY,), leaves)
   for phase, step in zip(artifact.phases, steps, strict=True):
     inputs = (*leaves, *contract.batch_shapes(artifact.spec, phase), contract.PROGRESS)
-    _check_exported('train_step', step, artifact.platform, inputs, (*leaves, *metrics))
+    check_exported('train_step', step, artifact.platform, inputs, (*leaves, *metrics))
   inputs = (*leaves, contract.predict_inputs(artifact.spec, artifact.evaluation_batch))
-  _check_exported('predict', predict, artifact.platform, inputs, None)
+  check_exported('predict', predict, artifact.platform, inputs, None)
   out = contract.predict_outputs(artifact.spec, artifact.evaluation_batch)
   returned = [_shape_of(aval) for aval in predict.out_avals]
   if len(returned) != 1 or returned[0].shape != out or returned[0].dtype not in contract.FLOATS:
     reject(f'predict returns {", ".join(map(str, returned[:4]))}, not one float array {list(out)}')
   for index, exported in enumerate(artifact.exported):
-    _check_graph(index, exported, artifact, limits)
-  if artifact.constant_bytes > limits.constant_bytes:
+    check_graph(index, exported, artifact.graphs[index], artifact.platform, limits)
+  check_constants(artifact.graphs, limits)
+
+
+def constant_bytes(graphs: Iterable[graph.Graph]) -> int:
+  """Bytes of the different constants in some modules, as `Artifact.constant_bytes` counts them."""
+  return sum(
+    {
+      text: size for module in graphs for op in module.ops() for text, size in _constants(op)
+    }.values()
+  )
+
+
+def check_constants(graphs: tuple[graph.Graph, ...], limits: Limits) -> None:
+  """Raises ArtifactError if the constants of some modules exceed their limit."""
+  size = constant_bytes(graphs)
+  if size > limits.constant_bytes:
     reject(
-      f'it embeds constants of {artifact.constant_bytes / 2**20:.2f} MiB, and '
+      f'it embeds constants of {size / 2**20:.2f} MiB, and '
       f'limits.constant_bytes allows {limits.constant_bytes / 2**20:g} MiB',
       'compute tables inside the functions, with jax.lax.iota or jax.random, or raise '
       'limits.constant_bytes',
-      *_largest_constant(artifact),
+      *_largest_constant(graphs),
     )
 
 
@@ -289,7 +308,7 @@ def _allowed_custom_calls(platform: str, limits: Limits) -> frozenset[str]:
   return CUSTOM_CALLS[platform] | kernels
 
 
-def _check_exported(
+def check_exported(
   name: str,
   exported: jax.export.Exported,
   platform: str,
@@ -322,11 +341,11 @@ def _check_exported(
     )
 
 
-def _check_graph(
-  index: int, exported: jax.export.Exported, artifact: Artifact, limits: Limits
+def check_graph(
+  index: int, exported: jax.export.Exported, module: graph.Graph, platform: str, limits: Limits
 ) -> None:
   """Checks a module's contents: its actual signature, and its custom calls."""
-  module, allowed = artifact.graphs[index], _allowed_custom_calls(artifact.platform, limits)
+  allowed = _allowed_custom_calls(platform, limits)
   kept = [_shape_of(exported.in_avals[i]) for i in exported.module_kept_var_idx]
   arguments = [_shape_of_text(text) for text in module.main.types]
   if arguments != kept:
@@ -349,7 +368,7 @@ def _check_graph(
         )
 
 
-def _read_graph(index: int, exported: jax.export.Exported, num_devices: int) -> graph.Graph:
+def read_graph(index: int, exported: jax.export.Exported, num_devices: int) -> graph.Graph:
   try:
     read = graph.read(exported, num_devices)
     if num_devices > 1:
@@ -368,18 +387,18 @@ def _replacement(target: str) -> str:
   return _REPLACEMENTS.get(target, 'write it with functions of jax.numpy or jax.lax')
 
 
-def _largest_constant(artifact: Artifact) -> tuple[int, int]:
+def _largest_constant(graphs: tuple[graph.Graph, ...]) -> tuple[int, int]:
   """The module of the largest constant, and its position there."""
   sizes = [
     (size, index, op.position)
-    for index, module in enumerate(artifact.graphs)
+    for index, module in enumerate(graphs)
     for op in module.ops()
     for _, size in _constants(op)
   ]
   return max(sizes)[1:]
 
 
-def _deserialize(name: str, module: bytes) -> jax.export.Exported:
+def deserialize(name: str, module: bytes) -> jax.export.Exported:
   try:
     return jax.export.deserialize(bytearray(module))
   except Exception as error:  # flatbuffers and jax raise anything on malformed bytes
@@ -417,7 +436,7 @@ def _itemsize(dtype: str) -> int:
   return jax.numpy.dtype(dtype).itemsize
 
 
-def _is_plausible(shape: Iterable[int], max_elements: int = 2**40) -> bool:
+def is_plausible(shape: Iterable[int], max_elements: int = 2**40) -> bool:
   """Whether an array of this shape could exist: at most 32 axes, no huge sizes."""
   sizes = tuple(shape)
   return (

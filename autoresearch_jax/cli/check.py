@@ -30,8 +30,8 @@ COMMAND = Command(
   'check',
   'Trace a program without training it, and say what is wrong.',
   f"""
-  Imports the program in a folder and traces `init`, `train_step` and `predict` for the run's
-  problem, as a run does before a trial. Prints what is wrong, or what the trace tells: fingerprint,
+  Imports the program in a folder and traces `init`, `train_step` and `predict`, or `kernel`, for
+  the run's problem, as a run does before a trial. Prints what is wrong, or what the trace tells: fingerprint,
   parameters, FLOPs of a train step, memory of the state. No device is used.
 
   With --workdir, it also says whether an earlier trial of that run computes the same. While a
@@ -121,14 +121,15 @@ def _task(line: CommandLine) -> tuple[CheckTask, Limits]:
 def _text(report: CheckReport) -> str:
   if report.status is not Status.OK:
     return f'{report.status}: {report.reason}'
-  rows = {
-    'fingerprint': report.fingerprint[:16],
-    'parameters': f'{report.parameters:,}',
-    'batch size': f'{report.batch_size:,}',
-    'FLOPs a step': f'{report.flops_per_step:.3g} (matrix products)',
-    'state': f'{report.state_bytes / 2**20:.1f} MiB'
-    + (f' of {report.device_bytes / 2**20:,.0f} MiB' if report.device_bytes else ''),
-  }
+  rows = {'fingerprint': report.fingerprint[:16]}
+  if report.batch_size:  # not a kernel
+    rows |= {
+      'parameters': f'{report.parameters:,}',
+      'batch size': f'{report.batch_size:,}',
+      'FLOPs a step': f'{report.flops_per_step:.3g} (matrix products)',
+      'state': f'{report.state_bytes / 2**20:.1f} MiB'
+      + (f' of {report.device_bytes / 2**20:,.0f} MiB' if report.device_bytes else ''),
+    }
   lines = [f'ok: the program traces ({report.seconds:.1f} s).']
   return '\n'.join([*lines, *(f'  {key:<14}{value}' for key, value in rows.items())])
 

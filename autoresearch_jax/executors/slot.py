@@ -47,6 +47,7 @@ from autoresearch_jax.types import (
   CheckpointPlan,
   Dataset,
   Hardware,
+  KernelSpec,
   Program,
   Progress,
   ReferenceStep,
@@ -241,6 +242,8 @@ class Slot:
   def _measure(self, trial: RunningTrial) -> None:
     """Runs the seeds that have no measurement yet. Raises RunnerError."""
     request, timeout = trial.request, self.context.limits.compile_seconds
+    if self.context.spec.kernel is not None:
+      self._send_reference(self.context.spec.kernel)
     loaded = self.runner.request('load', timeout, artifact=str(trial.artifact))
     self._check_prefetch_timeout(trial.artifact)
     trial.record_load(loaded['fingerprint'], {**loaded['facts'], **self._device, **self._facts})
@@ -266,6 +269,19 @@ class Slot:
       self.request = dataclasses.replace(request, done=tuple(trial.done.values()))
       self.context.report(finished)
       compile_seconds = 0.0
+
+  def _send_reference(self, kernel: KernelSpec) -> None:
+    """Gives the runner the function that kernels are compared with. Raises RunnerError."""
+    file = pathlib.Path(self.context.dataset.reference)
+    program = Program(((file.name, file.read_text(encoding='utf-8')),), file.name)
+    spec = dataclasses.replace(
+      self.context.spec, kernel=dataclasses.replace(kernel, is_reference=True)
+    )
+    path = self.context.artifacts.folder / 'reference.artifact'
+    traced, _ = self._traced(path, program, spec)
+    if traced.status != Status.OK:
+      raise RunnerError(Status.CRASH, f'The reference cannot be traced: {traced.reason}')
+    self.runner.request('reference', self.context.limits.compile_seconds, artifact=str(path))
 
   def _calibrate(self, trial: RunningTrial, reference: ReferenceStep) -> None:
     """Gives the runner its reference. Raises RunnerError."""
@@ -381,13 +397,20 @@ class Slot:
     self, program: Program, budget: Budget, background: bool = False
   ) -> tuple[pathlib.Path, TraceResult, float]:
     """The program's artifact, its trace, and the seconds that took; 0 if it was traced before."""
+    path = self.context.artifacts.path(program, budget)
+    spec = dataclasses.replace(self.context.spec, budget=budget)
+    return path, *self._traced(path, program, spec, background)
+
+  def _traced(
+    self, path: pathlib.Path, program: Program, spec: Spec, background: bool = False
+  ) -> tuple[TraceResult, float]:
+    """The trace of a program to an artifact at `path`, and its seconds; 0 if traced before."""
     artifacts = self.context.artifacts
-    path = artifacts.path(program, budget)
     with artifacts.locked(path) as known:
       if known is not None:
-        return path, known, 0.0
+        return known, 0.0
       path.parent.mkdir(parents=True, exist_ok=True)
-      spec = dataclasses.replace(self.context.spec, budget=budget, num_devices=self._num_devices)
+      spec = dataclasses.replace(spec, num_devices=self._num_devices)
       batch = self.context.dataset.evaluation_batch
       with self._tracer_lock, self.share.pinned():
         traced = self.tracer.trace(program, spec, batch, path, background)
@@ -397,7 +420,7 @@ class Slot:
       if traced.status != Status.OK:
         require_disk_space(self.context.scratch)
       artifacts.add(path, traced)
-    return path, traced, traced.seconds
+    return traced, traced.seconds
 
   def _ensure_runner(self) -> None:
     """Waits for a runner with its devices; restarts one that has died. Raises Unavailable.

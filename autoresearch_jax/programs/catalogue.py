@@ -26,7 +26,7 @@ def packaged() -> Catalogue:
 @functools.cache
 def of_programs() -> Catalogue:
   """Returns the edits of the packaged programs by name."""
-  folders = sorted(path.parent for path in PROGRAMS.glob(f'*/{FILE}'))
+  folders = sorted(path.parent for path in PROGRAMS.rglob(FILE))
   return tuple(edit for folder in folders for edit in listed(folder))
 
 

@@ -125,14 +125,14 @@ def _literal(name: str, value: Any) -> str:
 
 def is_packaged(program: str) -> bool:
   """Whether `config.program` names a program of this package."""
-  directory = PROGRAMS / program
-  return directory.parent == PROGRAMS and _is_folder(directory)
+  directory = (PROGRAMS / program).resolve()
+  return PROGRAMS in directory.parents and _is_folder(directory)
 
 
 def _directory(program: str) -> pathlib.Path:
   directory = next(filter(_is_folder, (PROGRAMS / program, pathlib.Path(program))), None)
   if directory is None:
-    has = sorted(p.name for p in PROGRAMS.iterdir() if p.is_dir() and not p.name.startswith('_'))
+    has = sorted(str(p.parent.relative_to(PROGRAMS)) for p in PROGRAMS.rglob('model.py'))
     raise ConfigError(
       f'config.program is {program!r}, which is not a folder. Packaged programs: {", ".join(has)}.'
     )

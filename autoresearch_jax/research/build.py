@@ -149,7 +149,9 @@ class Run(Task):
       pruning=config.pruning,
       memory=config.knowledge.memory,
       planner=config.knowledge.planner,
-      save_models=config.save_models and config.executor == 'local',  # others keep no files here
+      save_models=config.save_models
+      and config.executor == 'local'  # others keep no files here
+      and self.spec.kind != 'kernel',  # which have no parameters
       requested_only=self.requested_only,
     )
 

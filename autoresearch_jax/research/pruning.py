@@ -67,7 +67,8 @@ class LearningCurve:
 def rungs(history: History, trial: int, settings: Settings) -> tuple[PruningRung, ...]:
   """Returns a trial's rungs and their thresholds.
 
-  Empty if pruning is off, for fidelities below 1, and for constructions, which have no loss.
+  Empty if pruning is off, for fidelities below 1, and for constructions and kernels, which have
+  no loss.
 
   Args:
     history: The run so far.
@@ -75,7 +76,8 @@ def rungs(history: History, trial: int, settings: Settings) -> tuple[PruningRung
     settings: What the controller knows about the run.
   """
   proposal = history.proposals[trial]
-  if not settings.pruning or proposal.fidelity < 1 or settings.spec.kind == 'construction':
+  without_loss = settings.spec.kind in ('construction', 'kernel')
+  if not settings.pruning or proposal.fidelity < 1 or without_loss:
     return ()
   prunable = trial != BASELINE and proposal.operation not in RERUNS and len(proposal.seeds) == 1
   if not prunable:

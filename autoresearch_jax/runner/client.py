@@ -69,7 +69,7 @@ class RunnerError(Exception):
     self.status, self.facts, self.retryable = status, facts or {}, retryable
 
 
-_CPU_LIMITED = ('load', 'compile', 'calibrate')  # requests whose limit counts CPU time
+_CPU_LIMITED = ('load', 'compile', 'calibrate', 'reference')  # requests whose limit counts CPU time
 MIN_CPU_SHARE = 0.02  # of the wall clock, below which a process counts as hanging
 
 
@@ -108,7 +108,8 @@ class RunnerClient:
   def start(self) -> None:
     """Starts the process without waiting for it, so that others can start at the same time."""
     self.log.parent.mkdir(parents=True, exist_ok=True)
-    variables = {**process_environment(self.setup.platform), **self._environment}
+    environment = process_environment(self.setup.platform, self.setup.dataset.kind == 'kernel')
+    variables = {**environment, **self._environment}
     with self.log.open('ab') as log, self._lock:
       self._buffer, self._killed, self.prefetching = b'', False, {}
       self._process = subprocess.Popen(
@@ -140,7 +141,7 @@ class RunnerClient:
     """Sends a request and waits for its result.
 
     Args:
-      method: `load`, `compile` or `run`.
+      method: `load`, `compile`, `run`, ... (see `server`).
       idle_timeout: Seconds without any message after which the runner is killed.
       on_progress: Called with each progress message.
       timeout: Seconds in total after which the runner is killed.
@@ -313,12 +314,20 @@ def seconds_left(limit: float, wall: float, cpu: float) -> float:
   return max(0.0, limit - cpu)
 
 
-def process_environment(platform: Platform) -> dict[str, str]:
-  """Environment of a runner, to be set before it imports jax. The user's own settings win."""
+def process_environment(platform: Platform, kernels: bool = False) -> dict[str, str]:
+  """Environment of a runner, to be set before it imports jax. The user's own settings win.
+
+  Args:
+    platform: Platform of its devices.
+    kernels: Whether it times kernels: then XLA compiles as it does elsewhere, and the CPU is there
+      for float64.
+  """
   variables = {**os.environ, 'JAX_PLATFORMS': JAX_PLATFORMS[platform]}
+  if kernels:
+    variables['JAX_PLATFORMS'] = ','.join(dict.fromkeys((JAX_PLATFORMS[platform], 'cpu')))
   if 'XLA_PYTHON_CLIENT_MEM_FRACTION' not in variables:  # the old name; jax refuses both together
     variables.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')
-  if platform == 'cpu':
+  if platform == 'cpu' and not kernels:
     variables.setdefault('GLIBC_TUNABLES', HUGE_PAGES)
     variables['XLA_FLAGS'] = f'{XLA_CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
   return variables

@@ -16,6 +16,7 @@ Protocol, JSON lines. Requests and their results:
                                                  progress messages, then a measurement
     {"method": "score", "state": path, "on_test": false}
                                                  metrics of saved parameters
+    {"method": "reference", "artifact": path}    whether it has float64; kernels only
     {"method": "prefetch", "number": 1, "artifact": path, "compile": true}
                                                  no result
 
@@ -49,6 +50,7 @@ from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.clock import Clock, Heartbeat
 from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.runner.evaluate import EvaluationError, evaluate, first_batch_loss
+from autoresearch_jax.runner.kernels.runner import KernelRunner
 from autoresearch_jax.runner.process import RequestReader, end_on_sigterm
 from autoresearch_jax.runner.program_cache import ProgramCache
 from autoresearch_jax.runner.pruning import RungMonitor, TrialPruned
@@ -369,10 +371,12 @@ class Runner:
     return 100 * flops_per_second / (self.peak_flops * len(self.devices))
 
 
-def handle(runner: Runner, request: dict[str, Any], write: Callable[..., None]) -> dict[str, Any]:
+def handle(
+  runner: Runner | KernelRunner, request: dict[str, Any], write: Callable[..., None]
+) -> dict[str, Any]:
   """Handles one request and returns the reply; failures become {"error": ...}."""
 
-  def on_progress(fraction: float, step: int, loss: float, phase: str = 'train') -> None:
+  def on_progress(fraction: float, step: int, loss: float | None, phase: str = 'train') -> None:
     write({'progress': {'phase': phase, 'fraction': fraction, 'step': step, 'loss': loss}})
 
   try:
@@ -394,6 +398,8 @@ def handle(runner: Runner, request: dict[str, Any], write: Callable[..., None]) 
         )
       case 'score':
         result = runner.score(request['state'], request['on_test'], on_progress)
+      case 'reference' if isinstance(runner, KernelRunner):
+        result = runner.reference(request['artifact'])
       case other:
         raise ValueError(f'The runner has no method {other!r}.')
     return {'result': result}
@@ -422,13 +428,14 @@ def serve(reader: RequestReader, replies: TextIO) -> None:
       replies.write(msgspec.json.encode(message).decode() + '\n')
       replies.flush()
 
-  def serve_prefetches(runner: Runner) -> None:
+  def serve_prefetches(runner: Runner | KernelRunner) -> None:
     while message := reader.prefetches.get():
       on_done = functools.partial(write, {'prefetched': message['number']})
       runner.programs.prefetch(message['artifact'], message['compile'], on_done)
 
   try:
-    runner = Runner(msgspec.convert(reader.requests.get()['setup'], RunnerSetup))
+    setup = msgspec.convert(reader.requests.get()['setup'], RunnerSetup)
+    runner = (KernelRunner if setup.dataset.kind == 'kernel' else Runner)(setup)
   except Exception as error:
     write({'error': Status.CRASH, 'reason': str(error)})
     return

@@ -5,7 +5,8 @@ that name file and line. In addition, a program must train: something that `pred
 depend on the data.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from autoresearch_jax.artifact import fingerprint, graph, reader
 from autoresearch_jax.artifact.header import ArtifactError
@@ -13,6 +14,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.programs.contract import ContractError
 from autoresearch_jax.tracer.flat_program import FlatProgram
 
+T = TypeVar('T')
 MAX_NAMES = 3  # of leaves that a sentence lists
 
 
@@ -30,25 +32,49 @@ def check(
     program: The program.
     place: (index of a module, position of an operation) -> file and line, '' if there is none.
   """
-  data = artifact.to_bytes()
+  names = ('init', *('train_step' for _ in artifact.train_steps), 'predict')
+  read = read_checked(
+    artifact.to_bytes(), limits, reader.from_bytes, names, program.entry, program.where, place
+  )
+  _check_training(read, program)
+
+
+def read_checked(
+  data: bytes,
+  limits: Limits,
+  read: Callable[[bytes, Limits], T],
+  names: Sequence[str],
+  entry: str,
+  where: Callable[[str], str],
+  place: Callable[[int, int], str],
+) -> T:
+  """Reads an artifact as the runner will. Raises ContractError, with file and line.
+
+  Args:
+    data: Contents of the artifact's file.
+    limits: Its limits.
+    read: Checks and returns an artifact.
+    names: Function of each module.
+    entry: Name of the program's entry file.
+    where: Name of a function of the program -> its file and line.
+    place: As in `check`.
+  """
   if len(data) > limits.artifact_bytes:
     raise ContractError(
-      f'{program.entry}: the traced program has {len(data) / 2**20:.1f} MiB, and '
+      f'{entry}: the traced program has {len(data) / 2**20:.1f} MiB, and '
       f'limits.artifact_bytes allows {limits.artifact_bytes / 2**20:g} MiB; compute large '
       'constants inside the functions, or loop with jax.lax.scan.'
     )
   try:
-    read = reader.from_bytes(data, limits)
+    return read(data, limits)
   except ArtifactError as error:
-    names = ('init', *('train_step' for _ in artifact.train_steps), 'predict')
-    where = program.entry
+    found = ''
     if error.module is not None:
-      found = '' if error.position is None else place(error.module, error.position)
-      where = found or program.where(names[error.module])
+      at = '' if error.position is None else place(error.module, error.position)
+      found = at or where(names[error.module])
     why = error.why.removeprefix('it ').removeprefix('a module ')
     subject = '' if why == error.why else 'the program '
-    raise ContractError(f'{where}: {subject}{why}; {error.remedy}.') from None
-  _check_training(read, program)
+    raise ContractError(f'{found or entry}: {subject}{why}; {error.remedy}.') from None
 
 
 def _check_training(artifact: reader.Artifact, program: FlatProgram) -> None:

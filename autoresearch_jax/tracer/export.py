@@ -17,12 +17,13 @@ import jax.export
 
 from autoresearch_jax.artifact import graph
 from autoresearch_jax.artifact.header import Leaf
+from autoresearch_jax.artifact.kernel import KernelArtifact
 from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.config import Limits
 from autoresearch_jax.ops.data_parallel import sharing
 from autoresearch_jax.programs import contract
 from autoresearch_jax.programs.contract import ContractError, Shape
-from autoresearch_jax.tracer import check
+from autoresearch_jax.tracer import check, kernel
 from autoresearch_jax.tracer.flat_program import FlatProgram, PlacedErrors
 from autoresearch_jax.tracer.importing import import_entry
 from autoresearch_jax.tracer.micro_batches import share_micro_batches
@@ -97,6 +98,16 @@ def export_program(
   if limits is not None:
     check.check(artifact, limits, program, export.place)
   return artifact
+
+
+def export_kernel(
+  directory: pathlib.Path, entry: str, spec: Spec, limits: Limits | None = None
+) -> KernelArtifact:
+  """Imports `entry` from `directory` and exports its kernel; arguments as in `export_program`."""
+  module = import_entry(directory, entry)
+  return kernel.export_kernel(
+    module, entry, spec, lambda platform, where: Exporter(platform, directory, where), limits
+  )
 
 
 def warm_up() -> Iterator[None]:

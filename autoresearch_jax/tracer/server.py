@@ -45,6 +45,8 @@ import msgspec
 from flax import nnx  # noqa: F401
 
 import autoresearch_jax.ops
+from autoresearch_jax.artifact.kernel import KernelArtifact
+from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.clock import POLL_SECONDS, ActiveTimer
 from autoresearch_jax.config import Limits
 from autoresearch_jax.sandbox import linux, tracer_policy
@@ -231,9 +233,7 @@ def _export(request: TraceRequest, artifact: int) -> _ChildReport:
   directory = pathlib.Path(request.program)
   gc.disable()  # a trace is short, and its garbage dies with the process
   try:
-    data = export.export_program(
-      directory, request.entry, request.spec, request.evaluation_batch, request.limits
-    ).to_bytes()
+    data = _exported(request, directory).to_bytes()
     rest = memoryview(data)
     while rest:
       rest = rest[os.write(artifact, rest) :]
@@ -243,6 +243,14 @@ def _export(request: TraceRequest, artifact: int) -> _ChildReport:
       return _ChildReport(False, _out_of_memory(request))
     return _ChildReport(False, errors.describe(error, directory))
   return _ChildReport(True)
+
+
+def _exported(request: TraceRequest, directory: pathlib.Path) -> Artifact | KernelArtifact:
+  if request.spec.kind == 'kernel':
+    return export.export_kernel(directory, request.entry, request.spec, request.limits)
+  return export.export_program(
+    directory, request.entry, request.spec, request.evaluation_batch, request.limits
+  )
 
 
 def _log_traceback() -> None:

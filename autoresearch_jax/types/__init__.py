@@ -16,6 +16,10 @@ from autoresearch_jax.types.encoding import (
   to_builtins,
   to_json,
 )
+from autoresearch_jax.types.kernel import (
+  KernelInput,
+  KernelSpec,
+)
 from autoresearch_jax.types.problem import (
   Dataset,
   Direction,
@@ -91,6 +95,8 @@ __all__ = [
   'Hardware',
   'Hypothesis',
   'Isolation',
+  'KernelInput',
+  'KernelSpec',
   'Lesson',
   'Measurement',
   'Objective',

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from autoresearch_jax.types.budget import Budget, Platform
+from autoresearch_jax.types.kernel import KernelSpec
 
 Direction = Literal['minimize', 'maximize']
 
@@ -15,7 +16,7 @@ class Spec:
   Fields that do not apply to the problem's kind are None.
   """
 
-  kind: Literal['language_model', 'supervised', 'construction']
+  kind: Literal['language_model', 'supervised', 'construction', 'kernel']
   platform: Platform
   num_devices: int
   budget: Budget
@@ -25,6 +26,7 @@ class Spec:
   num_classes: int | None = None  # classification
   # Of a construction, or of the target of one example in regression: () for a number.
   output_shape: tuple[int, ...] | None = None
+  kernel: KernelSpec | None = None  # kernels
 
   @property
   def is_regression(self) -> bool:
@@ -47,14 +49,16 @@ class Dataset:
     evaluation_batch: Rows (examples) per call of `predict`; divides the rows of a language model.
     verifier: Name in VERIFIERS of the function that scores a construction.
     fingerprint: SHA-256 over whatever can change a metric: content, tokenizer, split.
-    test: Folder of the test split, on which only the final evaluation scores; '' for none.
+    test: Folder of the test split, on which only the final evaluation scores; '' for none. A kernel
+      is timed anew on other inputs, and this is the folder of its reference.
     metrics: Names in `problems.metrics` of what is measured; () for those of every problem of its
       kind.
     target_mean: What was subtracted from the targets of a regression; metrics are of the originals.
     target_std: What they were then divided by, one number for each element of a target.
+    reference: File of the reference function; kernels.
   """
 
-  kind: Literal['language_model', 'supervised', 'construction']
+  kind: Literal['language_model', 'supervised', 'construction', 'kernel']
   train: str = ''
   validation: str = ''
   token_bytes: str = ''
@@ -65,6 +69,7 @@ class Dataset:
   metrics: tuple[str, ...] = ()
   target_mean: tuple[float, ...] = ()
   target_std: tuple[float, ...] = ()
+  reference: str = ''
 
 
 def test_metric(metric: str) -> str:

@@ -11,6 +11,7 @@ from autoresearch_jax import types
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.problems.verifiers import VERIFIERS
 
+SCAN = {'reference': 'kernels/scan/reference.py:reference', 'inputs': ('float32[4,2]',) * 2}
 # (registered name, options that are quick to prepare)
 PROBLEM_CASES = [
   ('digits', {}),
@@ -21,21 +22,24 @@ PROBLEM_CASES = [
   ('arrays', {'path': str(SAMPLE), 'test_fraction': 0.2}),
   ('arrays', {'path': str(SAMPLE), 'split': 'time', 'test_fraction': 0.0}),
   ('arrays', {'path': str(NUMBERS), 'evaluation_batch': 3}),
+  ('kernel', SCAN),
+  ('kernel', {**SCAN, 'gradients': True}),
 ]
 # Prepared for minutes rather than seconds: their own tests do what is done here.
 TESTED_ELSEWHERE = {'language_model', 'text'}
 
 
-def constructs(case):
-  return PROBLEMS.make(*case).shapes()['kind'] == 'construction'
+def kind(case):
+  return PROBLEMS.make(*case).shapes()['kind']
 
 
 every_problem = pytest.mark.parametrize(('name', 'options'), PROBLEM_CASES)
 every_problem_with_data = pytest.mark.parametrize(
-  ('name', 'options'), [case for case in PROBLEM_CASES if not constructs(case)]
+  ('name', 'options'),
+  [case for case in PROBLEM_CASES if kind(case) not in ('construction', 'kernel')],
 )
 every_construction = pytest.mark.parametrize(
-  ('name', 'options'), [case for case in PROBLEM_CASES if constructs(case)]
+  ('name', 'options'), [case for case in PROBLEM_CASES if kind(case) == 'construction']
 )
 
 

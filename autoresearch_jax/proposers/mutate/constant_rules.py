@@ -298,6 +298,14 @@ RULES = (
     effect=(0.0, 0.02),
   ),
   ConstantRule(
+    ('*UNROLL', '*CHUNK', '*BLOCK', 'BLOCK_*', 'TILE_*', 'ROWS', 'LANES'),
+    power_of_two(high=2**16),
+    ('tiling',),
+    Direction(1.0, 'Larger parts have less overhead.'),
+    Direction(1.0, 'Smaller parts fit into registers and caches.'),
+    effect=(0.05, 0.1),
+  ),
+  ConstantRule(
     ('POLAR_EXPRESS',),
     shorten(3),
     ('optimizer', 'orthogonalisation'),

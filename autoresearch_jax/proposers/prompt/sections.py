@@ -13,7 +13,7 @@ from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.fitting import PromptItem, PromptSection
 from autoresearch_jax.proposers.prompt.quoting import clean
 from autoresearch_jax.proposers.prompt.template import fill_template, template_sections
-from autoresearch_jax.types import Lesson, Operation, Program, Proposal, Spec, Status
+from autoresearch_jax.types import KernelSpec, Lesson, Operation, Program, Proposal, Spec, Status
 
 # Optional sections by importance: in a short prompt the last ones are dropped first.
 RANKS = (
@@ -41,7 +41,9 @@ FAILURES = (
 
 def contract(context: ProposalContext) -> str:
   """Returns what a program must define, for this kind of problem."""
-  spec = context.spec
+  spec, entry = context.spec, formatting.file_name(context.parents[0].entry)
+  if spec.kernel is not None:
+    return fill_template('kernel_contract', entry=entry, **_kernel_values(spec.kernel))
   values = {
     'vocab_size': spec.vocab_size,
     'sequence_length': spec.sequence_length,
@@ -51,7 +53,17 @@ def contract(context: ProposalContext) -> str:
   }
   name = 'regression' if spec.is_regression else spec.kind
   kind = string.Template(template_sections('kinds')[name][1]).substitute(values)
-  return fill_template('contract', entry=formatting.file_name(context.parents[0].entry), kind=kind)
+  return fill_template('contract', entry=entry, kind=kind)
+
+
+def _kernel_values(kernel: KernelSpec) -> dict[str, str]:
+  """Returns what the contract of a kernel says about its inputs and what is compared."""
+  inputs = []
+  for each in kernel.inputs:
+    bounds = '' if each.low is None else f' between {each.low:g} and {each.high:g}'
+    inputs.append(f'{each.dtype}[{", ".join(map(str, each.shape))}]{bounds}')
+  compared = 'outputs and gradients' if kernel.gradients else 'outputs'
+  return {'inputs': '; '.join(inputs), 'compared': compared}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +146,12 @@ class PromptSections:
     context, outcomes = self.context, self.outcomes
     metric, spec = context.objective.metric, context.spec
     where = '' if spec.kind == 'construction' else ' on held-out data'
+    measured = f'{where} after training for exactly {_budget(spec)}'
+    if spec.kind == 'kernel':
+      measured = f' for {_budget(spec)}, if the kernel agrees with the reference,'
     words = [
-      f'The metric is `{metric}`: {formatting.direction(context.objective)}. It is measured{where} '
-      f'after training for exactly {_budget(spec)} on {_devices(spec)}.'
+      f'The metric is `{metric}`: {formatting.direction(context.objective)}. It is measured'
+      f'{measured} on {_devices(spec)}.'
     ]
     if context.constraints:
       words.append(f'A trial is kept only if {" and ".join(map(str, context.constraints))}.')

@@ -1,0 +1,1 @@
+"""Kernels: functions to make fast, each with the reference that it must agree with."""

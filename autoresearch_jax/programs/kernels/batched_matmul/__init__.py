@@ -1,0 +1,1 @@
+"""The kernel that multiplies many small matrices."""

@@ -1,0 +1,1 @@
+"""The kernel that computes cross-entropies over a large vocabulary."""
