@@ -31,8 +31,8 @@ COMMAND = Command(
   'Trace a program without training it, and say what is wrong.',
   f"""
   Imports the program in a folder and traces `init`, `train_step` and `predict`, or `kernel`, for
-  the run's problem, as a run does before a trial. Prints what is wrong, or what the trace tells: fingerprint,
-  parameters, FLOPs of a train step, memory of the state. No device is used.
+  the run's problem, as a run does before a trial. Prints what is wrong, or what the trace tells:
+  fingerprint, parameters, FLOPs of a train step, memory of the state. No device is used.
 
   With --workdir, it also says whether an earlier trial of that run computes the same. While a
   service of that run is active (`autoresearch serve`), a check takes about a second; otherwise JAX
