@@ -12,6 +12,7 @@ CATALOGUE = packaged()
 GPT, MLP, PACKING = (
   (PROGRAMS / name / 'model.py').read_text() for name in ('gpt', 'mlp', 'packing')
 )
+KERNELS = [path.read_text() for path in sorted(PROGRAMS.glob('kernels/*/model.py'))]
 RNG = np.random.default_rng(0)
 # Constants that some changes need to be above 0.
 NEEDED = {'WARMDOWN_RATIO = 0.0': 'WARMDOWN_RATIO = 0.5'}
@@ -32,7 +33,7 @@ def test_every_change_fits_one_of_the_programs(entry):
   mlp = MLP
   for old, new in NEEDED.items():
     mlp = mlp.replace(old, new)
-  assert any(moves(text, [entry]) for text in (GPT, mlp, PACKING))
+  assert any(moves(text, [entry]) for text in (GPT, mlp, PACKING, *KERNELS))
 
 
 @pytest.mark.parametrize(
