@@ -49,6 +49,8 @@ def get_config(variant: str = 'smoke') -> ConfigDict:
   c.strategies = ConfigDict()
   for name in _strategies(variant):
     c.strategies[name] = row(strategy=name, options={})
+  if variant == 'full':
+    c.strategies.nsga_ii = row(strategy='optuna', options={'sampler_name': 'NSGAIISampler'})
 
   # Problems: label -> registered simulation, its options, and the group of the results table.
   # Also acceptance and acceptance_options: the acceptance rule [strict]; sampled: whether samplers

@@ -23,8 +23,8 @@ def test_every_name_and_option_exists(variant):
     assert (len(strategies.seeds), strategies.trials, strategies.seeds[0]) == (20, 200, 1000)
 
 
-# Needs torch; and is its inner strategy where one trial comes after the other.
-NOT_PLAYED = {'gp', 'speculative'}
+# Need an extra; and is its inner strategy where one trial comes after the other.
+NOT_PLAYED = {'gp', 'nevergrad', 'speculative'}
 
 
 def test_the_whole_benchmark_has_every_strategy():

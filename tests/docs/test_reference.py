@@ -23,8 +23,8 @@ from autoresearch_jax.search import STRATEGIES
 from autoresearch_jax.types import Budget
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / 'docs'
-SHARED = 'All four also have'  # how the paragraph with the samplers' shared options begins
-SAMPLERS = ('tpe', 'cma_es', 'gp', 'centaur')
+SHARED = 'All of these also have'  # how the paragraph with the samplers' shared options begins
+SAMPLERS = ('tpe', 'cma_es', 'gp', 'centaur', 'optuna', 'nevergrad')
 _MADE = {'spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache'}
 GIVEN = {'local': _MADE, 'ssh': {*_MADE, 'problem'}, 'ray': {*_MADE, 'problem'}}  # not by a config
 REQUIRED = ''  # the default cell of a field that must be set, or that has fields of its own

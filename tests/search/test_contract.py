@@ -70,6 +70,7 @@ POPULATIONS = [
 ]
 SLOW = ('gp', 'centaur')
 HAS_TORCH = importlib.util.find_spec('torch') is not None  # without it, gp refuses to be made
+HAS_NEVERGRAD = importlib.util.find_spec('nevergrad') is not None
 SAMPLERS = [
   ('tpe', {'n_startup_trials': 3}),
   ('tpe', {'n_startup_trials': 3, 'multivariate': False, 'constant_liar': False}),
@@ -77,7 +78,9 @@ SAMPLERS = [
   ('cma_es', {'popsize': 4, 'with_margin': True}),
   ('centaur', {'popsize': 4}),
   ('centaur', {'popsize': 4, 'llm_ratio': 0.9, 'num_best_points': 2, 'max_oom_probability': 1.0}),
+  ('optuna', {'sampler_options': {'population_size': 4}}),
   *([('gp', {'n_startup_trials': 8})] if HAS_TORCH else []),
+  *([('nevergrad', {'budget': 20})] if HAS_NEVERGRAD else []),
 ]
 WRAPPERS = [
   (name, {'inner': inner, **options})
@@ -123,5 +126,6 @@ def test_another_process_answers_the_same(hash_seed):
 
 
 def test_every_registered_strategy_is_in_the_battery():
-  possible = ours(STRATEGIES) - (set() if HAS_TORCH else {'gp'})
+  missing = {name for name, has in (('gp', HAS_TORCH), ('nevergrad', HAS_NEVERGRAD)) if not has}
+  possible = ours(STRATEGIES) - missing
   assert {name for name, _ in STRATEGY_CASES} == possible

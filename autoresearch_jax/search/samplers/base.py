@@ -43,6 +43,7 @@ from autoresearch_jax.search.samplers.study import (
   Ask,
   Drop,
   Log,
+  Replayable,
   ReplayableStudy,
   Tell,
   remember,
@@ -116,6 +117,10 @@ class SamplerStrategy(Strategy):
   def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
     """Returns the Optuna sampler that answers one ask."""
 
+  def study(self, space: tuple[Dimension, ...]) -> Replayable:
+    """Returns an empty study, which `replayed` leads through the log."""
+    return ReplayableStudy(self, space)
+
   def search_space(self, program: Program) -> tuple[Dimension, ...]:
     file = self.file or program.entry
     names = [name for name, _ in program.files]
@@ -142,9 +147,7 @@ class SamplerStrategy(Strategy):
     proposal = Proposal(Operation.IMPROVE, parents=(state.root,), edit=edit)
     return proposal, dataclasses.replace(state, log=study.log)
 
-  def _ask_feasible(
-    self, study: ReplayableStudy, state: SamplerState, rng: np.random.Generator
-  ) -> Ask:
+  def _ask_feasible(self, study: Replayable, state: SamplerState, rng: np.random.Generator) -> Ask:
     """Returns the study's next point that probably fits in memory, dropping others before it."""
     entry = study.ask(_seed(rng))
     if self.max_oom_probability == 1 or all(f.fits for f in state.footprints):

@@ -29,7 +29,15 @@ from autoresearch_jax.search.options import require_at_least, require_fractions
 from autoresearch_jax.search.samplers.base import SamplerState, format_value
 from autoresearch_jax.search.samplers.cma_es import CmaEs
 from autoresearch_jax.search.samplers.space import Dimension, Value, describe_range
-from autoresearch_jax.search.samplers.study import Add, Ask, Space, Tell, remember, replayed
+from autoresearch_jax.search.samplers.study import (
+  Add,
+  Ask,
+  ReplayableStudy,
+  Space,
+  Tell,
+  remember,
+  replayed,
+)
 from autoresearch_jax.types import Objective, Operation, Proposal, Trial
 
 NUM_DRAWS = 48  # the mean is then known to a seventh of the standard deviation
@@ -79,6 +87,7 @@ class Centaur(CmaEs):
     assert state.start is not None
     space = self.search_space(state.start)
     study = replayed(self, space, state.log)
+    assert isinstance(study, ReplayableStudy)
     remember(study)
     columns = zip(*study.draws(seed, NUM_DRAWS), strict=True)
     lines = [

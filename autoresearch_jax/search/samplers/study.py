@@ -6,6 +6,7 @@ pickled) or follows from them. The last few studies are cached, so that a run pa
 newest entries; asking an older state again replays its whole log.
 """
 
+import abc
 import contextlib
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ class SamplerFactory(Protocol):
   title: ClassVar[str]
 
   def sampler(self, seed: int) -> optuna.samplers.BaseSampler: ...
+
+  def study(self, space: 'Space') -> 'Replayable': ...
 
 
 class Ask(msgspec.Struct, frozen=True, tag='ask'):
@@ -103,19 +106,37 @@ Log = tuple[Entry, ...]
 Space = tuple[Dimension, ...]
 
 
-class ReplayableStudy:
-  """An Optuna study with the log that led to it. Mutable, so only `replayed` hands it out."""
+class Replayable(abc.ABC):
+  """A source of constants with the log that led to it. Mutable, so only `replayed` hands it out."""
 
   def __init__(self, samplers: SamplerFactory, space: Space):
     self.samplers, self.space = samplers, space
     self.space_repr = repr(space)  # distinguishes 1, 1.0 and True, which compare equal
     self.log: Log = ()
+
+  @abc.abstractmethod
+  def ask(self, seed: int) -> Ask:
+    """Asks for a point, and logs it."""
+
+  @abc.abstractmethod
+  def take(self, entry: Entry) -> None:
+    """Applies a log entry.
+
+    Raises:
+      RuntimeError: The answer to an ask differs from the logged one.
+    """
+
+
+class ReplayableStudy(Replayable):
+  """An Optuna study with the log that led to it."""
+
+  def __init__(self, samplers: SamplerFactory, space: Space):
+    super().__init__(samplers, space)
     self.distributions = {d.name: _distribution(d) for d in space}
     with _quiet():
       self.study = optuna.create_study(direction='maximize', study_name='search')
 
   def ask(self, seed: int) -> Ask:
-    """Asks for a point, and logs it."""
     with _quiet():
       self.study.sampler = self.samplers.sampler(seed)
       trial = self.study.ask(self.distributions)
@@ -125,11 +146,6 @@ class ReplayableStudy:
     return entry
 
   def take(self, entry: Entry) -> None:
-    """Applies a log entry.
-
-    Raises:
-      RuntimeError: The sampler's answer differs from the logged one.
-    """
     if isinstance(entry, Ask):
       if self.ask(entry.seed) != entry:
         raise RuntimeError(
@@ -172,10 +188,10 @@ class ReplayableStudy:
     return [tuple(_value(d, row[d.name]) for d in self.space) for row in params]
 
 
-_cache: list[ReplayableStudy] = []  # memoises a pure function: changes the time, not the answer
+_cache: list[Replayable] = []  # memoises a pure function: changes the time, not the answer
 
 
-def replayed(samplers: SamplerFactory, space: Space, log: Log) -> ReplayableStudy:
+def replayed(samplers: SamplerFactory, space: Space, log: Log) -> Replayable:
   """Returns a study after `log`, starting from the cached study with the longest prefix of it."""
   prefixes = [
     s
@@ -184,7 +200,7 @@ def replayed(samplers: SamplerFactory, space: Space, log: Log) -> ReplayableStud
   ]
   study = max(prefixes, key=lambda s: len(s.log), default=None)
   if study is None:
-    study = ReplayableStudy(samplers, space)
+    study = samplers.study(space)
   else:
     _cache.remove(study)  # it is about to change
   for entry in log[len(study.log) :]:
@@ -192,7 +208,7 @@ def replayed(samplers: SamplerFactory, space: Space, log: Log) -> ReplayableStud
   return study
 
 
-def remember(study: ReplayableStudy) -> None:
+def remember(study: Replayable) -> None:
   """Caches a study."""
   _cache.append(study)
   del _cache[:-MAX_CACHED]
