@@ -24,7 +24,7 @@ FOLDS = 5
 
 
 def describe(source: str, surrogate: TableSurrogate) -> str:
-  """Returns lines of text: rows, ranges, R², error against noise, rank correlation, failures.
+  """Returns lines of text: rows, ranges, R², error, rank correlation, calibration, failures.
 
   Args:
     source: The table's name, for the text.
@@ -56,8 +56,20 @@ def describe(source: str, surrogate: TableSurrogate) -> str:
     if typical
     else f'  root mean squared error: {rmse:.4g}',
     f'  Spearman rank correlation: {stats.spearmanr(predicted[ok], table.metric[ok])[0]:.3f}',
+    _calibration(model, predicted[ok], table.metric[ok]),
   ]
   return '\n'.join([*lines, _failures(share, ok), *_optimum(surrogate, rmse)])
+
+
+def _calibration(model: MetricModel, predicted: np.ndarray, metric: np.ndarray) -> str:
+  """Compares the errors with the fit's white noise, as a normal distribution."""
+  if model.log:
+    predicted, metric = np.log(np.maximum(predicted, 1e-300)), np.log(metric)
+  within = (np.abs(predicted - metric) <= 1.96 * model.white).mean()
+  return (
+    f'  within 1.96 deviations of the white noise: {within:.1%} (95 % if the fit is calibrated; '
+    'fewer if it misses structure)'
+  )
 
 
 def _doubted_noise(model: MetricModel) -> list[str]:
