@@ -7,28 +7,30 @@ import itertools
 import math
 import pathlib
 import platform
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autoresearch_jax.benchmark.parts import (
+  BenchmarkError,
+  Part,
+  entrants,
+  has_unregistered,
+  problem_specs,
+)
 from autoresearch_jax.benchmark.progress import ComparisonProgress, show_progress
 from autoresearch_jax.benchmark.results import BenchmarkRun, Results
 from autoresearch_jax.benchmark.runners.pool import run_all
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
-from autoresearch_jax.benchmark.runners.specs import (
-  AcceptanceSpec,
-  Entrant,
-  Options,
-  ProblemSpec,
-  RunSpec,
-)
+from autoresearch_jax.benchmark.runners.specs import AcceptanceSpec, Entrant, ProblemSpec, RunSpec
 from autoresearch_jax.benchmark.simulations import HELD_OUT
+from autoresearch_jax.messages import say
 from autoresearch_jax.registry import installed_versions
-from autoresearch_jax.search import STRATEGIES, Strategy
 
-Named = str | tuple[str, Options]
 if TYPE_CHECKING:
   import pandas
 
@@ -37,10 +39,6 @@ PACKAGES = ('autoresearch_jax', 'numpy', 'scipy', 'optuna', 'cmaes', 'torch')
 REFERENCES = ('random', 'best_of_n')  # by default, if they are among the strategies
 MAX_SEEDS = 2**32  # instance seeds are below it, see `specs.ROOTS`
 MEASURES = ('area_runs', 'final', 'area_seconds', 'area_calls')
-
-
-class BenchmarkError(ValueError):
-  """A benchmark is misconfigured; the message says how."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,11 +224,39 @@ class Comparison:
     Raises:
       ImportError: pandas is not installed.
     """
-    try:
-      import pandas  # noqa: PLC0415 - optional
-    except ImportError as error:
-      raise ImportError('dataframe() needs pandas: pip install pandas.') from error
-    return pandas.DataFrame(self.rows())
+    return _dataframe(self.rows())
+
+  def trials(self, method: str, problem: str, seed: int) -> 'pandas.DataFrame':
+    """Returns one row per trial of a run; see `trial_rows`.
+
+    Raises:
+      ImportError: pandas is not installed.
+    """
+    return _dataframe(self.trial_rows(method, problem, seed))
+
+  def trial_rows(self, method: str, problem: str, seed: int) -> list[dict[str, Any]]:
+    """Returns the trials of a run: operation, parents, seeds, status, metric, decision, program.
+
+    They are not stored: the run is simulated again, which gives the same trials.
+    `runners/simulate.py` lists the fields.
+
+    Args:
+      method: Label of the strategy.
+      problem: Label of the problem.
+      seed: Instance seed.
+
+    Raises:
+      BenchmarkError: There is no such run.
+    """
+    if (method, problem, seed) not in self.runs:
+      methods, problems, seeds = (list(dict.fromkeys(k)) for k in zip(*self.runs, strict=True))
+      raise BenchmarkError(
+        f'There is no run of {method!r} on {problem!r} with seed {seed}. Methods: '
+        f'{", ".join(methods)}; problems: {", ".join(problems)}; seeds: {min(seeds)} to '
+        f'{max(seeds)}.'
+      )
+    chosen = next(p for p in self.suite.problems if p.label == problem)
+    return self.suite.spec(method, chosen, seed).trial_rows()
 
   def rows(self) -> list[dict[str, Any]]:
     """Returns the rows of `dataframe`: name -> value for each run."""
@@ -239,29 +265,31 @@ class Comparison:
 
 
 def compare(
-  strategies: Iterable[Named | Entrant | Strategy | type[Strategy]] | Mapping[str, Named],
-  problems: Iterable[Named | ProblemSpec] | Mapping[str, Named],
-  acceptance: Named = 'strict',
+  strategies: Iterable[Part | Entrant] | Mapping[str, Part],
+  problems: Iterable[Part | ProblemSpec] | Mapping[str, Part],
+  acceptance: Part = 'strict',
   seeds: int | Iterable[int] = SEEDS,
   trials: float = 200,
   slots: int = 1,
   workers: int = 0,
   out: str | pathlib.Path | None = None,
+  minutes: float = 0,
 ) -> Comparison:
   """Runs every strategy on every simulation and seed; nothing is trained.
 
   Args:
     strategies: Registered names, (name, options) pairs, Strategy objects or classes, or a mapping
-      of labels to names or pairs. With classes that are not registered, everything runs in this
-      process.
+      of labels to these. With classes that are not registered, or that the script or notebook
+      itself defines, everything runs in this process.
     problems: Simulations (see `benchmark/simulations/`), not a run's problems, in the same form.
-    acceptance: The acceptance rule of all runs.
+    acceptance: The acceptance rule of all runs: a name, a pair, an object or a class.
     seeds: Instance seeds; a number n means 1000 to 1000 + n - 1.
     trials: Budget of a run, in training runs.
     slots: Trials that run at the same time.
-    workers: Number of processes; 0 for one per core. Names that were registered in an interactive
-      session need 1.
+    workers: Number of processes; 0 for one per core. A script needs no main guard.
     out: Folder for `results.db`, from which the same call resumes; None to keep nothing.
+    minutes: When to stop; 0 for never. The comparison then has the seeds on which all runs are
+      done.
 
   Returns:
     The runs, for `leaderboard` or `Comparison.dataframe`.
@@ -277,22 +305,42 @@ def compare(
   """
   if isinstance(seeds, int):
     seeds = range(HELD_OUT, HELD_OUT + seeds)
-  entrants: Any = strategies
-  if not isinstance(entrants, Mapping | str):
-    entrants = list(entrants)
-    if any(map(_is_unregistered, entrants)):
-      workers = 1
-    entrants = list(map(_as_named, entrants))
+  given: list[Any] = [
+    parts if isinstance(parts, Mapping | str) else list(parts) for parts in (strategies, problems)
+  ]
+  if not 0 <= minutes < math.inf:
+    raise BenchmarkError(f'minutes is {minutes}; it must be 0 (no limit) or more.')
+  if has_unregistered(*given, acceptance):
+    workers = 1  # no other process would find them by name
   suite = Suite(
-    'comparison', _problems(problems, *_pair(acceptance)), _entrants(entrants), tuple(seeds),
-    trials, slots,
+    'comparison', problem_specs(given[1], acceptance), entrants(given[0]), tuple(seeds), trials,
+    slots,
   )  # fmt: skip
+  deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+  stop = lambda: 'The minutes are over.' if time.monotonic() > deadline else ''  # noqa: E731
   with contextlib.ExitStack() as stack:
     folder = out or stack.enter_context(tempfile.TemporaryDirectory())
     results = stack.enter_context(Results.open(pathlib.Path(folder) / 'results.db', suite.title))
     progress = stack.enter_context(show_progress())
-    (comparison,) = run([suite], results, workers, progress)
-  return comparison
+    compared = run([suite], results, workers, progress, stop) or finished([suite], results)
+  if not compared:
+    raise BenchmarkError(
+      f'{suite.title}: no seed was finished in {minutes:g} minutes. Raise minutes, lower trials, '
+      'or give out: the same call then goes on.'
+    )
+  return compared[0]
+
+
+def finished(suites: Sequence[Suite], results: Results) -> list[Comparison]:
+  """Returns comparisons over the seeds on which all runs are done; none for a suite without."""
+  comparisons = []
+  for suite in suites:
+    missing = {spec.instance_seed for spec in suite.specs() if spec.key not in results.keys}
+    if done := tuple(seed for seed in suite.seeds if seed not in missing):
+      if len(done) < len(suite.seeds):
+        say(f'{suite.title}: {len(done)} of {len(suite.seeds)} seeds are done.', file=sys.stderr)
+      comparisons.append(_comparison(dataclasses.replace(suite, seeds=done), results))
+  return comparisons
 
 
 def run(
@@ -361,61 +409,12 @@ def _made(row: ProblemSpec | Entrant | AcceptanceSpec) -> Any:
     raise BenchmarkError(f'{row.label}: {error}') from error
 
 
-def _problems(
-  problems: Iterable[Named | ProblemSpec] | Mapping[str, Named], rule: str, rule_options: Options
-) -> tuple[ProblemSpec, ...]:
-  return tuple(
-    row if isinstance(row, ProblemSpec) else ProblemSpec(label, *_pair(row), '', rule, rule_options)
-    for label, row in _labelled(problems, 'problems')
-  )
-
-
-def _entrants(
-  strategies: Iterable[Named | Entrant] | Mapping[str, Named],
-) -> tuple[Entrant, ...]:
-  return tuple(
-    row if isinstance(row, Entrant) else Entrant(label, *_pair(row))
-    for label, row in _labelled(strategies, 'strategies')
-  )
-
-
-def _is_unregistered(strategy: Any) -> bool:
-  """Whether it is an object or a subclass of Strategy without a registered name."""
-  kind = strategy if isinstance(strategy, type) else type(strategy)
-  return issubclass(kind, Strategy) and not STRATEGIES.names_of(kind)
-
-
-def _as_named(strategy: Any) -> Any:
-  """Converts a Strategy object or class to a (name, options) pair; returns the rest unchanged."""
-  kind = strategy if isinstance(strategy, type) else type(strategy)
-  if not issubclass(kind, Strategy):
-    return strategy
-  if not STRATEGIES.names_of(kind):
-    STRATEGIES.register(kind.__name__)(kind)
-  fields = () if isinstance(strategy, type) else dataclasses.fields(strategy)
-  options = {f.name: getattr(strategy, f.name) for f in fields if f.init}
-  return STRATEGIES.names_of(kind)[0], options
-
-
-def _pair(named: Named) -> tuple[str, Options]:
-  return (named, {}) if isinstance(named, str) else (named[0], dict(named[1]))
-
-
-def _labelled(rows: Any, what: str) -> list[tuple[str, Any]]:
-  """Returns (label, row) pairs of a mapping or a list; in a list, the label is the name."""
-  if isinstance(rows, str):
-    raise BenchmarkError(f'{what} is {rows!r}; give a list, or a mapping from labels.')
-  if isinstance(rows, Mapping):
-    return list(rows.items())
-  return [(row if isinstance(row, str) else _label(row), row) for row in rows]
-
-
-def _label(row: Any) -> str:
-  if isinstance(row, ProblemSpec | Entrant):
-    return row.label
-  name, options = row
-  arguments = ', '.join(f'{key}={value}' for key, value in options.items())
-  return f'{name}({arguments})' if arguments else name
+def _dataframe(rows: list[dict[str, Any]]) -> 'pandas.DataFrame':
+  try:
+    import pandas  # noqa: PLC0415 - optional
+  except ImportError as error:
+    raise ImportError('dataframe() needs pandas: pip install pandas.') from error
+  return pandas.DataFrame(rows)
 
 
 __all__ = ['BenchmarkError', 'Comparison', 'SimulationError', 'Suite', 'compare', 'run']

@@ -159,11 +159,13 @@ class Results:
 
   Attributes:
     path: The file.
+    name: Name of the benchmark.
     keys: Keys of the runs in it.
   """
 
   def __init__(self, connection: sqlite3.Connection, path: pathlib.Path):
     self.path = path
+    (self.name,) = connection.execute('SELECT name FROM about').fetchone()
     self._connection = connection
     self._meanings = _Meanings(path)
     self.keys: set[Key] = set()
@@ -182,6 +184,17 @@ class Results:
       except BaseException:
         connection.close()
         raise
+
+  @classmethod
+  def read(cls, path: pathlib.Path) -> Self:
+    """Opens the existing file of any benchmark. Raises ResultsError, OSError."""
+    if not is_database(path, APPLICATION_ID):
+      raise ResultsError(
+        f'{path} has no benchmark results; give the folder of a benchmark by --out.'
+      )
+    with _readable(path), contextlib.closing(sqlite3.connect(path)) as connection:
+      (name,) = connection.execute('SELECT name FROM about').fetchone()
+    return cls.open(path, name)
 
   def close(self) -> None:
     self._connection.close()

@@ -11,6 +11,7 @@ import pytest
 from helpers.onemax import Bits, OneMax
 
 from autoresearch_jax import benchmark
+from autoresearch_jax.acceptance.strict import Strict
 from autoresearch_jax.benchmark import Entrant, ProblemSpec, SimulationError
 from autoresearch_jax.benchmark.comparison import run
 from autoresearch_jax.benchmark.progress import ComparisonProgress
@@ -315,3 +316,70 @@ def test_edited_code_is_not_given_its_old_results(tmp_path):
   assert called().returncode == called().returncode == 0
   (tmp_path / 'mine.py').write_text(MINE.format(parent=1))
   assert "strategy 'mine' with other code" in called().stderr
+
+
+SCRIPT = """
+import dataclasses
+import autoresearch_jax as ar
+from autoresearch_jax.search import STRATEGIES
+from autoresearch_jax.search.greedy import Greedy
+{definition}
+print('begun')
+result = ar.compare([{strategy}, 'random'], [('nk', {{'n': 8}})], trials=6, seeds=3, workers=2)
+print(len(result.runs), 'runs')
+"""
+REGISTERED = """
+@STRATEGIES.register('mine')
+@dataclasses.dataclass(frozen=True)
+class Mine(Greedy):
+  pass
+"""
+
+
+@pytest.mark.parametrize(
+  ('definition', 'strategy', 'in_turn'),
+  [('', "'greedy'", False), (REGISTERED, "'mine'", True), (REGISTERED, 'Mine()', True)],
+)
+def test_a_script_needs_no_main_guard(tmp_path, definition, strategy, in_turn):
+  script = tmp_path / 'mine.py'
+  script.write_text(SCRIPT.format(definition=definition, strategy=strategy))
+  env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  ended = subprocess.run(
+    [sys.executable, script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+  )
+  assert ended.returncode == 0, ended.stderr
+  assert ended.stdout.split('\n')[:2] == ['begun', '6 runs'] and 'Traceback' not in ended.stderr
+  assert ('Mine is defined in the script itself' in ended.stderr) == in_turn
+
+
+def test_objects_and_classes_of_every_kind():
+  made = benchmark.compare([Greedy(context_size=1), Random], [OneMax(bits=6)], Strict, **SMALL)
+  assert [p.simulation for p in made.suite.problems] == ['onemax']
+  assert made.suite.problems[0].options['bits'] == 6
+  assert {run.acceptance for run in made.runs.values()} == {'strict'}
+  with pytest.raises(benchmark.BenchmarkError, match=r'problems has 3; give a registered name'):
+    benchmark.compare(['greedy'], [3], **SMALL)
+
+
+def test_the_trials_of_a_run_are_simulated_again():
+  made = benchmark.compare(['greedy', 'random'], BITS, **SMALL)
+  label = made.suite.problems[1].label
+  rows = made.trial_rows('greedy', label, 1001)
+  run = made.runs['greedy', label, 1001]
+  assert rows[0]['trial'] == 0 and rows[0]['decision'] == 'keep'
+  assert sum(row['decision'] == 'keep' for row in rows) == run.kept + 1
+  assert {s: [r['status'] for r in rows].count(s) for s in run.statuses} == run.statuses
+  assert all(row['parents'] for row in rows[1:]) and rows == made.trial_rows('greedy', label, 1001)
+  with pytest.raises(benchmark.BenchmarkError, match=r"no run of 'greddy'.*1000 to 1002"):
+    made.trial_rows('greddy', label, 1001)
+
+
+def test_minutes_end_a_comparison_with_the_seeds_that_are_done(tmp_path):
+  numbers = {'trials': 20, 'workers': 1, 'minutes': 1e-9}
+  with pytest.raises(benchmark.BenchmarkError, match=r'no seed was finished.*Raise minutes'):
+    benchmark.compare(['random'], BITS, seeds=3, **numbers)
+  benchmark.compare(['random'], BITS, seeds=2, trials=20, workers=1, out=tmp_path)
+  made = benchmark.compare(['random'], BITS, seeds=6, out=tmp_path, **numbers)
+  assert made.suite.seeds == (1000, 1001) and len(made.runs) == 4
+  with pytest.raises(benchmark.BenchmarkError, match='minutes is -1'):
+    benchmark.compare(['random'], BITS, seeds=3, minutes=-1)

@@ -2,7 +2,9 @@
 
 The runs of one problem instance are a batch: a worker makes the instance once and simulates them in
 turn. After BATCH_SECONDS it returns the finished runs, so a stop or kill loses little. Workers are
-spawned processes that exit with their parent. With one worker, everything runs in this process.
+spawned processes that exit with their parent. They do not run the caller's script again, so that a
+script needs no main guard; what is defined in the script itself therefore needs one worker. With
+one worker, everything runs in this process.
 """
 
 import concurrent.futures
@@ -11,15 +13,22 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 import threadpoolctl
 
 from autoresearch_jax.benchmark.results import BenchmarkRun
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
-from autoresearch_jax.benchmark.runners.specs import RunSpec, import_modules, modules_of
+from autoresearch_jax.benchmark.runners.specs import (
+  RunSpec,
+  defined_in_script,
+  import_modules,
+  modules_of,
+)
+from autoresearch_jax.messages import say
 
 BATCH_SECONDS = 10.0  # after which a worker returns, once its current run has finished
 STOP_POLL_SECONDS = 0.5
@@ -45,6 +54,14 @@ def run_all(
   """
   batches = _batches(specs)
   workers = min(workers or available_cores(), max(1, len(batches)))
+  local = defined_in_script(spec for batch in batches for spec in batch)
+  if workers > 1 and local:
+    say(
+      f'All runs take turns in this process: {local} is defined in the script itself, where worker '
+      f'processes cannot import it. Move it into a module to use {workers} processes.',
+      file=sys.stderr,
+    )
+    workers = 1
   if workers == 1:
     yield from _run_here(batches, dict(versions), stop)
   else:
@@ -105,7 +122,8 @@ def _run_in_pool(
   try:
     while (waiting or running) and not stop():
       while waiting and len(running) < BATCHES_PER_WORKER * workers:
-        running.add(pool.submit(_run_in_worker, modules, waiting.pop(), versions))
+        with _without_script():
+          running.add(pool.submit(_run_in_worker, modules, waiting.pop(), versions))
       done, running = concurrent.futures.wait(
         running, STOP_POLL_SECONDS, return_when=concurrent.futures.FIRST_COMPLETED
       )
@@ -118,6 +136,23 @@ def _run_in_pool(
       pool.shutdown()
   finally:
     _terminate(pool)
+
+
+@contextlib.contextmanager
+def _without_script() -> Iterator[None]:
+  """Keeps a worker that starts meanwhile from running the caller's script again.
+
+  `multiprocessing` reads these attributes of `__main__`, and a script without a main guard would
+  compare again in every worker.
+  """
+  main = vars(sys.modules['__main__'])
+  hidden = {name: main[name] for name in ('__file__', '__spec__') if name in main}
+  main.pop('__file__', None)
+  main['__spec__'] = None
+  try:
+    yield
+  finally:
+    main.update(hidden)
 
 
 def _result(future: concurrent.futures.Future) -> tuple[list[BenchmarkRun], list[RunSpec]]:

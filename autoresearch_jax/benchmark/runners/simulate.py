@@ -12,6 +12,7 @@ metric without noise.
 import collections
 import dataclasses
 import heapq
+from typing import Any
 
 from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.benchmark.regret import RegretCurve
@@ -89,6 +90,60 @@ def simulate(
   Raises:
     SimulationError: The strategy, the rule or the instance breaks its contract.
   """
+  return _simulated(strategy, acceptance, instance, seed, budget, slots).outcome()
+
+
+def simulated_trials(
+  strategy: Strategy,
+  acceptance: AcceptanceRule,
+  instance: Instance,
+  seed: int,
+  budget: float,
+  slots: int = 1,
+) -> list[dict[str, Any]]:
+  """Returns the trials of the run that `simulate` simulates, in the order of their verdicts.
+
+  Each has `trial`, `operation`, `parents`, `guidance`, `fidelity`, `seeds`, `description` (of the
+  edit), `mechanisms` (of the hypothesis), `status`, `metric` (mean over the seeds; None for
+  failures), `value` (without noise; None for failures), `seconds`, `decision`, `reason` and
+  `program` (the text).
+
+  Raises:
+    SimulationError: The strategy, the rule or the instance breaks its contract.
+  """
+  loop = _simulated(strategy, acceptance, instance, seed, budget, slots)
+  return [_row(trial, instance) for trial in loop.trials()]
+
+
+def _row(trial: Trial, instance: Instance) -> dict[str, Any]:
+  proposal, result, verdict = trial.proposal, trial.result, trial.verdict
+  return {
+    'trial': trial.id,
+    'operation': proposal.operation.value,
+    'parents': proposal.parents,
+    'guidance': proposal.guidance,
+    'fidelity': proposal.fidelity,
+    'seeds': proposal.seeds,
+    'description': trial.edit.description,
+    'mechanisms': trial.edit.hypothesis.mechanisms,
+    'status': result.status.value,
+    'metric': trial.metric(instance.objective.metric),
+    'value': instance.value(trial.edit.program),
+    'seconds': _seconds(result),
+    'decision': verdict.decision.value if verdict else '',
+    'reason': verdict.reason if verdict else '',
+    'program': trial.edit.program.text(),
+  }
+
+
+def _simulated(
+  strategy: Strategy,
+  acceptance: AcceptanceRule,
+  instance: Instance,
+  seed: int,
+  budget: float,
+  slots: int,
+) -> '_SimulatedLoop':
   settings = Settings(
     objective=instance.objective,
     program=instance.start,
@@ -104,7 +159,7 @@ def simulate(
     loop.run()
   except ComponentError as error:
     raise SimulationError(str(error)) from error
-  return loop.outcome()
+  return loop
 
 
 class _SimulatedLoop:
@@ -138,6 +193,10 @@ class _SimulatedLoop:
         controller.deliver((result,))
       else:
         return
+
+  def trials(self) -> list[Trial]:
+    """All trials, in the order of their verdicts."""
+    return list(self._controller.history.trials.values())
 
   def outcome(self) -> SimulatedRun:
     """What is kept of the run."""

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,12 @@ from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.benchmark import sources
 from autoresearch_jax.benchmark.regret import areas
 from autoresearch_jax.benchmark.results import BenchmarkRun, Key
-from autoresearch_jax.benchmark.runners.simulate import SimulatedRun, SimulationError, simulate
+from autoresearch_jax.benchmark.runners.simulate import (
+  SimulatedRun,
+  SimulationError,
+  simulate,
+  simulated_trials,
+)
 from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance, Simulation
 from autoresearch_jax.search import STRATEGIES, Strategy
 
@@ -174,16 +179,32 @@ class RunSpec:
     Raises:
       SimulationError: The run failed; the message names the spec.
     """
-    try:
+    with self._named_errors():
       strategy, rule = self.entrant.make(instance), self.rule.make()
       simulated = simulate(strategy, rule, instance, self.root_seed, self.trials, self.slots)
+    return self._run(instance, simulated, versions)
+
+  def trial_rows(self) -> list[dict[str, Any]]:
+    """Simulates the run again and returns its trials; see `simulated_trials`.
+
+    Raises:
+      SimulationError: The run failed; the message names the spec.
+    """
+    with self.problem.opened(self.instance_seed) as instance, self._named_errors():
+      strategy, rule = self.entrant.make(instance), self.rule.make()
+      return simulated_trials(strategy, rule, instance, self.root_seed, self.trials, self.slots)
+
+  @contextlib.contextmanager
+  def _named_errors(self) -> Iterator[None]:
+    """Converts any error to a SimulationError that names the spec."""
+    try:
+      yield
     except Exception as error:  # third-party strategies may raise anything
       why = f'{error}' if isinstance(error, SimulationError) else f'{type(error).__name__}: {error}'
       raise SimulationError(
         f'{self.entrant.label} on {self.problem.label}, seed {self.instance_seed}, under '
         f'{self.rule.label} failed: {why}'
       ) from error
-    return self._run(instance, simulated, versions)
 
   def _run(
     self, instance: Instance, simulated: SimulatedRun, versions: Mapping[str, str]
@@ -281,6 +302,12 @@ def modules_of(specs: list[RunSpec]) -> list[str]:
   """Returns the modules that register the specs' names, for another process to import."""
   kinds = {kind for spec in specs for found in spec.classes().values() for kind in found}
   return sorted({kind.__module__ for kind in kinds} - {'__main__'})
+
+
+def defined_in_script(specs: Iterable[RunSpec]) -> str:
+  """Returns the name of a class that the specs need and `__main__` defines; '' for none."""
+  kinds = (kind for spec in specs for found in spec.classes().values() for kind in found)
+  return next((kind.__name__ for kind in kinds if kind.__module__ == '__main__'), '')
 
 
 def import_modules(modules: list[str]) -> None:
