@@ -18,6 +18,7 @@ MEASUREMENTS = {
   'drift': 'Steps of a trial while other processes use the machine, by both clocks.',
   'memory': 'Memory and FLOPs of the GPT on chips that need not be present, from XLA.',
   'overhead': 'Seconds that a trial takes beyond its budget: trace, compile, evaluate.',
+  'plain': 'Time of a training in the engine and in a plain JAX loop of the same program.',
   'profile': 'Kernels of a train step on an accelerator, and their times.',
   'slots': 'Trials per hour with several slots.',
   'steps': 'Seconds per train step of given artifacts, for three ways of dispatching.',

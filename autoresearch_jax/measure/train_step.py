@@ -58,14 +58,14 @@ class CompiledTrainStep:
     shape = (self.phase.steps_per_call, self.phase.batch_size, self.phase.sequence_length)
     vocabulary = self.artifact.spec.vocab_size
     assert vocabulary, 'Only language models are supported.'
-    self._tokens = np.random.default_rng(0).integers(0, vocabulary, shape, np.int32)
+    tokens = np.random.default_rng(0).integers(0, vocabulary, shape, np.int32)
+    self._batches = [{'inputs': each, 'targets': np.roll(each, -1, axis=1)} for each in tokens]
     self._progress = np.zeros(self.phase.steps_per_call, np.float32)
     self._state = jax.block_until_ready(self.executable.init(prng_key_data(0)))
 
   def call(self, count: int) -> Any:
     """Dispatches `count` steps, at most `phase.steps_per_call`, and returns their losses."""
-    inputs = self.executable.device_put(self._tokens, 1)
-    targets = self.executable.device_put(np.roll(self._tokens, -1, axis=2), 1)
+    inputs, targets = self.executable.put_batches(self.phase, self._batches)
     self._state, metrics = self.phase.run(
       self._state, inputs, targets, self._progress, np.int32(count)
     )

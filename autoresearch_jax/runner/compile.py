@@ -22,12 +22,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.runner.device_calls import (
   UNPACKED,
+  Dispatch,
   SingleSteps,
+  batch_bytes,
+  dispatch_of,
   jit_init,
   jit_scorer,
   jit_single_step,
   jit_train_steps,
-  runs_in_loop,
   sharding_over,
 )
 from autoresearch_jax.runner.device_share import DeviceShare, device_share
@@ -39,6 +41,7 @@ from autoresearch_jax.types import Platform
 CALL_SECONDS = 0.25
 MAX_STEPS_PER_CALL = 64
 MAX_BATCH_BYTES = 64 * 2**20
+BATCH_NAMES = ('inputs', 'targets')
 # Rough sustained FLOP/s, only for choosing the steps of one call. Fixed for each platform, so that
 # the executable, and with it every bit of the result, does not depend on the machine's speed.
 ROUGH_FLOPS: dict[Platform, float] = {'cpu': 1e11, 'gpu': 4e14, 'tpu': 1e14}
@@ -89,9 +92,10 @@ class CompiledPhase:
     tokens: Tokens (examples) of a step.
     flops: FLOPs of a step; what every device computes counts once.
     share: What each of several devices computes; None for one device.
-    run: (leaves, inputs [steps_per_call, ...], targets, progress [steps_per_call], count) ->
-      (leaves, metrics as name -> [steps_per_call]). Runs the first `count` steps; `leaves` are
-      donated.
+    dispatch: `loop`, of the steps of a call, on the device; or `single`, one step a call.
+    run: (leaves, inputs, targets, progress [steps_per_call], count) -> (leaves, metrics as name ->
+      values of the steps). Runs the first `count` steps; `leaves` are donated. Inputs and targets
+      are those of `CompiledProgram.put_batches`.
   """
 
   until: float
@@ -101,6 +105,7 @@ class CompiledPhase:
   tokens: int
   flops: float
   share: DeviceShare | None
+  dispatch: Dispatch
   run: Callable[..., Any]
 
 
@@ -143,6 +148,25 @@ class CompiledProgram:
   def device_put(self, batch: np.ndarray, axis: int = 0) -> jax.Array:
     """Transfers a host array to the devices, sharded along `axis` where that divides evenly."""
     return jax.device_put(batch, sharding_over(self.mesh, batch.shape, axis))
+
+  def put_batches(
+    self, phase: CompiledPhase, batches: Sequence[dict[str, np.ndarray]]
+  ) -> tuple[Any, Any]:
+    """Transfers the batches of a call, `steps_per_call` at most: inputs, and targets.
+
+    Stacked to [steps_per_call, ...] for a loop, in which the rest is zero and not read.
+    """
+    if phase.dispatch == 'single':
+      inputs, targets = ([self.device_put(b[name]) for b in batches] for name in BATCH_NAMES)
+      return inputs, targets
+    stacked = []
+    for name in BATCH_NAMES:
+      first = batches[0][name]
+      array = np.zeros((phase.steps_per_call, *first.shape), first.dtype)
+      for i, batch in enumerate(batches):
+        array[i] = batch[name]
+      stacked.append(self.device_put(array, 1))
+    return stacked[0], stacked[1]
 
   def bind(self, template: 'ExecutableTemplate') -> 'CompiledProgram':
     """The same executables with the constants of an artifact that shares them."""
@@ -224,10 +248,13 @@ def compile_template(
     jit_scorer(artifact, template.modules[-1], mesh, leaves),
   ]
   steps_per_call = [_steps_per_call(artifact, index) for index in range(len(artifact.phases))]
-  looped = [runs_in_loop(artifact, index) for index in range(len(artifact.phases))]
+  dispatch: list[Dispatch] = [dispatch_of(artifact, index) for index in range(len(artifact.phases))]
   for index, steps in enumerate(steps_per_call):
-    jit = jit_train_steps if looped[index] else jit_single_step
-    calls.append(jit(artifact, template.modules[1 + index], steps, mesh, leaves))
+    module = template.modules[1 + index]
+    if dispatch[index] == 'loop':
+      calls.append(jit_train_steps(artifact, module, steps, mesh, leaves))
+    else:
+      calls.append(jit_single_step(artifact, module, mesh, leaves))
   jobs = [_compile_job(*call, options=options) for call in calls]
   # XLA releases the GIL while it compiles, so the threads use all cores.
   with concurrent.futures.ThreadPoolExecutor(
@@ -247,7 +274,10 @@ def compile_template(
       tokens=_tokens(artifact, index),
       flops=max(_flops(executable, shares[index], len(devices)), artifact.flops[index]),
       share=shares[index],
-      run=executable if looped[index] else SingleSteps(executable, artifact.metric_names, steps),
+      dispatch=dispatch[index],
+      run=executable
+      if dispatch[index] == 'loop'
+      else SingleSteps(executable, artifact.metric_names),
     )
     for index, (phase, steps, executable) in enumerate(
       zip(artifact.phases, steps_per_call, executables[2:], strict=True)
@@ -299,10 +329,9 @@ def _compile_job(
 
 
 def _steps_per_call(artifact: Artifact, index: int) -> int:
-  phase = artifact.phases[index]
   rough_seconds = artifact.flops[index] / ROUGH_FLOPS[artifact.spec.platform]
   by_time = int(CALL_SECONDS / max(rough_seconds, 1e-9))
-  by_bytes = MAX_BATCH_BYTES // max(1, 8 * phase.batch_size * max(1, phase.sequence_length))
+  by_bytes = MAX_BATCH_BYTES // max(1, batch_bytes(artifact, index))
   return max(1, min(MAX_STEPS_PER_CALL, by_time, by_bytes))
 
 

@@ -5,8 +5,8 @@ loop over stacked batches, the loss, the sharding over devices, and the hoisted 
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.export
@@ -15,11 +15,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autoresearch_jax.artifact.reader import Artifact
+from autoresearch_jax.programs.contract import batch_shapes
 from autoresearch_jax.runner.hoist_constants import HoistedModule
 
 # XLA gives arrays of 4-bit numbers different layouts in different executables, so between those
 # they are kept in 8 bits.
 UNPACKED = {'int4': 'int8', 'uint4': 'uint8'}
+MIN_SINGLE_BYTES = 2**20  # of a batch, from which steps are called one by one on a CPU
 
 
 def jit_init(module: HoistedModule, mesh: Mesh) -> tuple[Any, ...]:
@@ -48,15 +50,27 @@ def _constants_shape(module: HoistedModule, mesh: Mesh) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(module.values.shape, module.values.dtype, sharding=replicated)
 
 
-def runs_in_loop(artifact: Artifact, index: int) -> bool:
-  """Whether the steps of a phase run in a loop on the device.
+Dispatch = Literal['loop', 'single']
 
-  In such a loop on a CPU, XLA does not call its library for the gradients of convolutions, which
-  then take 2 to 60 times as long.
+
+def dispatch_of(artifact: Artifact, index: int) -> Dispatch:
+  """How the steps of a phase are dispatched: in a loop on the device, or one a call.
+
+  It follows from the program alone, so that a result does not depend on the machine's load. One
+  step a call is faster on a CPU in two cases. With convolutions: inside of a loop XLA does not call
+  its library for them, and their gradients take 2 to 60 times as long (jax issue 12868). And with
+  large batches, which a loop copies twice more.
   """
   if artifact.spec.platform != 'cpu':
-    return True
-  return all(op.name != 'stablehlo.convolution' for op in artifact.graphs[1 + index].ops())
+    return 'loop'
+  names = {op.name for op in artifact.graphs[1 + index].ops()}
+  large = batch_bytes(artifact, index) >= MIN_SINGLE_BYTES
+  return 'single' if large or 'stablehlo.convolution' in names else 'loop'
+
+
+def batch_bytes(artifact: Artifact, index: int) -> int:
+  """Bytes of a phase's batch: inputs and targets, of 4 bytes each."""
+  return 4 * sum(shape.size for shape in batch_shapes(artifact.spec, artifact.phases[index]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,45 +78,48 @@ class SingleSteps:
   """Runs the steps of a call one by one; called as `CompiledPhase.run`.
 
   Attributes:
-    step: (constants, leaves, metrics, inputs, targets, progress, index) -> (leaves, metrics).
+    step: (constants, leaves, inputs, targets, progress) -> (leaves, metrics).
     metric_names: Names of the metrics.
-    steps: Steps of a call at most.
   """
 
   step: Callable[..., Any]
   metric_names: tuple[str, ...]
-  steps: int
 
   def __call__(
-    self, constants: Any, leaves: Any, inputs: Any, targets: Any, progress: Any, count: np.integer
-  ) -> tuple[Any, dict[str, jax.Array]]:
-    metrics: Any = tuple(np.zeros((self.steps,), np.float32) for _ in self.metric_names)
+    self,
+    constants: Any,
+    leaves: Any,
+    inputs: Sequence[Any],
+    targets: Sequence[Any],
+    progress: np.ndarray,
+    count: np.integer,
+  ) -> tuple[Any, dict[str, list[jax.Array]]]:
+    metrics: list[tuple[jax.Array, ...]] = []
     for i in range(int(count)):
-      leaves, metrics = self.step(
-        constants, leaves, metrics, inputs, targets, progress, np.int32(i)
-      )
-    return leaves, dict(zip(self.metric_names, metrics, strict=True))
+      leaves, values = self.step(constants, leaves, inputs[i], targets[i], progress[i])
+      metrics.append(values)
+    columns = zip(*metrics, strict=True)
+    return leaves, {n: list(column) for n, column in zip(self.metric_names, columns, strict=True)}
 
 
 def jit_single_step(
-  artifact: Artifact, module: HoistedModule, steps: int, mesh: Mesh, leaves: tuple[Any, ...]
+  artifact: Artifact, module: HoistedModule, mesh: Mesh, leaves: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-  """The jitted train step on one of `steps` stacked batches, and its arguments' shapes."""
+  """The jitted train step of a phase on one batch, and its arguments' shapes."""
   exported, size = module.exported, len(leaves)
 
-  def run(constants, leaves, metrics, inputs, targets, progress, i):
-    packed = _packed(leaves, exported)
-    out = exported.call(*packed, inputs[i], targets[i], progress[i], constants)
-    new = tuple(m.at[i].set(value) for m, value in zip(metrics, out[size:], strict=True))
-    return _unpacked(out[:size]), new
+  def run(constants, leaves, inputs, targets, progress):
+    out = exported.call(*_packed(leaves, exported), inputs, targets, progress, constants)
+    return _unpacked(out[:size]), tuple(out[size:])
 
   replicated = NamedSharding(mesh, PartitionSpec())
-  function = jax.jit(run, donate_argnums=(1, 2), out_shardings=replicated)
-  _, constants, leaves, *stacked, progress, count = jit_train_steps(
-    artifact, module, steps, mesh, leaves
-  )
-  metrics = (progress,) * len(artifact.metric_names)
-  return function, constants, leaves, metrics, *stacked, progress, count
+  batch = [
+    jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=sharding_over(mesh, aval.shape, 0))
+    for aval in exported.in_avals[size : size + 2]
+  ]
+  function = jax.jit(run, donate_argnums=1, out_shardings=replicated)
+  progress = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated)
+  return function, _constants_shape(module, mesh), leaves, *batch, progress
 
 
 def jit_train_steps(

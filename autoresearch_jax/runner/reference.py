@@ -178,10 +178,7 @@ def program_reference(
     step_seconds: See `Reference`.
   """
   phase = compiled.phases[0]
-  inputs, targets = (
-    compiled.device_put(np.repeat(batch[name][None], phase.steps_per_call, axis=0), 1)
-    for name in ('inputs', 'targets')
-  )
+  inputs, targets = compiled.put_batches(phase, [batch] * phase.steps_per_call)
   progress = np.full((phase.steps_per_call,), 0.5, np.float32)
   state = jax.block_until_ready(compiled.init(prng_key_data(0)))
   copy = jax.jit(lambda leaves: jax.tree.map(jnp.copy, leaves)).lower(state).compile()

@@ -143,6 +143,7 @@ class Runner:
       'flops_per_step': compiled.flops_per_step,
       'analysis_bytes': compiled.analysis_bytes,
       'steps_per_call': [phase.steps_per_call for phase in compiled.phases],
+      'dispatch': [phase.dispatch for phase in compiled.phases],
     }
 
   def calibrate(self, path: str, step_seconds: float) -> dict[str, Any]:

@@ -89,13 +89,13 @@ class _Call:
     phase: Index of their phase.
     count: Number of steps.
     progress: Progress at the last of them.
-    metrics: Metrics of the steps, [steps_per_call] each.
+    metrics: Metrics of the steps, `count` or more values each.
   """
 
   phase: int
   count: int
   progress: float
-  metrics: dict[str, jax.Array]
+  metrics: dict[str, Any]
 
 
 def train(
@@ -152,12 +152,13 @@ def train(
     wait = len(queue) >= MAX_CALLS_IN_FLIGHT or not len(progress)
     for _ in range(len(queue) if rung_due or burst_due or save_due else int(wait)):
       call = queue.pop(0)
-      losses = np.asarray(call.metrics['loss'])[: call.count]
+      metrics = {name: np.asarray(values)[: call.count] for name, values in call.metrics.items()}
+      losses = metrics['loss']
       tracker.complete(call, clock.seconds())
       _check_losses(losses, tracker.steps - call.count, call.progress, loss_limit)
       losses_since_rung.append(losses)
       result.curve.append((call.progress, float(losses[-1])))
-      result.metrics = {k: float(np.asarray(v)[call.count - 1]) for k, v in call.metrics.items()}
+      result.metrics = {name: float(values[-1]) for name, values in metrics.items()}
       on_call(call.progress, tracker.steps, float(losses[-1]))
     if burst_due:
       clock.calibrate()
@@ -346,7 +347,7 @@ def _dispatch(
     result: Updated with leaves, steps, tokens and FLOPs.
   """
   phase, count = compiled.phases[index], len(fractions)
-  inputs, targets = _stack_batches(compiled, phase, batches, count)
+  inputs, targets = compiled.put_batches(phase, [next(batches) for _ in range(count)])
   progress = np.zeros((phase.steps_per_call,), np.float32)
   progress[:count] = fractions
   result.leaves, metrics = phase.run(result.leaves, inputs, targets, progress, np.int32(count))
@@ -356,21 +357,6 @@ def _dispatch(
   result.tokens += phase.tokens * count
   result.flops += phase.flops * count
   return _Call(index, count, float(fractions[-1]), metrics)
-
-
-def _stack_batches(
-  compiled: CompiledProgram, phase: CompiledPhase, batches: Batches, count: int
-) -> tuple[jax.Array, jax.Array]:
-  """`count` batches, stacked to [steps_per_call, ...]; the rest stays zero and is not read."""
-  drawn = [next(batches) for _ in range(count)]
-  stacked = []
-  for name in ('inputs', 'targets'):
-    first = drawn[0][name]
-    array = np.zeros((phase.steps_per_call, *first.shape), first.dtype)
-    for i, batch in enumerate(drawn):
-      array[i] = batch[name]
-    stacked.append(compiled.device_put(array, 1))
-  return stacked[0], stacked[1]
 
 
 def _step_seconds(compiled: CompiledProgram, seed: int, batches: Sequence[Batches]) -> list[float]:
