@@ -9,6 +9,7 @@ import pathlib
 import re
 from collections.abc import Callable, Iterable
 
+import msgspec
 import numpy as np
 
 INPUT_NAMES = ('inputs', 'input', 'x', 'images', 'image', 'data', 'features')
@@ -18,6 +19,7 @@ SPLIT_NAMES = {
   'validation': ('validation', 'valid', 'val', 'dev'),
   'test': ('test',),
 }
+INFO = 'arrays.json'
 UNSPLIT = ''  # the key of examples that no split is given for
 KNOWN = (
   'an .npz file, a folder of .npy files, a folder with a sub-folder of images for each class, a '
@@ -91,6 +93,39 @@ class Request:
   targets: str = ''
   by: str = ''
   image_size: tuple[int, ...] = ()
+
+
+class PreparedInfo(msgspec.Struct, frozen=True):
+  """What prepared arrays mean: the file INFO beside them, and beside a model of them.
+
+  Attributes:
+    classes: Label of each class, in order; empty for a regression.
+    examples: Number of examples in each split.
+    input_mean: What was subtracted from the inputs, a number for each feature; empty for nothing.
+    input_std: What they were then divided by.
+    target_mean: The same of the targets of a regression.
+    target_std: See above.
+  """
+
+  classes: list[str]
+  examples: dict[str, int]
+  input_mean: list[float] = []
+  input_std: list[float] = []
+  target_mean: list[float] = []
+  target_std: list[float] = []
+
+  def scaled(self, inputs: np.ndarray) -> np.ndarray:
+    """Inputs as they were in the user's data, as programs see them."""
+    if not self.input_mean:
+      return inputs
+    return ((inputs - np.array(self.input_mean)) / np.array(self.input_std)).astype(np.float32)
+
+  def unscaled(self, outputs: np.ndarray) -> np.ndarray:
+    """Outputs [examples, ...] of a program in the unit of the user's targets."""
+    if not self.target_mean:
+      return outputs
+    flat = outputs.reshape(len(outputs), -1) * self.target_std + self.target_mean
+    return flat.reshape(outputs.shape).astype(np.float32)
 
 
 def chosen(

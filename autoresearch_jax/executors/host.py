@@ -47,6 +47,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.data import cache
 from autoresearch_jax.executors import Executor, ExecutorEvent, Unavailable
 from autoresearch_jax.executors.local import LocalExecutor
+from autoresearch_jax.executors.own_metrics import require_own_metrics
 from autoresearch_jax.messages import describe_os_error
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.registry import installed_versions
@@ -211,11 +212,15 @@ class Host:
         "controller's cache to it, or prepare the data of both from the same source."
       )
     held_out = [pathlib.Path(path) for path in (dataset.validation, dataset.test) if path]
+    hidden = (*problem.hidden(), *held_out)
+    require_own_metrics(
+      dataset, setup.spec, setup.limits, hidden, lambda line: self._put('say', line)
+    )
     self._folder = _scratch_folder(pathlib.Path(setup.folder or cache.directory() / 'hosts'))
     executor = LocalExecutor(
       spec=setup.spec,
       dataset=dataset,
-      hidden=(*problem.hidden(), *held_out),
+      hidden=hidden,
       limits=setup.limits,
       scratch=self._folder,
       cache=cache.directory(),

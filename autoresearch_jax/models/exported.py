@@ -5,6 +5,7 @@
     parameters/        orbax checkpoint of the arrays that `predict` reads
     program/           the program's text, for reading; it is never run from here
     tokenizer.json     of a language model
+    arrays.json        of the user's own arrays: names of classes, scales of inputs and targets
 
 A run that ends writes `models/best` and `models/baseline` from what its runners have saved.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from autoresearch_jax.data.examples import INFO as ARRAYS
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.models.states import TrainingRun, runs_of
 from autoresearch_jax.registry import installed_versions
@@ -25,7 +27,7 @@ from autoresearch_jax.types import PARAMETERS, STATES, Dataset, Program, to_buil
 
 FORMAT = 1
 INFO, ARTIFACT, TEXTS, TOKENIZER = 'model.json', 'program.artifact', 'program', 'tokenizer.json'
-NAMES = {INFO, ARTIFACT, PARAMETERS, TEXTS, TOKENIZER}  # in a model folder
+NAMES = {INFO, ARTIFACT, PARAMETERS, TEXTS, TOKENIZER, ARRAYS}  # in a model folder
 MODELS = 'models'  # folder of a run with its models
 WAIT_SECONDS = 30.0  # for a runner to finish writing
 VERSIONS = ('autoresearch_jax', 'jax', 'jaxlib')
@@ -129,7 +131,7 @@ def write_model(
     state: Folder with artifact and parameters, from a runner.
     info: Where they come from.
     program: The program's text.
-    dataset: Its data, for the tokenizer.
+    dataset: Its data, for the tokenizer, or for names and scales.
 
   Raises:
     ModelError: The folder exists and has something else than a model.
@@ -142,9 +144,10 @@ def write_model(
   try:
     shutil.copytree(state, new)
     program.write(new / TEXTS)
-    tokenizer = pathlib.Path(dataset.train).parent / TOKENIZER
-    if dataset.kind == 'language_model' and tokenizer.is_file():
-      shutil.copyfile(tokenizer, new / TOKENIZER)
+    for kind, name in (('language_model', TOKENIZER), ('supervised', ARRAYS)):
+      beside = pathlib.Path(dataset.train).parent / name
+      if dataset.kind == kind and beside.is_file():
+        shutil.copyfile(beside, new / name)
     (new / INFO).write_bytes(msgspec.json.format(msgspec.json.encode(info), indent=1) + b'\n')
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)

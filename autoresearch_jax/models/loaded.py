@@ -10,14 +10,23 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 
 from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.header import ArtifactError
 from autoresearch_jax.config import Config
+from autoresearch_jax.data.examples import PreparedInfo
 from autoresearch_jax.data.tokenizer import Tokenizer
 from autoresearch_jax.models import scoring
-from autoresearch_jax.models.exported import MODELS, TOKENIZER, ModelError, ModelInfo, read_info
+from autoresearch_jax.models.exported import (
+  ARRAYS,
+  MODELS,
+  TOKENIZER,
+  ModelError,
+  ModelInfo,
+  read_info,
+)
 from autoresearch_jax.runner.saved_state import ARTIFACT, read_parameters
 from autoresearch_jax.types import from_builtins
 
@@ -50,11 +59,12 @@ class Model:
 
     Args:
       inputs: Any number of rows. Language models: int `[rows, time]` with at most
-        `sequence_length` tokens. Supervised problems: float `[rows, *input_shape]`. Constructions:
-        none; pass `()`.
+        `sequence_length` tokens. Supervised problems: float `[rows, *input_shape]`, as they are in
+        the user's data: they are standardised as in training. Constructions: none; pass `()`.
 
     Returns:
-      float32: `[rows, time, vocab]`, `[rows, classes]`, or the construction's shape.
+      float32: `[rows, time, vocab]`, `[rows, classes]` (see `classes`), in a regression `[rows,
+      ...]` in the unit of the targets, or the construction's shape.
 
     Raises:
       ModelError: The inputs have another shape.
@@ -71,12 +81,12 @@ class Model:
       sizes = ('at most ' if is_text else '') + ', '.join(map(str, full))
       raise ModelError(f'The inputs have the shape {list(given.shape)}; use [rows, {sizes}].')
     padded = np.zeros((-(-rows // most) * most, *full), wanted.dtype)
-    padded[(slice(rows), *map(slice, shape))] = given
+    padded[(slice(rows), *map(slice, shape))] = self._arrays_info.scaled(given) if rows else given
     outputs = [np.asarray(self._call(padded[i : i + most])) for i in range(0, len(padded), most)]
     if not outputs:
       return np.zeros((0, *self._predict.out_avals[0].shape[1:]), np.float32)
     whole = np.concatenate(outputs)[:rows]
-    return whole[:, : shape[0]] if is_text else whole
+    return whole[:, : shape[0]] if is_text else self._arrays_info.unscaled(whole)
 
   def next_logits(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
     """Returns a language model's logits of the token after each row.
@@ -115,6 +125,18 @@ class Model:
       return Tokenizer.load(self.folder / TOKENIZER)
     except (OSError, ValueError):
       raise ModelError(f'{self.folder} has no tokenizer, so it is no language model.') from None
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """Labels of the classes of the user's own arrays, in the order of the logits; else ()."""
+    return tuple(self._arrays_info.classes)
+
+  @functools.cached_property
+  def _arrays_info(self) -> PreparedInfo:
+    path = self.folder / ARRAYS
+    if not path.is_file():
+      return PreparedInfo([], {})
+    return msgspec.json.decode(path.read_bytes(), type=PreparedInfo)
 
   @property
   def sequence_length(self) -> int:

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import math
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,39 +21,25 @@ from autoresearch_jax.data import cache as caching
 from autoresearch_jax.data import example_files, splits
 from autoresearch_jax.data import targets as target_arrays
 from autoresearch_jax.data.content import content_digest
-from autoresearch_jax.data.examples import UNSPLIT, ExampleColumn, Examples, Request
+from autoresearch_jax.data.examples import (
+  INFO,
+  UNSPLIT,
+  ExampleColumn,
+  Examples,
+  PreparedInfo,
+  Request,
+)
 from autoresearch_jax.problems import metrics as supervised
 from autoresearch_jax.problems.base import PROBLEMS, Problem
-from autoresearch_jax.types import Dataset, Direction
+from autoresearch_jax.types import OWN_METRICS_FILE, Dataset, Direction
 
 FORMAT = 1  # change it with anything that changes what the same options become
-INFO = 'arrays.json'
 # Options that change neither the stored data nor the split.
-WITHOUT_EFFECT = ('path', 'evaluation_batch', 'top_k')
+WITHOUT_EFFECT = ('path', 'evaluation_batch', 'top_k', 'own_metrics', 'own_metrics_file')
 CHUNK_BYTES = 1 << 25  # of inputs, read at a time
 MAX_EXACT = 2**24  # integers up to this are exact in float32
 STORED_AS_IS = ('uint8', 'int8', 'uint16', 'int16', 'float16', 'float32')
 CHANNEL_DIMENSIONS = (1, 3)  # of inputs whose last axis are features, or channels of an image
-
-
-class PreparedInfo(msgspec.Struct, frozen=True):
-  """What the stored arrays mean: `arrays.json` beside them.
-
-  Attributes:
-    classes: Label of each class, in order; empty for a regression.
-    examples: Number of examples in each split.
-    input_mean: What was subtracted from the inputs, a number for each feature; empty for nothing.
-    input_std: What they were then divided by.
-    target_mean: The same of the targets of a regression.
-    target_std: See above.
-  """
-
-  classes: list[str]
-  examples: dict[str, int]
-  input_mean: list[float] = []
-  input_std: list[float] = []
-  target_mean: list[float] = []
-  target_std: list[float] = []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +88,9 @@ class Arrays(Problem):
     image_size: Height and width to which images of files are resized; () for their own.
     top_k: Of which k to measure `val_topK_accuracy`, where there are more classes.
     evaluation_batch: Examples per call of `predict`.
+    own_metrics_file: A Python file with metrics of yours: functions (outputs, targets) -> scalar.
+    own_metrics: Names of these metrics -> `minimize` or `maximize`; `val_cost` is the function
+      `cost`.
   """
 
   path: str = ''
@@ -117,6 +107,8 @@ class Arrays(Problem):
   image_size: tuple[int, ...] = ()
   top_k: tuple[int, ...] = (5,)
   evaluation_batch: int = 256
+  own_metrics_file: str = ''
+  own_metrics: dict[str, Direction] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self) -> None:
     if not self.path:
@@ -146,6 +138,19 @@ class Arrays(Problem):
         f'config.data.image_size is {self.image_size}; it must be (height, width), or ().'
       )
 
+    if bool(self.own_metrics) != bool(self.own_metrics_file):
+      raise ValueError(
+        'config.data.own_metrics names metrics with their direction, and own_metrics_file the file '
+        'that defines them; set both or none.'
+      )
+    for name in self.own_metrics:
+      known = {*supervised.CLASSIFICATION, *supervised.REGRESSION}
+      if not re.fullmatch(r'val_[a-z][a-z0-9_]*', name) or name in known:
+        raise ValueError(
+          f'config.data.own_metrics has {name!r}; use another name, such as val_cost for the '
+          'function cost.'
+        )
+
   def shapes(self) -> dict[str, Any]:
     shapes = {'kind': 'supervised', 'input_shape': self._opened.input_shape}
     if self._opened.classes:
@@ -153,9 +158,7 @@ class Arrays(Problem):
     return {**shapes, 'output_shape': next(iter(self._opened.targets.values())).shape[1:]}
 
   def metrics(self) -> Mapping[str, Direction]:
-    if self._opened.classes:
-      return supervised.classification_metrics(len(self._opened.classes), self.top_k)
-    return supervised.regression_metrics()
+    return {**self._known_metrics(), **self.own_metrics}
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:
     """Copies the examples into the cache, each split in a folder of its own."""
@@ -165,17 +168,47 @@ class Arrays(Problem):
       cache / 'arrays', key[:16], lambda making: self._make(making, say), say
     )
     info = msgspec.json.decode((folder / INFO).read_bytes(), type=PreparedInfo)
+    fingerprint = hashlib.sha256(f'{key} {stored}'.encode()).hexdigest()
+    own_metrics_folder, fingerprint = self._own_metrics_folder(cache, fingerprint)
     return Dataset(
       kind='supervised',
       train=str(folder / 'train'),
       validation=str(folder / 'validation'),
       evaluation_batch=min(self.evaluation_batch, info.examples['validation']),
-      fingerprint=hashlib.sha256(f'{key} {stored}'.encode()).hexdigest(),
+      fingerprint=fingerprint,
       test=str(folder / caching.TEST_FOLDER) if 'test' in info.examples else '',
-      metrics=tuple(self.metrics()),
+      metrics=tuple(self._known_metrics()),
       target_mean=tuple(info.target_mean),
       target_std=tuple(info.target_std),
+      num_classes=len(info.classes),
+      own_metrics=tuple(self.own_metrics.items()),
+      own_metrics_folder=own_metrics_folder,
     )
+
+  def _known_metrics(self) -> dict[str, Direction]:
+    if self._opened.classes:
+      return supervised.classification_metrics(len(self._opened.classes), self.top_k)
+    return supervised.regression_metrics()
+
+  def _own_metrics_folder(self, cache: pathlib.Path, fingerprint: str) -> tuple[str, str]:
+    """The folder of the user's metrics for these data, and the fingerprint of both."""
+    if not self.own_metrics:
+      return '', fingerprint
+    path = pathlib.Path(self.own_metrics_file)
+    try:
+      text = path.read_text()
+    except (OSError, ValueError) as error:
+      raise ValueError(
+        f'config.data.own_metrics_file is {str(path)!r}, which cannot be read: {error}. Name a .py '
+        'file.'
+      ) from None
+    parts = (fingerprint, text, tuple(self.own_metrics.items()))
+    digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+    folder = cache / 'arrays' / 'own_metrics' / digest[:16]
+    with caching.explained(folder):
+      folder.mkdir(parents=True, exist_ok=True)
+      (folder / OWN_METRICS_FILE).write_text(text)
+    return str(folder), digest
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
     """The data and their copies in the default cache."""

@@ -14,6 +14,7 @@ from autoresearch_jax.acceptance import ACCEPTANCE, AcceptanceRule
 from autoresearch_jax.config import Config, ConfigError, checked
 from autoresearch_jax.data import cache
 from autoresearch_jax.executors import COLLABORATORS, EXECUTORS, Executor
+from autoresearch_jax.executors.own_metrics import require_own_metrics
 from autoresearch_jax.ledger.requests import Capabilities
 from autoresearch_jax.problems import PROBLEMS, Problem
 from autoresearch_jax.programs import catalogue
@@ -51,13 +52,17 @@ class Task:
       say: Receives progress messages.
 
     Raises:
-      ConfigError: The data do not support the problem's options.
+      ConfigError: The data do not support the problem's options, or a metric of the user's own
+        cannot be used.
+      SandboxError: The machine does not support the isolation that the config requires.
       OSError: The data cannot be downloaded, read or written.
     """
     try:
-      return self.problem.prepare(cache.directory(), say)
+      dataset = self.problem.prepare(cache.directory(), say)
     except ValueError as error:
       raise ConfigError(str(error)) from error
+    require_own_metrics(dataset, self.spec, self.config.limits, self.hidden_paths(dataset), say)
+    return dataset
 
   def require_executor(self) -> None:
     """Raises ConfigError if the executor cannot have its devices here. Starts nothing."""

@@ -24,6 +24,7 @@ from autoresearch_jax.data import loader
 from autoresearch_jax.problems import metrics as supervised
 from autoresearch_jax.problems.verifiers import VERIFIERS, InvalidConstruction, Verifier
 from autoresearch_jax.runner.compile import CompiledProgram
+from autoresearch_jax.runner.own_metrics import OwnMetrics
 from autoresearch_jax.types import Dataset, test_metric
 
 # Relative tolerance of a loss, in nats. Equal inputs give equal bits in one executable, so this
@@ -84,6 +85,7 @@ def evaluate(
   training_tokens: int,
   on_test: bool = False,
   predict_seconds: float = Limits.predict_seconds,
+  own: OwnMetrics | None = None,
 ) -> dict[str, float]:
   """The metrics of a trained state.
 
@@ -103,9 +105,11 @@ def evaluate(
     on_test: Use the test split, with the same checks. The metrics are renamed (`test_metric`), so
       that they are never mistaken for validation metrics.
     predict_seconds: Time of `predict` for a batch that is always allowed.
+    own: Metrics of the user's own.
 
   Raises:
     EvaluationError: `predict` leaks, is too slow, or returns an invalid construction.
+    OwnMetricError: Metrics of the user's own cannot be read.
   """
   if dataset.kind == 'construction':
     limit = max(MIN_PREDICT_SECONDS, CONSTRUCTION_TIME_FRACTION * training_seconds)
@@ -126,7 +130,11 @@ def evaluate(
     score({'inputs': batches[0].inputs, 'targets': batches[0].targets})
   _check_predict_time(min(seconds), limit)
   _check_leakage(compiled, leaves, batches, rng, heartbeat)
-  metrics = _metrics(batches, dataset, loader.held_out_examples(dataset, on_test))
+  examples = loader.held_out_examples(dataset, on_test)
+  metrics = _metrics(batches, dataset, examples)
+  if own is not None:
+    outputs, targets = (_joined(batches, name, examples) for name in ('outputs', 'targets'))
+    metrics |= own.measure(outputs, targets, on_test)
   return {test_metric(name): value for name, value in metrics.items()} if on_test else metrics
 
 
@@ -163,14 +171,17 @@ def _metrics(batches: list[ScoredBatch], dataset: Dataset, examples: int) -> dic
     if 'val_perplexity' in dataset.metrics:
       found['val_perplexity'] = math.exp(min(found['val_loss'], MAX_EXPONENT))
     return found
-
-  def of(name: str) -> np.ndarray:
-    return np.concatenate([getattr(batch, name) for batch in batches])[:examples]
-
   if not dataset.metrics:
-    losses = of('losses').astype(np.float64)
-    return {'val_loss': float(losses.mean()), 'val_accuracy': float(of('correct').mean())}
-  return supervised.measure(dataset, of('outputs'), of('targets'))
+    losses = _joined(batches, 'losses', examples).astype(np.float64)
+    correct = _joined(batches, 'correct', examples)
+    return {'val_loss': float(losses.mean()), 'val_accuracy': float(correct.mean())}
+  outputs, targets = (_joined(batches, name, examples) for name in ('outputs', 'targets'))
+  return supervised.measure(dataset, outputs, targets)
+
+
+def _joined(batches: list[ScoredBatch], name: str, examples: int) -> np.ndarray:
+  """A field of all batches, of the first `examples`."""
+  return np.concatenate([getattr(batch, name) for batch in batches])[:examples]
 
 
 def _check_predict_time(seconds: float, limit: float) -> None:

@@ -20,6 +20,7 @@ from autoresearch_jax.artifact.reader import Artifact
 from autoresearch_jax.runner.checkpoint import restored_leaves
 from autoresearch_jax.runner.compile import CompiledProgram, prng_key_data
 from autoresearch_jax.runner.evaluate import evaluate
+from autoresearch_jax.runner.own_metrics import OwnMetrics
 from autoresearch_jax.types import PARAMETERS, Dataset
 
 ARTIFACT = 'program.artifact'
@@ -86,6 +87,7 @@ def evaluate_saved(
   dataset: Dataset,
   on_test: bool,
   heartbeat: Callable[[], None],
+  own: OwnMetrics | None = None,
 ) -> dict[str, float]:
   """Evaluates saved parameters, with the checks of a trial. Arguments are those of `evaluate`.
 
@@ -100,6 +102,7 @@ def evaluate_saved(
     training_seconds=math.inf,
     training_tokens=1,
     on_test=on_test,
+    own=own,
   )
 
 

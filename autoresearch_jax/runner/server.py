@@ -17,6 +17,7 @@ Protocol, JSON lines. Requests and their results:
     {"method": "score", "state": path, "on_test": false}
                                                  metrics of saved parameters
     {"method": "reference", "artifact": path}    whether it has float64; kernels only
+    {"method": "try_metrics"}                    nothing; an error if the user's cannot be used
     {"method": "prefetch", "number": 1, "artifact": path, "compile": true}
                                                  no result
 
@@ -51,6 +52,7 @@ from autoresearch_jax.runner.clock import Clock, Heartbeat
 from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.runner.evaluate import EvaluationError, evaluate, first_batch_loss
 from autoresearch_jax.runner.kernels.runner import KernelRunner
+from autoresearch_jax.runner.own_metrics import OwnMetricError, OwnMetrics
 from autoresearch_jax.runner.process import RequestReader, end_on_sigterm
 from autoresearch_jax.runner.program_cache import ProgramCache
 from autoresearch_jax.runner.pruning import RungMonitor, TrialPruned
@@ -107,6 +109,7 @@ class Runner:
     self.devices = devices.require_platform(setup.platform)
     self.peak_flops, self.peak_source = devices.peak_flops(self.devices[0], cache)
     self.programs = ProgramCache(self.devices, self.limits)
+    self.own_metrics = OwnMetrics(self.dataset, self.limits) if self.dataset.own_metrics else None
     self._compiled: CompiledProgram | None = None  # the present trial's
     self._saver = StateSaver()
     self._heartbeat = Heartbeat()
@@ -134,6 +137,8 @@ class Runner:
     """Compiles the loaded artifact and returns facts about that. Raises RunnerError."""
     start = time.monotonic()
     compiled = self._compiled = self.programs.compile()
+    if self.own_metrics is not None:
+      self.own_metrics.compile()
     shares = [phase.share for phase in compiled.phases if phase.share]
     notes = [share.note for share in shares if share.note]
     return {
@@ -258,6 +263,7 @@ class Runner:
         training_tokens=trained.tokens,
         on_test=on_test,
         predict_seconds=self.limits.predict_seconds,
+        own=self.own_metrics,
       )
     except EvaluationError as error:
       raise RunnerError(Status.INVALID, str(error)) from None
@@ -293,9 +299,17 @@ class Runner:
     try:
       return evaluate_saved(
         self._compiled, pathlib.Path(state), self.dataset, on_test,
-        heartbeat=lambda: on_progress(1.0, 0, 0.0, 'evaluate'),
+        heartbeat=lambda: on_progress(1.0, 0, 0.0, 'evaluate'), own=self.own_metrics,
       )  # fmt: skip
     except (EvaluationError, ValueError, OSError) as error:
+      raise RunnerError(Status.INVALID, str(error)) from None
+
+  def try_metrics(self) -> None:
+    """Tries the metrics of the user's own on made-up outputs. Raises RunnerError."""
+    try:
+      if self.own_metrics is not None:
+        self.own_metrics.dry_run()
+    except OwnMetricError as error:
       raise RunnerError(Status.INVALID, str(error)) from None
 
   def _make_clock(self, budget: Budget) -> Callable[[], Clock]:
@@ -401,6 +415,8 @@ def handle(
         result = runner.score(request['state'], request['on_test'], on_progress)
       case 'reference' if isinstance(runner, KernelRunner):
         result = runner.reference(request['artifact'])
+      case 'try_metrics':
+        result = runner.try_metrics()
       case other:
         raise ValueError(f'The runner has no method {other!r}.')
     return {'result': result}

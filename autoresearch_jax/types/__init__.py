@@ -21,6 +21,7 @@ from autoresearch_jax.types.kernel import (
   KernelSpec,
 )
 from autoresearch_jax.types.problem import (
+  OWN_METRICS_FILE,
   Dataset,
   Direction,
   Spec,
@@ -77,6 +78,7 @@ from autoresearch_jax.types.trial import (
 __all__ = [
   'GUIDANCE',
   'INCONCLUSIVE',
+  'OWN_METRICS_FILE',
   'PARAMETERS',
   'RERUNS',
   'STATES',

@@ -6,6 +6,8 @@ from typing import Literal
 from autoresearch_jax.types.budget import Budget, Platform
 from autoresearch_jax.types.kernel import KernelSpec
 
+OWN_METRICS_FILE = 'own_metrics.py'  # in `Dataset.own_metrics_folder`
+
 Direction = Literal['minimize', 'maximize']
 
 
@@ -56,6 +58,9 @@ class Dataset:
     target_mean: What was subtracted from the targets of a regression; metrics are of the originals.
     target_std: What they were then divided by, one number for each element of a target.
     reference: File of the reference function; kernels.
+    num_classes: Of a classification whose metrics are named; else 0.
+    own_metrics: Names and directions of metrics of the user's own, which `metrics` does not have.
+    own_metrics_folder: Their file, and the artifacts that are made of it.
   """
 
   kind: Literal['language_model', 'supervised', 'construction', 'kernel']
@@ -70,6 +75,13 @@ class Dataset:
   target_mean: tuple[float, ...] = ()
   target_std: tuple[float, ...] = ()
   reference: str = ''
+  num_classes: int = 0
+  own_metrics: tuple[tuple[str, Direction], ...] = ()
+  own_metrics_folder: str = ''
+
+  def own_metrics_artifact(self, on_test: bool) -> str:
+    """Path of the exported metrics of the user's own, for a held-out split."""
+    return f'{self.own_metrics_folder}/{"test" if on_test else "validation"}.artifact'
 
 
 def test_metric(metric: str) -> str:

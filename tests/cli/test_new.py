@@ -5,7 +5,7 @@ import pytest
 from helpers.example_files import NUMBERS, SAMPLE
 
 from autoresearch_jax import __main__ as front
-from autoresearch_jax import run
+from autoresearch_jax import load_model, run
 from autoresearch_jax.cli.new import TEMPLATES, TEXTS
 from autoresearch_jax.config import from_config_dict, load
 from autoresearch_jax.research.build import build
@@ -70,3 +70,10 @@ def test_a_run_measures_every_metric(data, tmp_path):
   measured = result.baseline.result.measurements[0].metrics
   names = build(from_config_dict(config)).problem.metrics()
   assert {*names} <= {*measured} and all(np.isfinite(measured[name]) for name in names)
+  model = load_model(tmp_path / 'run' / 'models' / 'baseline')
+  with np.load(data) as arrays:
+    outputs = model.predict(arrays['x'])  # as they are in the file
+  assert model.classes == (('0', '1', '2') if data == SAMPLE else ())
+  assert outputs.shape == ((60, 3) if data == SAMPLE else (60,))
+  if data == NUMBERS:  # targets from 100 to 159
+    assert 60 < outputs.mean() < 200

@@ -1,0 +1,143 @@
+"""Exports metrics of the user's own, and tries them before they are believed.
+
+The file is traced in the sandbox, as a program is: it becomes the `predict` of a small one, whose
+inputs are outputs and targets. A runner then tries the metrics on made-up outputs. Both happen once
+for a file and a dataset; the result lies in the cache.
+"""
+
+import math
+import pathlib
+import tempfile
+from collections.abc import Callable
+
+from autoresearch_jax.config import ConfigError, Limits
+from autoresearch_jax.data import cache, loader
+from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
+from autoresearch_jax.tracer.client import TracerClient
+from autoresearch_jax.types import (
+  OWN_METRICS_FILE,
+  Budget,
+  Dataset,
+  Platform,
+  Program,
+  Spec,
+  Status,
+)
+
+TRIED = 'tried'  # a file there, once the metrics have passed their dry run
+ENTRY = 'model.py'
+WRAPPER = '''"""Calls the functions of own_metrics.py on the outputs and targets of a split."""
+
+import jax.numpy as jnp
+
+import own_metrics
+
+BATCH_SIZE = 1
+NAMES = {names}
+EXAMPLES, OUTPUTS, TARGETS = {examples}, {outputs}, {targets}  # a number and two shapes
+
+
+def init(key, spec):
+  return jnp.zeros(())
+
+
+def train_step(state, batch, progress):
+  return state + 0 * batch['inputs'].sum(), {{'loss': state}}
+
+
+def predict(state, inputs):
+  width = inputs.shape[2] - {target_width}
+  outputs = inputs[0, :, :width].reshape(EXAMPLES, *OUTPUTS)
+  targets = inputs[0, :, width:].reshape(EXAMPLES, *TARGETS)
+  targets = targets.astype(jnp.{dtype})
+  values = []
+  for name in NAMES:
+    value = jnp.asarray(getattr(own_metrics, name)(outputs, targets))
+    if value.shape != ():
+      raise ValueError(f'{{name}} returns an array of shape {{list(value.shape)}}; return a scalar')
+    values.append(value.astype(jnp.float32))
+  return jnp.stack(values)[None] + 0 * state
+'''
+
+
+def require_own_metrics(
+  dataset: Dataset,
+  spec: Spec,
+  limits: Limits,
+  hidden: tuple[pathlib.Path, ...],
+  say: Callable[[str], None],
+) -> None:
+  """Exports the metrics of a dataset and tries them, unless that was done before.
+
+  Args:
+    dataset: Names the metrics and their folder; nothing is done if it has none.
+    spec: The problem as programs see it.
+    limits: Limits of a trace.
+    hidden: What the file must not read.
+    say: Receives progress messages.
+
+  Raises:
+    ConfigError: The file cannot be traced, or a metric cannot be used.
+  """
+  folder = pathlib.Path(dataset.own_metrics_folder)
+  if not dataset.own_metrics or (folder / TRIED).is_file():
+    return
+  names = ', '.join(name for name, _ in dataset.own_metrics)
+  say(f'Tracing and trying metrics of your own: {names}')
+  with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
+    tracer = TracerClient(limits, hidden, pathlib.Path(scratch))
+    try:
+      for on_test in (False, True) if dataset.test else (False,):
+        _export(tracer, dataset, spec, on_test)
+    finally:
+      tracer.close()
+    _try(dataset, spec.platform, limits, pathlib.Path(scratch))
+  (folder / TRIED).write_text(names)
+
+
+def _export(tracer: TracerClient, dataset: Dataset, spec: Spec, on_test: bool) -> None:
+  """Traces the file for one split. Raises ConfigError."""
+  folder = pathlib.Path(dataset.own_metrics_folder)
+  examples = loader.held_out_examples(dataset, on_test)
+  outputs = (spec.output_shape or ()) if spec.is_regression else (spec.num_classes or 0,)
+  targets = outputs if spec.is_regression else ()
+  text = WRAPPER.format(
+    names=tuple(name.removeprefix('val_') for name, _ in dataset.own_metrics),
+    examples=examples,
+    outputs=outputs,
+    targets=targets,
+    target_width=math.prod(targets),
+    dtype='float32' if spec.is_regression else 'int32',
+  )
+  program = Program(
+    ((ENTRY, text), (OWN_METRICS_FILE, (folder / OWN_METRICS_FILE).read_text())), ENTRY
+  )
+  traced = Spec(
+    'supervised',
+    spec.platform,
+    1,
+    Budget(1.0, 'steps'),
+    input_shape=(examples, math.prod(outputs) + math.prod(targets)),
+    output_shape=(len(dataset.own_metrics),),
+  )
+  out = pathlib.Path(dataset.own_metrics_artifact(on_test))
+  result = tracer.trace(program, traced, 1, out)
+  if result.status is not Status.OK:
+    raise ConfigError(
+      f'config.data.own_metrics_file cannot be used as metrics: {result.reason}'.rstrip('.')
+      + '. Each must be a function (outputs, targets) -> scalar of jax.numpy.'
+    )
+
+
+def _try(dataset: Dataset, platform: Platform, limits: Limits, scratch: pathlib.Path) -> None:
+  """Runs the metrics on made-up outputs in a runner. Raises ConfigError."""
+  setup = RunnerSetup(platform, dataset, limits, str(cache.directory()))
+  runner = RunnerClient(setup, scratch / 'runner.log')
+  try:
+    runner.start()
+    runner.wait_until_ready()
+    runner.request('try_metrics', limits.compile_seconds)
+  except RunnerError as error:
+    raise ConfigError(f'A metric of config.data.own_metrics cannot be used: {error}') from None
+  finally:
+    runner.close()
