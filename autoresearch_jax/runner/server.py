@@ -415,7 +415,7 @@ def handle(
         result = runner.score(request['state'], request['on_test'], on_progress)
       case 'reference' if isinstance(runner, KernelRunner):
         result = runner.reference(request['artifact'])
-      case 'try_metrics':
+      case 'try_metrics' if isinstance(runner, Runner):
         result = runner.try_metrics()
       case other:
         raise ValueError(f'The runner has no method {other!r}.')
