@@ -116,8 +116,8 @@ def commands(block):
 def ours(words):
   """(command, arguments) where the words call this library or a script, else None."""
   match words:
-    case ['autoresearch', 'measure', name, *rest] if not name.startswith('-'):
-      return ['-m', 'autoresearch_jax', 'measure', name], rest
+    case ['autoresearch', 'measure' | 'benchmark' as command, name, *rest] if name[0] != '-':
+      return ['-m', 'autoresearch_jax', command, name], rest
     case ['autoresearch', command, *rest]:
       return ['-m', 'autoresearch_jax', command], rest
     case ['python' | 'python3', '-m', module, *rest] if module.startswith('autoresearch_jax'):

@@ -8,6 +8,7 @@ seeded with the number that it gets, and drawing from no other source.
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,12 +124,10 @@ class ReplayableOptimizer(Replayable):
 
 
 def _value(dimension: Dimension, value: Value) -> Value:
-  """Returns an answer as a value that the dimension contains: rounded, and within its range."""
+  """Returns an answer as a value of the dimension: of Python's types, rounded, within the range."""
   if dimension.choices:
     return next(c for c in dimension.choices if c == value)
+  number = min(max(float(value), dimension.low), dimension.high)
   if dimension.powers:
-    exponent = max(0, round(float(value))).bit_length() - 1
-    value = 2 ** max(exponent, 0)
-  elif dimension.integer:
-    value = round(float(value))
-  return min(max(value, dimension.low), dimension.high)
+    return 2 ** round(math.log2(number))
+  return round(number) if dimension.integer else float(number)

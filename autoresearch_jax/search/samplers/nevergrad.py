@@ -59,14 +59,18 @@ class NevergradOptimizer(AskTellOptimizer):
 
   def ask(self) -> Mapping[str, Value]:
     candidate = self._optimizer.ask()
-    self._asked[repr(sorted(candidate.value.items()))] = candidate
+    self._asked[_key(candidate.value)] = candidate
     return candidate.value
 
   def tell(self, values: Mapping[str, Value], score: float) -> None:
-    candidate = self._asked.pop(repr(sorted(values.items())), None)
+    candidate = self._asked.pop(_key(values), None)
     if candidate is None:
       candidate = self._space.spawn_child(new_value=dict(values))
     self._optimizer.tell(candidate, -score)
+
+
+def _key(values: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
+  return tuple(sorted(values.items()))
 
 
 def _parameter(p: Any, dimension: Dimension) -> Any:

@@ -112,7 +112,20 @@ def test_a_wrong_sampler_is_a_sentence(options, said):
     OptunaSampler(**options)
 
 
-def test_nevergrad():
-  pytest.importorskip('nevergrad')
-  rates, _ = searched(STRATEGIES.make('nevergrad', {'budget': 30}), 30)
-  assert min(abs(rate - 0.8) for rate in rates) < 0.1
+def test_nevergrad_gets_what_it_would_get_directly():
+  nevergrad = pytest.importorskip('nevergrad')
+  space = STRATEGIES.make('nevergrad').search_space(START.with_text('RATE = 0.1  # in [0, 1]\n'))
+  ours = STRATEGIES.make('nevergrad', {'algorithm': 'OnePlusOne'}).optimizer(space, 3)
+  rate = nevergrad.p.Dict(RATE=nevergrad.p.Scalar(init=0.1, lower=0.0, upper=1.0))
+  rate.random_state.seed(3)
+  plain = nevergrad.optimizers.OnePlusOne(rate, budget=200)
+  asked = []
+  for _ in range(40):
+    values, candidate = ours.ask(), plain.ask()
+    asked.append(values['RATE'])
+    assert values == candidate.value
+    ours.tell(values, -((values['RATE'] - 0.8) ** 2))
+    plain.tell(candidate, (candidate.value['RATE'] - 0.8) ** 2)
+  assert min(abs(value - 0.8) for value in asked) < 0.05
+  rates, _ = searched(STRATEGIES.make('nevergrad', {'algorithm': 'OnePlusOne'}), 40)
+  assert min(abs(value - 0.8) for value in rates) < 0.2
