@@ -8,13 +8,14 @@ import string
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from autoresearch_jax.cli.command import Command, CommandLine, Option, UsageError
+from autoresearch_jax.cli.wrapped_module import read_model
 from autoresearch_jax.config import ConfigError
 from autoresearch_jax.problems import PROBLEMS
-from autoresearch_jax.programs.siblings import with_siblings
 from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.types import Program
 
@@ -26,8 +27,8 @@ MODEL = 'model.py'
 class ProblemTemplate:
   """What `autoresearch new` writes: `templates/NAME` with its placeholders filled in, and a model.
 
-  A file `X.txt` there becomes `X`. Placeholders are `$name`, `$folder`, `$data`, `$sample_row`
-  and `$constants`.
+  A file `X.txt` there becomes `X`. Placeholders are `$name`, `$folder`, `$data`,
+  `$sample_row`, `$names`, `$editable` and `$constants`.
 
   Attributes:
     summary: What it is for, a few words.
@@ -89,8 +90,11 @@ COMMAND = Command(
     Option('from', 'The template.', 'arrays', choices=tuple(TEMPLATES), value='TEMPLATE'),
     Option('data', 'Your data, which are looked at, and stay where they are.', value='PATH',
            shown='sample data'),
-    Option('model', 'Your model, which is copied, with the files next to it that it imports.',
-           value='FILE', shown='a baseline'),
+    Option('inputs', 'Arrays or columns that are inputs, if their names are not recognised.',
+           kind=list, value='NAME,...'),
+    Option('targets', 'The array or column that is the target; of text, its column.', value='NAME'),
+    Option('model', 'Your model: a Flax module, or init, train_step and predict. Copied, with '
+           'the files next to it that it imports.', value='FILE', shown='a baseline'),
   ),
   operand='FOLDER',
   examples={
@@ -111,10 +115,15 @@ def _new(line: CommandLine) -> int:
   if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
     raise UsageError(f'{str(folder)!r} is not an empty folder; name a new one.')
   template = TEMPLATES[line['from']]
-  found = _look_at(template, line['data']) if line['data'] else ''
-  program = _program(template, line['model'])
-  constants = {} if line['model'] else template.constants
-  for path in write(folder, line['from'], program, line['data'] or '', constants):
+  names = {name: value for name, value in _names(line).items() if value}
+  found = _look_at(template, {'path': line['data'], **names}) if line['data'] else ''
+  program, editable = read_model(pathlib.Path(line['model'] or PROGRAMS / template.program / MODEL))
+  values = {
+    'constants': '' if line['model'] else _lines('constants.', template.constants),
+    'names': ''.join(f'  c.data.{name} = {value!r}\n' for name, value in names.items()),
+    'editable': repr(editable),
+  }
+  for path in write(folder, line['from'], program, line['data'] or '', values):
     print(path)
   if found:
     print(found)
@@ -130,7 +139,7 @@ def write(
   name: str,
   program: Program,
   data: str = '',
-  constants: Mapping[str, tuple[int, str]] = types.MappingProxyType({}),
+  values: Mapping[str, str] = types.MappingProxyType({}),
 ) -> list[pathlib.Path]:
   """Writes a template into a folder, and returns its files.
 
@@ -139,19 +148,20 @@ def write(
     name: Name of the template.
     program: The model's files; its entry becomes model.py.
     data: Path of the user's data; '' for the sample.
-    constants: Values for constants of the model, with what they are.
+    values: Texts for further placeholders.
   """
   template = TEMPLATES[name]
   folder.mkdir(parents=True, exist_ok=True)
   sample = template.sample if not data else None
   values = {
+    'constants': '',
+    'names': '',
+    'editable': repr((MODEL,)),
     'name': re.sub(r'\W+', '_', folder.resolve().name) or 'problem',
     'folder': folder.as_posix(),
     'data': repr(str(pathlib.Path(data).resolve())),
     'sample_row': '',
-    'constants': ''.join(
-      f'  c.constants.{name} = {value}  # {what}\n' for name, (value, what) in constants.items()
-    ),
+    **values,
   }
   written = []
   if sample is not None:
@@ -174,27 +184,28 @@ def write(
   return sorted(written)
 
 
-def _program(template: ProblemTemplate, model: str) -> Program:
-  """The files of the model. Raises ConfigError if the user's cannot be read."""
-  path = pathlib.Path(model) if model else PROGRAMS / template.program / MODEL
-  try:
-    return Program.read(path.parent, with_siblings(path.parent, (path.name,)), path.name)
-  except (OSError, ValueError) as error:
-    raise ConfigError(
-      f'--model is {model!r}, which cannot be read: {error}; name a .py file.'
-    ) from None
+def _names(line: CommandLine) -> dict[str, Any]:
+  """Options of the problem that name parts of the data."""
+  if line['from'] == 'arrays':
+    return {'inputs': tuple(line['inputs'] or ()), 'targets': line['targets']}
+  return {'column': line['targets']}
 
 
-def _look_at(template: ProblemTemplate, data: str) -> str:
+def _lines(prefix: str, values: Mapping[str, tuple[int, str]]) -> str:
+  """Lines of a config that set fields, with comments."""
+  return ''.join(f'  c.{prefix}{n} = {value}  # {what}\n' for n, (value, what) in values.items())
+
+
+def _look_at(template: ProblemTemplate, options: Mapping[str, Any]) -> str:
   """What the user's data hold, one line. Raises ConfigError if they cannot be used."""
   if not template.problem:
     raise UsageError('This template needs no data; leave --data out.')
   try:
-    shapes = PROBLEMS.make(template.problem, {'path': data}).shapes()
+    shapes = PROBLEMS.make(template.problem, options).shapes()
   except ValueError as error:
-    raise ConfigError(str(error)) from error
+    raise ConfigError(f'{error} Here: --inputs and --targets.') from error
   shown = ', '.join(f'{name} {value}' for name, value in shapes.items() if name != 'kind')
-  return f'Found in {data}: {shown}.'
+  return f'Found in {options["path"]}: {shown}.'
 
 
 if __name__ == '__main__':

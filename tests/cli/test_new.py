@@ -32,7 +32,8 @@ def test_every_folder_of_texts_is_a_template():
 
 def test_data_and_model_of_the_users(tmp_path, capsys):
   (tmp_path / 'layers.py').write_text('WIDTH = 3\n')
-  (tmp_path / 'net.py').write_text('import layers\n\nBATCH_SIZE = 4\n')
+  functions = ''.join(f'def {name}(): ...\n' for name in ('init', 'train_step', 'predict'))
+  (tmp_path / 'net.py').write_text(f'import layers\n\n{functions}')
   config = made(tmp_path / 'mine', f'--data={SAMPLE}', f'--model={tmp_path / "net.py"}')
   assert 'input_shape (4, 4, 1), num_classes 3' in capsys.readouterr().out
   assert config.data['path'] == str(SAMPLE)
@@ -77,3 +78,81 @@ def test_a_run_measures_every_metric(data, tmp_path):
   assert outputs.shape == ((60, 3) if data == SAMPLE else (60,))
   if data == NUMBERS:  # targets from 100 to 159
     assert 60 < outputs.mean() < 200
+
+
+LINEN = """
+import flax.linen as nn
+
+
+class Block(nn.Module):
+  width: int
+
+  @nn.compact
+  def __call__(self, x, train):
+    x = nn.BatchNorm(use_running_average=not train)(nn.Dense(self.width)(x))
+    return nn.Dropout(0.1, deterministic=not train)(nn.relu(x))
+
+
+class Net(nn.Module):
+  num_classes: int
+  width: int = 8
+
+  @nn.compact
+  def __call__(self, x, train):
+    return nn.Dense(self.num_classes)(Block(self.width)(x.reshape(len(x), -1), train))
+"""
+NNX = """
+from flax import nnx
+
+
+class Net(nnx.Module):
+  def __init__(self, in_features, out_features, *, rngs: nnx.Rngs):
+    self.hidden = nnx.Linear(in_features, 8, rngs=rngs)
+    self.norm = nnx.BatchNorm(8, rngs=rngs)
+    self.dropout = nnx.Dropout(0.1, rngs=rngs)
+    self.head = nnx.Linear(8, out_features, rngs=rngs)
+
+  def __call__(self, x):
+    return self.head(self.dropout(nnx.relu(self.norm(self.hidden(x)))))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('text', 'data'), [(LINEN, SAMPLE), (NNX, NUMBERS)], ids=['linen', 'nnx'])
+def test_a_flax_module_alone_becomes_a_program_that_learns(text, data, tmp_path):
+  (tmp_path / 'net.py').write_text(text)
+  config = made(tmp_path / 'mine', f'--data={data}', f'--model={tmp_path / "net.py"}')
+  assert config.editable == ('model.py', 'net.py')
+  values = load(str(tmp_path / 'mine' / 'config.py')).unlock()
+  values.constants = {'BATCH_SIZE': 8, 'LEARNING_RATE': 0.02}
+  values.acceptance_options.baseline_seeds = 2
+  values.metric = 'val_accuracy' if data == SAMPLE else 'val_r2'
+  values.final_seeds = 0
+  result = run(values, tmp_path / 'run', max_trials=2, budget__amount=100, say=lambda line: None)
+  assert result.baseline.metric(values.metric) > 0.5
+  assert result.trials[1].result.status == 'ok' or len(result.trials) == 1
+
+
+@pytest.mark.parametrize(
+  ('text', 'words'),
+  [
+    ('x = 1\n', 'nor a Flax module'),
+    (LINEN.replace('num_classes: int\n', 'num_classes: int\n  depth: int\n'), "needs 'depth'"),
+    ('import flax.linen as nn\n\nclass Net(nn.Module):\n  pass\n', 'no __call__'),
+    ('class Net(:\n', 'cannot be read'),
+  ],
+)
+def test_a_model_that_is_none_is_refused(text, words, tmp_path, capsys):
+  (tmp_path / 'net.py').write_text(text)
+  arguments = ['new', str(tmp_path / 'mine'), f'--model={tmp_path / "net.py"}']
+  assert front.main(arguments) == 2
+  assert words in capsys.readouterr().err
+
+
+def test_names_of_arrays_are_written_into_the_config(tmp_path, capsys):
+  np.savez(tmp_path / 'a.npz', pictures=np.zeros((30, 4)), kind=np.arange(30) % 2)
+  data = f'--data={tmp_path / "a.npz"}'
+  assert front.main(['new', str(tmp_path / 'mine'), data]) == 2
+  assert '--inputs' in capsys.readouterr().err
+  config = made(tmp_path / 'mine', data, '--inputs=pictures', '--targets=kind')
+  assert (config.data['inputs'], config.data['targets']) == (('pictures',), 'kind')
