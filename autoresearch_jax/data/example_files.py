@@ -6,7 +6,6 @@ images in `image_folders`, a table or a Hugging Face dataset saved to disk in `c
 
 import dataclasses
 import pathlib
-import re
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -217,7 +216,7 @@ def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
 
 def _require_memory(size: int, what: str) -> None:
   """Raises ValueError if an array of so many bytes leaves too little memory."""
-  free = free_memory()
+  free = available_memory()
   if free and size > MAX_MEMORY_FRACTION * free:
     raise ValueError(
       f'{what} takes {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free. Use a '
@@ -225,11 +224,9 @@ def _require_memory(size: int, what: str) -> None:
     )
 
 
-def free_memory() -> int:
-  """Bytes that are available on this machine; 0 if unknown."""
-  try:
-    text = pathlib.Path('/proc/meminfo').read_text()
-  except OSError:
-    return 0
-  found = re.search(r'MemAvailable:\s+(\d+) kB', text)
-  return int(found[1]) * 1024 if found else 0
+def available_memory() -> int:
+  """Bytes of main memory that are available now; 0 where the kernel does not say."""
+  for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
+    if line.startswith('MemAvailable:'):
+      return int(line.split()[1]) * 1024
+  return 0

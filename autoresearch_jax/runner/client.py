@@ -333,14 +333,6 @@ def process_environment(platform: Platform, kernels: bool = False) -> dict[str, 
   return variables
 
 
-def available_memory() -> int:
-  """Bytes of main memory that are available now; 0 where the kernel does not say."""
-  for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
-    if line.startswith('MemAvailable:'):
-      return int(line.split()[1]) * 1024
-  return 0
-
-
 def _timeout_reason(method: str, seconds: float, in_total: bool) -> str:
   """The reason of a trial whose runner was killed, with the limit that it exceeded."""
   if method == 'start':

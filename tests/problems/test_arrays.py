@@ -275,5 +275,5 @@ def test_files_that_are_something_else_are_refused(tmp_path):
 
 def test_arrays_larger_than_the_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
   path = saved(tmp_path / 'a.npz', x=X, y=Y)
-  monkeypatch.setattr('autoresearch_jax.data.example_files.free_memory', lambda: 200)
+  monkeypatch.setattr('autoresearch_jax.data.example_files.available_memory', lambda: 200)
   assert '.npy' in refused(path)
