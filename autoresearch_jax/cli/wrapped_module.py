@@ -110,7 +110,7 @@ def _found_module(tree: ast.Module, path: pathlib.Path) -> FoundModule:
   methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
   call = methods.get('__call__')
   if call is None:
-    raise ConfigError(f'{path}: {node.name} has no __call__; define it, as flax modules do.')
+    raise ConfigError(f'{path}: {node.name} has no __call__; give it one, as flax modules have.')
   switch = next((a.arg for a in _arguments(call) if a.arg in SWITCHES), '')
   return FoundModule(node.name, style, _construction(node, methods, style, path), switch)
 
