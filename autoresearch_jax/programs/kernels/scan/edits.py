@@ -12,9 +12,9 @@ EDITS = (
         'in_order(decay, inputs)', 'in order', 'One pass reads and writes each number once.'
       ),
       Alternative(
-        'in_chunks(decay, inputs)',
-        'in chunks',
-        'Fewer and larger steps leave less overhead of the loop.',
+        'in_blocks(decay, inputs)',
+        'in blocks',
+        'XLA compiles a loop over little memory to one function, without calls for each step.',
       ),
       Alternative(
         'as_tree(decay, inputs)', 'as a tree', 'A tree has few steps, each over many numbers.'

@@ -4,6 +4,22 @@ from autoresearch_jax.programs.structural_edits import Alternative, Alternatives
 
 EDITS = (
   Alternatives(
+    'formula of the cross-entropy',
+    'cross_entropy',
+    'return',
+    (
+      Alternative(
+        'log_softmax_of_all(logits, labels)', 'log-softmax', 'XLA fuses what is not needed away.'
+      ),
+      Alternative(
+        'log_of_sum(logits, labels)',
+        'logarithm of the sum',
+        'One logarithm a row is enough, and no array of all probabilities.',
+      ),
+    ),
+    EditPrior(('formula',), weight=1.0, effect=(0.1, 0.2)),
+  ),
+  Alternatives(
     'sum of a row',
     'total',
     'return',
