@@ -75,6 +75,9 @@ TEMPLATES: Mapping[str, ProblemTemplate] = {
   'text': ProblemTemplate(
     'language models of a text of yours', 'gpt', ('text.txt', _write_reference), 'text', SMALL_GPT
   ),
+  'kernel': ProblemTemplate(
+    'functions of yours, made fast at equal outputs', 'kernels/softmax_xent'
+  ),
 }
 
 COMMAND = Command(

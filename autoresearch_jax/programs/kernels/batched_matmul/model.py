@@ -47,6 +47,7 @@ def batch_last(left, right):
 
 def in_blocks(left, right):
   """Blocks of products, one after the other."""
-  blocks = [x.reshape(-1, BLOCK, *x.shape[1:]) for x in (left, right)]
+  size = min(BLOCK, len(left))
+  blocks = [x.reshape(-1, size, *x.shape[1:]) for x in (left, right)]
   found = jax.lax.map(lambda block: products(*block), tuple(blocks))
   return found.reshape(-1, *found.shape[2:])

@@ -38,10 +38,11 @@ def in_order(decay, inputs):
 def in_blocks(decay, inputs):
   """A loop over blocks of steps, and one over the steps of each."""
 
-  def block(state, steps):
-    return jax.lax.scan(step, state, steps, unroll=UNROLL)
+  def block(state, of_block):
+    return jax.lax.scan(step, state, of_block, unroll=UNROLL)
 
-  blocks = [x.reshape(-1, BLOCK, x.shape[1]) for x in (decay, inputs)]
+  steps = min(BLOCK, len(inputs))
+  blocks = [x.reshape(-1, steps, x.shape[1]) for x in (decay, inputs)]
   return jax.lax.scan(block, jnp.zeros_like(inputs[0]), blocks)[1].reshape(inputs.shape)
 
 

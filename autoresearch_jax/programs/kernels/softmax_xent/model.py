@@ -18,7 +18,8 @@ def kernel(logits, labels):
     logits: float32 [rows, classes].
     labels: int32 [rows].
   """
-  blocks = logits.reshape(-1, ROWS, logits.shape[1]), labels.reshape(-1, ROWS)
+  rows = min(ROWS, labels.size)
+  blocks = logits.reshape(-1, rows, logits.shape[1]), labels.reshape(-1, rows)
   return each_block(*blocks).reshape(-1)
 
 
