@@ -22,6 +22,11 @@ CONFIGS = [
   'kernel:softmax_xent',
   'kernel:scan',
   'kernel:batched_matmul',
+  'nanochat:d4',
+  'nanogpt_char:cpu',
+  'nanogpt_char:gpu',
+  'gpt2_124m:short',
+  'gpt2_124m:full',
   'packing:steps',
 ]
 
@@ -59,7 +64,7 @@ def test_every_config_names_what_exists_with_options_that_fit(name):
   assert made.executor in EXECUTORS.names()
 
 
-@pytest.mark.parametrize('name', ['digits', 'gpt_small:cpu', 'kernel', 'packing'])
+@pytest.mark.parametrize('name', ['digits', 'gpt_small:cpu', 'kernel', 'nanochat', 'nanogpt_char', 'packing'])
 def test_configs_are_locked_and_refuse_unknown_variants(name):
   with pytest.raises(AttributeError):
     config.load(name).metrik = 'val_bpb'

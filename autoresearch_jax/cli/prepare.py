@@ -1,4 +1,4 @@
-"""`autoresearch prepare`: downloads, tokenizes and packs the data of the language model."""
+"""`autoresearch prepare`: downloads, tokenizes and packs the data of language models."""
 
 import pathlib
 import signal
@@ -21,21 +21,23 @@ ORIGINAL = {
 SIZES = tuple(ORIGINAL)
 COMMAND = Command(
   'prepare',
-  'Download and prepare the data of the language model.',
+  'Download and prepare the data of language models.',
   """
   Downloads ClimbMix shards (the original's ten and the validation shard), then trains the
   tokenizer and packs the rows, as the first run with the same config.data would do. The corpus
-  `python`, the text that ships with Python, needs no download.
+  `python`, the text that ships with Python, needs no download. The corpus `fineweb` is in GPT-2's
+  tokens already; its rows are cut by the first run with the problem `fineweb`.
 
   After an interruption, the same command continues. The defaults are those of the original; for
   another config pass its values of config.data.
   """,
   (
-    Option('corpus', 'Corpus to prepare.', 'climbmix', choices=('climbmix', 'python')),
-    Option('shards', 'Training shards of ClimbMix.', 10, minimum=1, maximum=shards.LAST),
+    Option('corpus', 'Corpus to prepare.', 'climbmix', choices=('climbmix', 'python', 'fineweb')),
+    Option('shards', 'Training shards: up to 6542 of ClimbMix, 103 of FineWeb.', 10, minimum=1,
+           maximum=shards.CLIMBMIX.training),
     Option('cache', 'Folder for the data.', value='DIR',
            shown='$AUTORESEARCH_JAX_CACHE or ~/.cache/autoresearch_jax'),
-    Option('url', 'Base URL of the shards.', shards.URL),
+    Option('url', 'Base URL of the shards.', value='URL', shown='the corpus has its own'),
     Option('workers', 'Parallel downloads.', 4, minimum=1, maximum=32),
     Option('attempts', 'Consecutive failures after which a shard fails.', 6, minimum=1),
     Option('verify', 'Read all shards, and download damaged ones again.', False),
@@ -50,6 +52,7 @@ COMMAND = Command(
   examples={
     'autoresearch prepare': 'Data for the gpu and tpu variants of gpt_small.',
     'autoresearch prepare --corpus=python': 'A small corpus without download.',
+    'autoresearch prepare --corpus=fineweb': 'Data for configs/gpt2_124m.py.',
   },
   exit_codes={
     '0': 'The data are ready.',
@@ -71,13 +74,13 @@ def _prepare(line: CommandLine) -> int:
   console = rich.console.Console(highlight=False, markup=False, soft_wrap=True)
   cache = pathlib.Path(line['cache']).absolute() if line['cache'] else caching.directory()
   try:
-    if line['corpus'] == 'climbmix':
+    if shard_set := shards.SHARD_SETS.get(line['corpus']):
       with caching.explained(cache):
-        prepare.climbmix(
-          cache / 'climbmix', line['shards'], console, line['url'], line['workers'],
-          line['attempts'], line['verify'],
+        prepare.download(
+          shard_set, cache / shard_set.corpus, line['shards'], console, line['url'] or '',
+          line['workers'], line['attempts'], line['verify'],
         )  # fmt: skip
-    if not line['only_fetch']:
+    if not line['only_fetch'] and line['corpus'] != 'fineweb':
       _pack(line, cache, console.print)
   except KeyboardInterrupt:
     console.print('Interrupted; run the same command again to continue where it stopped.')

@@ -162,7 +162,7 @@ class ClimbMix:
     return ()
 
   def _paths(self) -> list[pathlib.Path]:
-    return shards.present(self.folder, self.count)
+    return shards.present(shards.CLIMBMIX, self.folder, self.count)
 
 
 def split(text: str) -> list[str]:

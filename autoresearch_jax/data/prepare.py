@@ -1,4 +1,4 @@
-"""Downloads the ClimbMix shards in parallel, with a progress display, for `autoresearch prepare`.
+"""Downloads a corpus's shards in parallel, with a progress display, for `autoresearch prepare`.
 
 After an interruption, the same command resumes.
 """
@@ -71,13 +71,13 @@ def fetch(
   """
 
   def one(index: int) -> None:
-    name = shards.name(index)
+    name = downloader.shard_set.name(index)
     fetched = downloader.fetch(index, lambda had, total: progress.update(name, had, total))
     progress.done(name, not fetched)
 
   with futures.ThreadPoolExecutor(workers) as pool:
     # The validation shard first: without it nothing can be scored.
-    under_way = [pool.submit(one, index) for index in reversed(shards.wanted(count))]
+    under_way = [pool.submit(one, index) for index in reversed(downloader.shard_set.wanted(count))]
     try:
       futures.wait(under_way, return_when=futures.FIRST_EXCEPTION)
     finally:
@@ -90,11 +90,12 @@ def fetch(
       future.result()
 
 
-def climbmix(
+def download(
+  shard_set: shards.ShardSet,
   folder: pathlib.Path,
   count: int,
   console: rich.console.Console,
-  url: str = shards.URL,
+  url: str = '',
   workers: int = 4,
   attempts: int = 6,
   verify: bool = False,
@@ -102,10 +103,11 @@ def climbmix(
   """Downloads the training shards and the validation shard into a folder.
 
   Args:
+    shard_set: Which shards.
     folder: Where the shards are kept.
     count: Number of training shards.
     console: Where progress is shown.
-    url: Parent address of the shards.
+    url: Parent address of the shards; '' for their usual one.
     workers: Downloads at a time.
     attempts: Failures in a row after which a shard is given up.
     verify: Whether to read all shards that are there, and download damaged ones again.
@@ -117,10 +119,10 @@ def climbmix(
   folder.mkdir(parents=True, exist_ok=True)
   with _locked(folder):
     if verify:
-      for path in shards.damaged(folder, count):
+      for path in shards.damaged(shard_set, folder, count):
         console.print(f'{path.name}: damaged; downloading it again.')
         path.unlink()
-    downloader = shards.Downloader(folder, url.rstrip('/'), attempts=attempts)
+    downloader = shards.Downloader(folder, url, shard_set, attempts=attempts)
     with _progress(console) as progress:
       fetch(downloader, count, workers, progress)
 

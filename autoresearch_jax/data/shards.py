@@ -1,7 +1,7 @@
-"""ClimbMix parquet shards: file names, manifest, and a download that retries and resumes.
+"""Shards of corpora: file names, manifest, and a download that retries and resumes.
 
 `prepare` downloads them, `corpus` reads them. A shard gets its final name once it is complete and
-looks like parquet. The manifest stores its size and SHA-256, so that later damage is detected.
+looks like one. The manifest stores its size and SHA-256, so that later damage is detected.
 """
 
 import dataclasses
@@ -12,18 +12,20 @@ import random
 import re
 import threading
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
+import numpy as np
 import requests
 
 from autoresearch_jax.data import cache
 
-URL = 'https://huggingface.co/datasets/karpathy/climbmix-400b-shuffle/resolve/main'
-LAST = 6542  # the last shard is always validation
-COMMAND = 'autoresearch prepare --corpus=climbmix'
-MAGIC = b'PAR1'  # at the beginning and the end of a parquet file
 BLOCK = 1 << 16  # bytes written at a time; a broken connection loses at most one block
+
+
+PARQUET = b'PAR1'  # at the beginning and the end of a parquet file
+TOKENS = (20240520).to_bytes(4, 'little')  # at the beginning of a file of tokens, as in llm.c
+TOKENS_HEADER = 1024  # bytes before the tokens, which are uint16
 
 
 class MissingShards(FileNotFoundError):
@@ -36,6 +38,73 @@ class ShardUnavailable(Exception):
 
 class DownloadStopped(Exception):
   """The caller stopped the download; partial files are kept, and the next start resumes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardSet:
+  """The shards of a corpus: training shards, and one for validation.
+
+  Attributes:
+    corpus: Name of the corpus, and of its folder in the cache.
+    title: Its name in messages.
+    url: Parent address of the shards.
+    training: Training shards that there are.
+    first: Index of the first of them.
+    validation: Index of the validation shard.
+    names: File name of a training shard; `{index}` is replaced.
+    validation_name: File name of the validation shard.
+    format: What the files are: parquet with a column `text`, or tokens.
+  """
+
+  corpus: str
+  title: str
+  url: str
+  training: int
+  first: int
+  validation: int
+  names: str
+  validation_name: str
+  format: Literal['parquet', 'tokens']
+
+  @property
+  def command(self) -> str:
+    return f'autoresearch prepare --corpus={self.corpus}'
+
+  def name(self, index: int) -> str:
+    return (self.validation_name if index == self.validation else self.names).format(index=index)
+
+  def wanted(self, count: int) -> list[int]:
+    """Returns the indices of `count` training shards and, last, of the validation shard."""
+    if not 1 <= count <= self.training:
+      raise ValueError(f'{count} training shards were requested; choose 1 to {self.training}.')
+    return [*range(self.first, self.first + count), self.validation]
+
+  def looks_right(self, path: pathlib.Path) -> bool:
+    """Whether a file begins and ends as its format does."""
+    size = _size(path)
+    if size < TOKENS_HEADER if self.format == 'tokens' else size < 2 * len(PARQUET):
+      return False
+    with path.open('rb') as file:
+      start = file.read(4)
+      if self.format == 'tokens':
+        return start == TOKENS and size % 2 == 0
+      file.seek(-len(PARQUET), os.SEEK_END)
+      return start == PARQUET == file.read()
+
+
+CLIMBMIX = ShardSet(
+  'climbmix', 'ClimbMix', 'https://huggingface.co/datasets/karpathy/climbmix-400b-shuffle/resolve/main',
+  training=6542, first=0, validation=6542, names='shard_{index:05d}.parquet',
+  validation_name='shard_{index:05d}.parquet', format='parquet',
+)  # fmt: skip
+# The 10-billion-token sample of FineWeb in GPT-2's tokens, 100 million a shard, as modded-nanogpt
+# downloads it.
+FINEWEB = ShardSet(
+  'fineweb', 'FineWeb', 'https://huggingface.co/datasets/kjj0/fineweb10B-gpt2/resolve/main',
+  training=103, first=1, validation=0, names='fineweb_train_{index:06d}.bin',
+  validation_name='fineweb_val_{index:06d}.bin', format='tokens',
+)  # fmt: skip
+SHARD_SETS = {shard_set.corpus: shard_set for shard_set in (CLIMBMIX, FINEWEB)}
 
 
 class _TransientError(Exception):
@@ -84,7 +153,10 @@ class Manifest:
     try:
       return cls(folder, msgspec.json.decode(path.read_bytes(), type=dict[str, ShardRecord]))
     except msgspec.DecodeError as error:
-      raise ValueError(f'{path} is damaged ({error}); delete it and run {COMMAND}.') from None
+      raise ValueError(
+        f'{path} is damaged ({error}); delete it and run '
+        f'autoresearch prepare --corpus={folder.name}.'
+      ) from None
 
   def add(self, name: str, record: ShardRecord) -> None:
     self.records[name] = record
@@ -94,27 +166,16 @@ class Manifest:
     partial.replace(path)
 
 
-def name(index: int) -> str:
-  return f'shard_{index:05d}.parquet'
-
-
-def wanted(count: int) -> list[int]:
-  """Returns the indices of `count` training shards and, last, of the validation shard."""
-  if not 1 <= count <= LAST:
-    raise ValueError(f'{count} training shards were requested; choose 1 to {LAST}.')
-  return [*range(count), LAST]
-
-
-def present(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
+def present(shard_set: ShardSet, folder: pathlib.Path, count: int) -> list[pathlib.Path]:
   """Returns the paths of the wanted shards. Raises MissingShards unless all are complete."""
   records = Manifest.read(folder).records
-  paths = [folder / name(index) for index in wanted(count)]
+  paths = [folder / shard_set.name(index) for index in shard_set.wanted(count)]
   missing = [path.name for path in paths if not _complete(path, records.get(path.name))]
   if missing:
     elsewhere = '' if folder.parent == cache.directory() else f' --cache={folder.parent}'
     raise MissingShards(
-      f'{len(missing)} of {len(paths)} ClimbMix shards are not in {folder} '
-      f'(the first is {missing[0]}). Download them with: {COMMAND} --shards={count}{elsewhere}'
+      f'{len(missing)} of {len(paths)} {shard_set.title} shards are not in {folder} (the first is '
+      f'{missing[0]}). Download them with: {shard_set.command} --shards={count}{elsewhere}'
     )
   return paths
 
@@ -130,6 +191,21 @@ def texts(path: pathlib.Path) -> Iterator[str]:
           yield value
 
 
+def tokens(path: pathlib.Path) -> np.ndarray:
+  """Returns the tokens of a shard of tokens, uint16 `[tokens]`, mapped from the file.
+
+  Raises:
+    ValueError: The file does not hold as many tokens as its header says.
+  """
+  count = int(np.fromfile(path, np.int32, 3)[2])
+  if path.stat().st_size != TOKENS_HEADER + 2 * count:
+    raise ValueError(
+      f'{path} does not hold the {count:,} tokens of its header. Delete it, and run '
+      f'{FINEWEB.command} again.'
+    )
+  return np.memmap(path, np.uint16, 'r', TOKENS_HEADER, (count,))
+
+
 def digest(path: pathlib.Path) -> ShardRecord:
   """Returns size and SHA-256 of a file."""
   with path.open('rb') as file:
@@ -137,10 +213,10 @@ def digest(path: pathlib.Path) -> ShardRecord:
   return ShardRecord(path.stat().st_size, sha256)
 
 
-def damaged(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
+def damaged(shard_set: ShardSet, folder: pathlib.Path, count: int) -> list[pathlib.Path]:
   """Returns the wanted shards whose content differs from the manifest. Reads all of them."""
   records = Manifest.read(folder).records
-  paths = [folder / name(index) for index in wanted(count)]
+  paths = [folder / shard_set.name(index) for index in shard_set.wanted(count)]
   known = [path for path in paths if path.exists() and path.name in records]
   return [path for path in known if digest(path) != records[path.name]]
 
@@ -151,7 +227,8 @@ class Downloader:
 
   Attributes:
     folder: Folder of the shards.
-    url: Parent address of the shards.
+    url: Parent address of the shards; '' for their usual one.
+    shard_set: Which shards.
     attempts: Failures in a row, without any progress, after which a shard is given up.
     initial_delay: Seconds before the second attempt; doubles with each further one.
     max_delay: Maximum seconds between two attempts.
@@ -160,7 +237,8 @@ class Downloader:
   """
 
   folder: pathlib.Path
-  url: str = URL
+  url: str = ''
+  shard_set: ShardSet = CLIMBMIX
   attempts: int = 6
   initial_delay: float = 1.0
   max_delay: float = 60.0
@@ -168,6 +246,7 @@ class Downloader:
   stop: threading.Event = dataclasses.field(default_factory=threading.Event)
 
   def __post_init__(self) -> None:
+    self.url = (self.url or self.shard_set.url).rstrip('/')
     self.folder.mkdir(parents=True, exist_ok=True)
     self._manifest = Manifest.read(self.folder)
     self._lock = threading.Lock()
@@ -188,10 +267,10 @@ class Downloader:
       DownloadStopped: `stop` was set.
       OSError: It cannot be written, for instance since the disk is full.
     """
-    target = self.folder / name(index)
+    target = self.folder / self.shard_set.name(index)
     if _complete(target, self._manifest.records.get(target.name)):
       return False
-    if not (target.name not in self._manifest.records and _is_parquet(target)):
+    if not (target.name not in self._manifest.records and self.shard_set.looks_right(target)):
       self._download(target, report)
     with self._lock:
       self._manifest.add(target.name, digest(target))
@@ -213,9 +292,11 @@ class Downloader:
             f'Run the same command again to resume. The last error: {error}'
           ) from None
         self._wait(failures, error.retry_after if isinstance(error, _TransientError) else None)
-    if not _is_parquet(partial):
+    if not self.shard_set.looks_right(partial):
       _discard(partial)
-      raise ShardUnavailable(f'{self.url}/{target.name} is not a parquet file. Check --url.')
+      raise ShardUnavailable(
+        f'{self.url}/{target.name} is not a {self.shard_set.format} file. Check --url.'
+      )
     _remove_etag(partial)
     partial.replace(target)
 
@@ -265,9 +346,7 @@ def _resume_offset(answer: requests.Response, partial: pathlib.Path, had: int) -
     _discard(partial)
     raise _TransientError('the file on the server has changed; starting over.')
   if code == 404:
-    raise ShardUnavailable(
-      f'{answer.url} does not exist (404). Check --url and --shards, of which there are {LAST}.'
-    )
+    raise ShardUnavailable(f'{answer.url} does not exist (404). Check --url and --shards.')
   if code not in (200, 206):
     raise ShardUnavailable(f'{answer.url} was refused with {code} {answer.reason}.')
   _store_etag(partial, answer.headers.get('ETag'))
@@ -314,12 +393,3 @@ def _complete(path: pathlib.Path, record: ShardRecord | None) -> bool:
 
 def _size(path: pathlib.Path) -> int:
   return path.stat().st_size if path.exists() else 0
-
-
-def _is_parquet(path: pathlib.Path) -> bool:
-  if _size(path) < 2 * len(MAGIC):
-    return False
-  with path.open('rb') as file:
-    start = file.read(len(MAGIC))
-    file.seek(-len(MAGIC), os.SEEK_END)
-    return start == MAGIC == file.read()

@@ -20,6 +20,7 @@ NAMES = (
   'ledger.db', 'ledger.db-wal', 'ledger.db-shm', 'ledger.head', 'results.tsv', 'progress.png',
   'calibration.png', 'report.html', 'models', REPOSITORY, SCRATCH, 'lock', 'steering', 'trackers',
   'tensorboard', 'wandb', 'mlflow.db', 'mlflow_artifacts', 'service.sock', 'service.log',
+  'transfer',
 )  # fmt: skip
 
 

@@ -64,8 +64,10 @@ class LanguageModel(Problem):
         f'config.data.vocab_size is {self.vocab_size}; it must be above '
         f'{tokenizers.SMALLEST} and at most {tokenizers.LARGEST}.'
       )
-    if self.shards > shards.LAST:
-      raise ValueError(f'config.data.shards is {self.shards}; it must be at most {shards.LAST}.')
+    if self.shards > shards.CLIMBMIX.training:
+      raise ValueError(
+        f'config.data.shards is {self.shards}; it must be at most {shards.CLIMBMIX.training}.'
+      )
     batch = self.evaluation_batch * self.sequence_length
     for name in ('validation_tokens', 'test_tokens'):
       if (tokens := getattr(self, name)) % batch:

@@ -166,6 +166,9 @@ def bits_per_byte(batches: list[ScoredBatch], token_bytes: np.ndarray) -> dict[s
 
 def _metrics(batches: list[ScoredBatch], dataset: Dataset, examples: int) -> dict[str, float]:
   """The metrics of a dataset, over its first `examples`: later ones pad the last batch."""
+  if dataset.kind == 'language_model' and not dataset.token_bytes:
+    losses = np.concatenate([batch.losses for batch in batches])
+    return {'val_loss': float(losses.astype(np.float64).mean())}
   if dataset.kind == 'language_model':
     found = bits_per_byte(batches, np.load(dataset.token_bytes))
     if 'val_perplexity' in dataset.metrics:

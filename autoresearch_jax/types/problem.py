@@ -47,7 +47,8 @@ class Dataset:
   Attributes:
     train: Folder of the training split.
     validation: Folder of the validation split.
-    token_bytes: File, int32 [vocab_size]: UTF-8 bytes of each token, 0 for special tokens.
+    token_bytes: File, int32 [vocab_size]: UTF-8 bytes of each token, 0 for special tokens; '' for
+      none: then there is no val_bpb.
     evaluation_batch: Rows (examples) per call of `predict`; divides the rows of a language model.
     verifier: Name in VERIFIERS of the function that scores a construction.
     fingerprint: SHA-256 over whatever can change a metric: content, tokenizer, split.

@@ -39,9 +39,9 @@ def run(server, cache, *flags):
 
 def test_shards_become_a_dataset_that_a_run_uses_as_it_is(server, tmp_path):
   server.faults = {
-    shards.name(0): ['cut', (500, {})],
-    shards.name(1): [(429, {'Retry-After': '0'})],
-    shards.name(6542): ['cut', 'whole'],
+    shards.CLIMBMIX.name(0): ['cut', (500, {})],
+    shards.CLIMBMIX.name(1): [(429, {'Retry-After': '0'})],
+    shards.CLIMBMIX.name(6542): ['cut', 'whole'],
   }
   code, output = run(server, tmp_path)
   assert code == 0, output
@@ -64,13 +64,13 @@ def test_shards_become_a_dataset_that_a_run_uses_as_it_is(server, tmp_path):
 def test_rows_come_from_the_right_shards(server, tmp_path):
   folder = tmp_path / 'climbmix'
   downloader = shards.Downloader(folder, server.url)
-  for index in shards.wanted(2):
+  for index in shards.CLIMBMIX.wanted(2):
     downloader.fetch(index, lambda had, total: None)
   problem = LanguageModel('climbmix', 280, 32, 256, evaluation_batch=4, shards=2)
   dataset = problem.prepare(tmp_path, lambda sentence: None)
   tokens = problem.tokenizer(dataset)
   for split, indices in ((dataset.train, [0, 1]), (dataset.validation, [6542])):
-    texts = [t for i in indices for t in shards.texts(folder / shards.name(i))]
+    texts = [t for i in indices for t in shards.texts(folder / shards.CLIMBMIX.name(i))]
     rows = list(packing.Packer(tokens.encode(texts, 1), 33))
     stored = np.load(pathlib.Path(split, 'rows.npy'))
     np.testing.assert_array_equal(stored, np.stack(rows)[: len(stored)])
@@ -78,37 +78,37 @@ def test_rows_come_from_the_right_shards(server, tmp_path):
 
 def test_damage_is_found_and_mended(server, tmp_path):
   assert run(server, tmp_path, '--only_fetch')[0] == 0
-  path = tmp_path / 'climbmix' / shards.name(1)
+  path = tmp_path / 'climbmix' / shards.CLIMBMIX.name(1)
   content = bytearray(path.read_bytes())
   content[50] ^= 1
   path.write_bytes(content)
   code, output = run(server, tmp_path, '--only_fetch', '--verify')
-  assert code == 0 and f'{shards.name(1)}: damaged' in output
-  assert path.read_bytes() == server.files[shards.name(1)]
+  assert code == 0 and f'{shards.CLIMBMIX.name(1)}: damaged' in output
+  assert path.read_bytes() == server.files[shards.CLIMBMIX.name(1)]
 
 
 def test_a_missing_shard_is_a_sentence(server, tmp_path):
-  del server.files[shards.name(1)]
+  del server.files[shards.CLIMBMIX.name(1)]
   code, output = run(server, tmp_path)
   assert code == 1
-  assert 'does not exist (404)' in output and shards.name(1) in output
+  assert 'does not exist (404)' in output and shards.CLIMBMIX.name(1) in output
   assert 'Traceback' not in output
 
 
 def test_control_c_keeps_what_was_fetched_and_the_same_command_goes_on(server, tmp_path):
-  server.faults[shards.name(1)] = ['stall']
+  server.faults[shards.CLIMBMIX.name(1)] = ['stall']
   process = start(server, tmp_path, '--only_fetch', '--workers=1')
   deadline = time.monotonic() + 30
-  while (shards.name(1), '', 'stall') not in server.requests:
+  while (shards.CLIMBMIX.name(1), '', 'stall') not in server.requests:
     assert time.monotonic() < deadline
     time.sleep(0.01)
   process.send_signal(signal.SIGINT)
   output, _ = process.communicate(timeout=120)
   assert process.returncode == 130, output
   assert 'Interrupted' in output and 'Traceback' not in output
-  assert (tmp_path / 'climbmix' / shards.name(6542)).exists()
+  assert (tmp_path / 'climbmix' / shards.CLIMBMIX.name(6542)).exists()
   code, output = run(server, tmp_path, '--only_fetch')
-  assert code == 0 and f'{shards.name(6542)}: already complete.' in output
+  assert code == 0 and f'{shards.CLIMBMIX.name(6542)}: already complete.' in output
 
 
 def test_two_commands_do_not_share_a_folder(server, tmp_path):
@@ -150,4 +150,4 @@ def test_bars_on_a_terminal(server, tmp_path):
     pass
   os.close(leader)
   assert process.wait(timeout=120) == 0
-  assert shards.name(6542).encode() in output and b'\x1b[' in output
+  assert shards.CLIMBMIX.name(6542).encode() in output and b'\x1b[' in output

@@ -155,30 +155,30 @@ def test_a_shard_without_a_record_is_adopted(server, downloader):
 
 def test_damage_of_one_byte_is_found(server, downloader):
   downloader.fetch(0, ignore)
-  downloader.fetch(shards.LAST, ignore)
-  assert shards.damaged(downloader.folder, 1) == []
+  downloader.fetch(shards.CLIMBMIX.validation, ignore)
+  assert shards.damaged(shards.CLIMBMIX, downloader.folder, 1) == []
   path = downloader.folder / NAME
   content = bytearray(path.read_bytes())
   content[100] ^= 1
   path.write_bytes(content)
-  assert shards.damaged(downloader.folder, 1) == [path]
+  assert shards.damaged(shards.CLIMBMIX, downloader.folder, 1) == [path]
 
 
 def test_missing_shards_name_the_command(downloader):
   with pytest.raises(
     shards.MissingShards, match=r'2 of 2.*autoresearch prepare .*--shards=1 --cache='
   ):
-    shards.present(downloader.folder, 1)
+    shards.present(shards.CLIMBMIX, downloader.folder, 1)
 
 
 def test_a_truncated_shard_counts_as_missing(server, downloader):
-  for index in (0, shards.LAST):
+  for index in (0, shards.CLIMBMIX.validation):
     downloader.fetch(index, ignore)
-  assert len(shards.present(downloader.folder, 1)) == 2
+  assert len(shards.present(shards.CLIMBMIX, downloader.folder, 1)) == 2
   with (downloader.folder / NAME).open('r+b') as file:
     file.truncate(50)
   with pytest.raises(shards.MissingShards, match='1 of 2'):
-    shards.present(downloader.folder, 1)
+    shards.present(shards.CLIMBMIX, downloader.folder, 1)
 
 
 def test_a_damaged_manifest_is_a_sentence(downloader):
@@ -195,6 +195,6 @@ def test_texts_come_in_order(server, downloader):
 
 
 def test_the_last_shard_is_always_wanted():
-  assert shards.wanted(2) == [0, 1, 6542]
+  assert shards.CLIMBMIX.wanted(2) == [0, 1, 6542]
   with pytest.raises(ValueError, match='1 to 6542'):
-    shards.wanted(0)
+    shards.CLIMBMIX.wanted(0)

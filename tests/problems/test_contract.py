@@ -26,7 +26,7 @@ PROBLEM_CASES = [
   ('kernel', {**SCAN, 'gradients': True}),
 ]
 # Prepared for minutes rather than seconds: their own tests do what is done here.
-TESTED_ELSEWHERE = {'language_model', 'text'}
+TESTED_ELSEWHERE = {'language_model', 'text', 'fineweb'}
 
 
 def kind(case):

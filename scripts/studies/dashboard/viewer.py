@@ -1,13 +1,12 @@
 """Measures what somebody who looks at the dashboard costs the device: its time for the same work.
 
-python viewer.py [--blocks=2] [--trials=8] [--steps=40000] [--viewer=browser] [--shared_cores]
+python viewer.py [--trials=260] [--steps=5000] [--viewer=browser] [--shared_cores]
 
-Real runs of the digits config with a budget in steps, so that all train the same programs for the
-same steps, in the order A B B A: A without a dashboard, B with one, and with its page open in a
-headless Chromium, or with --viewer=stream a client that reads what the page would get, as when the
-browser is on another machine. Each B is compared with the A beside it: the training time of the
-same trials, but for the baseline, during which the server starts; and the CPU time of all processes
-of the run, in which other users of the machine count less.
+One real run of the digits config whose edits have no effect (`placebo`), so that every trial trains
+the same program for the same steps. The dashboard serves it throughout. Somebody looks at it during
+the second and third of every four trials: its page in a headless Chromium, or with --viewer=stream
+a client that reads what the page would get, as when the browser is on another machine. Trials that
+follow each other are compared, so that the machine's slower changes cancel.
 
 The run has one core, and the dashboard and the viewer have the others; with --shared_cores all of
 them share all. Needs the extras `dashboard` and `browser`, Chromium, and two cores that nobody else
@@ -29,22 +28,23 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import app, flags
 
-from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.events import Decided, LedgerError
+from autoresearch_jax.ledger.follower import LedgerFollower
 from autoresearch_jax.ledger.store import read_history
 
-BLOCKS = flags.DEFINE_integer('blocks', 2, 'Blocks of four runs.', lower_bound=1)
-TRIALS = flags.DEFINE_integer('trials', 8, 'Trials of a run.', lower_bound=2)
-STEPS = flags.DEFINE_integer('steps', 40_000, 'Steps of a training run.', lower_bound=100)
+TRIALS = flags.DEFINE_integer('trials', 260, 'Trials of the run.', lower_bound=9)
+STEPS = flags.DEFINE_integer('steps', 5_000, 'Steps of a training run.', lower_bound=100)
 VIEWER = flags.DEFINE_enum('viewer', 'browser', ('browser', 'stream'), 'Who looks.')
 SHARED = flags.DEFINE_bool('shared_cores', False, 'Let the browser use the cores of the run, too.')
 WAIT_SECONDS = 120.0  # for the first event of a run
+WATCHED = (False, True, True, False)  # of every four trials
 
-Run = tuple[dict[int, float], float]  # training seconds of each trial, and CPU seconds of all
+Look = Callable[[bool], None]  # begins or ends looking
 
 
 def cores() -> tuple[set[int], set[int]]:
@@ -56,47 +56,26 @@ def cores() -> tuple[set[int], set[int]]:
 
 
 @contextlib.contextmanager
-def starting_on(where: set[int]) -> Iterator[None]:
-  """Lets the processes that are started meanwhile use these cores only."""
-  before = os.sched_getaffinity(0)
-  os.sched_setaffinity(0, where)
-  try:
-    yield
-  finally:
-    os.sched_setaffinity(0, before)
-
-
-def run_once(workdir: pathlib.Path, own: set[int], watched: bool, browsers: Any) -> Run:
-  """Makes a run; returns the training seconds of each trial, and the CPU seconds of the run."""
+def running(workdir: pathlib.Path, own: set[int], others: set[int]) -> Iterator[subprocess.Popen]:
+  """The run, on its own cores."""
   command = [sys.executable, '-m', 'autoresearch_jax', 'run', '--config=digits']
   command += [f'--workdir={workdir}', f'--config.search.max_trials={TRIALS.value}']
   command += [f'--config.budget.amount={STEPS.value}', '--config.search.prefetch=0']
   command += ['--config.final_seeds=0', '--config.pruning=False', '--config.save_models=False']
-  command += ['--config.acceptance_options.baseline_seeds=2']
-  with starting_on(own):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+  command += ['--config.proposer=placebo', '--config.acceptance=strict']
+  os.sched_setaffinity(0, own)
+  process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+  os.sched_setaffinity(0, others)
   try:
-    with watching(workdir, browsers) if watched else contextlib.nullcontext():
-      _, status, usage = os.wait4(process.pid, 0)
-      process.returncode = os.waitstatus_to_exitcode(status)
+    yield process
   finally:
-    if process.returncode is None:
-      process.terminate()
-      process.wait()
-  if process.returncode:
-    raise SystemExit('The run failed; its message is above.')
-  history = read_history(workdir)
-  trained = {
-    number: sum(run.cost.training_seconds for run in result.measurements)
-    for number, result in history.results.items()
-    if result.measurements
-  }
-  return trained, usage.ru_utime + usage.ru_stime
+    process.terminate()
+    process.wait()
 
 
 @contextlib.contextmanager
-def watching(workdir: pathlib.Path, browsers: Any) -> Iterator[None]:
-  """Serves the run, and has its page open in a browser."""
+def serving(workdir: pathlib.Path) -> Iterator[str]:
+  """The dashboard of the run; its address."""
   deadline = time.monotonic() + WAIT_SECONDS
   while time.monotonic() < deadline:
     with contextlib.suppress(LedgerError):
@@ -107,9 +86,7 @@ def watching(workdir: pathlib.Path, browsers: Any) -> Iterator[None]:
   server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
   assert server.stdout is not None
   try:
-    address = server.stdout.readline().split()[-1]
-    with reading(address) if VIEWER.value == 'stream' else shown(address, browsers):
-      yield
+    yield server.stdout.readline().split()[-1]
   finally:
     server.send_signal(signal.SIGINT)
     server.wait(30)
@@ -117,75 +94,83 @@ def watching(workdir: pathlib.Path, browsers: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def shown(address: str, browsers: Any) -> Iterator[None]:
-  """Has the page open in a browser."""
-  page = browsers.new_page(viewport={'width': 1440, 'height': 900})
-  page.goto(address)
-  yield
-  page.wait_for_function(
-    'trials => document.querySelector("#headline").innerText.includes(`${trials}\\ntrials`)',
-    arg=TRIALS.value,
-    timeout=60_000,
-  )  # the page has followed the run to its end
-  page.close()
+def browser(address: str) -> Iterator[Look]:
+  """Looks with a browser."""
+  path = shutil.which('chromium') or shutil.which('chromium-browser')
+  with importlib.import_module('playwright.sync_api').sync_playwright() as started:
+    chromium = started.chromium.launch(executable_path=path, args=['--no-sandbox'])
+    page = chromium.new_page(viewport={'width': 1440, 'height': 900})
+    yield lambda begin: page.goto(address if begin else 'about:blank')
+    chromium.close()
 
 
 @contextlib.contextmanager
-def reading(address: str) -> Iterator[None]:
+def stream(address: str) -> Iterator[Look]:
   """Reads the events that the page would get."""
-  sizes: list[int] = []
+  reading: list[Any] = []
 
-  def read() -> None:
-    stream = urllib.request.urlopen(f'{address}events/', timeout=60)
-    with stream, contextlib.suppress(OSError, http.client.HTTPException):
-      while part := stream.read1(1 << 20):
-        sizes.append(len(part))
+  def read(events: Any) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+      while events.read1(1 << 20):
+        pass
 
-  reader = threading.Thread(target=read, daemon=True)
-  reader.start()
-  yield
-  print(f'  read {sum(sizes) / 1000:.0f} kB in {len(sizes)} parts', flush=True)
+  def look(begin: bool) -> None:
+    if begin:
+      reading.append(urllib.request.urlopen(f'{address}events/', timeout=60))
+      threading.Thread(target=read, args=reading[-1:], daemon=True).start()
+    else:
+      reading.pop().close()
 
-
-def report(what: str, changes: list[float]) -> None:
-  """Prints the mean of relative changes over pairs of runs, and its standard error."""
-  error = statistics.stdev(changes) / math.sqrt(len(changes)) if len(changes) > 1 else math.nan
-  each = ', '.join(f'{change:+.1%}' for change in changes)
-  print(
-    f'{what} with a viewer: {statistics.fmean(changes):+.2%} (standard error {error:.2%} over '
-    f'{len(changes)} pairs: {each})',
-    flush=True,
-  )
+  yield look
 
 
-def changes_of(without: Run, watched: Run) -> tuple[float, float]:
-  """Returns the mean change of the training time of a trial, and that of the CPU time."""
-  both = sorted((without[0].keys() & watched[0].keys()) - {0})
-  assert both, 'The two runs have no trial in common.'
-  change = statistics.fmean(math.log(watched[0][n] / without[0][n]) for n in both)
-  return change, math.log(watched[1] / without[1])
+def follow(workdir: pathlib.Path, process: subprocess.Popen, look: Look) -> dict[int, bool]:
+  """Begins or ends looking when a trial ends; returns which trials were watched."""
+  follower, looking, watched = LedgerFollower(workdir), False, {}
+  while process.poll() is None:
+    time.sleep(0.02)
+    for record in follower.new_records()[1]:
+      if isinstance(record.event, Decided):
+        following = record.event.trial + 1
+        wanted = WATCHED[following % len(WATCHED)]
+        if wanted != looking:
+          look(wanted)
+        looking = watched[following] = wanted
+  if process.returncode:
+    raise SystemExit('The run failed; its message is above.')
+  return watched
 
 
 def main(arguments: list[str]) -> None:
   del arguments
-  path = shutil.which('chromium') or shutil.which('chromium-browser')
   own, others = cores()
   folder = pathlib.Path(tempfile.mkdtemp())
-  changes: list[tuple[float, float]] = []
-  os.sched_setaffinity(0, others)  # with what it starts, but for the runs
-  with importlib.import_module('playwright.sync_api').sync_playwright() as started:
-    browser = started.chromium.launch(executable_path=path, args=['--no-sandbox'])
-    for block in range(BLOCKS.value):
-      runs = []
-      for place, watched in enumerate((False, True, True, False)):
-        found, cpu = run_once(folder / f'{block}-{place}', own, watched, browser)
-        runs.append((found, cpu))
-        word = 'watched' if watched else 'alone'
-        print(f'{word:<8} {sum(found.values()):8.2f} s of training, {cpu:.2f} CPU s', flush=True)
-      changes += [changes_of(runs[0], runs[1]), changes_of(runs[3], runs[2])]
-      report('training time', [change for change, _ in changes])
-      report('CPU time of the run', [change for _, change in changes])
-    browser.close()
+  with (
+    running(folder / 'run', own, others) as process,
+    serving(folder / 'run') as address,
+    (browser if VIEWER.value == 'browser' else stream)(address) as look,
+  ):
+    watched = follow(folder / 'run', process, look)
+  seconds = {
+    number: math.log(result.measurements[0].cost.training_seconds)
+    for number, result in read_history(folder / 'run').results.items()
+    if result.measurements
+  }
+  changes = []
+  for start in range(4, TRIALS.value - 3, 4):
+    four = [
+      (seconds[n], watched[n]) for n in range(start, start + 4) if n in watched and n in seconds
+    ]
+    if [looked for _, looked in four] == list(WATCHED):
+      changes.append((four[1][0] + four[2][0] - four[0][0] - four[3][0]) / 2)
+  if len(changes) < 2:
+    raise SystemExit('Too few trials were compared. Raise --trials.')
+  error = statistics.stdev(changes) / math.sqrt(len(changes))
+  print(
+    f'training time with a viewer: {statistics.fmean(changes):+.2%} (standard error {error:.2%} '
+    f'over {len(changes)} times four trials; median {statistics.median(changes):+.2%}); a trial '
+    f'trains for {math.exp(statistics.median(seconds.values())):.2f} s'
+  )
   shutil.rmtree(folder)
 
 
