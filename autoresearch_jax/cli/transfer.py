@@ -20,18 +20,18 @@ from autoresearch_jax.cli.command import (
   Option,
   UsageError,
 )
+from autoresearch_jax.cli.trial_output import show
 from autoresearch_jax.config import Config, from_config_dict
 from autoresearch_jax.executors import Unavailable
 from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import program_values
 from autoresearch_jax.ledger.store import read_history
-from autoresearch_jax.cli.trial_output import show
 from autoresearch_jax.programs.start import constants_of, with_constants
 from autoresearch_jax.research.build import Task, build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
 from autoresearch_jax.transfer import analysis, measurements
-from autoresearch_jax.transfer.measurements import TransferHeading, Recorded, Setting, TransferError
+from autoresearch_jax.transfer.measurements import Recorded, Setting, TransferError, TransferHeading
 from autoresearch_jax.types import Program, to_builtins
 
 COMMAND = Command(

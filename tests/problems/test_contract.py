@@ -18,6 +18,7 @@ PROBLEM_CASES = [
   ('digits', {'validation_examples': 40, 'evaluation_batch': 20, 'split_seed': 3}),
   ('digits', {'test_examples': 225}),
   ('packing', {}),
+  ('shakespeare', {'source': 'python', 'sequence_length': 64}),
   ('packing', {'circles': 3}),
   ('arrays', {'path': str(SAMPLE), 'test_fraction': 0.2}),
   ('arrays', {'path': str(SAMPLE), 'split': 'time', 'test_fraction': 0.0}),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from autoresearch_jax.executors import Executor
 from autoresearch_jax.transfer import analysis, measurements
-from autoresearch_jax.transfer.measurements import TransferHeading, Recorded, TransferError
+from autoresearch_jax.transfer.measurements import Recorded, TransferError, TransferHeading
 from autoresearch_jax.types import (
   Budget,
   Cost,
