@@ -64,7 +64,9 @@ def test_every_config_names_what_exists_with_options_that_fit(name):
   assert made.executor in EXECUTORS.names()
 
 
-@pytest.mark.parametrize('name', ['digits', 'gpt_small:cpu', 'kernel', 'nanochat', 'nanogpt_char', 'packing'])
+@pytest.mark.parametrize(
+  'name', ['digits', 'gpt_small:cpu', 'kernel', 'nanochat', 'nanogpt_char', 'packing']
+)
 def test_configs_are_locked_and_refuse_unknown_variants(name):
   with pytest.raises(AttributeError):
     config.load(name).metrik = 'val_bpb'
