@@ -16,6 +16,7 @@ from autoresearch_jax.cli.command import Command, CommandLine, Option, UsageErro
 from autoresearch_jax.cli.wrapped_module import read_model
 from autoresearch_jax.config import ConfigError
 from autoresearch_jax.problems import PROBLEMS
+from autoresearch_jax.programs.contract import FUNCTIONS
 from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.types import Program
 
@@ -36,6 +37,7 @@ class ProblemTemplate:
     sample: Name of the sample data, and what writes them to a path; None for a problem without.
     problem: The problem that reads data of the user's (option --data), by its option `path`.
     constants: Values of the program's constants, with what they are; not with the user's model.
+    functions: What the model's file must define.
   """
 
   summary: str
@@ -43,6 +45,7 @@ class ProblemTemplate:
   sample: tuple[str, Callable[[pathlib.Path], None]] | None = None
   problem: str = ''
   constants: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+  functions: tuple[str, ...] = FUNCTIONS
 
 
 def _write_digits(path: pathlib.Path) -> None:
@@ -76,7 +79,9 @@ TEMPLATES: Mapping[str, ProblemTemplate] = {
     'language models of a text of yours', 'gpt', ('text.txt', _write_reference), 'text', SMALL_GPT
   ),
   'kernel': ProblemTemplate(
-    'functions of yours, made fast at equal outputs', 'kernels/softmax_xent'
+    'functions of yours, made fast at equal outputs',
+    'kernels/softmax_xent',
+    functions=('kernel',),
   ),
 }
 
@@ -120,7 +125,8 @@ def _new(line: CommandLine) -> int:
   template = TEMPLATES[line['from']]
   names = {name: value for name, value in _names(line).items() if value}
   found = _look_at(template, {'path': line['data'], **names}) if line['data'] else ''
-  program, editable = read_model(pathlib.Path(line['model'] or PROGRAMS / template.program / MODEL))
+  path = pathlib.Path(line['model'] or PROGRAMS / template.program / MODEL)
+  program, editable = read_model(path, template.functions)
   values = {
     'constants': '' if line['model'] else _lines('constants.', template.constants),
     'names': ''.join(f'  c.data.{name} = {value!r}\n' for name, value in names.items()),

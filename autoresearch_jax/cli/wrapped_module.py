@@ -50,8 +50,14 @@ class FoundModule:
   switch: str
 
 
-def read_model(path: pathlib.Path) -> tuple[Program, tuple[str, ...]]:
+def read_model(
+  path: pathlib.Path, functions: tuple[str, ...] = FUNCTIONS
+) -> tuple[Program, tuple[str, ...]]:
   """Reads a program, or makes one of a Flax module.
+
+  Args:
+    path: The file.
+    functions: What a program must define; a module is only looked for instead of the default.
 
   Returns:
     The program, whose entry is model.py, and the files in it that a search may change.
@@ -68,8 +74,10 @@ def read_model(path: pathlib.Path) -> tuple[Program, tuple[str, ...]]:
     ) from None
   defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
   others = tuple((name, text) for name, text in program.files if name != path.name)
-  if set(FUNCTIONS) <= defined:
+  if set(functions) <= defined:
     return Program(((ENTRY, program.text()), *others), ENTRY), (ENTRY,)
+  if functions != FUNCTIONS:
+    raise ConfigError(f'{path} defines no function {", ".join(functions)}; name a file that does.')
   module = _found_module(tree, path)
   own = RENAMED if path.name == ENTRY else path.name
   text = string.Template((TEXTS / f'training_{module.style}.txt').read_text()).substitute(
