@@ -177,9 +177,15 @@ def _encoded_images(column: pa.ChunkedArray) -> list[bytes]:
   kind = column.type
   if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
     return column.to_pylist()
-  if pa.types.is_struct(kind) and kind.get_field_index('bytes') >= 0:
-    return pc.struct_field(column, 'bytes').to_pylist()
-  return []
+  if not pa.types.is_struct(kind) or kind.get_field_index('bytes') < 0:
+    return []
+  images = pc.struct_field(column, 'bytes').to_pylist()
+  if None in images:
+    raise ValueError(
+      f'Image {images.index(None)} of the table is stored as a path only; embed the images, or use '
+      'a folder of them.'
+    )
+  return images
 
 
 def _nested(column: pa.ChunkedArray, name: str, path: pathlib.Path) -> np.ndarray:

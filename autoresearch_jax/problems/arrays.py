@@ -84,7 +84,8 @@ class Arrays(Problem):
     test_fraction: Share that is scored only at the end of a run; 0: no test split.
     standardize_inputs: Whether to shift and scale the inputs by mean and standard deviation of the
       training split, for each feature or channel.
-    standardize_targets: The same for the targets of a regression; metrics are in their own unit.
+    standardize_targets: The same for the targets of a regression; metrics are in their own unit,
+      and the training loss is not.
     image_size: Height and width to which images of files are resized; () for their own.
     top_k: Of which k to measure `val_topK_accuracy`, where there are more classes.
     evaluation_batch: Examples per call of `predict`.
@@ -103,7 +104,7 @@ class Arrays(Problem):
   validation_fraction: float = 0.2
   test_fraction: float = 0.1
   standardize_inputs: bool = False
-  standardize_targets: bool = False
+  standardize_targets: bool = True
   image_size: tuple[int, ...] = ()
   top_k: tuple[int, ...] = (5,)
   evaluation_batch: int = 256

@@ -165,11 +165,16 @@ def measure(dataset: Dataset, outputs: np.ndarray, targets: np.ndarray) -> dict[
     if targets.dtype.kind != 'f':
       scored = Classified(outputs, targets)
       return {name: _of_classes(name, scored) for name in dataset.metrics}
-    flat, wanted = outputs.reshape(len(outputs), -1), targets.reshape(len(targets), -1)
-    if dataset.target_std:
-      flat = flat * np.array(dataset.target_std) + np.array(dataset.target_mean)
-      wanted = wanted * np.array(dataset.target_std) + np.array(dataset.target_mean)
-    return {name: REGRESSION[name][1](flat, wanted.astype(np.float64)) for name in dataset.metrics}
+    flat, wanted = (in_own_unit(dataset, array) for array in (outputs, targets))
+    return {name: REGRESSION[name][1](flat, wanted) for name in dataset.metrics}
+
+
+def in_own_unit(dataset: Dataset, array: np.ndarray) -> np.ndarray:
+  """Outputs or targets of a regression as before they were scaled, float64 [examples, elements]."""
+  flat = array.reshape(len(array), -1).astype(np.float64)
+  if not dataset.target_std:
+    return flat
+  return flat * np.array(dataset.target_std) + np.array(dataset.target_mean)
 
 
 def _of_classes(name: str, scored: Classified) -> float:

@@ -124,7 +124,7 @@ def evaluate(
     return scored
 
   batches = [score(batch) for batch in loader.validation(dataset, on_test)]
-  ratio = batches[0].targets.size / max(1, training_tokens)
+  ratio = batches[0].losses.size / max(1, training_tokens)
   limit = max(predict_seconds, MAX_PREDICT_TIME_RATIO * ratio * training_seconds)
   while min(seconds) > limit and len(seconds) < PREDICT_CALLS:
     score({'inputs': batches[0].inputs, 'targets': batches[0].targets})

@@ -18,6 +18,7 @@ from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.header import ArtifactError
 from autoresearch_jax.config import Limits
 from autoresearch_jax.data import loader
+from autoresearch_jax.problems.metrics import in_own_unit
 from autoresearch_jax.types import Dataset, Direction
 
 CERTAIN = 8.0  # logit of the right class where the others have 0
@@ -55,7 +56,7 @@ class OwnMetrics:
     Raises:
       OwnMetricError: The artifact cannot be read.
     """
-    flat = [np.asarray(a, np.float32).reshape(len(a), -1) for a in (outputs, targets)]
+    flat = [in_own_unit(self.dataset, array).astype(np.float32) for array in (outputs, targets)]
     values = self._functions[on_test](np.concatenate(flat, axis=1)[None])
     return dict(zip(self.names, np.asarray(values, np.float64)[0].tolist(), strict=True))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.example_files import SAMPLE
+from helpers.example_files import NUMBERS, SAMPLE
 
 from autoresearch_jax import ConfigError, run
 from autoresearch_jax import __main__ as front
@@ -20,6 +20,10 @@ def wrong(outputs, targets):
 
 def right(outputs, targets):
   return (outputs.argmax(axis=1) == targets).mean()
+
+
+def gap(outputs, targets):
+  return jnp.abs(outputs - targets).mean()
 
 
 def rows(outputs, targets):
@@ -73,6 +77,16 @@ def test_a_run_optimises_it_and_scores_it_on_both_splits(config, tmp_path):
     metrics = measurement.metrics
     assert metrics['val_wrong'] == pytest.approx(metrics['val_error'])
     assert metrics['val_right'] == pytest.approx(metrics['val_accuracy'])
+
+
+@pytest.mark.slow
+def test_in_a_regression_it_sees_the_unit_of_the_targets(config, tmp_path):
+  config.data.path = str(NUMBERS)
+  config.data.own_metrics = {'val_gap': 'minimize'}
+  config.metric = 'val_gap'
+  result = run(config, tmp_path / 'run', max_trials=1, budget__amount=20, say=lambda line: None)
+  metrics = result.baseline.result.measurements[0].metrics
+  assert metrics['val_gap'] == pytest.approx(metrics['val_mae'], rel=1e-4)
 
 
 @pytest.mark.slow
