@@ -20,10 +20,11 @@ RENAMED = 'network.py'  # the user's file, if it is called as the entry
 # What the arguments of a module's constructor stand for, by their names.
 OUTPUTS = frozenset(
   'num_classes classes n_classes num_labels num_outputs outputs n_outputs out_features output_size '
-  'out_dim output_dim dout'.split()
+  'out_dim output_dim dout vocab_size vocabulary_size'.split()
 )
 INPUTS = frozenset(
-  'in_channels channels in_features input_size in_dim input_dim din num_features'.split()
+  'in_channels in_features input_size in_dim input_dim din num_features sequence_length '
+  'context_length block_size max_len max_length'.split()
 )
 SHAPES = frozenset({'input_shape', 'in_shape'})
 # Arguments of a call that switch between training and evaluation, with their value in training.

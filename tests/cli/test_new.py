@@ -156,3 +156,33 @@ def test_names_of_arrays_are_written_into_the_config(tmp_path, capsys):
   assert '--inputs' in capsys.readouterr().err
   config = made(tmp_path / 'mine', data, '--inputs=pictures', '--targets=kind')
   assert (config.data['inputs'], config.data['targets']) == (('pictures',), 'kind')
+
+
+BIGRAM = """
+import flax.linen as nn
+
+
+class Bigram(nn.Module):
+  vocab_size: int
+
+  @nn.compact
+  def __call__(self, tokens, deterministic: bool = True):
+    return nn.Dense(self.vocab_size)(nn.Embed(self.vocab_size, 16)(tokens))
+"""
+
+
+@pytest.mark.slow
+def test_a_language_model_of_ones_own(tmp_path):
+  (tmp_path / 'book.txt').write_text('The quick brown fox jumps over the lazy dog.\n' * 900)
+  (tmp_path / 'bigram.py').write_text(BIGRAM)
+  config = made(
+    tmp_path / 'mine', '--from=text', f'--data={tmp_path / "book.txt"}',
+    f'--model={tmp_path / "bigram.py"}',
+  )  # fmt: skip
+  assert config.constants == {}
+  values = load(str(tmp_path / 'mine' / 'config.py')).unlock()
+  values.constants = {'LEARNING_RATE': 0.05}
+  values.acceptance_options.baseline_seeds = 2
+  values.final_seeds = 0
+  result = run(values, tmp_path / 'run', max_trials=1, budget__amount=60, say=lambda line: None)
+  assert result.baseline.metric('val_bpb') < 3  # of 8 at the start
