@@ -23,12 +23,6 @@ from autoresearch_jax.types import Dataset, Platform, Status
 
 # JAX must not fall back to another platform silently.
 JAX_PLATFORMS: dict[Platform, str] = {'cpu': 'cpu', 'gpu': 'cuda', 'tpu': 'tpu'}
-# XLA's older emitters compile the small GPT in 40 % of the time, at the cost of about 5 % of a
-# step. Not xla_cpu_optimize_for_size: it saves another 0.15 s, but does not vectorize loops, which
-# costs 10 % of every step (exp and tanh take 7 times as long).
-XLA_CPU_FLAGS = (
-  '--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters,xla_cpu_disable_loop_unrolling'
-)
 # The first touch of a 4 KiB page takes as long as 8 microseconds; a step's buffers have many.
 HUGE_PAGES = 'glibc.malloc.hugetlb=1'
 COMPILE_CACHE_SIZE = 4  # compiled programs in memory: the incumbent's, and the latest ones
@@ -329,7 +323,6 @@ def process_environment(platform: Platform, kernels: bool = False) -> dict[str, 
     variables.setdefault('XLA_CLIENT_MEM_FRACTION', '0.92')
   if platform == 'cpu' and not kernels:
     variables.setdefault('GLIBC_TUNABLES', HUGE_PAGES)
-    variables['XLA_FLAGS'] = f'{XLA_CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
   return variables
 
 

@@ -23,17 +23,12 @@ through the seeds one by one.
 
 import dataclasses
 import itertools
-import os
 import pathlib
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
-
-from autoresearch_jax.runner.client import XLA_CPU_FLAGS
-
-os.environ['XLA_FLAGS'] = f'{XLA_CPU_FLAGS} {os.environ.get("XLA_FLAGS", "")}'.strip()
 
 import jax
 import jax.numpy as jnp

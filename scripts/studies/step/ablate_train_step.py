@@ -65,6 +65,10 @@ def without_all() -> None:
   without_cross_entropy()
 
 
+def without_older_emitters() -> None:
+  gpt_step.CPU_COMPILER_OPTIONS['xla_cpu_use_fusion_emitters'] = True
+
+
 def nothing() -> None:
   pass
 
@@ -78,7 +82,7 @@ VARIANTS: dict[str, tuple[Callable[[], None], dict[str, str], int]] = {
   'cross-entropy in chunks (log_softmax)': (without_cross_entropy, {}, 0),
   'several steps a call': (nothing, {}, 1),
   'huge pages': (nothing, {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=0'}, 0),
-  "XLA's flags": (nothing, {'XLA_FLAGS': ''}, 0),
+  "XLA's older emitters": (without_older_emitters, {}, 0),
   'attention, products, cross-entropy and several steps': (without_all, {}, 1),
 }
 

@@ -21,11 +21,10 @@ from autoresearch_jax.programs.gpt import model as program
 from autoresearch_jax.runner import client
 from autoresearch_jax.runner.compile import CPU_COMPILER_OPTIONS
 
-# As a runner is started: XLA's flags, and large pages for large buffers.
+# As a runner is started: with large pages for large buffers.
 ENVIRONMENT = {
   'JAX_PLATFORMS': 'cpu',
   'GLIBC_TUNABLES': client.HUGE_PAGES,
-  'XLA_FLAGS': client.XLA_CPU_FLAGS,
 }
 SIZES = {
   'cpu variant': {'DEPTH': 2, 'ASPECT_RATIO': 64, 'HEAD_DIM': 64, 'BATCH_SIZE': 8},
