@@ -83,6 +83,7 @@ def get_config(variant: str = 'short') -> ConfigDict:
   c.final_seeds = 0 if full else 2  # training runs per program in the final evaluation
 
   c.limits = ConfigDict()
+  c.limits.trace_seconds = 300.0  # wall-clock time of a trace
   c.limits.compile_seconds = 900.0
   c.limits.step_seconds = 120.0  # longest time without a message: one step, or a batch of predict
   return c.lock()

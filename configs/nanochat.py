@@ -113,6 +113,7 @@ def get_config(variant: str = 'd12') -> ConfigDict:  # noqa: PLR0915 - one state
   c.final_seeds = 2  # training runs per program in the final evaluation
 
   c.limits = ConfigDict()
+  c.limits.trace_seconds = 300.0  # wall-clock time of a trace
   c.limits.compile_seconds = 900.0
   c.limits.step_seconds = 120.0  # longest time without a message: one step, or a batch of predict
   return c.lock()
