@@ -1,12 +1,15 @@
 """Kernels: honest ones are timed, and cheating ones are refused, each with its reason."""
 
 import dataclasses
+import difflib
 
 import numpy as np
 import pytest
 
-from autoresearch_jax.config import Limits
+import autoresearch_jax as ar
+from autoresearch_jax.config import Limits, load
 from autoresearch_jax.problems.kernel import Kernel
+from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.kernels import gate, inputs, timing
 from autoresearch_jax.runner.kernels.runner import KernelRunner
@@ -291,6 +294,27 @@ def reference(x):
     'float64': False
   }
   assert bench(text.replace('def reference', 'def kernel'))['measurement'].metrics['kernel_ms'] > 0
+
+
+@pytest.mark.slow
+def test_a_run_keeps_a_faster_kernel_and_times_it_anew(tmp_path):
+  config = load('kernel:scan').unlock()
+  config.data.inputs = ('float32[512,64] in [0, 1]', 'float32[512,64] in [-100, 100]')
+  text = (PROGRAMS / 'kernels' / 'scan' / 'model.py').read_text()
+  (tmp_path / 'edits').mkdir()
+  for number, code in enumerate(('inputs + decay', 'in_order(decay, inputs)')):
+    after = text.replace('return as_tree(decay, inputs)', f'return {code}').splitlines(True)
+    lines = difflib.unified_diff(text.splitlines(True), after, 'a/model.py', 'b/model.py')
+    (tmp_path / 'edits' / f'{number}.patch').write_text(''.join(lines))
+  result = ar.run(
+    config, tmp_path / 'run', max_trials=3, proposer='replay',
+    proposer_options={'source': str(tmp_path / 'edits')}, budget__amount=0.2, final_seeds=2,
+    say=lambda line: None,
+  )  # fmt: skip
+  baseline, refused, kept = (trial.result for trial in result.trials)
+  assert refused.status == 'invalid' and 'differs from the reference' in refused.reason
+  assert kept.status == 'ok' and kept.measurements[0].metrics['relative_time'] < 0.8
+  assert len(baseline.measurements) == 6
 
 
 # --- inputs -------------------------------------------------------------------------------------
