@@ -54,12 +54,13 @@ def slowness(result: Result) -> str:
   return f'machine at {speed:.0%} speed' if speed is not None and speed < SLOW else ''
 
 
-def program_values(history: History, program: int) -> list[float]:
-  """Returns the values of the metric in all runs of a program, named by its first trial.
+def program_values(history: History, program: int, metric: str = '') -> list[float]:
+  """Returns the values of a metric in all runs of a program, named by its first trial.
 
-  Only runs at the full budget count, and of runs with the same seed only the first.
+  Only runs at the full budget count, and of runs with the same seed only the first. The metric is
+  that of the run, unless another one is named.
   """
-  metric, values = history.objective.metric, dict[int, float]()
+  metric, values = metric or history.objective.metric, dict[int, float]()
   for number in history.program_trials.get(program, ()):
     trial = history.trials[number]
     if _scored_at_full_budget(trial):

@@ -132,12 +132,27 @@ def summary(history: History) -> str:
   metric = history.objective.metric
   best = f'Best {metric} {format_value(f.value, f.runs)}: trial {_named(history, f.best.id)}.'
   doubts = [again.describe(metric) for again in remeasured(history) if again.in_doubt]
-  misses = ''.join(f'\n{line}' for line in (*doubts, format_near_misses(history)) if line)
+  others = _format_other_metrics(history, f.best.id)
+  misses = ''.join(f'\n{line}' for line in (others, *doubts, format_near_misses(history)) if line)
   if f.best.id == BASELINE or f.gain is None or f.baseline is None:
     return f'{tried}\n{best}{misses}'
   noise = '' if f.standard_errors is None else f', {f.standard_errors:.1f} standard errors'
   baseline = format_value(f.baseline, f.baseline_runs)
   return f'{tried}\n{best} The baseline has {baseline}: a gain of {f.gain:.6f}{noise}.{misses}'
+
+
+def _format_other_metrics(history: History, best: int) -> str:
+  """Returns the validation metrics beside the run's, of the best program and of the baseline."""
+  measured = {name for run in history.trials[best].result.measurements for name in run.metrics}
+  shown = []
+  for name in sorted(measured - {history.objective.metric}):
+    mine, first = (
+      program_values(history, history.original(trial), name) for trial in (best, BASELINE)
+    )
+    if name.startswith('val_') and mine and first:
+      before = '' if best == BASELINE else f' (baseline {statistics.fmean(first):.4g})'
+      shown.append(f'{name} {statistics.fmean(mine):.4g}{before}')
+  return f'Also measured: {", ".join(shown)}.' if shown else ''
 
 
 def _format_left(history: History) -> str:

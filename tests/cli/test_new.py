@@ -71,6 +71,8 @@ def test_a_run_measures_every_metric(data, tmp_path):
   measured = result.baseline.result.measurements[0].metrics
   names = build(from_config_dict(config)).problem.metrics()
   assert {*names} <= {*measured} and all(np.isfinite(measured[name]) for name in names)
+  others = {*names} - {'val_loss'}
+  assert others and all(f'{name} ' in result.summary() for name in others)
   model = load_model(tmp_path / 'run' / 'models' / 'baseline')
   with np.load(data) as arrays:
     outputs = model.predict(arrays['x'])  # as they are in the file
