@@ -89,20 +89,21 @@ def require_examples(classes: np.ndarray, names: Sequence[str], splits: int) -> 
     )
 
 
-def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
+def require_finite(array: np.ndarray, what: str, rows: np.ndarray | None = None) -> None:
   """Raises ValueError for NaN and infinity.
 
   Args:
     array: [examples, ...].
     what: Begins the message.
-    first: Number of the first example, for the message.
+    rows: Numbers of the examples, for the message; None for 0, 1, 2 and so on.
   """
   if array.dtype.kind != 'f' or np.isfinite(array).all():
     return
   bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+  first = bad[0] if rows is None else rows[bad[0]]
   raise ValueError(
-    f'{what}: example {first + bad[0]} has NaN or infinity (and {len(bad) - 1} more here). Remove '
-    'these examples, or replace the values.'
+    f'{what}: example {first} has NaN or infinity (and {len(bad) - 1} more here). Remove these '
+    'examples, or replace the values.'
   )
 
 

@@ -138,7 +138,6 @@ class Arrays(Problem):
       raise ValueError(
         f'config.data.image_size is {self.image_size}; it must be (height, width), or ().'
       )
-
     if bool(self.own_metrics) != bool(self.own_metrics_file):
       raise ValueError(
         'config.data.own_metrics names metrics with their direction, and own_metrics_file the file '
@@ -357,7 +356,7 @@ def _chunks(column: ExampleColumn, rows: np.ndarray) -> Any:
   for start in range(0, len(rows), step):
     part = rows[start : start + step]
     chunk = column.read(part)
-    target_arrays.require_finite(chunk, f'The inputs {column.name}', int(part[0]))
+    target_arrays.require_finite(chunk, f'The inputs {column.name}', part)
     if chunk.dtype.kind in 'iu' and chunk.dtype.itemsize > 2 and np.abs(chunk).max() > MAX_EXACT:
       raise ValueError(
         f'The inputs {column.name} have integers above {MAX_EXACT}, which float32 cannot tell '
@@ -365,7 +364,7 @@ def _chunks(column: ExampleColumn, rows: np.ndarray) -> Any:
       )
     with np.errstate(over='ignore'):
       stored = chunk.astype(_stored(column))
-    target_arrays.require_finite(stored, f'The inputs {column.name} in float32', int(part[0]))
+    target_arrays.require_finite(stored, f'The inputs {column.name} in float32', part)
     yield start, stored.reshape(len(part), *(column.shape[1:] or (1,)))
 
 

@@ -236,7 +236,7 @@ X, Y = images(12)
     ({'x': X, 'y': Y}, {'inputs': ('z',)}, ("no 'z'", 'x, y')),
     ({'x': X, 'y': Y[:-1]}, {}, ('12 examples', '11')),
     ({'x_train': X, 'y_train': Y, 'x_test': X}, {}, ('for each split',)),
-    ({'x': np.where(X[3] == X, np.nan, X), 'y': Y}, {}, ('NaN', 'example 3')),
+    ({'x': np.where(np.arange(12) == 7, np.nan, 1.0), 'y': Y}, {}, ('NaN', 'example 7')),
     ({'x': X, 'y': np.where(Y == 1, np.nan, 0.5)}, {}, ('NaN', 'targets')),
     ({'x': X, 'y': np.array([*Y[:-1], 7])}, {}, ("'7' (1)", 'random')),
     ({'x': X, 'y': np.zeros(12, int)}, {}, ('1 class', 'two')),
