@@ -5,7 +5,8 @@
   python -m autoresearch_jax.main --config=configs/gpt2_124m.py:full    # the reproduction
 
 Variants: `short` (default; a search at 600 s of training a trial) and `full` (18,865 steps, as
-published; needs 99 shards). Either runs on the accelerator that JAX finds.
+published; needs 99 shards). They are for the accelerator that JAX finds, or for that of their end,
+as in `short_tpu` (also _gpu, _cpu).
 
 Source: https://github.com/karpathy/llm.c/discussions/481 (2024): batch 2^19 tokens, AdamW with
 betas 0.9 and 0.95, peak rate 0.0006, 700 steps of warm-up, cosine to 0, decay 0.1, gradients
@@ -25,11 +26,14 @@ STEPS, BATCH_TOKENS = 18_865, 2**19
 
 def get_config(variant: str = 'short') -> ConfigDict:
   """Returns the config of a run; the module's docstring describes the variants."""
-  variant = variant or 'short'
-  if variant not in ('short', 'full'):
-    raise ValueError(f'There is no variant {variant!r}; there are: short, full.')
+  variant, _, platform = (variant or 'short').partition('_')
+  platform = platform or probe.platform()
+  if variant not in ('short', 'full') or platform not in ('cpu', 'gpu', 'tpu'):
+    raise ValueError(
+      f'There is no variant {variant!r} for {platform!r}; there are: short and full, with _cpu, '
+      '_gpu or _tpu after it or without.'
+    )
   full = variant == 'full'
-  platform = probe.platform()
   c = ConfigDict()
 
   c.name = f'gpt2_124m_{variant}'  # names the folder runs/NAME and the branch autoresearch/NAME

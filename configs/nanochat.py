@@ -4,8 +4,9 @@
   python -m autoresearch_jax.main --config=configs/nanochat.py:d12
   python -m autoresearch_jax.main --config=configs/nanochat.py:d4     # on a CPU: a small setting
 
-Variants: `d4`, `d6`, ... `d26`, every even depth; `d12` is the default. On a CPU the vocabulary is
-4096, the text the one that ships with Python, and a trial trains for 60 seconds.
+Variants: `d4`, `d6`, ... `d26`, every even depth; `d12` is the default. They are for the platform
+that JAX finds, or for that of their end, as in `d12_tpu` (also _gpu, _cpu). On a CPU the vocabulary
+is 4096, the text the one that ships with Python, and a trial trains for 60 seconds.
 
 Source: https://github.com/karpathy/nanochat/discussions/481 and scripts/base_train.py (January to
 March 2026). Width 64 · depth, heads of 128, vocabulary 32,768. Scaling parameters are those of the
@@ -41,12 +42,15 @@ def scaling_parameters(depth: int) -> int:
 
 def get_config(variant: str = 'd12') -> ConfigDict:  # noqa: PLR0915 - one statement per field
   """Returns the config of a run; the module's docstring describes the variants."""
-  variant = variant or 'd12'
-  if variant not in [f'd{depth}' for depth in DEPTHS]:
+  variant, _, platform = (variant or 'd12').partition('_')
+  platform = platform or probe.platform()
+  if variant not in [f'd{depth}' for depth in DEPTHS] or platform not in ('cpu', 'gpu', 'tpu'):
     names = ', '.join(f'd{depth}' for depth in DEPTHS)
-    raise ValueError(f'There is no variant {variant!r}; there are: {names}.')
+    raise ValueError(
+      f'There is no variant {variant!r} for {platform!r}; there are: {names}, with _cpu, _gpu or '
+      '_tpu after it or without.'
+    )
   depth = int(variant[1:])
-  platform = probe.platform()
   cpu = platform == 'cpu'
   tokens = int(TOKENS_PER_PARAMETER * scaling_parameters(depth))
   relative = scaling_parameters(depth) / scaling_parameters(REFERENCE_DEPTH)

@@ -27,6 +27,8 @@ CONFIGS = [
   'nanogpt_char:gpu',
   'gpt2_124m:short',
   'gpt2_124m:full',
+  'gpt2_124m:short_tpu',
+  'nanochat:d26_gpu',
   'packing:steps',
 ]
 

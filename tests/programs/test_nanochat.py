@@ -4,7 +4,6 @@ import jax
 import pytest
 
 from autoresearch_jax import config, types
-from autoresearch_jax.executors import probe
 from autoresearch_jax.programs.gpt import model as program
 
 
@@ -17,8 +16,7 @@ from autoresearch_jax.programs.gpt import model as program
   ],
 )
 def test_sizes_are_the_published_ones(monkeypatch, variant, parameters, batch, steps):
-  monkeypatch.setattr(probe, 'platform', lambda: 'gpu')
-  made = config.from_config_dict(config.load(f'nanochat:{variant}'))
+  made = config.from_config_dict(config.load(f'nanochat:{variant}_gpu'))
   for name, value in made.constants.items():
     monkeypatch.setattr(program, name, value)
   assert program.BATCH_SIZE * made.data['sequence_length'] == batch
@@ -32,5 +30,5 @@ def test_sizes_are_the_published_ones(monkeypatch, variant, parameters, batch, s
 
 
 def test_a_cpu_has_a_small_setting():
-  made = config.from_config_dict(config.load('nanochat:d4'))
+  made = config.from_config_dict(config.load('nanochat:d4_cpu'))
   assert (made.platform, made.data['corpus']) == ('cpu', 'python')
