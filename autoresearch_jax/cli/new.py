@@ -209,6 +209,8 @@ def _look_at(template: ProblemTemplate, options: Mapping[str, Any]) -> str:
   """What the user's data hold, one line. Raises ConfigError if they cannot be used."""
   if not template.problem:
     raise UsageError('This template needs no data; leave --data out.')
+  if not pathlib.Path(options['path']).exists():
+    raise ConfigError(f'--data is {options["path"]!r}: there is no file or folder; name another.')
   try:
     shapes = PROBLEMS.make(template.problem, options).shapes()
   except ValueError as error:

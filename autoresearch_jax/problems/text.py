@@ -67,7 +67,6 @@ class Text(Problem):
       )
 
   def shapes(self) -> dict[str, Any]:
-    text_files.files_of(pathlib.Path(self.path))  # refuses a path where there is nothing
     size = tokenizers.SMALLEST if self.tokenizer == 'bytes' else self.vocab_size
     return {
       'kind': 'language_model', 'vocab_size': size, 'sequence_length': self.sequence_length
