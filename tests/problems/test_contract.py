@@ -127,8 +127,8 @@ def test_the_evaluation_batch_divides_what_is_held_out(name, options, tmp_path):
 @every_problem_with_data
 def test_no_example_is_in_two_splits(name, options, tmp_path):
   dataset = PROBLEMS.make(name, options).prepare(tmp_path, silent)
-  found = [row.tobytes() for split in splits(dataset) for row in examples(dataset, split)]
-  assert len(set(found)) == len(found)
+  found = [{row.tobytes() for row in examples(dataset, split)} for split in splits(dataset)]
+  assert len(set.union(*found)) == sum(map(len, found))  # a text may repeat itself within one
 
 
 @every_problem_with_data
