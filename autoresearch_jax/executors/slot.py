@@ -243,7 +243,7 @@ class Slot:
     """Runs the seeds that have no measurement yet. Raises RunnerError."""
     request, timeout = trial.request, self.context.limits.compile_seconds
     if self.context.spec.kernel is not None:
-      self._send_reference(self.context.spec.kernel)
+      self._send_reference(trial, self.context.spec.kernel)
     loaded = self.runner.request('load', timeout, artifact=str(trial.artifact))
     self._check_prefetch_timeout(trial.artifact)
     trial.record_load(loaded['fingerprint'], {**loaded['facts'], **self._device, **self._facts})
@@ -270,7 +270,7 @@ class Slot:
       self.context.report(finished)
       compile_seconds = 0.0
 
-  def _send_reference(self, kernel: KernelSpec) -> None:
+  def _send_reference(self, trial: RunningTrial, kernel: KernelSpec) -> None:
     """Gives the runner the function that kernels are compared with. Raises RunnerError."""
     file = pathlib.Path(self.context.dataset.reference)
     program = Program(((file.name, file.read_text(encoding='utf-8')),), file.name)
@@ -281,7 +281,8 @@ class Slot:
     traced, _ = self._traced(path, program, spec)
     if traced.status != Status.OK:
       raise RunnerError(Status.CRASH, f'The reference cannot be traced: {traced.reason}')
-    self.runner.request('reference', self.context.limits.compile_seconds, artifact=str(path))
+    sent = self.runner.request('reference', self.context.limits.compile_seconds, artifact=str(path))
+    trial.result.facts['reference_float64'] = sent['float64']
 
   def _calibrate(self, trial: RunningTrial, reference: ReferenceStep) -> None:
     """Gives the runner its reference. Raises RunnerError."""

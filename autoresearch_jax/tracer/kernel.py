@@ -168,8 +168,6 @@ def _array(path: str, leaf: Any) -> jax.Array:
   if not hasattr(leaf, 'dtype') and not isinstance(leaf, bool | int | float | complex):
     raise ContractError(f'{path} is a {type(leaf).__name__}; return arrays.')
   array = jnp.asarray(leaf)
-  if str(array.dtype) not in contract.DTYPES:
-    raise ContractError(
-      f'{path} is {array.dtype}; use one of {", ".join(sorted(contract.DTYPES))}.'
-    )
+  if str(array.dtype) not in contract.DTYPES or jnp.iscomplexobj(array):
+    raise ContractError(f'{path} is {array.dtype}; return floats, integers or booleans.')
   return jax.lax.convert_element_type(array, array.dtype)

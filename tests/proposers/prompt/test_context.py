@@ -321,6 +321,16 @@ def test_a_first_prompt_needs_neither_history_nor_memory():
       types.Spec('construction', 'tpu', 1, types.Budget(1e6, 'flops'), output_shape=(26, 3)),
       'an array of shape [26, 3]',
     ),
+    (
+      types.Spec(
+        'kernel',
+        'cpu',
+        1,
+        types.Budget(1, 'seconds'),
+        kernel=types.KernelSpec((types.KernelInput((8,), 'int32', 0.0, 9.0),), 'reference'),
+      ),
+      'The inputs are: int32[8] between 0 and 9.',
+    ),
     (briefed.SPEC, '`spec.vocab_size` is 8192'),
   ],
 )
