@@ -98,6 +98,7 @@ def _standard() -> dict[str, ConfigDict]:
     **{f'{name}_10': _function(name, 10) for name in FUNCTIONS if name != 'sphere'},
     'lineage': row(simulation='lineage', options={'noise': 0.0}, group='lineage'),
     'recorded_digits': row(simulation='recorded', options={'noise': 0.0}, group='recorded'),
+    'landscape_digits': row(simulation='landscape', options={'noise': 0.0}, group='recorded'),
   }
 
 
@@ -108,6 +109,7 @@ def _full() -> dict[str, ConfigDict]:
     **{f'{name}_{d}': _function(name, d) for name in FUNCTIONS for d in (2, 10, 40)},
     'lineage': row(simulation='lineage', options={'noise': 0.0}, group='lineage'),
     'recorded_digits': row(simulation='recorded', options={'noise': 0.0}, group='recorded'),
+    'landscape_digits': row(simulation='landscape', options={'noise': 0.0}, group='recorded'),
     'digits': row(
       simulation='engine', options={'config': 'configs/digits.py'}, group='real', acceptance='noise'
     ),
@@ -140,4 +142,9 @@ def _noisy(variant: str) -> dict[str, ConfigDict]:
   if variant == 'smoke':
     return {'lineage_noisy': lineage}
   recorded = row(simulation='recorded', options={'noise': 1.0}, group='recorded')
-  return {'lineage_noisy': lineage, 'recorded_digits_noisy': recorded}
+  landscape = row(simulation='landscape', options={'noise': 1.0}, group='recorded')
+  return {
+    'lineage_noisy': lineage,
+    'recorded_digits_noisy': recorded,
+    'landscape_digits_noisy': landscape,
+  }

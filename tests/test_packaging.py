@@ -44,6 +44,7 @@ def test_configs_and_data_files_are_inside(wheel):
     *(ROOT / 'autoresearch_jax').rglob('role_files/*.md'),
     *(ROOT / 'autoresearch_jax').rglob('templates/*.md'),
     *(ROOT / 'autoresearch_jax/benchmark/simulations').rglob('*.csv'),
+    *(ROOT / 'autoresearch_jax/benchmark/simulations').rglob('*.npz'),
     *(ROOT / 'autoresearch_jax').rglob('*.py'),
   ]
   assert {path.relative_to(ROOT).as_posix() for path in kept} <= names
