@@ -126,11 +126,11 @@ class PlainSides:
   def load(self, program: Program) -> None:
     """Compiles a program for the engine. Raises ConfigError."""
     self._number += 1
+    write_program(program, self._program_folder)
     artifact = self._folder / f'artifact_{self._number}'
     traced = self._tracer.trace(program, self._spec, self._dataset.evaluation_batch, artifact)
     if traced.status is not Status.OK:
       raise ConfigError(f'The program does not trace: {traced.reason}')
-    write_program(program, self._program_folder)
     self._request('load', artifact=str(artifact))
     self.dispatch = self._request('compile')['dispatch']
 

@@ -72,11 +72,10 @@ OPTIMIZERS = {
   'apply_if_finite': 'O.apply_if_finite(O.adam(R), 5)',
   'inject_hyperparams': 'O.inject_hyperparams(O.adam)(learning_rate=R)',
   'masked': 'O.masked(O.adam(R), lambda p: jax.tree.map(lambda x: x.ndim > 1, p))',
-  'acprop': 'C.acprop(R)',
+  'acprop': 'C.acprop(R / 10)',
   'ademamix': 'C.ademamix(R)',
   'simplified_ademamix': 'C.simplified_ademamix(R)',
   'adopt': 'C.adopt(R)',
-  'ano': 'C.ano(R)',
   'cocob': 'C.cocob()',
   'dadapt_adamw': 'C.dadapt_adamw(1.0)',
   'dog': 'C.dog()',
@@ -94,6 +93,16 @@ OPTIMIZERS = {
   'sophia': 'C.sophia(R)',
 }
 
+# What `update` of some optimizers takes besides gradients, state and parameters.
+EXTRA = {
+  'lbfgs': 'value=loss, grad=gradients, value_fn=loss_of',
+  'polyak_sgd': 'value=loss',
+  'momo': 'value=loss',
+  'momo_adam': 'value=loss',
+  'reduce_on_plateau': 'value=loss',
+  'sophia': 'obj_fn=loss_of',
+}
+
 # Expressions of `h`, hidden features [32, 64], and `s`, a symmetric positive definite matrix
 # [64, 64] of theirs; each is added to the loss, so that it is differentiated where that works.
 OPERATIONS = {
@@ -103,7 +112,7 @@ OPERATIONS = {
   'svdvals': 'jnp.linalg.svdvals(h)',
   'eigh': 'jnp.linalg.eigh(s)[0]',
   'eigvalsh': 'jnp.linalg.eigvalsh(s)',
-  'eig': 'jnp.abs(jax.lax.stop_gradient(jnp.linalg.eig(s)[0]))',
+  'eig': 'jnp.abs(jnp.linalg.eig(jax.lax.stop_gradient(s))[0])',
   'lu': 'jax.scipy.linalg.lu(s)[2].diagonal()',
   'schur': 'jnp.abs(jax.scipy.linalg.schur(jax.lax.stop_gradient(s))[0].diagonal())',
   'hessenberg': 'jax.scipy.linalg.hessenberg(jax.lax.stop_gradient(s)).diagonal()',
@@ -114,7 +123,7 @@ OPERATIONS = {
   'pinv': 'jnp.linalg.pinv(s)',
   'det': 'jnp.log(jnp.linalg.det(s / jnp.trace(s) * 64) ** 2 + 1)',
   'slogdet': 'jnp.linalg.slogdet(s)[1]',
-  'lstsq': 'jnp.linalg.lstsq(s, h.T)[0]',
+  'lstsq': 'jnp.linalg.lstsq(jax.lax.stop_gradient(s), h.T)[0]',
   'matrix_power': 'jnp.linalg.matrix_power(s / jnp.trace(s), 3)',
   'matrix_rank': 'jnp.linalg.matrix_rank(s).astype(float)',
   'expm': 'jax.scipy.linalg.expm(s / jnp.trace(s))',
@@ -232,9 +241,8 @@ def train_step(state, batch, progress):
     {operation}
     return loss
   loss, gradients = jax.value_and_grad(loss_of)(state['weights'])
-  extra = dict(value=loss, grad=gradients, value_fn=loss_of)
-  optimizer = O.with_extra_args_support(OPTIMIZER)
-  updates, new = optimizer.update(gradients, state['optimizer'], state['weights'], **extra)
+  extra = dict({extra})
+  updates, new = OPTIMIZER.update(gradients, state['optimizer'], state['weights'], **extra)
   weights = O.apply_updates(state['weights'], updates)
   return {{'weights': weights, 'optimizer': new, 'key': new_key}}, {{'loss': loss}}
 
@@ -283,8 +291,8 @@ DTYPES = (
 )  # fmt: skip
 
 
-def program(optimizer: str = 'O.adam(R)', operation: str = 'pass') -> str:
-  text = PROGRAM.format(rate=RATE, optimizer=optimizer, operation=operation)
+def program(optimizer: str = 'O.adam(R)', operation: str = 'pass', extra: str = '') -> str:
+  text = PROGRAM.format(rate=RATE, optimizer=optimizer, operation=operation, extra=extra)
   return text if operation == 'pass' else text.replace('    del s\n', '')
 
 
@@ -306,7 +314,7 @@ def dtype_program(dtype: str) -> str:
 def styles() -> Iterator[tuple[str, str]]:
   """Names of the styles, and their programs."""
   for name, optimizer in OPTIMIZERS.items():
-    yield f'optimizer {name}', program(optimizer)
+    yield f'optimizer {name}', program(optimizer, extra=EXTRA.get(name, ''))
   for name, operation in OPERATIONS.items():
     yield f'operation {name}', program(operation=f'loss += 1e-4 * jnp.mean({operation})')
   for name, (define, wrap, unwrap) in STATES.items():
