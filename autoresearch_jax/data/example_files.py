@@ -43,7 +43,7 @@ def open_examples(path: pathlib.Path, request: Request) -> dict[str, Examples]:
       f'to {KNOWN}.'
     )
   if path.suffix == '.npy':
-    request = dataclasses.replace(request, inputs=request.inputs or (path.stem,))
+    request = dataclasses.replace(request, inputs=chosen_inputs(path, request.inputs))
     return _of_arrays(path.parent, _npy_columns(path.parent), request)
   if path.is_file() and path.suffix not in TABLES:
     return _of_arrays(path, _npz_columns(path), request)
@@ -54,6 +54,11 @@ def open_examples(path: pathlib.Path, request: Request) -> dict[str, Examples]:
   from autoresearch_jax.data import columns  # noqa: PLC0415 - pyarrow, which few need
 
   return columns.open_table(path, request)
+
+
+def chosen_inputs(path: pathlib.Path, inputs: tuple[str, ...]) -> tuple[str, ...]:
+  """Names of the inputs at a path: those of the config, or the array that an .npy path names."""
+  return inputs or ((path.stem,) if path.suffix == '.npy' else ())
 
 
 def files_of(path: pathlib.Path) -> list[pathlib.Path]:

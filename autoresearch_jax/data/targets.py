@@ -1,6 +1,7 @@
 """Targets of examples: whether they are classes or numbers, and which class a label is."""
 
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -59,6 +60,18 @@ def labels(targets: np.ndarray, where: str) -> np.ndarray:
       f'The targets {where} hold {targets.dtype}; give integers or texts, one for each example.'
     )
   return targets.astype(np.int64) if targets.dtype.kind == 'b' else targets
+
+
+def require_labelled(labels: Mapping[str, np.ndarray], path: pathlib.Path) -> None:
+  """Raises ValueError for an index of a named class below 0, which marks unlabelled examples."""
+  for split, array in labels.items():
+    if array.dtype.kind == 'i' and (below := np.count_nonzero(array < 0)):
+      which = f'{split} examples' if split else 'examples'
+      raise ValueError(
+        f'{path}: {below} of the {len(array)} {which} have the label {array.min()}, which stands '
+        'for no label. Leave them out, as by dataset.filter(lambda row: row["label"] >= 0), or '
+        'remove that split, and save the dataset again.'
+      )
 
 
 def classes_of(parts: Sequence[np.ndarray], where: str) -> np.ndarray:

@@ -144,8 +144,9 @@ class Arrays(Problem):
         'that defines them; set both or none.'
       )
     for name in self.own_metrics:
-      known = {*supervised.CLASSIFICATION, *supervised.REGRESSION}
-      if not re.fullmatch(r'val_[a-z][a-z0-9_]*', name) or name in known:
+      known = name in {*supervised.CLASSIFICATION, *supervised.REGRESSION}
+      known = known or supervised.TOP_K.fullmatch(name)
+      if known or not re.fullmatch(r'val_[a-z][a-z0-9_]*', name):
         raise ValueError(
           f'config.data.own_metrics has {name!r}; use another name, such as val_cost for the '
           'function cost.'
@@ -217,6 +218,7 @@ class Arrays(Problem):
   def _key(self, content: str) -> str:
     """SHA-256 of everything that the stored data depend on."""
     options = {k: v for k, v in dataclasses.asdict(self).items() if k not in WITHOUT_EFFECT}
+    options['inputs'] = example_files.chosen_inputs(pathlib.Path(self.path), self.inputs)
     return hashlib.sha256(msgspec.json.encode((FORMAT, options, content))).hexdigest()
 
   @functools.cached_property
@@ -236,9 +238,11 @@ class Arrays(Problem):
         )
       return OpenedExamples(parts, numbers, (), False)
     labels = {split: target_arrays.labels(array, where) for split, array in given.items()}
+    names = next(iter(parts.values())).class_names
+    if names:
+      target_arrays.require_labelled(labels, path)
     found = target_arrays.classes_of(list(labels.values()), where)
     classes = {split: np.searchsorted(found, array) for split, array in labels.items()}
-    names = next(iter(parts.values())).class_names
     renumbered = not names and list(found) != list(range(len(found)))
     if names and found.dtype.kind in 'iu' and found[-1] < len(names):
       shown = tuple(names[int(label)] for label in found)
@@ -357,7 +361,8 @@ def _chunks(column: ExampleColumn, rows: np.ndarray) -> Any:
     part = rows[start : start + step]
     chunk = column.read(part)
     target_arrays.require_finite(chunk, f'The inputs {column.name}', part)
-    if chunk.dtype.kind in 'iu' and chunk.dtype.itemsize > 2 and np.abs(chunk).max() > MAX_EXACT:
+    large = chunk.dtype.kind in 'iu' and chunk.dtype.itemsize > 2
+    if large and max(int(chunk.max()), -int(chunk.min())) > MAX_EXACT:
       raise ValueError(
         f'The inputs {column.name} have integers above {MAX_EXACT}, which float32 cannot tell '
         'apart; scale them, or leave identifiers out.'

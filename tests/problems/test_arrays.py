@@ -149,6 +149,18 @@ def test_a_folder_of_npy_files_is_read_like_an_npz_file(tmp_path):
     assert sizes[path] == {'train': 42, 'validation': 12, 'test': 6}
 
 
+def test_the_fingerprint_of_an_npy_path_tells_the_inputs(tmp_path):
+  labels = np.arange(60) % 3
+  np.save(tmp_path / 'labels.npy', labels)
+  for name, width in (('a', 3), ('b', 5)):
+    np.save(tmp_path / f'{name}.npy', np.random.default_rng(0).normal(size=(60, width)))
+  one, of_a, _ = prepared(tmp_path, tmp_path / 'a.npy')
+  other, of_b, _ = prepared(tmp_path, tmp_path / 'b.npy')
+  assert of_a['train'][0].shape == (42, 3) and of_b['train'][0].shape == (42, 5)
+  assert one.fingerprint != other.fingerprint
+  assert prepared(tmp_path, tmp_path, inputs=('b',))[0].fingerprint == other.fingerprint
+
+
 def test_a_folder_of_images(tmp_path):
   image = pytest.importorskip('PIL.Image')
   inputs, labels = images(12)
@@ -195,10 +207,8 @@ def test_tables(tmp_path):
   assert 'no value in row 1' in refused(tmp_path / 'a.csv')
 
 
-def test_a_dataset_saved_by_hugging_face(tmp_path):
+def saved_dataset(folder, inputs, labels):
   """The files that `DatasetDict.save_to_disk` writes, with class names in the features."""
-  inputs, labels = images()
-  folder = tmp_path / 'saved'
   for split, part in (('train', slice(0, 45)), ('test', slice(45, 60))):
     (folder / split).mkdir(parents=True)
     table = pa.table({'x': list(inputs[part].reshape(-1, 16)), 'label': labels[part]})
@@ -210,10 +220,30 @@ def test_a_dataset_saved_by_hugging_face(tmp_path):
     label = {'names': ['ant', 'bee', 'fly'], '_type': 'ClassLabel'}
     (folder / split / 'dataset_info.json').write_text(json.dumps({'features': {'label': label}}))
   (folder / 'dataset_dict.json').write_text(json.dumps({'splits': ['train', 'test']}))
+  return folder
+
+
+def test_a_dataset_saved_by_hugging_face(tmp_path):
+  folder = saved_dataset(tmp_path / 'saved', *images())
   _, found, _ = prepared(tmp_path, folder)
   assert [len(found[split][1]) for split in ('train', 'validation', 'test')] == [36, 9, 15]
   stored = next((tmp_path / 'cache' / 'arrays').glob('*/arrays.json'))
   assert json.loads(stored.read_text())['classes'] == ['ant', 'bee', 'fly']
+
+
+def test_unlabelled_rows_of_a_hugging_face_dataset_are_refused(tmp_path):
+  inputs, labels = images()
+  labels = np.where(np.arange(60) < 45, labels, -1)
+  folder = saved_dataset(tmp_path / 'saved', inputs, labels)
+  text = refused(folder)
+  assert '15 of the 15 test examples' in text and '-1' in text and 'filter' in text
+  assert Arrays(saved(tmp_path / 'a.npz', x=inputs, y=labels)).shapes()['num_classes'] == 4
+
+
+def test_names_of_measured_metrics_are_refused_for_own_ones():
+  for name in ('val_loss', 'val_r2', 'val_top5_accuracy'):
+    with pytest.raises(ValueError, match=name):
+      Arrays('a.npz', own_metrics={name: 'minimize'}, own_metrics_file='costs.py')
 
 
 def test_inputs_that_are_in_two_splits_are_reported(tmp_path):
@@ -245,6 +275,7 @@ X, Y = images(12)
     ({'x': X, 'y': np.array(['a', 'b'] * 6)}, {'task': 'regression'}, ('numbers',)),
     ({'x': np.array(['a'] * 12), 'y': Y}, {}, ('numbers',)),
     ({'x': np.full((12, 2), 2**30), 'y': Y}, {}, ('float32',)),
+    ({'x': np.full((12, 2), -(2**31), np.int32), 'y': Y}, {}, ('float32',)),
     ({'x': np.full((12, 2), 1e300), 'y': Y}, {}, ('float32', 'infinity')),
     ({'x': X[:0], 'y': Y[:0]}, {}, ('[0, 4, 4, 1]',)),
     ({'x': X, 'y': Y.astype(float)}, {'split': 'stratified'}, ('random',)),
