@@ -6,7 +6,8 @@
 
 Variants: `d4`, `d6`, ... `d26`, every even depth; `d12` is the default. They are for the platform
 that JAX finds, or for that of their end, as in `d12_tpu` (also _gpu, _cpu). On a CPU the vocabulary
-is 4096, the text the one that ships with Python, and a trial trains for 60 seconds.
+is 4096, the text the one that ships with Python, a batch 16 rows of 512 tokens, to which rates and
+decay are scaled as well, and a trial trains for 60 seconds.
 
 Source: https://github.com/karpathy/nanochat/discussions/481 and scripts/base_train.py (January to
 March 2026). Width 64 · depth, heads of 128, vocabulary 32,768. Scaling parameters are those of the
@@ -28,6 +29,7 @@ from autoresearch_jax.executors import probe
 
 DEPTHS = (4, *range(6, 27, 2))
 VOCABULARY, SEQUENCE = 32_768, 2048
+CPU_ROWS, CPU_SEQUENCE = 16, 512  # of a batch
 WIDTH_PER_LAYER = 64
 REFERENCE_DEPTH, REFERENCE_BATCH = 12, 2**19  # at which rates and decay were tuned; tokens
 TOKENS_PER_PARAMETER = 10.5
@@ -55,6 +57,7 @@ def get_config(variant: str = 'd12') -> ConfigDict:  # noqa: PLR0915 - one state
   tokens = int(TOKENS_PER_PARAMETER * scaling_parameters(depth))
   relative = scaling_parameters(depth) / scaling_parameters(REFERENCE_DEPTH)
   batch = 2 ** round(math.log2(REFERENCE_BATCH * relative**0.383))  # tokens
+  batch = CPU_ROWS * CPU_SEQUENCE if cpu else batch
   rate = math.sqrt(batch / REFERENCE_BATCH)
   c = ConfigDict()
 
@@ -70,7 +73,7 @@ def get_config(variant: str = 'd12') -> ConfigDict:  # noqa: PLR0915 - one state
   c.editable = ('model.py',)  # files that a proposer may change
   c.constants = ConfigDict()  # values that replace the program's ALL_CAPS constants
   c.constants.DEPTH = depth  # transformer blocks; width = 64 * DEPTH
-  c.constants.BATCH_SIZE = 16 if cpu else batch // SEQUENCE  # sequences per train step
+  c.constants.BATCH_SIZE = CPU_ROWS if cpu else batch // SEQUENCE  # sequences per train step
   if not cpu:
     c.constants.MICRO_BATCH_SIZE = 32 if platform == 'gpu' else 4  # determines the memory
   # Rates before the square root of width / 768, which the program applies to those of Adam.
@@ -89,7 +92,7 @@ def get_config(variant: str = 'd12') -> ConfigDict:  # noqa: PLR0915 - one state
   c.data = ConfigDict()
   c.data.corpus = 'python' if cpu else 'climbmix'  # nanochat's since March 2026
   c.data.vocab_size = 4096 if cpu else VOCABULARY
-  c.data.sequence_length = 512 if cpu else SEQUENCE
+  c.data.sequence_length = CPU_SEQUENCE if cpu else SEQUENCE
   c.data.validation_tokens = 2**15 if cpu else 40 * 2**19  # scored after each training run
   c.data.test_tokens = 2**15 if cpu else 10 * 2**19  # scored in the final evaluation only
   c.data.evaluation_batch = 8 if cpu else 32  # rows per call of predict

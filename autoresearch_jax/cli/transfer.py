@@ -136,20 +136,21 @@ def _measured(
     setting: f'{hash_of(tasks[setting].config)} {datasets[setting].fingerprint}'
     for setting in tasks
   }
-  record = Recorded.open(folder, TransferHeading(digests['source'], digests['target']))
+  heading = TransferHeading(digests['source'], digests['target'])
   objective = history.objective
-  for setting, task in tasks.items():
-    if setting == 'source' and line['recorded']:
-      continue
-    pairs = [(p, p if setting == 'source' else there[name]) for name, p in programs.items()]
-    with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
-      executor = task.start_executor(datasets[setting], pathlib.Path(scratch))
-      try:
-        measurements.train(
-          executor, record, setting, pairs, objective, task.config.budget, line['seeds'], show
-        )
-      finally:
-        executor.close()
+  with Recorded.opened(folder, heading) as record:
+    for setting, task in tasks.items():
+      if setting == 'source' and line['recorded']:
+        continue
+      pairs = [(p, p if setting == 'source' else there[name]) for name, p in programs.items()]
+      with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
+        executor = task.start_executor(datasets[setting], pathlib.Path(scratch))
+        try:
+          measurements.train(
+            executor, record, setting, pairs, objective, task.config.budget, line['seeds'], show
+          )
+        finally:
+          executor.close()
   scores = {
     setting: {name: record.scores(setting, p, objective) for name, p in programs.items()}
     for setting in tasks

@@ -33,7 +33,8 @@ class Shakespeare(Problem):
 
   Attributes:
     source: `download` (once, checked), `python` (as much text of Python's own library), or `auto`:
-      the download, and Python's text where it fails. Scores on the two do not compare.
+      the download, and Python's text where it fails, and from then on, so that a run resumes with
+      the text that it began with. Scores on the two do not compare.
     url: Where the text is.
     sequence_length: Characters that a row predicts.
     validation_fraction: Share of the text, at its end, that is held out for validation.
@@ -66,7 +67,13 @@ class Shakespeare(Problem):
     """
     folder = cache / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    if self.source == 'python' or not self._has_plays(folder, say):
+    stays = self.source == 'auto' and (folder / OTHER).exists() and not (folder / PLAYS).exists()
+    if stays:
+      say(
+        f'The text is that of the library that ships with Python, since {folder / OTHER} is there. '
+        "Set config.data.source to 'download' for tiny Shakespeare."
+      )
+    if self.source == 'python' or stays or not self._has_plays(folder, say):
       return self._text(_python_text(folder)).prepare(cache, say)
     return self._text(folder / PLAYS).prepare(cache, say)
 
@@ -88,6 +95,7 @@ class Shakespeare(Problem):
     """Downloads the plays unless they are there; returns whether they are."""
     path = folder / PLAYS
     if path.exists():
+      _require_plays(path.read_bytes(), str(path), 'Delete that file')
       return True
     try:
       answer = requests.get(self.url, timeout=TIMEOUT)
@@ -103,13 +111,18 @@ class Shakespeare(Problem):
         'ships with Python; its scores do not compare with published ones.'
       )
       return False
-    if (found := hashlib.sha256(answer.content).hexdigest()) != SHA256:
-      raise ValueError(
-        f'The text at {self.url} has the SHA-256 {found[:16]}..., not that of Tiny Shakespeare '
-        f'({SHA256[:16]}...). Correct config.data.url.'
-      )
+    _require_plays(answer.content, self.url, 'Correct config.data.url')
     _write(path, answer.content)
     return True
+
+
+def _require_plays(content: bytes, where: str, remedy: str) -> None:
+  """Raises ValueError for another text than tiny Shakespeare."""
+  if (found := hashlib.sha256(content).hexdigest()) != SHA256:
+    raise ValueError(
+      f'The text at {where} has the SHA-256 {found[:16]}..., not that of tiny Shakespeare '
+      f'({SHA256[:16]}...). {remedy}.'
+    )
 
 
 def _python_text(folder: pathlib.Path) -> pathlib.Path:

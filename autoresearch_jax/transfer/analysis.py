@@ -2,8 +2,9 @@
 
 Gains are paired differences from the baseline on the same seeds. A share is a quotient of two
 uncertain numbers, so its interval is found by drawing both from their t distributions; a program
-whose gain in the source is not significant has none. The rank correlation is Spearman's; its
-interval shows the noise of seeds alone, not that of the choice of programs.
+whose gain in the source is not significant has none. The rank correlation is Spearman's. For its
+interval the mean of every program, the baseline's too, is drawn by itself, with half of the
+variance of a gain; it shows the noise of seeds alone, not that of the choice of programs.
 """
 
 import dataclasses
@@ -103,16 +104,11 @@ def summarize(
   common = [name for name in here if name in there]
   rank_correlation = interval = None
   if len(common) >= 2:  # with the baseline three
-    zero = np.zeros(1)
-    rank_correlation = float(
-      _spearman(
-        np.array([[0.0, *(here[name].mean for name in common)]]),
-        np.array([[0.0, *(there[name].mean for name in common)]]),
-      )[0]
-    )
+    means = [np.array([[0.0, *(gains[name].mean for name in common)]]) for gains in (here, there)]
+    rank_correlation = float(_spearman(*means)[0])
     draws = [
-      np.stack([np.broadcast_to(zero, DRAWS), *(drawn[name] for name in common)], axis=1)
-      for drawn in (drawn_here, drawn_there)
+      mean + np.stack(_means_drawn([gains[name] for name in common], rng), axis=1)
+      for mean, gains in zip(means, (here, there), strict=True)
     ]
     interval = _interval(_spearman(*draws))
   return TransferSummary(tuple(programs), rank_correlation, interval)
@@ -130,9 +126,22 @@ def _gains(scores: Mapping[int, Scores], baseline: int) -> dict[int, PairedGain]
 
 def _draws(gain: PairedGain, rng: np.random.Generator) -> np.ndarray:
   """Draws what the gain may be, float64 `[DRAWS]`."""
-  degrees = max(1, gain.pairs - 1)
-  error = gain.half_width / float(stats.t.ppf((1 + LEVEL) / 2, degrees))
-  return gain.mean + error * rng.standard_t(degrees, DRAWS)
+  return gain.mean + _standard_error(gain) * rng.standard_t(_degrees(gain), DRAWS)
+
+
+def _means_drawn(gains: Sequence[PairedGain], rng: np.random.Generator) -> list[np.ndarray]:
+  """Draws errors of the means of the baseline and of each program, float64 `[DRAWS]` each."""
+  errors = [_standard_error(gain) / math.sqrt(2) for gain in gains]
+  degrees = min(map(_degrees, gains))
+  return [error * rng.standard_t(degrees, DRAWS) for error in (max(errors), *errors)]
+
+
+def _degrees(gain: PairedGain) -> int:
+  return max(1, gain.pairs - 1)
+
+
+def _standard_error(gain: PairedGain) -> float:
+  return gain.half_width / float(stats.t.ppf((1 + LEVEL) / 2, _degrees(gain)))
 
 
 def _interval(values: np.ndarray) -> Interval:

@@ -4,10 +4,13 @@ The record is a file of lines of JSON, one for each training run, so a transfer 
 resumes where it was.
 """
 
+import contextlib
 import dataclasses
+import fcntl
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import BinaryIO, Literal, Self
 
 import msgspec
 
@@ -71,44 +74,42 @@ class Recorded:
   """The record of a transfer, in a folder.
 
   Attributes:
-    path: Its file.
+    file: Its file, open for appending.
+    path: The path of that.
     runs: The training runs so far.
   """
 
+  file: BinaryIO
   path: pathlib.Path
   runs: list[TransferRun]
 
   @classmethod
-  def open(cls, folder: pathlib.Path, heading: TransferHeading) -> 'Recorded':
-    """Opens the record in a folder, or begins one.
+  @contextlib.contextmanager
+  def opened(cls, folder: pathlib.Path, heading: TransferHeading) -> Iterator[Self]:
+    """Opens the record in a folder, or begins one, and locks it meanwhile.
 
     Raises:
-      TransferError: The folder has the record of another transfer.
+      TransferError: The folder has the record of another transfer, or one is in progress there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    if lines and not lines[-1].endswith(b'\n'):  # cut off while it was written
-      path.write_bytes(b''.join(lines[:-1]))
-      lines.pop()
-    if not lines:
-      path.write_bytes(msgspec.json.encode(heading) + b'\n')
-      return cls(path, [])
-    try:
-      found = msgspec.json.decode(lines[0], type=TransferHeading)
-      runs = [msgspec.json.decode(line, type=TransferRun) for line in lines[1:]]
-    except msgspec.DecodeError as error:
-      raise TransferError(f'{path} is damaged ({error}). Name another folder by --to.') from None
-    if found != heading:
-      raise TransferError(
-        f'{path} belongs to a transfer between other settings, or to another run or other data. '
-        'Name another folder by --to.'
-      )
-    return cls(path, runs)
+    with path.open('ab') as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        raise TransferError(
+          f'Another transfer is in progress in {folder}. Wait for it, or name another folder by '
+          '--to.'
+        ) from None
+      runs = _read(path, heading)
+      if runs is None:
+        file.write(msgspec.json.encode(heading) + b'\n')
+        file.flush()
+      yield cls(file, path, runs or [])
 
   def add(self, run: TransferRun) -> None:
-    with self.path.open('ab') as file:
-      file.write(msgspec.json.encode(run) + b'\n')
+    self.file.write(msgspec.json.encode(run) + b'\n')
+    self.file.flush()
     self.runs.append(run)
 
   def has(self, setting: Setting, program: Program, seed: int) -> bool:
@@ -134,6 +135,27 @@ class Recorded:
     return reasons[0] if reasons else ''
 
 
+def _read(path: pathlib.Path, heading: TransferHeading) -> list[TransferRun] | None:
+  """Reads a record, without a line that was cut off; None if empty. Raises TransferError."""
+  lines = path.read_bytes().splitlines(keepends=True)
+  if lines and not lines[-1].endswith(b'\n'):
+    os.truncate(path, sum(map(len, lines[:-1])))
+    lines.pop()
+  if not lines:
+    return None
+  try:
+    found = msgspec.json.decode(lines[0], type=TransferHeading)
+    runs = [msgspec.json.decode(line, type=TransferRun) for line in lines[1:]]
+  except msgspec.DecodeError as error:
+    raise TransferError(f'{path} is damaged ({error}). Name another folder by --to.') from None
+  if found != heading:
+    raise TransferError(
+      f'{path} belongs to a transfer between other settings, or to another run or other data. '
+      'Name another folder by --to.'
+    )
+  return runs
+
+
 def train(
   executor: Executor,
   record: Recorded,
@@ -147,7 +169,8 @@ def train(
   """Trains what the record lacks of some programs in a setting.
 
   Programs are trained in turns, in the order A B B A, so that a machine that slowly changes favours
-  none. A program that failed on one seed is not trained on others.
+  none. Those that are equal in this setting are trained once. A program that failed on one seed is
+  not trained on others.
 
   Args:
     executor: Trains the programs.
@@ -163,28 +186,38 @@ def train(
     TransferError: The machine failed again and again.
     Unavailable: It is not usable any more.
   """
+  same: dict[
+    Program, list[Program]
+  ] = {}  # what is trained -> the programs of the run it stands for
+  for original, trained in programs:
+    same.setdefault(trained, []).append(original)
   order = [
-    (pair, FIRST_SEED + n)
+    (trained, FIRST_SEED + n)
     for n in range(seeds)
-    for pair in (programs if n % 2 == 0 else programs[::-1])
+    for trained in (list(same) if n % 2 == 0 else list(same)[::-1])
   ]
-  missing = [(pair, seed) for pair, seed in order if not record.has(setting, pair[0], seed)]
+  missing = [
+    (trained, seed)
+    for trained, seed in order
+    if not all(record.has(setting, original, seed) for original in same[trained])
+    and not any(record.failure(setting, original) for original in same[trained])
+  ]
   if not missing:
     return
   say(f'{setting}: {len(missing)} training runs of {budget.amount:g} {budget.unit}.')
-  originals = {trained.digest: original for original, trained in programs}
   for done, (request, result) in enumerate(_results(executor, missing, budget), 1):
-    original = originals[request.program.digest]
-    run = _run_of(setting, original, request.seeds[0], result, objective)
-    record.add(run)
-    score = f'{objective.metric} {run.score:.6f}' if run.score is not None else run.reason
-    say(f'  {done} of {len(missing)}: program {original.digest[:8]}, {score}')
+    for original in same[request.program]:
+      run = _run_of(setting, original, request.seeds[0], result, objective)
+      if not record.has(setting, original, run.seed):
+        record.add(run)
+      score = f'{objective.metric} {run.score:.6f}' if run.score is not None else run.reason
+      say(f'  {done} of {len(missing)}: program {original.digest[:8]}, {score}')
 
 
 def _results(
-  executor: Executor, missing: Sequence[tuple[tuple[Program, Program], int]], budget: Budget
+  executor: Executor, missing: Sequence[tuple[Program, int]], budget: Budget
 ) -> Iterator[tuple[TrialRequest, Result]]:
-  left = [TrialRequest(0, pair[1], (seed,), budget) for pair, seed in missing[::-1]]
+  left = [TrialRequest(0, program, (seed,), budget) for program, seed in missing[::-1]]
   failures = 0
   for request, result in outside_trials(executor, left):
     if result.status in INCONCLUSIVE:

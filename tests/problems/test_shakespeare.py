@@ -46,15 +46,20 @@ def test_it_is_downloaded_once_and_its_end_is_held_out(url, tmp_path):
 
 def test_another_text_is_refused(url, tmp_path, monkeypatch):
   monkeypatch.setattr(shakespeare, 'SHA256', 64 * '0')
-  with pytest.raises(ValueError, match=r'not that of Tiny Shakespeare.*Correct config.data.url'):
+  with pytest.raises(ValueError, match=r'not that of tiny Shakespeare.*Correct config.data.url'):
+    Shakespeare(url=url, **SMALL).prepare(tmp_path / 'cache', print)
+  (tmp_path / 'cache' / 'shakespeare' / 'shakespeare.txt').write_bytes(TEXT)
+  with pytest.raises(ValueError, match=r'shakespeare\.txt has .*Delete that file'):
     Shakespeare(url=url, **SMALL).prepare(tmp_path / 'cache', print)
 
 
 @pytest.mark.slow
-def test_without_a_network_there_is_other_text_unless_the_download_is_demanded(tmp_path):
+def test_without_a_network_there_is_other_text_unless_the_download_is_demanded(url, tmp_path):
   said = []
-  dataset = Shakespeare(url=NOWHERE, **SMALL).prepare(tmp_path, said.append)
+  again = Shakespeare(url=NOWHERE, **SMALL).prepare(tmp_path, said.append)
   assert 'do not compare' in said[0]
-  assert dataset == Shakespeare('python', **SMALL).prepare(tmp_path, said.append)
+  assert again == Shakespeare('python', **SMALL).prepare(tmp_path, said.append)
+  dataset = Shakespeare(url=url, **SMALL).prepare(tmp_path, said.append)  # a network, later
+  assert dataset.fingerprint == again.fingerprint and 'source' in said[-1]
   with pytest.raises(OSError, match=r'could not be downloaded.*config.data.source'):
     Shakespeare('download', url=NOWHERE, **SMALL).prepare(tmp_path, said.append)

@@ -67,9 +67,19 @@ class Losses(Executor):
 
 
 def trained(executor, folder, seeds=3):
-  record = Recorded.open(folder, HEADING)
-  measurements.train(executor, record, 'target', PAIRS, OBJECTIVE, BUDGET, seeds, lambda text: None)
-  return record
+  with Recorded.opened(folder, HEADING) as record:
+    measurements.train(
+      executor, record, 'target', PAIRS, OBJECTIVE, BUDGET, seeds, lambda text: None
+    )
+    return record
+
+
+def refused(heading, folder, message):
+  with (
+    pytest.raises(TransferError, match=message),
+    Recorded.opened(folder, heading),
+  ):
+    pass
 
 
 def test_programs_take_turns_and_a_stopped_transfer_resumes(tmp_path):
@@ -92,6 +102,25 @@ def test_a_program_that_fails_is_not_tried_on_other_seeds(tmp_path):
   assert len(record.scores('target', program(1), OBJECTIVE)) == 3
 
 
+def test_programs_that_are_equal_there_are_trained_once_and_all_have_scores(tmp_path):
+  """As when an edit changed nothing but a constant that the other setting sets."""
+  executor = Losses()
+  pairs = [(program(0), program(5)), (program(1), program(5)), (program(2), program(6))]
+  with Recorded.opened(tmp_path, HEADING) as record:
+    for _ in range(2):  # the second one has nothing left to do
+      measurements.train(executor, record, 'target', pairs, OBJECTIVE, BUDGET, 2, lambda text: None)
+  assert len(executor.submitted) == 4 and len(record.runs) == 6
+  scores = [record.scores('target', program(n), OBJECTIVE) for n in range(3)]
+  assert scores[0] == scores[1] != scores[2] and len(scores[0]) == 2
+
+
+def test_two_transfers_in_a_folder_are_refused(tmp_path):
+  with Recorded.opened(tmp_path, HEADING):
+    refused(HEADING, tmp_path, r'in progress.*--to')
+  with Recorded.opened(tmp_path, HEADING) as record:
+    assert not record.runs
+
+
 def test_a_machine_that_fails_again_and_again_ends_it(tmp_path):
   with pytest.raises(TransferError, match=r'Lightning struck.*same command resumes'):
     trained(Losses(crashes=100), tmp_path)
@@ -99,11 +128,9 @@ def test_a_machine_that_fails_again_and_again_ends_it(tmp_path):
 
 def test_the_record_of_another_transfer_is_refused(tmp_path):
   trained(Losses(), tmp_path)
-  with pytest.raises(TransferError, match=r'other settings.*--to'):
-    Recorded.open(tmp_path, TransferHeading('here', 'elsewhere'))
+  refused(TransferHeading('here', 'elsewhere'), tmp_path, r'other settings.*--to')
   (tmp_path / measurements.FILE).write_text('nonsense\n')
-  with pytest.raises(TransferError, match=r'damaged.*--to'):
-    Recorded.open(tmp_path, HEADING)
+  refused(HEADING, tmp_path, r'damaged.*--to')
 
 
 def scores(means, noise, seeds=6, salt=0):
