@@ -213,7 +213,7 @@ class Host:
       )
     held_out = [pathlib.Path(path) for path in (dataset.validation, dataset.test) if path]
     hidden = (*problem.hidden(), *held_out)
-    require_own_metrics(
+    dataset = require_own_metrics(
       dataset, setup.spec, setup.limits, hidden, lambda line: self._put('say', line)
     )
     self._folder = _scratch_folder(pathlib.Path(setup.folder or cache.directory() / 'hosts'))

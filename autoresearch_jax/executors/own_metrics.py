@@ -2,16 +2,18 @@
 
 The file is traced in the sandbox, as a program is: it becomes the `predict` of a small one, whose
 inputs are outputs and targets. A runner then tries the metrics on made-up outputs. Both happen once
-for a file and a dataset; the result lies in the cache.
+for a file, a dataset, a platform and a version of JAX; the result lies in the cache.
 """
 
+import dataclasses
 import math
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Callable
 
 from autoresearch_jax.config import ConfigError, Limits
-from autoresearch_jax.data import cache, loader
+from autoresearch_jax.data import cache, loader, own_metrics
 from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
 from autoresearch_jax.tracer.client import TracerClient
 from autoresearch_jax.types import (
@@ -24,7 +26,6 @@ from autoresearch_jax.types import (
   Status,
 )
 
-TRIED = 'tried'  # a file there, once the metrics have passed their dry run
 ENTRY = 'model.py'
 WRAPPER = '''"""Calls the functions of own_metrics.py on the outputs and targets of a split."""
 
@@ -66,7 +67,7 @@ def require_own_metrics(
   limits: Limits,
   hidden: tuple[pathlib.Path, ...],
   say: Callable[[str], None],
-) -> None:
+) -> Dataset:
   """Exports the metrics of a dataset and tries them, unless that was done before.
 
   Args:
@@ -76,23 +77,32 @@ def require_own_metrics(
     hidden: What the file must not read.
     say: Receives progress messages.
 
+  Returns:
+    The dataset, with the folder of the exported metrics.
+
   Raises:
     ConfigError: The file cannot be traced, or a metric cannot be used.
   """
-  folder = pathlib.Path(dataset.own_metrics_folder)
-  if not dataset.own_metrics or (folder / TRIED).is_file():
-    return
-  names = ', '.join(name for name, _ in dataset.own_metrics)
-  say(f'Tracing and trying metrics of your own: {names}')
-  with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
-    tracer = TracerClient(limits, hidden, pathlib.Path(scratch))
-    try:
-      for on_test in (False, True) if dataset.test else (False,):
-        _export(tracer, dataset, spec, on_test)
-    finally:
-      tracer.close()
-    _try(dataset, spec.platform, limits, pathlib.Path(scratch))
-  (folder / TRIED).write_text(names)
+  if not dataset.own_metrics:
+    return dataset
+  exported = own_metrics.exported(dataset, spec.platform)
+
+  def make(folder: pathlib.Path) -> None:
+    say(f'Tracing and trying metrics of your own: {", ".join(dict(dataset.own_metrics))}')
+    shutil.copy(pathlib.Path(dataset.own_metrics_folder) / OWN_METRICS_FILE, folder)
+    made = dataclasses.replace(dataset, own_metrics_folder=str(folder))
+    with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
+      tracer = TracerClient(limits, hidden, pathlib.Path(scratch))
+      try:
+        for on_test in (False, True) if made.test else (False,):
+          _export(tracer, made, spec, on_test)
+      finally:
+        tracer.close()
+      _try(made, spec.platform, limits, pathlib.Path(scratch))
+
+  final = pathlib.Path(exported.own_metrics_folder)
+  cache.folder(final.parent, final.name, make, say)
+  return exported
 
 
 def _export(tracer: TracerClient, dataset: Dataset, spec: Spec, on_test: bool) -> None:

@@ -12,6 +12,7 @@ own trial suffers from what a program does to the reader or the compiler.
 import collections
 import contextlib
 import dataclasses
+import errno
 import itertools
 import pathlib
 import shutil
@@ -33,7 +34,7 @@ from autoresearch_jax.executors.running_trial import (
   state_name,
 )
 from autoresearch_jax.executors.sharing import ResourceShare
-from autoresearch_jax.messages import require_disk_space
+from autoresearch_jax.messages import ExplainedError, require_disk_space
 from autoresearch_jax.runner.client import (
   COMPILE_CACHE_SIZE,
   RunnerClient,
@@ -225,6 +226,8 @@ class Slot:
         self._measure(trial)
         break
       except RunnerError as error:
+        if error.ends_run:
+          raise ExplainedError(errno.EIO, str(error)) from None
         trial.record_error(error)
         retryable = error.retryable or self._may_be_prefetch_failure(error, path)
         ended = self.closing or self.cancelled

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 
 from autoresearch_jax.config import Config
-from autoresearch_jax.data import cache
+from autoresearch_jax.data import cache, own_metrics
 from autoresearch_jax.models.exported import ARTIFACT, ModelError, ModelInfo, read_info
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
@@ -64,4 +64,4 @@ def _dataset(info: ModelInfo, config: Config, say: Callable[[str], None]) -> Dat
       f'The data of {config.problem!r} differ from those of the run (fingerprint '
       f'{dataset.fingerprint[:12]}, then {info.dataset[:12]}), so scores do not compare.'
     )
-  return dataset
+  return own_metrics.exported(dataset, config.platform)

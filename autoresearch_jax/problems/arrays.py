@@ -170,7 +170,7 @@ class Arrays(Problem):
     )
     info = msgspec.json.decode((folder / INFO).read_bytes(), type=PreparedInfo)
     fingerprint = hashlib.sha256(f'{key} {stored}'.encode()).hexdigest()
-    own_metrics_folder, fingerprint = self._own_metrics_folder(cache, fingerprint)
+    own_metrics_folder, fingerprint = self._own_metrics_folder(cache, fingerprint, say)
     return Dataset(
       kind='supervised',
       train=str(folder / 'train'),
@@ -191,8 +191,10 @@ class Arrays(Problem):
       return supervised.classification_metrics(len(self._opened.classes), self.top_k)
     return supervised.regression_metrics()
 
-  def _own_metrics_folder(self, cache: pathlib.Path, fingerprint: str) -> tuple[str, str]:
-    """The folder of the user's metrics for these data, and the fingerprint of both."""
+  def _own_metrics_folder(
+    self, cache: pathlib.Path, fingerprint: str, say: Callable[[str], None]
+  ) -> tuple[str, str]:
+    """The folder with the file of the user's metrics, and the fingerprint of data and metrics."""
     if not self.own_metrics:
       return '', fingerprint
     path = pathlib.Path(self.own_metrics_file)
@@ -205,10 +207,12 @@ class Arrays(Problem):
       ) from None
     parts = (fingerprint, text, tuple(self.own_metrics.items()))
     digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
-    folder = cache / 'arrays' / 'own_metrics' / digest[:16]
-    with caching.explained(folder):
-      folder.mkdir(parents=True, exist_ok=True)
-      (folder / OWN_METRICS_FILE).write_text(text)
+    folder, _ = caching.folder(
+      cache / 'arrays' / 'own_metrics_files',
+      digest[:16],
+      lambda making: (making / OWN_METRICS_FILE).write_text(text),
+      say,
+    )
     return str(folder), digest
 
   def hidden(self) -> tuple[pathlib.Path, ...]:

@@ -61,8 +61,8 @@ class Task:
       dataset = self.problem.prepare(cache.directory(), say)
     except ValueError as error:
       raise ConfigError(str(error)) from error
-    require_own_metrics(dataset, self.spec, self.config.limits, self.hidden_paths(dataset), say)
-    return dataset
+    hidden = self.hidden_paths(dataset)
+    return require_own_metrics(dataset, self.spec, self.config.limits, hidden, say)
 
   def require_executor(self) -> None:
     """Raises ConfigError if the executor cannot have its devices here. Starts nothing."""

@@ -54,13 +54,20 @@ class RunnerError(Exception):
     status: Status of the trial.
     facts: Facts for the trial's record.
     retryable: Whether the program may not be the cause, so that a retry may succeed.
+    ends_run: Whether every program would fail in this way, on every runner of the machine.
   """
 
   def __init__(
-    self, status: Status, reason: str, facts: dict[str, Any] | None = None, retryable: bool = False
+    self,
+    status: Status,
+    reason: str,
+    facts: dict[str, Any] | None = None,
+    retryable: bool = False,
+    ends_run: bool = False,
   ):
     super().__init__(reason)
-    self.status, self.facts, self.retryable = status, facts or {}, retryable
+    self.status, self.facts = status, facts or {}
+    self.retryable, self.ends_run = retryable, ends_run
 
 
 _CPU_LIMITED = ('load', 'compile', 'calibrate', 'reference')  # requests whose limit counts CPU time
@@ -235,6 +242,7 @@ class RunnerClient:
           message['reason'],
           message.get('facts'),
           message.get('retryable', False),
+          message.get('ends_run', False),
         )
       else:
         return message['result']

@@ -40,6 +40,7 @@ class OwnMetrics:
 
   dataset: Dataset
   limits: Limits
+  _compiled: set[bool] = dataclasses.field(default_factory=set, init=False, compare=False)
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -61,15 +62,15 @@ class OwnMetrics:
     return dict(zip(self.names, np.asarray(values, np.float64)[0].tolist(), strict=True))
 
   def compile(self) -> None:
-    """Compiles the metrics of every held-out split, before any clock starts; once."""
-    assert self._are_compiled
+    """Compiles the metrics of every held-out split, before any clock starts; once.
 
-  @functools.cached_property
-  def _are_compiled(self) -> bool:
-    for on_test in (False, True) if self.dataset.test else (False,):
+    Raises:
+      OwnMetricError: An artifact cannot be read.
+    """
+    for on_test in self._functions.keys() - self._compiled:
       targets = self._targets(on_test)
       self.measure(self._random(targets, 0), targets, on_test)
-    return True
+      self._compiled.add(on_test)
 
   def dry_run(self) -> None:
     """Tries the metrics on made-up outputs for the validation targets. Raises OwnMetricError."""

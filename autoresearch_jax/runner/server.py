@@ -427,6 +427,8 @@ def handle(
       'facts': error.facts,
       'retryable': error.retryable,
     }
+  except OwnMetricError as error:  # no program is the cause
+    return {'error': Status.CRASH, 'reason': str(error), 'ends_run': True}
   except Exception as error:
     traceback.print_exc()
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -139,3 +139,16 @@ def test_a_runner_that_never_comes_up_is_no_result(tmp_path, monkeypatch):
   finally:
     made.close()
   assert len(tries) == slot.MAX_ATTEMPTS
+
+
+def test_an_error_that_every_program_would_meet_ends_the_run(tmp_path, monkeypatch):
+  def request(self, method, *arguments, **options):
+    raise RunnerError(Status.CRASH, 'The metrics are lost.', ends_run=True)
+
+  monkeypatch.setattr(slot.RunnerClient, 'request', request)
+  made = make('local', tmp_path)
+  try:
+    with pytest.raises(Unavailable, match='metrics are lost'):
+      result_of(made, TrialRequest(0, as_program(program()), (0,), STEPS))
+  finally:
+    made.close()

@@ -1,13 +1,23 @@
 """Metrics of the user's own: computed by the runner, and tried before they are believed."""
 
+import concurrent.futures
+import importlib.metadata
+import pathlib
+import types
+
 import numpy as np
 import pytest
 from helpers.example_files import NUMBERS, SAMPLE
 
 from autoresearch_jax import ConfigError, run
 from autoresearch_jax import __main__ as front
-from autoresearch_jax.config import load
-from autoresearch_jax.runner.own_metrics import OwnMetricError, require_sensible
+from autoresearch_jax.config import Limits, load
+from autoresearch_jax.executors import own_metrics
+from autoresearch_jax.problems.arrays import Arrays
+from autoresearch_jax.runner.client import RunnerError
+from autoresearch_jax.runner.own_metrics import OwnMetricError, OwnMetrics, require_sensible
+from autoresearch_jax.runner.server import handle
+from autoresearch_jax.types import Budget, Spec, Status
 
 RIGHT, RANDOM = np.ones(4), [np.arange(4.0), -np.arange(4.0)]
 FILE = """
@@ -55,6 +65,74 @@ def test_a_metric_that_tells_right_from_random_is_accepted():
 def test_others_are_refused(function, direction, words):
   with pytest.raises(OwnMetricError, match=words):
     tried(function, direction)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+  (tmp_path / 'costs.py').write_text(FILE)
+  options = {'own_metrics_file': str(tmp_path / 'costs.py'), 'own_metrics': {'val_gap': 'minimize'}}
+  return Arrays(str(NUMBERS), **options).prepare(tmp_path / 'cache', lambda line: None)
+
+
+def exporting(monkeypatch, error=None):
+  """Replaces tracer and runner by ones that write an artifact and raise `error`; what they did."""
+  done = []
+
+  def trace(self, program, spec, evaluation_batch, out):
+    done.append(spec.platform)
+    out.write_text('exported')
+    return types.SimpleNamespace(status=Status.OK)
+
+  def request(self, method, seconds):
+    if error:
+      raise error
+
+  def process(**methods):
+    idle = dict.fromkeys(('start', 'wait_until_ready', 'close'), lambda self: None)
+    return type('Process', (), {**idle, '__init__': lambda self, *arguments: None, **methods})
+
+  monkeypatch.setattr(own_metrics, 'TracerClient', process(trace=trace))
+  monkeypatch.setattr(own_metrics, 'RunnerClient', process(request=request))
+  return done
+
+
+def required(dataset, platform='cpu'):
+  spec = Spec('supervised', platform, 1, Budget(1, 'steps'), input_shape=(3,), output_shape=())
+  return own_metrics.require_own_metrics(dataset, spec, Limits(), (), lambda line: None)
+
+
+def test_each_platform_and_version_of_jax_has_its_own_export(dataset, monkeypatch):
+  done = exporting(monkeypatch)
+  first = required(dataset)
+  assert required(dataset) == first and done == ['cpu', 'cpu']  # validation and test
+  assert pathlib.Path(first.own_metrics_artifact(True)).read_text() == 'exported'
+  assert required(dataset, 'gpu').own_metrics_folder != first.own_metrics_folder
+  monkeypatch.setattr(importlib.metadata, 'version', lambda name: '99.0')
+  assert required(dataset).own_metrics_folder != first.own_metrics_folder
+  assert done == ['cpu', 'cpu', 'gpu', 'gpu', 'cpu', 'cpu']
+  assert required(dataset).fingerprint == first.fingerprint
+
+
+def test_runs_that_start_together_export_once(dataset, monkeypatch):
+  done = exporting(monkeypatch)
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    assert len(set(pool.map(required, [dataset] * 4))) == 1
+  assert done == ['cpu', 'cpu']
+
+
+def test_a_refused_metric_leaves_no_export(dataset, monkeypatch):
+  exporting(monkeypatch, RunnerError(Status.INVALID, 'It is constant.'))
+  with pytest.raises(ConfigError, match='constant'):
+    required(dataset)
+  done = exporting(monkeypatch)
+  required(dataset)
+  assert done == ['cpu', 'cpu']
+
+
+def test_a_lost_export_ends_the_run_and_blames_no_program(dataset):
+  runner = types.SimpleNamespace(compile=OwnMetrics(dataset, Limits()).compile)
+  reply = handle(runner, {'method': 'compile'}, lambda message: None)
+  assert reply['ends_run'] and 'start a run with their config' in reply['reason']
 
 
 @pytest.fixture
