@@ -22,6 +22,7 @@ from autoresearch_jax.data.examples import (
 )
 
 SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.ppm'})
+WIDE = ('I', 'F')  # beginnings of Pillow's modes with more than 8 bits, which it would clip
 CHANNELS = {'L': 1, 'RGB': 3, 'RGBA': 4}  # of Pillow's modes that are kept; others become RGB
 
 
@@ -56,19 +57,28 @@ class ImageColumn(ExampleColumn):
 
   def _decoded(self, row: int, mode: str) -> np.ndarray:
     """The pixels of an image, uint8 [height, width, channels]."""
-    source = self._images[row]
+    source, pillow = self._images[row], _pillow()
     try:
-      image = _pillow().open(io.BytesIO(source) if isinstance(source, bytes) else source)
-      if (mode or image.mode) != image.mode or image.mode not in CHANNELS:
-        image = image.convert(mode or ('L' if image.mode in ('1', 'I;16', 'I', 'F') else 'RGB'))
-      if self._size:
-        image = image.resize((self._size[1], self._size[0]))
-      pixels = np.asarray(image)
-    except (OSError, SyntaxError) as error:  # Pillow raises both for damaged files
+      with pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        pixels = self._pixels(image, row, mode)
+    # Pillow raises the first two for damaged files, and the last for huge ones.
+    except (OSError, SyntaxError, pillow.DecompressionBombError) as error:
       raise ValueError(
         f'{self._where(row)} cannot be read as an image ({error}); remove or replace it.'
       ) from None
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+  def _pixels(self, image: Any, row: int, mode: str) -> np.ndarray:
+    if image.mode.startswith(WIDE):
+      raise ValueError(
+        f'{self._where(row)} has more than 8 bits for a channel (mode {image.mode}). Save the '
+        'pixels of all images as one array, with np.save or np.savez, or as 8-bit images.'
+      )
+    if (mode or image.mode) != image.mode or image.mode not in CHANNELS:
+      image = image.convert(mode or ('L' if image.mode == '1' else 'RGB'))
+    if self._size:
+      image = image.resize((self._size[1], self._size[0]))
+    return np.asarray(image)
 
   def _where(self, row: int) -> str:
     source = self._images[row]

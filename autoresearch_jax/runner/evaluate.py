@@ -27,8 +27,9 @@ from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.runner.own_metrics import OwnMetrics
 from autoresearch_jax.types import Dataset, test_metric
 
-# Relative tolerance of a loss, in nats. Equal inputs give equal bits in one executable, so this
-# only forgives a -0.0 or a reordered reduction.
+# Relative tolerance of a loss or an output. Equal inputs give equal bits in one executable, so this
+# only forgives a -0.0 or a reordered reduction. Below the standard deviation of the targets of a
+# regression, or else below 1, it is a fraction of that.
 TOLERANCE = 1e-4
 MAX_EXPONENT = 700.0  # of exp in float64
 PREFIXES_PER_FULL_ROW = 4  # of the rows that are rescored, one in five keeps all of its tokens
@@ -258,16 +259,26 @@ def _check_leakage(
       {n: np.roll(getattr(b, n), 1, axis=0) for n in ('inputs', 'targets')} for b in batches
     ]
     batches = [*batches, *(_score(compiled, leaves, batch) for batch in rolled)]
+  scale = _target_scale(batches)
   sources = _reshuffle(len(batches), len(batches[0].targets), rng)
   for rows, replacements in zip(sources, np.roll(sources, 1, axis=0), strict=True):
     batch = _gather(batches, rows)
     replacement = _shift_in_time(_gather(batches, replacements), rng)
     kept = _prefix_mask(batch.losses, rng)
-    if _changes(compiled, leaves, batch, replacement, kept):
+    if _changes(compiled, leaves, batch, replacement, kept, scale):
       unmasked = np.ones_like(kept)
-      rows_leak = _changes(compiled, leaves, batch, replacement, unmasked)
+      rows_leak = _changes(compiled, leaves, batch, replacement, unmasked, scale)
       raise EvaluationError(_NOT_BATCH_INDEPENDENT if rows_leak else _NOT_CAUSAL)
     heartbeat()
+
+
+def _target_scale(batches: list[ScoredBatch]) -> np.ndarray:
+  """Standard deviation of each target element in a regression, [...]; 1 where it is 0, and else."""
+  targets = np.concatenate([batch.targets for batch in batches])
+  if targets.dtype.kind != 'f':
+    return np.ones(())
+  std = targets.astype(np.float64).std(axis=0)
+  return np.where(std > 0, std, 1.0)
 
 
 def _reshuffle(batches: int, rows: int, rng: np.random.Generator) -> np.ndarray:
@@ -318,18 +329,22 @@ def _changes(
   batch: ScoredBatch,
   replacement: np.ndarray,
   kept: np.ndarray,
+  scale: np.ndarray,
 ) -> bool:
-  """Whether a loss inside `kept`, or an output, changes when inputs outside of it are replaced."""
+  """Whether a loss inside `kept`, or an output, changes when inputs outside of it are replaced.
+
+  `scale` is that of the targets: the loss of a regression is the mean of their squared errors.
+  """
   mask = kept.reshape(*kept.shape, *[1] * (batch.inputs.ndim - kept.ndim))
   inputs = np.where(mask, batch.inputs, replacement)
   losses, _, outputs = _losses(compiled, leaves, inputs, batch.targets)
-  if batch.outputs.ndim and _differs(outputs, batch.outputs).any():
+  if batch.outputs.ndim and _differs(outputs, batch.outputs, scale).any():
     return True
-  return bool((_differs(losses, batch.losses) & kept).any())
+  return bool((_differs(losses, batch.losses, np.square(scale).mean()) & kept).any())
 
 
-def _differs(values: np.ndarray, before: np.ndarray) -> np.ndarray:
+def _differs(values: np.ndarray, before: np.ndarray, scale: np.ndarray) -> np.ndarray:
   """Where a finite value changed. Losses that are not finite make the trial diverge anyway."""
   with np.errstate(invalid='ignore'):  # inf - inf
-    equal = np.abs(values - before) <= TOLERANCE * np.maximum(1.0, np.abs(before))
+    equal = np.abs(values - before) <= TOLERANCE * np.maximum(scale, np.abs(before))
   return ~equal & np.isfinite(before)

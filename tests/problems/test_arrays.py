@@ -181,6 +181,12 @@ def test_a_folder_of_images(tmp_path):
   assert resized.shapes()['input_shape'] == (6, 5, 1)
   image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / 'pictures' / 'fly' / 'z.png')
   assert 'config.data.image_size' in refused(tmp_path / 'pictures', **options)
+  (tmp_path / 'pictures' / 'fly' / 'z.png').unlink()
+  for wide in (np.full((4, 4), 30_000, np.uint16), np.full((4, 4), 0.5, np.float32)):
+    image.fromarray(wide).save(tmp_path / 'pictures' / 'fly' / 'z.tif')
+    text = refused(tmp_path / 'pictures', **options)
+    assert 'z.tif has more than 8 bits' in text and 'np.save' in text
+  (tmp_path / 'pictures' / 'fly' / 'z.tif').unlink()
   (tmp_path / 'pictures' / 'fly' / 'z.png').write_text('no image')
   assert 'z.png cannot be read as an image' in refused(tmp_path / 'pictures', **options)
 
@@ -205,6 +211,15 @@ def test_tables(tmp_path):
   )
   (tmp_path / 'a.csv').write_text('a,y\n1,2\n,3\n')
   assert 'no value in row 1' in refused(tmp_path / 'a.csv')
+
+
+def test_an_image_too_large_for_pillow_is_refused(tmp_path, monkeypatch):
+  image = pytest.importorskip('PIL.Image')
+  for name in ('ant', 'bee'):
+    (tmp_path / 'pictures' / name).mkdir(parents=True)
+    image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / 'pictures' / name / 'a.png')
+  monkeypatch.setattr(image, 'MAX_IMAGE_PIXELS', 4)
+  assert 'a.png cannot be read as an image' in refused(tmp_path / 'pictures')
 
 
 def saved_dataset(folder, inputs, labels):

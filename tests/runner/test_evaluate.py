@@ -106,6 +106,25 @@ def test_outputs_that_depend_on_other_rows_are_found_where_no_loss_does():
     prove_outputs(0.5)
 
 
+@pytest.mark.parametrize('unit', [1e-5, 1.0, 1e5])
+def test_the_unit_of_a_regression_hides_no_leak(unit):
+  targets = (unit * np.random.default_rng(1).normal(size=(3, 6, 2))).astype(np.float32)
+
+  def prove_unit(leak):
+    def score(leaves, inputs, targets):
+      outputs = inputs + np.float32(leak) * np.flip(inputs, 0)
+      return np.square(outputs - targets).mean(axis=1), np.zeros(()), outputs
+
+    compiled = types.SimpleNamespace(device_put=lambda array: array, score=score)
+    batches = [evaluate.ScoredBatch(b, b, *score(None, b, b)) for b in targets]
+    evaluate._check_leakage(compiled, None, batches, np.random.default_rng(0), lambda: None)
+
+  for rounding in (0.0, 1e-6):
+    prove_unit(rounding)
+  with pytest.raises(evaluate.EvaluationError, match='other rows'):
+    prove_unit(0.5)
+
+
 def test_each_row_is_scored_again_once():
   places = evaluate._reshuffle(5, 7, np.random.default_rng(0))
   assert (np.sort(places, axis=0) == np.arange(5)[:, None]).all()
