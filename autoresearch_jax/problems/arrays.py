@@ -207,12 +207,12 @@ class Arrays(Problem):
       ) from None
     parts = (fingerprint, text, tuple(self.own_metrics.items()))
     digest = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
-    folder, _ = caching.folder(
-      cache / 'arrays' / 'own_metrics_files',
-      digest[:16],
-      lambda making: (making / OWN_METRICS_FILE).write_text(text),
-      say,
-    )
+
+    def make(folder: pathlib.Path) -> None:
+      (folder / OWN_METRICS_FILE).write_text(text)
+
+    parent = cache / 'arrays' / 'own_metrics_files'
+    folder, _ = caching.folder(parent, digest[:16], make, say)
     return str(folder), digest
 
   def hidden(self) -> tuple[pathlib.Path, ...]:
