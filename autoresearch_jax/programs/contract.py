@@ -75,7 +75,8 @@ def batch_shapes(spec: Spec, phase: Phase) -> tuple[Shape, Shape]:
   Returns:
     Language models: int32 `[batch, time]` twice. Supervised problems: float32
     `[batch, *input_shape]`, and int32 `[batch]` or, in regression, float32
-    `[batch, *output_shape]`. Constructions: float32 `[0]` twice, since they need no data.
+    `[batch, *output_shape]`. Constructions and kernels: float32 `[0]` twice, since
+    they need no data.
   """
   match spec.kind:
     case 'language_model':
@@ -86,7 +87,7 @@ def batch_shapes(spec: Spec, phase: Phase) -> tuple[Shape, Shape]:
       if spec.is_regression:
         return inputs, Shape((phase.batch_size, *(spec.output_shape or ())), 'float32')
       return inputs, Shape((phase.batch_size,), 'int32')
-    case 'construction':
+    case 'construction' | 'kernel':
       return Shape((0,), 'float32'), Shape((0,), 'float32')
 
 
@@ -104,7 +105,7 @@ def predict_outputs(spec: Spec, evaluation_batch: int) -> tuple[int, ...]:
       if spec.is_regression:
         return (evaluation_batch, *(spec.output_shape or ()))
       return (evaluation_batch, spec.num_classes or 0)
-    case 'construction':
+    case 'construction' | 'kernel':
       return spec.output_shape or ()
 
 

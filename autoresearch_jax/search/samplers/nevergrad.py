@@ -55,7 +55,7 @@ class NevergradOptimizer(AskTellOptimizer):
     except KeyError:
       raise ValueError(f'Nevergrad has no algorithm {algorithm!r}; try NGOpt.') from None
     self._optimizer = made(parametrization=self._space, budget=budget, num_workers=1)
-    self._asked: dict[str, Any] = {}
+    self._asked: dict[tuple[tuple[str, Value], ...], Any] = {}
 
   def ask(self) -> Mapping[str, Value]:
     candidate = self._optimizer.ask()
