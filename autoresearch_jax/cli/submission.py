@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+from autoresearch_jax.benchmark.claims import covers
 from autoresearch_jax.benchmark.results import Results, ResultsError
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
 from autoresearch_jax.benchmark.submission import Submission, SubmissionError, pack, verify
@@ -32,18 +33,27 @@ VERIFY = Command(
   'Simulate a sample of a submission again, and say whether its numbers hold.',
   """
   Every number of a simulated run follows from its definition and the code, so the sample must come
-  out the same bit for bit. The strategy must be installed: the source in the file is not executed.
+  out the same bit for bit, and the runs must be one strategy on a full grid of problems and seeds.
+  The strategy must be installed: the source in the file is not executed. Runs that name a file or
+  train real programs are refused.
   """,
   (
     Option('runs', 'Size of the sample; 0: all runs.', 20, minimum=0),
-    Option('seed', 'Seed of the sample.', 0, minimum=0),
+    Option(
+      'seed',
+      'Seed of the sample, to repeat a check.',
+      kind=int,
+      minimum=0,
+      maximum=2**63 - 1,
+      shown='drawn anew',
+    ),
   ),
   operand='FILE',
   examples={'autoresearch benchmark verify tree.json': 'Checks 20 runs.'},
   exit_codes={
-    '0': 'All runs of the sample are the same.',
-    '1': 'Some differ; the output says how.',
-    '2': 'The file is no submission.',
+    '0': 'All runs of the sample are the same, and no run of the grid is missing.',
+    '1': 'Some differ or are missing; the output says how.',
+    '2': 'The file is no submission, or it is refused.',
   },
 )
 COMMANDS = {'submit': SUBMIT, 'verify': VERIFY}
@@ -61,20 +71,24 @@ def _submit(line: CommandLine) -> int:
     raise SubmissionError(f'There is no {path}. Give the folder of a benchmark by --out.')
   with Results.read(path) as results:
     submission = pack(results, results.name, line['strategy'])
+    total = sum(run.strategy == submission.strategy for run in results.runs())
   target = pathlib.Path(line['to'] or f'{submission.strategy}.json')
   submission.write(target)
   print(f'Wrote {target}: {len(submission.runs)} runs, sha256 {submission.digest}.')
+  if left_out := total - len(submission.runs):
+    print(f'{left_out} runs are left out: they read or execute files, or their seed is unfinished.')
   return 0
 
 
 def _verify(line: CommandLine) -> int:
   submission = Submission.read(pathlib.Path(line.operand))
   found = verify(submission, line['runs'], line['seed'])
+  print('\n'.join(covers(submission.runs)))
   for problem in found.problems:
     print(problem)
   verdict = 'The claim holds' if found.holds else 'The claim does not hold'
   print(
     f'{verdict}: {found.checked} of {found.total} runs of {submission.strategy} were simulated '
-    f'again{"" if found.holds else ", and some differ"}.'
+    f'again (--seed={found.seed}). Problems and seeds that the file leaves out are not covered.'
   )
   return 0 if found.holds else FAILED

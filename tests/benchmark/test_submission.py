@@ -2,13 +2,20 @@
 
 import dataclasses
 import json
+import sys
+import types
 
 import pytest
 from helpers import onemax  # noqa: F401 - registers a simulation
 
 from autoresearch_jax import benchmark
-from autoresearch_jax.benchmark.submission import Submission, SubmissionError, verify
+from autoresearch_jax.benchmark import claims, submission
+from autoresearch_jax.benchmark.config import benchmark_config
+from autoresearch_jax.benchmark.results import Results
+from autoresearch_jax.benchmark.submission import Submission, SubmissionError, pack, verify
 from autoresearch_jax.cli.benchmark import main
+from autoresearch_jax.config.files import load
+from autoresearch_jax.search import STRATEGIES
 
 
 @pytest.fixture(scope='module')
@@ -57,3 +64,144 @@ def test_a_file_that_was_edited_or_is_none(submitted, tmp_path, capsys):
   said = capsys.readouterr().err
   assert 'is no submission' in said and 'There is no' in said
   assert 'there are: greedy(context_size=2), random' in said
+
+
+def _first(submitted, **changes):
+  """The submission with its first run changed."""
+  true = Submission.read(submitted)
+  return dataclasses.replace(true, runs=[dataclasses.replace(true.runs[0], **changes)])
+
+
+def test_no_file_that_a_submission_names_is_executed_or_read(submitted, tmp_path, capsys):
+  trap = tmp_path / 'trap.py'
+  trap.write_text(f'open({str(tmp_path / "executed")!r}, "w")\n')
+  engine = _first(submitted, simulation='engine', simulation_options={'config': str(trap)})
+  engine.write(tmp_path / 'engine.json')
+  assert main(['verify', str(tmp_path / 'engine.json')]) == 2
+  assert 'executes programs' in capsys.readouterr().err
+  assert not (tmp_path / 'executed').exists()
+  inner = {'sampler_name': f'{trap.stem}:X'}
+  for changes, why in (
+    ({'simulation': 'recorded', 'simulation_options': {'table': str(trap)}}, 'Only letters'),
+    ({'simulation': 'recorded', 'simulation_options': {'table': 'mine'}}, 'shipped'),
+    ({'simulation': 'landscape', 'simulation_options': {'landscape': 'mine'}}, 'shipped'),
+    ({'simulation_options': {'path': 'x.py'}}, 'Only letters'),
+    ({'strategy_name': 'optuna', 'strategy_options': inner}, 'Only letters'),
+    ({'strategy_name': 'novelty', 'strategy_options': {'inner_options': inner}}, 'Only letters'),
+    ({'acceptance_options': {'looks': [1, 'a/b']}}, 'Only letters'),
+    ({'strategy_name': 'no_such'}, 'must be installed'),
+    ({'strategy_name': 'novelty', 'strategy_options': {'inner_options': 'x'}}, 'must be installed'),
+    ({'simulation': 'no_such'}, 'must be installed'),
+    ({'problem': 'a\nb'}, 'not printable'),
+  ):
+    with pytest.raises(SubmissionError, match=why):
+      verify(_first(submitted, **changes), 0)
+
+
+def test_a_submission_is_bounded(submitted, tmp_path, monkeypatch):
+  deep: dict = {}
+  for _ in range(20):
+    deep = {'inner_options': deep}
+  for changes, why in (
+    ({'trials': 1e9}, 'trials'),
+    ({'slots': 10**9}, 'slots'),
+    ({'instance_seed': 2**40}, 'seed'),
+    ({'simulation': 'nk', 'simulation_options': {'n': 10**9}}, 'n=1000000000'),
+    ({'strategy_options': {'num_islands': 10**9}}, 'num_islands'),
+    ({'strategy_options': {'choices': list(range(10**4))}}, 'longer'),
+    ({'strategy_options': deep}, 'nested'),
+  ):
+    with pytest.raises(SubmissionError, match=why):
+      verify(_first(submitted, **changes), 0)
+  true = Submission.read(submitted)
+  with pytest.raises(SubmissionError, match='There are 0 runs'):
+    verify(dataclasses.replace(true, runs=[]), 0)
+  monkeypatch.setattr(claims, 'MAX_RUNS', 2)
+  with pytest.raises(SubmissionError, match='There are 3 runs'):
+    verify(true, 0)
+  monkeypatch.setattr(submission, 'MAX_BYTES', 100)
+  with pytest.raises(SubmissionError, match='larger than 100'):
+    Submission.read(submitted)
+
+
+def test_the_shipped_benchmark_can_be_submitted(submitted):
+  (run,) = _first(submitted).runs
+  suites = benchmark_config(load('benchmark:standard')).suites()
+  for suite in suites:
+    for problem in suite.problems:
+      change = {'simulation': problem.simulation, 'simulation_options': problem.options}
+      claims.require_safe(dataclasses.replace(run, **change))
+    for row in suite.entrants:
+      change = {'strategy_name': row.strategy, 'strategy_options': row.options}
+      claims.require_safe(dataclasses.replace(run, **change))
+  assert len(suites[0].problems) > 10 and len(suites[0].entrants) > 10
+
+
+def test_the_sample_is_drawn_anew_and_a_seed_repeats_it(submitted, monkeypatch, capsys):
+  sampled = []
+  monkeypatch.setattr(
+    submission, '_differences', lambda run: sampled.append(run.instance_seed) or iter(())
+  )
+  true = Submission.read(submitted)
+  drawn = iter([5, 6])
+  monkeypatch.setattr(submission.secrets, 'randbits', lambda bits: next(drawn))
+  assert [verify(true, 1).seed, verify(true, 1).seed] == [5, 6]
+  for seed in range(20):
+    verify(true, 1, seed)
+  assert set(sampled) == {1000, 1001, 1002}
+  sampled.clear()
+  assert main(['verify', str(submitted), '--runs=2', '--seed=7']) == 0
+  assert '--seed=7' in capsys.readouterr().out
+  verify(true, 2, 7)
+  assert sampled[:2] == sampled[2:]
+
+
+def test_a_claim_is_one_strategy_on_a_full_grid(submitted, tmp_path, capsys):
+  true = Submission.read(submitted)
+  one, two, three = true.runs
+  renamed = [dataclasses.replace(run, problem='other') for run in true.runs]
+  for runs, strategy, why in (
+    (true.runs, 'tree', "runs of 'random', not of the strategy 'tree'"),
+    ([one, two, three, one], 'random', 'there twice'),
+    ([one, two, *renamed], 'random', '1 of 6 runs are missing: the first is onemax'),
+    ([one, dataclasses.replace(two, slots=2), three], 'random', 'several budgets'),
+    ([one, dataclasses.replace(two, trials=2.0), three], 'random', 'several definitions'),
+    ([one, dataclasses.replace(two, strategy_name='tree')], 'random', "'random' has several"),
+  ):  # fmt: skip
+    assert any(why in line for line in claims.gaps(strategy, runs)), why
+  assert claims.gaps('random', true.runs) == claims.gaps('random', [*true.runs, *renamed]) == ()
+  relabelled = dataclasses.replace(true, strategy='tree')
+  relabelled.write(tmp_path / 'tree.json')
+  assert main(['verify', str(tmp_path / 'tree.json'), '--runs=1']) == 1
+  assert 'The claim does not hold' in capsys.readouterr().out
+  assert main(['verify', str(submitted), '--runs=1']) == 0
+  out = capsys.readouterr().out
+  assert 'random is random(), 20 trials, 1 at a time, 3 seeds (1000 to 1002)' in out
+  assert 'onemax(bits=8): onemax(bits=8), under strict: strict()' in out
+
+
+def test_unfinished_seeds_are_left_out(submitted, tmp_path, capsys):
+  with Results.open(tmp_path / 'results.db', 'comparison') as results:
+    one, two, three = Submission.read(submitted).runs
+    others = [dataclasses.replace(run, problem='b') for run in (one, two)]
+    results.add([one, two, three, *others])
+    seeds = [run.instance_seed for run in pack(results, 'x', 'random').runs]
+  assert sorted(seeds) == [1000, 1000, 1001, 1001]
+  assert main(['submit', f'--out={tmp_path}', '--strategy=random', f'--to={tmp_path}/x.json']) == 0
+  assert '1 runs are left out' in capsys.readouterr().out
+
+
+def test_a_strategy_without_a_readable_source_is_refused(submitted, monkeypatch):
+  # As in a notebook, where __main__ has no file.
+  module = types.ModuleType('typed_at_a_prompt')
+  monkeypatch.setitem(sys.modules, module.__name__, module)
+  monkeypatch.setattr(STRATEGIES.get('random'), '__module__', module.__name__)
+  why = pytest.raises(SubmissionError, match='typed_at_a_prompt cannot be read')
+  with Results.read(submitted.parent / 'results.db') as results, why:
+    pack(results, 'x', 'random')
+
+
+def test_nan_equals_nan():
+  nan = float('nan')
+  assert claims.same({'a': [1.0, nan]}, {'a': [1.0, float('nan')]})
+  assert not claims.same([nan], [1.0]) and not claims.same([1.0], [nan]) and claims.same(1, 1.0)
