@@ -12,6 +12,7 @@ from autoresearch_jax.problems.kernel import Kernel
 from autoresearch_jax.programs.start import PROGRAMS
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.kernels import gate, inputs, timing
+from autoresearch_jax.runner.kernels import runner as kernel_runner
 from autoresearch_jax.runner.kernels.runner import KernelRunner
 from autoresearch_jax.types import Budget, Dataset, KernelInput, KernelSpec, Program, Spec
 
@@ -98,6 +99,21 @@ def test_an_honest_kernel_is_timed(bench):
   assert 0 <= found['tolerance_used'] <= 1
   assert measured.cost.steps == timing.MIN_PAIRS
   assert run['curve'] == [(1.0, found['relative_time'])]
+
+
+def test_each_stage_reports_progress(bench, monkeypatch):
+  monkeypatch.setattr(kernel_runner, 'PROGRESS_SECONDS', -1.0)  # each report passes
+  bench.runner.load(bench.trace(HONEST, SPEC))
+  bench.runner.compile()
+  news = []
+  bench.runner.run(0, PAIRS, lambda *each: news.append(each))
+  phases = [each[3] if len(each) > 3 else 'train' for each in news]
+  first, last = phases.index('train'), len(phases) - phases[::-1].index('train')
+  assert phases[first:last] == ['train'] * PAIRS.amount
+  assert first >= len(inputs.KINDS) + timing.MIN_SETS  # the comparison, then a report per set
+  # Each set once more, then the reference in both precisions for each pair that is checked.
+  assert len(phases) - last >= timing.MIN_SETS + 2
+  assert all(each[0] == 1.0 for each in news[last:])
 
 
 # What a kernel does to look fast -> its code after HONEST, and words of the reason.
@@ -363,11 +379,40 @@ def test_tolerances_scale_with_the_value_and_with_the_largest_one():
   assert checked([1.0, 0.1], [1.0, 0.101], rtol=0.5) < 1
 
 
-def test_an_inaccurate_reference_allows_as_much():
+def test_an_inaccurate_reference_allows_four_times_as_much_where_it_is_inaccurate():
   truth = [1.0, 2.0]
-  assert 0 < checked([1.01, 2.0], [1.0, 2.01], truth) < 1
+  assert 0 < checked([1.0, 2.03], [1.0, 2.01], truth) < 1
+  with pytest.raises(gate.GateError, match=r'output\[1\]'):
+    checked([1.0, 2.05], [1.0, 2.01], truth)
+  with pytest.raises(gate.GateError, match=r'output\[0\]'):
+    checked([1.01, 2.0], [1.0, 2.01], truth)
+
+
+@pytest.mark.parametrize('size', [2, 16, 1000])
+def test_one_inaccurate_value_of_the_reference_allows_nothing_elsewhere(size):
+  truth = np.ones(size)
+  own = truth.copy()
+  own[0] += 1000 * 1.1e-4  # rtol + atol of 1
+  assert checked(own, own, truth) < 1
+  for index in (1, size - 1):
+    output = truth.copy()
+    output[index] += 3 * 1.1e-4
+    with pytest.raises(gate.GateError, match=rf'output\[{index}\]'):
+      checked(output, own, truth)
+
+
+@pytest.mark.parametrize('share', [0.2, 1.0])
+def test_errors_as_common_as_those_of_the_reference_pass_anywhere(share):
+  rng = np.random.default_rng(0)
+  truth = rng.standard_normal(10000)
+
+  def inaccurate():  # 100 times the tolerance, in the same part and by chance exact in places
+    errors = rng.standard_normal(10000) * (np.arange(10000) < share * 10000)
+    return truth + 100 * (1e-4 * abs(truth) + 4e-5) * errors
+
+  assert checked(inaccurate(), inaccurate(), truth) < 1
   with pytest.raises(gate.GateError):
-    checked([1.1, 2.0], [1.0, 2.01], truth)
+    checked(truth + 10 * (inaccurate() - truth), inaccurate(), truth)
 
 
 def test_what_the_reference_does_not_define_may_be_anything():
@@ -406,6 +451,20 @@ def test_pairs_alternate_and_never_share_their_inputs():
   assert len(order) == len(pairs) == 6
   assert [first[0] for first, _ in order] == ['kernel', 'reference'] * 3
   assert all(first[1] != second[1] for first, second in order)
+
+
+@pytest.mark.parametrize('count', [4, 5, 6])
+def test_both_functions_get_every_set(count):
+  sets: dict[str, list] = {'kernel': [], 'reference': []}
+  timed = []
+  timing.time_pairs(
+    sets['kernel'].append, sets['reference'].append, [(i,) for i in range(count)],
+    lambda n, s: n >= 2 * count, lambda pair, index, outputs, ratio: timed.append(index),
+  )  # fmt: skip
+  kernel, reference = (each[1:] for each in sets.values())  # without the warm-up
+  assert kernel == timed
+  for found in (kernel, reference):
+    assert sorted(found) == sorted(2 * list(range(count)))
 
 
 def test_the_interval_holds_the_median():

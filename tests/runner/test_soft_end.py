@@ -1,7 +1,9 @@
 """How a runner ends: by itself where it can, since a killed one may leave an accelerator busy."""
 
 import os
+import pathlib
 import signal
+import time
 import types
 
 import pytest
@@ -11,6 +13,8 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import devices
 from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
 from autoresearch_jax.types import Status
+
+PATIENCE = 300.0  # seconds for what must happen in the end, however slow the machine is
 
 
 @pytest.fixture
@@ -57,8 +61,11 @@ def test_variables_are_set_and_removed(tmp_path, monkeypatch):
   client = RunnerClient(setup, tmp_path / 'log', {'GONE': None, 'HERE': 'yes'})
   client.start()
   try:
-    with open(f'/proc/{client.pid}/environ', 'rb') as file:  # noqa: PTH123
-      variables = dict(v.split(b'=', 1) for v in file.read().split(b'\0') if b'=' in v)
+    text, deadline = b'', time.monotonic() + PATIENCE
+    while not text and time.monotonic() < deadline:  # empty until the process has executed Python
+      time.sleep(0.01)
+      text = pathlib.Path(f'/proc/{client.pid}/environ').read_bytes()
+    variables = dict(v.split(b'=', 1) for v in text.split(b'\0') if b'=' in v)
     assert variables[b'HERE'] == b'yes' and b'GONE' not in variables
   finally:
     client.close()

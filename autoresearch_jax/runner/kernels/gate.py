@@ -1,11 +1,12 @@
 """Compares a kernel's outputs with the reference's.
 
 The truth is the reference in float64. An output passes if |output - truth| is at most
-rtol |truth| + atol max |truth|, so that one pair of tolerances serves inputs of all sizes. Where
-the reference itself, in its own dtypes, is further off, the kernel may be REFERENCE_SLACK times as
-far off. Integers and booleans must be equal. Compared is what the reference defines: where it is
-infinite in both precisions, the kernel must be the same infinity; where it is NaN, or overflows in
-its own dtype, the kernel may be anything.
+rtol |truth| + atol max |truth|, so that one pair of tolerances serves inputs of all sizes. At each
+value the kernel may also be REFERENCE_SLACK times as far off as the reference is there in its own
+dtypes. Where the reference happens to be exact, its typical error counts instead, see
+`_typical_error`. Integers and booleans must be equal. Compared is what the reference defines: where
+it is infinite in both precisions, the kernel must be the same infinity; where it is NaN, or
+overflows in its own dtype, the kernel may be anything.
 """
 
 import dataclasses
@@ -18,6 +19,8 @@ from autoresearch_jax.runner.kernels.inputs import KINDS, Arrays
 from autoresearch_jax.types import KernelSpec
 
 REFERENCE_SLACK = 4.0
+TYPICAL_QUANTILE = 0.99  # of the reference's errors; a rarer one allows nothing elsewhere
+CAP_QUANTILE, CAP = 0.9, 10.0  # the quantile above is at most CAP times this one
 # dtype -> (rtol, atol, what a result that is flushed to zero may lose)
 TOLERANCES = {
   'float32': (1e-4, 1e-5, 2.0**-116),
@@ -96,10 +99,23 @@ def _shares(
   scale = np.abs(truth, where=defined, out=np.zeros_like(truth)).max(initial=0.0)
   with np.errstate(all='ignore'):
     allowed = rtol * np.abs(truth) + atol * scale + flushed
-    reference = np.where(defined, np.abs(own - truth) / allowed, 0.0).max(initial=0.0)
-    shares = np.abs(output - truth) / allowed / max(1.0, REFERENCE_SLACK * reference)
+    errors = np.where(defined, np.abs(own - truth) / allowed, 0.0)
+    errors = np.maximum(errors, _typical_error(errors[defined]))
+    shares = np.abs(output - truth) / allowed / np.maximum(1.0, REFERENCE_SLACK * errors)
   shares = np.where(np.isfinite(output), shares, np.inf)
   return np.where(defined, shares, np.where(infinite & (output != truth), np.inf, 0.0))
+
+
+def _typical_error(errors: np.ndarray) -> float:
+  """A high quantile of the reference's errors, which few inaccurate values do not raise.
+
+  Args:
+    errors: [values], as fractions of their tolerances.
+  """
+  if not errors.size:
+    return 0.0
+  common, high = np.quantile(errors, (CAP_QUANTILE, TYPICAL_QUANTILE), method='lower')
+  return float(min(high, CAP * common))
 
 
 def _difference(

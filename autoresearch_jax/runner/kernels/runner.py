@@ -42,7 +42,7 @@ from autoresearch_jax.types import (
   test_metric,
 )
 
-PROGRESS_SECONDS = 0.25  # between two reports while a kernel is timed
+PROGRESS_SECONDS = 0.25  # between two reports
 CHECKED_PAIRS = 2  # of those that are timed, whose outputs are compared
 UNITS = ('seconds', 'steps')  # of a budget; a step is a pair of calls
 
@@ -200,13 +200,16 @@ class KernelRunner:
     began = time.monotonic()
     if self._used is None:
       self._used = self._compare(on_progress)
+    report = _throttled(on_progress)
     rng = np.random.default_rng([abs(seed), secrets.randbits(128)])
-    host, sets = self._sets(rng)
+    host, sets = self._sets(rng, lambda: report(0.0, 0, None, 'evaluate'))
     compared = time.monotonic() - began
-    timed, chosen = self._time(sets, budget, rng, on_progress)
-    used = max(self._used, self._check_timed(host, sets, chosen))
-    metrics = {**timed.metrics(), 'tolerance_used': used}
-    pairs, seconds = len(timed.kernel), sum(timed.kernel) + sum(timed.reference)
+    timed, chosen = self._time(sets, budget, rng, report)
+    metrics, pairs = timed.metrics(), len(timed.kernel)
+    ratio = metrics['relative_time']
+    used = self._check_timed(host, sets, chosen, lambda: report(1.0, pairs, ratio, 'evaluate'))
+    metrics['tolerance_used'] = max(self._used, used)
+    seconds = sum(timed.kernel) + sum(timed.reference)
     cost = Cost(
       training_seconds=seconds,
       evaluate_seconds=compared,
@@ -236,8 +239,7 @@ class KernelRunner:
     assert self._loaded is not None
     for kind in inputs.kinds(reference.artifact.kernel):
       for module in range(len(self._functions)):
-        case = self._case(kind, module)
-        on_progress(0.0, 0, None, 'evaluate')
+        case = self._case(kind, module, lambda: on_progress(0.0, 0, None, 'evaluate'))
         try:
           outputs = gate.host(self._functions[module](*case.arguments))
           used = max(used, gate.check(case, outputs, self._names(module), self._loaded.kernel))
@@ -245,23 +247,29 @@ class KernelRunner:
           raise RunnerError(Status.INVALID, str(error)) from None
     return used
 
-  def _case(self, kind: str, module: int) -> Case:
+  def _case(self, kind: str, module: int, heartbeat: Callable[[], None]) -> Case:
     """Inputs of a kind for a module, with the reference's outputs; the same in each trial."""
     if (kind, module) not in self._cases:
       kernel = self._require_reference().artifact.kernel
       self._cases[kind, module] = self._evaluated(
-        kind, module, self._arguments(inputs.draw(kind, kernel, self._rng), module, self._rng)
+        kind,
+        module,
+        self._arguments(inputs.draw(kind, kernel, self._rng), module, self._rng),
+        heartbeat,
       )
+    heartbeat()
     return self._cases[kind, module]
 
   def _arguments(self, arrays: Arrays, module: int, rng: np.random.Generator) -> Arrays:
     outputs = self._require_reference().artifact.outputs
     return [*arrays, *(inputs.cotangents(outputs, rng) if module else ())]
 
-  def _evaluated(self, kind: str, module: int, arguments: Arrays) -> Case:
+  def _evaluated(self, kind: str, module: int, arguments: Arrays, heartbeat: Callable[[], None]) -> Case:
     reference = self._require_reference()
+    heartbeat()
 
     def exact(arrays: Arrays) -> Arrays:
+      heartbeat()
       with jax.enable_x64(True):
         return gate.host(reference.exact[module](*arrays))
 
@@ -280,15 +288,19 @@ class KernelRunner:
       names += [f'the gradient of input {i}' for i in floats]
     return names
 
-  def _sets(self, rng: np.random.Generator) -> tuple[list[Arrays], list[Any]]:
+  def _sets(self, rng: np.random.Generator, heartbeat: Callable[[], None]) -> tuple[list[Arrays], list[Any]]:
     """Fresh inputs to time, on the host and on the device."""
     kernel, module = self._require_reference().artifact.kernel, len(self._functions) - 1
     first = self._arguments(inputs.draw(inputs.TYPICAL, kernel, rng), module, rng)
     count = timing.num_sets(sum(each.nbytes for each in first), self.devices[0].platform)
-    host = [first, *(inputs.shuffled(first, rng) for _ in range(count - 1))]
-    # Copies, or the device's buffers would be those of the host.
-    sets = [[jax.device_put(each.copy(), self.devices[0]) for each in one] for one in host]
-    return host, jax.block_until_ready(sets)
+    host, sets = [], []
+    for i in range(count):
+      heartbeat()
+      host.append(inputs.shuffled(first, rng) if i else first)
+      # Copies, or the device's buffers would be those of the host.
+      copies = [jax.device_put(each.copy(), self.devices[0]) for each in host[-1]]
+      sets.append(jax.block_until_ready(copies))
+    return host, sets
 
   def _time(
     self,
@@ -299,7 +311,7 @@ class KernelRunner:
   ) -> tuple[timing.Timing, dict[int, Any]]:
     """Times pairs; also returns the outputs of some of them, by the index of their set."""
     chosen: dict[int, Any] = {}
-    spent, last = 0.0, -math.inf
+    spent = 0.0
 
     def is_over(pairs: int, seconds: float) -> bool:
       nonlocal spent
@@ -307,29 +319,29 @@ class KernelRunner:
       return spent >= 1
 
     def on_pair(pair: int, index: int, outputs: Any, ratio: float) -> None:
-      nonlocal last
       # A reservoir: each pair is among the chosen ones with the same probability.
       if len(chosen) < CHECKED_PAIRS or rng.random() < CHECKED_PAIRS / (pair + 1):
         if len(chosen) >= CHECKED_PAIRS:
           del chosen[int(rng.choice(list(chosen)))]
         chosen[index] = outputs
-      if time.monotonic() - last > PROGRESS_SECONDS:
-        last = time.monotonic()
-        on_progress(min(1.0, spent), pair + 1, ratio)
+      on_progress(min(1.0, spent), pair + 1, ratio)
 
     functions = self._functions[-1], self._require_reference().functions[-1]
     return timing.time_pairs(*functions, sets, is_over, on_pair), chosen
 
-  def _check_timed(self, host: list[Arrays], sets: list[Any], chosen: dict[int, Any]) -> float:
+  def _check_timed(
+    self, host: list[Arrays], sets: list[Any], chosen: dict[int, Any], heartbeat: Callable[[], None]
+  ) -> float:
     """Compares timed outputs, and that no call has changed its inputs. Raises RunnerError."""
     module, used = len(self._functions) - 1, 0.0
     assert self._loaded is not None
     for before, after in zip(host, sets, strict=True):
+      heartbeat()
       for i, (one, other) in enumerate(zip(before, after, strict=True)):
         if one.tobytes() != np.asarray(other).tobytes():
           raise RunnerError(Status.INVALID, f'The kernel changed its input {i}; leave it as it is.')
     for index, outputs in chosen.items():
-      case = self._evaluated(inputs.TYPICAL, module, host[index])
+      case = self._evaluated(inputs.TYPICAL, module, host[index], heartbeat)
       try:
         timed = gate.host(outputs)
         used = max(used, gate.check(case, timed, self._names(module), self._loaded.kernel))
@@ -357,6 +369,19 @@ class KernelRunner:
 
   def _memory_limit(self) -> int:
     return self.limits.device_bytes or devices.memory_limit(self.devices[0])
+
+
+def _throttled(on_progress: Callable[..., None]) -> Callable[..., None]:
+  """Passes on a report only if the last one was PROGRESS_SECONDS ago."""
+  last = -math.inf
+
+  def report(*news: Any) -> None:
+    nonlocal last
+    if time.monotonic() - last > PROGRESS_SECONDS:
+      last = time.monotonic()
+      on_progress(*news)
+
+  return report
 
 
 def _cpu() -> Any:

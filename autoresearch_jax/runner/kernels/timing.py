@@ -3,7 +3,7 @@
 Each pair is one call of either, back to back, in alternating order, so that a machine that changes
 slows both down. Inputs come from several sets, which together are larger than the caches, and the
 two calls of a pair get different sets: neither finds its inputs in a cache because the other has
-just read them. A call ends when its outputs are complete.
+just read them. Both functions get every set in turn. A call ends when its outputs are complete.
 """
 
 import dataclasses
@@ -81,16 +81,24 @@ def time_pairs(
   times: tuple[list[float], list[float]] = ([], [])
   began, count = time.perf_counter(), 0
   while count < MIN_PAIRS or not is_over(count, time.perf_counter() - began):
-    own = (2 * count) % len(sets)
+    own, other = _sets_of(count, len(sets))
     outputs: list[Any] = [None, None]  # both live until the pair ends, or one would reuse memory
     for is_reference in (True, False) if count % 2 else (False, True):
-      arguments = sets[(own + is_reference) % len(sets)]
+      arguments = sets[other if is_reference else own]
       start = time.perf_counter()
       outputs[is_reference] = jax.block_until_ready(functions[is_reference](*arguments))
       times[is_reference].append(time.perf_counter() - start)
     on_pair(count, own, outputs[0], times[0][-1] / times[1][-1])
     count += 1
   return Timing(tuple(times[0]), tuple(times[1]))
+
+
+def _sets_of(pair: int, count: int) -> tuple[int, int]:
+  """Indices of the kernel's and of the reference's set, which swap on each round through them."""
+  rounds, first = divmod(2 * pair, count)
+  second = (first + 1) % count
+  swapped = count % 2 == 0 and rounds % 2 == 1  # an odd number of sets alternates by itself
+  return (second, first) if swapped else (first, second)
 
 
 def num_sets(set_bytes: int, platform: str) -> int:
