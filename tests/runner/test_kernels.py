@@ -329,8 +329,10 @@ def test_a_run_keeps_a_faster_kernel_and_times_it_anew(tmp_path):
   )  # fmt: skip
   baseline, refused, kept = (trial.result for trial in result.trials)
   assert refused.status == 'invalid' and 'differs from the reference' in refused.reason
-  assert kept.status == 'ok' and kept.measurements[0].metrics['relative_time'] < 0.8
-  assert len(baseline.measurements) == 6
+  assert kept.status == 'ok' and len(baseline.measurements) == 6
+  # Several times faster, so that a busy machine does not change the order.
+  before, after = ([m.metrics['relative_time'] for m in r.measurements] for r in (baseline, kept))
+  assert min(after) < max(before)
 
 
 # --- inputs -------------------------------------------------------------------------------------

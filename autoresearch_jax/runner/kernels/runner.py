@@ -264,7 +264,9 @@ class KernelRunner:
     outputs = self._require_reference().artifact.outputs
     return [*arrays, *(inputs.cotangents(outputs, rng) if module else ())]
 
-  def _evaluated(self, kind: str, module: int, arguments: Arrays, heartbeat: Callable[[], None]) -> Case:
+  def _evaluated(
+    self, kind: str, module: int, arguments: Arrays, heartbeat: Callable[[], None]
+  ) -> Case:
     reference = self._require_reference()
     heartbeat()
 
@@ -288,7 +290,9 @@ class KernelRunner:
       names += [f'the gradient of input {i}' for i in floats]
     return names
 
-  def _sets(self, rng: np.random.Generator, heartbeat: Callable[[], None]) -> tuple[list[Arrays], list[Any]]:
+  def _sets(
+    self, rng: np.random.Generator, heartbeat: Callable[[], None]
+  ) -> tuple[list[Arrays], list[Any]]:
     """Fresh inputs to time, on the host and on the device."""
     kernel, module = self._require_reference().artifact.kernel, len(self._functions) - 1
     first = self._arguments(inputs.draw(inputs.TYPICAL, kernel, rng), module, rng)
