@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 import types as pytypes
 
 import numpy as np
@@ -52,14 +53,15 @@ def test_trials_are_real_and_an_instance_has_seeds_of_its_own(monkeypatch, tmp_p
   monkeypatch.setenv('AUTORESEARCH_JAX_CACHE', str(tmp_path))
   one, two = PACKING.instance(1), PACKING.instance(2)
   try:
+    began = time.monotonic()
     result = one.measure(asked(one, one.start, (0, 5)))
+    elapsed = time.monotonic() - began
     assert result.status == types.Status.OK, result.reason
     assert [m.seed for m in result.measurements] == [0, 5] == list(map(int, result.facts['curves']))
     assert result.isolation and result.isolation.system_calls
     first, second = (m.metrics['sum_of_radii'] for m in result.measurements)
     assert 2 < first != second > 2
-    total = sum(m.cost.total_seconds for m in result.measurements)
-    assert result.facts['seconds'] == pytest.approx(total, abs=5)
+    assert 0 < result.facts['seconds'] <= elapsed
     assert one._executor.hidden == ()  # not the folder we are in: there are no data to hide
     known = {result.fingerprint: 7}
     assert one.measure(asked(one, one.start, known=known)).status == types.Status.DUPLICATE
