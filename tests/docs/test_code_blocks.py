@@ -129,6 +129,7 @@ def ours(words):
 
 def run(arguments, folder, **options):
   environment = {**os.environ, 'MPLBACKEND': 'agg'}
+  environment.pop('XLA_FLAGS', None)  # other tests have several devices
   environment['PYTHONPATH'] = f'{folder}:{environment.get("PYTHONPATH", "")}'.rstrip(':')
   environment['PATH'] = f'{pathlib.Path(sys.executable).parent}:{environment["PATH"]}'
   ended = subprocess.run(
