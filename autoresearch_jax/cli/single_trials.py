@@ -12,6 +12,7 @@ from autoresearch_jax.executors import Executor, finished
 from autoresearch_jax.research.build import Task, build, build_task
 from autoresearch_jax.research.program_comparison import CHALLENGER, ProgramComparison, compare
 from autoresearch_jax.types import (
+  Dataset,
   Measurement,
   Objective,
   Program,
@@ -23,7 +24,8 @@ from autoresearch_jax.types import (
 
 def trained(config: Config, program: Program, seeds: tuple[int, ...]) -> Result:
   """Traces, trains and evaluates a program on some seeds, with progress on standard error."""
-  with _executor(build_task(config)) as executor:
+  task = build_task(config)
+  with scratch_executor(task, task.prepare_data(show)) as executor:
     request = TrialRequest(0, program, seeds, config.budget)
     (result,) = finished(executor, request, each=progress_printer())
     return result
@@ -35,7 +37,7 @@ def compared(
   """Compares a program with another one by the config's acceptance rule; see `compare`."""
   run = build(config)
   objective, programs = run.config.objective, (other, program)
-  with _executor(run) as executor:
+  with scratch_executor(run, run.prepare_data(show)) as executor:
 
     def train(which: int, seed: int) -> Result:
       show(f'{"program" if which == CHALLENGER else "other program"}, seed {seed}')
@@ -48,10 +50,10 @@ def compared(
 
 
 @contextlib.contextmanager
-def _executor(task: Task) -> Iterator[Executor]:
-  """Prepares the data and starts the executor of a task, in a scratch folder."""
+def scratch_executor(task: Task, dataset: Dataset) -> Iterator[Executor]:
+  """The executor of a task on prepared data, started in a scratch folder."""
   with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
-    executor = task.start_executor(task.prepare_data(show), pathlib.Path(scratch))
+    executor = task.start_executor(dataset, pathlib.Path(scratch))
     try:
       yield executor
     finally:

@@ -4,7 +4,6 @@ import ast
 import hashlib
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from autoresearch_jax.cli.command import (
   Option,
   UsageError,
 )
+from autoresearch_jax.cli.single_trials import scratch_executor
 from autoresearch_jax.cli.trial_output import show
 from autoresearch_jax.config import Config, from_config_dict
 from autoresearch_jax.executors import Unavailable
@@ -143,14 +143,10 @@ def _measured(
       if setting == 'source' and line['recorded']:
         continue
       pairs = [(p, p if setting == 'source' else there[name]) for name, p in programs.items()]
-      with tempfile.TemporaryDirectory(prefix='autoresearch_jax_') as scratch:
-        executor = task.start_executor(datasets[setting], pathlib.Path(scratch))
-        try:
-          measurements.train(
-            executor, record, setting, pairs, objective, task.config.budget, line['seeds'], show
-          )
-        finally:
-          executor.close()
+      with scratch_executor(task, datasets[setting]) as executor:
+        measurements.train(
+          executor, record, setting, pairs, objective, task.config.budget, line['seeds'], show
+        )
   scores = {
     setting: {name: record.scores(setting, p, objective) for name, p in programs.items()}
     for setting in tasks

@@ -9,7 +9,7 @@ import bisect
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -113,6 +113,26 @@ def cut(documents: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
       continue
     for start in range(1, len(document), length - 1):
       yield np.concatenate([document[:1], document[start : start + length - 1]])
+
+
+def require_whole_batches(
+  splits: Mapping[str, int], evaluation_batch: int, sequence_length: int
+) -> None:
+  """Raises ValueError for a split whose tokens do not fill batches of `predict`.
+
+  Args:
+    splits: Tokens of each split, by the option in config.data.
+    evaluation_batch: Rows of a batch.
+    sequence_length: Tokens that a row predicts.
+  """
+  batch = evaluation_batch * sequence_length
+  for name, tokens in splits.items():
+    if tokens % batch:
+      below = max(1, tokens // batch) * batch
+      raise ValueError(
+        f'config.data.{name} is {tokens}, not a multiple of evaluation_batch x sequence_length = '
+        f'{batch}; {below} would be.'
+      )
 
 
 def write(rows: Iterable[np.ndarray], path: pathlib.Path, length: int) -> int:

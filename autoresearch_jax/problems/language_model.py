@@ -68,14 +68,8 @@ class LanguageModel(Problem):
       raise ValueError(
         f'config.data.shards is {self.shards}; it must be at most {shards.CLIMBMIX.training}.'
       )
-    batch = self.evaluation_batch * self.sequence_length
-    for name in ('validation_tokens', 'test_tokens'):
-      if (tokens := getattr(self, name)) % batch:
-        below = max(1, tokens // batch) * batch
-        raise ValueError(
-          f'config.data.{name} is {tokens}, not a multiple of evaluation_batch x sequence_length = '
-          f'{batch}; {below} would be.'
-        )
+    splits = {'validation_tokens': self.validation_tokens, 'test_tokens': self.test_tokens}
+    packing.require_whole_batches(splits, self.evaluation_batch, self.sequence_length)
 
   def shapes(self) -> dict[str, Any]:
     return {
