@@ -33,6 +33,7 @@ from autoresearch_jax.benchmark.simulations.base import (
   Simulation,
 )
 from autoresearch_jax.benchmark.simulations.landscape_table import Landscape, loaded
+from autoresearch_jax.benchmark.simulations.measuring import duplicate
 from autoresearch_jax.benchmark.simulations.proposing import (
   PURE_CROSSOVERS,
   REDRAW_ATTEMPT,
@@ -242,12 +243,7 @@ class LandscapeInstance(Instance):
       return Result(request.trial, Status.INVALID, str(error), digest, facts={'seconds': 0.0})
     fingerprint = f'cell {cell}'
     if fingerprint in request.known:
-      first = request.known[fingerprint]
-      reason = f'It computes the same as the program of trial {first}.'
-      return Result(
-        request.trial, Status.DUPLICATE, reason, fingerprint, duplicate_of=first,
-        facts={'seconds': 0.0},
-      )  # fmt: skip
+      return duplicate(request, fingerprint)
     return self._recorded(request, cell, fingerprint)
 
   def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:

@@ -84,7 +84,7 @@ class MeasurementModel:
       fingerprint: Equal for programs that compute the same.
     """
     if fingerprint in request.known:
-      return _duplicate(request, fingerprint)
+      return duplicate(request, fingerprint)
     fidelity = min(1.0, request.budget.amount)
     training = evaluation.training_seconds * fidelity
     seconds = training + evaluation.other_seconds
@@ -137,7 +137,8 @@ def deviates(key: str, count: int) -> list[float]:
   return [_NORMAL.inv_cdf(((word >> 12) + 0.5) / 2**52) for word in words]
 
 
-def _duplicate(request: TrialRequest, fingerprint: str) -> Result:
+def duplicate(request: TrialRequest, fingerprint: str) -> Result:
+  """Returns the result of a trial whose program computes the same as a known one."""
   first = request.known[fingerprint]
   return Result(
     request.trial,
