@@ -19,8 +19,9 @@ from autoresearch_jax.artifact.matmuls import parse_tensor
 
 MAX_DEVICES = 64
 ALL_REDUCE = 'stablehlo.all_reduce'
-_RETURN, _CONSTRAINT = 'sdy.return', 'sdy.sharding_constraint'
-_SHARED = frozenset((ALL_REDUCE, MANUAL_COMPUTATION, _RETURN, _CONSTRAINT))
+CONSTRAINT = 'sdy.sharding_constraint'
+_RETURN = 'sdy.return'
+_SHARED = frozenset((ALL_REDUCE, MANUAL_COMPUTATION, _RETURN, CONSTRAINT))
 _REDUCTIONS = frozenset(('stablehlo.add', 'stablehlo.maximum', 'stablehlo.minimum'))
 _AXIS = r'\{(?:"batch"|\??)\}'
 _SHARDING = re.compile(rf'<@mesh, \[((?:{_AXIS}(?:, {_AXIS})*)?)\]>')
@@ -68,7 +69,7 @@ def _check_block(block: BasicBlock, num_devices: int, sharing: set[str]) -> None
       _check_manual(op, num_devices, sharing)
     elif op.name in (ALL_REDUCE, _RETURN):
       raise GraphError('it sums over devices outside of jax.shard_map', _REMEDY, op.position)
-    elif op.name == _CONSTRAINT:
+    elif op.name == CONSTRAINT:
       _check_constraint(op, num_devices)
     else:
       for inner in op.blocks:

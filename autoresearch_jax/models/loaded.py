@@ -15,6 +15,7 @@ import numpy as np
 
 from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.header import ArtifactError
+from autoresearch_jax.artifact.unshared import unshared
 from autoresearch_jax.config import Config
 from autoresearch_jax.data.examples import PreparedInfo
 from autoresearch_jax.data.tokenizer import Tokenizer
@@ -145,7 +146,7 @@ class Model:
 
   @functools.cached_property
   def _predict(self) -> jax.export.Exported:
-    exported = self.artifact.exported[-1]
+    exported = unshared(self.artifact.exported[-1], self.artifact.spec.num_devices)
     if self.artifact.platform == _here():
       return exported
     # Plain StableHLO runs on any platform; the reader has checked that it has no other operations.

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.fingerprint import fingerprint
 from autoresearch_jax.artifact.header import ArtifactError
+from autoresearch_jax.artifact.unshared import for_one_device
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import devices
 from autoresearch_jax.runner.client import COMPILE_CACHE_SIZE, RunnerError
@@ -76,8 +77,12 @@ class ProgramCache:
     self._executor = concurrent.futures.ThreadPoolExecutor(1, 'prefetch')
     self._compile_lock = threading.Lock()  # held so that prefetches do not start to compile
 
-  def load(self, path: str) -> dict[str, Any]:
+  def load(self, path: str, any_devices: bool = False) -> dict[str, Any]:
     """Reads and checks an artifact, and computes its fingerprint.
+
+    Args:
+      path: The artifact.
+      any_devices: Whether it may have been traced for another number of devices.
 
     Returns:
       Its `fingerprint` and `facts`.
@@ -90,7 +95,7 @@ class ProgramCache:
     self._loaded = self._prefetched = None
     if prefetch:
       self._loaded, self._prefetched = _result_if_started(prefetch.loading), prefetch.compiling
-    self._loaded = self._loaded or self._read(path)
+    self._loaded = self._loaded or self._read(path, any_devices)
     return self._loaded.description
 
   def compile(self) -> CompiledProgram:
@@ -148,7 +153,7 @@ class ProgramCache:
     """Bytes that a program may use on each device."""
     return self._limits.device_bytes or devices.memory_limit(self._devices[0])
 
-  def _read(self, path: str) -> LoadedArtifact:
+  def _read(self, path: str, any_devices: bool = False) -> LoadedArtifact:
     try:
       artifact = reader.read(pathlib.Path(path), self._limits)
     except ArtifactError as error:
@@ -160,7 +165,9 @@ class ProgramCache:
         f'The artifact is for {platform}, but this runner has {self._devices[0].platform}.',
       )
     shares = max(graph.num_devices for graph in artifact.graphs)
-    if shares not in (1, len(self._devices)):
+    if shares not in (1, len(self._devices)) and any_devices:
+      artifact = for_one_device(artifact)
+    elif shares not in (1, len(self._devices)):
       raise RunnerError(
         Status.INVALID,
         f'The artifact shares its batch among {shares} devices, but this runner has '

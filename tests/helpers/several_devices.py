@@ -17,6 +17,7 @@ import numpy as np
 
 from autoresearch_jax.artifact import reader
 from autoresearch_jax.artifact.fingerprint import fingerprint
+from autoresearch_jax.artifact.unshared import for_one_device
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner.compile import ExecutableTemplate, compile_template, prng_key_data
 from autoresearch_jax.tracer import export
@@ -41,9 +42,15 @@ def measured(file: pathlib.Path, count: int) -> dict:
   scored = compiled.score(
     leaves, compiled.device_put(tokens[0][:ROWS]), compiled.device_put(tokens[1][:ROWS])
   )
+  alone = ExecutableTemplate.from_artifact(for_one_device(artifact))
+  alone = compile_template(alone, jax.devices()[:1], 0).bind(alone)
+  scored_alone = alone.score(
+    [np.asarray(leaf) for leaf in leaves], tokens[0][:ROWS], tokens[1][:ROWS]
+  )
   return {
     'losses': np.asarray(metrics['loss'])[:STEPS].tolist(),
     'scored': float(np.asarray(scored[0]).mean()),
+    'scored_alone': float(np.asarray(scored_alone[0]).mean()),  # the same state, on one device
     'fingerprint': fingerprint(artifact),
     'traced_flops': artifact.flops[0],
     'flops': phase.flops,

@@ -25,12 +25,10 @@ BATCH = 4
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def saved_model(root, text, num_devices=1):
   """After 'a' comes 'b', after 'b' 'c', after 'c' the document ends; after 'x' 'y' or 'z'."""
-  root = tmp_path_factory.mktemp('model')
-  (root / 'model.py').write_text(program())
-  spec = dataclasses.replace(SPEC, vocab_size=TOKENS.vocab_size)
+  (root / 'model.py').write_text(text)
+  spec = dataclasses.replace(SPEC, vocab_size=TOKENS.vocab_size, num_devices=num_devices)
   artifact = export_program(root, 'model.py', spec, evaluation_batch=BATCH)
   table = np.zeros((TOKENS.vocab_size, TOKENS.vocab_size), np.float32)
   for before, after in zip(b'ab', b'bc', strict=True):
@@ -49,6 +47,11 @@ def folder(tmp_path_factory):
   )  # fmt: skip
   (root / 'model' / INFO).write_bytes(to_json(info))
   return root / 'model'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return saved_model(tmp_path_factory.mktemp('model'), program())
 
 
 def test_parameters_that_cannot_be_written_leave_nothing_behind(folder, tmp_path):
@@ -85,6 +88,19 @@ def test_next_logits_are_those_of_predict(folder):
   model = load_model(folder)
   row = [ord('x'), ord('a')]
   assert np.array_equal(model.next_logits([row])[0], model.predict([row])[0, -1])
+
+
+def test_a_model_of_several_devices_works_on_one(folder, tmp_path):
+  by_rows = 'autoresearch_jax.ops.data_parallel.by_rows'
+  text = 'import autoresearch_jax.ops.data_parallel\n' + program(
+    mix=f'x = {by_rows}(jnp.sinh, x / 9)'
+  )
+  model = load_model(saved_model(tmp_path, text, num_devices=BATCH))
+  assert {graph.num_devices for graph in model.artifact.graphs} == {1, BATCH}
+  row = [ord('x'), ord('a')]
+  expected = np.sinh(load_model(folder).predict([row]) / 9)
+  np.testing.assert_allclose(model.predict([row]), expected, rtol=1e-6)
+  assert sample(model, ('a', 'b', 'c'), tokens=10) == ('bc', 'c', '')
 
 
 def test_the_command_stores_the_texts_of_a_run_for_its_report(folder, tmp_path, capsys):

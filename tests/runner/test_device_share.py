@@ -77,6 +77,7 @@ def test_the_gpt(tmp_path):
     assert several['shared'] == [1, count, count]  # attention and loss, in training and prediction
     assert several['losses'] == pytest.approx(one['losses'], rel=1e-3)  # Muon amplifies rounding
     assert several['scored'] == pytest.approx(one['scored'], rel=1e-3)
+    assert several['scored_alone'] == pytest.approx(several['scored'], rel=1e-5)
     assert several['traced_flops'] == one['traced_flops']
     assert several['note'] == ''
     assert several['replicated'] < 0.3  # the optimizer's, which is large in so small a model
