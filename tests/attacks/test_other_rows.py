@@ -6,7 +6,7 @@ from helpers.tiny_language import program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer import export
 from autoresearch_jax.types import Budget, Dataset, Spec
 
@@ -56,7 +56,7 @@ def predict(state, inputs):
   return (inputs + {rows}) @ state
 """)
   export.export_program(tmp_path, 'model.py', spec, 16).write(tmp_path / 'artifact')
-  runner = Runner(RunnerSetup('cpu', dataset, Limits(), str(tmp_path / 'cache')))
+  runner = TrainingRunner(RunnerSetup('cpu', dataset, Limits(), str(tmp_path / 'cache')))
   runner.load(str(tmp_path / 'artifact'))
   runner.compile()
   with pytest.raises(RunnerError, match='depends on the other rows of its batch'):

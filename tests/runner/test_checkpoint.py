@@ -12,7 +12,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import train as training
 from autoresearch_jax.runner.checkpoint import Checkpointer, restored_leaves
 from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, CheckpointPlan, PruningRung
 
@@ -35,7 +35,7 @@ def setup(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def runner(setup):
-  return Runner(setup)
+  return TrainingRunner(setup)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.problems.packing import Packing
 from autoresearch_jax.programs.contract import ContractError
 from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, Measurement, Spec, Status
 
@@ -43,8 +43,8 @@ def setup(tmp_path_factory) -> RunnerSetup:
 
 
 @pytest.fixture(scope='module')
-def runner(setup) -> Runner:
-  return Runner(setup)
+def runner(setup) -> TrainingRunner:
+  return TrainingRunner(setup)
 
 
 def export(text: str, folder: pathlib.Path) -> str:
@@ -53,7 +53,7 @@ def export(text: str, folder: pathlib.Path) -> str:
   return str(folder / 'artifact')
 
 
-def run(runner: Runner, text: str, folder: pathlib.Path, budget=STEPS) -> Measurement:
+def run(runner: TrainingRunner, text: str, folder: pathlib.Path, budget=STEPS) -> Measurement:
   runner.load(export(text, folder))
   runner.compile()
   return runner.run(0, budget, lambda *news: None)['measurement']
@@ -121,7 +121,7 @@ def test_another_shape_is_refused_when_it_is_traced(tmp_path):
 def test_an_unknown_verifier_is_named(setup, tmp_path):
   dataset = dataclasses.replace(setup.dataset, verifier='cubes')
   with pytest.raises(ValueError, match=r"no verifier 'cubes'; there are: .*packing"):
-    run(Runner(dataclasses.replace(setup, dataset=dataset)), GROWING, tmp_path)
+    run(TrainingRunner(dataclasses.replace(setup, dataset=dataset)), GROWING, tmp_path)
 
 
 def test_two_devices_need_no_batch_that_divides(setup, runner, tmp_path, monkeypatch):

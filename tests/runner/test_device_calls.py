@@ -12,7 +12,7 @@ from autoresearch_jax.programs.contract import DTYPES
 from autoresearch_jax.runner import compile as compiling
 from autoresearch_jax.runner import device_calls
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Status
 
@@ -26,9 +26,11 @@ CONVOLUTION = """
 
 
 @pytest.fixture(scope='module')
-def runner(tmp_path_factory) -> Runner:
+def runner(tmp_path_factory) -> TrainingRunner:
   dataset = make_dataset(tmp_path_factory.mktemp('data'))
-  return Runner(RunnerSetup('cpu', dataset, Limits(), str(tmp_path_factory.mktemp('cache'))))
+  return TrainingRunner(
+    RunnerSetup('cpu', dataset, Limits(), str(tmp_path_factory.mktemp('cache')))
+  )
 
 
 def export(text, folder):

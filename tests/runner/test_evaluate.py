@@ -12,7 +12,7 @@ from helpers.tiny_language import ROWS, SPEC, STEPS, make_dataset, program
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import evaluate
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer import export
 
 NO_OUTPUTS = np.zeros((), np.float32)
@@ -26,7 +26,7 @@ CHEATS = {
 def test_the_proof_needs_no_more_than_one_batch(tmp_path, batches):
   size = ROWS // batches
   dataset = dataclasses.replace(make_dataset(tmp_path), evaluation_batch=size)
-  runner = Runner(RunnerSetup('cpu', dataset, Limits(), str(tmp_path / 'cache')))
+  runner = TrainingRunner(RunnerSetup('cpu', dataset, Limits(), str(tmp_path / 'cache')))
 
   def run(name: str, mix: str = ''):
     folder = tmp_path / name

@@ -16,7 +16,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.runner.client import RunnerSetup
 from autoresearch_jax.runner.compile import ExecutableTemplate, compilations
 from autoresearch_jax.runner.hoist_constants import hoist_constants
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer import export
 
 X = jax.ShapeDtypeStruct((5,), jnp.float32)
@@ -182,11 +182,11 @@ def test_another_number_compiles_nothing_and_measures_the_same(tmp_path):
     runner.compile()
     return loaded['fingerprint'], runner.run(0, STEPS, lambda *news: None)['measurement'].metrics
 
-  warm = Runner(setup)
+  warm = TrainingRunner(setup)
   first = run(warm, paths[0])
   before = compilations()
   second = run(warm, paths[1])
   assert compilations() == before
   assert first[0] != second[0] and first[1] != second[1]
-  assert run(Runner(setup), paths[1]) == second
+  assert run(TrainingRunner(setup), paths[1]) == second
   assert run(warm, paths[0]) == first

@@ -17,7 +17,7 @@ from autoresearch_jax.runner.client import (
   RunnerError,
   RunnerSetup,
 )
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, Status
 
@@ -31,8 +31,8 @@ def setup(tmp_path_factory) -> RunnerSetup:
 
 
 @pytest.fixture
-def runner(setup) -> Runner:
-  return Runner(setup)
+def runner(setup) -> TrainingRunner:
+  return TrainingRunner(setup)
 
 
 def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
@@ -43,13 +43,13 @@ def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
   return str(path)
 
 
-def prepared(runner: Runner, path: str) -> None:
+def prepared(runner: TrainingRunner, path: str) -> None:
   done = threading.Event()
   runner.programs.prefetch(path, True, done.set)
   assert done.wait(60)
 
 
-def turn(runner: Runner, path: str, budget: Budget = STEPS, say=lambda *news: None):
+def turn(runner: TrainingRunner, path: str, budget: Budget = STEPS, say=lambda *news: None):
   loaded = runner.load(path)
   compiled = runner.compile()
   done = runner.run(0, budget, say)
@@ -71,13 +71,13 @@ def compiled(monkeypatch) -> list[str]:
 
 def test_what_was_prepared_is_not_compiled_again_and_measures_the_same(setup, tmp_path, compiled):
   path = export(program(), tmp_path)
-  ahead = Runner(setup)
+  ahead = TrainingRunner(setup)
   prepared(ahead, path)
   assert len(compiled) == 1
   loaded, facts, measured = turn(ahead, path)
   assert len(compiled) == 1
   fresh = dataclasses.replace(setup, cache=str(tmp_path / 'another cache'))
-  other_loaded, other_facts, other = turn(Runner(fresh), path)
+  other_loaded, other_facts, other = turn(TrainingRunner(fresh), path)
   assert len(compiled) == 2
   assert (loaded, measured.metrics) == (other_loaded, other.metrics)
   assert {**facts, 'seconds': 0} == {**other_facts, 'seconds': 0}
@@ -169,7 +169,7 @@ def test_what_trains_stays_compiled_whatever_is_prepared(runner, tmp_path, compi
   assert len(compiled) == 1 + len(others)
 
 
-def failure(runner: Runner, path: str) -> tuple[Status, str]:
+def failure(runner: TrainingRunner, path: str) -> tuple[Status, str]:
   with pytest.raises(RunnerError) as failed:
     turn(runner, path)
   return failed.value.status, str(failed.value)
@@ -178,17 +178,17 @@ def failure(runner: Runner, path: str) -> tuple[Status, str]:
 def test_what_is_wrong_with_it_is_said_in_its_turn(setup, tmp_path):
   (tmp_path / 'garbage.artifact').write_bytes(b'garbage')
   fits = export(program(batch=1), tmp_path, 'fits')
-  just_enough = turn(Runner(setup), fits)[1]['analysis_bytes']
+  just_enough = turn(TrainingRunner(setup), fits)[1]['analysis_bytes']
   small = dataclasses.replace(setup, limits=Limits(device_bytes=just_enough))
   for path in (
     export(program(batch=64), tmp_path, 'large'),
     str(tmp_path / 'garbage.artifact'),
     str(tmp_path / 'none.artifact'),
   ):
-    ahead = Runner(small)
+    ahead = TrainingRunner(small)
     prepared(ahead, path)
     assert turn(ahead, fits)[2].cost.steps == 20
-    assert failure(ahead, path) == failure(Runner(small), path)
+    assert failure(ahead, path) == failure(TrainingRunner(small), path)
 
 
 def test_a_process_trains_and_answers_as_ever_while_it_prepares(setup, tmp_path):

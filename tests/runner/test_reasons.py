@@ -5,7 +5,7 @@ from helpers.tiny_language import SPEC, STEPS, make_dataset, program
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup, seconds_left
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer.export import export_program
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def test_a_reason_says_what_is_wrong_and_what_to_do(dataset, folder, tmp_path, n
   text, limits, what, remedy = REASONS[name]
   (tmp_path / 'model.py').write_text(text)
   export_program(tmp_path, 'model.py', SPEC, 16).write(tmp_path / 'artifact')
-  runner = Runner(RunnerSetup('cpu', dataset, Limits(**limits), str(folder / 'cache')))
+  runner = TrainingRunner(RunnerSetup('cpu', dataset, Limits(**limits), str(folder / 'cache')))
   with pytest.raises(RunnerError) as failed:
     runner.load(str(tmp_path / 'artifact'))
     runner.compile()

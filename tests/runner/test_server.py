@@ -16,7 +16,7 @@ from autoresearch_jax.config import Limits
 from autoresearch_jax.runner import devices
 from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
 from autoresearch_jax.runner.pruning import RungMonitor
-from autoresearch_jax.runner.server import Runner
+from autoresearch_jax.runner.training_runner import TrainingRunner
 from autoresearch_jax.tracer.export import export_program
 from autoresearch_jax.types import Budget, Dataset, Measurement, PruningRung, Status
 
@@ -34,8 +34,8 @@ def setup(dataset, tmp_path_factory) -> RunnerSetup:
 
 
 @pytest.fixture(scope='module')
-def runner(setup) -> Runner:
-  return Runner(setup)
+def runner(setup) -> TrainingRunner:
+  return TrainingRunner(setup)
 
 
 def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
@@ -48,17 +48,17 @@ def export(text: str, folder: pathlib.Path, name: str = 'program') -> str:
   return str(path)
 
 
-def run(runner: Runner, text: str, folder: pathlib.Path, budget=STEPS) -> Measurement:
+def run(runner: TrainingRunner, text: str, folder: pathlib.Path, budget=STEPS) -> Measurement:
   return trained(runner, export(text, folder), budget)
 
 
-def trained(runner: Runner, path: str, budget: Budget) -> Measurement:
+def trained(runner: TrainingRunner, path: str, budget: Budget) -> Measurement:
   runner.load(path)
   runner.compile()
   return run_again(runner, 0, budget)['measurement']
 
 
-def run_again(runner: Runner, seed: int, budget: Budget, **options) -> dict:
+def run_again(runner: TrainingRunner, seed: int, budget: Budget, **options) -> dict:
   """As an executor does: a busy machine's stop is no fault of the program."""
   for _ in range(9):
     try:
@@ -396,7 +396,7 @@ def test_a_stop_in_the_warm_up_step_is_no_slow_step(runner, tmp_path, monkeypatc
 
 def test_too_large_is_refused_before_it_runs(setup, tmp_path):
   small = dataclasses.replace(setup, limits=Limits(device_bytes=4096))
-  tight = Runner(small)
+  tight = TrainingRunner(small)
   tight.load(export(program(), tmp_path))
   with pytest.raises(RunnerError, match='MiB are available') as failed:
     tight.compile()
@@ -513,7 +513,7 @@ def test_two_devices_share_a_batch(setup, tmp_path, monkeypatch):
   finally:
     both.close()
   monkeypatch.delenv('XLA_FLAGS')
-  one = Runner(setup)
+  one = TrainingRunner(setup)
   one.load(path)
   one.compile()
   on_one = one.run(3, STEPS, lambda *news: None)['measurement'].metrics

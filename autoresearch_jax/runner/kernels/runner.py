@@ -1,9 +1,5 @@
 """The runner of kernels: compiles a program's kernel and the reference, compares them, times them.
 
-It serves the requests of `server.Runner`, and one more, for the reference:
-
-    {"method": "reference", "artifact": path}    whether it has float64
-
 The reference's artifact was traced without any program. A kernel is compared once per compilation,
 on inputs that are drawn when the process starts; what is timed gets new inputs each time, and some
 of the timed outputs are compared too.
@@ -26,7 +22,7 @@ from autoresearch_jax.artifact.fingerprint import kernel_fingerprint
 from autoresearch_jax.artifact.header import ArtifactError
 from autoresearch_jax.artifact.kernel import KernelArtifact
 from autoresearch_jax.programs.contract import FLOATS
-from autoresearch_jax.runner import devices
+from autoresearch_jax.runner.base import Runner
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.kernels import gate, inputs, timing
 from autoresearch_jax.runner.kernels.gate import Case, GateError
@@ -64,26 +60,15 @@ class _Reference:
   exact: tuple[Any, ...]
 
 
-class _NoPrefetch:
-  """Ignores requests to compile later kernels, which would slow down what is timed."""
+class KernelRunner(Runner):
+  """Compares and times kernels on its first device.
 
-  def prefetch(self, path: str, compile: bool, on_done: Callable[[], None]) -> None:
-    del path, compile
-    on_done()
-
-
-class KernelRunner:
-  """Compares and times kernels on its first device; one method for each request.
-
-  Attributes:
-    devices: That device.
-    programs: Takes requests to prefetch.
+  It prefetches nothing, since compiling a later kernel would slow down what is timed.
   """
 
   def __init__(self, setup: RunnerSetup):
-    self.limits = setup.limits
-    self.devices = devices.require_platform(setup.platform)[:1]
-    self.programs = _NoPrefetch()
+    super().__init__(setup)
+    self.devices = self.devices[:1]
     self._rng = np.random.default_rng(secrets.randbits(128))
     self._reference: _Reference | None = None
     self._cases: dict[tuple[str, int], Case] = {}  # by kind and module
@@ -91,18 +76,6 @@ class KernelRunner:
     self._functions: tuple[Any, ...] = ()
     self._used: float | None = None  # of the tolerance, once the kernel was compared
     self._analysis_bytes = 0
-
-  def describe(self) -> dict[str, Any]:
-    """The device, for the record of each trial."""
-    return {
-      'platform': self.devices[0].platform,
-      'device': self.devices[0].device_kind,
-      'num_devices': 1,
-      'peak_flops': 0.0,
-      'peak_source': '',
-      'memory_bytes': self._memory_limit(),
-      'hardware': devices.hardware(self.devices),
-    }
 
   def reference(self, path: str) -> dict[str, Any]:
     """Compiles the reference, which later kernels are compared with. Raises RunnerError."""
@@ -118,8 +91,8 @@ class KernelRunner:
       self._cases.clear()
     return {'float64': bool(self._reference.exact)}
 
-  def load(self, path: str) -> dict[str, Any]:
-    """Loads an artifact and returns its fingerprint and facts. Raises RunnerError."""
+  def load(self, path: str, any_devices: bool = False) -> dict[str, Any]:
+    del any_devices  # it always has one
     self._loaded, self._functions, self._used = None, (), None
     reference = self._require_reference().artifact
     artifact = self._read(path)
@@ -140,12 +113,11 @@ class KernelRunner:
     return {'fingerprint': kernel_fingerprint(artifact), 'facts': artifact.facts()}
 
   def compile(self) -> dict[str, Any]:
-    """Compiles the loaded kernel and returns facts about that. Raises RunnerError."""
     assert self._loaded is not None
     start = time.monotonic()
     functions = tuple(self._compile(each, self.devices[0]) for each in self._loaded.exported)
     self._analysis_bytes = max(map(_memory_bytes, functions))
-    limit = self._memory_limit()
+    limit = self.memory_limit()
     if limit and self._analysis_bytes > limit:
       raise RunnerError(
         Status.OOM,
@@ -370,9 +342,6 @@ class KernelRunner:
       jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=sharding) for aval in exported.in_avals
     ]
     return jax.jit(exported.call).lower(*arguments).compile()
-
-  def _memory_limit(self) -> int:
-    return self.limits.device_bytes or devices.memory_limit(self.devices[0])
 
 
 def _throttled(on_progress: Callable[..., None]) -> Callable[..., None]:
