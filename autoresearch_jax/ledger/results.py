@@ -60,14 +60,19 @@ def program_values(history: History, program: int, metric: str = '') -> list[flo
   Only runs at the full budget count, and of runs with the same seed only the first. The metric is
   that of the run, unless another one is named.
   """
-  metric, values = metric or history.objective.metric, dict[int, float]()
+  return list(program_scores(history, program, metric or history.objective.metric).values())
+
+
+def program_scores(history: History, program: int, metric: str) -> dict[int, float]:
+  """Returns the values that `program_values` does, by seed."""
+  values = dict[int, float]()
   for number in history.program_trials.get(program, ()):
     trial = history.trials[number]
     if _scored_at_full_budget(trial):
       for run in trial.result.measurements:
         if metric in run.metrics:
           values.setdefault(run.seed, run.metrics[metric])
-  return list(values.values())
+  return values
 
 
 def _scored_at_full_budget(trial: Trial) -> bool:
