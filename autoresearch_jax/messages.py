@@ -162,3 +162,11 @@ def require_disk_space(folder: pathlib.Path) -> None:
 def is_disk_error(error: BaseException) -> bool:
   """Returns whether a library's error message is about a disk that is full or not writable."""
   return any(os.strerror(code) in str(error) for code in (*_DISK_FULL, errno.EROFS, errno.EIO))
+
+
+def available_memory() -> int:
+  """Bytes of main memory that are available now; 0 where the kernel does not say."""
+  for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
+    if line.startswith('MemAvailable:'):
+      return int(line.split()[1]) * 1024
+  return 0

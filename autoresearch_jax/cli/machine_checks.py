@@ -27,7 +27,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import Any
 
 OK, NOTE, FIX = 'ok', 'note', 'FIX'  # states of a check; only the last one fails the command
 MIN_PYTHON, BEST_PYTHON = (3, 11), '3.12'
@@ -290,11 +289,9 @@ def lock_check(machine: Machine) -> Check:
 
 def hosts_check(machine: Machine) -> Check:
   """The hosts of the TPU slice."""
-  names = os.environ.get('TPU_WORKER_HOSTNAMES', '')
+  names = os.environ.get('TPU_WORKER_HOSTNAMES')
+  names = names or machine.metadata('attributes/worker-network-endpoints')
   count = len([name for name in names.split(',') if name])
-  if not count:
-    endpoints = machine.metadata('attributes/worker-network-endpoints')
-    count = len([entry for entry in endpoints.split(',') if entry])
   if not count:
     return Check('hosts', OK, 'one machine; no TPU slice was found')
   if count == 1:
@@ -441,16 +438,12 @@ def report(found: Sequence[Check]) -> int:
   return 1 if problems else 0
 
 
-def _options(arguments: Sequence[str]) -> dict[str, Any]:
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Checks this machine; returns the exit code."""
   parser = argparse.ArgumentParser(prog='machine_checks.py', description=__doc__)
   parser.add_argument('--bucket', default='', help='URL of the mirror of a run, to check it too.')
   parser.add_argument('--workdir', default='.', help='Folder of the run, for its disk.')
-  return vars(parser.parse_args(arguments))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-  """Checks this machine; returns the exit code."""
-  return report(checks(Machine(), **_options(sys.argv[1:] if arguments is None else arguments)))
+  return report(checks(Machine(), **vars(parser.parse_args(arguments))))
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ from autoresearch_jax.data.examples import (
   Request,
   chosen,
 )
+from autoresearch_jax.messages import available_memory
 
 TABLES = ('.parquet', '.pq', '.csv')
 MAX_MEMORY_FRACTION = 0.6  # of the free memory, for an array that has to be read as a whole
@@ -227,11 +228,3 @@ def _require_memory(size: int, what: str) -> None:
       f'{what} takes {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free. Use a '
       'folder of .npy files (np.save), which are read in parts, or a smaller dtype such as uint8.'
     )
-
-
-def available_memory() -> int:
-  """Bytes of main memory that are available now; 0 where the kernel does not say."""
-  for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
-    if line.startswith('MemAvailable:'):
-      return int(line.split()[1]) * 1024
-  return 0

@@ -20,8 +20,8 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from autoresearch_jax.data.example_files import available_memory
 from autoresearch_jax.executors import probe, tpu_environment
+from autoresearch_jax.messages import available_memory
 from autoresearch_jax.types import Platform
 
 T = TypeVar('T')

@@ -4,12 +4,10 @@ A trial is traced to an artifact, which the runner compiles, trains and evaluate
 program does ends in a Result. A runner that dies or is late is restarted, and the next trial is not
 affected. Slots wait for each other only when they trace the same program. No jax here.
 
-While a trial trains, the programs of later trials are prefetched in the same runner: loaded, and
-possibly compiled. If a trial fails meanwhile, it is retried without any prefetch, so that only its
-own trial suffers from what a program does to the reader or the compiler.
+While a trial trains, the programs of later trials are prefetched in the same runner; see
+`prefetches`.
 """
 
-import collections
 import contextlib
 import dataclasses
 import errno
@@ -24,6 +22,7 @@ from typing import Any
 from autoresearch_jax.config import Limits
 from autoresearch_jax.executors import Unavailable, tpu_environment
 from autoresearch_jax.executors.artifacts import ArtifactStore
+from autoresearch_jax.executors.prefetches import Prefetches
 from autoresearch_jax.executors.running_trial import (
   CHECKPOINTS,
   REFERENCE,
@@ -34,13 +33,9 @@ from autoresearch_jax.executors.running_trial import (
   state_name,
 )
 from autoresearch_jax.executors.sharing import ResourceShare
+from autoresearch_jax.executors.tracing import SlotTracer
 from autoresearch_jax.messages import ExplainedError, require_disk_space
-from autoresearch_jax.runner.client import (
-  COMPILE_CACHE_SIZE,
-  RunnerClient,
-  RunnerError,
-  RunnerSetup,
-)
+from autoresearch_jax.runner.client import RunnerClient, RunnerError, RunnerSetup
 from autoresearch_jax.tracer.client import TracerClient, TraceResult
 from autoresearch_jax.types import (
   STATES,
@@ -63,9 +58,6 @@ from autoresearch_jax.types import (
 MAX_ATTEMPTS = 3  # to start a runner, or to run a trial whose runner is killed
 RETRY_SECONDS = 2.0  # between attempts to start a runner
 BUSY_SECONDS = 60.0  # for which busy devices are waited for
-MAX_PREFETCHES = COMPILE_CACHE_SIZE - 2  # during a trial; its program and the incumbent stay cached
-# Failures that a prefetched program may have caused: a crash, a hang, memory.
-PREFETCH_FAILURES = (Status.CRASH, Status.TIMEOUT, Status.OOM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +102,6 @@ class Slot:
     request: The trial that it runs, or None. Its `done` has the seeds that are done by now.
     cancelled: Whether that trial was cancelled.
     began: Monotonic time when it got the trial.
-    prefetches: Number of programs that it has prefetched since.
   """
 
   def __init__(
@@ -124,9 +115,7 @@ class Slot:
     self.request: TrialRequest | None = None
     self.closing = False
     self.cancelled = False
-    self.began, self.prefetches = 0.0, 0
-    self._exclusive = False  # the trial is retried, without prefetches
-    self._prefetch_lock = threading.Lock()  # guards these two and the runner's prefetches
+    self.began = 0.0
     self._facts = facts or {}
     suffix = f'-{index}' if index else ''
     self.tracer = TracerClient(context.limits, context.hidden, context.scratch / f'traces{suffix}')
@@ -143,9 +132,8 @@ class Slot:
     self._device: dict[str, Any] = {}  # description of the runner's devices
     self._hardware: Hardware | None = None
     self._started = threading.Event()  # or failed to
-    self._num_devices = 0  # 0 until it is known; the same for every runner
-    self._compiled: collections.deque[str] = collections.deque(maxlen=COMPILE_CACHE_SIZE)
-    self._tracer_lock = threading.Lock()
+    self._traces = SlotTracer(self.tracer, share, context.artifacts, context.spec, context.dataset)
+    self._prefetches = Prefetches(self.runner, context.artifacts, context.limits.compile_seconds)
     self._trial_is_tracing = False  # or waits for the tracer; `cancel` must end that
 
   def start(self) -> None:
@@ -159,9 +147,8 @@ class Slot:
 
   def assign(self, request: TrialRequest) -> None:
     """Makes this the slot's trial, which `run_trial` runs and `cancel` cancels."""
-    with self._prefetch_lock:
-      self.request, self.cancelled = request, False
-      self.began, self.prefetches, self._exclusive = time.monotonic(), 0, False
+    self._prefetches.begin_trial()
+    self.request, self.cancelled, self.began = request, False, time.monotonic()
 
   def run_trial(self) -> Result:
     """Runs the slot's trial. Never raises for what a program did.
@@ -183,7 +170,7 @@ class Slot:
 
   def stop(self) -> None:
     """Stops all work, from another thread; `close` is then called in the slot's own thread."""
-    self.closing = True
+    self.closing = self._traces.closing = True
     self._kill()
 
   def hardware(self) -> Hardware | None:
@@ -199,11 +186,16 @@ class Slot:
 
   @property
   def tracing(self) -> bool:
-    return self._tracer_lock.locked()
+    return self._traces.busy
+
+  @property
+  def prefetches(self) -> int:
+    """Number of programs that it has prefetched since it got its trial."""
+    return self._prefetches.count
 
   def has_compiled(self, program: Program) -> bool:
     """Whether the program is probably in the compile cache of its runner."""
-    return program.digest in self._compiled
+    return self._prefetches.has_compiled(program)
 
   def _kill(self) -> None:
     if self._trial_is_tracing or self.closing:
@@ -229,11 +221,11 @@ class Slot:
         if error.ends_run:
           raise ExplainedError(errno.EIO, str(error)) from None
         trial.record_error(error)
-        retryable = error.retryable or self._may_be_prefetch_failure(error, path)
+        retryable = error.retryable or self._prefetches.may_have_caused(error, path)
         ended = self.closing or self.cancelled
         if not retryable or ended or attempt == MAX_ATTEMPTS - 1:
           break
-        self._stop_prefetches()
+        self._prefetches.stop()
         self._ensure_runner()
     if not self.closing:
       self._forget_checkpoints(request)
@@ -248,7 +240,7 @@ class Slot:
     if self.context.spec.kernel is not None:
       self._send_reference(trial, self.context.spec.kernel)
     loaded = self.runner.request('load', timeout, artifact=str(trial.artifact))
-    self._check_prefetch_timeout(trial.artifact)
+    self._prefetches.check_timeout(trial.artifact)
     trial.record_load(loaded['fingerprint'], {**loaded['facts'], **self._device, **self._facts})
     if trial.result.fingerprint in request.known:
       trial.result = duplicate(trial.result, request)
@@ -258,7 +250,7 @@ class Slot:
     trial.result.facts.update(compiled)
     if broken := broken_constraint(request.constraints, trial.result.facts):
       raise RunnerError(Status.INFEASIBLE, broken)
-    self._remember_compiled(request.program)
+    self._prefetches.remember_compiled(request.program)
     if request.reference is not None and request.budget.is_calibrated():
       self._calibrate(trial, request.reference)
     compile_seconds = compiled['seconds']
@@ -281,7 +273,7 @@ class Slot:
       self.context.spec, kernel=dataclasses.replace(kernel, is_reference=True)
     )
     path = self.context.artifacts.folder / 'reference.artifact'
-    traced, _ = self._traced(path, program, spec)
+    traced, _ = self._traces.trace_to(path, program, spec)
     if traced.status != Status.OK:
       raise RunnerError(Status.CRASH, f'The reference cannot be traced: {traced.reason}')
     sent = self.runner.request('reference', self.context.limits.compile_seconds, artifact=str(path))
@@ -342,89 +334,20 @@ class Slot:
 
   def check(self, program: Program, budget: Budget) -> TraceResult | None:
     """Traces a program for a later trial; None before the number of devices is known."""
-    if not self._num_devices:
+    if not self._traces.num_devices:
       return None
-    return self._trace(program, budget, background=True)[1]
+    return self._traces.trace(program, budget, background=True)[1]
 
   def prefetch(self, program: Program, budget: Budget, compile: bool) -> None:
-    """Makes the runner load, and if `compile` compile, a traced program for a later trial.
-
-    Does nothing for a program that was being prefetched when a trial failed.
-    """
-    path = self.context.artifacts.path(program, budget)
-    with self._prefetch_lock:
-      suspect = path in self.context.artifacts.suspects
-      if self._exclusive or self.prefetches >= MAX_PREFETCHES or suspect:
-        return
-      self.prefetches += 1
-      self.runner.prefetch(path, compile)
-      if compile:
-        self._remember_compiled(program)
-
-  def _check_prefetch_timeout(self, artifact: pathlib.Path) -> None:
-    """Raises RunnerError if prefetches of other artifacts take too long.
-
-    Otherwise a program that never finishes compiling would use a core for the rest of the run.
-    """
-    started = [at for path, at in [*self.runner.prefetching.values()] if path != artifact]
-    timeout = self.context.limits.compile_seconds * len(started)  # they run one after the other
-    if started and time.monotonic() - min(started) > timeout:
-      raise RunnerError(
-        Status.TIMEOUT,
-        f'Prefetching later programs exceeded the timeout of {timeout:g} s '
-        '(limits.compile_seconds).',
-      )
-
-  def _may_be_prefetch_failure(self, error: RunnerError, artifact: pathlib.Path) -> bool:
-    """Whether a prefetch may have caused the error; if so, those programs become suspects."""
-    others = {path for path, _ in [*self.runner.prefetching.values()]} - {artifact}
-    if error.status not in PREFETCH_FAILURES or not others:
-      return False
-    self.context.artifacts.suspects |= others
-    return True
-
-  def _stop_prefetches(self) -> None:
-    """Ends all prefetches, and allows no more before the next trial."""
-    with self._prefetch_lock:
-      self._exclusive = True
-      if self.runner.prefetching:
-        self.runner.close()
+    """Makes the runner load, and if `compile` compile, a traced program for a later trial."""
+    self._prefetches.add(program, budget, compile)
 
   def _trace_for_trial(self, request: TrialRequest) -> tuple[pathlib.Path, TraceResult, float]:
     self._trial_is_tracing = True
     try:
-      return self._trace(request.program, request.budget)
+      return self._traces.trace(request.program, request.budget)
     finally:
       self._trial_is_tracing = False
-
-  def _trace(
-    self, program: Program, budget: Budget, background: bool = False
-  ) -> tuple[pathlib.Path, TraceResult, float]:
-    """The program's artifact, its trace, and the seconds that took; 0 if it was traced before."""
-    path = self.context.artifacts.path(program, budget)
-    spec = dataclasses.replace(self.context.spec, budget=budget)
-    return path, *self._traced(path, program, spec, background)
-
-  def _traced(
-    self, path: pathlib.Path, program: Program, spec: Spec, background: bool = False
-  ) -> tuple[TraceResult, float]:
-    """The trace of a program to an artifact at `path`, and its seconds; 0 if traced before."""
-    artifacts = self.context.artifacts
-    with artifacts.locked(path) as known:
-      if known is not None:
-        return known, 0.0
-      path.parent.mkdir(parents=True, exist_ok=True)
-      spec = dataclasses.replace(spec, num_devices=self._num_devices)
-      batch = self.context.dataset.evaluation_batch
-      with self._tracer_lock, self.share.pinned():
-        traced = self.tracer.trace(program, spec, batch, path, background)
-        for _ in range(MAX_ATTEMPTS - 1):
-          if traced.killed and not self.closing:
-            traced = self.tracer.trace(program, spec, batch, path, background)
-      if traced.status != Status.OK:
-        require_disk_space(self.context.scratch)
-      artifacts.add(path, traced)
-    return traced, traced.seconds
 
   def _ensure_runner(self) -> None:
     """Waits for a runner with its devices; restarts one that has died. Raises Unavailable.
@@ -454,22 +377,16 @@ class Slot:
     if not self.runner.alive:
       self.runner.close()
       self._device = {}
-      self._compiled.clear()
+      self._prefetches.forget_compiled()
       with self.share.pinned():
         self.runner.start()
     if self.closing:  # `stop` may have been called before there was a process to kill
       raise RunnerError(Status.CANCELLED, 'The trial was cancelled.')
     if not self._device:
       self._device = self.runner.wait_until_ready()
-      self._num_devices = self._device['num_devices']
+      self._traces.num_devices = self._device['num_devices']
       self._hardware = from_builtins(self._device.pop('hardware'), Hardware)
       self._started.set()
-
-  def _remember_compiled(self, program: Program) -> None:
-    """Marks the program as the most recently used one in the runner's compile cache."""
-    with contextlib.suppress(ValueError):
-      self._compiled.remove(program.digest)
-    self._compiled.append(program.digest)
 
   def _report(self, request: TrialRequest, phase: Any, seed: int = 0) -> None:
     self.context.report(Progress(request.trial, phase, seed))

@@ -7,7 +7,7 @@ events only, so the same ledger always gives the same history.
 import collections
 import functools
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, Self
 
 import msgspec
@@ -45,7 +45,6 @@ from autoresearch_jax.types import (
   Hardware,
   Lesson,
   Objective,
-  Operation,
   Program,
   Proposal,
   ReferenceStep,
@@ -55,6 +54,7 @@ from autoresearch_jax.types import (
   Status,
   Trial,
   from_builtins,
+  original_of,
 )
 
 BASELINE = 0  # id of the trial that runs the starting program
@@ -436,20 +436,3 @@ class History:
     values = [m.metrics.get(self.objective.metric) for m in result.measurements] if result else []
     values = [value for value in values if value is not None]
     return statistics.stdev(values) if len(values) > 1 else None
-
-
-def original_of(
-  trial: int, proposals: Mapping[int, Proposal], operations: Collection[Operation]
-) -> int:
-  """Returns the trial that a chain of reruns started from.
-
-  Args:
-    trial: Any trial.
-    proposals: By trial; a parent that does not exist ends the chain.
-    operations: The operations that count as reruns.
-  """
-  while (proposal := proposals.get(trial)) and proposal.operation in operations:
-    if not proposal.parents:
-      break
-    trial = proposal.parents[0]
-  return trial

@@ -16,7 +16,7 @@ import numpy as np
 from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import LedgerError, Record
-from autoresearch_jax.ledger.history import BASELINE, History, original_of
+from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import RULE, STRATEGY, ComponentCall
 from autoresearch_jax.models.states import save_plan
 from autoresearch_jax.research import pruning, steering
@@ -36,6 +36,7 @@ from autoresearch_jax.types import (
   TrialRequest,
   Verdict,
   from_json,
+  original_of,
   to_json,
 )
 

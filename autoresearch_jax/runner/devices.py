@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from autoresearch_jax.data.example_files import available_memory
+from autoresearch_jax.messages import available_memory
 from autoresearch_jax.types import Hardware
 
 Device = Any  # jax.Device, which type checkers treat as a variable

@@ -40,6 +40,7 @@ from autoresearch_jax.types.proposal import (
   Operation,
   Proposal,
   Spend,
+  original_of,
 )
 from autoresearch_jax.types.request import (
   PARAMETERS,
@@ -122,6 +123,7 @@ __all__ = [
   'Verdict',
   'from_builtins',
   'from_json',
+  'original_of',
   'test_metric',
   'to_builtins',
   'to_json',

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from autoresearch_jax.types.program import Edit
@@ -113,3 +114,20 @@ class Lesson:
   effect: float | None = None  # on the score (larger is better); None if not quantitative
   uncertainty: float | None = None  # standard deviation of `effect`
   author: str = ''  # the model that wrote it; '' if it was computed
+
+
+def original_of(
+  trial: int, proposals: Mapping[int, Proposal], operations: Collection[Operation]
+) -> int:
+  """Returns the trial that a chain of reruns started from.
+
+  Args:
+    trial: Any trial.
+    proposals: By trial; a parent that does not exist ends the chain.
+    operations: The operations that count as reruns.
+  """
+  while (proposal := proposals.get(trial)) and proposal.operation in operations:
+    if not proposal.parents:
+      break
+    trial = proposal.parents[0]
+  return trial

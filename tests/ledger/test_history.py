@@ -15,7 +15,7 @@ from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.sequential import SequentialTest
 from autoresearch_jax.acceptance.simplicity import Simplicity
 from autoresearch_jax.ledger.events import Declined, LedgerError, Proposed
-from autoresearch_jax.ledger.history import RERUNS, History, original_of
+from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.results import rows
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
@@ -95,7 +95,7 @@ def test_a_rule_hears_of_failures_but_their_verdicts_are_not_its_own(status):
 
 def test_the_program_of_a_replicate_is_that_of_the_first_trial_that_had_it(tmp_path):
   history = run(tmp_path, 20, acceptance=SequentialTest()).history
-  repeats = [t for t in history.trials.values() if t.proposal.operation in RERUNS]
+  repeats = [t for t in history.trials.values() if t.proposal.operation in types.RERUNS]
   assert repeats
   for trial in repeats:
     first = history.original(trial.id)
@@ -219,7 +219,7 @@ def test_a_promotion_has_a_score_of_its_own_so_it_is_repeated_as_it_is(tmp_path)
   assert [live.history.proposals[trial].parents for trial in range(1, 4)] == [(0,), (1,), (2,)]
   proposals = dict(live.history.proposals)
   proposals[4] = types.Proposal(types.Operation.REPLICATE, (3,))
-  assert original_of(4, proposals, (types.Operation.REPLICATE,)) == 3
+  assert types.original_of(4, proposals, (types.Operation.REPLICATE,)) == 3
   assert live.history.original(3) == 0
 
 
@@ -302,7 +302,7 @@ def test_replications_that_acceptance_waits_for_are_asked_first_in_every_slot(tm
   """The strategy is asked only where the rule wants nothing, and its state stays as it was."""
   live = run(tmp_path, 60, strategy=Wandering(), acceptance=SequentialTest(),
              executor=Arithmetic(slots=3))  # fmt: skip
-  repeats = [t for t in live.history.trials.values() if t.proposal.operation in RERUNS]
+  repeats = [t for t in live.history.trials.values() if t.proposal.operation in types.RERUNS]
   assert len(repeats) > 1
   assert live.states.strategy['asked'] == 59 - len(repeats)
   rule = SequentialTest()
