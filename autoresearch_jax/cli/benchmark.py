@@ -30,8 +30,9 @@ COMMAND = Command(
   and writes results.db (one row per run), results.csv, leaderboard.md with its figures and
   leaderboard.html. The same command resumes and skips finished runs.
 
-  `autoresearch benchmark submit` packs a strategy's runs into a file, and `autoresearch benchmark
-  verify FILE` simulates a sample of them again; --help explains both.
+  `autoresearch benchmark submit` packs a strategy's runs into a file, `autoresearch benchmark
+  verify FILE` simulates a sample of them again, and `autoresearch benchmark site FILE...` writes a
+  leaderboard of files that hold; --help explains each.
   """,
   (
     Option('json', 'Print the runs as JSON when all are done; docs/reference/report.md.', False),

@@ -1,8 +1,9 @@
-"""`autoresearch benchmark submit` and `verify`: a strategy's results as a file, and its check."""
+"""`autoresearch benchmark submit`, `verify`, `site`: files of results, their check and page."""
 
 import pathlib
 from collections.abc import Sequence
 
+from autoresearch_jax.benchmark import site
 from autoresearch_jax.benchmark.claims import covers
 from autoresearch_jax.benchmark.results import Results, ResultsError
 from autoresearch_jax.benchmark.runners.simulate import SimulationError
@@ -56,13 +57,37 @@ VERIFY = Command(
     '2': 'The file is no submission, or it is refused.',
   },
 )
-COMMANDS = {'submit': SUBMIT, 'verify': VERIFY}
+SITE = Command(
+  'benchmark site',
+  'Verify submissions and write a leaderboard of those that hold.',
+  """
+  Writes index.html, which needs no server, and the verified files beside it. A submission that does
+  not hold is listed with the reason and is in no table. Tables compare submissions with the same
+  budget, slots and seeds, on the problems that they share.
+  """,
+  (
+    Option('to', 'Folder of the page, new or from a former call.', value='DIR'),
+    Option('runs', 'Runs of each submission that are simulated again; 0: all.', 20, minimum=0),
+  ),
+  operand='FILE',
+  more_operands=True,
+  examples={
+    'autoresearch benchmark site tree.json mine.json --to=site': 'Writes site/index.html.',
+  },
+  exit_codes={
+    '0': 'Written, and all submissions hold.',
+    '1': 'Written; some do not hold, and the output says why.',
+    '2': 'The folder has other files, or an option is wrong.',
+  },
+)
+COMMANDS = {'submit': SUBMIT, 'verify': VERIFY, 'site': SITE}
 ERRORS = (SubmissionError, ResultsError, SimulationError, OSError)
 
 
 def main(name: str, arguments: Sequence[str]) -> int:
-  """Runs `submit` or `verify`; returns the exit code."""
-  return COMMANDS[name].run({'submit': _submit, 'verify': _verify}[name], arguments, ERRORS)
+  """Runs one of COMMANDS; returns the exit code."""
+  bodies = {'submit': _submit, 'verify': _verify, 'site': _site}
+  return COMMANDS[name].run(bodies[name], arguments, ERRORS)
 
 
 def _submit(line: CommandLine) -> int:
@@ -92,3 +117,17 @@ def _verify(line: CommandLine) -> int:
     f'again (--seed={found.seed}). Problems and seeds that the file leaves out are not covered.'
   )
   return 0 if found.holds else FAILED
+
+
+def _site(line: CommandLine) -> int:
+  if not line['to']:
+    raise SubmissionError('Name the folder of the page by --to.')
+  folder = pathlib.Path(line['to'])
+  site.require_usable(folder)
+  checked = []
+  for name in line.operands:
+    one = site.check(pathlib.Path(name), line['runs'])
+    print(f'{name}: {one.reason or "holds"}', flush=True)
+    checked.append(one)
+  print(f'Wrote {site.write(checked, folder)}')
+  return FAILED if any(one.reason for one in checked) else 0

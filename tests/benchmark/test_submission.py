@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import sys
 import types
 
@@ -9,13 +10,15 @@ import pytest
 from helpers import onemax  # noqa: F401 - registers a simulation
 
 from autoresearch_jax import benchmark
-from autoresearch_jax.benchmark import claims, submission
+from autoresearch_jax.benchmark import claims, site, submission
 from autoresearch_jax.benchmark.config import benchmark_config
 from autoresearch_jax.benchmark.results import Results
 from autoresearch_jax.benchmark.submission import Submission, SubmissionError, pack, verify
 from autoresearch_jax.cli.benchmark import main
 from autoresearch_jax.config.files import load
 from autoresearch_jax.search import STRATEGIES
+
+GREEDY = 'greedy(context_size=2)'
 
 
 @pytest.fixture(scope='module')
@@ -205,3 +208,33 @@ def test_nan_equals_nan():
   nan = float('nan')
   assert claims.same({'a': [1.0, nan]}, {'a': [1.0, float('nan')]})
   assert not claims.same([nan], [1.0]) and not claims.same([1.0], [nan]) and claims.same(1, 1.0)
+
+
+def test_a_site_compares_what_holds_and_names_what_does_not(submitted, tmp_path, capsys):
+  true = Submission.read(submitted)
+  command = ['submit', f'--out={submitted.parent}', f'--strategy={GREEDY}']
+  assert main([*command, f'--to={tmp_path / "g.json"}']) == 0
+  relabeled = [dataclasses.replace(run, problem='<b>mine</b>') for run in true.runs]
+  dataclasses.replace(true, runs=relabeled[:2]).write(tmp_path / 'fewer_seeds.json')
+  false = dataclasses.replace(true.runs[0], final=-1.0)
+  dataclasses.replace(true, runs=[false, *true.runs[1:]]).write(tmp_path / 'false.json')
+  files = [str(submitted), *(str(tmp_path / f'{n}.json') for n in ('g', 'fewer_seeds', 'false'))]
+  to = tmp_path / 'site'
+  assert main(['site', *files, str(tmp_path / 'none.json'), f'--to={to}', '--runs=0']) == 1
+  out = capsys.readouterr().out
+  assert 'seed 1000: final is' in out and 'none.json: ' in out, out
+  page = (to / 'index.html').read_text()
+  assert '<b>mine' not in page and 'seed 1000: final is' in page
+  assert len(list((to / 'submissions').iterdir())) == 3
+  valid = [Submission.read(pathlib.Path(file)) for file in files[:3]]
+  two, three = sorted(site.comparisons(valid), key=lambda one: len(one.suite.seeds))
+  assert (three.suite.seeds, set(three.runnable)) == ((1000, 1001, 1002), {'random', GREEDY})
+  repeated = f'random ({valid[2].digest[:8]})'
+  assert (two.suite.seeds, set(two.runnable)) == ((1000, 1001), {'random', GREEDY, repeated})
+  (problem,) = two.runnable[repeated]
+  assert (
+    two.scores('final', repeated, [problem]) == two.scores('final', 'random', [problem])
+  ).all()
+  assert main(['site', files[0], f'--to={to}']) == 0  # again, into the folder of before
+  assert main(['site', files[0], f'--to={submitted.parent}']) == 2
+  assert 'new or empty folder' in capsys.readouterr().err

@@ -205,14 +205,17 @@ def _identical(comparison: Comparison, problems: Sequence[str]) -> Iterator[Bloc
 
 
 def _left_out(comparison: Comparison) -> Iterator[Block]:
-  """Names the methods that could not run on some problems."""
-  left: dict[str, list[str]] = {}
+  """Names the methods that have no runs on some problems."""
+  methods = comparison.suite.methods()
+  left: dict[tuple[str, str], list[str]] = {}
   for method, problem in comparison.left_out:
-    left.setdefault(method, []).append(problem)
-  for method, problems in left.items():
+    samples = methods[method][0].samples
+    why = ': it samples constants, and these problems have none' if samples else ''
+    left.setdefault((method, why), []).append(problem)
+  for (method, why), problems in left.items():
+    verb = 'cannot run' if why else 'has no runs'
     yield Paragraph(
-      f'{method} cannot run on {", ".join(problems)}: it samples constants, and these problems '
-      'have none. Tables over these problems omit it.'
+      f'{method} {verb} on {", ".join(problems)}{why}. Tables over these problems omit it.'
     )
 
 

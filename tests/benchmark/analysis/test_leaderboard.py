@@ -96,7 +96,7 @@ def test_the_markdown_page(made, tmp_path):
   page = leaderboard.write([made], tmp_path / 'page.md', 'python -m it').read_text()
   assert 'python -m it' in page and '1000 to 1011' in page and 'held out' in page
   assert 'Versions: numpy 2.' in page and '108 runs' in page
-  assert 'sampler cannot run on q' in page
+  assert 'sampler has no runs on q' in page
   assert 'Overall: 2 problems, without sampler' in page and 'With sampler: 1 problem' in page
   for heading in ('Group binary: p', 'Group other: q'):
     assert heading in page
