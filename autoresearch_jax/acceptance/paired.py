@@ -146,6 +146,9 @@ class Paired(AcceptanceRule):
   def undecided(self, state: PairedState, trial: Trial) -> bool:
     return state.test(original_of(trial)) is not None
 
+  def without_tests(self, state: PairedState) -> PairedState:
+    return dataclasses.replace(state, tests=())
+
   def _screen(self, state: PairedState, trial: Trial) -> tuple[Verdict, PairedState]:
     """Rejects a trial, or begins the test of its program."""
     values, name = _values(measured(state.noise.objective, trial)), state.noise.objective.metric

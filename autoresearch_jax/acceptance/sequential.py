@@ -137,6 +137,13 @@ class SequentialTest(AcceptanceRule):
   def undecided(self, state: SequentialTestState, trial: Trial) -> bool:
     return state.challenger(original_of(trial)) is not None
 
+  def without_tests(self, state: SequentialTestState) -> SequentialTestState:
+    incumbent = state.incumbent
+    if incumbent is not None:
+      # Its pending runs belong to the tests.
+      incumbent = dataclasses.replace(incumbent, requested_seeds=incumbent.seeds, is_pending=False)
+    return dataclasses.replace(state, challengers=(), incumbent=incumbent)
+
   def _replicated(
     self, state: SequentialTestState, new: list[tuple[int, float]]
   ) -> tuple[Verdict, SequentialTestState]:
@@ -219,6 +226,6 @@ def _with_stopped(reason: str, programs: list[int]) -> str:
 def _format_seeds(seeds: Iterable[int]) -> str:
   """Returns 'seed 3', 'seeds 1-3', 'seeds 2, 5'."""
   ordered = sorted(seeds)
-  if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+  if len(ordered) > 1 and len(ordered) == ordered[-1] - ordered[0] + 1:
     return f'seeds {ordered[0]}-{ordered[-1]}'
   return f'seed{"" if len(ordered) == 1 else "s"} {", ".join(map(str, ordered)) or "already known"}'

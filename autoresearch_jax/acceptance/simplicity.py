@@ -97,6 +97,10 @@ class Simplicity(AcceptanceRule):
   def undecided(self, state: SimplicityState, trial: Trial) -> bool:
     return self.rule.undecided(state.inner, trial)
 
+  def without_tests(self, state: SimplicityState) -> SimplicityState | None:
+    inner = self.rule.without_tests(state.inner)
+    return None if inner is None else dataclasses.replace(state, inner=inner)
+
   def _simplification(self, state: SimplicityState, trial: Trial, incumbent: Trial | None) -> str:
     """Returns why the trial is a simplification, '' when it is not."""
     objective = state.noise.objective

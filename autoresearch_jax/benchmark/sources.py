@@ -19,10 +19,12 @@ from typing import Any
 from autoresearch_jax import types
 from autoresearch_jax.benchmark import regret
 from autoresearch_jax.benchmark.runners import simulate
+from autoresearch_jax.ledger import canaries as planted
 from autoresearch_jax.ledger import ends, history, results
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.research import (
   actions,
+  canaries,
   context,
   controller,
   decisions,
@@ -45,6 +47,8 @@ RUN_MODULES = (
   pruning,
   result_queue,
   tried,
+  canaries,
+  planted,
   ends,
   history,
   results,

@@ -38,6 +38,7 @@ PARTS = (
   'executor_options',
   'limits',
   'knowledge',
+  'canaries',
   'hooks',
   'tracker_options',
 )

@@ -16,6 +16,7 @@ from autoresearch_jax.config.checks import (
   from_config_dict,
 )
 from autoresearch_jax.config.fields import (
+  CanaryConfig,
   Config,
   ConfigError,
   Knowledge,
@@ -34,6 +35,7 @@ __all__ = [
   'MAX_SECONDS',
   'RANGES',
   'RENAMED_FIELDS',
+  'CanaryConfig',
   'Config',
   'ConfigError',
   'Knowledge',

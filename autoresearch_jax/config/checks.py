@@ -51,6 +51,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
   'limits.max_loss': (sys.float_info.min, sys.float_info.max, '1e300 is no limit in practice'),
   'final_seeds': (0, 10_000, '0 means no final evaluation'),
   'seed': (0, 2**63 - 1, ''),
+  'canaries.share': (0, 0.5, '0 means no canaries'),
+  'canaries.handicap': (0.01, 0.99, 'it is a fraction of the budget'),
 }
 
 

@@ -72,6 +72,26 @@ class Knowledge:
 
 
 @dataclasses.dataclass(frozen=True)
+class CanaryConfig:
+  """Planted programs whose right verdict is known (`research/canaries.py`).
+
+  Attributes:
+    share: Largest share of the training runs that they may cost; 0 for none.
+    kinds: `placebo` (no effect), `improvement` (the incumbent against its own program with less
+      training), `exploit` (must be refused).
+    handicap: Fraction of the budget that the incumbent trains for where it is to be improved on.
+  """
+
+  share: float = 0.0
+  kinds: tuple[Literal['placebo', 'improvement', 'exploit'], ...] = (
+    'placebo',
+    'improvement',
+    'exploit',
+  )
+  handicap: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
 class Limits:
   """Limits on a candidate program. Exceeding one ends the trial with a status and a reason.
 
@@ -165,6 +185,7 @@ class Config:
       for an environment variable.
     trackers: Registered trackers that log the trials: `tensorboard`, `wandb`, `mlflow`.
     tracker_options: Their options, by name.
+    canaries: Planted programs that measure the run itself.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -203,6 +224,7 @@ class Config:
   hooks: dict[str, str] = dataclasses.field(default_factory=dict)
   trackers: tuple[str, ...] = ()
   tracker_options: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+  canaries: CanaryConfig = dataclasses.field(default_factory=CanaryConfig)
 
   @property
   def objective(self) -> Objective:

@@ -304,6 +304,48 @@ class HandedOver:
   reason: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Planted:
+  """A canary begins: a program is judged whose right verdict is known (`research/canaries.py`).
+
+  Strategy, proposer and the state of the acceptance rule are never told about it.
+
+  Attributes:
+    canary: Its number, from 0.
+    kind: `placebo` (no effect), `improvement` or `exploit`.
+    edit: The program to be judged.
+    incumbent: The trial that it is compared with.
+    handicap: Fraction of the budget that the incumbent's program trains for in this comparison.
+  """
+
+  canary: int
+  kind: str
+  edit: Edit
+  incumbent: int
+  handicap: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class CanaryJudged:
+  """A trial of a canary was trained and judged.
+
+  Attributes:
+    canary: The canary's number.
+    trial: Its id, which is above those of all other trials.
+    proposal: What was trained: the canary's program, or that of the incumbent.
+    result: Its status and measurements.
+    verdict: As the acceptance rule would judge it.
+    outcome: How the canary ended: `kept`, `discarded`, `caught` or `failed`; '' if it goes on.
+  """
+
+  canary: int
+  trial: int
+  proposal: Proposal
+  result: Result
+  verdict: Verdict
+  outcome: str = ''
+
+
 Event = (
   Started
   | Resumed
@@ -323,6 +365,8 @@ Event = (
   | Steered
   | HandedOver
   | Retold
+  | Planted
+  | CanaryJudged
 )
 
 CONSULTED = 'consulted'

@@ -13,8 +13,10 @@ from typing import Any, Self
 import msgspec
 
 from autoresearch_jax.config import Config, Search
+from autoresearch_jax.ledger.canaries import Canaries
 from autoresearch_jax.ledger.events import (
   Ablated,
+  CanaryJudged,
   Consulted,
   Decided,
   Declined,
@@ -25,6 +27,7 @@ from autoresearch_jax.ledger.events import (
   HandedOver,
   Learned,
   LedgerError,
+  Planted,
   Proposed,
   Record,
   Released,
@@ -104,6 +107,7 @@ class History:
     tried_since_keep: New programs that were decided since the last keep or hand-over.
     handed_over: The event by which another strategy took over, if one did.
     reads_text: Whether the proposer reads words; None where it is not known.
+    canaries: Planted programs, whose trials are in none of the other attributes.
   """
 
   def __init__(self) -> None:
@@ -140,6 +144,7 @@ class History:
     self.tried_since_keep = 0
     self.handed_over: HandedOver | None = None
     self.reads_text: bool | None = None
+    self.canaries = Canaries()
     self._hardware: Hardware | None = None
     self._kept_programs: dict[int, None] = {}
     self._digests: dict[str, int] = {}  # of a program -> the first trial with it
@@ -199,6 +204,8 @@ class History:
         self.steering.apply(event)
       case HandedOver():
         self.handed_over, self.tried_since_keep = event, 0
+      case Planted() | CanaryJudged():
+        self.canaries = self.canaries.after(event)
 
   def _apply_retraining(self, event: FinalScored | Ablated) -> None:
     if isinstance(event, FinalScored):

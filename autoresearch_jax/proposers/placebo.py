@@ -57,7 +57,7 @@ class Placebo(Proposer):
     """
     del proposal
     parent = context.parents[0]
-    if parent.entry not in context.editable or not _defines_training(parent.text()):
+    if parent.entry not in context.editable or not defines_training(parent.text()):
       raise NothingToPropose(
         f'No placebo for {parent.entry}: it must be editable and define init and train_step.'
       )
@@ -77,7 +77,7 @@ def with_placebo(program: Program, number: int, reseed: bool = True) -> Program:
   return program.with_text(f'{text}{_MARK}{number}.\n{_RESEEDED.format(number=number)}')
 
 
-def _defines_training(text: str) -> bool:
+def defines_training(text: str) -> bool:
   try:
     body = ast.parse(text).body
   except (SyntaxError, ValueError):

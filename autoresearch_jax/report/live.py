@@ -18,6 +18,7 @@ from rich.text import Text
 from autoresearch_jax.clock import monotonic_time
 from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import (
+  CanaryJudged,
   Decided,
   Declined,
   Edited,
@@ -219,12 +220,15 @@ def event_line(record: Record, history: History) -> str:
     case Resumed():
       paused = _paused(history)
       return f'resumed after {len(history.trials)} trials{f"; {paused}" if paused else ""}'
-    case Steered() | HandedOver():
-      return _steering_line(record.event)
+    case Steered() | HandedOver() | CanaryJudged():
+      return _other_line(record.event, history)
   return ''
 
 
-def _steering_line(event: Steered | HandedOver) -> str:
+def _other_line(event: Steered | HandedOver | CanaryJudged, history: History) -> str:
+  if isinstance(event, CanaryJudged):
+    kind = history.canaries.planted[event.canary].planted.kind
+    return f'canary {event.canary}, {kind}: {event.outcome}' if event.outcome else ''
   if isinstance(event, HandedOver):
     return f'{event.strategy} takes the search over: {event.reason}'
   became = f'refused. {event.refused}' if event.refused else 'taken up'

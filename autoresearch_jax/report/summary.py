@@ -14,6 +14,7 @@ from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import program_values
 from autoresearch_jax.messages import one_line
+from autoresearch_jax.report.canaries import canary_rates, format_canaries
 from autoresearch_jax.report.near_misses import format_near_misses
 from autoresearch_jax.report.remeasured import remeasured
 from autoresearch_jax.types import Decision, Objective, Trial
@@ -133,7 +134,9 @@ def summary(history: History) -> str:
   best = f'Best {metric} {format_value(f.value, f.runs)}: trial {_named(history, f.best.id)}.'
   doubts = [again.describe(metric) for again in remeasured(history) if again.in_doubt]
   others = _format_other_metrics(history, f.best.id)
-  misses = ''.join(f'\n{line}' for line in (others, *doubts, format_near_misses(history)) if line)
+  measured = format_canaries(canary_rates([history]))
+  lines = (others, *doubts, format_near_misses(history), measured)
+  misses = ''.join(f'\n{line}' for line in lines if line)
   if f.best.id == BASELINE or f.gain is None or f.baseline is None:
     return f'{tried}\n{best}{misses}'
   noise = '' if f.standard_errors is None else f', {f.standard_errors:.1f} standard errors'

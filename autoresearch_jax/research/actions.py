@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from autoresearch_jax.config import CanaryConfig
 from autoresearch_jax.ledger.events import Event
 from autoresearch_jax.ledger.requests import Capabilities
 from autoresearch_jax.programs.catalogue import Catalogue
@@ -52,6 +53,8 @@ class Settings:
     save_models: Whether the parameters of programs that may become the best one are saved.
     requested_only: Whether the strategy is not asked: trials are those of requests, and those that
       the acceptance rule needs for its verdicts on them.
+    canaries: Planted programs that measure the run itself.
+    isolated: Whether the sandbox must isolate a trace in full.
   """
 
   objective: Objective
@@ -74,6 +77,8 @@ class Settings:
   planner: bool = False
   save_models: bool = False
   requested_only: bool = False
+  canaries: CanaryConfig = dataclasses.field(default_factory=CanaryConfig)
+  isolated: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -158,6 +158,8 @@ class Run(Task):
       and config.executor == 'local'  # others keep no files here
       and self.spec.kind != 'kernel',  # which have no parameters
       requested_only=self.requested_only,
+      canaries=config.canaries,
+      isolated=config.limits.isolation in ('full', 'namespaces'),
     )
 
   def search_space(self) -> str:

@@ -32,12 +32,14 @@ from typing import Any
 from autoresearch_jax.acceptance import AcceptanceRule
 from autoresearch_jax.knowledge import Memory
 from autoresearch_jax.ledger.events import (
+  CanaryJudged,
   Decided,
   Declined,
   Edited,
   Event,
   Finished,
   HandedOver,
+  Planted,
   Proposed,
   Record,
   Released,
@@ -51,6 +53,7 @@ from autoresearch_jax.messages import RULE, STRATEGY, ComponentCall, ComponentEr
 from autoresearch_jax.proposers import NothingToPropose
 from autoresearch_jax.research import edits, steering
 from autoresearch_jax.research.actions import Action, End, Log, Propose, Settings, Submit, Wait
+from autoresearch_jax.research.canaries import CanaryTests
 from autoresearch_jax.research.context import proposal_context
 from autoresearch_jax.research.decisions import (
   States,
@@ -112,6 +115,7 @@ class Controller:
     if settings.duplicate_tolerance is not None and not settings.allow_duplicates:
       tolerance = settings.duplicate_tolerance
       self.tried = TriedPrograms(self.history, tolerance, lambda: self._memory)
+    self._canaries = CanaryTests(acceptance, settings)
     self._barred: dict[int, str] = {}  # trials that have begun and must not be trained -> why
     # State of this process only, which is not restored from the ledger.
     self._expected: tuple[type, Any] | None = None  # event being logged, and the state after it
@@ -141,6 +145,7 @@ class Controller:
     Those of trials are held back while a proposer works, so that it sees a fixed state of the run.
     Those of single seeds, and failures, are logged at once, so that no restart trains them again.
     """
+    results = self._canaries.take(results)
     self._results.add(results, log_failures=self.proposing and not self._stop_requested)
     self._waited = True
     self._processing_results = self._processing_results or not self.proposing
@@ -197,18 +202,20 @@ class Controller:
           self.tried.begin(trial)
         if why := steering.why_barred(history, trial):
           self._barred[trial] = why
-      case Started() | Resumed() | Stopped() | HandedOver():
-        self._apply_session(event)
+      case _:
+        self._apply_other(record)
 
-  def _apply_session(self, event: Started | Resumed | Stopped | HandedOver) -> None:
-    history = self.history
+  def _apply_other(self, record: Record) -> None:
+    history, event = self.history, record.event
     match event:
+      case Planted() | CanaryJudged():
+        self._canaries.apply(record, history, self.states.acceptance)
       case HandedOver():
         self.strategy, state = steering.taken_over(event, self.settings.objective, history.trials)
         self.states = States(state, self.states.acceptance)
       case Stopped():
         self._ended = True
-      case _:
+      case Started() | Resumed():
         self._ended = False
         # An open proposal goes to its proposer first, which must not see later verdicts.
         self._processing_results = history.open_proposal is None
@@ -254,7 +261,7 @@ class Controller:
       return action
     if self._stop_reason:
       return self._end()
-    action = self._submit() or self._begin_trial() or self._stop_if_over()
+    action = self._submit() or self._test_canary() or self._begin_trial() or self._stop_if_over()
     return action or (_POLL if self._results.results and not self.proposing else _WAIT)
 
   # The end of a session.
@@ -266,7 +273,8 @@ class Controller:
   def _stop_if_over(self) -> Action | None:
     spent = steering.why_spent(self.history, self.settings)
     waiting = len(self.history.prepared) if spent else 0
-    if not (self._underway - waiting or self.proposing):
+    testing = bool(self.history.canaries.active) and not spent
+    if not (self._underway - waiting or self.proposing or testing):
       self._stop_reason = why_over(self.history, self.settings)
     return self._end() if self._stop_reason else None
 
@@ -280,18 +288,37 @@ class Controller:
   @property
   def _free(self) -> bool:
     """Whether a slot is free. A trial occupies its slot until it has a verdict."""
-    return self._underway - len(self.history.prepared) < self.slots
+    return self._underway - len(self.history.prepared) < self._search_slots
+
+  @property
+  def _search_slots(self) -> int:
+    """Number of slots without that of a canary, which has it until its verdict."""
+    return self.slots - bool(self.history.canaries.active)
 
   @property
   def _idle(self) -> bool:
     """Whether a slot trains nothing; its trial may have a result that is not logged yet."""
     delivered = {result.trial for result in self._results.results}
-    return len({*self.history.running} - delivered) < self.slots
+    return len({*self.history.running} - delivered) < self._search_slots
+
+  def _test_canary(self) -> Action | None:
+    """Trains the next trial of a canary, or plants the next one where a slot is free."""
+    history, settings = self.history, self.settings
+    if not steering.may_begin(history, settings):
+      return None
+    if history.canaries.active:
+      request = self._canaries.next_request(history)
+      return None if request is None else Submit(request)
+    busy = self.proposing or history.open_proposal is not None or not self._free
+    if busy or why_over(history, settings):
+      return None
+    planted = self._canaries.plant(history, self.states.acceptance, self.slots)
+    return None if planted is None else Log(planted)
 
   def _begin_trial(self) -> Action | None:
     """Begins a prepared trial if a slot is free, or asks for another proposal."""
     prepared = self.history.prepared
-    if not steering.may_begin(self.history, self.settings):
+    if not (self._search_slots > 0 and steering.may_begin(self.history, self.settings)):
       return None
     if self.proposing:
       return self._release(prepared[0]) if prepared and self._waited and self._idle else None
@@ -306,7 +333,7 @@ class Controller:
   def _may_ask(self) -> bool:
     """Whether to ask for another proposal. After a declined one, wait for a result first."""
     history, settings, underway = self.history, self.settings, self._underway
-    busy = underway >= self.slots + settings.prefetch
+    busy = underway >= self._search_slots + settings.prefetch
     if busy or (underway and history.declined_since_result):
       return False
     waits_for_baseline = history.next_trial > BASELINE not in history.trials
@@ -429,6 +456,8 @@ class Controller:
 
   def _process_results(self) -> Action | None:
     """Logs and decides the delivered results, one after the other."""
+    if (judged := self._canaries.judged(self.history, self._stop_requested)) is not None:
+      return Log(judged)
     if not self._processing_results:
       return None
     if self.history.undecided:

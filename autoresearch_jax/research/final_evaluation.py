@@ -99,7 +99,9 @@ class FinalEvaluation:
       f'Retraining baseline and best, to score them on the test split: {len(missing)} runs'
       f'{self._estimate(len(missing))}. Ctrl-C skips it.'
     )
-    for trial in self.history.running:  # the search was stopped while they trained
+    canaries = self.history.canaries
+    unfinished = [canaries.next_trial] if canaries.active else []
+    for trial in (*self.history.running, *unfinished):  # the search was stopped while they trained
       self.executor.cancel(trial)  # it has no result, so the next session runs it again
     edits, reference = self.history.edits, self.history.reference
     left = [

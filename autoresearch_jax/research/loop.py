@@ -17,6 +17,7 @@ import pathlib
 from collections.abc import Callable
 
 from autoresearch_jax.executors import Executor, Unavailable
+from autoresearch_jax.ledger.canaries import FIRST_TRIAL
 from autoresearch_jax.ledger.events import (
   Consulted,
   Decided,
@@ -216,7 +217,8 @@ class ResearchLoop:
     results: list[Result | SeedResult] = []
     for news in self.executor.wait(timeout):
       if isinstance(news, Progress):
-        self.view.progress(news)
+        if news.trial < FIRST_TRIAL:  # others are of canaries
+          self.view.progress(news)
       else:
         results.append(news)
     self.controller.deliver(results)

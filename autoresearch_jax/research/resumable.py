@@ -19,6 +19,7 @@ MAY_CHANGE: dict[str, str] = {
   'config.hooks*': 'decides who is told',
   'config.trackers*': 'decides who is told',
   'config.tracker_options*': 'decides who is told',
+  'config.canaries*': 'they are judged apart from all other trials',
   'config.data.path': 'the fingerprint of the data is that of their content',
   'config.mirror': 'decides where copies go',
   'config.on_new_hardware': 'decides what a resume on other devices does',
@@ -62,9 +63,10 @@ MAY_CHANGE: dict[str, str] = {
 ADVICE = (
   'Within a run, only these may change: config.search.max_trials and the other ends of the '
   'search (max_hours, max_dollars, target, patience and so on), config.final_seeds, '
-  'config.search.prefetch, config.hooks, config.trackers, config.mirror, config.on_new_hardware, '
-  'config.save_models, the proposer and its options, which machines take part and how they are '
-  'reached, and timeouts and limits of a trace. Restore the old value, or use another --workdir.'
+  'config.search.prefetch, config.canaries, config.hooks, config.trackers, config.mirror, '
+  'config.on_new_hardware, config.save_models, the proposer and its options, which machines take '
+  'part and how they are reached, and timeouts and limits of a trace. Restore the old '
+  'value, or use another --workdir.'
 )
 
 

@@ -162,6 +162,7 @@ def fields(cls, prefix=''):
     ('Budget', Budget, 'budget.'),
     ('Search', config.Search, 'search.'),
     ('Knowledge', config.Knowledge, 'knowledge.'),
+    ('Canaries', config.CanaryConfig, 'canaries.'),
     ('Limits', config.Limits, 'limits.'),
     ('Benchmark', BenchmarkConfig, ''),
   ],

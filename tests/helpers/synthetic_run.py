@@ -14,7 +14,7 @@ import numpy as np
 
 from autoresearch_jax import types
 from autoresearch_jax.acceptance.noise import Noise
-from autoresearch_jax.config import Config, Search
+from autoresearch_jax.config import CanaryConfig, Config, Search
 from autoresearch_jax.executors import Executor
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
@@ -220,10 +220,11 @@ def run(
   dataset='digest of data',
   search=None,
   requested_only=False,
+  canaries=None,
 ):
   """Starts or resumes the run in `directory`; returns the session once it has stopped."""
   settings = _with_search(config(), prefetch=prefetch, max_trials=max_trials, **(search or {}))
-  settings = dataclasses.replace(settings, pruning=pruning)
+  settings = dataclasses.replace(settings, pruning=pruning, canaries=canaries or CanaryConfig())
   parts = Run(
     settings, None, SPEC, START, strategy or Greedy(), proposer or Nudge(), acceptance or Noise(),
     requested_only=requested_only,

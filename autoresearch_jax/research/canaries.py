@@ -1,0 +1,344 @@
+"""Canaries: planted programs that measure the run itself, at a small share of its training runs.
+
+Source: canaries in a coal mine; in search, the planted controls of A/A tests and of screening
+assays. Three kinds go through the whole run, tracing, training and the acceptance test:
+
+- placebo: the incumbent without a real change. Keeping it is a false keep.
+- improvement: the incumbent itself, judged against its own program trained for a part of the
+  budget. Not keeping it is a missed improvement.
+- exploit: the incumbent with something that programs must not do (`programs/exploits.py`). It must
+  be refused before it has a score.
+
+The acceptance rule judges a canary from a copy of its state, which is dropped afterwards. Trials of
+canaries have ids of their own and are in `history.canaries` only. So strategy, proposer, knowledge,
+the rule's error budget and the incumbent are not affected: with one slot, a run makes the same
+decisions with canaries as without.
+
+A canary begins if what canaries of its kind usually cost fits into the share; with one slot, while
+no test is open. It then has its slot until its verdict, so that its pairs of runs stay close in
+time.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from autoresearch_jax.acceptance import AcceptanceRule
+from autoresearch_jax.ledger.canaries import (
+  CAUGHT,
+  DISCARDED,
+  EXPLOIT,
+  FAILED,
+  FIRST_TRIAL,
+  IMPROVEMENT,
+  KEPT,
+  PLACEBO,
+  Canary,
+)
+from autoresearch_jax.ledger.events import CanaryJudged, Planted, Record
+from autoresearch_jax.ledger.history import History
+from autoresearch_jax.messages import RULE, ComponentCall
+from autoresearch_jax.programs.exploits import exploits_of, with_exploit
+from autoresearch_jax.proposers.placebo import NUMBERS, defines_training, with_placebo
+from autoresearch_jax.research.actions import Settings
+from autoresearch_jax.research.decisions import feasible, generator, judge, require_same
+from autoresearch_jax.types import (
+  INCONCLUSIVE,
+  Decision,
+  Edit,
+  Hypothesis,
+  Operation,
+  Program,
+  Proposal,
+  Result,
+  SeedResult,
+  Status,
+  Trial,
+  TrialRequest,
+  Verdict,
+)
+
+FIRST_SEED = 2**43  # of the handicapped incumbent, and of programs that have been trained before
+CONTROL_SEEDS = 4  # of the handicapped incumbent, before its challenger is trained
+# Training runs that a canary usually takes, with a first look of the acceptance test.
+USUAL_COST = {EXPLOIT: 1, PLACEBO: 5, IMPROVEMENT: CONTROL_SEEDS + 5}
+MAX_TRIALS = 64  # of one canary
+
+
+@dataclasses.dataclass(frozen=True)
+class _Test:
+  """The test of the active canary.
+
+  Attributes:
+    state: The acceptance rule's, a copy.
+    incumbent: What the canary is compared with, as the rule sees it.
+    challenger: The canary's first trial, once it is judged.
+    wanted: What to train next; None before the rule is asked.
+    trials: Trials judged so far.
+  """
+
+  state: Any
+  incumbent: Trial
+  challenger: Trial | None = None
+  wanted: Proposal | None = None
+  trials: int = 0
+
+
+class CanaryTests:
+  """The controller's part that plants canaries, trains and judges them."""
+
+  def __init__(self, acceptance: AcceptanceRule, settings: Settings):
+    """Makes the part in the state before the first event."""
+    self._acceptance = acceptance
+    self._settings = settings
+    self._test: _Test | None = None
+    # State of this process only.
+    self._submitted = -1  # the trial that this process has submitted last
+    self._result: Result | None = None  # not logged yet
+
+  # Planting.
+
+  def plant(self, history: History, state: Any, slots: int) -> Planted | None:
+    """Returns the next canary, if one is due.
+
+    Args:
+      history: The run so far.
+      state: The acceptance rule's state.
+      slots: Number of trials that run at the same time.
+
+    Raises:
+      ComponentError: The acceptance rule raised.
+    """
+    share = self._settings.canaries.share
+    if not share or self._settings.requested_only or history.incumbent is None:
+      return None
+    kind = self._next_kind(history)
+    cost = history.canaries.training_runs + _expected_cost(kind, history)
+    if not kind or cost > share * history.training_runs:
+      return None
+    if history.under_test() and slots == 1:  # whose runs must stay close in time
+      return None
+    with ComponentCall(RULE, self._acceptance, 'when a canary was due'):
+      before = self._acceptance.without_tests(state)
+      if before is None and history.under_test():
+        return None
+      if self._acceptance.ask(state if before is None else before)[0] is not None:
+        return None
+    return self._planted(kind, history)
+
+  def _next_kind(self, history: History) -> str:
+    """Returns the kind that has cost the least so far; '' if there is none."""
+    spent = dict.fromkeys(sorted(self._kinds(history), key=lambda kind: USUAL_COST[kind]), 0.0)
+    for canary in history.canaries.planted:
+      if canary.planted.kind in spent:
+        spent[canary.planted.kind] += canary.training_runs
+    return min(spent, key=lambda kind: spent[kind], default='')
+
+  def _kinds(self, history: History) -> set[str]:
+    kinds = {*self._settings.canaries.kinds}
+    program = self._incumbent_program(history)
+    if not self._editable(program):
+      kinds -= {PLACEBO, EXPLOIT}
+    elif not self._exploits(program):
+      kinds -= {EXPLOIT}
+    return kinds
+
+  def _planted(self, kind: str, history: History) -> Planted:
+    number = len(history.canaries.planted)
+    incumbent = history.kept[-1]
+    program = self._incumbent_program(history)
+    if kind == EXPLOIT:
+      earlier = [c for c in history.canaries.planted if c.planted.kind == EXPLOIT]
+      exploits = self._exploits(program)
+      exploit = exploits[len(earlier) % len(exploits)]
+      edit = Edit(
+        with_exploit(program, exploit),
+        f'canary: {exploit.name}',
+        Hypothesis('It is refused before it has a score.'),
+      )
+      return Planted(number, kind, edit, incumbent)
+    if kind == PLACEBO:
+      rng = generator(self._settings.seed, FIRST_TRIAL + number)
+      reseed = defines_training(program.text())
+      edit = Edit(
+        with_placebo(program, int(rng.integers(NUMBERS)), reseed),
+        'canary: no real change',
+        Hypothesis('It trains as well as the incumbent, apart from noise.', predicted_effect=0.0),
+      )
+      return Planted(number, kind, edit, incumbent)
+    handicap = self._settings.canaries.handicap
+    edit = Edit(
+      program,
+      f'canary: the incumbent, against {handicap:.0%} of its training',
+      Hypothesis('It is better than its own program with a smaller budget.'),
+    )
+    return Planted(number, kind, edit, incumbent, handicap)
+
+  def _incumbent_program(self, history: History) -> Program:
+    return history.edits[history.kept[-1]].program
+
+  def _editable(self, program: Program) -> bool:
+    return program.entry in self._settings.editable
+
+  def _exploits(self, program: Program) -> tuple[Any, ...]:
+    return exploits_of(program, self._settings.spec, self._settings.isolated)
+
+  # The state that follows from the events.
+
+  def apply(self, record: Record, history: History, state: Any) -> None:
+    """Updates the state by an event, which is in `history` already.
+
+    Args:
+      record: A Planted or CanaryJudged.
+      history: The run so far.
+      state: The acceptance rule's state in the search.
+
+    Raises:
+      LedgerError: In a replay, the acceptance rule decides differently than before.
+      ComponentError: The rule raised.
+    """
+    event = record.event
+    if isinstance(event, Planted):
+      with ComponentCall(RULE, self._acceptance, 'when a canary began'):
+        before = self._acceptance.without_tests(state)
+      self._test = _Test(state if before is None else before, history.trials[event.incumbent])
+    elif isinstance(event, CanaryJudged):
+      planted = history.canaries.planted[-1].planted
+      trial = Trial(event.trial, event.proposal, planted.edit, event.result)
+      verdict, outcome, self._test = self._judge(planted, trial)
+      require_same(record, RULE, event.verdict.decision, verdict.decision)
+      require_same(record, RULE, event.outcome, outcome)
+    self._result = None
+
+  # Training.
+
+  def next_request(self, history: History) -> TrialRequest | None:
+    """Returns the request for the next trial of the active canary, if it is not running yet."""
+    trial = history.canaries.next_trial
+    if self._test is None or self._submitted == trial:
+      return None
+    self._submitted = trial
+    canary, proposal = history.canaries.active, self._proposal(history)
+    assert canary is not None
+    program, fidelity = self._trained(history, canary, proposal)
+    return TrialRequest(
+      trial=trial,
+      program=program,
+      seeds=proposal.seeds,
+      budget=self._settings.spec.budget.scaled(fidelity),
+      parents=proposal.parents,
+      reference=history.reference,
+      constraints=self._settings.constraints,
+    )
+
+  def take(self, results: Iterable[Result | SeedResult]) -> list[Result | SeedResult]:
+    """Takes the results of canaries, and returns the others."""
+    others = []
+    for result in results:
+      if result.trial < FIRST_TRIAL:
+        others.append(result)
+      elif isinstance(result, Result) and result.trial == self._submitted:
+        self._result = result
+    return others
+
+  def judged(self, history: History, stop_requested: bool) -> CanaryJudged | None:
+    """Returns the event of the result that has arrived, if one has.
+
+    After a stop request failures are ignored, as those of other trials are.
+    """
+    result, self._result = self._result, None
+    if result is None or (stop_requested and result.status is not Status.OK):
+      return None
+    canary = history.canaries.active
+    if canary is None or result.trial != history.canaries.next_trial:
+      return None
+    result = feasible(result, self._settings.constraints)
+    trial = Trial(result.trial, self._proposal(history), canary.planted.edit, result)
+    verdict, outcome, _ = self._judge(canary.planted, trial)
+    return CanaryJudged(canary.planted.canary, trial.id, trial.proposal, result, verdict, outcome)
+
+  def _proposal(self, history: History) -> Proposal:
+    """What the active canary trains next."""
+    test, canary = self._test, history.canaries.active
+    assert test is not None and canary is not None
+    if test.wanted is not None:
+      return test.wanted
+    planted = canary.planted
+    fresh = FIRST_SEED + CONTROL_SEEDS * 2 * planted.canary
+    if planted.handicap < 1 and not canary.trials:
+      return Proposal(Operation.DRAFT, seeds=tuple(range(fresh, fresh + CONTROL_SEEDS)))
+    new = planted.kind != IMPROVEMENT and defines_training(planted.edit.program.text())
+    seeds = (0,) if new else (fresh + CONTROL_SEEDS,)
+    return Proposal(Operation.IMPROVE, (test.incumbent.id,), seeds=seeds)
+
+  def _trained(self, history: History, canary: Canary, proposal: Proposal) -> tuple[Program, float]:
+    """Returns the program of a proposal, and the fraction of the budget that it trains for."""
+    planted = canary.planted
+    of_incumbent = proposal.operation is Operation.DRAFT
+    if proposal.operation is Operation.REPLICATE:
+      assert self._test is not None and self._test.challenger is not None
+      of_incumbent = proposal.parents[0] != self._test.challenger.id
+    if of_incumbent:
+      return history.edits[planted.incumbent].program, planted.handicap
+    return planted.edit.program, 1.0
+
+  # Judging.
+
+  def _judge(self, planted: Planted, trial: Trial) -> tuple[Verdict, str, _Test | None]:
+    """Judges a trial of a canary.
+
+    Returns:
+      The verdict; the canary's outcome, '' if it goes on; and the test afterwards, if it does.
+    """
+    test, result = self._test, trial.result
+    assert test is not None
+    if trial.proposal.operation is Operation.DRAFT:
+      return self._control(trial, test)
+    verdict, state = judge(
+      self._acceptance, test.state, trial, self._settings.objective, test.incumbent
+    )
+    test = dataclasses.replace(test, state=state, wanted=None, trials=test.trials + 1)
+    if test.challenger is None:
+      test = dataclasses.replace(test, challenger=trial)
+      if result.status is not Status.OK:
+        refused = planted.kind == EXPLOIT and result.status not in INCONCLUSIVE
+        return verdict, CAUGHT if refused else FAILED, None
+    if verdict.decision is Decision.KEEP:
+      return verdict, KEPT, None
+    if test.trials >= MAX_TRIALS:
+      return verdict, FAILED, None
+    return self._next(verdict, test, result)
+
+  def _next(
+    self, verdict: Verdict, test: _Test, result: Result
+  ) -> tuple[Verdict, str, _Test | None]:
+    """Asks the rule what to train next."""
+    challenger = test.challenger
+    assert challenger is not None
+    rule = self._acceptance
+    with ComponentCall(RULE, rule, 'when it tested a canary'):
+      if rule.undecided(test.state, challenger):
+        wanted, state = rule.ask(test.state)
+        if wanted is not None and wanted.operation is Operation.REPLICATE:
+          return verdict, '', dataclasses.replace(test, state=state, wanted=wanted)
+    return verdict, DISCARDED if result.status is Status.OK else FAILED, None
+
+  def _control(self, trial: Trial, test: _Test) -> tuple[Verdict, str, _Test | None]:
+    """Takes the handicapped incumbent as what the canary is compared with."""
+    ok = trial.result.status is Status.OK
+    reason = 'The handicapped incumbent.' if ok else trial.result.reason
+    verdict = Verdict(Decision.DISCARD if ok else Decision.CRASH, reason, undecided=False)
+    if not ok:
+      return verdict, FAILED, None
+    return (
+      verdict,
+      '',
+      dataclasses.replace(test, incumbent=dataclasses.replace(trial, verdict=verdict), wanted=None),
+    )
+
+
+def _expected_cost(kind: str, history: History) -> float:
+  """Returns the mean cost of a kind's canaries so far, in training runs, or the usual one."""
+  costs = [c.training_runs for c in history.canaries.planted if c.planted.kind == kind]
+  return statistics.fmean(costs) if costs else USUAL_COST.get(kind, 0)
