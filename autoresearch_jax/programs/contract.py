@@ -87,7 +87,7 @@ def batch_shapes(spec: Spec, phase: Phase) -> tuple[Shape, Shape]:
       if spec.is_regression:
         return inputs, Shape((phase.batch_size, *(spec.output_shape or ())), 'float32')
       return inputs, Shape((phase.batch_size,), 'int32')
-    case 'construction' | 'kernel':
+    case 'construction' | 'kernel' | 'strategy':
       return Shape((0,), 'float32'), Shape((0,), 'float32')
 
 
@@ -105,7 +105,7 @@ def predict_outputs(spec: Spec, evaluation_batch: int) -> tuple[int, ...]:
       if spec.is_regression:
         return (evaluation_batch, *(spec.output_shape or ()))
       return (evaluation_batch, spec.num_classes or 0)
-    case 'construction' | 'kernel':
+    case 'construction' | 'kernel' | 'strategy':
       return spec.output_shape or ()
 
 

@@ -28,6 +28,7 @@ from autoresearch_jax.search.samplers.space import describe
 from autoresearch_jax.types import Cost, Dataset, Program, Spec
 
 MAX_BASELINE_SEEDS = 1000
+PLAY = 'play'  # the executor of programs that are strategies
 TRAINING_PREFIX = 'train_'  # of metrics that a program reports during training
 
 
@@ -156,7 +157,7 @@ class Run(Task):
       planner=config.knowledge.planner,
       save_models=config.save_models
       and config.executor == 'local'  # others keep no files here
-      and self.spec.kind != 'kernel',  # which have no parameters
+      and self.spec.kind not in ('kernel', 'strategy'),  # which have no parameters
       requested_only=self.requested_only,
       canaries=config.canaries,
       isolated=config.limits.isolation in ('full', 'namespaces'),
@@ -233,6 +234,12 @@ def build_task(config: Config) -> Task:
       f'{direction!r} for {config.metric}. Leave config.direction out.'
     )
   _require_quantities(config, metrics)
+  if (shapes['kind'] == 'strategy') != (config.executor == PLAY):
+    raise ConfigError(
+      f'config.executor is {config.executor!r} and config.problem {config.problem!r}: strategies '
+      f'are played by the executor {PLAY!r}, and it runs nothing else. Set config.executor to '
+      f'{PLAY!r} for the problem meta, and to another one for all others.'
+    )
   config = dataclasses.replace(config, direction=direction)
   spec = Spec(platform=config.platform, num_devices=1, budget=config.budget, **shapes)
   return Task(config, problem, spec)

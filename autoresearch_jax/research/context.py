@@ -78,5 +78,5 @@ def _questions(
   if not settings.planner:
     return ()
   parent = history.original(proposal.parents[0]) if proposal.parents else BASELINE
-  areas = () if settings.spec.kind in ('construction', 'kernel') else planner.AREAS
+  areas = () if settings.spec.kind in ('construction', 'kernel', 'strategy') else planner.AREAS
   return planner.rank_questions(memory(), parent, areas=areas)

@@ -76,7 +76,7 @@ def rungs(history: History, trial: int, settings: Settings) -> tuple[PruningRung
     settings: What the controller knows about the run.
   """
   proposal = history.proposals[trial]
-  without_loss = settings.spec.kind in ('construction', 'kernel')
+  without_loss = settings.spec.kind in ('construction', 'kernel', 'strategy')
   if not settings.pruning or proposal.fidelity < 1 or without_loss:
     return ()
   prunable = trial != BASELINE and proposal.operation not in RERUNS and len(proposal.seeds) == 1

@@ -18,7 +18,7 @@ class Spec:
   Fields that do not apply to the problem's kind are None.
   """
 
-  kind: Literal['language_model', 'supervised', 'construction', 'kernel']
+  kind: Literal['language_model', 'supervised', 'construction', 'kernel', 'strategy']
   platform: Platform
   num_devices: int
   budget: Budget
@@ -64,7 +64,7 @@ class Dataset:
     own_metrics_folder: Their file, and the artifacts that are made of it.
   """
 
-  kind: Literal['language_model', 'supervised', 'construction', 'kernel']
+  kind: Literal['language_model', 'supervised', 'construction', 'kernel', 'strategy']
   train: str = ''
   validation: str = ''
   token_bytes: str = ''

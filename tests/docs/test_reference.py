@@ -26,7 +26,12 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / 'docs'
 SHARED = 'All of these also have'  # how the paragraph with the samplers' shared options begins
 SAMPLERS = ('tpe', 'cma_es', 'gp', 'centaur', 'optuna', 'nevergrad')
 _MADE = {'spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache'}
-GIVEN = {'local': _MADE, 'ssh': {*_MADE, 'problem'}, 'ray': {*_MADE, 'problem'}}  # not by a config
+GIVEN = {
+  'local': _MADE,
+  'ssh': {*_MADE, 'problem'},
+  'ray': {*_MADE, 'problem'},
+  'play': {*_MADE, 'problem'},
+}  # not by a config
 REQUIRED = ''  # the default cell of a field that must be set, or that has fields of its own
 
 
@@ -136,7 +141,7 @@ def test_options_of_executors_and_problems(heading, registry):
   """The tables of a section belong to the parts in the order of `Options of `NAME`:`."""
   text = (DOCS / 'reference' / 'configuration.md').read_text()
   section = text[text.index(f'\n## {heading}\n') :]
-  names = re.findall(r'Options of `(\w+)`:', section.split('\n## ')[1])
+  names = re.findall(r'Options of `(\w+)`[:,]', section.split('\n## ')[1])
   found = [t for t in tables('reference/configuration.md') if t[0] == heading]
   documented = {
     name: {code(row[0]): value(code(row[1])) for row in rows}

@@ -25,6 +25,8 @@ PROBLEM_CASES = [
   ('arrays', {'path': str(NUMBERS), 'evaluation_batch': 3}),
   ('kernel', SCAN),
   ('kernel', {**SCAN, 'gradients': True}),
+  ('meta', {}),
+  ('meta', {'tuning': ('sphere_10',), 'held_out': ('trap', 'lineage')}),
 ]
 # Prepared for minutes rather than seconds: their own tests do what is done here.
 TESTED_ELSEWHERE = {'language_model', 'text', 'fineweb'}
@@ -37,7 +39,7 @@ def kind(case):
 every_problem = pytest.mark.parametrize(('name', 'options'), PROBLEM_CASES)
 every_problem_with_data = pytest.mark.parametrize(
   ('name', 'options'),
-  [case for case in PROBLEM_CASES if kind(case) not in ('construction', 'kernel')],
+  [case for case in PROBLEM_CASES if kind(case) not in ('construction', 'kernel', 'strategy')],
 )
 every_construction = pytest.mark.parametrize(
   ('name', 'options'), [case for case in PROBLEM_CASES if kind(case) == 'construction']

@@ -18,6 +18,8 @@ SIMPLE = [
   ('greedy', {}),
   ('greedy', {'context_size': 0}),
   ('random', {}),
+  ('from_file', {}),
+  ('from_file', {'path': 'tree.py'}),
 ]
 TREES = [
   ('best_of_n', {}),

@@ -306,6 +306,14 @@ RULES = (
     effect=(0.05, 0.1),
   ),
   ConstantRule(
+    ('*_PROB', '*_PROBABILITY'),
+    fraction(),
+    ('probability',),
+    Direction(1.0, 'This should happen more often.'),
+    Direction(1.0, 'This should happen less often.'),
+    effect=(0.0, 0.05),
+  ),
+  ConstantRule(
     ('POLAR_EXPRESS',),
     shorten(3),
     ('optimizer', 'orthogonalisation'),

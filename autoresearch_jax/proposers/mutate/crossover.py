@@ -11,6 +11,7 @@ from typing import Any
 import libcst as cst
 import numpy as np
 
+from autoresearch_jax.programs import strategy_parts
 from autoresearch_jax.programs.source import Source
 from autoresearch_jax.proposers.base import ProposalContext
 from autoresearch_jax.types import Edit, Hypothesis, Operation, Program, Proposal
@@ -44,13 +45,14 @@ def crossover_edits(
 ) -> Iterator[Edit]:
   """Yields the edits for a merge, a debug or an ablation in random order, else nothing.
 
-  A merge takes constants of the second parent. A debug edit restores one constant to the value of
-  the failing program's parent or of the start program, or halfway. An ablation restores one
-  constant to the start program's value.
+  A merge takes constants of the second parent, or functions where both are search strategies. A
+  debug edit restores one constant to the value of the failing program's parent or of the start
+  program, or halfway. An ablation restores one constant to the start program's value.
   """
   program, history = context.parents[0], context.history
   if proposal.operation is Operation.MERGE and len(context.parents) > 1:
     other = proposal.parents[1]
+    yield from _part_edits(program, context, other, rng)
     claim = f'Constants that helped trial {other} help this program too.'
     for chosen in random_subsets(differences(program, context.parents[1], context.editable), rng):
       yield _edit(program, chosen, f'merge, from trial {other}', claim)
@@ -64,6 +66,19 @@ def crossover_edits(
     found = differences(program, history[START].edit.program, context.editable)
     for chosen in _one_each(found, rng):
       yield _edit(program, chosen, 'ablation, as at the start', 'This change does not help.')
+
+
+def _part_edits(
+  program: Program, context: ProposalContext, other: int, rng: np.random.Generator
+) -> Iterator[Edit]:
+  """Yields edits that take functions of the second parent, for search strategies."""
+  texts = dict(context.parents[1].files)
+  for file, text in program.files:
+    if file in context.editable and file in texts:
+      for merged, taken in strategy_parts.merged(text, texts[file], rng):
+        claim = f'What helped trial {other} helps this strategy too.'
+        words = f'merge, from trial {other}: {", ".join(taken)}'
+        yield Edit(program.with_text(merged, file), words, Hypothesis(claim, ('merge',)))
 
 
 def differences(program: Program, other: Program, editable: Sequence[str]) -> list[Difference]:

@@ -32,6 +32,7 @@ from autoresearch_jax.programs import protection
 from autoresearch_jax.programs.catalogue import Catalogue, of_programs, packaged
 from autoresearch_jax.programs.library_calls import library_edits
 from autoresearch_jax.programs.source import Source
+from autoresearch_jax.programs.strategy_parts import part_edits
 from autoresearch_jax.programs.structural_edits import Kind, SourceEdit, available
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.proposers.mutate import crossover
@@ -221,7 +222,7 @@ def _file_edits(text: str, factors: FactorRange, own: Catalogue) -> tuple[Source
     source = Source(text)
   except cst.ParserSyntaxError:
     return ()
-  structural = available(source, (*packaged(), *own))
+  structural = [*available(source, (*packaged(), *own)), *part_edits(text)]
   found = (*constant_edits(source, factors), *structural)
   if available(source, of_programs()):
     return found

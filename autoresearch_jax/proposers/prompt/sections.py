@@ -44,6 +44,8 @@ def contract(context: ProposalContext) -> str:
   spec, entry = context.spec, formatting.file_name(context.parents[0].entry)
   if spec.kernel is not None:
     return fill_template('kernel_contract', entry=entry, **_kernel_values(spec.kernel))
+  if spec.kind == 'strategy':
+    return fill_template('strategy_contract', entry=entry)
   values = {
     'vocab_size': spec.vocab_size,
     'sequence_length': spec.sequence_length,
@@ -149,6 +151,8 @@ class PromptSections:
     measured = f'{where} after training for exactly {_budget(spec)}'
     if spec.kind == 'kernel':
       measured = f' for {_budget(spec)}, if the kernel agrees with the reference,'
+    if spec.kind == 'strategy':
+      measured = f' over {spec.budget.amount:g} training runs of each of several hidden problems'
     words = [
       f'The metric is `{metric}`: {formatting.direction(context.objective)}. It is measured'
       f'{measured} on {_devices(spec)}.'

@@ -1,0 +1,201 @@
+"""Plays a candidate strategy on instances and scores it by its regret.
+
+Instances, randomness, acceptance and score are in this process, the candidate's Python is not. The
+seeds of instances are derived from a secret, so that a candidate which knows the code of a
+landscape still cannot compute its optimum.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import pathlib
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from autoresearch_jax.acceptance import ACCEPTANCE
+from autoresearch_jax.benchmark.regret import areas
+from autoresearch_jax.benchmark.runners.simulate import SimulatedRun, SimulationError, simulate
+from autoresearch_jax.benchmark.simulations import SIMULATIONS
+from autoresearch_jax.config import Limits
+from autoresearch_jax.meta import contract
+from autoresearch_jax.meta.client import (
+  SandboxedStrategy,
+  StrategyError,
+  StrategyServer,
+  replay,
+)
+from autoresearch_jax.problems.meta import LANDSCAPES, SECRET, MetaSearch
+from autoresearch_jax.types import Cost, Isolation, Measurement, Program, test_metric
+
+HASH_SEEDS = (1, 2)  # PYTHONHASHSEED where candidates are played, and where calls are repeated
+SEED_BYTES = 7  # of an instance's seed
+TRAINING_RUNS_AT_LEAST = 2.0  # of a game: the baseline and one trial
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+  """One instance that a candidate is played on.
+
+  Attributes:
+    landscape: Label of its landscape.
+    instance_seed: Seed of the instance.
+    root_seed: Seed of the strategy's and the proposer's randomness.
+  """
+
+  landscape: str
+  instance_seed: int
+  root_seed: int
+
+
+class Player:
+  """Plays candidates; one program at a time.
+
+  Args:
+    problem: Names the landscapes.
+    folder: Holds the secret.
+    limits: Limits of a candidate.
+    hidden: Paths that candidates must never read.
+    scratch: Folder for the files of the program.
+  """
+
+  def __init__(
+    self,
+    problem: MetaSearch,
+    folder: pathlib.Path,
+    limits: Limits,
+    hidden: tuple[pathlib.Path, ...],
+    scratch: pathlib.Path,
+  ):
+    self.problem = problem
+    self._secret = (folder / SECRET).read_text(encoding='utf-8')
+    self._servers = [StrategyServer(limits, (*hidden, folder), seed) for seed in HASH_SEEDS]
+    scratch.mkdir(parents=True, exist_ok=True)
+    self._scratch = pathlib.Path(tempfile.mkdtemp(prefix='play-', dir=scratch)).resolve()
+
+  def close(self) -> None:
+    """Ends the servers and removes the files."""
+    for server in self._servers:
+      server.close()
+    shutil.rmtree(self._scratch, ignore_errors=True)
+
+  @contextlib.contextmanager
+  def written(self, program: Program) -> Iterator[pathlib.Path]:
+    """Writes a program's files for the duration of a `with` block. Raises StrategyError."""
+    folder = self._scratch / secrets.token_hex(4)
+    folder.mkdir()
+    try:
+      try:
+        program.write(folder)
+      except ValueError as error:  # text that is not Unicode
+        raise StrategyError(f'The program cannot be written to files: {error}.') from None
+      yield folder
+    finally:
+      shutil.rmtree(folder, ignore_errors=True)
+
+  def check(self, program: Program, folder: pathlib.Path) -> Isolation:
+    """Checks the contract; returns what the sandbox enforces.
+
+    Raises:
+      StrategyError: The program breaks it.
+      ServerError: The sandbox does not work here.
+    """
+    with contextlib.ExitStack() as stack:
+      process, other = (
+        stack.enter_context(server.start(folder, program.entry)) for server in self._servers
+      )
+      contract.check(process, other)
+      return process.isolation
+
+  def measure(
+    self,
+    program: Program,
+    folder: pathlib.Path,
+    seed: int,
+    budget: float,
+    on_test: bool,
+    on_progress: Callable[[float], object],
+  ) -> Measurement:
+    """Plays a program on the instances of a seed.
+
+    Args:
+      program: The program.
+      folder: Its files.
+      seed: Training seed; programs with the same one play the same games.
+      budget: Of a game, in training runs.
+      on_test: Whether to play the held-out landscapes.
+      on_progress: Called with the share of the games that were played.
+
+    Raises:
+      StrategyError: It breaks the contract.
+      ServerError: The sandbox does not work here.
+    """
+    began, budget = time.monotonic(), max(budget, TRAINING_RUNS_AT_LEAST)
+    games = self._games(seed, on_test)
+    scores: dict[str, list[tuple[float, float]]] = {}
+    sample: list[tuple[bytes, bytes]] = []
+    rng = np.random.default_rng(secrets.randbits(128))
+    for number, game in enumerate(games):
+      on_progress(number / len(games))
+      run, calls = self._play(program, folder, game, budget, rng)
+      area = areas(run.curve, budget, run.run_seconds).runs
+      scores.setdefault(game.landscape, []).append((area, run.curve.regret[-1]))
+      sample += calls
+    with self._servers[1].start(folder, program.entry) as other:
+      replay(other, [sample[place] for place in rng.permutation(len(sample))])
+    metrics = _metrics(scores)
+    if on_test:
+      metrics = {test_metric(name): value for name, value in metrics.items()}
+    seconds = time.monotonic() - began
+    steps = round(budget * len(games))
+    return Measurement(seed, metrics, Cost(seconds, total_seconds=seconds, steps=steps))
+
+  def _games(self, seed: int, on_test: bool) -> list[Game]:
+    labels = self.problem.held_out if on_test else self.problem.tuning
+    return [
+      Game(label, *(self._drawn(on_test, label, seed, i, what) for what in ('instance', 'root')))
+      for label in labels
+      for i in range(self.problem.instances)
+    ]
+
+  def _drawn(self, *parts: Any) -> int:
+    """Returns a seed that only the secret's owner can compute."""
+    text = repr((self._secret, *parts)).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:SEED_BYTES], 'big')
+
+  def _play(
+    self,
+    program: Program,
+    folder: pathlib.Path,
+    game: Game,
+    budget: float,
+    rng: np.random.Generator,
+  ) -> tuple[SimulatedRun, list[tuple[bytes, bytes]]]:
+    simulation, options = LANDSCAPES[game.landscape]
+    instance = SIMULATIONS.make(simulation, options).instance(game.instance_seed)
+    with (
+      contextlib.closing(instance),
+      self._servers[0].start(folder, program.entry) as process,
+    ):
+      strategy = SandboxedStrategy(process, rng)
+      try:
+        run = simulate(strategy, ACCEPTANCE.make('strict'), instance, game.root_seed, budget)
+      except SimulationError as error:
+        raise strategy.failure or StrategyError(f'{program.entry}: {error}') from error
+      return run, strategy.sample
+
+
+def _metrics(scores: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
+  """Returns the metrics; each landscape counts the same."""
+  means = {label: np.mean(pairs, axis=0) for label, pairs in scores.items()}
+  area, final = np.mean(list(means.values()), axis=0)
+  return {
+    'regret': float(area),
+    'final_regret': float(final),
+    **{f'regret_{label}': float(pair[0]) for label, pair in means.items()},
+  }
