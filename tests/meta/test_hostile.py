@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 import pytest
+from helpers import hostile
 
 from autoresearch_jax.config import Limits
 from autoresearch_jax.meta.client import StrategyError
@@ -11,7 +12,6 @@ from autoresearch_jax.meta.play import Player
 from autoresearch_jax.problems.meta import MetaSearch
 from autoresearch_jax.programs.strategy_parts import donors
 from autoresearch_jax.types import Program, Status
-from helpers import hostile
 
 pytestmark = pytest.mark.slow
 BUDGET = 20.0

@@ -56,12 +56,6 @@ def tell(state, trial):
   return state
 
 
-def ranked(state):
-  """Returns the trials with a score at the full budget, the best first."""
-  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
-  return sorted(rows, key=lambda row: -row['score'])
-
-
 def choose(state, rng):
   """Returns the operation and the parents: merges two of the best, or improves the best."""
   rows = ranked(state)
@@ -72,6 +66,12 @@ def choose(state, rng):
     first, second = rng.permutation(len(pool))[:2]
     return Operation.MERGE, (pool[first]['id'], pool[second]['id'])
   return Operation.IMPROVE, (rows[0]['id'],)
+
+
+def ranked(state):
+  """Returns the trials with a score at the full budget, the best first."""
+  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
+  return sorted(rows, key=lambda row: -row['score'])
 
 
 def fidelity(state, operation):

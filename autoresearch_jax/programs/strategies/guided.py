@@ -56,12 +56,6 @@ def tell(state, trial):
   return state
 
 
-def ranked(state):
-  """Returns the trials with a score at the full budget, the best first."""
-  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
-  return sorted(rows, key=lambda row: -row['score'])
-
-
 def choose(state, rng):
   """Returns the operation and the parents: improves the incumbent."""
   parents = () if state['incumbent'] is None else (state['incumbent'],)

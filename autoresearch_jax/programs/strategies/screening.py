@@ -56,12 +56,6 @@ def tell(state, trial):
   return state
 
 
-def ranked(state):
-  """Returns the trials with a score at the full budget, the best first."""
-  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
-  return sorted(rows, key=lambda row: -row['score'])
-
-
 def choose(state, rng):
   """Returns the operation and the parents: improves the best in short runs, or promotes one."""
   short = []
@@ -80,6 +74,12 @@ def choose(state, rng):
 def fidelity(state, operation):
   """Returns the share of the budget: all of it for what is promoted, else a part."""
   return 1.0 if operation is Operation.PROMOTE else min(1.0, max(SHORT, 0.1))
+
+
+def ranked(state):
+  """Returns the trials with a score at the full budget, the best first."""
+  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
+  return sorted(rows, key=lambda row: -row['score'])
 
 
 def guidance(state, operation, rng):

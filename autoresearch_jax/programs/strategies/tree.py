@@ -58,12 +58,6 @@ def tell(state, trial):
   return state
 
 
-def ranked(state):
-  """Returns the trials with a score at the full budget, the best first."""
-  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
-  return sorted(rows, key=lambda row: -row['score'])
-
-
 def choose(state, rng):
   """Returns the operation and the parents: drafts, debugs, or improves the best program."""
   best = ranked(state)
@@ -83,6 +77,12 @@ def failed_leaves(state):
     for row in state['trials']
     if row['failed'] and not row['children'] and row['debugs'] <= MAX_DEBUGS
   ]
+
+
+def ranked(state):
+  """Returns the trials with a score at the full budget, the best first."""
+  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
+  return sorted(rows, key=lambda row: -row['score'])
 
 
 def fidelity(state, operation):

@@ -56,12 +56,6 @@ def tell(state, trial):
   return state
 
 
-def ranked(state):
-  """Returns the trials with a score at the full budget, the best first."""
-  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
-  return sorted(rows, key=lambda row: -row['score'])
-
-
 def choose(state, rng):
   """Returns the operation and the parents: improves a program drawn by score and children."""
   rows = ranked(state)
@@ -75,6 +69,12 @@ def choose(state, rng):
   total = sum(weights)
   drawn = rng.choice(len(rows), p=[weight / total for weight in weights])
   return Operation.IMPROVE, (rows[drawn]['id'],)
+
+
+def ranked(state):
+  """Returns the trials with a score at the full budget, the best first."""
+  rows = [row for row in state['trials'] if row['score'] is not None and row['fidelity'] == 1]
+  return sorted(rows, key=lambda row: -row['score'])
 
 
 def fidelity(state, operation):
