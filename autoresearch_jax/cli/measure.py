@@ -23,6 +23,7 @@ MEASUREMENTS = {
   'slots': 'Trials per hour with several slots.',
   'steps': 'Seconds per train step of given artifacts, for three ways of dispatching.',
   'utilization': 'Fraction of a run in which the device trains.',
+  'yardstick': 'Evaluations that separate programs better per device second than the metric.',
 }
 
 COMMAND = Command(

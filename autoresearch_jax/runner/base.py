@@ -85,6 +85,7 @@ class Runner(abc.ABC):
     checkpoint: CheckpointPlan | None = None,
     save: SavePlan | None = None,
     state: str = '',
+    rows: str = '',
   ) -> dict[str, Any]:
     """Trains and evaluates the compiled program.
 
@@ -98,6 +99,8 @@ class Runner(abc.ABC):
       checkpoint: Where the run is saved if it is long, and continues if it was.
       save: Which runs leave their parameters, in the folder `state`.
       state: That folder.
+      rows: File for the losses of each row at `rungs` and at the end (see `row_losses`), where
+        programs train; no rung prunes then. '' for none.
 
     Returns:
       `measurement`, the loss `curve`, the evaluations at `rungs`, and whether parameters are

@@ -42,6 +42,9 @@ class RungMonitor:
     self.evaluations = evaluations
     self._lowest = min((loss for *_, loss in evaluations), default=math.inf)
 
+  def finish(self, leaves: Any, seconds: float) -> None:
+    """Called with the trained state, after its evaluation, and with its training time."""
+
   def evaluate(self, rung: PruningRung, train_loss: float, leaves: Any, seconds: float) -> None:
     """Evaluates the state at a rung.
 

@@ -13,7 +13,7 @@ Protocol, JSON lines. Requests and their results:
     {"method": "calibrate", "artifact": path, "step_seconds": 0.1}
                                                  seconds of a step of the reference
     {"method": "run", "seed": 0, "budget": Budget, "on_test": false, "rungs": [PruningRung],
-     "checkpoint": CheckpointPlan or null, "save": SavePlan or null, "state": path}
+     "checkpoint": CheckpointPlan or null, "save": SavePlan or null, "state": path, "rows": path}
                                                  progress messages, then a measurement
     {"method": "score", "state": path, "on_test": false}
                                                  metrics of saved parameters
@@ -68,8 +68,9 @@ def handle(runner: Runner, request: dict[str, Any], write: Callable[..., None]) 
         checkpoint = msgspec.convert(request.get('checkpoint'), CheckpointPlan | None)
         plan, folder = msgspec.convert(request.get('save'), SavePlan | None), request.get('state')
         result = runner.run(
-          request['seed'], budget, on_progress, on_test, rungs, checkpoint, plan, folder or ''
-        )
+          request['seed'], budget, on_progress, on_test, rungs, checkpoint, plan, folder or '',
+          request.get('rows', ''),
+        )  # fmt: skip
       case 'score':
         result = runner.score(request['state'], request['on_test'], on_progress)
       case 'reference':

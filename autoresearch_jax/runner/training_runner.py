@@ -27,6 +27,7 @@ from autoresearch_jax.runner.reference import (
   accelerator_reference,
   program_reference,
 )
+from autoresearch_jax.runner.row_losses import RowRecorder
 from autoresearch_jax.runner.saved_state import StateSaver, evaluate_saved
 from autoresearch_jax.runner.train import Diverged, TooSlow, TrainResult, train
 from autoresearch_jax.types import (
@@ -125,6 +126,7 @@ class TrainingRunner(Runner):
     checkpoint: CheckpointPlan | None = None,
     save: SavePlan | None = None,
     state: str = '',
+    rows: str = '',
   ) -> dict[str, Any]:
     assert self._compiled is not None
     compiled = self._compiled
@@ -145,7 +147,7 @@ class TrainingRunner(Runner):
       for index, phase in enumerate(compiled.phases)
     ]
     peak_before = devices.allocator_peak(self.devices[0])
-    monitor = RungMonitor(lambda leaves: self._first_batch_loss(compiled, leaves))
+    monitor = self._monitor(compiled, rows)
     if checkpointer is not None:
       monitor.restore(checkpointer.evaluations)
     began = time.monotonic()
@@ -195,6 +197,7 @@ class TrainingRunner(Runner):
         'or bound what `predict` returns.',
       )
     cost = self._cost(compiled, trained, time.monotonic() - start, peak_before)
+    monitor.finish(trained.leaves, trained.seconds)
     train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
     curve = trained.curve[:: max(1, len(trained.curve) // MAX_CURVE_POINTS)]
     measurement = Measurement(seed, {**metrics, **train_metrics}, cost)
@@ -233,6 +236,12 @@ class TrainingRunner(Runner):
     steady = budget.clock == 'auto' and self.devices[0].platform != 'cpu'
     tolerance = STEADY_TOLERANCE if steady else 0.0
     return lambda: CalibratedClock(reference, budget.amount, tolerance)
+
+  def _monitor(self, compiled: CompiledProgram, rows: str) -> RungMonitor:
+    """Evaluates at rungs: for pruning, or to record the losses of rows in a file."""
+    if rows:
+      return RowRecorder(compiled, self.dataset, pathlib.Path(rows))
+    return RungMonitor(lambda leaves: self._first_batch_loss(compiled, leaves))
 
   def _first_batch_loss(self, compiled: CompiledProgram, leaves: Any) -> float:
     return first_batch_loss(compiled, leaves, self.dataset)

@@ -147,6 +147,7 @@ class KernelRunner(Runner):
     checkpoint: CheckpointPlan | None = None,
     save: SavePlan | None = None,
     state: str = '',
+    rows: str = '',
   ) -> dict[str, Any]:
     """Compares the compiled kernel with the reference, then times both.
 
