@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from autoresearch_jax.measure.evaluators import (
+  MIN_SEEDS,
   REFERENCE,
   Evaluator,
   FittedEvaluator,
@@ -212,25 +213,22 @@ def _interval(
   draws: int,
 ) -> Interval:
   """Bootstrap over the held-out programs and the seeds, which are those of all budgets alike."""
-  rng, metric, gains = np.random.default_rng(0), reference(recording), []
-  most = max(losses.seeds for losses in recording.values())
+  rng, gains = np.random.default_rng(0), []
+  found, metric = fitted.measured(recording), reference(recording).measured(recording)
   while len(gains) < draws:
     programs = rng.choice(np.array(held_out), len(held_out))
-    drawn = rng.integers(0, most, most)
-    seeds = {fraction: drawn[drawn < losses.seeds] for fraction, losses in recording.items()}
-    if min(len(set(each.tolist())) for each in seeds.values()) < MIN_DISTINCT_SEEDS:
+    drawn = rng.integers(0, max(found.seeds, metric.seeds), max(found.seeds, metric.seeds))
+    seeds = [drawn[drawn < scores.seeds] for scores in (found, metric)]
+    if any(len(set(s.tolist())) < MIN_DISTINCT_SEEDS or len(s) < MIN_SEEDS for s in seeds):
       continue
-    if min(map(len, seeds.values())) <= MIN_DISTINCT_SEEDS:
-      continue
-    sample = {
-      fraction: losses.resampled(programs, seeds[fraction])
-      for fraction, losses in recording.items()
-    }
-    pairs = pairs_among(signs[np.ix_(programs, programs)], range(len(programs)))
+    own = signs[np.ix_(programs, programs)]
+    pairs = pairs_among(own, range(len(programs)))
     if len(pairs[0]):
-      own = signs[np.ix_(programs, programs)]
-      found, base = fitted.differences(sample), metric.differences(sample)
-      gains.append(gain(found, base, own, pairs))
+      samples = (
+        scores.resampled(programs, s).differences()
+        for scores, s in zip((found, metric), seeds, strict=True)
+      )
+      gains.append(gain(*samples, own, pairs))
   low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
   return float(low), float(high)
 

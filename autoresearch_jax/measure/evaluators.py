@@ -42,17 +42,6 @@ class RowLosses:
   def seeds(self) -> int:
     return self.search.shape[1]
 
-  def resampled(self, programs: np.ndarray, seeds: np.ndarray) -> 'RowLosses':
-    """Returns the same of other programs and seeds, by index; they may repeat."""
-    return RowLosses(
-      self.progress,
-      self.search[programs][:, seeds],
-      self.shares,
-      self.test[programs][:, seeds],
-      self.train_seconds[programs],
-      self.evaluate_seconds[programs],
-    )
-
 
 Recording = Mapping[float, RowLosses]  # by fraction of the budget; has 1.0; the same programs
 
@@ -172,23 +161,23 @@ class FittedEvaluator:
 
   def differences(self, recording: Recording) -> PairDifferences:
     """Compares all pairs of the recorded programs."""
+    return self.measured(recording).differences()
+
+  def measured(self, recording: Recording) -> 'MeasuredScores':
+    """Returns the score of each recorded training run, and what it costs."""
     evaluator, losses = self.evaluator, recording[self.evaluator.budget]
-    scores = self.scores(losses, evaluator.stop)
-    train = losses.train_seconds * evaluator.stop
     evaluate = losses.evaluate_seconds * np.mean(self.weights > 0)
-    seconds = train + evaluate * evaluator.averaged
-    own = _paired(scores)
-    variance = own.var(axis=-1, ddof=1)
-    if evaluator.cheap_runs:
-      # mean_n(F - g E) + g mean_rest(E), with g = coefficient (1 - n / m) of m = n runs_per_whole.
-      extra = evaluator.cheap_runs
-      cheap = _paired(self.scores(losses, evaluator.cheap_until))
-      g = self.coefficient * extra / (1 + extra)
-      variance = (own - g * cheap).var(axis=-1, ddof=1) + g**2 * cheap.var(axis=-1, ddof=1) / extra
-      cut = losses.train_seconds * evaluator.cheap_until + evaluate
-      seconds = seconds + evaluate + extra * cut  # whole runs are scored there, too
-    return PairDifferences(
-      own.mean(axis=-1), variance, seconds[:, None] + seconds[None, :], losses.seeds
+    seconds = losses.train_seconds * evaluator.stop + evaluate * evaluator.averaged
+    scores = self.scores(losses, evaluator.stop)
+    if not evaluator.cheap_runs:
+      return MeasuredScores(scores, seconds)
+    cut = losses.train_seconds * evaluator.cheap_until + evaluate
+    return MeasuredScores(
+      scores,
+      seconds + evaluate + evaluator.cheap_runs * cut,  # whole runs are scored there, too
+      self.scores(losses, evaluator.cheap_until),
+      evaluator.cheap_runs,
+      self.coefficient,
     )
 
   def scores(self, losses: RowLosses, stop: float) -> np.ndarray:
@@ -198,6 +187,49 @@ class FittedEvaluator:
     chosen = self.weights > 0
     rows = losses.search[:, :, states][..., chosen]
     return _transformed(rows, self.evaluator, self.limit).mean(axis=2) @ self.weights[chosen]
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredScores:
+  """Scores of training runs under an evaluator, smaller is better.
+
+  Attributes:
+    whole: Of whole runs, float64 `[programs, seeds]`.
+    seconds: Device seconds of each program for one seed, float64 `[programs]`.
+    cheap: With a control variate, the scores of the same runs when they are cut off.
+    cheap_runs: Cut-off runs on further seeds for each whole one.
+    coefficient: That of the control variate.
+  """
+
+  whole: np.ndarray
+  seconds: np.ndarray
+  cheap: np.ndarray | None = None
+  cheap_runs: int = 0
+  coefficient: float = 0.0
+
+  @property
+  def seeds(self) -> int:
+    return self.whole.shape[1]
+
+  def resampled(self, programs: np.ndarray, seeds: np.ndarray) -> 'MeasuredScores':
+    """Returns the same of other programs and seeds, by index; they may repeat."""
+    cheap = None if self.cheap is None else self.cheap[np.ix_(programs, seeds)]
+    return dataclasses.replace(
+      self, whole=self.whole[np.ix_(programs, seeds)], seconds=self.seconds[programs], cheap=cheap
+    )
+
+  def differences(self) -> PairDifferences:
+    """Compares all pairs of programs."""
+    whole = _paired(self.whole)
+    variance = whole.var(axis=-1, ddof=1)
+    if self.cheap is not None:
+      # The estimator is mean(whole) + coefficient (mean of all cheap runs - mean(cheap)), which is
+      # mean(whole - g cheap) + g mean(further cheap runs).
+      extra, cheap = self.cheap_runs, _paired(self.cheap)
+      g = self.coefficient * extra / (1 + extra)
+      variance = (whole - g * cheap).var(axis=-1, ddof=1) + g**2 * cheap.var(-1, ddof=1) / extra
+    seconds = self.seconds[:, None] + self.seconds[None, :]
+    return PairDifferences(whole.mean(axis=-1), variance, seconds, self.seeds)
 
 
 def fit(

@@ -1,7 +1,5 @@
 """Evaluators on simulated row losses, whose gains are known by construction."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -193,5 +191,3 @@ def test_pairs_are_of_the_named_programs_and_splits_are_repeatable():
   found = stability(recording, range(3))
   assert found.splits == 3 and found.accepted == 1.0
   assert found.choices[0][0].budget == 0.25
-  resampled = dataclasses.replace(recording[1.0]).resampled(np.arange(4), np.arange(5))
-  assert resampled.search.shape[:2] == (4, 5)

@@ -160,11 +160,12 @@ class KernelRunner(Runner):
       checkpoint: None: it is too short.
       save: None: there are no parameters.
       state: Of no use.
+      rows: Of no use.
 
     Raises:
       RunnerError: The outputs differ from the reference's.
     """
-    del rungs, checkpoint, save, state
+    del rungs, checkpoint, save, state, rows
     if budget.unit not in UNITS:
       raise RunnerError(
         Status.CRASH,
