@@ -25,6 +25,8 @@ CONFIGS = [
   'nanochat:d4',
   'nanogpt_char:cpu',
   'nanogpt_char:gpu',
+  'speedrun:cpu',
+  'speedrun:gpu',
   'gpt2_124m:short',
   'gpt2_124m:full',
   'gpt2_124m:short_tpu',
@@ -67,7 +69,7 @@ def test_every_config_names_what_exists_with_options_that_fit(name):
 
 
 @pytest.mark.parametrize(
-  'name', ['digits', 'gpt_small:cpu', 'kernel', 'nanochat', 'nanogpt_char', 'packing']
+  'name', ['digits', 'gpt_small:cpu', 'kernel', 'nanochat', 'nanogpt_char', 'packing', 'speedrun']
 )
 def test_configs_are_locked_and_refuse_unknown_variants(name):
   with pytest.raises(AttributeError):
@@ -98,6 +100,10 @@ def test_the_values_arrive():
     ({'direction': 'up'}, r'config\.direction'),
     ({'platform': 'abacus'}, r'config\.platform'),
     ({'limits__isolation': 'some'}, r'config\.limits\.isolation'),
+    ({'budget__target_loss': 0.3}, r'config\.metric is .val_loss.*training_seconds'),
+    (
+      {'budget__target_loss': 0.3, 'metric': 'steps', 'pruning': True}, r'config\.pruning=False'
+    ),
   ],
 )
 def test_what_does_not_fit_is_named_by_its_path(fields, sentence):

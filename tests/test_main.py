@@ -63,6 +63,7 @@ SENTENCES = [
     ['--config.metric=beauty'],
     "the problem 'synthetic' measures: val_loss.",
   ),
+  (['--config.budget.target_loss=1.5'], 'config.metric'),
   (
     [
       '--config.search.strategy=rungs',

@@ -26,7 +26,15 @@ from autoresearch_jax.models.states import TrainingRun, runs_of
 from autoresearch_jax.report.final_comparison import best_program
 from autoresearch_jax.research.build import Task, build_task
 from autoresearch_jax.sandbox.tracer_policy import SandboxError
-from autoresearch_jax.types import STATES, Dataset, Measurement, SavePlan, Status, TrialRequest
+from autoresearch_jax.types import (
+  STATES,
+  TARGET_METRIC,
+  Dataset,
+  Measurement,
+  SavePlan,
+  Status,
+  TrialRequest,
+)
 
 # How far the score of a retrained run may be from the recorded one: standard deviations between
 # seeds, or this fraction where these are not known.
@@ -182,11 +190,12 @@ def _export(line: CommandLine) -> int:
     return FAILED
   info = scoring.read_info(folder)
   metrics = scoring.score(folder, say=_say)
-  then, now = info.metrics[info.metric], metrics[info.metric]
+  metric = info.metric if info.metric in metrics else TARGET_METRIC  # no cost of the training
+  then, now = info.metrics[metric], metrics[metric]
   same = 'the same as in its trial' if then == now else f'{then:.6f} in its trial'
   say(
     f'{folder}: trial {info.trial}, seed {info.seed}, {info.parameters:,} parameters.\n'
-    f'Loaded from there, its {info.metric} is {now:.6f}, {same}.'
+    f'Loaded from there, its {metric} is {now:.6f}, {same}.'
   )
   return 0
 

@@ -12,6 +12,7 @@ import ml_collections
 import msgspec
 
 from autoresearch_jax.config.fields import HOOK_EVENTS, Config, ConfigError
+from autoresearch_jax.types import COSTS_TO_TARGET
 
 T = TypeVar('T')
 
@@ -93,6 +94,8 @@ def checked(config: Config) -> Config:
       f'config.budget.amount is {config.budget.amount:g} seconds; it must be at most '
       f'{MAX_SECONDS:g}.'
     )
+  if config.budget.target_loss is not None:
+    _require_target(config)
   if not config.name.strip() or not config.name.isprintable() or '..' in config.name.split('/'):
     raise ConfigError(
       f'config.name is {config.name!r}; it names a folder and a branch, so it must be printable '
@@ -113,6 +116,20 @@ def checked(config: Config) -> Config:
   if not config.editable:
     raise ConfigError('config.editable is empty; name at least one file that an edit may change.')
   return config
+
+
+def _require_target(config: Config) -> None:
+  """Raises ConfigError for a target that the rest of the config contradicts."""
+  if config.metric not in COSTS_TO_TARGET:
+    raise ConfigError(
+      f'config.metric is {config.metric!r}, but with config.budget.target_loss training ends at '
+      f'that loss, and what counts is what it took: {", ".join(COSTS_TO_TARGET)}.'
+    )
+  if config.pruning:
+    raise ConfigError(
+      'config.pruning compares programs at equal parts of the budget, which one that reaches '
+      'config.budget.target_loss early does not train; set config.pruning=False.'
+    )
 
 
 def _require_recordable(path: str, value: Any) -> None:

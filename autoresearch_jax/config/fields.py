@@ -135,11 +135,13 @@ class Limits:
     """Seconds that training and evaluating one seed may take.
 
     By default one minute plus twice its budget, as in the original, or four times a calibrated one,
-    which lasts longer on a slow machine; one hour for a budget that is not in seconds.
+    which lasts longer on a slow machine, and twice more where training is checked for a target; one
+    hour for a budget that is not in seconds.
     """
     if self.run_seconds or budget.unit != 'seconds':
       return self.run_seconds or 3600.0
-    return (4 if budget.is_calibrated() else 2) * budget.amount + 60
+    factor = (4 if budget.is_calibrated() else 2) + (0 if budget.target_loss is None else 2)
+    return factor * budget.amount + 60
 
 
 @dataclasses.dataclass(frozen=True)

@@ -311,7 +311,7 @@ class Slot:
       on_progress,
       limits.run_timeout(request.budget),
       seed=seed,
-      budget=Budget(save.steps, 'steps') if save is not None and save.steps else request.budget,
+      budget=_budget(request),
       on_test=request.on_test,
       rungs=request.rungs,
       checkpoint=self._checkpoint(request, seed),
@@ -395,3 +395,10 @@ class Slot:
 def _limits(limits: Limits, share: ResourceShare) -> Limits:
   """The limits of a slot's runner: where slots share memory, its part."""
   return dataclasses.replace(limits, device_bytes=limits.device_bytes or share.memory_bytes)
+
+
+def _budget(request: TrialRequest) -> Budget:
+  """The budget of a training run. One that is repeated takes as many steps as it did."""
+  if request.save is None or not request.save.steps or request.budget.target_loss is not None:
+    return request.budget
+  return Budget(request.save.steps, 'steps')

@@ -27,7 +27,7 @@ from autoresearch_jax.ledger.events import Decided, Record
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import program_scores
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.types import Budget, Hypothesis, Program, Trial
+from autoresearch_jax.types import Hypothesis, Program, Trial
 
 SOURCE = f'{UNSIGNED}:ledger'
 _PATH = re.compile(r'(?<![\w./:])/(?:[\w.+@-]+/)+')  # folders of this machine, in sentences
@@ -87,7 +87,7 @@ def setting_of(history: History) -> FindingSetting:
   baseline = history.results[BASELINE]
   budget = config.budget
   if budget.unit != 'seconds':
-    budget = Budget(budget.amount, budget.unit)
+    budget = dataclasses.replace(budget, clock='auto')
   elif budget.clock == 'auto':
     budget = dataclasses.replace(budget, clock='calibrated' if budget.is_calibrated() else 'wall')
   return FindingSetting(

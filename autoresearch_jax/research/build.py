@@ -25,7 +25,15 @@ from autoresearch_jax.registry import Registry
 from autoresearch_jax.research.actions import STOP, Settings
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.search.samplers.space import describe
-from autoresearch_jax.types import Cost, Dataset, Program, Spec
+from autoresearch_jax.types import (
+  COSTS_TO_TARGET,
+  TARGET_METRIC,
+  Cost,
+  Dataset,
+  Direction,
+  Program,
+  Spec,
+)
 
 MAX_BASELINE_SEEDS = 1000
 PLAY = 'play'  # the executor of programs that are strategies
@@ -222,10 +230,12 @@ def build_task(config: Config) -> Task:
     metrics, shapes = problem.metrics(), problem.shapes()
   except ValueError as error:
     raise ConfigError(str(error)) from error
+  metrics = _with_costs_to_target(config, metrics)
   if config.metric not in metrics:
     raise ConfigError(
       f'config.metric is {config.metric!r}; the problem {config.problem!r} measures: '
-      f'{", ".join(metrics)}.'
+      f'{", ".join(metrics)}. With config.budget.target_loss there are also '
+      f'{", ".join(COSTS_TO_TARGET)}.'
     )
   direction = metrics[config.metric]
   if config.direction not in ('', direction):
@@ -243,6 +253,20 @@ def build_task(config: Config) -> Task:
   config = dataclasses.replace(config, direction=direction)
   spec = Spec(platform=config.platform, num_devices=1, budget=config.budget, **shapes)
   return Task(config, problem, spec)
+
+
+def _with_costs_to_target(
+  config: Config, metrics: Mapping[str, Direction]
+) -> Mapping[str, Direction]:
+  """Returns what a trial measures: with a target also what it took. Raises ConfigError."""
+  if config.budget.target_loss is None:
+    return metrics
+  if TARGET_METRIC not in metrics:
+    raise ConfigError(
+      f'config.budget.target_loss is a {TARGET_METRIC}, which the problem {config.problem!r} does '
+      f'not measure: {", ".join(metrics)}. Leave it out, or add that metric.'
+    )
+  return {**metrics, **dict.fromkeys(COSTS_TO_TARGET, 'minimize')}
 
 
 def _require_quantities(config: Config, metrics: Iterable[str]) -> None:
@@ -275,7 +299,7 @@ def _require_metrics(strategy: Strategy, config: Config, problem: Problem) -> No
   metrics = strategy.required_metrics()
   if not metrics:
     return
-  measured = problem.metrics()
+  measured = _with_costs_to_target(config, problem.metrics())
   missing = [m for m in metrics if m not in measured and not m.startswith(TRAINING_PREFIX)]
   if missing:
     raise ConfigError(

@@ -228,7 +228,7 @@ def _run_session(
 def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
   """Returns (label, value) lines that summarise the config."""
   config = run.config
-  budget = f'{config.budget.amount:g} {config.budget.unit} a trial'
+  budget = f'{config.budget.describe()} a trial'
   return [
     ('proposer', run.proposer.title or config.proposer),
     ('config', config.name),

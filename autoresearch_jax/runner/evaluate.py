@@ -25,7 +25,7 @@ from autoresearch_jax.problems import metrics as supervised
 from autoresearch_jax.problems.verifiers import VERIFIERS, InvalidConstruction, Verifier
 from autoresearch_jax.runner.compile import CompiledProgram
 from autoresearch_jax.runner.own_metrics import OwnMetrics
-from autoresearch_jax.types import Dataset, test_metric
+from autoresearch_jax.types import TARGET_METRIC, Dataset, test_metric
 
 # Relative tolerance of a loss or an output. Equal inputs give equal bits in one executable, so this
 # only forgives a -0.0 or a reordered reduction. Below the standard deviation of the targets of a
@@ -146,6 +146,24 @@ def first_batch_loss(compiled: CompiledProgram, leaves: Any, dataset: Dataset) -
   """
   batch = _score(compiled, leaves, next(loader.validation(dataset)))
   return float(batch.losses.astype(np.float64).mean())
+
+
+def validation_loss(
+  compiled: CompiledProgram, leaves: Any, dataset: Dataset, heartbeat: Callable[[], None]
+) -> float:
+  """The metric `val_loss` of a state in training. Not a score, since leakage is not checked.
+
+  Args:
+    compiled: The program, with its constants bound.
+    leaves: Leaves of the state.
+    dataset: The data; the validation split is used.
+    heartbeat: Called after each batch.
+  """
+  batches = []
+  for batch in loader.validation(dataset):
+    batches.append(_score(compiled, leaves, batch))
+    heartbeat()
+  return _metrics(batches, dataset, loader.held_out_examples(dataset))[TARGET_METRIC]
 
 
 def bits_per_byte(batches: list[ScoredBatch], token_bytes: np.ndarray) -> dict[str, float]:

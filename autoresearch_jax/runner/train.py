@@ -2,10 +2,9 @@
 
 One call runs several steps. The next call is dispatched before the losses of the last one are read,
 so the device never waits for the host. Near the end, calls get shorter, until the budget is used to
-the step. All calls are waited for and the clock is paused only at pruning rungs, so that the runner
-can evaluate the state, when the clock is calibrated, and when a long run is saved
-(`checkpoint.py`). Unless the budget is in seconds, neither
-changes a bit of the result.
+the step. All calls are waited for and the clock is paused only at rungs, so that the runner can
+evaluate the state (`pruning.py`, `target.py`), when the clock is calibrated, and when a long run is
+saved (`checkpoint.py`). Unless the budget is in seconds, none of these changes a bit of the result.
 """
 
 import dataclasses
@@ -31,8 +30,8 @@ Batches = Iterator[dict[str, np.ndarray]]
 # Called after each call on the device: (fraction of the budget, step, loss).
 OnCall = Callable[[float, int, float], None]
 # Called at each rung: (rung, mean loss since the rung before, leaves of the state, seconds so far).
-# Training ends with whatever it raises.
-OnRung = Callable[[PruningRung, float, Any, float], None]
+# Training ends if it returns True, and with whatever it raises.
+OnRung = Callable[[PruningRung, float, Any, float], bool | None]
 
 CALL_SECONDS = 0.25  # of a call, once the duration of a step is known; short enough to stop on time
 MAX_CALLS_IN_FLIGHT = 2  # one runs on the device while the host reads the one before
@@ -110,7 +109,7 @@ def train(
   make_clock: Callable[[], Clock] = Clock,
   checkpointer: Checkpointer | None = None,
 ) -> TrainResult:
-  """Trains from `init(key(seed))` until the budget is used.
+  """Trains from `init(key(seed))` until the budget is used, or `on_rung` ends it.
 
   Args:
     compiled: The program, with its constants bound.
@@ -167,7 +166,9 @@ def train(
     if rung_due and on_rung and (rung := tracker.pop_rung(seconds)):
       loss = float(np.concatenate(losses_since_rung).mean())
       with clock.paused():
-        on_rung(rung, loss, result.leaves, seconds)
+        is_over = on_rung(rung, loss, result.leaves, seconds)
+      if is_over:
+        break
       losses_since_rung.clear()
     if save_due and checkpointer:
       state = _state(result, tracker, clock, losses_since_rung)

@@ -12,12 +12,18 @@ import numpy as np
 
 from autoresearch_jax.data import loader
 from autoresearch_jax.runner import devices, executable_cache
+from autoresearch_jax.runner import target as targets
 from autoresearch_jax.runner.base import Runner
 from autoresearch_jax.runner.checkpoint import Checkpointer
 from autoresearch_jax.runner.client import RunnerError, RunnerSetup
 from autoresearch_jax.runner.clock import Clock, Heartbeat
 from autoresearch_jax.runner.compile import CompiledProgram
-from autoresearch_jax.runner.evaluate import EvaluationError, evaluate, first_batch_loss
+from autoresearch_jax.runner.evaluate import (
+  EvaluationError,
+  evaluate,
+  first_batch_loss,
+  validation_loss,
+)
 from autoresearch_jax.runner.own_metrics import OwnMetricError, OwnMetrics
 from autoresearch_jax.runner.program_cache import ProgramCache
 from autoresearch_jax.runner.pruning import RungMonitor, TrialPruned
@@ -31,6 +37,8 @@ from autoresearch_jax.runner.row_losses import RowRecorder
 from autoresearch_jax.runner.saved_state import StateSaver, evaluate_saved
 from autoresearch_jax.runner.train import Diverged, TooSlow, TrainResult, train
 from autoresearch_jax.types import (
+  COSTS_TO_TARGET,
+  TARGET_METRIC,
   Budget,
   CheckpointPlan,
   Cost,
@@ -39,6 +47,7 @@ from autoresearch_jax.types import (
   PruningRung,
   SavePlan,
   Status,
+  test_metric,
 )
 
 MAX_CURVE_POINTS = 64
@@ -150,11 +159,14 @@ class TrainingRunner(Runner):
     monitor = self._monitor(compiled, rows)
     if checkpointer is not None:
       monitor.restore(checkpointer.evaluations)
+    target = self._target(compiled, budget, on_progress)
     began = time.monotonic()
     try:
       trained = train(
-        compiled, seed, budget, batches, self.limits.max_loss, on_progress, rungs,
-        monitor.evaluate, self._make_clock(budget), checkpointer,
+        compiled, seed, budget, batches, self.limits.max_loss, on_progress,
+        targets.checks() if target else rungs,
+        (lambda rung, loss, leaves, seconds: target.check(leaves)) if target else monitor.evaluate,
+        self._make_clock(budget), checkpointer,
       )  # fmt: skip
     except TrialPruned as error:
       facts = {'looks': {str(seed): monitor.evaluations}, 'pruned': monitor.pruned}
@@ -175,6 +187,31 @@ class TrainingRunner(Runner):
         Status.CRASH, f'XLA compiled {trained.compilations} times while the trial was timed.'
       )
     start = time.monotonic()
+    if target:
+      _require_reached(target, trained, budget)
+    metrics = self._metrics(compiled, trained, on_test, on_progress)
+    cost = self._cost(compiled, trained, time.monotonic() - start, peak_before)
+    monitor.finish(trained.leaves, trained.seconds)
+    train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
+    curve = trained.curve[:: max(1, len(trained.curve) // MAX_CURVE_POINTS)]
+    if target:
+      metrics |= _costs_to_target(trained, on_test)
+    measurement = Measurement(seed, {**metrics, **train_metrics}, cost)
+    saved = save is not None and save.wants(measurement.metrics)
+    if saved:
+      self._saver.save(compiled.artifact, trained.leaves, pathlib.Path(state))
+    return {
+      'measurement': measurement, 'curve': curve, 'rungs': monitor.evaluations, 'saved': saved
+    }  # fmt: skip
+
+  def _metrics(
+    self,
+    compiled: CompiledProgram,
+    trained: TrainResult,
+    on_test: bool,
+    on_progress: Callable[..., None],
+  ) -> dict[str, float]:
+    """The metrics of a trained state. Raises RunnerError if it leaks or they are not finite."""
     try:
       metrics = evaluate(
         compiled,
@@ -196,17 +233,7 @@ class TrainingRunner(Runner):
         f'The validation metrics are not finite after training: {metrics}; lower a learning rate, '
         'or bound what `predict` returns.',
       )
-    cost = self._cost(compiled, trained, time.monotonic() - start, peak_before)
-    monitor.finish(trained.leaves, trained.seconds)
-    train_metrics = {f'train_{k}': v for k, v in trained.metrics.items() if math.isfinite(v)}
-    curve = trained.curve[:: max(1, len(trained.curve) // MAX_CURVE_POINTS)]
-    measurement = Measurement(seed, {**metrics, **train_metrics}, cost)
-    saved = save is not None and save.wants(measurement.metrics)
-    if saved:
-      self._saver.save(compiled.artifact, trained.leaves, pathlib.Path(state))
-    return {
-      'measurement': measurement, 'curve': curve, 'rungs': monitor.evaluations, 'saved': saved
-    }  # fmt: skip
+    return metrics
 
   def score(self, state: str, on_test: bool, on_progress: Callable[..., None]) -> dict[str, float]:
     assert self._compiled is not None
@@ -242,6 +269,19 @@ class TrainingRunner(Runner):
     if rows:
       return RowRecorder(compiled, self.dataset, pathlib.Path(rows))
     return RungMonitor(lambda leaves: self._first_batch_loss(compiled, leaves))
+
+  def _target(
+    self, compiled: CompiledProgram, budget: Budget, on_progress: Callable[..., None]
+  ) -> targets.TargetMonitor | None:
+    if budget.target_loss is None:
+      return None
+    return targets.TargetMonitor(
+      budget.target_loss,
+      lambda leaves: self._first_batch_loss(compiled, leaves),
+      lambda leaves: validation_loss(
+        compiled, leaves, self.dataset, lambda: on_progress(0.0, 0, None, 'evaluate')
+      ),
+    )
 
   def _first_batch_loss(self, compiled: CompiledProgram, leaves: Any) -> float:
     return first_batch_loss(compiled, leaves, self.dataset)
@@ -306,3 +346,20 @@ class TrainingRunner(Runner):
     if not self.peak_flops:
       return 0.0
     return 100 * flops_per_second / (self.peak_flops * len(self.devices))
+
+
+def _costs_to_target(trained: TrainResult, on_test: bool) -> dict[str, float]:
+  """What a training run took, as metrics. Seconds are those that count against the budget."""
+  costs = (trained.seconds, trained.steps, trained.tokens, trained.flops)
+  found = {name: float(cost) for name, cost in zip(COSTS_TO_TARGET, costs, strict=True)}
+  return {test_metric(name): value for name, value in found.items()} if on_test else found
+
+
+def _require_reached(target: targets.TargetMonitor, trained: TrainResult, budget: Budget) -> None:
+  """Raises RunnerError if training has used up its budget without reaching the target."""
+  if not target.reached and not target.check_end(trained.leaves):
+    raise RunnerError(
+      Status.INFEASIBLE,
+      f'{TARGET_METRIC} was {target.loss:.4f} at the end of the budget, {budget.amount:g} '
+      f'{budget.unit}, and the target is {budget.target_loss:g}: it must fall faster.',
+    )

@@ -6,6 +6,8 @@ it does not import jax.
 """
 
 from autoresearch_jax.types.budget import (
+  COSTS_TO_TARGET,
+  TARGET_METRIC,
   Budget,
   BudgetUnit,
   Platform,
@@ -77,12 +79,14 @@ from autoresearch_jax.types.trial import (
 )
 
 __all__ = [
+  'COSTS_TO_TARGET',
   'GUIDANCE',
   'INCONCLUSIVE',
   'OWN_METRICS_FILE',
   'PARAMETERS',
   'RERUNS',
   'STATES',
+  'TARGET_METRIC',
   'UNEVALUATED',
   'Budget',
   'BudgetUnit',

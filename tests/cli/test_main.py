@@ -93,7 +93,7 @@ def test_the_order_of_config_and_overrides_is_free(tmp_path, capsys):
 
 def test_shipped_configs_are_found_from_any_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  presets = {'gpt2_124m', 'nanochat', 'nanogpt_char'}
+  presets = {'gpt2_124m', 'nanochat', 'nanogpt_char', 'speedrun'}
   assert set(shipped()) == {'benchmark', 'digits', 'gpt_small', 'kernel', 'packing', *presets}
   assert load('digits:seconds').budget.unit == 'seconds'
   assert load('configs/digits.py:seconds') == load('digits:seconds')

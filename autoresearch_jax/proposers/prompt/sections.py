@@ -13,7 +13,16 @@ from autoresearch_jax.proposers.prompt import formatting
 from autoresearch_jax.proposers.prompt.fitting import PromptItem, PromptSection
 from autoresearch_jax.proposers.prompt.quoting import clean
 from autoresearch_jax.proposers.prompt.template import fill_template, template_sections
-from autoresearch_jax.types import KernelSpec, Lesson, Operation, Program, Proposal, Spec, Status
+from autoresearch_jax.types import (
+  TARGET_METRIC,
+  KernelSpec,
+  Lesson,
+  Operation,
+  Program,
+  Proposal,
+  Spec,
+  Status,
+)
 
 # Optional sections by importance: in a short prompt the last ones are dropped first.
 RANKS = (
@@ -148,9 +157,15 @@ class PromptSections:
     context, outcomes = self.context, self.outcomes
     metric, spec = context.objective.metric, context.spec
     where = '' if spec.kind == 'construction' else ' on held-out data'
-    measured = f'{where} after training for exactly {_budget(spec)}'
+    measured = f'{where} after training for exactly {spec.budget.describe()}'
+    if spec.budget.target_loss is not None:
+      measured = (
+        f' when `{TARGET_METRIC}`{where} has come down to {spec.budget.target_loss:g}, which ends '
+        f'training; a run that needs more than {spec.budget.amount:g} {spec.budget.unit} has '
+        'failed, and `progress` is the used part of these,'
+      )
     if spec.kind == 'kernel':
-      measured = f' for {_budget(spec)}, if the kernel agrees with the reference,'
+      measured = f' for {spec.budget.describe()}, if the kernel agrees with the reference,'
     if spec.kind == 'strategy':
       measured = f' over {spec.budget.amount:g} training runs of each of several hidden problems'
     words = [
@@ -395,10 +410,6 @@ def _whole(program: Program) -> str:
   return '\n\n'.join(
     f'# file {formatting.file_name(n)}\n{clean(text)}' for n, text in program.files
   )
-
-
-def _budget(spec: Spec) -> str:
-  return f'{spec.budget.amount:g} {spec.budget.unit}'
 
 
 def _devices(spec: Spec) -> str:

@@ -91,7 +91,7 @@ class RunProjection:
     """
     history, times, config = self.history, self._times, self.history.config
     degrees = self._memory.degrees_of_freedom
-    budget = f'{config.budget.amount:g} {config.budget.unit}'
+    budget = config.budget.describe()
     applying = ends.effective(history, config.search.ends)
     settings = {
       'problem': config.problem,
