@@ -42,8 +42,8 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - one stat
   c.constraints = ConfigDict()  # such as {'parameters': '<= 200_000_000'}
 
   c.budget = ConfigDict()
-  c.budget.target_loss = 4.6 if cpu else 3.28  # val_loss, in nats per token
-  c.budget.amount = 24.0 if cpu else 7200.0  # after which a trial has failed, in the unit below
+  c.budget.target_loss = 4.0 if cpu else 3.28  # val_loss, in nats per token
+  c.budget.amount = 30.0 if cpu else 7200.0  # after which a trial has failed, in the unit below
   c.budget.unit = 'seconds'  # or steps, tokens, flops
 
   c.program = 'gpt'  # a folder in autoresearch_jax/programs, or a path to one
