@@ -101,9 +101,7 @@ def test_the_values_arrive():
     ({'platform': 'abacus'}, r'config\.platform'),
     ({'limits__isolation': 'some'}, r'config\.limits\.isolation'),
     ({'budget__target_loss': 0.3}, r'config\.metric is .val_loss.*training_seconds'),
-    (
-      {'budget__target_loss': 0.3, 'metric': 'steps', 'pruning': True}, r'config\.pruning=False'
-    ),
+    ({'budget__target_loss': 0.3, 'metric': 'steps', 'pruning': True}, r'config\.pruning=False'),
   ],
 )
 def test_what_does_not_fit_is_named_by_its_path(fields, sentence):
