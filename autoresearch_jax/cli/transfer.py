@@ -143,6 +143,8 @@ def _measured(
       if setting == 'source' and line['recorded']:
         continue
       pairs = [(p, p if setting == 'source' else there[name]) for name, p in programs.items()]
+      if not measurements.missing(record, setting, pairs, line['seeds']):
+        continue  # an executor takes seconds to start
       with scratch_executor(task, datasets[setting]) as executor:
         measurements.train(
           executor, record, setting, pairs, objective, task.config.budget, line['seeds'], show
@@ -255,6 +257,7 @@ def hash_of(config: Config) -> str:
   """Returns a digest of what decides a score in a setting, but for the program and the data."""
   fields = ('problem', 'metric', 'budget', 'constants', 'platform', 'executor', 'executor_options')
   parts = [to_builtins(getattr(config, name)) for name in fields]
+  parts[fields.index('budget')] = config.budget.identity()
   return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 

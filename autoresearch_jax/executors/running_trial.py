@@ -120,7 +120,7 @@ class RunningTrial:
 
 def run_name(request: TrialRequest, seed: int, dataset: Dataset, hardware: Hardware | None) -> str:
   """Names a training run by all that decides its result, for the folder of its checkpoints."""
-  parts: list[Any] = [request.program.digest, seed, request.budget, request.on_test]
+  parts: list[Any] = [request.program.digest, seed, request.budget.identity(), request.on_test]
   parts.append(dataset.fingerprint)
   if request.budget.unit == 'seconds':  # which mean another number of steps elsewhere
     parts.append(str(hardware))

@@ -156,6 +156,39 @@ def _read(path: pathlib.Path, heading: TransferHeading) -> list[TransferRun] | N
   return runs
 
 
+def missing(
+  record: Recorded, setting: Setting, programs: Sequence[tuple[Program, Program]], seeds: int
+) -> list[tuple[Program, int]]:
+  """Returns the training runs that the record lacks, as (program, seed), in turns: A B B A.
+
+  Args:
+    record: The training runs so far.
+    setting: The setting.
+    programs: Each as it is in the run, and as it is trained here.
+    seeds: Training runs of each program.
+  """
+  same = _stands_for(programs)
+  order = [
+    (trained, FIRST_SEED + n)
+    for n in range(seeds)
+    for trained in (list(same) if n % 2 == 0 else list(same)[::-1])
+  ]
+  return [
+    (trained, seed)
+    for trained, seed in order
+    if not all(record.has(setting, original, seed) for original in same[trained])
+    and not any(record.failure(setting, original) for original in same[trained])
+  ]
+
+
+def _stands_for(programs: Sequence[tuple[Program, Program]]) -> dict[Program, list[Program]]:
+  """Returns what is trained -> the programs of the run that it stands for."""
+  same: dict[Program, list[Program]] = {}
+  for original, trained in programs:
+    same.setdefault(trained, []).append(original)
+  return same
+
+
 def train(
   executor: Executor,
   record: Recorded,
@@ -186,32 +219,17 @@ def train(
     TransferError: The machine failed again and again.
     Unavailable: It is not usable any more.
   """
-  same: dict[
-    Program, list[Program]
-  ] = {}  # what is trained -> the programs of the run it stands for
-  for original, trained in programs:
-    same.setdefault(trained, []).append(original)
-  order = [
-    (trained, FIRST_SEED + n)
-    for n in range(seeds)
-    for trained in (list(same) if n % 2 == 0 else list(same)[::-1])
-  ]
-  missing = [
-    (trained, seed)
-    for trained, seed in order
-    if not all(record.has(setting, original, seed) for original in same[trained])
-    and not any(record.failure(setting, original) for original in same[trained])
-  ]
-  if not missing:
+  left, same = missing(record, setting, programs, seeds), _stands_for(programs)
+  if not left:
     return
-  say(f'{setting}: {len(missing)} training runs of {budget.amount:g} {budget.unit}.')
-  for done, (request, result) in enumerate(_results(executor, missing, budget), 1):
+  say(f'{setting}: {len(left)} training runs of {budget.describe()}.')
+  for done, (request, result) in enumerate(_results(executor, left, budget), 1):
     for original in same[request.program]:
       run = _run_of(setting, original, request.seeds[0], result, objective)
       if not record.has(setting, original, run.seed):
         record.add(run)
       score = f'{objective.metric} {run.score:.6f}' if run.score is not None else run.reason
-      say(f'  {done} of {len(missing)}: program {original.digest[:8]}, {score}')
+      say(f'  {done} of {len(left)}: program {original.digest[:8]}, {score}')
 
 
 def _results(

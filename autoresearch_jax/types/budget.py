@@ -1,7 +1,7 @@
 """How long a trial trains, and on what."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 BudgetUnit = Literal['seconds', 'steps', 'tokens', 'flops']
 Platform = Literal['cpu', 'gpu', 'tpu']
@@ -41,6 +41,10 @@ class Budget:
     if self.target_loss is None:
       return size
     return f'{size} at most, to a {TARGET_METRIC} of {self.target_loss:g}'
+
+  def identity(self) -> dict[str, Any]:
+    """Returns what digests of it are made of: those of budgets without a target are old ones'."""
+    return {name: value for name, value in vars(self).items() if value is not None}
 
   def scaled(self, fidelity: float) -> 'Budget':
     return dataclasses.replace(self, amount=self.amount * fidelity)

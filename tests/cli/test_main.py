@@ -94,7 +94,15 @@ def test_the_order_of_config_and_overrides_is_free(tmp_path, capsys):
 def test_shipped_configs_are_found_from_any_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   presets = {'gpt2_124m', 'nanochat', 'nanogpt_char', 'speedrun'}
-  assert set(shipped()) == {'benchmark', 'digits', 'gpt_small', 'kernel', 'packing', *presets}
+  assert set(shipped()) == {
+    'benchmark',
+    'digits',
+    'gpt_small',
+    'kernel',
+    'meta',
+    'packing',
+    *presets,
+  }
   assert load('digits:seconds').budget.unit == 'seconds'
   assert load('configs/digits.py:seconds') == load('digits:seconds')
   assert load(f'{ROOT}/configs/digits.py') == load('digits')
