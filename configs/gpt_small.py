@@ -98,6 +98,12 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - one stat
   c.knowledge.planner = False  # the most informative experiments; no benefit was measured
   c.knowledge.duplicate_tolerance = 0.02  # relative difference of floats in near-duplicates
 
+  # Edits of other runs that are tried here (docs/proposers.md).
+  c.findings = ConfigDict()
+  c.findings.stores = ()  # addresses of stores, such as '../shared'; none: no edits of others
+  c.findings.share = 0.25  # largest share of the new programs
+  c.findings.refresh_seconds = 600.0  # how often the stores are read again
+
   # Acceptance rule. `paired` runs promising programs and the incumbent in turns until a sequential
   # test decides, so that a machine whose speed changes does not. Of runs with 100 edits without
   # effect, 1 % have a false keep, with noise 31 %, with strict 99 % (docs/acceptance.md). Tree

@@ -41,6 +41,7 @@ PARTS = (
   'canaries',
   'hooks',
   'tracker_options',
+  'findings',
 )
 
 

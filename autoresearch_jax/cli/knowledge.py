@@ -12,7 +12,9 @@ from autoresearch_jax.knowledge import calibration
 from autoresearch_jax.knowledge.memory import Memory
 from autoresearch_jax.knowledge.report import KnowledgeReport
 from autoresearch_jax.ledger.events import LedgerError
+from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import read_history
+from autoresearch_jax.report.imports import outcomes, print_imports
 from autoresearch_jax.types import to_builtins
 
 SCHEMA = 1  # of the JSON; grows when a field changes its meaning or goes
@@ -22,8 +24,8 @@ COMMAND = Command(
   'Print what a run has learned: hypotheses, their outcomes, lessons.',
   """
   Only reads the run's ledger; the run may be in progress. Prints which edits helped and which did
-  not, with the trials as evidence, and how well the proposer predicted effects. Writes a plot of
-  the predictions to WORKDIR/calibration.png.
+  not, with the trials as evidence, how well the proposer predicted effects, and what became of the
+  findings of other runs. Writes a plot of the predictions to WORKDIR/calibration.png.
   """,
   (Option('json', 'Print it as JSON instead, without a plot; docs/reference/report.md.', False),),
   operand=WORKDIR,
@@ -32,9 +34,8 @@ COMMAND = Command(
 )
 
 
-def read(directory: pathlib.Path) -> tuple[Memory, str]:
-  """Returns the memory of the run in `directory`, and the run's name. Raises LedgerError."""
-  history = read_history(directory)
+def read(history: History) -> tuple[Memory, str]:
+  """Returns the memory and the name of a run. Raises LedgerError."""
   memory = Memory(history.trials, history.objective, history.kept_programs, history.lessons)
   config = history.config
   return memory, f'{config.name} (proposer {config.proposer}, strategy {config.search.strategy})'
@@ -56,13 +57,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def _knowledge(line: CommandLine) -> int:
   directory = pathlib.Path(line.operand)
-  memory, name = read(directory)
+  history = read_history(directory)
+  memory, name = read(history)
   if line['json']:
-    data = {'schema': SCHEMA, **to_builtins(KnowledgeReport.of(memory, name))}
+    report = to_builtins(KnowledgeReport.of(memory, name))
+    data = {'schema': SCHEMA, **report, 'imports': to_builtins(outcomes(history))}
     print(msgspec.json.encode(data).decode())
     return 0
   console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
   KnowledgeReport.of(memory, name).print(console)
+  print_imports(history, console)
   print(plot(memory, directory / 'calibration.png'))
   return 0
 

@@ -39,6 +39,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
   'search.dollars_per_hour': (0, 1e9, ''),
   'search.patience': (0, MAX_COUNT, '0 means no limit'),
   'knowledge.duplicate_tolerance': (0, 1 - 2**-53, 'a relative difference is below 1'),
+  'findings.share': (0, 0.9, 'a part of the trials stays free of the edits of others'),
+  'findings.refresh_seconds': (1, MAX_SECONDS, ''),
   'limits.trace_seconds': (0.1, MAX_SECONDS, ''),
   'limits.trace_cpu_seconds': (1, MAX_SECONDS, ''),
   'limits.trace_bytes': (2**30, MAX_BYTES, 'importing jax alone takes 1 GiB'),
@@ -73,6 +75,9 @@ def from_config_dict(
   for path, value in (overrides or {}).items():
     _set(values, path, value)
   _require_recordable('config', values)
+  findings = values.get('findings')
+  if isinstance(findings, dict) and isinstance(store := findings.get('stores'), str):
+    findings['stores'] = (store,) if store else ()  # one address, as it is typed on a command line
   return checked(converted(values, Config))
 
 

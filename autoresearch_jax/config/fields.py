@@ -92,6 +92,22 @@ class CanaryConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class Findings:
+  """Which findings of other runs are tried here (docs/findings.md).
+
+  Attributes:
+    stores: Addresses of the stores that are read: folders, git repositories, buckets, hubs.
+    share: Largest share of the new programs that are edits of others. The rest stays free of them,
+      so that many runs that share findings do not all search in one place.
+    refresh_seconds: How often the stores are read again.
+  """
+
+  stores: tuple[str, ...] = ()
+  share: float = 0.25
+  refresh_seconds: float = 600.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Limits:
   """Limits on a candidate program. Exceeding one ends the trial with a status and a reason.
 
@@ -188,6 +204,7 @@ class Config:
     trackers: Registered trackers that log the trials: `tensorboard`, `wandb`, `mlflow`.
     tracker_options: Their options, by name.
     canaries: Planted programs that measure the run itself.
+    findings: Which findings of other runs are tried here.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -227,6 +244,7 @@ class Config:
   trackers: tuple[str, ...] = ()
   tracker_options: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
   canaries: CanaryConfig = dataclasses.field(default_factory=CanaryConfig)
+  findings: Findings = dataclasses.field(default_factory=Findings)
 
   @property
   def objective(self) -> Objective:
@@ -243,7 +261,13 @@ class Config:
   def shareable(self) -> 'Config':
     """Returns the config without what may hold secrets: commands, addresses and their options."""
     return dataclasses.replace(
-      self, proposer_options={}, executor_options={}, mirror='', hooks={}, tracker_options={}
+      self,
+      proposer_options={},
+      executor_options={},
+      mirror='',
+      hooks={},
+      tracker_options={},
+      findings=dataclasses.replace(self.findings, stores=()),
     )
 
   def parsed_constraints(self) -> tuple[Constraint, ...]:

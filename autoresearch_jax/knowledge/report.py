@@ -93,13 +93,13 @@ class KnowledgeReport:
       return
     rows = [
       (
-        str(h.trial), one_line(h.description, 60), _number(h.predicted, h.predicted_sd),
-        _number(h.effect, h.effect_sd) or h.status.value, f'{h.surprise:.1f}',
+        str(h.trial), one_line(h.description, 60), signed_number(h.predicted, h.predicted_sd),
+        signed_number(h.effect, h.effect_sd) or h.status.value, f'{h.surprise:.1f}',
         'kept' if h.kept else '',
       )
       for h in found
     ]  # fmt: skip
-    yield _table(('trial', 'edit', 'predicted', 'measured', '|z|', ''), rows, 'lrrrl')
+    yield table(('trial', 'edit', 'predicted', 'measured', '|z|', ''), rows, 'lrrrl')
 
   def _lessons(self) -> Iterator[RenderableType]:
     for lesson in self.lessons[:MAX_LESSONS]:
@@ -123,12 +123,12 @@ class KnowledgeReport:
           one_line(author, 30) or NO_AUTHOR, one_line(role, 30), str(len(members)),
           _share(sum(h.kept for h in members), len(members)),
           _share(sum(h.failed for h in members), len(members)),
-          _number(statistics.median(effects)) if effects else '',
-          _number(max(effects)) if effects else '',
+          signed_number(statistics.median(effects)) if effects else '',
+          signed_number(max(effects)) if effects else '',
         )
       )  # fmt: skip
     headers = ('author', 'role', 'edits', 'kept', 'failed', 'median gain', 'best gain')
-    yield _table(headers, rows, 'lrrrrr')
+    yield table(headers, rows, 'lrrrrr')
 
   def _hopeless(self) -> Iterator[RenderableType]:
     by_id = {h.trial: h for h in self.hypotheses}
@@ -150,7 +150,7 @@ class KnowledgeReport:
       (status, cite(h.trial for h in members), one_line(members[-1].reason, 90))
       for status, members in sorted(by_status.items(), key=lambda item: -len(item[1]))
     ]
-    yield _table(('status', 'trials', 'latest reason'), rows, 'll')
+    yield table(('status', 'trials', 'latest reason'), rows, 'll')
 
   def _predictions(self) -> Iterator[RenderableType]:
     yield Text(summary(self.calibrations))
@@ -160,7 +160,7 @@ class KnowledgeReport:
         'author', 'predictions', 'bias', 'rmse', 'rank corr.', 'sign accuracy', '50 %', '80 %',
         '95 %',
       )  # fmt: skip
-      yield _table(headers, rows, 'rrrrrrrr')
+      yield table(headers, rows, 'rrrrrrrr')
 
 
 def _is_hopeless(lesson: Lesson, by_id: Mapping[int, HypothesisOutcome]) -> bool:
@@ -176,7 +176,7 @@ def _calibration_row(found: Calibration) -> tuple[str, ...]:
   return (
     one_line(found.author, 30),
     str(found.count),
-    _number(found.bias),
+    signed_number(found.bias),
     f'{found.rmse:.3g}',
     '' if found.rank_correlation is None else f'{found.rank_correlation:+.2f}',
     '' if found.sign_accuracy is None else f'{found.sign_accuracy:.0%}',
@@ -189,7 +189,7 @@ def _section(title: str, parts: Iterable[RenderableType]) -> Iterator[Renderable
   yield from parts
 
 
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> Table:
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], sides: str) -> Table:
   """Makes a table of plain text. sides: 'l' or 'r' alignment of each column after the first."""
   table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
   for header, side in zip(headers, 'l' + sides, strict=True):
@@ -199,7 +199,8 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], sides: str) ->
   return table
 
 
-def _number(value: float | None, sd: float | None = None) -> str:
+def signed_number(value: float | None, sd: float | None = None) -> str:
+  """Returns '+0.12 ± 0.01', without a standard deviation '+0.12', and '' for None."""
   if value is None:
     return ''
   return f'{value:+.3g}' + (f' ± {sd:.2g}' if sd is not None else '')

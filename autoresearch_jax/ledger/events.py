@@ -11,6 +11,7 @@ from autoresearch_jax.types import (
   Edit,
   Exchange,
   Hardware,
+  ImportedClaim,
   Lesson,
   Proposal,
   Result,
@@ -346,6 +347,38 @@ class CanaryJudged:
   outcome: str = ''
 
 
+@dataclasses.dataclass(frozen=True)
+class StoreRead:
+  """A store of findings was read, or could not be.
+
+  Attributes:
+    address: The store.
+    findings: Number of its findings.
+    comparable: How many of them are about this run's metric.
+    problem: Why it could not be read, a sentence; '' if it was.
+  """
+
+  address: str
+  findings: int = 0
+  comparable: int = 0
+  problem: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportRefused:
+  """The edit of a finding was to be tried and cannot be. It is not tried again in this run.
+
+  Attributes:
+    trial: The trial that it was considered for, which got another edit.
+    claim: The claim of the finding.
+    reason: Why, a sentence.
+  """
+
+  trial: int
+  claim: ImportedClaim
+  reason: str
+
+
 Event = (
   Started
   | Resumed
@@ -367,6 +400,8 @@ Event = (
   | Retold
   | Planted
   | CanaryJudged
+  | StoreRead
+  | ImportRefused
 )
 
 CONSULTED = 'consulted'

@@ -38,6 +38,7 @@ from autoresearch_jax.ledger.events import (
   Started,
   Steered,
 )
+from autoresearch_jax.ledger.imports import ImportLog
 from autoresearch_jax.ledger.steering import Steering
 from autoresearch_jax.types import (
   RERUNS,
@@ -108,6 +109,7 @@ class History:
     handed_over: The event by which another strategy took over, if one did.
     reads_text: Whether the proposer reads words; None where it is not known.
     canaries: Planted programs, whose trials are in none of the other attributes.
+    imports: What was read of stores of findings.
   """
 
   def __init__(self) -> None:
@@ -145,6 +147,7 @@ class History:
     self.handed_over: HandedOver | None = None
     self.reads_text: bool | None = None
     self.canaries = Canaries()
+    self.imports = ImportLog()
     self._hardware: Hardware | None = None
     self._kept_programs: dict[int, None] = {}
     self._digests: dict[str, int] = {}  # of a program -> the first trial with it
@@ -206,6 +209,8 @@ class History:
         self.handed_over, self.tried_since_keep = event, 0
       case Planted() | CanaryJudged():
         self.canaries = self.canaries.after(event)
+      case _:
+        self.imports.apply(event)
 
   def _apply_retraining(self, event: FinalScored | Ablated) -> None:
     if isinstance(event, FinalScored):

@@ -16,6 +16,7 @@ import numpy as np
 
 from autoresearch_jax.knowledge import Memory, Question
 from autoresearch_jax.knowledge.outcomes import ProgramOutcomes
+from autoresearch_jax.ledger.events import ImportRefused, StoreRead
 from autoresearch_jax.programs.catalogue import Catalogue
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.types import (
@@ -81,6 +82,9 @@ class ProposalContext:
     hints: What the user has asked proposers to consider, oldest first.
     idea: What the user wants this edit to do, in words; '' for what the proposer likes.
     protected: Names of constants, functions and classes that no edit may change.
+    refused_imports: Ids of findings that cannot be tried in this run.
+    record_import: Writes to the ledger that a store of findings was read, or that a finding cannot
+      be tried.
   """
 
   parents: tuple[Program, ...]
@@ -107,6 +111,8 @@ class ProposalContext:
   hints: tuple[str, ...] = ()
   idea: str = ''
   protected: tuple[str, ...] = ()
+  refused_imports: Set[str] = frozenset()
+  record_import: Callable[[StoreRead | ImportRefused], None] = _discard
 
   def outcomes(self) -> ProgramOutcomes:
     """Computes the outcomes of all programs in the history, reruns pooled."""

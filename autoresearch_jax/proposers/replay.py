@@ -161,7 +161,7 @@ class Replay(Proposer):
     start = baseline.edit.program if baseline else context.parents[0]
     for recorded in remaining:
       program = recorded.change.apply_to(context.parents[0], start)
-      why = _refusal(program, context)
+      why = refusal(program, context)
       if program is not None and not why:
         return recorded.metadata.edit(program)
       reasons.append(f'{recorded.name}, {one_line(recorded.metadata.description, 60)!r}: {why}')
@@ -197,8 +197,13 @@ class Replay(Proposer):
     return [self.recorded[i] for i in order if self.cycle or not times[i]]
 
 
-def _refusal(program: Program | None, context: ProposalContext) -> str:
-  """Returns why a recorded edit's program is not proposed; '' if it is."""
+def refusal(program: Program | None, context: ProposalContext) -> str:
+  """Returns why the program of an edit from elsewhere is not proposed; '' if it is.
+
+  Args:
+    program: The edited program; None if the edit does not fit the parent.
+    context: What is known of the run.
+  """
   parent = context.parents[0]
   if program is None:
     return 'the lines that it changes are missing or differ.'

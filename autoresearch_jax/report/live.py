@@ -16,18 +16,22 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch_jax.clock import monotonic_time
+from autoresearch_jax.findings.trust import short
 from autoresearch_jax.ledger import ends
 from autoresearch_jax.ledger.events import (
   CanaryJudged,
   Decided,
   Declined,
   Edited,
+  Event,
   Finished,
   HandedOver,
+  ImportRefused,
   Proposed,
   Record,
   Resumed,
   Steered,
+  StoreRead,
 )
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import slowness
@@ -102,7 +106,7 @@ class PanelView(View):
         self._progress.pop(trial, None)
       case Proposed():
         self._proposed_at = record.time
-      case Declined() | Steered() | HandedOver():
+      case Declined() | Steered() | HandedOver() | StoreRead():
         self._note = event_line(record, history)
     self._draw()
 
@@ -222,7 +226,20 @@ def event_line(record: Record, history: History) -> str:
       return f'resumed after {len(history.trials)} trials{f"; {paused}" if paused else ""}'
     case Steered() | HandedOver() | CanaryJudged():
       return _other_line(record.event, history)
-  return ''
+    case _:
+      return _import_line(record.event)
+
+
+def _import_line(event: Event) -> str:
+  if isinstance(event, ImportRefused):
+    finding = f'finding {short(event.claim.finding)} of {short(event.claim.source)}'
+    return f'{finding} is not tried: {one_line(event.reason, 300)}'
+  if not isinstance(event, StoreRead):
+    return ''
+  store = one_line(event.address, 80)
+  if event.problem:
+    return f'the findings of {store} cannot be read, so the run goes on without: {event.problem}'
+  return f'read {event.findings} findings of {store}, {event.comparable} on this metric'
 
 
 def _other_line(event: Steered | HandedOver | CanaryJudged, history: History) -> str:

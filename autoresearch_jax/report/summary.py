@@ -15,6 +15,7 @@ from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.results import program_values
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.canaries import canary_rates, format_canaries
+from autoresearch_jax.report.imports import import_sentences
 from autoresearch_jax.report.near_misses import format_near_misses
 from autoresearch_jax.report.remeasured import remeasured
 from autoresearch_jax.types import Decision, Objective, Trial
@@ -128,6 +129,7 @@ def summary(history: History) -> str:
     tried += f' Proposals cost {spent}.'
   if left := _format_left(history):
     tried += f' {left}'
+  tried = ' '.join((tried, *import_sentences(history)))
   if f.best is None or f.value is None:
     return f'{tried}\nNo trial has a score yet.'
   metric = history.objective.metric

@@ -68,6 +68,7 @@ def proposal_context(
     hints=steering.hints(history),
     idea=steering.idea(history),
     protected=tuple(history.steering.protected),
+    refused_imports=history.imports.refused.keys(),
   )
 
 

@@ -192,6 +192,7 @@ class ResearchLoop:
           check=check,
           record=lambda exchange: thread.log(Consulted(context.trial_id, exchange)),
           record_lessons=lambda lessons: thread.log(Learned(tuple(lessons))),
+          record_import=thread.log,
         ),
         action.rng,
       )

@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from autoresearch_jax.ledger.events import Consulted, Learned
+from autoresearch_jax.ledger.events import Consulted, ImportRefused, Learned, StoreRead
 from autoresearch_jax.types import Edit
 
-ProposerEvent = Consulted | Learned
+ProposerEvent = Consulted | Learned | StoreRead | ImportRefused
 
 
 class Abandoned(BaseException):

@@ -16,6 +16,7 @@ from autoresearch_jax.config import Config
 # Pattern of a field's path -> why it may change. The first pattern that fits decides.
 MAY_CHANGE: dict[str, str] = {
   'config.final_seeds': 'decides how the run ends',
+  'config.findings*': 'decides which edits of others are yet to be tried',
   'config.hooks*': 'decides who is told',
   'config.trackers*': 'decides who is told',
   'config.tracker_options*': 'decides who is told',
@@ -63,10 +64,10 @@ MAY_CHANGE: dict[str, str] = {
 ADVICE = (
   'Within a run, only these may change: config.search.max_trials and the other ends of the '
   'search (max_hours, max_dollars, target, patience and so on), config.final_seeds, '
-  'config.search.prefetch, config.canaries, config.hooks, config.trackers, config.mirror, '
-  'config.on_new_hardware, config.save_models, the proposer and its options, which machines take '
-  'part and how they are reached, and timeouts and limits of a trace. Restore the old '
-  'value, or use another --workdir.'
+  'config.search.prefetch, config.canaries, config.findings, config.hooks, config.trackers, '
+  'config.mirror, config.on_new_hardware, config.save_models, the proposer and its options, which '
+  'machines take part and how they are reached, and timeouts and limits of a trace. Restore the '
+  'old value, or use another --workdir.'
 )
 
 

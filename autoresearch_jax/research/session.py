@@ -23,6 +23,7 @@ from autoresearch_jax.ledger.ownership import require_usable
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.mirror import NoMirror, open_mirror
 from autoresearch_jax.models.exported import export_saved
+from autoresearch_jax.proposers.imports import importing
 from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.report import View
 from autoresearch_jax.report.sinks import SinkView, opened, sinks_of
@@ -198,12 +199,13 @@ def _run_session(
         with (
           opened(sinks, directory, history, say) as threads,
           SinkView(make_view(history), threads, history) as view,
+          importing(run.proposer, config.findings, history) as proposer,
         ):
           loop = ResearchLoop(
             controller=controller,
             ledger=ledger,
             workspace=workspace,
-            proposer=run.proposer,
+            proposer=proposer,
             executor=executor,
             view=view,
             stop=stopped,
@@ -229,6 +231,8 @@ def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
   """Returns (label, value) lines that summarise the config."""
   config = run.config
   budget = f'{config.budget.describe()} a trial'
+  stores = ', '.join(config.findings.stores)
+  imports = f'of {stores}, in at most {config.findings.share:.0%} of the new programs'
   return [
     ('proposer', run.proposer.title or config.proposer),
     ('config', config.name),
@@ -238,6 +242,7 @@ def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:
     ('acceptance', config.acceptance),
     ('isolation', config.limits.isolation),
     ('workdir', str(directory)),
+    *([('findings', imports)] if stores else []),
     ('branch', f'{branch_name(tag_of(config.name))} in {directory / "repo"}'),
   ]
 

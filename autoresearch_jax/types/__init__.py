@@ -32,6 +32,7 @@ from autoresearch_jax.types.problem import (
 from autoresearch_jax.types.program import (
   Edit,
   Hypothesis,
+  ImportedClaim,
   Program,
 )
 from autoresearch_jax.types.proposal import (
@@ -101,6 +102,7 @@ __all__ = [
   'Exchange',
   'Hardware',
   'Hypothesis',
+  'ImportedClaim',
   'Isolation',
   'KernelInput',
   'KernelSpec',

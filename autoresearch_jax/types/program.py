@@ -1,4 +1,4 @@
-"""A program, and the edit and hypothesis that made it."""
+"""A program, the edit and hypothesis that made it, and the claim of another run behind an edit."""
 
 import dataclasses
 import hashlib
@@ -86,6 +86,27 @@ class Hypothesis:
 
 
 @dataclasses.dataclass(frozen=True)
+class ImportedClaim:
+  """What another run says of an edit. It decides what is tried here, and never what is kept.
+
+  Attributes:
+    finding: Id of the finding.
+    source: Who published it.
+    change: Equal for findings of the same edit.
+    gain: Claimed improvement in the metric's unit; above 0 is better.
+    standard_error: Of the claimed gain; None if the source gives none.
+    similarity: How much the setting resembles this run's, from 0 to 1.
+  """
+
+  finding: str
+  source: str
+  change: str
+  gain: float
+  standard_error: float | None = None
+  similarity: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Edit:
   """A proposed program with its one-line description and its hypothesis.
 
@@ -95,6 +116,7 @@ class Edit:
     hypothesis: What it is expected to do.
     author: The model or agent that wrote it.
     role: The role in which that model was prompted.
+    imported: The claim of another run, whose edit this is; None for an edit of this run's own.
 
   Example:
     >>> import autoresearch_jax as ar
@@ -108,3 +130,4 @@ class Edit:
   hypothesis: Hypothesis
   author: str = ''
   role: str = ''
+  imported: ImportedClaim | None = None

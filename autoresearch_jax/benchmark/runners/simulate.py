@@ -136,14 +136,15 @@ def _row(trial: Trial, instance: Instance) -> dict[str, Any]:
   }
 
 
-def _simulated(
+def simulated_loop(
   strategy: Strategy,
   acceptance: AcceptanceRule,
   instance: Instance,
   seed: int,
   budget: float,
-  slots: int,
-) -> '_SimulatedLoop':
+  slots: int = 1,
+) -> 'SimulatedLoop':
+  """Returns the run that `simulate` simulates, before its first action. Raises ComponentError."""
   settings = Settings(
     objective=instance.objective,
     program=instance.start,
@@ -153,46 +154,62 @@ def _simulated(
     max_training_runs=budget,
     max_duplicates=float('inf'),
   )
+  return SimulatedLoop(Controller(strategy, acceptance, settings, slots), instance, budget)
+
+
+def _simulated(
+  strategy: Strategy,
+  acceptance: AcceptanceRule,
+  instance: Instance,
+  seed: int,
+  budget: float,
+  slots: int,
+) -> 'SimulatedLoop':
   try:
-    controller = Controller(strategy, acceptance, settings, slots)
-    loop = _SimulatedLoop(controller, instance, budget)
-    loop.run()
+    loop = simulated_loop(strategy, acceptance, instance, seed, budget, slots)
+    while loop.step():
+      pass
   except ComponentError as error:
     raise SimulationError(str(error)) from error
   return loop
 
 
-class _SimulatedLoop:
-  """Carries out what a controller decides: results wait in a heap until the clock is there."""
+class SimulatedLoop:
+  """Carries out what a controller decides: results wait in a heap until the clock is there.
+
+  Attributes:
+    history: The run so far.
+    clock: Simulated seconds since it began.
+  """
 
   def __init__(self, controller: Controller, instance: Instance, budget: float):
-    self._controller = controller
+    self._controller, self.history = controller, controller.history
     self._instance = instance
     self._budget = budget
     self._regret = _Regret(instance)
     self._calls = 0
     self._events = 0
-    self._clock = 0.0
+    self.clock = 0.0
     self._flying: list[tuple[float, int, Result]] = []  # a heap: (when it ends, trial, result)
     self._digests: dict[float, dict[str, int]] = collections.defaultdict(dict)  # by fidelity
 
-  def run(self) -> None:
-    """Runs until the controller ends the session."""
+  def step(self) -> bool:
+    """Carries out the next action. Returns False once the controller has ended the session."""
     controller = self._controller
-    while True:
-      action = controller.next_action()
-      if isinstance(action, Log):
-        self._apply(action.event)
-      elif isinstance(action, Propose):
-        controller.answer(self._propose(action))
-      elif isinstance(action, Submit):
-        result = self._measure(action.request)
-        heapq.heappush(self._flying, (self._clock + _seconds(result), result.trial, result))
-      elif isinstance(action, Wait):
-        self._clock, _, result = heapq.heappop(self._flying)
-        controller.deliver((result,))
-      else:
-        return
+    action = controller.next_action()
+    if isinstance(action, Log):
+      self._apply(action.event)
+    elif isinstance(action, Propose):
+      controller.answer(self._propose(action))
+    elif isinstance(action, Submit):
+      result = self._measure(action.request)
+      heapq.heappush(self._flying, (self.clock + _seconds(result), result.trial, result))
+    elif isinstance(action, Wait):
+      self.clock, _, result = heapq.heappop(self._flying)
+      controller.deliver((result,))
+    else:
+      return False
+    return True
 
   def trials(self) -> list[Trial]:
     """All trials, in the order of their verdicts."""
@@ -222,7 +239,7 @@ class _SimulatedLoop:
         )
       case Declined(reason=reason, failed=True):
         raise SimulationError(f'A proposal cannot be tried: {reason}')
-    self._controller.apply(Record(self._events, self._clock, event))
+    self._controller.apply(Record(self._events, self.clock, event))
     self._events += 1
     if isinstance(event, Decided):
       self._count(self._controller.history.trials[event.trial])

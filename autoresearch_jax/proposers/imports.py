@@ -1,0 +1,289 @@
+"""Tries edits of other runs: a share of a run's proposals are findings that others have published.
+
+Which one is decided by `findings/trust.py` from the trials of this run. The edit is applied to the
+parent that the strategy chose, and its trial is traced, trained and judged as any other. What its
+source says about it is data: it is quoted in prompts, and it keeps nothing.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from autoresearch_jax.config import Findings
+from autoresearch_jax.findings.finding import Finding, FindingError, FindingSetting
+from autoresearch_jax.findings.from_ledger import setting_of
+from autoresearch_jax.findings.programs import programs_of
+from autoresearch_jax.findings.reader import StoreContent, StoreReader
+from autoresearch_jax.findings.store import FindingStore
+from autoresearch_jax.findings.stores import opened
+from autoresearch_jax.findings.trust import Trust, short, similarity
+from autoresearch_jax.ledger.events import ImportRefused, StoreRead
+from autoresearch_jax.ledger.history import BASELINE, History
+from autoresearch_jax.messages import one_line
+from autoresearch_jax.programs import patches
+from autoresearch_jax.programs.rebase import patched, rebased
+from autoresearch_jax.proposers.base import ProposalContext, Proposer
+from autoresearch_jax.proposers.replay import refusal
+from autoresearch_jax.types import (
+  RERUNS,
+  Edit,
+  Hypothesis,
+  ImportedClaim,
+  Operation,
+  Program,
+  Proposal,
+)
+
+MAX_ATTEMPTS = 8  # findings that may turn out not to fit, before the run's own proposer is asked
+IMPORT_ROLE = 'import'
+MAX_DESCRIPTION, MAX_CLAIM = 160, 300  # characters of a source's words
+
+Apply = Callable[[Program, Program], Program | None]  # (program, start) -> edited program
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportCandidate:
+  """An edit of another run that may be tried.
+
+  Attributes:
+    claim: What its source says of it.
+    description: The edit in one line.
+    hypothesis: Why it was made.
+    apply: Applies it to a program; the second argument is the unmodified program of this run.
+    program: Digest of the edited program in the other run; '' if it is not known.
+  """
+
+  claim: ImportedClaim
+  description: str
+  hypothesis: Hypothesis
+  apply: Apply
+  program: str = ''
+
+
+@dataclasses.dataclass
+class Importer:
+  """Decides when an edit of another run is tried, and which.
+
+  Attributes:
+    candidates: Returns the edits of other runs, by the id of their finding.
+    share: Largest share of the new programs that are imports.
+  """
+
+  candidates: Callable[[], Mapping[str, ImportCandidate]]
+  share: float
+
+  def __post_init__(self) -> None:
+    self._refused: set[str] = set()
+
+  def edit(self, proposal: Proposal, context: ProposalContext) -> Edit | None:
+    """Returns an edit of another run for the proposal; None if the run's own proposer is due."""
+    asked = proposal.guidance == 'ablation' or context.idea
+    if asked or proposal.operation not in (Operation.IMPROVE, Operation.DRAFT):
+      return None
+    if not self._is_due(context) or not (candidates := self.candidates()):
+      return None
+    refused = {*context.refused_imports, *self._refused}
+    left = [
+      candidate.claim
+      for finding, candidate in candidates.items()
+      if finding not in refused and candidate.program not in context.tried
+    ]
+    for claim in self.ranked(left, context)[:MAX_ATTEMPTS]:
+      candidate = candidates[claim.finding]
+      program = candidate.apply(context.parents[0], _start(context))
+      why = refusal(program, context)
+      if program is not None and not why:
+        return _edit(candidate, program)
+      self._refused.add(claim.finding)
+      context.record_import(ImportRefused(context.trial_id, claim, one_line(why, 300)))
+    return None
+
+  def ranked(
+    self, claims: Sequence[ImportedClaim], context: ProposalContext
+  ) -> list[ImportedClaim]:
+    """Returns the claims that are worth a trial, in the order in which to try them."""
+    return Trust.of(context.outcomes(), context.pending.values()).ranked(claims)
+
+  def _is_due(self, context: ProposalContext) -> bool:
+    """Whether one more import keeps within the share."""
+    new = [
+      trial.edit
+      for number, trial in context.history.items()
+      if number != BASELINE and trial.proposal.operation not in RERUNS
+    ]
+    new += context.pending.values()
+    imported = sum(edit.imported is not None for edit in new)
+    return imported + 1 <= self.share * (len(new) + 1)
+
+
+class ImportingProposer(Proposer):
+  """Another proposer, some of whose turns are taken by edits of other runs."""
+
+  def __init__(
+    self,
+    inner: Proposer,
+    contents: Callable[[], Mapping[str, StoreContent]],
+    setting: Callable[[], FindingSetting],
+    share: float,
+  ):
+    """Makes the proposer.
+
+    Args:
+      inner: The run's own proposer.
+      contents: Returns what was read of the stores, by address.
+      setting: Returns that of this run, once its baseline has a verdict.
+      share: Largest share of the new programs that are imports.
+    """
+    self._inner, self.contents, self._setting = inner, contents, setting
+    self._importer = Importer(lambda: self._candidates, share)
+    self._seen: Mapping[str, StoreContent] = {}
+    self._candidates: dict[str, ImportCandidate] = {}
+
+  @property
+  def reads_text(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Whether the run's own proposer reads hints and ideas in words."""
+    return self._inner.reads_text
+
+  @property
+  def title(self) -> str:
+    """What the run's first line says about the run's own proposer."""
+    return self._inner.title
+
+  def propose(self, proposal: Proposal, context: ProposalContext, rng: np.random.Generator) -> Edit:
+    """Returns an edit of another run, or of the run's own proposer. Raises NothingToPropose."""
+    self._update(context)
+    edit = self._importer.edit(proposal, context)
+    return self._inner.propose(proposal, context, rng) if edit is None else edit
+
+  def close(self) -> None:
+    """Ends what the run's own proposer started."""
+    self._inner.close()
+
+  def _update(self, context: ProposalContext) -> None:
+    """Takes over what was read since the last proposal, and records it."""
+    contents = self.contents()
+    changed = [a for a, content in contents.items() if content is not self._seen.get(a)]
+    if not changed:
+      return
+    setting = self._setting()
+    found = {address: _comparable(content, setting) for address, content in contents.items()}
+    for address in changed:
+      content, before = contents[address], self._seen.get(address)
+      read = StoreRead(address, len(content.findings), len(found[address]), content.problem)
+      if before is None or (before.findings, before.problem) != (content.findings, content.problem):
+        context.record_import(read)
+    self._seen = contents
+    self._candidates = {c.claim.finding: c for each in found.values() for c in each}
+
+
+@contextlib.contextmanager
+def importing(inner: Proposer, config: Findings, history: History) -> Iterator[Proposer]:
+  """Reads the stores of a config as long as it is active, and yields the proposer to use.
+
+  Args:
+    inner: The run's own proposer, which is yielded if there are no stores.
+    config: Which stores, and how often.
+    history: The run, which is read once its baseline has a verdict.
+  """
+  if not config.stores:
+    yield inner
+    return
+  with StoreReader(config.stores, opened, config.refresh_seconds) as reader:
+    yield ImportingProposer(inner, reader.contents, lambda: setting_of(history), config.share)
+
+
+def _comparable(content: StoreContent, setting: FindingSetting) -> list[ImportCandidate]:
+  candidates = []
+  for finding in content.findings:
+    alike = similarity(setting, finding.setting)
+    if alike and finding.status != 'undecided' and content.store is not None:
+      candidates.append(candidate_of(finding, content.store, alike))
+  return candidates
+
+
+def candidate_of(finding: Finding, store: FindingStore, alike: float) -> ImportCandidate:
+  """Returns the candidate of a finding.
+
+  A failed edit and one that was not kept count as claims of no gain.
+
+  Args:
+    finding: The finding.
+    store: Where its programs are.
+    alike: Similarity of its setting.
+  """
+  gain = finding.gain if finding.gain is not None else 0.0
+  claim = ImportedClaim(
+    finding=finding.id,
+    source=finding.source,
+    change=change_of(finding),
+    gain=gain if finding.status == 'gain' else min(gain, 0.0),
+    standard_error=finding.standard_error,
+    similarity=alike,
+  )
+
+  def apply(program: Program, start: Program) -> Program | None:
+    return apply_finding(finding, store, program, start)
+
+  return ImportCandidate(
+    claim, finding.description, finding.hypothesis, apply, finding.child.digest
+  )
+
+
+def change_of(finding: Finding) -> str:
+  """Returns a digest that is equal for findings of the same edit.
+
+  It is of the patch without line numbers, or else of the programs.
+  """
+  lines = [line for line in finding.patch.splitlines() if not line.startswith('@@')]
+  text = '\n'.join(lines) or f'{finding.parent.digest} {finding.child.digest}'
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def apply_finding(
+  finding: Finding, store: FindingStore, program: Program, start: Program
+) -> Program | None:
+  """Applies the edit of a finding: by its patch, or else by a three-way merge of its programs.
+
+  Args:
+    finding: The finding.
+    store: Where its programs are.
+    program: The program to edit.
+    start: The unmodified program of this run.
+
+  Returns:
+    The edited program; None if the edit does not fit.
+  """
+  if finding.patch:
+    try:
+      edited = patched(patches.parse(finding.patch), program, start)
+    except patches.PatchError:
+      return None
+    if edited is not None:
+      return edited
+  try:
+    before, after = programs_of(finding, store.blob)
+  except (FindingError, OSError):
+    return None
+  return rebased(after, before, program)
+
+
+def _edit(candidate: ImportCandidate, program: Program) -> Edit:
+  claim, said = candidate.claim, candidate.hypothesis
+  source = short(claim.source)
+  what = one_line(candidate.description, MAX_DESCRIPTION).rstrip('.') or 'an edit'
+  return Edit(
+    program,
+    f'{what} (imported finding {short(claim.finding)} from {source})',
+    Hypothesis(one_line(said.claim, MAX_CLAIM), said.mechanisms),
+    author=source,
+    role=IMPORT_ROLE,
+    imported=claim,
+  )
+
+
+def _start(context: ProposalContext) -> Program:
+  baseline = context.history.get(BASELINE)
+  return baseline.edit.program if baseline else context.parents[0]
