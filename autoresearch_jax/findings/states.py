@@ -52,6 +52,8 @@ def import_outcomes(history: History, confirmed: Set[int] = frozenset()) -> list
     confirmed: First trials of the programs in the lineage of the best one, if that one beats the
       baseline on the test split.
   """
+  if not history.imports.refused and not any(e.imported for e in history.edits.values()):
+    return []
   outcomes, trust = outcomes_of(history), trust_of(history)
   repeated = {t.claim.finding: trust.repeated(t) for t in trust.tried}
   found = [

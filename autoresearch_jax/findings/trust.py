@@ -126,7 +126,8 @@ class Trust:
   Attributes:
     tried: Claims whose edits were tried here, in order.
     scale: τ, the typical size of an edit's effect; None while nothing is known of it.
-    own_gain: Gain of an average edit of the run's own, over the kept ones.
+    own_gain: Expected gain of an edit of the run's own: those of the kept ones, shrunk like claims,
+      over all.
   """
 
   tried: tuple[TriedClaim, ...] = ()
@@ -141,7 +142,7 @@ class Trust:
       outcomes: The outcomes of the trials so far.
       pending: Edits whose trials have no result yet.
     """
-    tried, effects, kept = [], [], 0.0
+    tried, effects, kept = [], [], []
     for number, outcome in outcomes.by_trial.items():
       if number == BASELINE:
         continue
@@ -153,17 +154,16 @@ class Trust:
         continue
       if gain is not None:
         effects.append((gain, error or 0.0))
-      if number in outcomes.kept:
-        kept += max(0.0, gain or 0.0)
-    own = len(outcomes.by_trial) - 1 - len(tried)
+        kept += [(gain, error or 0.0)] * (gain > 0 and number in outcomes.kept)
+    own = sum(number != BASELINE for number in outcomes.by_trial) - len(tried)
     tried += [TriedClaim(e.imported, pending=True) for e in pending if e.imported is not None]
-    return cls(tuple(tried), _scale(effects), kept / (own + 1))
+    scale = _scale(effects)
+    gained = sum(_shrunk(gain, error, scale) if scale else gain for gain, error in kept)
+    return cls(tuple(tried), scale, gained / (own + 1))
 
   def effect(self, claim: ImportedClaim, scale: float) -> float:
     """Returns c*, the expected effect here if the source is right."""
-    error = abs(claim.gain) if claim.standard_error is None else claim.standard_error
-    similarity = min(1.0, max(1e-3, claim.similarity))
-    shrunk = claim.gain * scale**2 / (scale**2 / similarity + error**2)
+    shrunk = _expected_effect(claim, scale)
     return max(-MAX_SCALES * scale, min(MAX_SCALES * scale, shrunk))
 
   def repeated(self, tried: TriedClaim) -> float | None:
@@ -222,7 +222,7 @@ class Trust:
       if claim.gain > 0 and expected[claim.change] > minimum:
         by_source[claim.source if claim.source in records else NEWCOMERS].append(claim)
     for found in by_source.values():
-      found.sort(key=lambda claim: (-expected[claim.change], claim.finding))
+      found.sort(key=lambda c: (-expected[c.change], -_expected_effect(c, scale), c.finding))
     turns = sorted(by_source, key=lambda source: (-records[source].turn, source))
     return [
       by_source[source][place]
@@ -245,6 +245,16 @@ class Trust:
       )
       for change, said in voices.items()
     }
+
+
+def _expected_effect(claim: ImportedClaim, scale: float) -> float:
+  """Returns c* without its bounds."""
+  error = abs(claim.gain) if claim.standard_error is None else claim.standard_error
+  return _shrunk(claim.gain, error, scale, min(1.0, max(1e-3, claim.similarity)))
+
+
+def _shrunk(gain: float, error: float, scale: float, similarity: float = 1.0) -> float:
+  return gain * scale**2 / (scale**2 / similarity + error**2)
 
 
 def standard_error(outcomes: ProgramOutcomes, number: int) -> float | None:

@@ -81,12 +81,12 @@ DEVICE_LOST = 0.15  # share of the helpful edits that do nothing on a device
 LIES = 5  # findings of a liar for each trial of a fork
 ARMS = ('alone', 'shared', 'by claim', 'believed')
 
-_SEEDS = flags.DEFINE_integer('seeds', 20, 'Paired seeds.')
+_SEEDS = flags.DEFINE_integer('seeds', 20, 'Paired seeds.', lower_bound=2)
 _FIRST_SEED = flags.DEFINE_integer('first_seed', 1000, 'The first one; 1000 on are for reports.')
-_FORKS = flags.DEFINE_integer('forks', 7, 'Honest forks.')
-_LIARS = flags.DEFINE_multi_integer('liars', [0, 3], 'Liars, of each comparison.')
-_RUNS = flags.DEFINE_integer('runs', 100, 'Budget of a fork in training runs.')
-_PROFILE = flags.DEFINE_string('profile', 'h100', 'A profile of the lineage simulator.')
+_FORKS = flags.DEFINE_integer('forks', 7, 'Honest forks.', lower_bound=1)
+_LIARS = flags.DEFINE_multi_integer('liars', [0, 3], 'Liars, of each comparison.', lower_bound=0)
+_RUNS = flags.DEFINE_integer('runs', 100, 'Budget of a fork in training runs.', lower_bound=10)
+_PROFILE = flags.DEFINE_enum('profile', 'h100', list(PROFILES), 'Of the lineage simulator.')
 
 
 @dataclasses.dataclass(frozen=True)
