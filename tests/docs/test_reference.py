@@ -24,7 +24,7 @@ from autoresearch_jax.types import Budget
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / 'docs'
 SHARED = 'All of these also have'  # how the paragraph with the samplers' shared options begins
-SAMPLERS = ('tpe', 'cma_es', 'gp', 'centaur', 'optuna', 'nevergrad')
+SAMPLERS = ('tpe', 'cma_es', 'gp', 'centaur', 'optuna', 'nevergrad', 'smac')
 _MADE = {'spec', 'dataset', 'hidden', 'limits', 'scratch', 'cache'}
 GIVEN = {
   'local': _MADE,

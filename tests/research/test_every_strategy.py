@@ -11,7 +11,11 @@ from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.search import STRATEGIES
 
-NEEDS_MORE = {'gp': 'torch', 'nevergrad': 'nevergrad'}  # what is not installed with the tests
+NEEDS_MORE = {
+  'gp': 'torch',
+  'nevergrad': 'nevergrad',
+  'smac': 'smac',
+}  # what is not installed with the tests
 RULES = itertools.cycle(sorted(ours(ACCEPTANCE)))
 CASES = [(name, next(RULES)) for name in sorted(ours(STRATEGIES))]
 

@@ -73,6 +73,7 @@ POPULATIONS = [
 SLOW = ('gp', 'centaur')
 HAS_TORCH = importlib.util.find_spec('torch') is not None  # without it, gp refuses to be made
 HAS_NEVERGRAD = importlib.util.find_spec('nevergrad') is not None
+HAS_SMAC = importlib.util.find_spec('smac') is not None
 SAMPLERS = [
   ('tpe', {'n_startup_trials': 3}),
   ('tpe', {'n_startup_trials': 3, 'multivariate': False, 'constant_liar': False}),
@@ -83,6 +84,7 @@ SAMPLERS = [
   ('optuna', {'sampler_options': {'population_size': 4}}),
   *([('gp', {'n_startup_trials': 8})] if HAS_TORCH else []),
   *([('nevergrad', {'budget': 20})] if HAS_NEVERGRAD else []),
+  *([('smac', {'facade': 'RandomFacade', 'budget': 20})] if HAS_SMAC else []),
 ]
 WRAPPERS = [
   (name, {'inner': inner, **options})
@@ -128,6 +130,7 @@ def test_another_process_answers_the_same(hash_seed):
 
 
 def test_every_registered_strategy_is_in_the_battery():
-  missing = {name for name, has in (('gp', HAS_TORCH), ('nevergrad', HAS_NEVERGRAD)) if not has}
+  installed = {'gp': HAS_TORCH, 'nevergrad': HAS_NEVERGRAD, 'smac': HAS_SMAC}
+  missing = {name for name, has in installed.items() if not has}
   possible = ours(STRATEGIES) - missing
   assert {name for name, _ in STRATEGY_CASES} == possible

@@ -129,3 +129,12 @@ def test_nevergrad_gets_what_it_would_get_directly():
   assert min(abs(value - 0.8) for value in asked) < 0.05
   rates, _ = searched(STRATEGIES.make('nevergrad', {'algorithm': 'OnePlusOne'}), 40)
   assert min(abs(value - 0.8) for value in rates) < 0.2
+
+
+def test_smac_repeats_itself_and_leaves_no_files(tmp_path, monkeypatch):
+  pytest.importorskip('smac')
+  monkeypatch.chdir(tmp_path)
+  strategy = STRATEGIES.make('smac', {'budget': 8})
+  rates, state = searched(strategy, 10)
+  assert len(set(rates)) == 10 and searched(strategy, 10) == (rates, state)
+  assert not list(tmp_path.iterdir())
