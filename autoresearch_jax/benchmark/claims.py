@@ -104,6 +104,8 @@ def _require_plain(what: str, options: dict[str, Any], largest: int) -> None:
     if depth > MAX_DEPTH:
       raise SubmissionError(f'The options of {what} are nested deeper than {MAX_DEPTH}.')
     _require_word(what, key)
+    if key == 'path':
+      raise SubmissionError(f'The option path of {what} names a file, which is not executed.')
     if isinstance(value, str):
       _require_word(what, value)
     elif isinstance(value, int | float) and not (key in UNBOUNDED or abs(value) <= largest):
