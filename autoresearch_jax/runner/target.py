@@ -57,6 +57,25 @@ class TargetMonitor:
     return self.reached
 
 
+class ProgressReport:
+  """Passes on progress reports, and repeats the last one as a sign of life during a check.
+
+  Args:
+    report: Receives them.
+  """
+
+  def __init__(self, report: Callable[..., None]):
+    self._report = report
+    self._last: tuple[Any, ...] = (0.0, 0, None)
+
+  def __call__(self, *news: Any) -> None:
+    self._last = news
+    self._report(*news)
+
+  def repeat(self) -> None:
+    self._report(*self._last)
+
+
 def checks() -> tuple[PruningRung, ...]:
   """The points at which training is checked."""
   return tuple(PruningRung(i / NUM_CHECKS) for i in range(1, NUM_CHECKS))

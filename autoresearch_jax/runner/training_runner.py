@@ -159,11 +159,12 @@ class TrainingRunner(Runner):
     monitor = self._monitor(compiled, rows)
     if checkpointer is not None:
       monitor.restore(checkpointer.evaluations)
-    target = self._target(compiled, budget, on_progress)
+    on_call = targets.ProgressReport(on_progress)
+    target = self._target(compiled, budget, on_call.repeat)
     began = time.monotonic()
     try:
       trained = train(
-        compiled, seed, budget, batches, self.limits.max_loss, on_progress,
+        compiled, seed, budget, batches, self.limits.max_loss, on_call,
         targets.checks() if target else rungs,
         (lambda rung, loss, leaves, seconds: target.check(leaves)) if target else monitor.evaluate,
         self._make_clock(budget), checkpointer,
@@ -271,16 +272,14 @@ class TrainingRunner(Runner):
     return RungMonitor(lambda leaves: self._first_batch_loss(compiled, leaves))
 
   def _target(
-    self, compiled: CompiledProgram, budget: Budget, on_progress: Callable[..., None]
+    self, compiled: CompiledProgram, budget: Budget, heartbeat: Callable[[], None]
   ) -> targets.TargetMonitor | None:
     if budget.target_loss is None:
       return None
     return targets.TargetMonitor(
       budget.target_loss,
       lambda leaves: self._first_batch_loss(compiled, leaves),
-      lambda leaves: validation_loss(
-        compiled, leaves, self.dataset, lambda: on_progress(0.0, 0, None, 'evaluate')
-      ),
+      lambda leaves: validation_loss(compiled, leaves, self.dataset, heartbeat),
     )
 
   def _first_batch_loss(self, compiled: CompiledProgram, leaves: Any) -> float:

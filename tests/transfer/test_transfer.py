@@ -109,6 +109,8 @@ def test_programs_that_are_equal_there_are_trained_once_and_all_have_scores(tmp_
   with Recorded.opened(tmp_path, HEADING) as record:
     for _ in range(2):  # the second one has nothing left to do
       measurements.train(executor, record, 'target', pairs, OBJECTIVE, BUDGET, 2, lambda text: None)
+    assert not measurements.missing(record, 'target', pairs, 2)
+    assert len(measurements.missing(record, 'target', pairs, 3)) == 2
   assert len(executor.submitted) == 4 and len(record.runs) == 6
   scores = [record.scores('target', program(n), OBJECTIVE) for n in range(3)]
   assert scores[0] == scores[1] != scores[2] and len(scores[0]) == 2
