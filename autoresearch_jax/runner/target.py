@@ -1,8 +1,8 @@
 """Ends training once the loss on the whole validation split has reached the budget's target.
 
-Called by `train` at equal distances while the clock is paused. The whole split is scored only where
-a fixed batch of it says that the target is near, since scoring it may take longer than training
-between two checks. No jax here.
+Called by `train` at equal distances while the clock is paused. Scoring the whole split may take
+longer than training between two checks, so far from the target a fixed batch of it is scored, and
+the split whenever half of the way to the target seems to be done. No jax here.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 from autoresearch_jax.types import PruningRung
 
 NUM_CHECKS = 100  # in a budget, so what a run took is known to 1 % of the budget
-MARGIN = 0.02  # relative to the target, within which a predicted loss is near it
+MARGIN = 0.02  # relative to the target, within which the whole split is scored at every check
 
 
 class TargetMonitor:
@@ -37,7 +37,7 @@ class TargetMonitor:
     self.loss = math.inf
     self._target = target_loss
     self._fixed_batch_loss, self._validation_loss = fixed_batch_loss, validation_loss
-    self._difference = -math.inf  # of the loss on all from that on the fixed batch
+    self._difference = 0.0  # of the loss on all from that on the fixed batch
 
   @property
   def reached(self) -> bool:
@@ -46,9 +46,11 @@ class TargetMonitor:
   def check(self, leaves: Any) -> bool:
     """Returns whether a state has reached the target."""
     loss = self._fixed_batch_loss(leaves)
-    if loss + self._difference <= self._target + MARGIN * abs(self._target):
+    near = max(MARGIN * abs(self._target), (self.loss - self._target) / 2)
+    if loss + self._difference <= self._target + near:
       self.loss = self._validation_loss(leaves)
-      self._difference = self.loss - loss if math.isfinite(self.loss - loss) else -math.inf
+      difference = self.loss - loss
+      self._difference = difference if math.isfinite(difference) else 0.0
     return self.reached
 
   def check_end(self, leaves: Any) -> bool:

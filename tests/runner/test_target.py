@@ -58,7 +58,7 @@ def test_a_budget_without_a_target_is_trained_as_a_whole(runner):
   assert 'steps' not in metrics(runner, None)
 
 
-def test_the_whole_split_is_scored_only_near_the_target():
+def test_the_whole_split_is_scored_where_half_of_the_way_is_done_and_near_the_target():
   scored = []
 
   def validation_loss(loss):
@@ -66,9 +66,9 @@ def test_the_whole_split_is_scored_only_near_the_target():
     return loss + 0.5  # the fixed batch is easier than the rest
 
   monitor = TargetMonitor(2.0, lambda loss: loss, validation_loss)
-  fixed = [4.0, 3.0, 2.0, 1.5 + MARGIN, 1.6, 1.5]
-  assert [monitor.check(loss) for loss in fixed] == [False] * 5 + [True]
-  assert scored == [4.0, 1.5 + MARGIN, 1.5]
+  fixed = [4.0, 3.0, 2.7, 2.2, 1.53, 1.6, 1.5 + MARGIN, 1.5]
+  assert [monitor.check(loss) for loss in fixed] == [False] * 7 + [True]
+  assert scored == [4.0, 2.7, 1.53, 1.5 + MARGIN, 1.5]
   assert monitor.check_end(1.0) and scored[-1] == 1.0
   never = TargetMonitor(2.0, lambda loss: loss, lambda loss: loss)
   assert not never.check(math.nan) and not never.check_end(math.nan)
