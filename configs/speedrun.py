@@ -15,7 +15,7 @@ starting program is this library's GPT at that depth and width, not one of its r
 Data: gpu and tpu need the tokens of FineWeb, 200 MB a shard; cpu uses the text that ships with
 Python, so its figures only compare for one version of Python.
 Hardware: cpu two cores; gpu eight H100, which share a batch; tpu a v6e-8 or v5e-8.
-Time: cpu 15 s a training run. Not run on accelerators here; an H100 takes about an hour a trial by FLOPs.
+Time: cpu 15 s a training run; not run on accelerators here.
 """
 
 from ml_collections import ConfigDict
