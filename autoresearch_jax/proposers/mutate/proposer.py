@@ -48,7 +48,7 @@ MAX_FACTOR = 1e6  # of an option
 # Tokens a parameter at which a language model has the best size for its compute (Hoffmann et al.,
 # Training Compute-Optimal Large Language Models, 2022, https://arxiv.org/abs/2203.15556).
 BEST_TOKENS_PER_PARAMETER = 20.0
-MAX_SIZE_FACTOR = 4.0
+MAX_SIZE_FACTOR = 10.0
 SIZES = ('depth', 'width')  # mechanisms of edits that change the number of parameters
 MAX_FURTHER_TRIES = 10  # draws for the second and third edit of a rewrite
 OPPOSITES = {'up': 'down', 'down': 'up'}
