@@ -180,7 +180,7 @@ def _odd_result(finding: Finding) -> Iterator[str]:
   scale = max(abs(value) for _, value in (*parent.values, *child.values))
   if not abs(finding.gain - expected) <= 1e-9 * scale:
     yield f'its gain is {finding.gain:g}, and that of its runs is {expected:g}'
-  if paired and finding.pairs != len({*parent.seeds} & {*child.seeds}):
+  if finding.pairs not in (0, len({*parent.seeds} & {*child.seeds})):
     yield 'its number of pairs is not that of its runs'
   if not _finite(finding.standard_error, 0.0) or not _finite(finding.seed_std, 0.0):
     yield 'its noise is not a number'

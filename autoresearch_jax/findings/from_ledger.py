@@ -77,7 +77,7 @@ def packages_of(records: Iterable[Record]) -> Iterator[Package]:
       source=SOURCE,
     )
     if (decided := _with_outcome(finding, history, number, noise)) is not None:
-      yield Package(decided, _contents(before, after))
+      yield Package(decided, _contents(before, after).get)
 
 
 def setting_of(history: History) -> FindingSetting:
@@ -100,6 +100,8 @@ def setting_of(history: History) -> FindingSetting:
     hardware.devices if hardware else int(baseline.facts.get('num_devices', 1)),
     _step_seconds(history),
     _digest(history.started.dataset),
+    scorer=history.started.digests.get('scorer', ''),
+    harness=history.started.digests.get('harness', ''),
   )
 
 

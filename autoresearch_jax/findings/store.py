@@ -9,8 +9,14 @@ import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
+from autoresearch_jax.findings.claims import (
+  MAX_CLAIM_BYTES,
+  WorkClaim,
+  decode_claim,
+  encode_claim,
+)
 from autoresearch_jax.findings.encoding import (
   MAX_BLOB_BYTES,
   MAX_FINDING_BYTES,
@@ -19,9 +25,9 @@ from autoresearch_jax.findings.encoding import (
 )
 from autoresearch_jax.findings.finding import Finding, FindingError
 from autoresearch_jax.findings.index import Index
-from autoresearch_jax.findings.programs import sha256
+from autoresearch_jax.findings.programs import Blobs, programs_of, sha256
 
-FINDINGS, BLOBS = 'findings', 'blobs'
+FINDINGS, BLOBS, CLAIMS = 'findings', 'blobs', 'claims'
 Say = Callable[[str], None]
 Write = Callable[[str, bytes], None]  # of a name and its content
 _NAME = re.compile(r'findings/([0-9a-f]{2})/(\1[0-9a-f]{62})\.json')
@@ -34,11 +40,11 @@ class Package:
 
   Attributes:
     finding: The finding.
-    blobs: Contents by their SHA-256; those that the store has may be left out.
+    blobs: Returns a content by its SHA-256; None if it is missing.
   """
 
   finding: Finding
-  blobs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+  blobs: Blobs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +90,20 @@ class FindingStore(abc.ABC):
     store cannot be read.
     """
 
+  def packages(self) -> Iterator[Package]:
+    """Yields the findings with their contents. Raises FindingError."""
+    for finding in self.findings(lambda _: None):
+      yield Package(finding, self.blob)
+
+  def claims(self) -> list[WorkClaim]:
+    """Returns the claims that hold now. Raises FindingError."""
+    return []
+
+  def claim(self, claim: WorkClaim) -> None:
+    """Adds a claim, which replaces an earlier one. Raises FindingError."""
+    del claim
+    raise FindingError(f'{self.address} has no claims. Use a folder, a repository or a hub.')
+
   def add(self, packages: Iterable[Package]) -> Added:
     """Adds what the store does not have yet. Raises FindingError if it cannot be written."""
     del packages
@@ -98,6 +118,7 @@ class FileStore(FindingStore):
 
       findings/ab/ab12....json   a finding by its id
       blobs/cd/cd34...           a content by its SHA-256
+      claims/ef/ef56...-....json a claim by fingerprint and source
 
   Args:
     address: What it was opened by.
@@ -148,6 +169,20 @@ class FileStore(FindingStore):
   def blob(self, digest: str) -> bytes | None:
     return self.read(name_of_blob(digest), MAX_BLOB_BYTES)
 
+  def claims(self) -> list[WorkClaim]:
+    found: list[WorkClaim] = []
+    for name in self.names(CLAIMS):
+      with contextlib.suppress(FindingError):  # most have expired
+        if (data := self.read(name, MAX_CLAIM_BYTES)) is not None:
+          claim = decode_claim(data, time.time())
+          if claim.name == name:
+            found.append(claim)
+    return found
+
+  def claim(self, claim: WorkClaim) -> None:
+    with self.writing() as write:
+      write(claim.name, encode_claim(claim))
+
   def add(self, packages: Iterable[Package]) -> Added:
     findings, blobs = ({*self.names(folder)} for folder in (FINDINGS, BLOBS))
     new, known, refused = 0, 0, list[str]()
@@ -157,40 +192,45 @@ class FileStore(FindingStore):
         if name in findings:
           known += 1
           continue
-        if problem := package_problem(package, lambda d: name_of_blob(d) in blobs):
-          refused.append(problem)
+        try:
+          contents = checked(package, lambda d: self.blob(d) if name_of_blob(d) in blobs else None)
+        except FindingError as error:
+          refused.append(str(error))
           continue
-        for digest, content in package.blobs.items():  # first, so that no finding lacks one
-          if (blob := name_of_blob(digest)) not in blobs:
-            write(blob, content)
-            blobs.add(blob)
+        for digest, content in contents.items():  # first, so that no finding lacks one
+          write(name_of_blob(digest), content)
+          blobs.add(name_of_blob(digest))
         write(name, encode(package.finding))
         findings.add(name)
         new += 1
     return Added(new, known, tuple(refused))
 
 
-def package_problem(package: Package, has_blob: Callable[[str], bool]) -> str:
-  """Returns why a package does not belong into a store, a sentence; '' if it does.
+def checked(package: Package, stored: Blobs) -> dict[str, bytes]:
+  """Checks a package before it is added to a store.
 
   Args:
     package: The package.
-    has_blob: Whether the store has the content with a SHA-256.
+    stored: Returns a content that the store has.
+
+  Returns:
+    The contents that the store lacks, by SHA-256.
+
+  Raises:
+    FindingError: The finding is not signed or not valid, or its contents are not complete.
   """
-  finding = package.finding
+  finding, new = package.finding, dict[str, bytes]()
   if not finding.is_signed:
-    return f'The finding {finding.description[:60]!a} is not signed.'
-  try:
-    decode(encode(finding), time.time())
-  except FindingError as error:
-    return str(error)
-  for digest, content in package.blobs.items():
-    if digest not in finding.blobs or sha256(content) != digest or len(content) > MAX_BLOB_BYTES:
-      return f'A content of finding {finding.id[:12]} is too large, or is not what it refers to.'
-  missing = [d for d in finding.blobs if d not in package.blobs and not has_blob(d)]
-  if missing:
-    return f'Finding {finding.id[:12]} lacks {len(missing)} of the contents that it refers to.'
-  return ''
+    raise FindingError(f'The finding {finding.description[:60]!a} is not signed.')
+  decode(encode(finding), time.time())
+  for digest in sorted(finding.blobs):
+    if stored(digest) is None:
+      content = package.blobs(digest)
+      if content is None or len(content) > MAX_BLOB_BYTES or sha256(content) != digest:
+        raise FindingError(f'Finding {finding.id[:12]} lacks its content {digest[:12]}.')
+      new[digest] = content
+  programs_of(finding, lambda digest: new[digest] if digest in new else stored(digest))
+  return new
 
 
 def name_of_finding(key: str) -> str:

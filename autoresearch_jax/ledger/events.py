@@ -46,6 +46,7 @@ class Started:
     carried: The best program on the earlier hardware, which is tried first.
     spent: What calls of models have cost on earlier hardware.
     reads_text: Whether the proposer reads hints and ideas in words; None where it is not known.
+    digests: SHA-256 of the code that decides scores, by name; see `research/code_digests.py`.
   """
 
   config: dict[str, Any]
@@ -57,6 +58,7 @@ class Started:
   carried: Edit | None = None
   spent: Spend = dataclasses.field(default_factory=Spend)
   reads_text: bool | None = None
+  digests: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

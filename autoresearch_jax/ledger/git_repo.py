@@ -285,7 +285,7 @@ def _open_repository(path: pathlib.Path, branch: str) -> pygit2.Repository:
 
   The caller holds the workspace's lock, so a git lock file belongs to a dead process.
   """
-  _ignore_user_configuration()
+  ignore_user_configuration()
   git = path / '.git'
   if not git.exists() and path.exists() and any(path.iterdir()):
     raise ValueError(f'{path} has files, but no repository.')
@@ -300,7 +300,7 @@ def _open_repository(path: pathlib.Path, branch: str) -> pygit2.Repository:
   return repository
 
 
-def _ignore_user_configuration() -> None:
+def ignore_user_configuration() -> None:
   """Makes libgit2 ignore system, global and XDG configuration, and skip its owner check."""
   level = pygit2.enums.ConfigLevel
   for where in (level.PROGRAMDATA, level.SYSTEM, level.XDG, level.GLOBAL):

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 
-from autoresearch_jax.mirror.bucket import Bucket
+from autoresearch_jax.data.bucket import Bucket
 
 FOLDER = 'checkpoints'
 COMPLETE = 'commit_success.txt'  # written last by orbax

@@ -17,13 +17,17 @@ from typing import Self
 
 import msgspec
 
-from autoresearch_jax.mirror.bucket import Bucket, BucketError, MirrorError
+from autoresearch_jax.data.bucket import Bucket, BucketError
 
 RENEW_SECONDS = 15.0
 LEASE_SECONDS = 60.0  # without a renewal, after which the holder counts as gone
 POLL_SECONDS = 1.0
 FOLDER = 'lease'
 TAKE_OVER = '--take_over'  # option of `autoresearch run`
+
+
+class MirrorError(RuntimeError):
+  """The mirror cannot be used; the message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)

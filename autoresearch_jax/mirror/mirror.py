@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Self, TypeVar
 
 from autoresearch_jax import messages
+from autoresearch_jax.data.bucket import Bucket, BucketError, BucketUrlError
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.ownership import numbered_folder
@@ -33,8 +34,7 @@ from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.ledger.witness import witness_path
 from autoresearch_jax.mirror import checkpoints, snapshots
 from autoresearch_jax.mirror import lease as leases
-from autoresearch_jax.mirror.bucket import Bucket, BucketError, MirrorError
-from autoresearch_jax.mirror.lease import Lease
+from autoresearch_jax.mirror.lease import Lease, MirrorError
 
 T = TypeVar('T')
 
@@ -292,7 +292,10 @@ def open_mirror(
   """
   if not url:
     return NoMirror()
-  bucket, session = Bucket(url), secrets.token_hex(8)
+  try:
+    bucket, session = Bucket(url), secrets.token_hex(8)
+  except BucketUrlError as error:
+    raise MirrorError(str(error)) from None
   lease = _patiently(bucket, say, lambda: Lease.take(bucket, say, take_over, session))
   try:
     say(f'{"mirror":<11}{bucket.url}, lease {lease.generation}')

@@ -14,7 +14,8 @@ from typing import Literal
 
 import msgspec
 
-from autoresearch_jax.mirror.bucket import Bucket, MirrorError
+from autoresearch_jax.data.bucket import Bucket
+from autoresearch_jax.mirror.lease import MirrorError
 
 FOLDER = 'ledger'
 KEPT_COPIES = 3

@@ -29,6 +29,7 @@ from autoresearch_jax.report import View
 from autoresearch_jax.report.sinks import SinkView, opened, sinks_of
 from autoresearch_jax.research import hardware, resumable
 from autoresearch_jax.research.build import Run, build
+from autoresearch_jax.research.code_digests import code_digests
 from autoresearch_jax.research.controller import Controller
 from autoresearch_jax.research.final_evaluation import FinalEvaluation, announcement
 from autoresearch_jax.research.loop import PROMPT_SECONDS, WAIT_SECONDS, ResearchLoop
@@ -317,6 +318,7 @@ def _started(run: Run, dataset: str, found: Hardware | None) -> Started:
     versions(),
     found,
     reads_text=run.reads_text,
+    digests=code_digests(),
   )
 
 

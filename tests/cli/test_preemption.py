@@ -14,10 +14,10 @@ from helpers import ROOT, cloud
 from helpers.kills import SYNTHETIC
 
 from autoresearch_jax.cli.preemption import PreemptionNotice
+from autoresearch_jax.data.bucket import Bucket
 from autoresearch_jax.ledger.events import LedgerError, Stopped
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.mirror import snapshots
-from autoresearch_jax.mirror.bucket import Bucket
 
 PATIENCE = 120.0  # seconds, however slow the machine is
 

@@ -18,10 +18,10 @@ from helpers import cloud
 from helpers.kills import outcomes, require_consistent
 from helpers.processes import adopting, family, finish, require_ended, said, start
 
+from autoresearch_jax.data.bucket import Bucket
 from autoresearch_jax.ledger.events import Finished, LedgerError, Resumed, SeedFinished, Started
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.mirror import snapshots
-from autoresearch_jax.mirror.bucket import Bucket
 from autoresearch_jax.mirror.lease import newest
 
 pytestmark = pytest.mark.slow

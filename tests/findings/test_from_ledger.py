@@ -4,26 +4,18 @@ import pytest
 from helpers import synthetic_run
 
 from autoresearch_jax.findings import stores
+from autoresearch_jax.findings.finding import latest
 from autoresearch_jax.findings.folder_store import FolderStore
-from autoresearch_jax.findings.index import Index
-from autoresearch_jax.findings.programs import programs_of
 from autoresearch_jax.findings.run_store import RunStore
-from autoresearch_jax.findings.signing import Key
 from autoresearch_jax.findings.store import Package
 from autoresearch_jax.ledger.store import read_history
+from autoresearch_jax.programs.patches import apply_patch, parse
 from autoresearch_jax.types import Status
 
 
-@pytest.fixture(scope='module')
-def run(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('run')
-  synthetic_run.run(folder, 25, clock=synthetic_run.ticking())
-  return folder
-
-
-def test_has_each_program_with_evidence_and_the_failures(run):
-  history = read_history(run)
-  findings = [*stores.read(str(run))]
+def test_each_program_with_evidence_is_a_finding_and_so_are_failures(recorded):
+  history = read_history(recorded)
+  findings = [*stores.read(str(recorded))]
   assert {f.status for f in findings} >= {'gain', 'no_gain', 'failed'}
   kept = {history.edits[n].program.digest for n in history.kept_programs if n}
   assert {f.child.digest for f in findings if f.status == 'gain'} == kept
@@ -32,30 +24,53 @@ def test_has_each_program_with_evidence_and_the_failures(run):
   assert not any(f.failure == Status.DUPLICATE or f.is_signed for f in findings)
 
 
-def test_gain_is_the_improvement_over_the_parent(run):
-  for finding in stores.read(str(run)):
-    if finding.status != 'failed':
+def test_the_gain_is_the_improvement_over_the_parent(recorded):
+  for finding in stores.read(str(recorded)):
+    if finding.status != 'failed' and not finding.pairs:
       before, after = (dict(p.values) for p in (finding.parent, finding.child))
       means = [sum(values.values()) / len(values) for values in (before, after)]
-      if not finding.pairs:
-        assert finding.gain == pytest.approx(means[0] - means[1])
+      assert finding.gain == pytest.approx(means[0] - means[1])
+      assert finding.standard_error is not None and finding.standard_error > 0
 
 
-def test_can_be_signed_stored_and_read_by_another(run, tmp_path):
-  key = Key.load()
-  packages = [Package(key.sign(p.finding), p.blobs) for p in RunStore(run).packages()]
-  first = FolderStore(tmp_path / 'a', Index(tmp_path / 'i'))
-  assert first.add(packages).new == len(packages) == first.add(packages).known
-  refused = []
-  read = [*first.findings(refused.append)]
-  assert sorted(f.id for f in read) == sorted(p.finding.id for p in packages)
-  assert not refused and all(f.is_signed for f in read)
-  assert [*first.findings(refused.append)] == sorted(read, key=lambda f: f.id)  # from the index
-  parent, child = programs_of(read[0], first.blob)
-  assert (parent.digest, child.digest) == (read[0].parent.digest, read[0].child.digest)
+def test_the_setting_names_data_code_budget_and_device(recorded):
+  (setting,) = {f.setting for f in stores.read(str(recorded))}
+  assert (setting.problem, setting.metric, setting.direction) == ('none', 'val_loss', 'minimize')
+  assert setting.device == 'an abacus' and setting.budget.unit == 'steps'
+  assert all(len(d) == 64 for d in (setting.data, setting.scorer, setting.harness))
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-  monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'config'))
-  monkeypatch.setenv('AUTORESEARCH_JAX_CACHE', str(tmp_path / 'cache'))
+def test_the_patch_makes_the_child_of_the_parent(recorded):
+  store = stores.opened(str(recorded))
+  for finding in stores.read(str(recorded)):
+    parent, child = stores.read_programs(str(recorded), finding)
+    assert (parent.digest, child.digest) == (finding.parent.digest, finding.child.digest)
+    assert apply_patch(parse(finding.patch), parent) == child
+  assert store.blob('0' * 64) is None
+
+
+def test_more_runs_of_a_program_are_a_later_report_on_the_same_comparison(tmp_path):
+  reports = {}
+  for trials in (8, 16):
+    synthetic_run.run(tmp_path, trials, clock=synthetic_run.ticking())
+    for finding in stores.read(str(tmp_path)):
+      reports.setdefault(finding.comparison, {})[finding.id] = finding
+  several = [[*found.values()] for found in reports.values() if len(found) > 1]
+  for found in several:
+    assert latest(found) == [max(found, key=lambda f: f.child.runs + f.parent.runs)]
+
+
+def test_traced_programs_in_the_folder_can_be_added(recorded, tmp_path, key):
+  (finding, *_) = stores.read(str(recorded))
+  folder = recorded / 'scratch' / 'artifacts'
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / f'{finding.child.digest[:32]}-2.0-steps.artifact'
+  path.write_bytes(b'traced')
+  try:
+    package = next(iter(RunStore(recorded).with_artifacts()))
+  finally:
+    path.unlink()
+  ((side, digest),) = package.finding.artifacts
+  store = FolderStore(tmp_path / 'store')
+  assert store.add([Package(key.sign(package.finding), package.blobs)]).new == 1
+  assert side == 'child' and store.blob(digest) == b'traced'

@@ -1,8 +1,10 @@
-"""Requests to a dashboard's application without a server."""
+"""Requests to a web application without a server."""
 
 import asyncio
 import gzip
 import json
+
+import httpx2
 
 
 class Answer:
@@ -10,7 +12,11 @@ class Answer:
 
   def __init__(self, status, headers, body):
     self.status, self.headers = status, headers
-    self.text = (gzip.decompress(body) if headers.get('content-encoding') else body).decode()
+    self.body = gzip.decompress(body) if headers.get('content-encoding') else body
+
+  @property
+  def text(self):
+    return self.body.decode()
 
   @property
   def json(self):
@@ -41,3 +47,23 @@ def request(app, path, method='GET', body=b'', **headers):
   asyncio.run(app(scope, receive, send))
   named = {k.decode(): v.decode() for k, v in found['headers'].items()}
   return Answer(found['status'], named, b''.join(parts))
+
+
+class AppTransport(httpx2.BaseTransport):
+  """Carries the requests of a client to an application in this process."""
+
+  def __init__(self, app):
+    self.app, self.requests = app, []
+
+  def handle_request(self, request):
+    self.requests.append((request.method, request.url.path))
+    headers = {k: v for k, v in request.headers.items() if k not in ('accept-encoding', 'host')}
+    answer = asked(self.app, request, headers)
+    headers = {k: v for k, v in answer.headers.items() if k != 'content-encoding'}
+    return httpx2.Response(answer.status, headers=headers, content=answer.body)
+
+
+def asked(app, request_, headers):
+  """Returns the application's answer to a request of httpx2."""
+  path = request_.url.raw_path.decode()
+  return request(app, path, request_.method, request_.read(), **headers)

@@ -6,8 +6,8 @@ import pytest
 from helpers import cloud
 from helpers.synthetic_run import run
 
+from autoresearch_jax.data.bucket import Bucket
 from autoresearch_jax.mirror import checkpoints, open_mirror
-from autoresearch_jax.mirror.bucket import Bucket
 
 
 @pytest.fixture

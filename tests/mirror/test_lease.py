@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from helpers import cloud
 
+from autoresearch_jax.data.bucket import Bucket
 from autoresearch_jax.mirror import lease as leases
-from autoresearch_jax.mirror.bucket import Bucket, MirrorError
-from autoresearch_jax.mirror.lease import Holder, Lease, newest
+from autoresearch_jax.mirror.lease import Holder, Lease, MirrorError, newest
 
 
 @pytest.fixture

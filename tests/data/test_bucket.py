@@ -5,7 +5,7 @@ import threading
 import pytest
 from helpers import cloud
 
-from autoresearch_jax.mirror.bucket import Bucket, BucketError, MirrorError
+from autoresearch_jax.data.bucket import Bucket, BucketError, BucketUrlError
 
 
 @pytest.fixture(params=['file', 'cloud'])
@@ -61,7 +61,7 @@ def test_any_failure_of_a_store_is_a_bucket_error(tmp_path):
 
 
 def test_a_url_that_names_no_store_is_refused_with_what_to_do():
-  with pytest.raises(MirrorError, match=r'gs://'):
+  with pytest.raises(BucketUrlError, match=r'gs://'):
     Bucket('nowhere://bucket')
-  with pytest.raises(MirrorError, match='absolute'):
+  with pytest.raises(BucketUrlError, match='absolute'):
     Bucket('file://relative/path')

@@ -16,8 +16,8 @@ EXTRAS = {'gs': 'gcs', 'gcs': 'gcs', 's3': 's3', 's3a': 's3'}  # protocol -> ext
 _URL = re.compile(r'(?P<protocol>[a-z][a-z0-9+.-]*)://(?P<path>.+)')
 
 
-class MirrorError(RuntimeError):
-  """The mirror cannot be used; the message says why and what to do."""
+class BucketUrlError(RuntimeError):
+  """A URL names no bucket that can be used; the message says why and what to do."""
 
 
 class BucketError(OSError):
@@ -34,26 +34,34 @@ class Bucket:
     url: The URL, without a slash at the end.
   """
 
-  def __init__(self, url: str):
-    """Connects to the store. Raises MirrorError if the URL names none, or a package is missing."""
+  def __init__(self, url: str, name: str = 'config.mirror'):
+    """Connects to the store.
+
+    Args:
+      url: Its URL.
+      name: What has the URL, for messages.
+
+    Raises:
+      BucketUrlError: The URL names none, or a package is missing.
+    """
     self.url = url.rstrip('/')
     found = _URL.fullmatch(self.url)
     if found is None:
-      raise MirrorError(f'config.mirror is {url!r}; it must be a URL such as gs://bucket/folder.')
+      raise BucketUrlError(f'{name} is {url!r}; it must be a URL such as gs://bucket/folder.')
     protocol, path = found['protocol'], found['path']
     if protocol == 'file':
       path = urllib.parse.unquote(path)
       if not path.startswith('/'):
-        raise MirrorError(f'config.mirror is {url!r}; after file:// comes an absolute path.')
+        raise BucketUrlError(f'{name} is {url!r}; after file:// comes an absolute path.')
     try:
       # No caches: another machine may write to the same folder.
       self._files = fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False)
     except (ValueError, ImportError) as error:
       extra = EXTRAS.get(protocol)
       advice = f'pip install autoresearch_jax[{extra}]' if extra else 'use gs://, s3:// or file://'
-      raise MirrorError(f'config.mirror is {url!r}: {error}. To mend it: {advice}.') from None
+      raise BucketUrlError(f'{name} is {url!r}: {error}. To mend it: {advice}.') from None
     except Exception as error:  # of the store's own package: no credentials, say
-      raise MirrorError(f'config.mirror is {url!r}, which cannot be opened: {error}') from error
+      raise BucketUrlError(f'{name} is {url!r}, which cannot be opened: {error}') from error
     self._root = path
 
   def names(self, folder: str) -> list[str]:
@@ -72,6 +80,26 @@ class Bucket:
     with _explained(f'{self.url}/{name}'):
       try:
         return self._files.cat_file(self._path(name))
+      except FileNotFoundError:
+        return None
+
+  def find(self, folder: str) -> list[str]:
+    """Returns the names of all files below a folder, with the folder, sorted."""
+    with _explained(f'{self.url}/{folder}'):
+      self._files.invalidate_cache()
+      try:
+        found = self._files.find(self._path(folder))
+      except FileNotFoundError:
+        return []
+    root = f'{str(self._root).strip("/")}/'
+    names = (str(path).lstrip('/').removeprefix(root) for path in found)
+    return sorted(name for name in names if not name.rpartition('/')[2].startswith('.'))
+
+  def size(self, name: str) -> int | None:
+    """Returns the size of a file in bytes; None if it does not exist."""
+    with _explained(f'{self.url}/{name}'):
+      try:
+        return self._files.info(self._path(name))['size']
       except FileNotFoundError:
         return None
 
