@@ -36,11 +36,11 @@ class Budget:
     return self.unit == 'seconds' and self.clock != 'wall'
 
   def describe(self) -> str:
-    """Returns it in words, such as '300 seconds'."""
+    """Returns it in words, such as '300 seconds' or 'val_loss 3.28 within 300 seconds'."""
     size = f'{self.amount:g} {self.unit}'
     if self.target_loss is None:
       return size
-    return f'{size} at most, to a {TARGET_METRIC} of {self.target_loss:g}'
+    return f'{TARGET_METRIC} {self.target_loss:g} within {size}'
 
   def identity(self) -> dict[str, Any]:
     """Returns what digests of it are made of: those of budgets without a target are old ones'."""

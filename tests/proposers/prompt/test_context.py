@@ -131,6 +131,15 @@ def test_the_direction_of_the_metric_is_said_in_words(direction, better, wins):
   assert f'0.0012 {change} than its parent, trial 1' in prompt.user
 
 
+def test_a_target_is_said_with_its_limit():
+  spec = briefed.context().spec
+  budget = dataclasses.replace(spec.budget, target_loss=3.28)
+  context = briefed.context(spec=dataclasses.replace(spec, budget=budget))
+  said = section(prompts.edit_prompt(IMPROVE, context), 'The objective')
+  assert '`val_loss` on held-out data has come down to 3.28' in said
+  assert 'more than 300 seconds has failed' in said and 'exactly' not in said
+
+
 def test_the_budget_the_devices_and_the_noise_are_said():
   said = section(prompts.edit_prompt(IMPROVE, briefed.context()), 'The objective')
   assert 'exactly 300 seconds on 1 gpu device' in said
