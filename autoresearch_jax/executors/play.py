@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ from autoresearch_jax.types import (
 )
 
 MAX_SLOTS = 256
+PLAY_FOLDER = 'play-'  # prefix of the folders with the programs that are played
 PLAYER = 'autoresearch_jax.meta.player'
 
 
@@ -60,6 +62,11 @@ class PlayerClient:
   def __init__(self, setup: dict[str, Any], log: pathlib.Path):
     self._setup, self._log = setup, log
     self._process: subprocess.Popen[bytes] | None = None
+
+  @property
+  def pid(self) -> int | None:
+    """The player's process id."""
+    return self._process.pid if self._process else None
 
   def play(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yields the player's messages, the last of which has `done`. Raises PlayerDied."""
@@ -154,6 +161,7 @@ class PlayExecutor(Executor):
   def __post_init__(self) -> None:
     tracer_policy.check(self.limits.isolation)
     self.scratch.mkdir(parents=True, exist_ok=True)
+    self._remove_files()
     self._events = EventQueue()
     self._requests: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
     self._lock = threading.Lock()  # guards the two below
@@ -188,6 +196,10 @@ class PlayExecutor(Executor):
       if trial in self._running:
         self._running[trial].kill()
 
+  def pids(self) -> dict[str, int | None]:
+    """Process ids of the players."""
+    return {f'player {i}' if i else 'player': player.pid for i, player in enumerate(self._players)}
+
   def close(self) -> None:
     self._closing = True
     for player in self._players:
@@ -195,6 +207,12 @@ class PlayExecutor(Executor):
       player.kill()
     for thread in self._threads:
       thread.join(timeout=30)
+    self._remove_files()
+
+  def _remove_files(self) -> None:
+    """Removes what a killed player left."""
+    for folder in self.scratch.glob(f'{PLAY_FOLDER}*'):
+      shutil.rmtree(folder, ignore_errors=True)
 
   def _run(self, player: PlayerClient) -> None:
     """The thread of a slot."""
@@ -256,7 +274,7 @@ class PlayExecutor(Executor):
     reason, first = reply['reason'], None
     if status is Status.DUPLICATE:
       first = request.known[fingerprint]
-      reason = f'It is the same strategy as that of trial {first}.'
+      reason = f'It differs from the strategy of trial {first} in comments and layout only.'
     isolation = reply['isolation'] and from_builtins(reply['isolation'], Isolation)
     measured = tuple(runs[seed] for seed in request.seeds if seed in runs)
     return Result(

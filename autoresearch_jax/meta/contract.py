@@ -11,6 +11,7 @@ from autoresearch_jax.meta.client import SandboxedStrategy, StrategyProcess, rep
 from autoresearch_jax.types import (
   Cost,
   Decision,
+  Direction,
   Edit,
   Hypothesis,
   Measurement,
@@ -36,7 +37,7 @@ MIXED: list[Outcome] = [
 EXTREME: list[Outcome] = [(OK, False, value) for value in (1e300, -1e300, 5e-324, 0.5)] * 2
 FAILURES: list[Outcome] = [(status, False, 0.0) for status in Status if status is not OK] * 2
 # (direction, outcomes, trials that run at once; the newest of them finishes first)
-SCENARIOS = (
+SCENARIOS: tuple[tuple[Direction, list[Outcome], int], ...] = (
   ('minimize', GOOD, 1),
   ('maximize', MIXED, 3),
   ('minimize', EXTREME, 2),

@@ -20,6 +20,7 @@ from autoresearch_jax.types import Program, Spec, Status, to_json
 
 READ_SECONDS = 120.0  # to read an artifact, and to start the process that does
 ENDED = 'The check was ended, since its service ends; check again.'
+NOT_TRACED = 'A strategy is not traced, but played; use `autoresearch trial` to check it.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +112,8 @@ class Checker:
       SandboxError: This machine offers too little isolation.
       OSError: The scratch folder cannot be written.
     """
+    if self.spec.kind == 'strategy':
+      return CheckReport(Status.CANCELLED, NOT_TRACED)
     with self._lock:
       if self._closed:
         return CheckReport(Status.CANCELLED, ENDED)

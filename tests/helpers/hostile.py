@@ -40,7 +40,7 @@ BEFORE_ASK = {
   'look for frames of the player': (
     PLAYS,
     'import sys; f = sys._getframe()\n'
-    '  while f: assert "play" not in f.f_code.co_filename; f = f.f_back',
+    '  while f: assert "meta/play" not in f.f_code.co_filename; f = f.f_back',
   ),
   'connect': ('refused a network socket', "__import__('socket').socket()"),
   'fork': ('refused', "__import__('os').fork()"),
@@ -107,7 +107,7 @@ BEFORE_TELL = {
     'object.__setattr__(trial.result, "status", trial.result.status); trial.__dict__.get("regret")',
   ),
   'fail late': ('too late', 'assert trial.id < 14, "too late"'),
-  'forget the state': ('ask', 'state.clear()'),
+  'forget the state': ('KeyError', 'state.clear()'),
 }
 # Those that only a limit on time ends.
 SLOW = {
