@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -149,7 +149,7 @@ class PlayExecutor(Executor):
   slots: int = 1
 
   @classmethod
-  def require_options(cls, platform: Platform, options: dict[str, Any]) -> None:
+  def require_options(cls, platform: Platform, options: Mapping[str, Any]) -> None:
     slots = options.get('slots', cls.slots)
     if platform != 'cpu':
       raise ValueError(

@@ -185,12 +185,10 @@ class StrategyProcess:
 
   Attributes:
     isolation: What its sandbox enforces.
-    calls: Number of calls.
   """
 
   def __init__(self, server: StrategyServer, pid: int, entry: str, calls: int, replies: int):
     self.isolation = Isolation()
-    self.calls = 0
     self._server, self._pid, self._entry = server, pid, entry
     self._calls, self._replies = calls, replies
     self._seconds = 0.0  # waited for replies so far
@@ -215,9 +213,9 @@ class StrategyProcess:
 
   def call(self, call: bytes) -> bytes:
     """Sends a call, and returns the reply as it came. Raises StrategyError."""
-    self.calls += 1
     if select.select([self._replies], [], [], 0)[0]:
-      self._line(0.0)  # tells an end of the process from
+      if not os.read(self._replies, 1):
+        raise self._ended()
       raise self.broken('wrote a reply before it was called; only return values')
     rest = memoryview(call + b'\n')
     limit = CALL_SHARE * self._server.limits.trace_seconds
@@ -280,11 +278,11 @@ class StrategyProcess:
           break
         if b'\n' in data:
           raise self.broken('wrote more than one reply to a call; only return values')
-      if limit and timer.seconds() > limit:
+      if timer.seconds() > limit:
         raise self._late(limit)
     self._seconds += timer.seconds()
     total = self._server.limits.trace_seconds
-    if limit and self._seconds > total:
+    if self._seconds > total:
       raise StrategyError(
         f'{self._entry}: the calls of one game took more than {total:g} s; compute less in them.',
         Status.TIMEOUT,
@@ -302,18 +300,15 @@ class StrategyProcess:
   def _ended(self) -> StrategyError:
     """The error of a process that has ended by itself."""
     code = self._end()
-    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and self._used_its_time()):
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):  # the latter where it ignores the former
       seconds = self._server.limits.trace_cpu_seconds
       return StrategyError(
-        f'{self._entry}: the strategy used more than {seconds:g} s of CPU time in one game; '
-        'compute less in its calls.',
+        f'{self._entry}: the strategy used more than {seconds:g} s of CPU time in one game, or all '
+        'memory of the machine; compute less in its calls.',
         Status.TIMEOUT,
       )
     how = f'exit code {code}' if code >= 0 else signal.Signals(-code).name
     return self.broken(f'ended its process ({how}); return from each call')
-
-  def _used_its_time(self) -> bool:
-    return self._seconds >= self._server.limits.trace_cpu_seconds
 
 
 class SandboxedStrategy(Strategy):
@@ -403,7 +398,10 @@ class SandboxedStrategy(Strategy):
   def _state(self, reply: _Reply) -> SandboxedState:
     if not reply.state:
       raise self._failed('a function returned no state')
-    return SandboxedState(bytes(reply.state).decode())
+    try:
+      return SandboxedState(bytes(reply.state).decode())
+    except UnicodeDecodeError:
+      raise self._failed('a state is not valid text') from None
 
   def _failed(self, what: str) -> StrategyError:
     self.failure = self.process.broken(f'broke its contract: {what}')

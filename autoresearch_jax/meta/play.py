@@ -21,7 +21,7 @@ import numpy as np
 from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.benchmark.regret import areas
 from autoresearch_jax.benchmark.runners.simulate import SimulatedRun, SimulationError, simulate
-from autoresearch_jax.benchmark.simulations import SIMULATIONS
+from autoresearch_jax.benchmark.simulations import SIMULATIONS, Instance
 from autoresearch_jax.config import Limits
 from autoresearch_jax.meta import contract
 from autoresearch_jax.meta.client import (
@@ -31,9 +31,11 @@ from autoresearch_jax.meta.client import (
   replay,
 )
 from autoresearch_jax.problems.meta import LANDSCAPES, SECRET, MetaSearch
+from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import Cost, Isolation, Measurement, Program, test_metric
 
 HASH_SEEDS = (1, 2)  # PYTHONHASHSEED where candidates are played, and where calls are repeated
+MIN_REFERENCE = 1e-9  # a reference that finds the optimum at once cannot be divided by
 SEED_BYTES = 7  # of an instance's seed
 TRAINING_RUNS_AT_LEAST = 2.0  # of a game: the baseline and one trial
 
@@ -73,6 +75,8 @@ class Player:
     scratch: pathlib.Path,
   ):
     self.problem = problem
+    self._reference: Strategy = STRATEGIES.make(problem.reference)
+    self._references: dict[tuple[Game, float], float] = {}  # its regret on a game of a budget
     self._secret = (folder / SECRET).read_text(encoding='utf-8')
     self._servers = [StrategyServer(limits, (*hidden, folder), seed) for seed in HASH_SEEDS]
     scratch.mkdir(parents=True, exist_ok=True)
@@ -137,14 +141,14 @@ class Player:
     """
     began, budget = time.monotonic(), max(budget, TRAINING_RUNS_AT_LEAST)
     games = self._games(seed, on_test)
-    scores: dict[str, list[tuple[float, float]]] = {}
+    scores: dict[str, list[tuple[float, float, float]]] = {}
     sample: list[tuple[bytes, bytes]] = []
     rng = np.random.default_rng(secrets.randbits(128))
     for number, game in enumerate(games):
       on_progress(number / len(games))
       run, calls = self._play(program, folder, game, budget, rng)
-      area = areas(run.curve, budget, run.run_seconds).runs
-      scores.setdefault(game.landscape, []).append((area, run.curve.regret[-1]))
+      score = (_area(run, budget), run.curve.regret[-1], self._reference_regret(game, budget))
+      scores.setdefault(game.landscape, []).append(score)
       sample += calls
     with self._servers[1].start(folder, program.entry) as other:
       replay(other, [sample[place] for place in rng.permutation(len(sample))])
@@ -163,6 +167,16 @@ class Player:
       for i in range(self.problem.instances)
     ]
 
+  def _reference_regret(self, game: Game, budget: float) -> float:
+    """Returns the regret of the reference strategy on a game, which is played once."""
+    key = game, budget
+    if key not in self._references:
+      with _instance(game) as instance:
+        rule = ACCEPTANCE.make('strict')
+        run = simulate(self._reference, rule, instance, game.root_seed, budget)
+      self._references[key] = _area(run, budget)
+    return self._references[key]
+
   def _drawn(self, *parts: Any) -> int:
     """Returns a seed that only the secret's owner can compute."""
     text = repr((self._secret, *parts)).encode()
@@ -176,10 +190,8 @@ class Player:
     budget: float,
     rng: np.random.Generator,
   ) -> tuple[SimulatedRun, list[tuple[bytes, bytes]]]:
-    simulation, options = LANDSCAPES[game.landscape]
-    instance = SIMULATIONS.make(simulation, options).instance(game.instance_seed)
     with (
-      contextlib.closing(instance),
+      _instance(game) as instance,
       self._servers[0].start(folder, program.entry) as process,
     ):
       strategy = SandboxedStrategy(process, rng)
@@ -190,12 +202,30 @@ class Player:
       return run, strategy.sample
 
 
-def _metrics(scores: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
-  """Returns the metrics; each landscape counts the same."""
-  means = {label: np.mean(pairs, axis=0) for label, pairs in scores.items()}
-  area, final = np.mean(list(means.values()), axis=0)
+@contextlib.contextmanager
+def _instance(game: Game) -> Iterator[Instance]:
+  simulation, options = LANDSCAPES[game.landscape]
+  with contextlib.closing(
+    SIMULATIONS.make(simulation, options).instance(game.instance_seed)
+  ) as instance:
+    yield instance
+
+
+def _area(run: SimulatedRun, budget: float) -> float:
+  return areas(run.curve, budget, run.run_seconds).runs
+
+
+def _metrics(scores: dict[str, list[tuple[float, float, float]]]) -> dict[str, float]:
+  """Returns the metrics; each landscape counts the same.
+
+  Args:
+    scores: By landscape, the regret of each game, its final regret, and the reference's regret.
+  """
+  means = {label: np.mean(triples, axis=0) for label, triples in scores.items()}
+  area, final, reference = np.mean(list(means.values()), axis=0)
   return {
+    'relative_regret': float(area / max(reference, MIN_REFERENCE)),
     'regret': float(area),
     'final_regret': float(final),
-    **{f'regret_{label}': float(pair[0]) for label, pair in means.items()},
+    **{f'regret_{label}': float(triple[0]) for label, triple in means.items()},
   }

@@ -50,6 +50,7 @@ class MetaSearch(Problem):
     tuning: Labels of the landscapes that the search is scored on; see LANDSCAPES.
     held_out: Those of the final evaluation, of other families.
     instances: Instances of each landscape that one training seed plays.
+    reference: Registered strategy that plays the same instances, for `relative_regret`.
   """
 
   tuning: tuple[str, ...] = ('nk_k0', 'nk_k4', 'leading_ones', 'lineage')
@@ -57,6 +58,7 @@ class MetaSearch(Problem):
     'trap', 'rastrigin_10', 'rosenbrock_10', 'ackley_10', 'recorded_digits', 'landscape_digits',
   )  # fmt: skip
   instances: int = 1
+  reference: str = 'greedy'
 
   def __post_init__(self) -> None:
     for name in ('tuning', 'held_out'):
@@ -86,7 +88,8 @@ class MetaSearch(Problem):
     return {'kind': 'strategy'}
 
   def metrics(self) -> Mapping[str, Direction]:
-    names = ('regret', 'final_regret', *(f'regret_{label}' for label in self.tuning))
+    by_landscape = (f'regret_{label}' for label in self.tuning)
+    names = ('relative_regret', 'regret', 'final_regret', *by_landscape)
     return dict.fromkeys(names, 'minimize')
 
   def prepare(self, cache: pathlib.Path, say: Callable[[str], None]) -> Dataset:

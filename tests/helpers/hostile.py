@@ -76,6 +76,18 @@ BEFORE_ASK = {
     "import sys; m = sys.modules['__main__']; m._write = lambda fd, message: m.os.write(fd, "
     'b\'{"regret": 0.0}\\n\')',
   ),
+  'reply with broken text': (
+    'no',
+    "import sys; m = sys.modules['__main__']; m._write = lambda fd, message: m.os.write(fd, "
+    'b\'{"state": "\\xff"}\\n\')',
+  ),
+  'write between the calls': (
+    'the strategy',
+    'import os, threading\n'
+    '  def write():\n    while True:\n      for fd in range(3, 64):\n'
+    '        try: os.write(fd, b" ")\n        except OSError: pass\n'
+    '  threading.Thread(target=write, daemon=True).start()',
+  ),
   'reply twice': (
     'more than one reply',
     "import os\n  for fd in range(3, 64):\n    try: os.write(fd, b'{}\\n{}\\n')\n"

@@ -32,7 +32,7 @@ def test_a_run_ends_with_the_held_out_landscapes_and_resumes(tmp_path):
   assert len(run.trials) == 2
   assert run.baseline.result.isolation.files
   assert set(run.baseline.result.measurements[0].metrics) == {
-    'regret', 'final_regret', 'regret_leading_ones',
+    'relative_regret', 'regret', 'final_regret', 'regret_leading_ones',
   }  # fmt: skip
   resumed = ar.run('meta:greedy', tmp_path / 'run', max_trials=4, **settings)
   assert [trial.id for trial in resumed.trials] == [0, 1, 2, 3]

@@ -67,7 +67,7 @@ def table(found: Comparison, first: str) -> str:
   means = {name: found.scores(MEASURE, name, labels).mean(axis=0) for name in found.runnable}
   others = [name for name in means if name != first]
   gains = {name: means[name] - means[first] for name in others}
-  tests = [float(stats.ttest_1samp(gain, 0.0)[1]) if gain.any() else 1.0 for gain in gains.values()]
+  tests = [_paired_p(gain) for gain in gains.values()]
   adjusted = dict(zip(others, holm(tests), strict=True))
   level = 1 - (1 - LEVEL) / len(others) / 2
   rows = [Row(first, float(means[first].mean()))]
@@ -85,6 +85,15 @@ def table(found: Comparison, first: str) -> str:
   return f'{seeds} seeds, {len(labels)} landscapes, {found.suite.trials:g} training runs\n\n' + (
     '\n'.join(lines)
   )
+
+
+def _paired_p(differences: np.ndarray) -> float:
+  """Returns the p-value of a two-sided t-test that the mean is 0; 1 if all are 0."""
+  if not differences.any():
+    return 1.0
+  count = len(differences)
+  t = differences.mean() / (differences.std(ddof=1) / np.sqrt(count))
+  return float(2 * stats.t.sf(abs(t), count - 1))
 
 
 def by_problem(found: Comparison, names: list[str]) -> str:
