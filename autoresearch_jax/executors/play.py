@@ -274,7 +274,12 @@ class PlayExecutor(Executor):
     reason, first = reply['reason'], None
     if status is Status.DUPLICATE:
       first = request.known[fingerprint]
-      reason = f'It differs from the strategy of trial {first} in comments and layout only.'
+      reason = (
+        'This change has no effect: the strategy proposes the same trials as its parent, trial '
+        f'{first}.'
+        if first in request.parents
+        else f'The strategy of trial {first} proposes the same trials.'
+      )
     isolation = reply['isolation'] and from_builtins(reply['isolation'], Isolation)
     measured = tuple(runs[seed] for seed in request.seeds if seed in runs)
     return Result(

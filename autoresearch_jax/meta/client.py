@@ -321,12 +321,14 @@ class SandboxedStrategy(Strategy):
   Attributes:
     failure: The first error, which a simulation may report in other words.
     sample: (call, reply) of some calls, drawn at random.
+    proposals: Hash of all proposals so far.
   """
 
   def __init__(self, process: StrategyProcess, rng: np.random.Generator):
     self.process = process
     self.failure: StrategyError | None = None
     self.sample: list[tuple[bytes, bytes]] = []
+    self.proposals = hashlib.sha256()
     self._rng = rng
     self._told: set[int] = set()
     self._count = 0
@@ -345,6 +347,7 @@ class SandboxedStrategy(Strategy):
       self.require_valid(reply.proposal)
     except ValueError as error:
       raise self._failed(f'ask proposed a trial that {error}') from None
+    self.proposals.update(msgspec.json.encode(reply.proposal))
     return reply.proposal, self._state(reply)
 
   def tell(self, state: SandboxedState, trial: Trial) -> SandboxedState:
@@ -423,7 +426,7 @@ def replay(process: StrategyProcess, calls: list[tuple[bytes, bytes]]) -> None:
       )
 
 
-def fingerprint(program: Program) -> str:
+def text_digest(program: Program) -> str:
   """Returns a digest of a program that comments, docstrings and formatting do not change."""
   digest = hashlib.sha256(program.entry.encode())
   for name, text in program.files:

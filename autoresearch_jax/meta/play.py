@@ -29,13 +29,16 @@ from autoresearch_jax.meta.client import (
   StrategyError,
   StrategyServer,
   replay,
+  text_digest,
 )
 from autoresearch_jax.problems.meta import LANDSCAPES, SECRET, MetaSearch
 from autoresearch_jax.search import STRATEGIES, Strategy
 from autoresearch_jax.types import Cost, Isolation, Measurement, Program, test_metric
 
 HASH_SEEDS = (1, 2)  # PYTHONHASHSEED where candidates are played, and where calls are repeated
+REFERENCE_PLAYS = 4  # of each instance
 MIN_REFERENCE = 1e-9  # a reference that finds the optimum at once cannot be divided by
+CHECK_SEED, CHECK_RUNS = -1, 60.0  # of the games behind a fingerprint
 SEED_BYTES = 7  # of an instance's seed
 TRAINING_RUNS_AT_LEAST = 2.0  # of a game: the baseline and one trial
 
@@ -76,6 +79,7 @@ class Player:
   ):
     self.problem = problem
     self._reference: Strategy = STRATEGIES.make(problem.reference)
+    self._fingerprints: dict[str, str] = {}  # by the digest of the text
     self._references: dict[tuple[Game, float], float] = {}  # its regret on a game of a budget
     self._secret = (folder / SECRET).read_text(encoding='utf-8')
     self._servers = [StrategyServer(limits, (*hidden, folder), seed) for seed in HASH_SEEDS]
@@ -102,8 +106,12 @@ class Player:
     finally:
       shutil.rmtree(folder, ignore_errors=True)
 
-  def check(self, program: Program, folder: pathlib.Path) -> Isolation:
-    """Checks the contract; returns what the sandbox enforces.
+  def check(self, program: Program, folder: pathlib.Path) -> tuple[Isolation, str]:
+    """Checks the contract, and plays the games that fingerprints are made of.
+
+    Returns:
+      What the sandbox enforces, and the fingerprint, which is equal for programs that propose the
+      same in these games, on which no program is scored.
 
     Raises:
       StrategyError: The program breaks it.
@@ -114,7 +122,15 @@ class Player:
         stack.enter_context(server.start(folder, program.entry)) for server in self._servers
       )
       contract.check(process, other)
-      return process.isolation
+      isolation = process.isolation
+    text = text_digest(program)
+    if text not in self._fingerprints:
+      digest, rng = hashlib.sha256(), np.random.default_rng(secrets.randbits(128))
+      for game in self._games(CHECK_SEED, on_test=False):
+        strategy = self._play(program, folder, game, CHECK_RUNS, rng)[1]
+        digest.update(strategy.proposals.digest())
+      self._fingerprints[text] = digest.hexdigest()
+    return isolation, self._fingerprints[text]
 
   def measure(
     self,
@@ -146,10 +162,10 @@ class Player:
     rng = np.random.default_rng(secrets.randbits(128))
     for number, game in enumerate(games):
       on_progress(number / len(games))
-      run, calls = self._play(program, folder, game, budget, rng)
+      run, strategy = self._play(program, folder, game, budget, rng)
       score = (_area(run, budget), run.curve.regret[-1], self._reference_regret(game, budget))
       scores.setdefault(game.landscape, []).append(score)
-      sample += calls
+      sample += strategy.sample
     with self._servers[1].start(folder, program.entry) as other:
       replay(other, [sample[place] for place in rng.permutation(len(sample))])
     metrics = _metrics(scores)
@@ -168,13 +184,22 @@ class Player:
     ]
 
   def _reference_regret(self, game: Game, budget: float) -> float:
-    """Returns the regret of the reference strategy on a game, which is played once."""
+    """Returns the mean regret of the reference on a game's instance, which it plays once.
+
+    With other random numbers than the candidates have: a candidate that does what the reference
+    does would otherwise have no noise, by which the acceptance rule judges all others.
+    """
     key = game, budget
     if key not in self._references:
       with _instance(game) as instance:
-        rule = ACCEPTANCE.make('strict')
-        run = simulate(self._reference, rule, instance, game.root_seed, budget)
-      self._references[key] = _area(run, budget)
+        runs = [
+          simulate(
+            self._reference, ACCEPTANCE.make('strict'), instance,
+            self._drawn('reference', game.instance_seed, number), budget,
+          )
+          for number in range(REFERENCE_PLAYS)
+        ]  # fmt: skip
+      self._references[key] = float(np.mean([_area(run, budget) for run in runs]))
     return self._references[key]
 
   def _drawn(self, *parts: Any) -> int:
@@ -189,7 +214,7 @@ class Player:
     game: Game,
     budget: float,
     rng: np.random.Generator,
-  ) -> tuple[SimulatedRun, list[tuple[bytes, bytes]]]:
+  ) -> tuple[SimulatedRun, SandboxedStrategy]:
     with (
       _instance(game) as instance,
       self._servers[0].start(folder, program.entry) as process,
@@ -199,7 +224,7 @@ class Player:
         run = simulate(strategy, ACCEPTANCE.make('strict'), instance, game.root_seed, budget)
       except SimulationError as error:
         raise strategy.failure or StrategyError(f'{program.entry}: {error}') from error
-      return run, strategy.sample
+      return run, strategy
 
 
 @contextlib.contextmanager

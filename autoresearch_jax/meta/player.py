@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from autoresearch_jax.config import Limits
-from autoresearch_jax.meta.client import ServerError, StrategyError, fingerprint
+from autoresearch_jax.meta.client import ServerError, StrategyError
 from autoresearch_jax.meta.play import Player
 from autoresearch_jax.problems import PROBLEMS
 from autoresearch_jax.types import Isolation, Program, Status
@@ -103,14 +103,13 @@ def main() -> None:
 
 
 def _play(player: Player, request: PlayRequest, write: Any) -> PlayReply:
-  program, isolation = request.program, None
-  digest = fingerprint(program)
-  if digest in request.known:
-    return PlayReply(Status.DUPLICATE, fingerprint=digest)
+  program, isolation, digest = request.program, None, ''
   try:
     with player.written(program) as folder:
       write({'progress': {'seed': 0, 'fraction': 0.0, 'phase': 'trace'}})
-      isolation = player.check(program, folder)
+      isolation, digest = player.check(program, folder)
+      if digest in request.known:
+        return PlayReply(Status.DUPLICATE, '', digest, isolation)
       for seed in request.seeds:
         measurement = player.measure(
           program, folder, seed, request.budget, request.on_test,
