@@ -18,7 +18,7 @@ from autoresearch_jax.programs.structural_edits import Rewrite, SourceEdit
 
 FOLDER = pathlib.Path(__file__).resolve().parent / 'strategies'
 SKELETON = ('init', 'ask', 'tell')
-PARTS = ('choose', 'fidelity', 'guidance')
+PARTS = ('opening', 'choose', 'fidelity', 'guidance')
 EFFECT = (0.0, 0.1)  # mean and standard deviation of the gain, as fractions of the metric
 
 

@@ -54,10 +54,8 @@ def test_edits_are_offered_to_strategies_only():
 
 def test_a_merge_takes_parts_of_the_second_parent():
   found = list(merged(donors()['tree'], donors()['guided'], np.random.default_rng(0)))
-  assert {tuple(taken) for _, taken in found} == {
-    ('choose',), ('guidance',), ('choose', 'guidance'),
-  }  # fmt: skip
-  assert all('NUM_DRAFTS' not in text for text, taken in found if 'choose' in taken)
+  assert {len(taken) for _, taken in found} == {1, 2, 3} and len(found) == 7
+  assert all('NUM_DRAFTS' not in text for text, taken in found if 'opening' in taken)
   assert set(PARTS) >= {part for _, taken in found for part in taken}
   assert not list(merged(donors()['tree'], 'x = 1\n', np.random.default_rng(0)))
   assert strategy_parts.is_strategy(found[0][0])

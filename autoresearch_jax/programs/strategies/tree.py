@@ -21,7 +21,7 @@ def init(objective):
 
 def ask(state, rng):
   """Returns the next proposal and the new state."""
-  operation, parents = choose(state, rng)
+  operation, parents = (Operation.DRAFT, ()) if opening(state) else choose(state, rng)
   state['proposed'] += 1
   for row in state['trials']:
     row['children'] += bool(parents) and row['id'] == parents[0]
@@ -59,15 +59,20 @@ def tell(state, trial):
 
 
 def choose(state, rng):
-  """Returns the operation and the parents: drafts, debugs, or improves the best program."""
+  """Returns the operation and the parents: debugs a failed leaf, or improves the best."""
   best = ranked(state)
-  if state['proposed'] < NUM_DRAFTS or not best:
+  if not best:
     return Operation.DRAFT, ()
   if rng.random() < DEBUG_PROB:
     leaves = failed_leaves(state)
     if leaves:
       return Operation.DEBUG, (leaves[rng.integers(len(leaves))],)
   return Operation.IMPROVE, (best[0]['id'],)
+
+
+def opening(state):
+  """Returns whether to draft another program from the start: the first few times."""
+  return state['proposed'] < NUM_DRAFTS
 
 
 def failed_leaves(state):
