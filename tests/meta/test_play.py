@@ -14,9 +14,10 @@ from autoresearch_jax.types import Program
 def player(tmp_path_factory):
   folder = tmp_path_factory.mktemp('meta')
   problem = MetaSearch(('nk_k4',), ('trap',))
-  (folder / SECRET).write_text('not drawn, so that the games are always the same')
+  (folder / 'secret').mkdir()
+  (folder / 'secret' / SECRET).write_text('not drawn, so that the games are always the same')
   limits = Limits(trace_bytes=2 * 2**30, trace_seconds=300.0)
-  made = Player(problem, folder, limits, problem.hidden(), folder / 's')
+  made = Player(problem, folder / 'secret', limits, problem.hidden(), folder / 's')
   yield made
   made.close()
 
