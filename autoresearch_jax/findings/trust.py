@@ -26,16 +26,21 @@ System, 2002):
     r = (2p + Σ w z) / (2 + Σ w)
 
 where p is the same mean over the first imports from all sources. A source without imports is a
-newcomer and has r = p, so that a new name has no advantage over a bad record. An edit is expected
-to gain r c*, averaged over the sources that tried it; newcomers count as one source.
+newcomer and has r = p, so that a new name has no advantage over a bad record. An edit is worth
+u c*, averaged over the sources that tried it, where newcomers count as one source. Here u is r plus
+a standard deviation of its distribution, so that one failure does not end a source for good
+(optimism in the face of uncertainty, as in Bayes-UCB: Kaufmann, Cappé and Garivier, AISTATS 2012).
 
-Turns. The next import is from the source with the largest r / (n + 1), where n counts its imports
-(D'Hondt's highest averages), and all newcomers take turns as one source. So a source has a share
-of the imports that grows with its record and does not grow with the number of its findings.
+Turns. The next import is from the source with the largest u / (n + 1), where n counts its imports
+(D'Hondt's highest averages). So a source has a share of the imports that grows with its record and
+does not grow with the number of its findings. All newcomers are one source, with the n of an
+average one; which of them is next is drawn, since the largest claim would be a liar's.
 """
 
 import collections
 import dataclasses
+import hashlib
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,17 +111,30 @@ class SourceRecord:
   Attributes:
     imports: Number of its edits that were tried.
     repeated: Σ w z, how many of them held.
-    reliability: r, how far its next claim is believed.
+    evidence: Σ w, how many of them are decided.
+    prior: p, how far it was believed before.
   """
 
-  imports: int
+  imports: float
   repeated: float
-  reliability: float
+  evidence: float
+  prior: float
+
+  @property
+  def reliability(self) -> float:
+    """r, how far its next claim is believed."""
+    return (PRIOR_COUNT * self.prior + self.repeated) / (PRIOR_COUNT + self.evidence)
+
+  @property
+  def optimism(self) -> float:
+    """u, how far its next claim may be believed."""
+    r, count = self.reliability, PRIOR_COUNT + self.evidence
+    return r + math.sqrt(r * (1 - r) / (count + 1))
 
   @property
   def turn(self) -> float:
     """D'Hondt's quotient; the source with the largest one is next."""
-    return self.reliability / (self.imports + 1)
+    return self.optimism / (self.imports + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,26 +210,19 @@ class Trust:
         found[2] += weight * z
         if is_new:
           first_weight, first_sum = first_weight + weight, first_sum + weight * z
-    newcomer = (PRIOR_COUNT / 2 + first_sum) / (PRIOR_COUNT + first_weight)
+    imports = len(self.tried) / len(counts) if counts else 0.0
+    newcomers = SourceRecord(imports, first_sum, first_weight, 0.5)
     records = {
-      source: SourceRecord(
-        int(imports), total, (PRIOR_COUNT * newcomer + total) / (PRIOR_COUNT + weight)
-      )
-      for source, (imports, weight, total) in counts.items()
+      source: SourceRecord(number, total, weight, newcomers.reliability)
+      for source, (number, weight, total) in counts.items()
     }
-    return {NEWCOMERS: SourceRecord(len(counts), first_sum, newcomer), **records}
+    return {NEWCOMERS: newcomers, **records}
 
-  def ranked(
-    self, claims: Sequence[ImportedClaim], minimum: float | None = None
-  ) -> list[ImportedClaim]:
+  def ranked(self, claims: Sequence[ImportedClaim]) -> list[ImportedClaim]:
     """Returns the claims that are worth a trial, in the order in which to try them.
 
-    Args:
-      claims: Of all sources.
-      minimum: Expected gain below which an edit is not worth a trial; None for that of an average
-        edit of the run's own.
+    Those that promise less than an average edit of the run's own are left out.
     """
-    minimum = self.own_gain if minimum is None else minimum
     scale = self.scale or _typical(claims)
     records = self.sources()
     done = {tried.claim.change for tried in self.tried}
@@ -219,17 +230,24 @@ class Trust:
     expected = self._expected(open_claims, records, scale)
     by_source: dict[str, list[ImportedClaim]] = collections.defaultdict(list)
     for claim in open_claims:
-      if claim.gain > 0 and expected[claim.change] > minimum:
-        by_source[claim.source if claim.source in records else NEWCOMERS].append(claim)
+      if claim.gain > 0 and expected[claim.change] > self.own_gain:
+        by_source[claim.source].append(claim)
     for found in by_source.values():
       found.sort(key=lambda c: (-expected[c.change], -_expected_effect(c, scale), c.finding))
-    turns = sorted(by_source, key=lambda source: (-records[source].turn, source))
-    return [
-      by_source[source][place]
-      for place in range(max(map(len, by_source.values()), default=0))
-      for source in turns
-      if place < len(by_source[source])
+    new = [
+      by_source.pop(source)
+      for source in sorted(by_source, key=self._drawn)
+      if source not in records
     ]
+    if new:
+      by_source[NEWCOMERS] = _in_turns(new)
+    turns = sorted(by_source, key=lambda source: (-records[source].turn, source))
+    return _in_turns([by_source[source] for source in turns])
+
+  def _drawn(self, source: str) -> str:
+    """Returns a sort key that puts sources into an order which they cannot foresee or choose."""
+    secret = f'{self.own_gain!r} {self.scale!r} {len(self.tried)}'
+    return hashlib.sha256(f'{secret} {source}'.encode()).hexdigest()
 
   def _expected(
     self, claims: Iterable[ImportedClaim], records: Mapping[str, SourceRecord], scale: float
@@ -241,10 +259,16 @@ class Trust:
       voices.setdefault(claim.change, {}).setdefault(source, []).append(self.effect(claim, scale))
     return {
       change: statistics.fmean(
-        records[source].reliability * statistics.fmean(effects) for source, effects in said.items()
+        records[source].optimism * statistics.fmean(effects) for source, effects in said.items()
       )
       for change, said in voices.items()
     }
+
+
+def _in_turns(groups: Sequence[Sequence[ImportedClaim]]) -> list[ImportedClaim]:
+  """Returns the first claim of each group, then the second one of each, and so on."""
+  rounds = itertools.zip_longest(*groups)
+  return [claim for found in rounds for claim in found if claim is not None]
 
 
 def _expected_effect(claim: ImportedClaim, scale: float) -> float:

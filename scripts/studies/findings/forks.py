@@ -1,6 +1,6 @@
 """Does sharing findings pay? Simulated forks of one program that search alone or together.
 
-  python forks.py [--seeds=20] [--forks=7] [--liars=0 --liars=3] [--runs=100] [--first_seed=1000]
+  python forks.py [--seeds=20] [--forks=7] [--liars=0 --liars=3] [--runs=100] [--rows=FILE]
 
 Each fork is a whole run on the lineage simulator: the real controller, strategies, acceptance
 rules, and the real code for trust and imports (`proposers/imports.py`). All forks of a seed search
@@ -9,8 +9,8 @@ Every second one has the acceptance rule `strict`, so its claims are the luckies
 on most message boards; the others have `paired`. Strategies alternate between greedy and tree. A
 fork publishes every verdict on an edit at once, also that it was not kept.
 
-Liars publish five findings for each trial of a fork: edits that in truth do nothing or harm, each
-claimed as a large gain with a small standard error. They take no part in the averages.
+Each liar publishes a finding for each trial of any fork: edits that in truth do nothing or harm,
+claimed as large gains with a small standard error. Liars take no part in the averages.
 
   alone      nobody shares
   shared     at most a quarter of the new programs are imports, chosen by `findings/trust.py`
@@ -20,13 +20,17 @@ claimed as a large gain with a small standard error. They take no part in the av
 Printed are the mean regret over the run (the area under the curve, 1 is the start and 0 the best
 known program) and the regret in the end, as means over the forks; then differences from `alone`
 with 95 % confidence intervals by Student's t over seeds, which are paired. 20 seeds take about ten
-minutes on one core.
+minutes on one core. --rows keeps each seed's regrets in a file, from which the same command goes on
+after it was stopped. Seeds below 1000 were used to choose the constants of `findings/trust.py`.
 """
 
 import collections
 import dataclasses
+import functools
 import itertools
+import json
 import math
+import pathlib
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -74,11 +78,12 @@ from autoresearch_jax.types import (
   Verdict,
 )
 
+Row = tuple[float, float]  # mean regret over the run, and regret in the end
+
 SHARE = 0.25
 DEVICES = 2
 DEVICE_SPREAD = 0.5  # of the logarithm of a gain between devices
 DEVICE_LOST = 0.15  # share of the helpful edits that do nothing on a device
-LIES = 5  # findings of a liar for each trial of a fork
 ARMS = ('alone', 'shared', 'by claim', 'believed')
 
 _SEEDS = flags.DEFINE_integer('seeds', 20, 'Paired seeds.', lower_bound=2)
@@ -86,6 +91,7 @@ _FIRST_SEED = flags.DEFINE_integer('first_seed', 1000, 'The first one; 1000 on a
 _FORKS = flags.DEFINE_integer('forks', 7, 'Honest forks.', lower_bound=1)
 _LIARS = flags.DEFINE_multi_integer('liars', [0, 3], 'Liars, of each comparison.', lower_bound=0)
 _RUNS = flags.DEFINE_integer('runs', 100, 'Budget of a fork in training runs.', lower_bound=10)
+_ROWS = flags.DEFINE_string('rows', '', 'A file of results that is read and extended.')
 _PROFILE = flags.DEFINE_enum('profile', 'h100', list(PROFILES), 'Of the lineage simulator.')
 
 
@@ -294,8 +300,8 @@ def lies(liar: int, effects: EditEffects, seed: int) -> Iterator[Published]:
     yield Published(f'liar {liar}', setting_on(liar % DEVICES), change, gain, profile.noise / 4)
 
 
-def play(arm: str, seed: int, liars: int) -> list[tuple[float, float]]:
-  """Plays all forks of a seed at once; returns mean and final regret of each."""
+def play(arm: str, seed: int, liars: int) -> Row:
+  """Plays all forks of a seed at once; returns the means over the forks."""
   profile, board = PROFILES[_PROFILE.value], Board()
   effects = draw_effects(profile, seed)
   instances = [
@@ -312,8 +318,9 @@ def play(arm: str, seed: int, liars: int) -> list[tuple[float, float]]:
     news = list(fork.news()) if arm != 'alone' else []
     board.published += news
     for source in sources if news else ():
-      board.published += itertools.islice(source, LIES)
-  return [_regrets(fork.loop) for fork in forks]
+      board.published += itertools.islice(source, 1)
+  mean, final = zip(*(_regrets(fork.loop) for fork in forks), strict=True)
+  return statistics.fmean(mean), statistics.fmean(final)
 
 
 def _fork(
@@ -348,7 +355,7 @@ def _with_noise_of(inner: LineageInstance, importer: Importer | None, key: str) 
   return ForkInstance(own, importer)
 
 
-def _regrets(loop: SimulatedLoop) -> tuple[float, float]:
+def _regrets(loop: SimulatedLoop) -> Row:
   curve = loop.outcome().curve
   return area(curve.runs, curve.regret, _RUNS.value), curve.regret[-1]
 
@@ -359,13 +366,28 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
   return statistics.fmean(differences), critical_value(len(differences) - 1) * error
 
 
+@functools.cache
+def _row(arm: str, seed: int, liars: int) -> Row:
+  """Returns the regrets of a seed, from the file if they are there."""
+  key = [_PROFILE.value, _FORKS.value, _RUNS.value, liars, seed, arm]
+  file = pathlib.Path(_ROWS.value) if _ROWS.value else None
+  if file is not None and file.exists():
+    for line in file.read_text().splitlines():
+      row = json.loads(line)
+      if row['key'] == key:
+        return tuple(row['regrets'])
+  regrets = play(arm, seed, liars)
+  if file is not None:
+    with file.open('a') as rows:
+      rows.write(json.dumps({'key': key, 'regrets': regrets}) + '\n')
+  return regrets
+
+
 def _compare(liars: int, say: Callable[[str], None]) -> None:
   seeds = range(_FIRST_SEED.value, _FIRST_SEED.value + _SEEDS.value)
-  found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
-  for seed in seeds:
-    for arm in ARMS:
-      forks = play(arm, seed, liars)
-      found[arm].append(tuple(statistics.fmean(column) for column in zip(*forks, strict=True)))  # pyright: ignore[reportArgumentType]
+  found: dict[str, list[Row]] = {arm: [] for arm in ARMS}
+  for seed, arm in itertools.product(seeds, ARMS):
+    found[arm].append(_row(arm, seed, 0 if arm == 'alone' else liars))
   say(f'\n{_FORKS.value} forks, {liars} liars, {_RUNS.value} runs each, {_SEEDS.value} seeds')
   say(f'{"":10}{"mean regret":>12}{"in the end":>12}   lower than alone by, 95 % interval')
   for arm, rows in found.items():
