@@ -103,6 +103,7 @@ def get_config(variant: str = 'auto') -> ConfigDict:  # noqa: PLR0915 - one stat
   c.findings.stores = ()  # addresses of stores, such as '../shared'; none: no edits of others
   c.findings.share = 0.25  # largest share of the new programs
   c.findings.refresh_seconds = 600.0  # how often the stores are read again
+  c.findings.claim = False  # tell other runs through the stores which edit is being tried
 
   # Acceptance rule. `paired` runs promising programs and the incumbent in turns until a sequential
   # test decides, so that a machine whose speed changes does not. Of runs with 100 edits without

@@ -100,11 +100,14 @@ class Findings:
     share: Largest share of the new programs that are edits of others. The rest stays free of them,
       so that many runs that share findings do not all search in one place.
     refresh_seconds: How often the stores are read again.
+    claim: Whether to write into the stores, for an hour, which edit is being tried, so that other
+      runs leave it alone meanwhile. It is signed by the user's key.
   """
 
   stores: tuple[str, ...] = ()
   share: float = 0.25
   refresh_seconds: float = 600.0
+  claim: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,18 @@
 """Reads stores of findings in a thread of its own, so that no trial waits for a network."""
 
+import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 
+from autoresearch_jax.findings.claims import WorkClaim
 from autoresearch_jax.findings.finding import Finding, FindingError, latest
+from autoresearch_jax.findings.signing import Key
 from autoresearch_jax.findings.store import FindingStore
 from autoresearch_jax.messages import one_line
+
+CLAIM_SECONDS = 3600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,11 +23,13 @@ class StoreContent:
     store: The store; None if it could not be opened.
     findings: One of each comparison; those of the last success if it cannot be read now.
     problem: Why it cannot be read now, a sentence; '' if it was.
+    claimed: Fingerprints of what somebody tries now.
   """
 
   store: FindingStore | None
   findings: tuple[Finding, ...] = ()
   problem: str = ''
+  claimed: frozenset[str] = frozenset()
 
 
 class StoreReader:
@@ -68,11 +76,22 @@ class StoreReader:
       with self._lock:
         self._contents[address] = found
 
+  def claim(self, fingerprint: str) -> None:
+    """Tells the stores that this run tries something now. Returns at once; failures are ignored."""
+    threading.Thread(target=self._claim, args=(fingerprint,), daemon=True).start()
+
+  def _claim(self, fingerprint: str) -> None:
+    for content in self.contents().values():
+      with contextlib.suppress(FindingError, OSError):
+        if content.store is not None:
+          content.store.claim(WorkClaim.of(fingerprint, Key.load(), time.time(), CLAIM_SECONDS))
+
   def _read(self, address: str) -> StoreContent:
     before = self._contents.get(address, StoreContent(None))
     try:
       store = before.store or self._open(address)
-      return StoreContent(store, tuple(latest(store.findings(lambda why: None))))
+      found = tuple(latest(store.findings(lambda why: None)))
+      return StoreContent(store, found, '', frozenset(c.fingerprint for c in store.claims()))
     except FindingError as error:
       problem = str(error)
     except Exception as error:  # of a network or of a file system: the run goes on

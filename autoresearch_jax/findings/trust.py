@@ -33,8 +33,9 @@ a standard deviation of its distribution, so that one failure does not end a sou
 
 Turns. The next import is from the source with the largest u / (n + 1), where n counts its imports
 (D'Hondt's highest averages). So a source has a share of the imports that grows with its record and
-does not grow with the number of its findings. All newcomers are one source, with the n of an
-average one; which of them is next is drawn, since the largest claim would be a liar's.
+does not grow with the number of its findings. All newcomers are one source, whose n is ln(1 + all
+imports), so that they are tried now and then; which of them is next is drawn, since the largest
+claim would be a liar's.
 """
 
 import collections
@@ -109,7 +110,7 @@ class SourceRecord:
   """How the claims of a source fared here.
 
   Attributes:
-    imports: Number of its edits that were tried.
+    imports: n, the number of its edits that were tried.
     repeated: Σ w z, how many of them held.
     evidence: Σ w, how many of them are decided.
     prior: p, how far it was believed before.
@@ -210,8 +211,7 @@ class Trust:
         found[2] += weight * z
         if is_new:
           first_weight, first_sum = first_weight + weight, first_sum + weight * z
-    imports = len(self.tried) / len(counts) if counts else 0.0
-    newcomers = SourceRecord(imports, first_sum, first_weight, 0.5)
+    newcomers = SourceRecord(math.log1p(len(self.tried)), first_sum, first_weight, 0.5)
     records = {
       source: SourceRecord(number, total, weight, newcomers.reliability)
       for source, (number, weight, total) in counts.items()

@@ -8,7 +8,7 @@ source says about it is data: it is quoted in prompts, and it keeps nothing.
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from autoresearch_jax.findings.from_ledger import setting_of
 from autoresearch_jax.findings.programs import programs_of
 from autoresearch_jax.findings.reader import StoreContent, StoreReader
 from autoresearch_jax.findings.store import FindingStore
-from autoresearch_jax.findings.stores import opened
+from autoresearch_jax.findings.stores import existing
 from autoresearch_jax.findings.trust import Trust, short, similarity
 from autoresearch_jax.ledger.events import ImportRefused, StoreRead
 from autoresearch_jax.ledger.history import BASELINE, History
@@ -70,26 +70,30 @@ class Importer:
   Attributes:
     candidates: Returns the edits of other runs, by the id of their finding.
     share: Largest share of the new programs that are imports.
+    claimed: Returns the changes that others try now.
   """
 
   candidates: Callable[[], Mapping[str, ImportCandidate]]
   share: float
+  claimed: Callable[[], Collection[str]] = tuple
 
   def __post_init__(self) -> None:
     self._refused: set[str] = set()
 
   def edit(self, proposal: Proposal, context: ProposalContext) -> Edit | None:
     """Returns an edit of another run for the proposal; None if the run's own proposer is due."""
-    asked = proposal.guidance == 'ablation' or context.idea
-    if asked or proposal.operation not in (Operation.IMPROVE, Operation.DRAFT):
+    is_specific = proposal.guidance == 'ablation' or context.idea
+    if is_specific or proposal.operation not in (Operation.IMPROVE, Operation.DRAFT):
       return None
     if not self._is_due(context) or not (candidates := self.candidates()):
       return None
-    refused = {*context.refused_imports, *self._refused}
+    refused, claimed = {*context.refused_imports, *self._refused}, {*self.claimed()}
     left = [
       candidate.claim
       for finding, candidate in candidates.items()
-      if finding not in refused and candidate.program not in context.tried
+      if finding not in refused
+      and candidate.program not in context.tried
+      and candidate.claim.change not in claimed
     ]
     for claim in self.ranked(left, context)[:MAX_ATTEMPTS]:
       candidate = candidates[claim.finding]
@@ -128,6 +132,7 @@ class ImportingProposer(Proposer):
     contents: Callable[[], Mapping[str, StoreContent]],
     setting: Callable[[], FindingSetting],
     share: float,
+    claim: Callable[[str], None],
   ):
     """Makes the proposer.
 
@@ -136,9 +141,10 @@ class ImportingProposer(Proposer):
       contents: Returns what was read of the stores, by address.
       setting: Returns that of this run, once its baseline has a verdict.
       share: Largest share of the new programs that are imports.
+      claim: Tells others which change is tried now.
     """
-    self._inner, self.contents, self._setting = inner, contents, setting
-    self._importer = Importer(lambda: self._candidates, share)
+    self._inner, self.contents, self._setting, self._claim = inner, contents, setting, claim
+    self._importer = Importer(lambda: self._candidates, share, self._claimed)
     self._seen: Mapping[str, StoreContent] = {}
     self._candidates: dict[str, ImportCandidate] = {}
 
@@ -156,11 +162,18 @@ class ImportingProposer(Proposer):
     """Returns an edit of another run, or of the run's own proposer. Raises NothingToPropose."""
     self._update(context)
     edit = self._importer.edit(proposal, context)
-    return self._inner.propose(proposal, context, rng) if edit is None else edit
+    if edit is None:
+      return self._inner.propose(proposal, context, rng)
+    if edit.imported is not None:
+      self._claim(edit.imported.change)
+    return edit
 
   def close(self) -> None:
     """Ends what the run's own proposer started."""
     self._inner.close()
+
+  def _claimed(self) -> set[str]:
+    return {change for content in self._seen.values() for change in content.claimed}
 
   def _update(self, context: ProposalContext) -> None:
     """Takes over what was read since the last proposal, and records it."""
@@ -191,8 +204,15 @@ def importing(inner: Proposer, config: Findings, history: History) -> Iterator[P
   if not config.stores:
     yield inner
     return
-  with StoreReader(config.stores, opened, config.refresh_seconds) as reader:
-    yield ImportingProposer(inner, reader.contents, lambda: setting_of(history), config.share)
+  with StoreReader(config.stores, existing, config.refresh_seconds) as reader:
+    claim = reader.claim if config.claim else _claim_nothing
+    yield ImportingProposer(
+      inner, reader.contents, lambda: setting_of(history), config.share, claim
+    )
+
+
+def _claim_nothing(change: str) -> None:
+  del change
 
 
 def _comparable(content: StoreContent, setting: FindingSetting) -> list[ImportCandidate]:

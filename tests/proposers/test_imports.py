@@ -9,9 +9,13 @@ from helpers import synthetic_run
 from helpers.synthetic_run import Nudge, run
 
 from autoresearch_jax.config import Findings
+from autoresearch_jax.findings.claims import WorkClaim
+from autoresearch_jax.findings.folder_store import FolderStore
 from autoresearch_jax.findings.from_ledger import setting_of
+from autoresearch_jax.findings.index import Index
 from autoresearch_jax.findings.reader import StoreContent
 from autoresearch_jax.findings.run_store import RunStore
+from autoresearch_jax.findings.signing import Key
 from autoresearch_jax.findings.states import ImportState, import_outcomes, trust_of
 from autoresearch_jax.ledger.events import StoreRead
 from autoresearch_jax.ledger.store import Ledger, read_history
@@ -58,10 +62,12 @@ def content(donor, **changed):
   return StoreContent(store, tuple(dataclasses.replace(f, **changed) for f in findings))
 
 
-def proposer(donor, found=None, share=0.5, inner=None):
+def proposer(donor, found=None, share=0.5, inner=None, claim=None):
   contents = {'donor': content(donor) if found is None else found}
   setting = setting_of(read_history(donor))
-  return ImportingProposer(inner or Nudge(), lambda: contents, lambda: setting, share)
+  return ImportingProposer(
+    inner or Nudge(), lambda: contents, lambda: setting, share, claim or (lambda change: None)
+  )
 
 
 def records(folder):
@@ -162,3 +168,20 @@ def test_run_without_stores_has_its_own_proposer(donor):
   with importing(own, Findings(), read_history(donor)) as made:
     assert made is own
   assert not list(itertools.chain(import_sentences(read_history(donor))))
+
+
+def test_forks_that_claim_what_they_try_divide_the_work(donor, tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'config'))
+  claimed = []
+  first = run(tmp_path / 'a', 6, proposer=proposer(donor, claim=claimed.append)).history
+  taken = [first.edits[n].imported.change for n in imports(first)]
+  assert claimed[: len(taken)] == taken != []
+  store = FolderStore(tmp_path / 'store', Index(tmp_path / 'index'))
+  for change in taken:
+    store.claim(WorkClaim.of(change, Key.load(), time.time(), 60))
+  found = dataclasses.replace(
+    content(donor), claimed=frozenset(c.fingerprint for c in store.claims())
+  )
+  assert found.claimed == {*taken}
+  second = run(tmp_path / 'b', 12, proposer=proposer(donor, found)).history
+  assert not {second.edits[n].imported.change for n in imports(second)} & found.claimed
