@@ -5,9 +5,9 @@
 Each fork is a whole run on the lineage simulator: the real controller, strategies, acceptance
 rules, and the real code for trust and imports (`proposers/imports.py`). All forks of a seed search
 the same program. Every second one has another device, on which the same edits have other effects.
-Every second one has the acceptance rule `strict`, so its claims are the luckiest of single runs, as
-on most message boards; the others have `paired`. Strategies alternate between greedy and tree. A
-fork publishes every verdict on an edit at once, also that it was not kept.
+Of four, two have the acceptance rule `strict`, so their claims are the luckiest of single runs, as
+on most message boards; the others have `paired`. Of eight, four have the strategy tree, the others
+greedy. A fork publishes every verdict on an edit at once, also that it was not kept.
 
 Each liar publishes a finding for each trial of any fork: edits that in truth do nothing or harm,
 claimed as large gains with a small standard error. Liars take no part in the averages.
@@ -91,6 +91,7 @@ _FIRST_SEED = flags.DEFINE_integer('first_seed', 1000, 'The first one; 1000 on a
 _FORKS = flags.DEFINE_integer('forks', 7, 'Honest forks.', lower_bound=1)
 _LIARS = flags.DEFINE_multi_integer('liars', [0, 3], 'Liars, of each comparison.', lower_bound=0)
 _RUNS = flags.DEFINE_integer('runs', 100, 'Budget of a fork in training runs.', lower_bound=10)
+_ARMS = flags.DEFINE_multi_enum('arm', list(ARMS), ARMS, 'What is compared; alone is always.')
 _ROWS = flags.DEFINE_string('rows', '', 'A file of results that is read and extended.')
 _PROFILE = flags.DEFINE_enum('profile', 'h100', list(PROFILES), 'Of the lineage simulator.')
 
@@ -385,8 +386,9 @@ def _row(arm: str, seed: int, liars: int) -> Row:
 
 def _compare(liars: int, say: Callable[[str], None]) -> None:
   seeds = range(_FIRST_SEED.value, _FIRST_SEED.value + _SEEDS.value)
-  found: dict[str, list[Row]] = {arm: [] for arm in ARMS}
-  for seed, arm in itertools.product(seeds, ARMS):
+  arms = [arm for arm in ARMS if arm == 'alone' or arm in _ARMS.value]
+  found: dict[str, list[Row]] = {arm: [] for arm in arms}
+  for seed, arm in itertools.product(seeds, arms):
     found[arm].append(_row(arm, seed, 0 if arm == 'alone' else liars))
   say(f'\n{_FORKS.value} forks, {liars} liars, {_RUNS.value} runs each, {_SEEDS.value} seeds')
   say(f'{"":10}{"mean regret":>12}{"in the end":>12}   lower than alone by, 95 % interval')
