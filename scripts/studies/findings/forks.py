@@ -352,7 +352,7 @@ def _fork(
 def _with_noise_of(inner: LineageInstance, importer: Importer | None, key: str) -> ForkInstance:
   """Returns the program with the seed noise of one fork."""
   own = LineageInstance(key, inner.profile, inner.noise, inner.effects)
-  own.__dict__['_optimum'] = inner.optimum  # found once for all forks with the device
+  vars(own)['_optimum'] = inner.optimum  # found once for all forks with the device
   return ForkInstance(own, importer)
 
 
