@@ -55,7 +55,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
   'final_seeds': (0, 10_000, '0 means no final evaluation'),
   'seed': (0, 2**63 - 1, ''),
   'canaries.share': (0, 0.5, '0 means no canaries'),
-  'canaries.handicap': (0.01, 0.99, 'it is a fraction of the budget'),
+  'canaries.gain': (0.01, 1000, ''),
 }
 
 

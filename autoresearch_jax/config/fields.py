@@ -77,9 +77,8 @@ class CanaryConfig:
 
   Attributes:
     share: Largest share of the training runs that they may cost; 0 for none.
-    kinds: `placebo` (no effect), `improvement` (the incumbent against its own program with less
-      training), `exploit` (must be refused).
-    handicap: Fraction of the budget that the incumbent trains for where it is to be improved on.
+    kinds: `placebo` (no effect), `improvement` (a known gain), `exploit` (must be refused).
+    gain: Gain of an improvement, in standard deviations of the baseline's seeds.
   """
 
   share: float = 0.0
@@ -88,7 +87,7 @@ class CanaryConfig:
     'improvement',
     'exploit',
   )
-  handicap: float = 0.5
+  gain: float = 3.0
 
 
 @dataclasses.dataclass(frozen=True)

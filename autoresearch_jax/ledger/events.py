@@ -318,14 +318,14 @@ class Planted:
     kind: `placebo` (no effect), `improvement` or `exploit`.
     edit: The program to be judged.
     incumbent: The trial that it is compared with.
-    handicap: Fraction of the budget that the incumbent's program trains for in this comparison.
+    gain: Added to its scores (larger is better) before the rule sees them, in the metric's unit.
   """
 
   canary: int
   kind: str
   edit: Edit
   incumbent: int
-  handicap: float = 1.0
+  gain: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

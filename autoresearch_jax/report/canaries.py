@@ -7,7 +7,7 @@ any number of canaries. Counts are pooled over all sessions of a run, and over s
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from scipy import special
 
@@ -19,11 +19,9 @@ from autoresearch_jax.ledger.canaries import (
   IMPROVEMENT,
   KEPT,
   PLACEBO,
-  Canary,
 )
 from autoresearch_jax.ledger.history import History
-from autoresearch_jax.report.final_comparison import LEVEL, critical_value
-from autoresearch_jax.types import Objective
+from autoresearch_jax.report.final_comparison import LEVEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +63,8 @@ class CanaryRates:
     power: Kept ones among planted improvements.
     catches: Refused ones among exploits.
     missed: What the exploits tried that were not refused.
-    gains: Of the planted improvements over the handicapped incumbent, in seed standard deviations,
-      from runs that no decision selected.
+    gain: Mean gain of the planted improvements, in standard deviations of the baseline's seeds;
+      None without any.
     failed: Canaries whose programs have no score, so that they are in none of the rates.
     trials: Trials of all canaries.
     training_runs: Their training runs.
@@ -77,19 +75,11 @@ class CanaryRates:
   power: MeasuredRate
   catches: MeasuredRate
   missed: tuple[str, ...]
-  gains: tuple[float, ...]
+  gain: float | None
   failed: int
   trials: int
   training_runs: float
   share: float
-
-  @property
-  def gain(self) -> tuple[float, float] | None:
-    """Mean and 95 % half width of the gains; None below two of them."""
-    if len(self.gains) < 2:
-      return None
-    error = statistics.stdev(self.gains) / math.sqrt(len(self.gains))
-    return statistics.fmean(self.gains), critical_value(len(self.gains) - 1) * error
 
 
 def canary_rates(histories: Iterable[History]) -> CanaryRates | None:
@@ -107,7 +97,7 @@ def canary_rates(histories: Iterable[History]) -> CanaryRates | None:
     outcomes = [canary.outcome for _, canary in of_kind[kind]]
     return MeasuredRate(outcomes.count(outcome), len(outcomes))
 
-  gains = [_gain(canary, run) for run, canary in of_kind[IMPROVEMENT]]
+  gains = [c.planted.gain / (run.noise() or math.nan) for run, c in of_kind[IMPROVEMENT]]
   training_runs = sum(run.canaries.training_runs for run in runs)
   return CanaryRates(
     false_keeps=rate(PLACEBO, KEPT),
@@ -118,26 +108,12 @@ def canary_rates(histories: Iterable[History]) -> CanaryRates | None:
       for _, canary in of_kind[EXPLOIT]
       if canary.outcome in (KEPT, DISCARDED)
     ),
-    gains=tuple(gain for gain in gains if gain is not None),
+    gain=statistics.fmean(gains) if gains else None,
     failed=sum(canary.outcome == FAILED for _, canary in ended),
     trials=sum(run.canaries.trials for run in runs),
     training_runs=training_runs,
     share=training_runs / max(1.0, sum(run.training_runs for run in runs)),
   )
-
-
-def _gain(canary: Canary, history: History) -> float | None:
-  """Returns the first run's gain over the handicapped incumbent, in seed standard deviations."""
-  scores = [_scores(trial.result.measurements, history.objective) for trial in canary.trials[:2]]
-  noise = history.noise()
-  if len(scores) < 2 or not all(scores) or not noise:
-    return None
-  return (statistics.fmean(scores[1]) - statistics.fmean(scores[0])) / noise
-
-
-def _scores(measurements: Sequence, objective: Objective) -> list[float]:
-  metric = objective.metric
-  return [objective.score_of(m.metrics[metric]) for m in measurements if metric in m.metrics]
 
 
 def format_canaries(rates: CanaryRates | None) -> str:
@@ -172,10 +148,4 @@ def _of(rate: MeasuredRate) -> str:
 
 
 def _size(rates: CanaryRates) -> str:
-  if rates.gain is None:
-    return ''
-  mean, width = rates.gain
-  text = f', gains of {mean:.1f} ± {width:.1f} seed standard deviations'
-  if mean <= width:
-    text += ' (not shown to be above 0, so lower config.canaries.handicap)'
-  return text
+  return '' if rates.gain is None else f' (gains of {rates.gain:.1f} seed standard deviations)'

@@ -1,11 +1,10 @@
 """Canaries: planted programs that measure the run itself, at a small share of its training runs.
 
-Source: canaries in a coal mine; in search, the planted controls of A/A tests and of screening
-assays. Three kinds go through the whole run, tracing, training and the acceptance test:
+Three kinds go through the whole run, tracing, training and the acceptance test:
 
 - placebo: the incumbent without a real change. Keeping it is a false keep.
-- improvement: the incumbent itself, judged against its own program trained for a part of the
-  budget. Not keeping it is a missed improvement.
+- improvement: a placebo whose scores are raised by a known gain before the rule sees them. Not
+  keeping it is a missed improvement.
 - exploit: the incumbent with something that programs must not do (`programs/exploits.py`). It must
   be refused before it has a score.
 
@@ -14,9 +13,9 @@ canaries have ids of their own and are in `history.canaries` only. So strategy, 
 the rule's error budget and the incumbent are not affected: with one slot, a run makes the same
 decisions with canaries as without.
 
-A canary begins if what canaries of its kind usually cost fits into the share; with one slot, while
-no test is open. It then has its slot until its verdict, so that its pairs of runs stay close in
-time.
+A canary begins if what its kind usually costs fits into the share. It has its slot until a look of
+the rule at its own runs, so that pairs of runs stay close in time; after an inconclusive look it
+goes on once the share allows for as many runs again.
 """
 
 import dataclasses
@@ -48,6 +47,7 @@ from autoresearch_jax.types import (
   Decision,
   Edit,
   Hypothesis,
+  Objective,
   Operation,
   Program,
   Proposal,
@@ -59,10 +59,9 @@ from autoresearch_jax.types import (
   Verdict,
 )
 
-FIRST_SEED = 2**43  # of the handicapped incumbent, and of programs that have been trained before
-CONTROL_SEEDS = 4  # of the handicapped incumbent, before its challenger is trained
-# Training runs that a canary usually takes, with a first look of the acceptance test.
-USUAL_COST = {EXPLOIT: 1, PLACEBO: 5, IMPROVEMENT: CONTROL_SEEDS + 5}
+FIRST_SEED = 2**43  # of canaries that compute what has been trained before
+USUAL_COST = {EXPLOIT: 1, PLACEBO: 3, IMPROVEMENT: 5}  # training runs
+WEIGHTS = {EXPLOIT: 1, PLACEBO: 2, IMPROVEMENT: 2}  # parts of the share
 MAX_TRIALS = 64  # of one canary
 
 
@@ -76,6 +75,8 @@ class _Test:
     challenger: The canary's first trial, once it is judged.
     wanted: What to train next; None before the rule is asked.
     trials: Trials judged so far.
+    seeds: Of the canary's own runs.
+    at_look: Whether all these have been judged, so that the canary may pause.
   """
 
   state: Any
@@ -83,6 +84,8 @@ class _Test:
   challenger: Trial | None = None
   wanted: Proposal | None = None
   trials: int = 0
+  seeds: tuple[int, ...] = ()
+  at_look: bool = False
 
 
 class CanaryTests:
@@ -110,14 +113,10 @@ class CanaryTests:
     Raises:
       ComponentError: The acceptance rule raised.
     """
-    share = self._settings.canaries.share
-    if not share or self._settings.requested_only or history.incumbent is None:
+    if self._settings.requested_only or history.incumbent is None:
       return None
-    kind = self._next_kind(history)
-    cost = history.canaries.training_runs + _expected_cost(kind, history)
-    if not kind or cost > share * history.training_runs:
-      return None
-    if history.under_test() and slots == 1:  # whose runs must stay close in time
+    kind = self._due(history)
+    if not kind or not self._is_quiet(history, slots):
       return None
     with ComponentCall(RULE, self._acceptance, 'when a canary was due'):
       before = self._acceptance.without_tests(state)
@@ -127,21 +126,38 @@ class CanaryTests:
         return None
     return self._planted(kind, history)
 
-  def _next_kind(self, history: History) -> str:
-    """Returns the kind that has cost the least so far; '' if there is none."""
-    spent = dict.fromkeys(sorted(self._kinds(history), key=lambda kind: USUAL_COST[kind]), 0.0)
-    for canary in history.canaries.planted:
-      if canary.planted.kind in spent:
-        spent[canary.planted.kind] += canary.training_runs
-    return min(spent, key=lambda kind: spent[kind], default='')
+  def _is_quiet(self, history: History, slots: int) -> bool:
+    """Whether no runs of the search's own tests would be torn apart."""
+    return slots > 1 or not history.under_test()
+
+  def _due(self, history: History) -> str:
+    """Returns the kind of the canary that is due, the one with the least cost so far, or ''."""
+    if not self._settings.canaries.share:
+      return ''
+    planted = history.canaries.planted
+    costs = {
+      kind: [c.training_runs for c in planted if c.planted.kind == kind]
+      for kind in sorted(self._kinds(history), key=lambda kind: USUAL_COST[kind])
+    }
+    kind = min(costs, key=lambda kind: sum(costs[kind]) / WEIGHTS[kind], default='')
+    if not kind:
+      return ''
+    expected = statistics.fmean(costs[kind]) if costs[kind] else USUAL_COST[kind]
+    return kind if self._affords(history, expected) else ''
+
+  def _affords(self, history: History, cost: float) -> bool:
+    allowed = self._settings.canaries.share * history.training_runs
+    return history.canaries.training_runs + cost <= allowed
 
   def _kinds(self, history: History) -> set[str]:
     kinds = {*self._settings.canaries.kinds}
     program = self._incumbent_program(history)
-    if not self._editable(program):
-      kinds -= {PLACEBO, EXPLOIT}
-    elif not self._exploits(program):
+    if program.entry not in self._settings.editable:
+      return set()
+    if not self._exploits(program):
       kinds -= {EXPLOIT}
+    if not history.noise():
+      kinds -= {IMPROVEMENT}
     return kinds
 
   def _planted(self, kind: str, history: History) -> Planted:
@@ -158,28 +174,20 @@ class CanaryTests:
         Hypothesis('It is refused before it has a score.'),
       )
       return Planted(number, kind, edit, incumbent)
-    if kind == PLACEBO:
-      rng = generator(self._settings.seed, FIRST_TRIAL + number)
-      reseed = defines_training(program.text())
-      edit = Edit(
-        with_placebo(program, int(rng.integers(NUMBERS)), reseed),
-        'canary: no real change',
-        Hypothesis('It trains as well as the incumbent, apart from noise.', predicted_effect=0.0),
-      )
-      return Planted(number, kind, edit, incumbent)
-    handicap = self._settings.canaries.handicap
+    rng = generator(self._settings.seed, FIRST_TRIAL + number)
     edit = Edit(
-      program,
-      f'canary: the incumbent, against {handicap:.0%} of its training',
-      Hypothesis('It is better than its own program with a smaller budget.'),
+      with_placebo(program, int(rng.integers(NUMBERS)), defines_training(program.text())),
+      'canary: no real change',
+      Hypothesis('It trains as well as the incumbent, apart from noise.', predicted_effect=0.0),
     )
-    return Planted(number, kind, edit, incumbent, handicap)
+    gain = 0.0
+    if kind == IMPROVEMENT:
+      gain = self._settings.canaries.gain * (history.noise() or 0.0)
+      edit = dataclasses.replace(edit, description=f'canary: scores raised by {gain:.6g}')
+    return Planted(number, kind, edit, incumbent, gain)
 
   def _incumbent_program(self, history: History) -> Program:
     return history.edits[history.kept[-1]].program
-
-  def _editable(self, program: Program) -> bool:
-    return program.entry in self._settings.editable
 
   def _exploits(self, program: Program) -> tuple[Any, ...]:
     return exploits_of(program, self._settings.spec, self._settings.isolated)
@@ -213,20 +221,35 @@ class CanaryTests:
 
   # Training.
 
-  def next_request(self, history: History) -> TrialRequest | None:
-    """Returns the request for the next trial of the active canary, if it is not running yet."""
-    trial = history.canaries.next_trial
-    if self._test is None or self._submitted == trial:
+  def occupies_slot(self, history: History) -> bool:
+    """Whether a slot is the active canary's: it trains, or must not be torn apart."""
+    if history.canaries.active is None or self._test is None:
+      return False
+    return not self._test.at_look or self._submitted == history.canaries.next_trial
+
+  def next_request(self, history: History, free: bool, slots: int) -> TrialRequest | None:
+    """Returns the request for the next trial of the active canary, if it may train now.
+
+    Args:
+      history: The run so far.
+      free: Whether a slot is free for a canary that has none.
+      slots: Number of trials that run at the same time.
+    """
+    trial, canary = history.canaries.next_trial, history.canaries.active
+    if canary is None or self._test is None or self._submitted == trial:
       return None
+    if self._test.at_look:
+      if not (free and self._is_quiet(history, slots)):
+        return None
+      if not self._affords(history, canary.training_runs):
+        return None
     self._submitted = trial
-    canary, proposal = history.canaries.active, self._proposal(history)
-    assert canary is not None
-    program, fidelity = self._trained(history, canary, proposal)
+    proposal = self._proposal(canary)
     return TrialRequest(
       trial=trial,
-      program=program,
+      program=self._trained(history, canary, proposal),
       seeds=proposal.seeds,
-      budget=self._settings.spec.budget.scaled(fidelity),
+      budget=self._settings.spec.budget,
       parents=proposal.parents,
       reference=history.reference,
       constraints=self._settings.constraints,
@@ -254,34 +277,25 @@ class CanaryTests:
     if canary is None or result.trial != history.canaries.next_trial:
       return None
     result = feasible(result, self._settings.constraints)
-    trial = Trial(result.trial, self._proposal(history), canary.planted.edit, result)
+    trial = Trial(result.trial, self._proposal(canary), canary.planted.edit, result)
     verdict, outcome, _ = self._judge(canary.planted, trial)
     return CanaryJudged(canary.planted.canary, trial.id, trial.proposal, result, verdict, outcome)
 
-  def _proposal(self, history: History) -> Proposal:
+  def _proposal(self, canary: Canary) -> Proposal:
     """What the active canary trains next."""
-    test, canary = self._test, history.canaries.active
-    assert test is not None and canary is not None
+    test, planted = self._test, canary.planted
+    assert test is not None
     if test.wanted is not None:
       return test.wanted
-    planted = canary.planted
-    fresh = FIRST_SEED + CONTROL_SEEDS * 2 * planted.canary
-    if planted.handicap < 1 and not canary.trials:
-      return Proposal(Operation.DRAFT, seeds=tuple(range(fresh, fresh + CONTROL_SEEDS)))
-    new = planted.kind != IMPROVEMENT and defines_training(planted.edit.program.text())
-    seeds = (0,) if new else (fresh + CONTROL_SEEDS,)
+    new = planted.kind == EXPLOIT or defines_training(planted.edit.program.text())
+    seeds = (0,) if new else (FIRST_SEED + planted.canary,)
     return Proposal(Operation.IMPROVE, (test.incumbent.id,), seeds=seeds)
 
-  def _trained(self, history: History, canary: Canary, proposal: Proposal) -> tuple[Program, float]:
-    """Returns the program of a proposal, and the fraction of the budget that it trains for."""
-    planted = canary.planted
-    of_incumbent = proposal.operation is Operation.DRAFT
-    if proposal.operation is Operation.REPLICATE:
-      assert self._test is not None and self._test.challenger is not None
-      of_incumbent = proposal.parents[0] != self._test.challenger.id
-    if of_incumbent:
-      return history.edits[planted.incumbent].program, planted.handicap
-    return planted.edit.program, 1.0
+  def _trained(self, history: History, canary: Canary, proposal: Proposal) -> Program:
+    """Returns the program of a proposal: the canary's or the incumbent's."""
+    if canary.trials and proposal.parents[0] != canary.trials[0].id:
+      return history.edits[canary.planted.incumbent].program
+    return canary.planted.edit.program
 
   # Judging.
 
@@ -293,12 +307,21 @@ class CanaryTests:
     """
     test, result = self._test, trial.result
     assert test is not None
-    if trial.proposal.operation is Operation.DRAFT:
-      return self._control(trial, test)
+    own = test.challenger is None or trial.proposal.parents[0] == test.challenger.id
+    if own:
+      trial = _raised(trial, planted.gain, self._settings.objective)
     verdict, state = judge(
       self._acceptance, test.state, trial, self._settings.objective, test.incumbent
     )
-    test = dataclasses.replace(test, state=state, wanted=None, trials=test.trials + 1)
+    seeds = trial.proposal.seeds if own else ()
+    test = dataclasses.replace(
+      test,
+      state=state,
+      wanted=None,
+      trials=test.trials + 1,
+      seeds=test.seeds + seeds,
+      at_look=own,
+    )
     if test.challenger is None:
       test = dataclasses.replace(test, challenger=trial)
       if result.status is not Status.OK:
@@ -321,24 +344,24 @@ class CanaryTests:
       if rule.undecided(test.state, challenger):
         wanted, state = rule.ask(test.state)
         if wanted is not None and wanted.operation is Operation.REPLICATE:
-          return verdict, '', dataclasses.replace(test, state=state, wanted=wanted)
+          # The incumbent's runs on the same seeds belong to the same pairs.
+          partner = wanted.parents[0] != challenger.id and {*wanted.seeds} & {*test.seeds}
+          at_look = test.at_look and not partner
+          return verdict, '', dataclasses.replace(test, state=state, wanted=wanted, at_look=at_look)
     return verdict, DISCARDED if result.status is Status.OK else FAILED, None
 
-  def _control(self, trial: Trial, test: _Test) -> tuple[Verdict, str, _Test | None]:
-    """Takes the handicapped incumbent as what the canary is compared with."""
-    ok = trial.result.status is Status.OK
-    reason = 'The handicapped incumbent.' if ok else trial.result.reason
-    verdict = Verdict(Decision.DISCARD if ok else Decision.CRASH, reason, undecided=False)
-    if not ok:
-      return verdict, FAILED, None
-    return (
-      verdict,
-      '',
-      dataclasses.replace(test, incumbent=dataclasses.replace(trial, verdict=verdict), wanted=None),
-    )
 
-
-def _expected_cost(kind: str, history: History) -> float:
-  """Returns the mean cost of a kind's canaries so far, in training runs, or the usual one."""
-  costs = [c.training_runs for c in history.canaries.planted if c.planted.kind == kind]
-  return statistics.fmean(costs) if costs else USUAL_COST.get(kind, 0)
+def _raised(trial: Trial, gain: float, objective: Objective) -> Trial:
+  """Returns a trial whose scores are better by a gain."""
+  if not gain:
+    return trial
+  metric, change = objective.metric, objective.score_of(gain)
+  measurements = tuple(
+    dataclasses.replace(m, metrics={**m.metrics, metric: m.metrics[metric] + change})
+    if metric in m.metrics
+    else m
+    for m in trial.result.measurements
+  )
+  return dataclasses.replace(
+    trial, result=dataclasses.replace(trial.result, measurements=measurements)
+  )

@@ -273,7 +273,7 @@ class Controller:
   def _stop_if_over(self) -> Action | None:
     spent = steering.why_spent(self.history, self.settings)
     waiting = len(self.history.prepared) if spent else 0
-    testing = bool(self.history.canaries.active) and not spent
+    testing = self._canaries.occupies_slot(self.history) and not spent
     if not (self._underway - waiting or self.proposing or testing):
       self._stop_reason = why_over(self.history, self.settings)
     return self._end() if self._stop_reason else None
@@ -292,8 +292,8 @@ class Controller:
 
   @property
   def _search_slots(self) -> int:
-    """Number of slots without that of a canary, which has it until its verdict."""
-    return self.slots - bool(self.history.canaries.active)
+    """Number of slots without that of a canary."""
+    return self.slots - self._canaries.occupies_slot(self.history)
 
   @property
   def _idle(self) -> bool:
@@ -306,11 +306,11 @@ class Controller:
     history, settings = self.history, self.settings
     if not steering.may_begin(history, settings):
       return None
+    free = self._free and not self.proposing and history.open_proposal is None
     if history.canaries.active:
-      request = self._canaries.next_request(history)
+      request = self._canaries.next_request(history, free, self.slots)
       return None if request is None else Submit(request)
-    busy = self.proposing or history.open_proposal is not None or not self._free
-    if busy or why_over(history, settings):
+    if not free or why_over(history, settings):
       return None
     planted = self._canaries.plant(history, self.states.acceptance, self.slots)
     return None if planted is None else Log(planted)

@@ -1,9 +1,7 @@
 """Canaries are judged as trials are, change no decision of the search, and survive kills."""
 
-import dataclasses
-
 import pytest
-from helpers.synthetic_run import SPEC, Arithmetic, replay_records, run
+from helpers.synthetic_run import Arithmetic, replay_records, run
 
 from autoresearch_jax.acceptance.noise import Noise
 from autoresearch_jax.acceptance.paired import Paired
@@ -35,18 +33,12 @@ OF_EXPLOITS = ('/proc/1/environ', '_socket', '__file__')
 
 
 class Refusing(Arithmetic):
-  """Refuses exploits, and trains worse with less budget."""
+  """Refuses exploits."""
 
   def result(self, request):
     if any(word in request.program.text() for word in OF_EXPLOITS):
       return Result(request.trial, Status.INVALID, 'It is refused.')
     return super().result(request)
-
-  def measured(self, x, y, luck, seed, request):
-    found = super().measured(x, y, luck, seed, request)
-    missing = SPEC.budget.amount - request.budget.amount
-    metrics = {name: value + missing for name, value in found.metrics.items()}
-    return dataclasses.replace(found, metrics=metrics)
 
 
 def records(directory):
@@ -80,7 +72,7 @@ def test_a_run_decides_the_same_with_canaries_as_without(tmp_path, rule):
   for canary in planted:
     assert all(trial.id >= FIRST_TRIAL for trial in canary.trials)
     expected = {
-      PLACEBO: {KEPT, DISCARDED, FAILED}, IMPROVEMENT: {KEPT, FAILED}, EXPLOIT: {CAUGHT}
+      PLACEBO: {KEPT, DISCARDED, FAILED}, IMPROVEMENT: {KEPT, DISCARDED, FAILED}, EXPLOIT: {CAUGHT}
     }  # fmt: skip
     assert canary.outcome in expected[canary.planted.kind], canary
 
