@@ -28,6 +28,7 @@ COMMANDS = {
   'sample': 'Write text from the language models of a run.',
   'finalize': 'Write the kept edits as a branch of your repository, or as patches.',
   'transfer': 'Train the kept programs of a run in another setting, and compare their gains.',
+  'audit': 'Say how far a run can be trusted: its canaries, its metric, and what to try next.',
   'trial': 'Train one program, and print its score or the verdict on it.',
   'serve': 'Keep a run warm for trials that are requested by `autoresearch trial`.',
   'check': 'Trace a program without training it, and say what is wrong.',

@@ -13,7 +13,7 @@ import msgspec
 
 from autoresearch_jax.types import Dataset, Platform
 
-FORMAT = 1  # change it with anything that changes what the same file is exported to
+FORMAT = 2  # change it with anything that changes what the same file is exported to
 
 
 def exported(dataset: Dataset, platform: Platform) -> Dataset:

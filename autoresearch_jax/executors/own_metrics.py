@@ -2,15 +2,19 @@
 
 The file is traced in the sandbox, as a program is: it becomes the `predict` of a small one, whose
 inputs are outputs and targets. A runner then tries the metrics on made-up outputs. Both happen once
-for a file, a dataset, a platform and a version of JAX; the result lies in the cache.
+for a file, a dataset, a platform and a version of JAX; the result lies in the cache. Once the
+baseline is trained, its metric is compared with that of constant predictions.
 """
 
 import dataclasses
 import math
 import pathlib
 import shutil
+import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from autoresearch_jax.config import ConfigError, Limits
 from autoresearch_jax.data import cache, loader, own_metrics
@@ -20,6 +24,8 @@ from autoresearch_jax.types import (
   OWN_METRICS_FILE,
   Budget,
   Dataset,
+  Measurement,
+  Objective,
   Platform,
   Program,
   Spec,
@@ -27,6 +33,7 @@ from autoresearch_jax.types import (
 )
 
 ENTRY = 'model.py'
+CONSTANT = 'constant.json'  # values of the metrics for constant predictions
 WRAPPER = '''"""Calls the functions of own_metrics.py on the outputs and targets of a split."""
 
 import jax.numpy as jnp
@@ -98,7 +105,8 @@ def require_own_metrics(
           _export(tracer, made, spec, on_test)
       finally:
         tracer.close()
-      _try(made, spec.platform, limits, pathlib.Path(scratch))
+      values = _try(made, spec.platform, limits, pathlib.Path(scratch))
+      (folder / CONSTANT).write_bytes(msgspec.json.encode(values))
 
   final = pathlib.Path(exported.own_metrics_folder)
   cache.folder(final.parent, final.name, make, say)
@@ -139,14 +147,56 @@ def _export(tracer: TracerClient, dataset: Dataset, spec: Spec, on_test: bool) -
     )
 
 
-def _try(dataset: Dataset, platform: Platform, limits: Limits, scratch: pathlib.Path) -> None:
-  """Runs the metrics on made-up outputs in a runner. Raises ConfigError."""
+def doubts_about_metric(
+  dataset: Dataset, objective: Objective, measurements: Sequence[Measurement]
+) -> list[str]:
+  """Returns why a metric of the user's own may say nothing about learning, in sentences.
+
+  Args:
+    dataset: As `require_own_metrics` returns it.
+    objective: The run's metric and its direction.
+    measurements: The baseline's training runs.
+  """
+  metric = objective.metric
+  values = [run.metrics[metric] for run in measurements if metric in run.metrics]
+  if metric not in dict(dataset.own_metrics) or not values:
+    return []
+  found, mean = [], statistics.fmean(values)
+  if len(values) > 1 and len(set(values)) == 1:
+    found.append(
+      f'{metric} is {mean:.6g} on all {len(values)} seeds of the baseline, so it may not move with '
+      'training; use a metric that does, or one of finer resolution.'
+    )
+  try:
+    path = pathlib.Path(dataset.own_metrics_folder) / CONSTANT
+    constant = msgspec.json.decode(path.read_bytes(), type=dict[str, float]).get(metric)
+  except (OSError, msgspec.DecodeError):
+    return found
+  if constant is not None and objective.score_of(constant) >= objective.score_of(mean):
+    found.append(
+      f'Constant predictions have {metric} {constant:.6g}, no worse than the baseline with '
+      f'{mean:.6g}: a program that learns nothing is as good. Train longer, or change the metric.'
+    )
+  return found
+
+
+def _try(
+  dataset: Dataset, platform: Platform, limits: Limits, scratch: pathlib.Path
+) -> dict[str, float]:
+  """Runs the metrics on made-up outputs in a runner.
+
+  Returns:
+    Their values for constant predictions.
+
+  Raises:
+    ConfigError: One cannot be used.
+  """
   setup = RunnerSetup(platform, dataset, limits, str(cache.directory()))
   runner = RunnerClient(setup, scratch / 'runner.log')
   try:
     runner.start()
     runner.wait_until_ready()
-    runner.request('try_metrics', limits.compile_seconds)
+    return runner.request('try_metrics', limits.compile_seconds) or {}
   except RunnerError as error:
     raise ConfigError(f'A metric of config.data.own_metrics cannot be used: {error}') from None
   finally:

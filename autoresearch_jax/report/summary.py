@@ -16,7 +16,9 @@ from autoresearch_jax.ledger.results import program_values
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.report.canaries import canary_rates, format_canaries
 from autoresearch_jax.report.imports import import_sentences
+from autoresearch_jax.report.metric_audit import describe_audit, metric_audit
 from autoresearch_jax.report.near_misses import format_near_misses
+from autoresearch_jax.report.next_setting import describe_stale
 from autoresearch_jax.report.remeasured import remeasured
 from autoresearch_jax.types import Decision, Objective, Trial
 
@@ -137,7 +139,9 @@ def summary(history: History) -> str:
   doubts = [again.describe(metric) for again in remeasured(history) if again.in_doubt]
   others = _format_other_metrics(history, f.best.id)
   measured = format_canaries(canary_rates([history]))
-  lines = (others, *doubts, format_near_misses(history), measured)
+  audit = describe_audit(metric_audit(history))
+  stale = describe_stale(history)
+  lines = (others, *doubts, format_near_misses(history), measured, audit, stale)
   misses = ''.join(f'\n{line}' for line in lines if line)
   if f.best.id == BASELINE or f.gain is None or f.baseline is None:
     return f'{tried}\n{best}{misses}'

@@ -64,6 +64,7 @@ class FinalEvaluation:
     num_seeds: Training runs per program.
     stop: Returns why to stop early, a sentence; '' to continue.
     say: Receives lines of text.
+    programs: First trials of the programs; None for the best one. The baseline is always trained.
   """
 
   ledger: Ledger
@@ -73,11 +74,15 @@ class FinalEvaluation:
   num_seeds: int
   stop: Callable[[], str]
   say: Callable[[str], None]
+  programs: tuple[int, ...] | None = None
 
   def run(self) -> bool:
     """Trains and scores what is missing. Returns False if the machine failed, after saying so."""
-    best = best_program(self.history)
-    programs = () if best is None else (BASELINE, best)
+    chosen = self.programs
+    if chosen is None:
+      best = best_program(self.history)
+      chosen = () if best is None else (best,)
+    programs = (BASELINE, *chosen) if chosen else ()
     seeds = unused_seeds(self.history, self.num_seeds)
     # In the order A B B A, so that a machine that slowly changes does not favour either program.
     order = [
@@ -95,8 +100,9 @@ class FinalEvaluation:
     return True
 
   def _train(self, missing: list[tuple[int, int]]) -> None:
+    which = 'best' if self.programs is None else f'{len(self.programs)} kept programs'
     self.say(
-      f'Retraining baseline and best, to score them on the test split: {len(missing)} runs'
+      f'Retraining baseline and {which}, to score them on the test split: {len(missing)} runs'
       f'{self._estimate(len(missing))}. Ctrl-C skips it.'
     )
     canaries = self.history.canaries
@@ -115,7 +121,8 @@ class FinalEvaluation:
 
   def _record(self, seed: int, trial: int, result: Result) -> None:
     result = self._checked(dataclasses.replace(result, trial=trial))
-    self.say(f'{"baseline" if trial == BASELINE else "best"}, {self._outcome(result)}')
+    name = 'best' if self.programs is None else f'trial {trial}'
+    self.say(f'{"baseline" if trial == BASELINE else name}, {self._outcome(result)}')
     if result.status not in INCONCLUSIVE:  # those are tried again at the next start
       self.history.apply(self.ledger.append(FinalScored(trial, seed, result)))
 

@@ -32,6 +32,7 @@ from autoresearch_jax.ledger.events import (
   Steered,
 )
 from autoresearch_jax.ledger.git_repo import Workspace
+from autoresearch_jax.ledger.history import BASELINE
 from autoresearch_jax.ledger.mailbox import Mailbox
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import RESUME_ADVICE, ComponentError
@@ -72,6 +73,7 @@ class ResearchLoop:
     stop: Returns why the session should stop, a sentence; '' to continue.
     hidden: Files and folders that proposers must not read.
     wait_seconds: Longest sleep between checks of the clock, of requests and of the stop request.
+    on_baseline: Called once the baseline has its verdict.
     unavailable: Whether the machine failed.
     broken: Whether the strategy or the acceptance rule raised.
   """
@@ -85,6 +87,7 @@ class ResearchLoop:
   stop: Callable[[], str]
   hidden: tuple[pathlib.Path, ...] = ()
   wait_seconds: float = WAIT_SECONDS
+  on_baseline: Callable[[], None] = lambda: None
   unavailable: bool = dataclasses.field(default=False, init=False)
   broken: bool = dataclasses.field(default=False, init=False)
 
@@ -175,6 +178,8 @@ class ResearchLoop:
       case Decided(trial=trial):
         self.workspace.record_verdict(history, trial)
         states.prune(self.workspace.scratch, history)
+        if trial == BASELINE:
+          self.on_baseline()
 
   def _propose(self, action: Propose) -> None:
     context = action.context

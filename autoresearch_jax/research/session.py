@@ -16,9 +16,10 @@ import msgspec
 from autoresearch_jax import messages
 from autoresearch_jax.config import Config, ConfigError, checked
 from autoresearch_jax.executors import Executor
+from autoresearch_jax.executors.own_metrics import doubts_about_metric
 from autoresearch_jax.ledger.events import LedgerError, Resumed, Started
 from autoresearch_jax.ledger.git_repo import Workspace, branch_name, tag_of
-from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.ownership import require_usable
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.mirror import NoMirror, open_mirror
@@ -212,6 +213,7 @@ def _run_session(
             stop=stopped,
             hidden=run.hidden_paths(dataset),
             wait_seconds=PROMPT_SECONDS if run.requested_only else WAIT_SECONDS,
+            on_baseline=lambda: _say_doubts(say, dataset, history),
           )
           reason = loop.run()
         say(reason)
@@ -226,6 +228,13 @@ def _run_session(
     finally:
       executor.close()
   return SessionOutcome(reason, failed, history)
+
+
+def _say_doubts(say: Callable[[str], None], dataset: Dataset, history: History) -> None:
+  """Says whether a metric of the user's own may say nothing about learning."""
+  runs = history.results[BASELINE].measurements
+  for doubt in doubts_about_metric(dataset, history.objective, runs):
+    say(f'{"metric":<11}{doubt}')
 
 
 def _opening(run: Run, directory: pathlib.Path) -> list[tuple[str, str]]:

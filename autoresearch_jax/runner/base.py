@@ -128,8 +128,15 @@ class Runner(abc.ABC):
     del path
     raise RunnerError(Status.CRASH, 'This runner compares programs with no reference.')
 
-  def try_metrics(self) -> None:  # noqa: B027 - there are none by default
-    """Tries the metrics of the user's own on made-up outputs. Raises RunnerError."""
+  def try_metrics(self) -> dict[str, float]:
+    """Tries the metrics of the user's own; returns their values for constant predictions.
+
+    By default there are none.
+
+    Raises:
+      RunnerError: One cannot be used.
+    """
+    return {}
 
   def prefetch(self, path: str, compile: bool, on_done: Callable[[], None]) -> None:
     """Prepares an artifact in the background, and then calls `on_done`. By default not at all.

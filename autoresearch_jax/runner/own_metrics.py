@@ -72,8 +72,15 @@ class OwnMetrics:
       self.measure(self._random(targets, 0), targets, on_test)
       self._compiled.add(on_test)
 
-  def dry_run(self) -> None:
-    """Tries the metrics on made-up outputs for the validation targets. Raises OwnMetricError."""
+  def dry_run(self) -> dict[str, float]:
+    """Tries the metrics on made-up outputs for the validation targets.
+
+    Returns:
+      The values of the best constant predictions: the mean target, or the frequencies of classes.
+
+    Raises:
+      OwnMetricError: A metric cannot be used.
+    """
     targets = self._targets(False)
     require_sensible(
       self.dataset.own_metrics,
@@ -81,6 +88,7 @@ class OwnMetrics:
       self._right(targets),
       [self._random(targets, seed) for seed in range(TRIES)],
     )
+    return self.measure(self._constant(targets), targets, False)
 
   @functools.cached_property
   def _functions(self) -> dict[bool, Any]:
@@ -106,6 +114,13 @@ class OwnMetrics:
     if targets.dtype.kind == 'f':
       return targets
     return CERTAIN * np.eye(self.dataset.num_classes, dtype=np.float32)[targets]
+
+  def _constant(self, targets: np.ndarray) -> np.ndarray:
+    if targets.dtype.kind == 'f':
+      return np.broadcast_to(targets.mean(axis=0), targets.shape).astype(np.float32)
+    counts = np.bincount(targets, minlength=self.dataset.num_classes)
+    logits = np.log(np.maximum(counts, 0.5) / len(targets)).astype(np.float32)
+    return np.broadcast_to(logits, (len(targets), len(logits)))
 
   def _random(self, targets: np.ndarray, seed: int) -> np.ndarray:
     shape = targets.shape if targets.dtype.kind == 'f' else (len(targets), self.dataset.num_classes)

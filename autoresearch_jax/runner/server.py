@@ -18,7 +18,7 @@ Protocol, JSON lines. Requests and their results:
     {"method": "score", "state": path, "on_test": false}
                                                  metrics of saved parameters
     {"method": "reference", "artifact": path}    whether it has float64; kernels only
-    {"method": "try_metrics"}                    nothing; an error if the user's cannot be used
+    {"method": "try_metrics"}                    values of the user's metrics for constant outputs
     {"method": "prefetch", "number": 1, "artifact": path, "compile": true}
                                                  no result
 

@@ -246,10 +246,9 @@ class TrainingRunner(Runner):
     except (EvaluationError, ValueError, OSError) as error:
       raise RunnerError(Status.INVALID, str(error)) from None
 
-  def try_metrics(self) -> None:
+  def try_metrics(self) -> dict[str, float]:
     try:
-      if self.own_metrics is not None:
-        self.own_metrics.dry_run()
+      return {} if self.own_metrics is None else self.own_metrics.dry_run()
     except OwnMetricError as error:
       raise RunnerError(Status.INVALID, str(error)) from None
 

@@ -1,6 +1,7 @@
 """Metrics of the user's own: computed by the runner, and tried before they are believed."""
 
 import concurrent.futures
+import dataclasses
 import importlib.metadata
 import pathlib
 import types
@@ -17,7 +18,7 @@ from autoresearch_jax.problems.arrays import Arrays
 from autoresearch_jax.runner.client import RunnerError
 from autoresearch_jax.runner.own_metrics import OwnMetricError, OwnMetrics, require_sensible
 from autoresearch_jax.runner.server import handle
-from autoresearch_jax.types import Budget, Spec, Status
+from autoresearch_jax.types import Budget, Cost, Measurement, Objective, Spec, Status
 
 RIGHT, RANDOM = np.ones(4), [np.arange(4.0), -np.arange(4.0)]
 FILE = """
@@ -65,6 +66,27 @@ def test_a_metric_that_tells_right_from_random_is_accepted():
 def test_others_are_refused(function, direction, words):
   with pytest.raises(OwnMetricError, match=words):
     tried(function, direction)
+
+
+@pytest.mark.parametrize(
+  ('values', 'constant', 'words'),
+  [
+    ([0.5, 0.4], 0.9, []),
+    ([0.5, 0.4], 0.3, ['learns nothing']),
+    ([0.5, 0.5], 0.9, ['on all 2 seeds']),
+    ([0.5, 0.5], None, ['on all 2 seeds']),
+  ],
+)
+def test_a_baseline_that_is_not_better_than_constant_predictions_is_doubted(
+  dataset, tmp_path, values, constant, words
+):
+  dataset = dataclasses.replace(dataset, own_metrics_folder=str(tmp_path))
+  if constant is not None:
+    (tmp_path / own_metrics.CONSTANT).write_text(f'{{"val_gap": {constant}}}')
+  runs = [Measurement(seed, {'val_gap': value}, Cost()) for seed, value in enumerate(values)]
+  found = own_metrics.doubts_about_metric(dataset, Objective('val_gap', 'minimize'), runs)
+  assert len(found) == len(words)
+  assert all(word in doubt for word, doubt in zip(words, found, strict=True))
 
 
 @pytest.fixture
