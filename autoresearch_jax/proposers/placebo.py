@@ -78,6 +78,7 @@ def with_placebo(program: Program, number: int, reseed: bool = True) -> Program:
 
 
 def defines_training(text: str) -> bool:
+  """Returns whether a source file defines `init` and `train_step`."""
   try:
     body = ast.parse(text).body
   except (SyntaxError, ValueError):

@@ -132,7 +132,7 @@ class CanaryTests:
 
   def _due(self, history: History) -> str:
     """Returns the kind of the canary that is due, the one with the least cost so far, or ''."""
-    if not self._settings.canaries.share:
+    if not self._settings.canaries.share or not self._affords(history, 1):
       return ''
     planted = history.canaries.planted
     costs = {
@@ -223,7 +223,7 @@ class CanaryTests:
 
   def occupies_slot(self, history: History) -> bool:
     """Whether a slot is the active canary's: it trains, or must not be torn apart."""
-    if history.canaries.active is None or self._test is None:
+    if history.canaries.active is None or self._test is None or self._settings.requested_only:
       return False
     return not self._test.at_look or self._submitted == history.canaries.next_trial
 
@@ -237,6 +237,8 @@ class CanaryTests:
     """
     trial, canary = history.canaries.next_trial, history.canaries.active
     if canary is None or self._test is None or self._submitted == trial:
+      return None
+    if self._settings.requested_only:
       return None
     if self._test.at_look:
       if not (free and self._is_quiet(history, slots)):
