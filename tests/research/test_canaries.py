@@ -23,6 +23,8 @@ from autoresearch_jax.research.canaries import USUAL_COST
 from autoresearch_jax.search.greedy import Greedy
 from autoresearch_jax.types import Result, Status
 
+pytestmark = pytest.mark.slow
+
 MANY = CanaryConfig(share=0.3)
 RULES = {
   'noise': Noise(),
@@ -77,8 +79,7 @@ def test_a_run_decides_the_same_with_canaries_as_without(tmp_path, rule):
     assert canary.outcome in expected[canary.planted.kind], canary
 
 
-@pytest.mark.parametrize('slots', [1, 3])
-@pytest.mark.parametrize('rule', ['noise', 'paired'])
+@pytest.mark.parametrize(('rule', 'slots'), [('noise', 1), ('paired', 1), ('paired', 3)])
 def test_a_run_that_stops_within_a_canary_goes_on_with_it(tmp_path, rule, slots):
   class Killed(Refusing):
     """Ends the session when it is given a trial of a canary for the first or second time."""
