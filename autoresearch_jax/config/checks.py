@@ -128,7 +128,8 @@ def _require_target(config: Config) -> None:
   if config.metric not in COSTS_TO_TARGET:
     raise ConfigError(
       f'config.metric is {config.metric!r}, but with config.budget.target_loss training ends at '
-      f'that loss, and what counts is what it took: {", ".join(COSTS_TO_TARGET)}.'
+      f'that loss, and what counts is what it took. Set config.metric to one of: '
+      f'{", ".join(COSTS_TO_TARGET)}.'
     )
   if config.pruning:
     raise ConfigError(
