@@ -1,5 +1,6 @@
 """`autoresearch learn`: lists what others have found."""
 
+import pathlib
 import sys
 import time
 from collections.abc import Sequence
@@ -37,12 +38,15 @@ COMMAND = Command(
     Option('sort', 'What comes first.', 'gain', choices=SORTS),
     Option('limit', 'How many to print of each setting; 0 for all.', 20, minimum=0, value='N'),
     Option('show', 'Print the finding whose id begins so, with its patch.', '', value='ID'),
+    Option('into', 'With --show: write the edited program into this new folder, for `autoresearch '
+           'trial`, which runs it in the sandbox.', '', value='FOLDER'),
     Option('json', 'Print JSON instead.', False),
   ),
   operand='STORE',
   examples={
     'autoresearch learn findings --problem=digits --status=gain': 'What helped elsewhere.',
     'autoresearch learn findings --show=3f2a': 'One finding, with the edit.',
+    'autoresearch learn findings --show=3f2a --into=other': 'Its program, to train it here.',
     'autoresearch learn runs/digits_steps': 'What sharing that run would tell others.',
   },
   exit_codes={'0': 'Done.', '2': 'The store cannot be read, or has no such finding.'},
@@ -55,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _learn(line: CommandLine) -> int:
+  if line['into'] and not line['show']:
+    raise UsageError('Name the finding whose program is written: --show=ID.')
   refused: list[str] = []
   names = ('problem', 'metric', 'status', 'source', 'device', 'text')
   wanted = Selection(**{name: line[name] for name in names})
@@ -90,6 +96,8 @@ def _show(found: list[Finding], line: CommandLine) -> None:
       f'{len(found)} findings have an id that begins with {line["show"]!r}; give more of it.'
     )
   (finding,) = found
+  if line['into']:
+    _write(finding, line.operand, pathlib.Path(line['into']))
   if line['json']:
     print(msgspec.json.encode(as_json(finding)).decode())
     return
@@ -104,6 +112,13 @@ def _show(found: list[Finding], line: CommandLine) -> None:
   say(f'verdict   {shown(finding.reason)}')
   for text in finding.patch.split('\n'):
     say(f'  {shown(text)}')
+
+
+def _write(finding: Finding, address: str, folder: pathlib.Path) -> None:
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise UsageError(f'{folder} exists and is not empty; give --into another folder.')
+  _, child = stores.read_programs(address, finding)
+  child.write(folder)
 
 
 def describe(setting: FindingSetting) -> str:

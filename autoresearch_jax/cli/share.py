@@ -11,7 +11,7 @@ from autoresearch_jax.findings.encoding import shown
 from autoresearch_jax.findings.finding import FindingError
 from autoresearch_jax.findings.run_store import RunStore
 from autoresearch_jax.findings.signing import KEY_VARIABLE, Key
-from autoresearch_jax.findings.store import Package
+from autoresearch_jax.findings.store import FindingStore, Package
 from autoresearch_jax.messages import one_line, say
 
 MAX_SHOWN = 10  # refusals
@@ -56,24 +56,40 @@ def main(arguments: Sequence[str]) -> int:
 def _share(line: CommandLine) -> int:
   if not (line['to'] or line['dry_run']):
     raise UsageError('Name the store: --to=STORE.')
-  source, counts = stores.existing(line.operand), collections.Counter[str]()
-  if line['dry_run']:
-    for package in source.packages():
-      finding = package.finding
-      counts[finding.status] += 1
-      say(f'{finding.status:<10}{shown(one_line(finding.description, 80))}')
-    say(f'{sum(counts.values())} findings ({_listed(counts)}).')
-    return 0
-  key = Key.load(pathlib.Path(line['key']) if line['key'] else None)
+  with stores.existing(line.operand) as source:
+    if line['dry_run']:
+      return _list(source)
+    with stores.opened(line['to']) as store:
+      return _add(source, store, line)
+
+
+def _list(source: FindingStore) -> int:
+  """Prints what would be shared."""
+  counts = collections.Counter[str]()
+  for package in source.packages():
+    finding = package.finding
+    counts[finding.status] += 1
+    say(f'{finding.status:<10}{shown(one_line(finding.description, 80))}')
+  say(f'{sum(counts.values())} findings ({_listed(counts)}).')
+  return 0
+
+
+def _add(source: FindingStore, store: FindingStore, line: CommandLine) -> int:
+  """Adds the findings of a source to a store; returns the exit code."""
+  counts = collections.Counter[str]()
 
   def packages() -> Iterator[Package]:
-    with_artifacts = isinstance(source, RunStore) and line['artifacts']
-    for package in source.with_artifacts() if with_artifacts else source.packages():
+    if not isinstance(source, RunStore):
+      found = source.packages()
+    else:
+      key = Key.load(pathlib.Path(line['key']) if line['key'] else None)
+      own = source.with_artifacts() if line['artifacts'] else source.packages()
+      found = (Package(key.sign(package.finding), package.blobs) for package in own)
+    for package in found:
       counts[package.finding.status] += 1
-      own = isinstance(source, RunStore)
-      yield Package(key.sign(package.finding), package.blobs) if own else package
+      yield package
 
-  added = stores.opened(line['to']).add(packages())
+  added = store.add(packages())
   say(
     f'{added.new} new findings in {line["to"]}, {added.known} were there already '
     f'({_listed(counts)}).'

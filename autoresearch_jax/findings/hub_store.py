@@ -74,6 +74,9 @@ class HubStore(FindingStore):
     self.address, self._index = address.rstrip('/'), index or Index()
     self._client = client or _client(self.address)
 
+  def close(self) -> None:
+    self._client.close()
+
   def findings(self, refused: Say) -> Iterator[Finding]:
     position, known = self._known()
     try:

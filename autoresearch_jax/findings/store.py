@@ -10,6 +10,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Self
 
 from autoresearch_jax.findings.claims import (
   MAX_CLAIM_BYTES,
@@ -89,6 +90,15 @@ class FindingStore(abc.ABC):
     The caller verifies it, as `programs_of` does. Raises FindingError if it is too large, or if the
     store cannot be read.
     """
+
+  def close(self) -> None:  # noqa: B027 - most have nothing to close
+    """Closes connections. Idempotent."""
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
 
   def packages(self) -> Iterator[Package]:
     """Yields the findings with their contents. Raises FindingError."""
@@ -224,7 +234,8 @@ def checked(package: Package, stored: Blobs) -> dict[str, bytes]:
     raise FindingError(f'The finding {finding.description[:60]!a} is not signed.')
   decode(encode(finding), time.time())
   for digest in sorted(finding.blobs):
-    if stored(digest) is None:
+    content = stored(digest)
+    if content is None or sha256(content) != digest:  # a damaged one is replaced
       content = package.blobs(digest)
       if content is None or len(content) > MAX_BLOB_BYTES or sha256(content) != digest:
         raise FindingError(f'Finding {finding.id[:12]} lacks its content {digest[:12]}.')

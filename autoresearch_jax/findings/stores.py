@@ -80,7 +80,8 @@ def read(address: str, refused: Say = lambda _: None) -> Iterator[Finding]:
   Raises:
     FindingError: The store does not exist or cannot be read.
   """
-  yield from existing(address).findings(refused)
+  with existing(address) as store:
+    yield from store.findings(refused)
 
 
 def read_programs(address: str, finding: Finding) -> tuple[Program, Program]:
@@ -89,4 +90,5 @@ def read_programs(address: str, finding: Finding) -> tuple[Program, Program]:
   Raises:
     FindingError: The store does not have them, or they are not those of the finding.
   """
-  return programs_of(finding, existing(address).blob)
+  with existing(address) as store:
+    return programs_of(finding, store.blob)

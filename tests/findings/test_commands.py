@@ -25,6 +25,11 @@ def test_what_one_run_shares_is_listed_for_another(recorded, tmp_path, capsys):
   assert data['schema'] == 1 and len(data['findings']) == 3 < data['total']
   assert learn.main([store, f'--show={data["findings"][0]["id"][:12]}']) == 0
   assert '--- a/model.py' in capsys.readouterr().out
+  into = f'--into={tmp_path / "program"}'
+  assert learn.main([store, f'--show={data["findings"][0]["id"]}', into]) == 0
+  assert 'X = ' in (tmp_path / 'program' / 'model.py').read_text()
+  assert learn.main([store, f'--show={data["findings"][0]["id"]}', into]) == 2
+  assert 'not empty' in capsys.readouterr().err
   assert learn.main([store, '--problem=other']) == 0
   assert 'No finding' in capsys.readouterr().out
 
@@ -54,6 +59,7 @@ def test_text_of_others_cannot_move_the_cursor(tmp_path, capsys):
     (share, ['absent', '--to=x'], 'no folder'),
     (learn, ['absent'], 'no folder'),
     (learn, ['RUN', '--show=zz'], '0 findings'),
+    (learn, ['RUN', '--into=x'], '--show'),
     (learn, ['http://localhost:9'], 'cannot be reached'),
     (hub, ['FOLDER', '--revoke_token=x'], 'no token'),
   ],
@@ -84,4 +90,5 @@ def test_a_hub_in_its_own_process(recorded, tmp_path, capsys, monkeypatch):
       assert f'{shared} new findings' in capsys.readouterr().out
     finally:
       process.send_signal(2)
+      process.communicate()
   assert process.returncode == 0

@@ -36,6 +36,7 @@ def make(folder: pathlib.Path) -> None:
   keys = [Key(Ed25519PrivateKey.generate()) for _ in range(SOURCES)]
   before = FindingProgram(parent.digest, entry='model.py', files=files_of(parent))
   before = dataclasses.replace(before, values=((0, 1.0), (1, 1.01)))
+  patch = patch_of(parent, parent.with_text(f'{text}NUMBER = 0\n'))
   for number in range(COUNT):
     child = parent.with_text(f'{text}NUMBER = {number}\n')
     gain = 0.001 * (number % 17 - 8)
@@ -49,7 +50,7 @@ def make(folder: pathlib.Path) -> None:
     )  # fmt: skip
     finding = Finding(
       setting, before, after, 'gain' if gain > 0.002 else 'no_gain', f'edit {number}',
-      Hypothesis('It helps.', ('optimizer',)), patch_of(parent, child),
+      Hypothesis('It helps.', ('optimizer',)), patch.replace('NUMBER = 0', f'NUMBER = {number}'),
       sum(b - a for (_, a), (_, b) in zip(after.values, before.values, strict=True)) / 2,
       0.002, 20, 2, 0.002, created=1_700_000_000 + number,
     )  # fmt: skip
