@@ -134,9 +134,10 @@ def row(finding: Finding) -> str:
   if finding.gain is not None:
     error = finding.standard_error
     gain = f'{finding.gain:+.4g}' + ('' if error is None else f' ± {error:.2g}')
+  runs = f'{finding.runs} run{"" if finding.runs == 1 else "s"}'
   source = finding.source.partition(':')[2][:8] if finding.is_signed else finding.source
   return (
-    f'{finding.id[:8]}  {finding.status:<9}  {shown(gain):<20}  {finding.runs:>2} runs  '
+    f'{finding.id[:8]}  {finding.status:<9}  {shown(gain):<20}  {runs:<8}'
     f'{shown(source):<8}  {shown(one_line(finding.description, 70))}'
   )
 

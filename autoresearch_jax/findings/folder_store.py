@@ -53,7 +53,7 @@ class FolderStore(FileStore):
       yield self._write
     except OSError as error:
       raise FindingError(
-        f'{self.address} cannot be written. {describe_os_error(error, "")}'
+        f'{self.address} cannot be written: {describe_os_error(error, "")} Use another folder.'
       ) from None
 
   def _write(self, name: str, content: bytes) -> None:

@@ -66,7 +66,8 @@ def by_setting(
   """
   groups: dict[FindingSetting, list[Finding]] = {}
   for finding in findings:
-    groups.setdefault(finding.setting, []).append(finding)
+    setting = dataclasses.replace(finding.setting, step_seconds=None)  # differs a bit every time
+    groups.setdefault(setting, []).append(finding)
   for group in groups.values():
     group.sort(key=lambda finding: (-_key(finding, sort), finding.id))
   return sorted(groups.items(), key=lambda item: (-len(item[1]), item[1][0].id))
