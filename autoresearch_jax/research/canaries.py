@@ -13,9 +13,9 @@ canaries have ids of their own and are in `history.canaries` only. So strategy, 
 the rule's error budget and the incumbent are not affected: with one slot, a run makes the same
 decisions with canaries as without.
 
-A canary begins if what its kind usually costs fits into the share. It has its slot until a look of
-the rule at its own runs, so that pairs of runs stay close in time; after an inconclusive look it
-goes on once the share allows for as many runs again.
+A canary begins if what its kind usually costs fits into the share. It then has its slot until its
+verdict, so that pairs of runs stay close in time, and that tests which take long are not cut off:
+these are the ones that keep. What it costs beyond the share, later ones wait for.
 """
 
 import dataclasses
@@ -60,7 +60,7 @@ from autoresearch_jax.types import (
 )
 
 FIRST_SEED = 2**43  # of canaries that compute what has been trained before
-USUAL_COST = {EXPLOIT: 1, PLACEBO: 3, IMPROVEMENT: 5}  # training runs
+USUAL_COST = {EXPLOIT: 1, PLACEBO: 3, IMPROVEMENT: 9}  # training runs
 WEIGHTS = {EXPLOIT: 1, PLACEBO: 2, IMPROVEMENT: 2}  # parts of the share
 MAX_TRIALS = 64  # of one canary
 
@@ -75,8 +75,6 @@ class _Test:
     challenger: The canary's first trial, once it is judged.
     wanted: What to train next; None before the rule is asked.
     trials: Trials judged so far.
-    seeds: Of the canary's own runs.
-    at_look: Whether all these have been judged, so that the canary may pause.
   """
 
   state: Any
@@ -84,8 +82,6 @@ class _Test:
   challenger: Trial | None = None
   wanted: Proposal | None = None
   trials: int = 0
-  seeds: tuple[int, ...] = ()
-  at_look: bool = False
 
 
 class CanaryTests:
@@ -116,7 +112,7 @@ class CanaryTests:
     if self._settings.requested_only or history.incumbent is None:
       return None
     kind = self._due(history)
-    if not kind or not self._is_quiet(history, slots):
+    if not kind or (slots == 1 and history.under_test()):  # whose pairs would be torn apart
       return None
     with ComponentCall(RULE, self._acceptance, 'when a canary was due'):
       before = self._acceptance.without_tests(state)
@@ -125,10 +121,6 @@ class CanaryTests:
       if self._acceptance.ask(state if before is None else before)[0] is not None:
         return None
     return self._planted(kind, history)
-
-  def _is_quiet(self, history: History, slots: int) -> bool:
-    """Whether no runs of the search's own tests would be torn apart."""
-    return slots > 1 or not history.under_test()
 
   def _due(self, history: History) -> str:
     """Returns the kind of the canary that is due, the one with the least cost so far, or ''."""
@@ -222,29 +214,15 @@ class CanaryTests:
   # Training.
 
   def occupies_slot(self, history: History) -> bool:
-    """Whether a slot is the active canary's: it trains, or must not be torn apart."""
-    if history.canaries.active is None or self._test is None or self._settings.requested_only:
-      return False
-    return not self._test.at_look or self._submitted == history.canaries.next_trial
+    """Whether a slot is the active canary's."""
+    active = history.canaries.active is not None and self._test is not None
+    return active and not self._settings.requested_only
 
-  def next_request(self, history: History, free: bool, slots: int) -> TrialRequest | None:
-    """Returns the request for the next trial of the active canary, if it may train now.
-
-    Args:
-      history: The run so far.
-      free: Whether a slot is free for a canary that has none.
-      slots: Number of trials that run at the same time.
-    """
+  def next_request(self, history: History) -> TrialRequest | None:
+    """Returns the request for the next trial of the active canary, if it is not running yet."""
     trial, canary = history.canaries.next_trial, history.canaries.active
-    if canary is None or self._test is None or self._submitted == trial:
+    if canary is None or not self.occupies_slot(history) or self._submitted == trial:
       return None
-    if self._settings.requested_only:
-      return None
-    if self._test.at_look:
-      if not (free and self._is_quiet(history, slots)):
-        return None
-      if not self._affords(history, canary.training_runs):
-        return None
     self._submitted = trial
     proposal = self._proposal(canary)
     return TrialRequest(
@@ -315,15 +293,7 @@ class CanaryTests:
     verdict, state = judge(
       self._acceptance, test.state, trial, self._settings.objective, test.incumbent
     )
-    seeds = trial.proposal.seeds if own else ()
-    test = dataclasses.replace(
-      test,
-      state=state,
-      wanted=None,
-      trials=test.trials + 1,
-      seeds=test.seeds + seeds,
-      at_look=own,
-    )
+    test = dataclasses.replace(test, state=state, wanted=None, trials=test.trials + 1)
     if test.challenger is None:
       test = dataclasses.replace(test, challenger=trial)
       if result.status is not Status.OK:
@@ -346,10 +316,7 @@ class CanaryTests:
       if rule.undecided(test.state, challenger):
         wanted, state = rule.ask(test.state)
         if wanted is not None and wanted.operation is Operation.REPLICATE:
-          # The incumbent's runs on the same seeds belong to the same pairs.
-          partner = wanted.parents[0] != challenger.id and {*wanted.seeds} & {*test.seeds}
-          at_look = test.at_look and not partner
-          return verdict, '', dataclasses.replace(test, state=state, wanted=wanted, at_look=at_look)
+          return verdict, '', dataclasses.replace(test, state=state, wanted=wanted)
     return verdict, DISCARDED if result.status is Status.OK else FAILED, None
 
 

@@ -306,11 +306,11 @@ class Controller:
     history, settings = self.history, self.settings
     if not steering.may_begin(history, settings):
       return None
-    free = self._free and not self.proposing and history.open_proposal is None
     if history.canaries.active:
-      request = self._canaries.next_request(history, free, self.slots)
+      request = self._canaries.next_request(history)
       return None if request is None else Submit(request)
-    if not free or why_over(history, settings):
+    busy = self.proposing or history.open_proposal is not None or not self._free
+    if busy or why_over(history, settings):
       return None
     planted = self._canaries.plant(history, self.states.acceptance, self.slots)
     return None if planted is None else Log(planted)

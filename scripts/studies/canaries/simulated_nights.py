@@ -18,7 +18,8 @@ from absl import app, flags
 from autoresearch_jax.acceptance import ACCEPTANCE
 from autoresearch_jax.benchmark.simulations import Instance
 from autoresearch_jax.config import CanaryConfig, Config
-from autoresearch_jax.ledger.events import Record, Started
+from autoresearch_jax.ledger.canaries import IMPROVEMENT, PLACEBO
+from autoresearch_jax.ledger.events import Planted, Record, Started
 from autoresearch_jax.ledger.history import History
 from autoresearch_jax.programs.exploits import EXPLOITS
 from autoresearch_jax.report.canaries import MeasuredRate, canary_rates
@@ -109,7 +110,7 @@ class Night(Instance):
 
 
 def night(rule, instance, runs, share):
-  """Runs a night; returns its history."""
+  """Runs a night; returns its history, and the trial before which each kind was first planted."""
   settings = Settings(
     objective=instance.objective,
     program=instance.start,
@@ -127,30 +128,38 @@ def night(rule, instance, runs, share):
     direction='minimize',
   )  # fmt: skip
   controller.apply(Record(0, 0.0, Started(to_builtins(dataclasses.asdict(config)), 'night')))
-  events, waiting = 1, []
+  events, waiting, first = 1, [], {}
   while not isinstance(action := controller.next_action(), End):
     match action:
       case Log(event=event):
         controller.apply(Record(events, 0.0, event))
         events += 1
+        if isinstance(event, Planted):
+          first.setdefault(event.kind, controller.history.next_trial)
       case Propose():
         controller.answer(instance.propose(action.proposal, action.context, action.rng))
       case Submit(request=request):
         waiting.append(instance.measure(request))
       case _:
         controller.deliver([waiting.pop(0)])
-  return controller.history
+  return controller.history, first
 
 
-def true_rates(histories: list[History], instance: Night) -> tuple[MeasuredRate, MeasuredRate]:
-  """Returns which of the trials' own programs were kept: without an effect, and improvements."""
+def true_rates(nights: list[tuple[History, dict]], instance: Night) -> tuple[MeasuredRate, ...]:
+  """Returns which of the trials' own programs were kept: without an effect, and improvements.
+
+  Programs count from the first canary of their kind on, since an incumbent that was picked for its
+  score becomes harder to beat.
+  """
   kept = {False: [], True: []}
-  for history in histories:
+  for history, first in nights:
     for program in history.program_trials:
       if not program:
         continue
       parent = history.edits[history.original(history.parent(program))].program
       improved = instance.value(history.edits[program].program) < instance.value(parent)
+      if program < first.get(IMPROVEMENT if improved else PLACEBO, float('inf')):
+        continue
       decisions = [history.trials[n].verdict.decision for n in history.program_trials[program]]
       kept[improved].append(Decision.KEEP in decisions)
   return tuple(MeasuredRate(sum(kept[i]), len(kept[i])) for i in (False, True))
@@ -161,8 +170,9 @@ def main(_):
   for rule in FLAGS.rules:
     for name, good in (('A/A', 0.0), ('A/B', 0.2)):
       instances = [Night(n, good, FLAGS.effect, FLAGS.defence) for n in range(FLAGS.nights)]
-      histories = [night(rule, instance, FLAGS.runs, FLAGS.share) for instance in instances]
-      false_keeps, power = true_rates(histories, instances[0])
+      nights = [night(rule, instance, FLAGS.runs, FLAGS.share) for instance in instances]
+      histories = [history for history, _ in nights]
+      false_keeps, power = true_rates(nights, instances[0])
       found = canary_rates(histories)
       rows = [('false keeps', false_keeps, found.false_keeps)]
       if power.total:
