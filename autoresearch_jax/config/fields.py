@@ -76,7 +76,7 @@ class CanaryConfig:
   """Planted programs whose right verdict is known (`research/canaries.py`).
 
   Attributes:
-    share: Largest share of the training runs that they may cost; 0 for none.
+    share: Share of the training runs that they may cost before the next one begins; 0 for none.
     kinds: `placebo` (no effect), `improvement` (a known gain), `exploit` (must be refused).
     gain: Gain of an improvement, in standard deviations of the baseline's seeds.
   """
