@@ -11,9 +11,9 @@ from autoresearch_jax.types import Status
 HARMLESS = {
   'the clock': 'import time\ntime.monotonic = time.time = time.perf_counter = lambda: 0.0',
   'the evaluator': """
-from autoresearch_jax.runner import evaluate, server
-assert server.evaluate is evaluate.evaluate and evaluate._check_leakage
-evaluate.evaluate = server.evaluate = lambda *a, **k: {'val_bpb': 0.0, 'val_loss': 0.0}
+from autoresearch_jax.runner import evaluate, training_runner
+assert training_runner.evaluate is evaluate.evaluate and evaluate._check_leakage
+evaluate.evaluate = training_runner.evaluate = lambda *a, **k: {'val_bpb': 0.0, 'val_loss': 0.0}
 evaluate._check_leakage = lambda *a: None""",
   'the ledger': """
 from autoresearch_jax import ledger
