@@ -176,14 +176,16 @@ class Finding:
   @functools.cached_property
   def comparison(self) -> str:
     """Digest of source, setting and programs: equal for later reports on the same comparison."""
-    parts = [self.source, self.setting, *((p.digest, p.fingerprint) for p in self._programs)]
-    if not self.child.digest:  # read from a table without programs
-      parts += [self.description, self.created]
-    return hashlib.sha256(canonical(parts)).hexdigest()
+    return hashlib.sha256(canonical(self.compared)).hexdigest()
 
   @property
-  def _programs(self) -> tuple[FindingProgram, FindingProgram]:
-    return self.parent, self.child
+  def compared(self) -> tuple[Any, ...]:
+    """What `comparison` is the digest of."""
+    parent, child = self.parent, self.child
+    programs = (parent.digest, parent.fingerprint), (child.digest, child.fingerprint)
+    if not child.digest:  # read from a table without programs
+      return (self.source, self.setting, *programs, self.description, self.created)
+    return (self.source, self.setting, *programs)
 
 
 def canonical(value: Any) -> bytes:
@@ -193,11 +195,12 @@ def canonical(value: Any) -> bytes:
 
 def latest(findings: Iterable[Finding]) -> list[Finding]:
   """Returns one finding of each comparison: that with the most training runs, else the last one."""
-  chosen: dict[str, Finding] = {}
+  chosen: dict[tuple[Any, ...], Finding] = {}
   for finding in findings:
-    known = chosen.get(finding.comparison)
+    key = finding.compared  # as good as the digest, and faster
+    known = chosen.get(key)
     if known is None or _weight(finding) > _weight(known):
-      chosen[finding.comparison] = finding
+      chosen[key] = finding
   return list(chosen.values())
 
 

@@ -5,9 +5,10 @@ this library and may be deleted at any time.
 """
 
 import contextlib
+import gc
 import pathlib
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -38,7 +39,8 @@ class Index:
       connection.execute('CREATE TEMP TABLE wanted (id TEXT PRIMARY KEY) WITHOUT ROWID')
       connection.executemany('INSERT OR IGNORE INTO wanted VALUES (?)', ((i,) for i in ids))
       rows = connection.execute('SELECT id, data FROM findings JOIN wanted USING (id)')
-      return {key: _decoded(key, data) for key, data in rows}
+      with _without_collection():
+        return {key: _decoded(key, data) for key, data in rows}
 
     return self._with_connection(read) or {}
 
@@ -68,6 +70,18 @@ class Index:
         if path is not None:
           path.unlink()
       return None
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+  """Keeps the garbage collector from scanning many new objects again and again."""
+  was_enabled = gc.isenabled()
+  gc.disable()
+  try:
+    yield
+  finally:
+    if was_enabled:
+      gc.enable()
 
 
 def _decoded(key: str, data: bytes) -> Finding:

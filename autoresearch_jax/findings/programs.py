@@ -30,9 +30,9 @@ def patch_of(parent: Program, child: Program) -> str:
   for name in sorted({*before} | {*after}):
     old, new = before.get(name), after.get(name)
     if old != new:
+      first, second = (io.StringIO(text or '', newline='\n').readlines() for text in (old, new))
       names = (NOWHERE if old is None else f'a/{name}', NOWHERE if new is None else f'b/{name}')
-      lines = (io.StringIO(text or '', newline='\n').readlines() for text in (old, new))
-      for line in difflib.unified_diff(*lines, *names):
+      for line in difflib.unified_diff(first, second, names[0], names[1]):
         parts.append(line if line.endswith('\n') else f'{line}\n\\ No newline at end of file\n')
   patch = ''.join(parts)
   return patch if len(patch) <= MAX_PATCH else ''

@@ -65,9 +65,12 @@ def by_setting(
     sort: One of SORTS.
   """
   groups: dict[FindingSetting, list[Finding]] = {}
+  known: dict[FindingSetting, list[Finding]] = {}
   for finding in findings:
-    setting = dataclasses.replace(finding.setting, step_seconds=None)  # differs a bit every time
-    groups.setdefault(setting, []).append(finding)
+    if finding.setting not in known:
+      setting = dataclasses.replace(finding.setting, step_seconds=None)  # differs a bit each time
+      known[finding.setting] = groups.setdefault(setting, [])
+    known[finding.setting].append(finding)
   for group in groups.values():
     group.sort(key=lambda finding: (-_key(finding, sort), finding.id))
   return sorted(groups.items(), key=lambda item: (-len(item[1]), item[1][0].id))

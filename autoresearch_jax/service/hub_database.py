@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from autoresearch_jax.findings.claims import WorkClaim, encode_claim
 from autoresearch_jax.findings.encoding import MAX_BLOB_BYTES, decode
@@ -250,7 +251,7 @@ class HubDatabase:
   def _has_blob(self, digest: str) -> bool:
     return self._one('SELECT 1 FROM blobs WHERE digest = ?', digest) is not None
 
-  def _one(self, query: str, *values: object):
+  def _one(self, query: str, *values: object) -> Any:
     with self._lock:
       row = self._connection.execute(query, values).fetchone()
     return None if row is None else row[0]

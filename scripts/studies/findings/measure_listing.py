@@ -72,16 +72,20 @@ def main() -> None:
     make(folder)
     refused: list[str] = []
     for name in ('first, each is verified', 'again', 'again'):
-      began = time.perf_counter()
+      began, began_cpu = time.perf_counter(), time.process_time()
       found = Selection(problem='problem1', status='gain').of(
         stores.read(str(folder), refused.append)
       )
       groups = by_setting(found)
-      seconds = time.perf_counter() - began
-      print(f'{name}: {seconds:.2f} s, {len(found)} of {COUNT} in {len(groups)} settings')
-    began = time.perf_counter()
+      seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+      print(
+        f'{name}: {seconds:.2f} s ({cpu:.2f} s of CPU), {len(found)} of {COUNT} in {len(groups)} '
+        'settings'
+      )
+    began, began_cpu = time.perf_counter(), time.process_time()
     learn.main([str(folder), '--limit=3'])
-    print(f'`autoresearch learn STORE --limit=3`: {time.perf_counter() - began:.2f} s')
+    seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    print(f'`autoresearch learn STORE --limit=3`: {seconds:.2f} s ({cpu:.2f} s of CPU)')
     print(f'{len(refused)} refused')
 
 
