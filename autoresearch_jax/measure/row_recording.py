@@ -86,7 +86,7 @@ class RecordedRun(msgspec.Struct, frozen=True):
     seed: Number of the seed, from 0.
     train_seconds: Duration on the trial's clock.
     evaluate_seconds: Duration of the evaluation, with its checks.
-    value: The metric.
+    value: The metric; None without a score.
     steps: Train steps.
     reason: Why the program has no score, a sentence; '' if it has one.
   """
@@ -96,7 +96,7 @@ class RecordedRun(msgspec.Struct, frozen=True):
   seed: int
   train_seconds: float = 0.0
   evaluate_seconds: float = 0.0
-  value: float = math.nan
+  value: float | None = None
   steps: int = 0
   reason: str = ''
 
@@ -142,8 +142,7 @@ class RecordingFolder:
         heading = RecordingHeading(setting, config.metric, tuple(drawn()))
         (folder / ROWS).mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.encode(heading))
-      lines = (folder / RUNS).read_bytes().splitlines() if (folder / RUNS).exists() else []
-      runs = [msgspec.json.decode(line, type=RecordedRun) for line in lines]
+      runs = [msgspec.json.decode(line, type=RecordedRun) for line in _lines(folder / RUNS)]
     except msgspec.DecodeError as error:
       raise RecordingError(f'{folder} is damaged ({error}); name another one by --to.') from None
     if heading.setting != setting:
@@ -169,8 +168,8 @@ class RecordingFolder:
     self, budgets: Sequence[float], seeds: int
   ) -> list[tuple[int, float, tuple[int, ...]]]:
     """Returns what is left to train: (program, budget, seeds), in the order A B B A."""
-    done = {(run.program, run.budget, run.seed) for run in self.runs}
-    programs, left = list(range(len(self.heading.programs))), []
+    done, failed = {(run.program, run.budget, run.seed) for run in self.runs}, self.failures()
+    programs, left = [i for i in range(len(self.heading.programs)) if i not in failed], []
     for turn, begin in enumerate(range(0, seeds, SEEDS_AT_ONCE)):
       some = range(begin, min(begin + SEEDS_AT_ONCE, seeds))
       for budget in budgets:
@@ -236,6 +235,17 @@ class RecordingFolder:
       np.array([np.median([run.train_seconds for run in row]) for row in runs]),
       np.array([np.median([run.evaluate_seconds for run in row]) for row in runs]),
     )  # fmt: skip
+
+
+def _lines(path: pathlib.Path) -> list[bytes]:
+  """Returns the lines of a file, after cutting off one that a killed process left unfinished."""
+  if not path.exists():
+    return []
+  content = path.read_bytes()
+  complete = content[: content.rfind(b'\n') + 1]
+  if len(complete) < len(content):
+    path.write_bytes(complete)
+  return complete.splitlines()
 
 
 def record(

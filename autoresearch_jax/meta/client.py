@@ -4,7 +4,6 @@ A strategy is pure, so its state is a text that goes out with every call and com
 gets nothing else: no instance, no optimum, no file and no score.
 """
 
-import ast
 import contextlib
 import dataclasses
 import hashlib
@@ -32,7 +31,6 @@ from autoresearch_jax.types import (
   Isolation,
   Objective,
   Operation,
-  Program,
   Proposal,
   Status,
   Trial,
@@ -424,27 +422,6 @@ def replay(process: StrategyProcess, calls: list[tuple[bytes, bytes]]) -> None:
         f'is not pure: {name} answered the same call differently in another process; use only the '
         'state and the generator, no globals, clocks, hashes or other randomness'
       )
-
-
-def text_digest(program: Program) -> str:
-  """Returns a digest of a program that comments, docstrings and formatting do not change."""
-  digest = hashlib.sha256(program.entry.encode())
-  for name, text in program.files:
-    digest.update(f'\0{name}\0{_normalized(text)}'.encode())
-  return digest.hexdigest()
-
-
-def _normalized(text: str) -> str:
-  """Returns a dump of the syntax tree without docstrings; the text if it is not valid Python."""
-  try:
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-      body = getattr(node, 'body', None)
-      if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-        body[:1] = [] if isinstance(body[0].value, ast.Constant) else body[:1]
-    return ast.dump(tree)
-  except (SyntaxError, ValueError, RecursionError, MemoryError):
-    return text
 
 
 def _environment(hash_seed: int) -> dict[str, str]:

@@ -5,6 +5,7 @@ seeds of instances are derived from a secret, so that a candidate which knows th
 landscape still cannot compute its optimum.
 """
 
+import ast
 import contextlib
 import dataclasses
 import hashlib
@@ -29,7 +30,6 @@ from autoresearch_jax.meta.client import (
   StrategyError,
   StrategyServer,
   replay,
-  text_digest,
 )
 from autoresearch_jax.problems.meta import LANDSCAPES, SECRET, MetaSearch
 from autoresearch_jax.search import STRATEGIES, Strategy
@@ -40,6 +40,7 @@ REFERENCE_PLAYS = 4  # of each instance
 MIN_REFERENCE = 1e-9  # a reference that finds the optimum at once cannot be divided by
 CHECK_SEED, CHECK_RUNS = -1, 60.0  # of the games behind a fingerprint
 SEED_BYTES = 7  # of an instance's seed
+REPLAYED_AT_ONCE = 48  # calls in one process, whose limits are those of one game
 TRAINING_RUNS_AT_LEAST = 2.0  # of a game: the baseline and one trial
 
 
@@ -123,7 +124,7 @@ class Player:
       )
       contract.check(process, other)
       isolation = process.isolation
-    text = text_digest(program)
+    text = _text_digest(program)
     if text not in self._fingerprints:
       digest, rng = hashlib.sha256(), np.random.default_rng(secrets.randbits(128))
       for game in self._games(CHECK_SEED, on_test=False):
@@ -166,8 +167,10 @@ class Player:
       score = (_area(run, budget), run.curve.regret[-1], self._reference_regret(game, budget))
       scores.setdefault(game.landscape, []).append(score)
       sample += strategy.sample
-    with self._servers[1].start(folder, program.entry) as other:
-      replay(other, [sample[place] for place in rng.permutation(len(sample))])
+    order = rng.permutation(len(sample))
+    for first in range(0, len(order), REPLAYED_AT_ONCE):
+      with self._servers[1].start(folder, program.entry) as other:
+        replay(other, [sample[i] for i in order[first : first + REPLAYED_AT_ONCE]])
     metrics = _metrics(scores)
     if on_test:
       metrics = {test_metric(name): value for name, value in metrics.items()}
@@ -254,3 +257,24 @@ def _metrics(scores: dict[str, list[tuple[float, float, float]]]) -> dict[str, f
     'final_regret': float(final),
     **{f'regret_{label}': float(triple[0]) for label, triple in means.items()},
   }
+
+
+def _text_digest(program: Program) -> str:
+  """Returns a digest of a program that comments, docstrings and formatting do not change."""
+  digest = hashlib.sha256(program.entry.encode())
+  for name, text in program.files:
+    digest.update(f'\0{name}\0{_normalized(text)}'.encode())
+  return digest.hexdigest()
+
+
+def _normalized(text: str) -> str:
+  """Returns a dump of the syntax tree without docstrings; the text if it is not valid Python."""
+  try:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+      body = getattr(node, 'body', None)
+      if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+        body[:1] = [] if isinstance(body[0].value, ast.Constant) else body[:1]
+    return ast.dump(tree)
+  except (SyntaxError, ValueError, RecursionError, MemoryError):
+    return text

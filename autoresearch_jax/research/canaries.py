@@ -43,7 +43,6 @@ from autoresearch_jax.proposers.placebo import NUMBERS, defines_training, with_p
 from autoresearch_jax.research.actions import Settings
 from autoresearch_jax.research.decisions import feasible, generator, judge, require_same
 from autoresearch_jax.types import (
-  INCONCLUSIVE,
   Decision,
   Edit,
   Hypothesis,
@@ -112,7 +111,7 @@ class CanaryTests:
     if self._settings.requested_only or history.incumbent is None:
       return None
     kind = self._due(history)
-    if not kind or (slots == 1 and history.under_test()):  # whose pairs would be torn apart
+    if not kind or (slots == 1 and history.under_test()):  # its pairs stay close in time
       return None
     with ComponentCall(RULE, self._acceptance, 'when a canary was due'):
       before = self._acceptance.without_tests(state)
@@ -297,7 +296,8 @@ class CanaryTests:
     if test.challenger is None:
       test = dataclasses.replace(test, challenger=trial)
       if result.status is not Status.OK:
-        refused = planted.kind == EXPLOIT and result.status not in INCONCLUSIVE
+        # Other failures, such as a loss that diverged, refuse nothing.
+        refused = planted.kind == EXPLOIT and result.status is Status.INVALID
         return verdict, CAUGHT if refused else FAILED, None
     if verdict.decision is Decision.KEEP:
       return verdict, KEPT, None

@@ -70,8 +70,15 @@ def test_programs_without_a_score_are_left_out(tmp_path):
   for program in range(PROGRAMS):
     add(recording, program, 1.0, 0)
   recording.add(RecordedRun(2, 1.0, 1, reason='The training loss was nan.'))
-  programs, losses = recording.losses()
+  with (tmp_path / 'runs.jsonl').open('ab') as file:
+    file.write(b'{"program":3,"bud')  # of a process that was killed
+  again = opened(tmp_path)
+  assert again.runs == recording.runs
+  programs, losses = again.losses()
   assert 2 not in programs and len(losses[1.0].search) == PROGRAMS - 1
+  assert {program for program, *_ in again.missing([1.0], 2)} == {*range(PROGRAMS)} - {2}
+  again.add(RecordedRun(3, 1.0, 1, value=0.2))
+  assert opened(tmp_path).runs == again.runs
 
 
 def test_another_setting_and_damage_are_refused(tmp_path):

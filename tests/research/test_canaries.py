@@ -74,9 +74,13 @@ def test_a_run_decides_the_same_with_canaries_as_without(tmp_path, rule):
   for canary in planted:
     assert all(trial.id >= FIRST_TRIAL for trial in canary.trials)
     expected = {
-      PLACEBO: {KEPT, DISCARDED, FAILED}, IMPROVEMENT: {KEPT, DISCARDED, FAILED}, EXPLOIT: {CAUGHT}
+      PLACEBO: {KEPT, DISCARDED, FAILED}, IMPROVEMENT: {KEPT, DISCARDED, FAILED},
+      EXPLOIT: {CAUGHT, FAILED},
     }  # fmt: skip
     assert canary.outcome in expected[canary.planted.kind], canary
+    if canary.planted.kind == EXPLOIT:  # other failures are no refusals
+      is_refused = canary.trials[0].result.status is Status.INVALID
+      assert (canary.outcome == CAUGHT) == is_refused, canary
 
 
 @pytest.mark.parametrize(('rule', 'slots'), [('noise', 1), ('paired', 1), ('paired', 3)])
