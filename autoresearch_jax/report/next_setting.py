@@ -6,6 +6,7 @@ Nothing changes by itself. Each setting comes with the command that trains the k
 
 import dataclasses
 import pathlib
+import shlex
 import statistics
 
 import msgspec
@@ -77,8 +78,8 @@ def pilot_seconds(history: History, setting: HarderSetting) -> float:
 def pilot_command(directory: str, setting: HarderSetting) -> str:
   """Returns the command that measures how the ranking carries over."""
   return (
-    f'autoresearch transfer {directory} --set={setting.assignment} --top={PILOT_PROGRAMS} '
-    f'--seeds={PILOT_SEEDS}'
+    f'autoresearch transfer {shlex.quote(directory)} --set={setting.assignment} '
+    f'--top={PILOT_PROGRAMS} --seeds={PILOT_SEEDS}'
   )
 
 
@@ -121,6 +122,7 @@ def _finished_pilot(directory: pathlib.Path) -> str:
 
 
 def _minutes(seconds: float) -> str:
-  return (
-    f'{seconds / 3600:.1f} hours' if seconds > 5400 else f'{max(1.0, seconds / 60):.0f} minutes'
-  )
+  if seconds > 5400:
+    return f'{seconds / 3600:.1f} hours'
+  minutes = max(1, round(seconds / 60))
+  return f'{minutes} minute{"s" if minutes > 1 else ""}'

@@ -1,6 +1,7 @@
 """What a run says about itself: canaries, the agreement of its splits, harder settings."""
 
 import dataclasses
+import shlex
 
 import pytest
 from helpers.synthetic_run import Arithmetic, run
@@ -13,7 +14,12 @@ from autoresearch_jax.ledger.history import History
 from autoresearch_jax.ledger.store import Ledger, read_history
 from autoresearch_jax.report.canaries import MeasuredRate, canary_rates, format_canaries
 from autoresearch_jax.report.metric_audit import audited_programs, metric_audit
-from autoresearch_jax.report.next_setting import describe_stale, harder_settings
+from autoresearch_jax.report.next_setting import (
+  HarderSetting,
+  describe_stale,
+  harder_settings,
+  pilot_command,
+)
 from autoresearch_jax.report.summary import summary
 from autoresearch_jax.research.final_evaluation import FinalEvaluation
 
@@ -83,3 +89,8 @@ def test_a_run_says_what_its_canaries_measured_and_when_gains_are_under_the_nois
   assert doubled.share == pytest.approx(rates.share)
   assert not describe_stale(history) or history.tried_since_keep >= 40
   assert [setting.assignment for setting in harder_settings(history)] == ['budget.amount=4']
+
+
+def test_a_pilots_command_can_be_pasted():
+  command = pilot_command('my runs/one', HarderSetting('twice', 'budget.amount=4', 2.0))
+  assert shlex.split(command)[2:4] == ['my runs/one', '--set=budget.amount=4']
