@@ -77,7 +77,7 @@ def _learn(line: CommandLine) -> int:
   if line['json']:
     kept = [as_json(finding) for _, group in groups for finding in group[:limit]]
     data = {'schema': SCHEMA, 'total': len(found), 'findings': kept}
-    print(msgspec.json.encode(data).decode())
+    print(shown(msgspec.json.encode(data).decode()))
     return 0
   for setting, group in groups:
     say(f'{describe(setting)}: {len(group)} {"finding" if len(group) == 1 else "findings"}')
@@ -99,7 +99,7 @@ def _show(found: list[Finding], line: CommandLine) -> None:
   if line['into']:
     _write(finding, line.operand, pathlib.Path(line['into']))
   if line['json']:
-    print(msgspec.json.encode(as_json(finding)).decode())
+    print(shown(msgspec.json.encode(as_json(finding)).decode()))
     return
   when = time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(finding.created))
   say(f'{finding.id}\n{describe(finding.setting)}\n{row(finding)}')

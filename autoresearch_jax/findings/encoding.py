@@ -29,6 +29,7 @@ MAX_BLOB_BYTES = 64 * 2**20  # the limit of a traced program, by default
 MAX_FILE_BYTES = 2**20  # of a program
 MAX_FILES, MAX_RUNS, MAX_TAGS = 64, 1000, 20
 MAX_TEXT, MAX_NAME = 2000, 200  # characters of sentences and of names
+MAX_NUMBER = 1e30  # of values, gains and budgets, so that no arithmetic with them overflows
 MAX_AHEAD = 24 * 3600  # seconds that the time of a finding may be in the future
 _DIGEST = re.compile(r'[0-9a-f]{64}')
 _FINGERPRINT = re.compile(r'[0-9a-f]{32,64}')
@@ -128,8 +129,10 @@ def _odd_texts(finding: Finding) -> Iterator[str]:
 
 def _odd_setting(finding: Finding) -> Iterator[str]:
   setting = finding.setting
-  if not (0 < setting.budget.amount < math.inf):
-    yield 'its budget is not positive'
+  if not 1 / MAX_NUMBER <= setting.budget.amount <= MAX_NUMBER:
+    yield 'its budget is not a positive number'
+  if not _finite(setting.budget.target_loss):
+    yield 'its target is not a number'
   if not 1 <= setting.num_devices < 2**31:
     yield 'its number of devices is not positive'
   if not _finite(setting.step_seconds, 0.0):
@@ -157,7 +160,7 @@ def _odd_program(name: str, program: FindingProgram) -> Iterator[str]:
   if len(seeds) > MAX_RUNS or seeds != sorted({*seeds}):
     yield f'the seeds of its {name} are too many or not sorted'
   if not all(0 <= seed < 2**63 for seed in seeds) or not all(
-    math.isfinite(value) for _, value in program.values
+    _finite(value) for _, value in program.values
   ):
     yield f'a run of its {name} has no seed or no value'
 
@@ -189,11 +192,13 @@ def _odd_result(finding: Finding) -> Iterator[str]:
 
 
 def _finite(value: float | None, minimum: float = -math.inf) -> bool:
-  return value is None or (math.isfinite(value) and value >= minimum)
+  return value is None or (abs(value) <= MAX_NUMBER and value >= minimum)
 
 
 def shown(text: str) -> str:
   """Returns text of others in a form that is safe to print: control characters are escaped."""
+  if text.isprintable():
+    return text
   return ''.join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 

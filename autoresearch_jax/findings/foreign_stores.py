@@ -17,7 +17,7 @@ from typing import Any
 
 import pygit2
 
-from autoresearch_jax.findings.encoding import MAX_FILE_BYTES, MAX_NAME
+from autoresearch_jax.findings.encoding import MAX_FILE_BYTES, MAX_NAME, MAX_NUMBER
 from autoresearch_jax.findings.finding import (
   UNSIGNED,
   Finding,
@@ -102,7 +102,7 @@ class ResultsTable(ForeignStore):
         commit, value, _, status, description = cells
         if status not in _STATUSES:
           raise ValueError
-        yield commit, float(value), status, description
+        yield commit, _number(value), status, description
       except ValueError:
         refused(f'{self.path}, row {number}: it is no row of a results.tsv.')
 
@@ -132,7 +132,7 @@ class ResultLines(ForeignStore):
       try:
         if 'commit' not in fields or len(metrics) != 1 or not bar:
           raise ValueError
-        value = float(fields[metrics[0]])
+        value = _number(fields[metrics[0]])
       except ValueError:
         refused(f'{self.path}: {line[:60]!a} is no result.')
         continue
@@ -188,6 +188,13 @@ def _finding(
     created=created,
     source=f'{UNSIGNED}:{RESULTS}',
   )  # fmt: skip
+
+
+def _number(text: str) -> float:
+  """Returns the number in a text. Raises ValueError for one that is not finite or too large."""
+  if not abs(value := float(text)) <= MAX_NUMBER:
+    raise ValueError(text)
+  return value
 
 
 def _direction(metric: str, kept: list[float]) -> Direction:

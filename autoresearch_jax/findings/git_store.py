@@ -59,7 +59,7 @@ class GitStore(FileStore):
     if self._url:
       key = hashlib.sha256(self._url.encode()).hexdigest()[:32]
       self._folder = cache.directory() / 'findings' / f'{key}.git'
-    self._is_fetched = False
+    self._is_fetched, self._problem = False, ''
     self._opened: pygit2.Repository | None = None
 
   def findings(self, refused: Say) -> Iterator[Finding]:
@@ -155,8 +155,10 @@ class GitStore(FileStore):
         must be reached.
     """
     if not self._url or self._is_fetched:
+      if warn is None and self._problem:
+        raise FindingError(self._problem)
       return
-    self._is_fetched = True
+    self._is_fetched, self._problem = True, ''
     had = self._exists() and self._tree() is not None
     if not self._exists():
       with _explained(self.address):
@@ -168,11 +170,12 @@ class GitStore(FileStore):
     if done.returncode == 0 or "couldn't find remote ref" in done.stderr:
       return
     why = one_line(done.stderr, 200) or 'git failed'
+    self._problem = (
+      f'{self.address} cannot be fetched: {why}. Check the address and that '
+      f'`git ls-remote {self._url}` works.'
+    )
     if warn is None or not had:
-      raise FindingError(
-        f'{self.address} cannot be fetched: {why}. Check the address and that '
-        f'`git ls-remote {self._url}` works.'
-      )
+      raise FindingError(self._problem)
     warn(f'{self.address} cannot be fetched ({why}); this is the copy of the last time.')
 
   def _pushed(self, is_last: bool) -> bool:

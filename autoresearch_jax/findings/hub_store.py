@@ -182,14 +182,19 @@ class HubStore(FindingStore):
     """Sends a finding with the contents that the hub lacks; returns whether it is new there."""
     status, content = self._request('POST', '/findings', encode(finding))
     if status == 409:
-      missing = msgspec.json.decode(content, type=dict[str, list[str]]).get('missing', [])
-      for digest in missing:
+      for digest in self._missing(content):
         if digest in contents:
           status, content = self._request('PUT', f'/blobs/{digest}', contents[digest])
           self._require(status, content)
       status, content = self._request('POST', '/findings', encode(finding))
     self._require(status, content)
     return status == 201
+
+  def _missing(self, content: bytes) -> list[str]:
+    try:
+      return msgspec.json.decode(content, type=dict[str, list[str]]).get('missing', [])
+    except msgspec.MsgspecError:
+      raise HubRefusal(f'{self.address} is no hub of findings. Check the address.') from None
 
   def _require(self, status: int, content: bytes) -> None:
     if status in (401, 403, 429):
@@ -212,13 +217,13 @@ class HubStore(FindingStore):
         return answer.status_code, b''.join(parts)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
       what = one_line(str(error), 200) or type(error).__name__
-      raise FindingError(
+      raise HubRefusal(
         f'The hub {self.address} cannot be reached: {what}. Check the address and that it runs.'
       ) from None
 
 
 class HubRefusal(FindingError):
-  """The hub accepts nothing more: the token or a quota does not allow it."""
+  """The hub accepts nothing more: it cannot be reached, or the token or a quota forbids it."""
 
 
 def _client(address: str) -> httpx2.Client:
@@ -229,14 +234,15 @@ def _client(address: str) -> httpx2.Client:
 
 
 def _token(address: str) -> str:
-  """Returns the token for a hub: of the variable, or of the user's configuration."""
-  if token := os.environ.get(TOKEN_VARIABLE):
-    return token.strip()
-  try:
+  """Returns the token for a hub: that of the user's configuration, or else of the variable.
+
+  The variable stands for any hub, so it must not reach one that has a token of its own.
+  """
+  with contextlib.suppress(OSError, ValueError, AttributeError):
     tokens: Any = json.loads((config_folder() / TOKENS).read_bytes())
-    return str(tokens.get(address, ''))
-  except (OSError, ValueError, AttributeError):
-    return ''
+    if own := tokens.get(address):
+      return str(own)
+  return os.environ.get(TOKEN_VARIABLE, '').strip()
 
 
 def _sentence(content: bytes) -> str:

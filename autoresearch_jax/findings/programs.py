@@ -8,6 +8,7 @@ from collections.abc import Callable
 from autoresearch_jax.findings.encoding import MAX_FILE_BYTES, MAX_PATCH
 from autoresearch_jax.findings.finding import Finding, FindingError, FindingProgram
 from autoresearch_jax.programs.patches import NOWHERE
+from autoresearch_jax.programs.rebase import is_comparable
 from autoresearch_jax.types import Program
 
 Blobs = Callable[[str], bytes | None]  # returns the content with a SHA-256, or None
@@ -24,7 +25,12 @@ def files_of(program: Program) -> tuple[tuple[str, str], ...]:
 
 
 def patch_of(parent: Program, child: Program) -> str:
-  """Returns the unified diffs of all files that differ; '' if they are too long for a finding."""
+  """Returns the unified diffs of all files that differ.
+
+  '' if they are too long for a finding, or if finding them would take minutes.
+  """
+  if not is_comparable(parent, child):
+    return ''
   before, after = dict(parent.files), dict(child.files)
   parts: list[str] = []
   for name in sorted({*before} | {*after}):

@@ -63,7 +63,7 @@ def import_outcomes(history: History, confirmed: Set[int] = frozenset()) -> list
   for trial, edit in history.edits.items():
     if edit.imported is None or history.proposals[trial].operation in RERUNS:
       continue
-    state, reason = _state(history, trial, repeated[edit.imported.finding], confirmed)
+    state, reason = _state(history, trial, repeated.get(edit.imported.finding), confirmed)
     known = trial in outcomes.by_trial
     gain = outcomes.gain(trial) if known else None
     error = standard_error(outcomes, trial) if known else None

@@ -65,10 +65,11 @@ _OPEN = (*INCONCLUSIVE, Status.DUPLICATE)  # of trials that say nothing about a 
 def similarity(here: FindingSetting, there: FindingSetting) -> float:
   """Returns how much two settings resemble each other, from 0 to 1.
 
-  0 stands for another metric, since gains in it cannot be compared. What only one of them says
-  counts as different.
+  0 stands for another metric, or for the cost of another target, since gains in it cannot be
+  compared. What only one of them says counts as different.
   """
-  if (here.metric, here.direction) != (there.metric, there.direction):
+  sides = [(each.metric, each.direction, each.budget.target_loss) for each in (here, there)]
+  if sides[0] != sides[1]:
     return 0.0
   factors = (
     (here.problem == there.problem, OTHER_PROBLEM),
@@ -278,7 +279,7 @@ def _expected_effect(claim: ImportedClaim, scale: float) -> float:
 
 
 def _shrunk(gain: float, error: float, scale: float, similarity: float = 1.0) -> float:
-  return gain * scale**2 / (scale**2 / similarity + error**2)
+  return gain / (1 / similarity + min(error / scale, 1e100) ** 2)
 
 
 def standard_error(outcomes: ProgramOutcomes, number: int) -> float | None:

@@ -8,6 +8,7 @@ line. The result is not checked beyond parsing, so it must be traced.
 """
 
 import ast
+import collections
 import dataclasses
 import difflib
 import itertools
@@ -18,6 +19,7 @@ from autoresearch_jax.programs.patches import Patch, apply_patch
 from autoresearch_jax.types import Program
 
 T = TypeVar('T')
+MAX_PAIRS = 500_000  # of equal lines in two texts of strangers; comparing them takes seconds
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -68,6 +70,20 @@ def patched(patch: Patch, program: Program, start: Program) -> Program | None:
     return made
   edited = apply_patch(patch, start)
   return None if edited is None else rebased(edited, start, program)
+
+
+def is_comparable(one: Program, other: Program) -> bool:
+  """Returns whether line-based differences of two programs are found within seconds.
+
+  The time grows with the number of pairs of equal lines, which the author of a program can choose.
+  """
+  texts = dict(other.files)
+  for name, text in one.files:
+    if text != texts.get(name, text):
+      counts = [collections.Counter(side.split('\n')) for side in (text, texts[name])]
+      if sum(count * counts[1][line] for line, count in counts[0].items()) > MAX_PAIRS:
+        return False
+  return True
 
 
 def _merge_value(ours: T, base: T, theirs: T) -> tuple[bool, T]:

@@ -15,7 +15,7 @@ import numpy as np
 from autoresearch_jax.config import Findings
 from autoresearch_jax.findings.finding import Finding, FindingError, FindingSetting
 from autoresearch_jax.findings.from_ledger import setting_of
-from autoresearch_jax.findings.programs import programs_of
+from autoresearch_jax.findings.programs import Blobs, programs_of
 from autoresearch_jax.findings.reader import StoreContent, StoreReader
 from autoresearch_jax.findings.store import FindingStore
 from autoresearch_jax.findings.stores import existing
@@ -24,7 +24,7 @@ from autoresearch_jax.ledger.events import ImportRefused, StoreRead
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.messages import one_line
 from autoresearch_jax.programs import patches
-from autoresearch_jax.programs.rebase import patched, rebased
+from autoresearch_jax.programs.rebase import is_comparable, rebased
 from autoresearch_jax.proposers.base import ProposalContext, Proposer
 from autoresearch_jax.proposers.replay import refusal
 from autoresearch_jax.types import (
@@ -39,7 +39,8 @@ from autoresearch_jax.types import (
 
 MAX_ATTEMPTS = 8  # findings that may turn out not to fit, before the run's own proposer is asked
 IMPORT_ROLE = 'import'
-MAX_DESCRIPTION, MAX_CLAIM = 160, 300  # characters of a source's words
+MAX_DESCRIPTION, MAX_CLAIM, MAX_TAG = 160, 300, 40  # characters of a source's words
+MAX_TAGS = 5
 
 Apply = Callable[[Program, Program], Program | None]  # (program, start) -> edited program
 
@@ -91,13 +92,16 @@ class Importer:
     left = [
       candidate.claim
       for finding, candidate in candidates.items()
-      if finding not in refused
-      and candidate.program not in context.tried
-      and candidate.claim.change not in claimed
+      if finding not in refused and candidate.program not in context.tried
     ]
-    for claim in self.ranked(left, context)[:MAX_ATTEMPTS]:
+    # Anybody can claim anything, so what others try comes last and is not left out.
+    ranked = sorted(self.ranked(left, context), key=lambda claim: claim.change in claimed)
+    for claim in ranked[:MAX_ATTEMPTS]:
       candidate = candidates[claim.finding]
-      program = candidate.apply(context.parents[0], _start(context))
+      try:
+        program = candidate.apply(context.parents[0], _start(context))
+      except StoreUnavailable:
+        continue
       why = refusal(program, context)
       if program is not None and not why:
         return _edit(candidate, program)
@@ -216,22 +220,50 @@ def _claim_nothing(change: str) -> None:
 
 
 def _comparable(content: StoreContent, setting: FindingSetting) -> list[ImportCandidate]:
-  candidates = []
+  if content.store is None:
+    return []
+  candidates, blobs = [], ReachableBlobs(content.store, is_reachable=not content.problem)
   for finding in content.findings:
     alike = similarity(setting, finding.setting)
-    if alike and finding.status != 'undecided' and content.store is not None:
-      candidates.append(candidate_of(finding, content.store, alike))
+    if alike and finding.status != 'undecided':
+      candidates.append(candidate_of(finding, blobs, alike))
   return candidates
 
 
-def candidate_of(finding: Finding, store: FindingStore, alike: float) -> ImportCandidate:
+class StoreUnavailable(FindingError):
+  """A store cannot be read now."""
+
+
+@dataclasses.dataclass
+class ReachableBlobs:
+  """Reads contents of a store until that fails, so that a run waits for its network only once.
+
+  Attributes:
+    store: The store.
+    is_reachable: Whether it could be read so far.
+  """
+
+  store: FindingStore
+  is_reachable: bool = True
+
+  def __call__(self, digest: str) -> bytes | None:
+    """Returns a content; None if the store lacks it. Raises StoreUnavailable."""
+    if self.is_reachable:
+      try:
+        return self.store.blob(digest)
+      except (FindingError, OSError):
+        self.is_reachable = False
+    raise StoreUnavailable(f'{self.store.address} cannot be read now; it is tried again later.')
+
+
+def candidate_of(finding: Finding, blobs: Blobs, alike: float) -> ImportCandidate:
   """Returns the candidate of a finding.
 
   A failed edit and one that was not kept count as claims of no gain.
 
   Args:
     finding: The finding.
-    store: Where its programs are.
+    blobs: Returns the contents of its programs.
     alike: Similarity of its setting.
   """
   gain = finding.gain if finding.gain is not None else 0.0
@@ -245,7 +277,7 @@ def candidate_of(finding: Finding, store: FindingStore, alike: float) -> ImportC
   )
 
   def apply(program: Program, start: Program) -> Program | None:
-    return apply_finding(finding, store, program, start)
+    return apply_finding(finding, blobs, program, start)
 
   return ImportCandidate(
     claim, finding.description, finding.hypothesis, apply, finding.child.digest
@@ -263,29 +295,41 @@ def change_of(finding: Finding) -> str:
 
 
 def apply_finding(
-  finding: Finding, store: FindingStore, program: Program, start: Program
+  finding: Finding, blobs: Blobs, program: Program, start: Program
 ) -> Program | None:
   """Applies the edit of a finding: by its patch, or else by a three-way merge of its programs.
 
   Args:
     finding: The finding.
-    store: Where its programs are.
+    blobs: Returns the contents of its programs.
     program: The program to edit.
     start: The unmodified program of this run.
 
   Returns:
     The edited program; None if the edit does not fit.
+
+  Raises:
+    StoreUnavailable: The edit does not fit by its patch, and the store cannot be read now.
   """
   if finding.patch:
     try:
-      edited = patched(patches.parse(finding.patch), program, start)
+      patch = patches.parse(finding.patch)
     except patches.PatchError:
       return None
-    if edited is not None:
+    if (edited := patches.apply_patch(patch, program)) is not None:
       return edited
+    edited = patches.apply_patch(patch, start)
+    if edited is not None and is_comparable(start, edited):
+      edited = rebased(edited, start, program)
+      if edited is not None:
+        return edited
   try:
-    before, after = programs_of(finding, store.blob)
-  except (FindingError, OSError):
+    before, after = programs_of(finding, blobs)
+  except StoreUnavailable:
+    raise
+  except FindingError:
+    return None
+  if not (is_comparable(before, after) and is_comparable(before, program)):
     return None
   return rebased(after, before, program)
 
@@ -293,11 +337,12 @@ def apply_finding(
 def _edit(candidate: ImportCandidate, program: Program) -> Edit:
   claim, said = candidate.claim, candidate.hypothesis
   source = short(claim.source)
+  tags = [one_line(tag, MAX_TAG) for tag in said.mechanisms[:MAX_TAGS]]
   what = one_line(candidate.description, MAX_DESCRIPTION).rstrip('.') or 'an edit'
   return Edit(
     program,
     f'{what} (imported finding {short(claim.finding)} from {source})',
-    Hypothesis(one_line(said.claim, MAX_CLAIM), said.mechanisms),
+    Hypothesis(one_line(said.claim, MAX_CLAIM), tuple(filter(None, tags))),
     author=source,
     role=IMPORT_ROLE,
     imported=claim,

@@ -22,7 +22,7 @@ from autoresearch_jax.ledger.events import LedgerError
 from autoresearch_jax.ledger.history import BASELINE, History
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.messages import one_line
-from autoresearch_jax.programs import patches
+from autoresearch_jax.programs import patches, protection
 from autoresearch_jax.programs.rebase import patched, rebased
 from autoresearch_jax.proposers.base import PROPOSERS, NothingToPropose, ProposalContext, Proposer
 from autoresearch_jax.types import RERUNS, Edit, Hypothesis, Program, Proposal
@@ -215,9 +215,10 @@ def refusal(program: Program | None, context: ProposalContext) -> str:
     return f'it changes {foreign[0]}, which is not editable.'
   if program.entry != parent.entry:
     return f'it makes {program.entry} the entry.'
-  if program.digest in context.tried:
-    return 'its program was tried before.'
-  return context.check_duplicate(program)
+  if name := protection.changed(context.protected, parent, program):
+    return f'it changes {name}, which is protected.'
+  tried = program.digest in context.tried
+  return 'its program was tried before.' if tried else context.check_duplicate(program)
 
 
 def _read(source: str, kept_only: bool) -> tuple[RecordedEdit, ...]:

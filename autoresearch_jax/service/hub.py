@@ -78,7 +78,7 @@ def make_hub_app(database: HubDatabase, is_local: bool, open_reading: bool = Fal
 
   def posted(limit: int, take: Callable[[Request, bytes], bool]) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-      body = b''
+      body = bytearray()
       try:
         async for part in request.stream():
           body += part
@@ -86,7 +86,7 @@ def make_hub_app(database: HubDatabase, is_local: bool, open_reading: bool = Fal
             return PlainTextResponse(f'It has more than {limit} bytes.', 413)
       except ClientDisconnect:
         return PlainTextResponse('The connection is gone.', 400)
-      return await anyio.to_thread.run_sync(_answer, take, request, body)
+      return await anyio.to_thread.run_sync(_answer, take, request, bytes(body))
 
     return endpoint
 
@@ -96,8 +96,8 @@ def make_hub_app(database: HubDatabase, is_local: bool, open_reading: bool = Fal
   def take_blob(request: Request, body: bytes) -> bool:
     return database.add_blob(request.path_params['digest'], body, request.scope['hub.token'])
 
-  def take_claim(_: Request, body: bytes) -> bool:
-    database.add_claim(decode_claim(body, time.time()))
+  def take_claim(request: Request, body: bytes) -> bool:
+    database.add_claim(decode_claim(body, time.time()), request.scope['hub.token'])
     return True
 
   routes = [

@@ -49,7 +49,7 @@ CREATE TABLE blobs (
 );
 CREATE INDEX blobs_by_token ON blobs (token, time);
 CREATE TABLE claims (
-  fingerprint TEXT, source TEXT, expires INTEGER NOT NULL, data BLOB NOT NULL,
+  fingerprint TEXT, source TEXT, token TEXT NOT NULL, expires INTEGER NOT NULL, data BLOB NOT NULL,
   PRIMARY KEY (fingerprint, source)
 );
 {''.join(_APPEND_ONLY.format(table=table) for table in ('findings', 'blobs'))}
@@ -65,12 +65,12 @@ class HubQuotas:
   Attributes:
     findings: Findings a day, of a token and of a key.
     megabytes: Contents a day of a token, in MiB.
-    claims: Claims of a key that hold at once.
+    claims: Claims that hold at once, of a token and of a key.
   """
 
   findings: int = 2000
   megabytes: int = 256
-  claims: int = 64
+  claims: int = 256
 
 
 class QuotaExceeded(FindingError):
@@ -227,16 +227,22 @@ class HubDatabase:
     """Returns a content by its SHA-256; None if it is not there."""
     return self._one('SELECT data FROM blobs WHERE digest = ?', digest)
 
-  def add_claim(self, claim: WorkClaim) -> None:
+  def add_claim(self, claim: WorkClaim, token: str) -> None:
     """Adds a verified claim, which replaces the source's earlier one. Raises QuotaExceeded."""
     now = self._clock()
     with self._lock, transaction(self._connection):
       self._connection.execute('DELETE FROM claims WHERE expires <= ?', [now])
-      count = 'SELECT COUNT(*) FROM claims WHERE source = ? AND fingerprint != ?'
-      if self._one(count, claim.source, claim.fingerprint) >= self._quotas.claims:
-        raise QuotaExceeded(f'This key has {self._quotas.claims} claims, its quota.')
-      row = (claim.fingerprint, claim.source, claim.expires, encode_claim(claim))
-      self._connection.execute('INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)', row)
+      for column, value in (('source', claim.source), ('token', token)):
+        count = (
+          f'SELECT COUNT(*) FROM claims WHERE {column} = ? AND (fingerprint, source) != (?, ?)'
+        )
+        if self._one(count, value, claim.fingerprint, claim.source) >= self._quotas.claims:
+          raise QuotaExceeded(
+            f'This {"key" if column == "source" else "token"} has {self._quotas.claims} claims, '
+            'its quota. They expire within a day.'
+          )
+      row = (claim.fingerprint, claim.source, token, claim.expires, encode_claim(claim))
+      self._connection.execute('INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)', row)
 
   def claims(self) -> list[bytes]:
     """Returns the files of the claims that hold now."""

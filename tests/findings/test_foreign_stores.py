@@ -48,10 +48,10 @@ def test_the_originals_results_with_the_programs_of_its_repository(original):
 def test_a_table_alone_has_no_programs_and_its_odd_rows_are_named(tmp_path):
   path = tmp_path / 'results.tsv'
   good = 'a1b2c3d\t0.99\t1.0\tkeep\tbase\na1b2c3e\t0.98\t1.0\tkeep\tbetter\n'
-  path.write_text(HEADER + good + 'only\ttwo\n' + 'x\tnan?\t1\tkeep\tx\n')
+  path.write_text(HEADER + good + 'only\ttwo\n' + 'x\tnan\t1\tkeep\tx\nx\t1e99\t1\tkeep\tx\n')
   said = []
   (finding,) = stores.read(str(path), said.append)
-  assert finding.gain == pytest.approx(0.01) and len(said) == 2
+  assert finding.gain == pytest.approx(0.01) and len(said) == 3
   with pytest.raises(FindingError, match='no programs'):
     stores.read_programs(str(path), finding)
 

@@ -15,14 +15,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from autoresearch_jax.findings.encoding import MAX_FINDING_BYTES, decode, encode
-from autoresearch_jax.findings.finding import FindingError
+from autoresearch_jax.findings.finding import FindingError, FindingProgram
 from autoresearch_jax.findings.folder_store import FolderStore
 from autoresearch_jax.findings.index import Index
-from autoresearch_jax.findings.programs import sha256
+from autoresearch_jax.findings.programs import files_of, patch_of, sha256
 from autoresearch_jax.findings.signing import Key
 from autoresearch_jax.findings.store import Package, name_of_finding
+from autoresearch_jax.proposers.imports import apply_finding
 from autoresearch_jax.service.hub_database import HubDatabase, HubQuotas
-from autoresearch_jax.types import Budget
+from autoresearch_jax.types import Budget, Program
 
 COUNT = 1000
 NAMES = (
@@ -221,3 +222,40 @@ def test_programs_that_are_not_those_of_the_finding_are_refused(packages, tmp_pa
   with pytest.raises(FindingError, match='digest'):
     hub.add_blob('0' * 64, b'x', 'me')
   assert hub.count() == 0
+
+
+def test_numbers_that_no_arithmetic_survives_are_refused(packages, key):
+  finding = next(p.finding for p in packages if p.finding.gain is not None)
+  runs = ((0, 1e308), (1, 1e308))
+  changes = [
+    {'parent': dataclasses.replace(finding.parent, values=runs)},
+    {'standard_error': 1e200},
+    {'seed_std': 1e31},
+    {'setting': dataclasses.replace(finding.setting, budget=Budget(1e-200))},
+    {'setting': dataclasses.replace(finding.setting, budget=Budget(1.0, target_loss=1e99))},
+  ]
+  for change in changes:
+    with pytest.raises(FindingError, match='refused'):
+      decode(encode(key.sign(dataclasses.replace(finding, **change))), time.time())
+
+
+def test_programs_that_take_hours_to_compare_are_not_compared(packages, key, tmp_path):
+  lines = [f'x{n % 101} = {n % 101}\n' for n in range(40_000)]
+  programs = [
+    Program((('model.py', ''.join(text)),), 'model.py') for text in (lines, lines[7:] + lines[:5])
+  ]
+  sides = [
+    FindingProgram(p.digest, '', p.entry, files_of(p), ((0, value),))
+    for p, value in zip(programs, (1.0, 0.5), strict=True)
+  ]
+  finding = dataclasses.replace(
+    packages[0].finding, parent=sides[0], child=sides[1], patch=patch_of(*programs), status='gain',
+    gain=0.5, standard_error=None, pairs=0, failure='', setting=dataclasses.replace(
+      packages[0].finding.setting, direction='minimize'),
+  )  # fmt: skip
+  assert finding.patch == ''
+  blobs = {sha256(p.text().encode()): p.text().encode() for p in programs}
+  store = FolderStore(tmp_path / 'store', Index(tmp_path / 'i'))
+  assert store.add([Package(key.sign(finding), blobs.get)]).new == 1
+  start = Program((('model.py', 'x0 = 0\n' * 50_000),), 'model.py')
+  assert apply_finding(finding, store.blob, start, start) is None

@@ -7,6 +7,7 @@ import time
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from helpers import cloud
 from helpers.web import AppTransport
 
@@ -24,6 +25,7 @@ from autoresearch_jax.findings.git_store import GitStore
 from autoresearch_jax.findings.hub_store import HubStore
 from autoresearch_jax.findings.index import Index
 from autoresearch_jax.findings.programs import programs_of
+from autoresearch_jax.findings.signing import Key
 from autoresearch_jax.findings.store import Package
 from autoresearch_jax.service.hub import make_hub_app
 from autoresearch_jax.service.hub_database import HubDatabase, HubQuotas
@@ -231,3 +233,44 @@ def test_addresses_open_what_they_name(tmp_path, recorded):
       stores.opened(wrong)
   with pytest.raises(FindingError, match='no folder'):
     [*stores.read(str(tmp_path / 'nowhere'))]
+
+
+def test_share_to_a_repository_that_is_gone_fails_each_time(packages, tmp_path):
+  remote, away = tmp_path / 'r.git', tmp_path / 'away.git'
+  subprocess.run(['git', 'init', '--bare', '-q', str(remote)], check=True)
+
+  def store():
+    return GitStore(f'git+file://{remote}', Index(tmp_path / 'i'))
+
+  store().add(packages[:1])
+  remote.rename(away)
+  for _ in range(2):
+    with pytest.raises(FindingError, match='cannot be fetched'):
+      store().add(packages)
+  away.rename(remote)
+  assert store().add(packages).new == len(packages) - 1
+
+
+def test_share_to_a_hub_that_is_gone_ends_at_the_first_request(packages, tmp_path):
+  store, _, transport, _ = hub_of(tmp_path / 'hub')
+  calls = []
+
+  def fail(request):
+    calls.append(request)
+    raise httpx2.ConnectError('refused')
+
+  transport.handle_request = fail
+  with pytest.raises(FindingError, match='cannot be reached'):
+    store.add(packages)
+  assert len(calls) == 1
+
+
+def test_claims_of_a_token_have_a_quota_however_many_keys_it_has(tmp_path):
+  database = HubDatabase(tmp_path / 'hub', HubQuotas(claims=3))
+  keys = [Key(Ed25519PrivateKey.generate()) for _ in range(4)]
+  made = [WorkClaim.of('a' * 64, key, time.time(), 600) for key in keys]
+  for each in (*made[:3], made[0]):
+    database.add_claim(each, 'me')
+  with pytest.raises(FindingError, match='token has 3 claims'):
+    database.add_claim(made[3], 'me')
+  database.add_claim(made[3], 'another')

@@ -115,6 +115,8 @@ def test_edit_that_was_tried_or_promises_less_than_an_own_one_is_left_out():
 def test_similarity_of_settings():
   assert similarity(SETTING, SETTING) == 1.0
   assert similarity(SETTING, dataclasses.replace(SETTING, metric='accuracy')) == 0.0
+  target = dataclasses.replace(SETTING, budget=Budget(5.0, target_loss=3.0))
+  assert similarity(SETTING, target) == 0.0
   others = [
     dataclasses.replace(SETTING, device='another'),
     dataclasses.replace(SETTING, data='other'),
@@ -122,3 +124,8 @@ def test_similarity_of_settings():
   ]
   for other in others:
     assert 0.0 < similarity(SETTING, other) == similarity(other, SETTING) < 1.0
+
+
+def test_extreme_claims_are_ranked_without_an_error():
+  for gain, error in ((1e-200, 0.0), (1e30, 0.0), (1.0, 1e30), (5e-324, 1e30), (1e30, None)):
+    Trust().ranked([claim(gain=gain, error=error), claim('bob', 'b')])
