@@ -100,7 +100,7 @@ class Findings:
       so that many runs that share findings do not all search in one place.
     refresh_seconds: How often the stores are read again.
     claim: Whether to write into the stores, for an hour, which edit is being tried, so that other
-      runs leave it alone meanwhile. It is signed by the user's key.
+      runs try it last. It is signed by the user's key.
   """
 
   stores: tuple[str, ...] = ()

@@ -7,8 +7,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from autoresearch_jax.findings.finding import FindingError
+from autoresearch_jax.findings.finding import (
+  Finding,
+  FindingError,
+  FindingProgram,
+  FindingSetting,
+)
 from autoresearch_jax.findings.signing import Key, config_folder, is_signed_by_source
+from autoresearch_jax.types import Budget, Hypothesis
 
 OPENSSH = serialization.PrivateFormat.OpenSSH
 PEM = serialization.Encoding.PEM
@@ -42,3 +48,18 @@ def test_what_is_no_such_key_is_refused(tmp_path, kind):
     path.write_text('' if kind == 'empty' else 'a secret')
   with pytest.raises(FindingError, match='Ed25519'):
     Key.load(path)
+
+
+def test_format_1_stays_what_it_was():
+  """A new field of any of these types would void all signatures: it needs a new format."""
+  finding = Finding(
+    FindingSetting('digits', 'val_loss', 'minimize', Budget(5.0), 'cpu'),
+    FindingProgram('a' * 64, '', 'model.py', (('model.py', 'b' * 64),), ((0, 1.0),)),
+    FindingProgram('c' * 64, '', 'model.py', (('model.py', 'd' * 64),), ((0, 0.5),)),
+    'gain',
+    'WIDTH = 2',
+    Hypothesis('Wider is better.'),
+    gain=0.5,
+    created=1,
+  )
+  assert finding.id == 'abbf7fbb7e318fa97d6431dbf945f11ad39c6dd0ae46e1681e2d943ee5cdee01'
