@@ -20,7 +20,7 @@ from autoresearch_jax import types
 from autoresearch_jax.benchmark import regret
 from autoresearch_jax.benchmark.runners import simulate
 from autoresearch_jax.ledger import canaries as planted
-from autoresearch_jax.ledger import ends, history, results
+from autoresearch_jax.ledger import ends, history, imports, results
 from autoresearch_jax.registry import Registry
 from autoresearch_jax.research import (
   actions,
@@ -51,6 +51,7 @@ RUN_MODULES = (
   planted,
   ends,
   history,
+  imports,
   results,
   types,
   *(module for _, module in sorted(vars(types).items()) if isinstance(module, ModuleType)),
