@@ -12,8 +12,9 @@ pairs are run in the order A B B A, so that a linear drift cancels within a bloc
    mean difference keeps the challenger, rejects it, or asks for more (see `group_sequential.py`).
    The variance of the mean of n differences is taken as 2 s² / n, where s is the seed standard
    deviation pooled over seeds within single trials. That is conservative, since the same seed gives
-   both programs some of the same luck. Where the differences vary significantly more than that
-   (F-test at 5 %), as on a machine that changes within a pair, their own variance is used.
+   both programs some of the same luck: with `seed_correlation` r it is 2 s² (1 - r) / n. Where the
+   differences vary significantly more than that (F-test at 5 %), as on a machine that changes
+   within a pair, their own variance is used.
 3. Control: the incumbent is run again at least every `control_interval` trials, and after every
    trial while its last runs look unusual. A CUSUM over its runs (`drift.py`) signals when the
    machine has changed. Then the incumbent is measured anew, earlier runs no longer screen anybody,
@@ -64,6 +65,7 @@ EXPECTED_ALPHA = 0.9  # share of alpha for these
 HETEROGENEITY_LEVEL = 0.05  # of the F-test
 MAX_FAILED_RUNS = 4  # of the incumbent, beside a challenger's, that end a test
 REMEASURED_RUNS = 3  # of the incumbent after a drift
+MAX_CORRELATION = 0.95  # of two programs on the same seed
 
 
 @ACCEPTANCE.register('paired')
@@ -79,6 +81,8 @@ class Paired(AcceptanceRule):
     spending_function: How alpha is spent over the looks (see `group_sequential.py`).
     min_gain: Futility: a smaller gain, in seed standard deviations, ends the test.
     control_interval: Trials after which the incumbent is run again; 0 for only in tests.
+    seed_correlation: Correlation of the scores of two programs on the same seed, as
+      `autoresearch measure yardstick` measures it.
   """
 
   alpha: float = 0.05
@@ -88,11 +92,16 @@ class Paired(AcceptanceRule):
   spending_function: Literal['kim_demets', 'obrien_fleming', 'pocock'] = 'kim_demets'
   min_gain: float = 0.6
   control_interval: int = 4
+  seed_correlation: float = 0.0
 
   def __post_init__(self) -> None:
     require_options('paired', self)
     if self.control_interval < 0:
       raise ValueError(f'control_interval is {self.control_interval}; it must be 0 or more.')
+    if not 0 <= self.seed_correlation <= MAX_CORRELATION:
+      raise ValueError(
+        f'seed_correlation is {self.seed_correlation}; it must be 0 to {MAX_CORRELATION:g}.'
+      )
 
   def init(self, objective: Objective) -> PairedState:
     return PairedState(NoiseState(objective))
@@ -268,7 +277,7 @@ class Paired(AcceptanceRule):
       alpha=test.alpha,
       spending_function=self.spending_function,
       max_information=self.looks[-1] / 2,
-      min_gain=self.min_gain,
+      min_gain=self.min_gain / math.sqrt(1 - self.seed_correlation),  # of the noise below
     )
     data = InterimData(
       gain=statistics.fmean(differences),
@@ -277,7 +286,9 @@ class Paired(AcceptanceRule):
       alpha_spent=test.alpha_spent,
       is_final=len(differences) >= self.looks[-1],
     )
-    return analyze(design, _noise_of(state.noise, differences), data)
+    unshared = state.noise.sum_of_squares * (1 - self.seed_correlation)
+    noise = dataclasses.replace(state.noise, sum_of_squares=unshared)
+    return analyze(design, _noise_of(noise, differences), data)
 
 
 def _noise_of(noise: NoiseState, differences: tuple[float, ...]) -> NoiseState:

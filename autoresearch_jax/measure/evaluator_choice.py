@@ -1,10 +1,11 @@
-"""Chooses an evaluator on one half of some programs, and judges it on the other half. Pure numpy.
+"""Chooses an evaluator on one half of some programs, and judges it on the other half.
 
 A pair of programs is known if their difference on the metric, after whole trainings on all recorded
-seeds, is significant. The evaluator with the largest gain in power per device second over the
-metric itself is chosen among those that reverse no known pair of the choosing half. It is accepted
-if its gain on the other half reaches the bar, and if it reverses no more pairs than the metric does
-there and on the test split.
+seeds, is significant. Gains are in power per device second, over the reference: the metric with the
+variance of independent trainings, which the acceptance rules assume. The evaluator with the largest
+gain is chosen among those that reverse no known pair of the choosing half, on either split. It is
+accepted if its gain on the other half reaches the bar, and if it reverses no more pairs than the
+metric does there, and among all programs on the test split.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 from autoresearch_jax.measure.evaluators import (
+  METRIC,
   MIN_SEEDS,
   REFERENCE,
   Evaluator,
@@ -28,7 +30,7 @@ SIGNIFICANCE = 0.01  # of a known difference, two-sided
 BAR = 1.5  # gain in power per device second that an accepted evaluator must have
 TRIMMED = 0.1  # of the pairs at either end are left out of a mean gain
 NEAR_BEST = 0.95  # of the best gain, at which a simpler evaluator is preferred
-DRAWS = 500  # of a bootstrap
+DRAWS = 300  # of a bootstrap
 LEVEL = 0.95
 MIN_DISTINCT_SEEDS = 3  # in a draw of the bootstrap
 
@@ -67,7 +69,7 @@ class EvaluatorVerdict:
 
   Attributes:
     fitted: The evaluator, fitted on the choosing half.
-    chosen_gain: Power per device second over that of the metric, on the choosing half.
+    chosen_gain: Power per device second over that of the reference, on the choosing half.
     gain: The same on the held-out half.
     interval: 95 % interval of that, by a bootstrap over programs and seeds.
     order: On known pairs of the held-out half.
@@ -96,10 +98,15 @@ def known_signs(differences: PairDifferences) -> np.ndarray:
   return np.where(np.abs(differences.t()) > critical, np.sign(differences.mean), 0.0)
 
 
-def reference(recording: Recording) -> FittedEvaluator:
-  """Returns the metric after the whole budget, as an evaluator."""
+def plain(recording: Recording, evaluator: Evaluator) -> FittedEvaluator:
+  """Returns an evaluator that takes nothing from programs."""
   count = len(recording[1.0].search)
-  return fit(recording, REFERENCE, range(count), np.zeros((count, count)))
+  return fit(recording, evaluator, (), np.zeros((count, count)))
+
+
+def known(recording: Recording) -> np.ndarray:
+  """Returns the sign of each known difference of the metric, else 0, `[programs, programs]`."""
+  return known_signs(plain(recording, METRIC).differences(recording))
 
 
 def signs_on_test(recording: Recording) -> np.ndarray:
@@ -137,8 +144,7 @@ def choose(
   Raises:
     TooFewPairs: A half has no pair whose difference is known.
   """
-  metric = reference(recording).differences(recording)
-  signs = known_signs(metric)
+  metric, signs = plain(recording, REFERENCE).differences(recording), known(recording)
   halves_of_pairs = [pairs_among(signs, programs) for programs in (choosing, held_out)]
   for name, pairs in zip(('choosing', 'held-out'), halves_of_pairs, strict=True):
     if not len(pairs[0]):
@@ -146,11 +152,15 @@ def choose(
         f'No two programs of the {name} half differ significantly: record more seeds (--seeds) or '
         'more programs (--programs).'
       )
+  on_test = signs_on_test(recording)
+  choosing_on_test = pairs_among(on_test, choosing)
   best: list[tuple[float, FittedEvaluator]] = []
   for evaluator in candidates(recording) if allowed is None else allowed:
     fitted = fit(recording, evaluator, choosing, signs)
     found = fitted.differences(recording)
-    if not _reversed(found, signs, halves_of_pairs[0]):
+    if not _reversed(found, signs, halves_of_pairs[0]) and (
+      _reversed(found, on_test, choosing_on_test) <= _reversed(metric, on_test, choosing_on_test)
+    ):
       best.append((gain(found, metric, signs, halves_of_pairs[0]), fitted))
   largest = max(value for value, _ in best)
   chosen = next(fitted for value, fitted in best if value >= NEAR_BEST * largest)
@@ -165,8 +175,8 @@ def judged(
   draws: int = DRAWS,
 ) -> EvaluatorVerdict:
   """Judges a fitted evaluator on held-out programs; arguments are those of `choose`."""
-  metric = reference(recording).differences(recording)
-  signs, found = known_signs(metric), fitted.differences(recording)
+  metric, signs = plain(recording, REFERENCE).differences(recording), known(recording)
+  found = fitted.differences(recording)
   pairs, on_test = pairs_among(signs, held_out), signs_on_test(recording)
   everywhere = pairs_among(on_test, range(len(signs)))
   return EvaluatorVerdict(
@@ -196,7 +206,7 @@ def pairs_among(signs: np.ndarray, programs: Sequence[int]) -> Pairs:
 
 
 def gain(found: PairDifferences, metric: PairDifferences, signs: np.ndarray, pairs: Pairs) -> float:
-  """Returns the trimmed geometric mean of an evaluator's power over that of the metric."""
+  """Returns the trimmed geometric mean of an evaluator's power over that of the reference."""
   ratios = np.log(found.power(signs)[pairs]) - np.log(metric.power(signs)[pairs])
   return float(np.exp(stats.trim_mean(ratios, TRIMMED)))
 
@@ -214,7 +224,7 @@ def _interval(
 ) -> Interval:
   """Bootstrap over the held-out programs and the seeds, which are those of all budgets alike."""
   rng, gains = np.random.default_rng(0), []
-  found, metric = fitted.measured(recording), reference(recording).measured(recording)
+  found, metric = fitted.measured(recording), plain(recording, REFERENCE).measured(recording)
   while len(gains) < draws:
     programs = rng.choice(np.array(held_out), len(held_out))
     drawn = rng.integers(0, max(found.seeds, metric.seeds), max(found.seeds, metric.seeds))
@@ -250,13 +260,15 @@ class Stability:
   choices: tuple[tuple[Evaluator, int], ...]
 
 
-def stability(recording: Recording, seeds: Sequence[int]) -> Stability:
-  """Chooses and judges anew for each split of the programs."""
+def stability(
+  recording: Recording, seeds: Sequence[int], allowed: Sequence[Evaluator] | None = None
+) -> Stability:
+  """Chooses and judges anew for each split of the programs; arguments are those of `choose`."""
   verdicts = []
   count = len(recording[1.0].search)
   for seed in seeds:
     try:
-      verdicts.append(choose(recording, *halves(count, seed), draws=0))
+      verdicts.append(choose(recording, *halves(count, seed), allowed, draws=0))
     except TooFewPairs:
       continue
   counted: dict[Evaluator, int] = {}

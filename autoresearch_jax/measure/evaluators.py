@@ -1,4 +1,4 @@
-"""Evaluators: how two programs are compared, from the losses of single rows. Pure numpy.
+"""Evaluators: how two programs are compared, from the losses of single rows.
 
 An evaluator says for how long programs are trained, which states are scored, on which rows, and
 with which weights. Applied to recorded losses it gives the paired differences of all programs,
@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.special import digamma
 
 MIN_SEEDS = 4  # with fewer, the variance of a difference says nothing
 MIN_EFFECT = 0.1  # of mean² / variance, in units of its noise 1 / seeds: below, it counts as this
@@ -46,15 +47,18 @@ class RowLosses:
 Recording = Mapping[float, RowLosses]  # by fraction of the budget; has 1.0; the same programs
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluator:
-  """A way to compare programs. The default is that of a run: the metric after a whole training.
+  """A way to compare programs. The default is the metric after a whole training, on shared seeds.
 
   Attributes:
+    shared_seeds: Whether the variance is that of paired differences; else the sum of both
+      programs' variances, as if they had been trained on different seeds.
     budget: Fraction of the budget that programs are trained for, with schedules to match.
     stop: Fraction of that training after which it is cut off, in the middle of its schedules.
     averaged: So many states, up to `stop`, whose losses are averaged.
-    stride: Every so many rows one is scored.
+    stride: One of so many rows is scored: those at equal distances, or, with weights, those that
+      would have the largest.
     clip: Quantile of the starting program's row losses, to which larger ones are clipped; 1: none.
     power: Exponent of the losses of rows. Below 1, rows with large losses count for less.
     ridge: Rows are weighted by mean / variance of the differences of the programs it is fitted
@@ -65,6 +69,7 @@ class Evaluator:
     cheap_until: Fraction of the training at which the cheap runs are cut off.
   """
 
+  shared_seeds: bool = True
   budget: float = 1.0
   stop: float = 1.0
   averaged: int = 1
@@ -78,8 +83,20 @@ class Evaluator:
   @property
   def changes(self) -> int:
     """How many fields differ from the default."""
-    pairs = zip(dataclasses.astuple(self), dataclasses.astuple(REFERENCE), strict=True)
+    pairs = zip(dataclasses.astuple(self), dataclasses.astuple(METRIC), strict=True)
     return sum(a != b for a, b in pairs)
+
+  @property
+  def is_unbiased(self) -> bool:
+    """Whether differences have the same expectation as those of the metric, so keep their order."""
+    neutral = dataclasses.replace(
+      METRIC,
+      shared_seeds=self.shared_seeds,
+      stride=self.stride,
+      cheap_runs=self.cheap_runs,
+      cheap_until=self.cheap_until,
+    )
+    return self == neutral
 
   def __str__(self) -> str:
     parts = [
@@ -95,10 +112,12 @@ class Evaluator:
         f'{self.cheap_runs} runs cut off at {self.cheap_until:.0%} as control variate',
       ),
     ]
-    return ', '.join(text for applies, text in parts if applies) or 'the metric after the budget'
+    what = ', '.join(text for applies, text in parts if applies) or 'the metric after the budget'
+    return what if self.shared_seeds else f'{what}, as on different seeds'
 
 
-REFERENCE = Evaluator()
+METRIC = Evaluator()
+REFERENCE = Evaluator(shared_seeds=False)  # the variance that all acceptance rules assume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,24 +130,28 @@ class PairDifferences:
       its cheap ones) gives, float64 `[programs, programs]`.
     seconds: Device seconds of both programs for one seed, float64 `[programs, programs]`.
     seeds: Number of seeds.
+    degrees: Degrees of freedom of the variance; 0 for seeds - 1.
   """
 
   mean: np.ndarray
   variance: np.ndarray
   seconds: np.ndarray
   seeds: int
+  degrees: int = 0
 
   def effects(self, signs: np.ndarray | float = 1.0) -> np.ndarray:
     """Returns mean² / variance without the part that noise adds, float64 `[programs, programs]`.
 
-    With n seeds E[(n - 3) / (n - 1) mean² / variance] = effect + 1 / n for normal differences.
+    The mean over n seeds adds 1 / n. A variance with d degrees of freedom is too small on average
+    in its logarithm, by log(d / 2) - digamma(d / 2), and gains are means of logarithms.
 
     Args:
       signs: The true sign of each difference; one of the wrong sign has no effect.
     """
-    n = self.seeds
+    n, degrees = self.seeds, self.degrees or self.seeds - 1
     with np.errstate(divide='ignore', invalid='ignore'):
-      squared = (n - 3) / (n - 1) * self.mean**2 / self.variance - 1 / n
+      factor = np.exp(digamma(degrees / 2)) / (degrees / 2)
+      squared = factor * self.mean**2 / self.variance - 1 / n
     squared = np.where(np.isfinite(squared) & (self.mean * signs > 0), squared, 0.0)
     return np.maximum(squared, MIN_EFFECT / n)
 
@@ -170,11 +193,12 @@ class FittedEvaluator:
     seconds = losses.train_seconds * evaluator.stop + evaluate * evaluator.averaged
     scores = self.scores(losses, evaluator.stop)
     if not evaluator.cheap_runs:
-      return MeasuredScores(scores, seconds)
+      return MeasuredScores(scores, seconds, evaluator.shared_seeds)
     cut = losses.train_seconds * evaluator.cheap_until + evaluate
     return MeasuredScores(
       scores,
       seconds + evaluate + evaluator.cheap_runs * cut,  # whole runs are scored there, too
+      True,
       self.scores(losses, evaluator.cheap_until),
       evaluator.cheap_runs,
       self.coefficient,
@@ -196,6 +220,7 @@ class MeasuredScores:
   Attributes:
     whole: Of whole runs, float64 `[programs, seeds]`.
     seconds: Device seconds of each program for one seed, float64 `[programs]`.
+    shared_seeds: As of the evaluator.
     cheap: With a control variate, the scores of the same runs when they are cut off.
     cheap_runs: Cut-off runs on further seeds for each whole one.
     coefficient: That of the control variate.
@@ -203,6 +228,7 @@ class MeasuredScores:
 
   whole: np.ndarray
   seconds: np.ndarray
+  shared_seeds: bool = True
   cheap: np.ndarray | None = None
   cheap_runs: int = 0
   coefficient: float = 0.0
@@ -220,8 +246,11 @@ class MeasuredScores:
 
   def differences(self) -> PairDifferences:
     """Compares all pairs of programs."""
-    whole = _paired(self.whole)
+    whole, degrees = _paired(self.whole), self.seeds - 1
     variance = whole.var(axis=-1, ddof=1)
+    if not self.shared_seeds:
+      own, degrees = self.whole.var(axis=-1, ddof=1), 2 * degrees
+      variance = own[:, None] + own[None, :]
     if self.cheap is not None:
       # The estimator is mean(whole) + coefficient (mean of all cheap runs - mean(cheap)), which is
       # mean(whole - g cheap) + g mean(further cheap runs).
@@ -229,7 +258,7 @@ class MeasuredScores:
       g = self.coefficient * extra / (1 + extra)
       variance = (whole - g * cheap).var(axis=-1, ddof=1) + g**2 * cheap.var(-1, ddof=1) / extra
     seconds = self.seconds[:, None] + self.seconds[None, :]
-    return PairDifferences(whole.mean(axis=-1), variance, seconds, self.seeds)
+    return PairDifferences(whole.mean(axis=-1), variance, seconds, self.seeds, degrees)
 
 
 def fit(
@@ -248,8 +277,8 @@ def fit(
   if evaluator.clip < 1:
     first = recording[1.0].search[0, :, -1]
     limit = float(np.quantile(first[:, losses.shares > 0], evaluator.clip))
-  used = np.zeros(len(losses.shares))
-  used[:: evaluator.stride] = losses.shares[:: evaluator.stride]
+  used, stride = np.zeros(len(losses.shares)), 1 if evaluator.ridge else evaluator.stride
+  used[::stride] = losses.shares[::stride]
   fitted = FittedEvaluator(evaluator, limit, used / used.sum())
   if evaluator.ridge:
     weights = _weights(losses, fitted, programs, known)
@@ -294,6 +323,8 @@ def _weights(
   noise = variance + fitted.evaluator.ridge * variance.mean()
   ratio = np.divide(np.maximum(mean, 0.0), noise, out=np.zeros_like(mean), where=noise > 0)
   weights = fitted.weights * ratio
+  if fitted.evaluator.stride > 1:
+    weights[np.argsort(-weights)[len(weights) // fitted.evaluator.stride :]] = 0.0
   return weights / weights.sum() if weights.sum() > 0 else fitted.weights
 
 
@@ -310,13 +341,13 @@ def _coefficient(losses: RowLosses, fitted: FittedEvaluator, programs: Sequence[
 
 def candidates(recording: Recording) -> list[Evaluator]:
   """Returns the evaluators that a recording can judge, the simplest ones first."""
-  found = [REFERENCE]
+  found = [METRIC, REFERENCE]
   for budget, losses in sorted(recording.items(), reverse=True):
     for power in (1.0, 0.5):
       for clip in (1.0, 0.95, 0.8) if power == 1 else (1.0,):
         for ridge in (0.0, 0.1, 1.0):
-          for stride in (1, 2, 4) if not ridge else (1,):
-            plain = Evaluator(budget, stride=stride, clip=clip, power=power, ridge=ridge)
+          for stride in (1, 2, 4):
+            plain = Evaluator(budget=budget, stride=stride, clip=clip, power=power, ridge=ridge)
             found.append(plain)
             if ridge or stride > 1:
               continue
@@ -325,7 +356,7 @@ def candidates(recording: Recording) -> list[Evaluator]:
               found.append(dataclasses.replace(plain, averaged=2))
     for until in losses.progress[:-1]:
       found += [
-        Evaluator(budget, cheap_runs=extra, cheap_until=until, clip=clip)
+        Evaluator(budget=budget, cheap_runs=extra, cheap_until=until, clip=clip)
         for extra in (1, 3)
         for clip in (1.0, 0.95)
       ]

@@ -11,6 +11,7 @@ of the data.
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import math
 import pathlib
@@ -48,8 +49,7 @@ from autoresearch_jax.types import (
 )
 
 FIRST_SEED = 2**43  # of the unused seeds; far from those of trials and of other evaluations
-SEEDS_AT_ONCE = 2  # of a program, before the next program's turn
-PROGRESS = (0.25, 0.5, 0.75, 0.9)  # of a training at which its rows are scored, beside its end
+SEEDS_AT_ONCE = 4  # of a program, before the next program's turn
 HEADING, RUNS, ROWS, ARTIFACTS = 'recording.json', 'runs.jsonl', 'rows', 'artifacts'
 METRICS = ('val_bpb', 'val_loss')  # means of row losses
 
@@ -157,6 +157,18 @@ class RecordingFolder:
       file.write(msgspec.json.encode(run) + b'\n')
     self.runs.append(run)
 
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """Keeps other processes from recording here. Raises RecordingError if one does."""
+    with (self.folder / RUNS).open('ab') as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        raise RecordingError(
+          f'Another process records in {self.folder}. Wait for it, or name another folder by --to.'
+        ) from None
+      yield
+
   def failures(self) -> dict[int, str]:
     """Returns why programs have no score, by index."""
     return {run.program: run.reason for run in self.runs if run.reason}
@@ -255,6 +267,7 @@ def record(
   dataset: Dataset,
   budgets: Sequence[float],
   seeds: int,
+  states: Sequence[float],
   seconds: float,
   say: Callable[[str], None],
 ) -> bool:
@@ -267,11 +280,13 @@ def record(
     dataset: Its data.
     budgets: Fractions of the config's budget, 1 among them.
     seeds: Seeds of each program and budget.
+    states: Fractions of a training after which its rows are scored, beside its end.
     seconds: No training begins after so many.
     say: Receives lines of text.
 
   Raises:
-    RecordingError: A training failed for a reason outside of the program.
+    RecordingError: A training failed for a reason outside of the program, or another process
+      records in the folder.
     SandboxError: The machine does not support the isolation that the config requires.
   """
   left = recording.missing(budgets, seeds)
@@ -279,7 +294,7 @@ def record(
     return True
   total = sum(len(wanted) for *_, wanted in left)
   say(f'{total} trainings are left.')
-  with _engine(config, task, dataset, recording.folder) as engine:
+  with recording.locked(), _engine(config, task, dataset, recording.folder) as engine:
     began = time.monotonic()
     for program, budget, wanted in left:
       if time.monotonic() - began > seconds:
@@ -292,7 +307,7 @@ def record(
           if time.monotonic() - began > seconds:
             return False
           path = recording.rows_file(program, budget, seed)
-          cost, metrics = engine.train(FIRST_SEED + seed, path)
+          cost, metrics = engine.train(FIRST_SEED + seed, states, path)
           recording.add(
             RecordedRun(
               program,
@@ -333,12 +348,14 @@ class _Engine:
     self._runner.request('compile', seconds)
     self._budget = budget
 
-  def train(self, seed: int, rows: pathlib.Path) -> tuple[dict[str, Any], dict[str, float]]:
+  def train(
+    self, seed: int, states: Sequence[float], rows: pathlib.Path
+  ) -> tuple[dict[str, Any], dict[str, float]]:
     """Trains the loaded program; returns its cost and metrics. Raises RunnerError."""
     limits = self._config.limits
     measurement = self._runner.request(
       'run', limits.step_seconds, timeout=limits.run_timeout(self._budget), seed=seed,
-      budget=self._budget, rungs=tuple(map(PruningRung, PROGRESS)), rows=str(rows),
+      budget=self._budget, rungs=tuple(map(PruningRung, states)), rows=str(rows),
     )['measurement']  # fmt: skip
     return measurement['cost'], measurement['metrics']
 

@@ -39,6 +39,10 @@ _SEEDS = flags.DEFINE_integer('seeds', 8, 'Seeds of each program and budget.', M
 _BUDGETS = flags.DEFINE_list(
   'budgets', ['1', '0.25', '0.5'], 'Fractions of the budget, in the order of recording.'
 )
+_STATES = flags.DEFINE_list(
+  'states', ['0.25', '0.5', '0.75', '0.9'],
+  'Fractions of a training after which its rows are scored, beside its end.',
+)  # fmt: skip
 _MINUTES = flags.DEFINE_float('minutes', 600.0, 'No training begins after so many minutes.', 0)
 _SPLITS = flags.DEFINE_integer('splits', 20, 'Splits of the programs that are compared.', 0)
 ERRORS = (
@@ -59,7 +63,10 @@ def main(arguments: Sequence[str]) -> int:
 def _measure() -> int:
   if not _TO.value:
     raise ConfigError('Name the folder of the recording by --to.')
-  budgets = _fractions()
+  budgets = _fractions('budgets', _BUDGETS.value)
+  if 1.0 not in budgets:
+    raise ConfigError('--budgets has to have 1, the whole budget, such as --budgets=1,0.25.')
+  states = sorted(set(_fractions('states', _STATES.value)) - {1.0})
   history = read_history(pathlib.Path(_RUN.value)) if _RUN.value else None
   if history is not None and history.started is None:
     raise RecordingError(f'The run in {_RUN.value} has not begun. Let it go on.')
@@ -75,7 +82,7 @@ def _measure() -> int:
 
   recording = RecordingFolder.opened(pathlib.Path(_TO.value), config, dataset, drawn)
   complete = row_recording.record(
-    recording, config, task, dataset, budgets, _SEEDS.value, 60 * _MINUTES.value, _say
+    recording, config, task, dataset, budgets, _SEEDS.value, states, 60 * _MINUTES.value, _say
   )
   if not complete:
     left = sum(len(seeds) for *_, seeds in recording.missing(budgets, _SEEDS.value))
@@ -84,16 +91,16 @@ def _measure() -> int:
   return 0
 
 
-def _fractions() -> list[float]:
-  """Returns --budgets. Raises ConfigError."""
+def _fractions(name: str, words: Sequence[str]) -> list[float]:
+  """Returns the numbers of an option. Raises ConfigError."""
   try:
-    fractions = [float(text) for text in _BUDGETS.value]
+    fractions = [float(word) for word in words]
   except ValueError:
-    fractions = []
-  if 1.0 not in fractions or not all(0 < fraction <= 1 for fraction in fractions):
+    fractions = [0.0]
+  if not all(0 < fraction <= 1 for fraction in fractions):
     raise ConfigError(
-      f'--budgets is {",".join(_BUDGETS.value)!r}; give fractions above 0, 1 among them, such as '
-      '--budgets=1,0.25.'
+      f'--{name} is {",".join(words)!r}; give fractions above 0 and up to 1, such as '
+      f'--{name}=1,0.25.'
     )
   return list(dict.fromkeys(fractions))
 

@@ -1,7 +1,8 @@
 """What `autoresearch measure yardstick` prints: evaluators, the choice, and what to set."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -9,15 +10,17 @@ from autoresearch_jax.config import Config
 from autoresearch_jax.measure.evaluator_choice import (
   BAR,
   EvaluatorVerdict,
+  Stability,
   choose,
   halves,
   judged,
-  known_signs,
+  known,
   pairs_among,
-  reference,
+  plain,
   stability,
 )
 from autoresearch_jax.measure.evaluators import (
+  METRIC,
   MIN_SEEDS,
   REFERENCE,
   Evaluator,
@@ -52,53 +55,70 @@ def report(recording: RecordingFolder, config: Config, splits: int) -> str:
 def _lines(losses: Mapping[float, RowLosses], config: Config, splits: int) -> Iterator[str]:
   choosing, held_out = halves(len(losses[1.0].search), SPLIT)
   yield from _described(losses)
-  best = choose(losses, choosing, held_out)
-  today = choose(losses, choosing, held_out, [e for e in candidates(losses) if _fields(e)])
-  signs = known_signs(reference(losses).differences(losses))
-  shown = dict.fromkeys((REFERENCE, *_simple(losses), today.fitted.evaluator,
-                         best.fitted.evaluator))  # fmt: skip
+  every = candidates(losses)
+  classes = {
+    'Of all evaluators': every,
+    'Of those whose differences have the expectation of the metric': [
+      evaluator for evaluator in every if evaluator.is_unbiased
+    ],
+    'Of those that the config can express': [e for e in every if _is_expressed(e)],
+  }
+  verdicts = {
+    which: choose(losses, choosing, held_out, allowed) for which, allowed in classes.items()
+  }
+  chosen = [verdict.fitted.evaluator for verdict in verdicts.values()]
   yield ''
   yield '| evaluator | seconds a seed | gain, choosing half | held-out half | order | on test |'
   yield '|---|---|---|---|---|---|'
-  for evaluator in shown:
-    fitted = fit(losses, evaluator, choosing, signs)
-    verdict = judged(losses, fitted, choosing, held_out)
-    yield _row(losses, verdict)
-  yield ''
-  yield from _verdict(losses, config, 'Of all evaluators', best)
-  if today.fitted.evaluator != best.fitted.evaluator:
-    yield from _verdict(losses, config, 'Of those that the config can express', today)
-  if splits:
-    found = stability(losses, range(SPLIT, SPLIT + splits))
-    low, middle, high = np.quantile(found.gains, [0.1, 0.5, 0.9])
-    yield (
-      f'Over {found.splits} splits into halves the chosen evaluator gains {middle:.2f} (median; '
-      f'10 % {low:.2f}, 90 % {high:.2f}) and is accepted in {found.accepted:.0%}. Most frequent: '
-      + '; '.join(f'{e} ({n})' for e, n in found.choices[:SHOWN_CHOICES]) + '.'
-    )  # fmt: skip
+  for evaluator in dict.fromkeys((REFERENCE, METRIC, *_simple(losses), *chosen)):
+    fitted = fit(losses, evaluator, choosing, known(losses))
+    yield _row(losses, judged(losses, fitted, choosing, held_out))
+  for which, verdict in verdicts.items():
+    yield ''
+    yield from _verdict(losses, config, which, verdict)
+    if splits:
+      yield _stability(stability(losses, range(SPLIT, SPLIT + splits), classes[which]))
+
+
+def _stability(found: Stability) -> str:
+  if not found.splits:
+    return 'Other splits into halves have too few known pairs.'
+  low, middle, high = np.quantile(found.gains, [0.1, 0.5, 0.9])
+  choices = '; '.join(f'{evaluator} ({n})' for evaluator, n in found.choices[:SHOWN_CHOICES])
+  return (
+    f'Over {found.splits} splits into halves the chosen one gains {middle:.2f} (median; 10 % '
+    f'{low:.2f}, 90 % {high:.2f}) and is accepted in {found.accepted:.0%}. Most frequent: '
+    f'{choices}.'
+  )
 
 
 def _described(losses: Mapping[float, RowLosses]) -> Iterator[str]:
   """What was recorded, and what the same seeds are good for."""
   whole = losses[1.0]
-  metric = reference(losses).differences(losses)
-  first, second = pairs_among(known_signs(metric), range(len(whole.search)))
+  metric = plain(losses, METRIC).differences(losses)
+  count = len(whole.search)
+  first, second = pairs_among(known(losses), range(count))
   for budget, each in losses.items():
     yield (
       f'{budget:.0%} of the budget: {len(each.search)} programs, {each.seeds} seeds, '
       f'{np.mean(each.train_seconds):.3g} s of training and {np.mean(each.evaluate_seconds):.3g} s '
       'of evaluation.'
     )
-  scores = reference(losses).scores(whole, 1.0)
-  own = scores.var(axis=1, ddof=1)
-  unpaired = own[first] + own[second]
-  ratio = np.exp(np.mean(np.log(unpaired / metric.variance[first, second])))
   effects = np.sqrt(metric.effects()[first, second])
   yield (
-    f'{len(first)} of {len(own) * (len(own) - 1) // 2} pairs differ significantly, by a median of '
-    f'{np.median(effects):.1f} standard deviations of the paired difference. On the same seeds its '
-    f'variance is 1 / {ratio:.2f} of that on different ones.'
+    f'{len(first)} of {count * (count - 1) // 2} pairs differ significantly, by a median of '
+    f'{np.median(effects):.1f} standard deviations of the paired difference. The scores of two '
+    f'programs on a seed have a correlation of {correlation(losses):.2f}.'
   )
+
+
+def correlation(losses: Mapping[float, RowLosses]) -> float:
+  """Returns how much of the noise two programs share on a seed, over known pairs."""
+  paired, independent = (
+    plain(losses, evaluator).differences(losses).variance for evaluator in (METRIC, REFERENCE)
+  )
+  pairs = pairs_among(known(losses), range(len(paired)))
+  return 1 - float(np.exp(np.mean(np.log(paired[pairs] / independent[pairs]))))
 
 
 def _simple(losses: Mapping[float, RowLosses]) -> Iterator[Evaluator]:
@@ -132,44 +152,42 @@ def _verdict(
   low, high = verdict.interval
   gain = f'{verdict.gain:.2f} ({low:.2f} to {high:.2f})'
   if evaluator == REFERENCE:
-    yield f'{which}, none is better on the choosing half than the metric after the whole budget.'
+    yield f'{which}, none is better on the choosing half than what the acceptance rules use.'
     return
   yield (
     f'{which}, this one is chosen: {evaluator}. On the held-out programs its power per device '
-    f'second is {gain} times that of the metric; it orders {verdict.order} known pairs there and '
-    f'{verdict.test_order} on the test split '
+    f'second is {gain} times that of the reference; it orders {verdict.order} known pairs there '
+    f'and {verdict.test_order} on the test split '
     f'(the metric {verdict.test_order.pairs - verdict.test_order.by_metric}).'
   )
   if not verdict.keeps_order:
     yield 'Refused: it does not keep the order.'
   elif verdict.gain < BAR:
     yield f'Refused: the gain is below {BAR}.'
-  elif fields := _fields(evaluator):
-    yield f'Accepted. {_sentence(losses, config, verdict, fields)}'
+  elif _is_expressed(evaluator):
+    yield f'Accepted. {_sentence(losses, config, verdict)}'
   else:
-    yield 'Accepted, but no field of the config expresses it.'
+    yield 'Accepted. No field of the config expresses it.'
 
 
-def _fields(evaluator: Evaluator) -> Sequence[str]:
-  """Names of the fields of the config that express an evaluator; empty if none do."""
-  expressed = dataclasses.replace(REFERENCE, budget=evaluator.budget)
-  return ('budget.amount',) if evaluator == expressed else ()
+def _is_expressed(evaluator: Evaluator) -> bool:
+  """Whether fields of the config express an evaluator."""
+  budget, shared = evaluator.budget, evaluator.shared_seeds
+  return evaluator == dataclasses.replace(METRIC, budget=budget, shared_seeds=shared)
 
 
-def _sentence(
-  losses: Mapping[float, RowLosses],
-  config: Config,
-  verdict: EvaluatorVerdict,
-  fields: Sequence[str],
-) -> str:
+def _sentence(losses: Mapping[float, RowLosses], config: Config, verdict: EvaluatorVerdict) -> str:
   """Says what to set, and how many seeds are then worth one of today's."""
-  budget = verdict.fitted.evaluator.budget
-  amount = config.budget.scaled(budget).amount
+  evaluator = verdict.fitted.evaluator
+  amount = config.budget.scaled(evaluator.budget).amount
   own = np.mean(verdict.fitted.differences(losses).seconds)
-  metric = np.mean(reference(losses).differences(losses).seconds)
+  metric = np.mean(plain(losses, REFERENCE).differences(losses).seconds)
   seeds = metric / own / verdict.gain
+  fields = [f'budget.amount={amount:g}'] if evaluator.budget < 1 else []
+  if evaluator.shared_seeds:
+    shared = math.floor(20 * max(0.0, correlation({1.0: losses[evaluator.budget]}))) / 20
+    fields += ['acceptance=paired', f'acceptance_options.seed_correlation={shared:g}']
   return (
-    f'Set {fields[0]}={amount:g}: {seeds:.1f} seeds of that separate two programs as one of '
-    f'{config.budget.amount:g} {config.budget.unit} does, and cost {seeds * own / metric:.0%} of '
-    'its device seconds.'
+    f'Set {", ".join(fields)}: {seeds:.2f} times as many seeds separate two programs as well as '
+    f'now, for {1 / verdict.gain:.0%} of the device seconds.'
   )

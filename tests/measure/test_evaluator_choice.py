@@ -9,13 +9,13 @@ from autoresearch_jax.measure.evaluator_choice import (
   choose,
   halves,
   judged,
-  known_signs,
+  known,
   pairs_among,
-  reference,
+  plain,
   stability,
 )
 from autoresearch_jax.measure.evaluators import (
-  REFERENCE,
+  METRIC,
   Evaluator,
   PairDifferences,
   RowLosses,
@@ -29,7 +29,7 @@ EFFECTS = np.linspace(0.0, 1.1, PROGRAMS)
 
 def losses(
   seed=0, effects=EFFECTS, noise=0.1, row_noise=0.1, seconds=4.0, carriers=ROWS, tail=0.0,
-  test=None, progress=(1.0,), early=1.0, programs=PROGRAMS, seeds=SEEDS,
+  luck=0.0, test=None, progress=(1.0,), early=1.0, programs=PROGRAMS, seeds=SEEDS,
 ):  # fmt: skip
   """Losses with an effect of each program, noise of each training, and noise of each row.
 
@@ -41,6 +41,7 @@ def losses(
     seconds: Of a training.
     carriers: The first so many rows have all of the effect and of the trainings' noise.
     tail: Standard deviation of what is added to the row with the largest losses.
+    luck: Standard deviation of what all programs share on a seed.
     test: Metric of each program on the test split; None for `effects`.
     progress: Of the recorded states.
     early: Correlation of an early state's training noise with the last one's.
@@ -49,7 +50,7 @@ def losses(
   """
   rng = np.random.default_rng(seed)
   shape = (programs, seeds)
-  shared = rng.normal(size=seeds)  # of all programs on a seed; cancels in paired differences
+  shared = luck * rng.normal(size=seeds)
   last = rng.normal(size=shape)
   states = [early * last + np.sqrt(1 - early**2) * rng.normal(size=shape) for _ in progress[:-1]]
   training = np.stack([*states, last], axis=-1) * noise + shared[:, None]
@@ -68,16 +69,19 @@ def chosen(recording, draws=40):
   return choose(recording, *halves(PROGRAMS, 0), draws=draws)
 
 
-def test_effects_are_free_of_the_noise_of_their_estimate():
+@pytest.mark.parametrize('degrees', [0, 14])
+def test_effects_are_free_of_the_noise_of_their_estimate(degrees):
   rng = np.random.default_rng(0)
-  for effect in (0.5, 1.0, 2.0):
-    drawn = rng.normal(effect, 1.0, size=(200, 200, 8))
-    mean, variance = drawn.mean(axis=-1), drawn.var(axis=-1, ddof=1)
-    found = PairDifferences(mean, variance, np.ones_like(mean), 8)
-    unbiased = (5 / 7 * mean**2 / variance - 1 / 8).mean()
-    assert unbiased == pytest.approx(effect**2, rel=0.05)
-    assert found.effects().mean() >= unbiased  # what is below the floor counts as the floor
-    assert (found.effects(-np.sign(mean)) == 0.1 / 8).all()
+  drawn = rng.normal(3.0, 1.0, size=(200, 200, 8))
+  variance = drawn.var(axis=-1, ddof=1)
+  if degrees:
+    variance = (variance + rng.normal(size=drawn.shape).var(axis=-1, ddof=1)) / 2
+  mean = drawn.mean(axis=-1)
+  found = PairDifferences(mean, variance, np.ones_like(mean), 8, degrees)
+  assert np.exp(np.log(found.effects()).mean()) == pytest.approx(9.0, rel=0.05)
+  assert (found.effects(-np.sign(mean)) == 0.1 / 8).all()  # none of the wrong sign
+  nothing = PairDifferences(mean - 3.0, variance, np.ones_like(mean), 8, degrees)
+  assert np.median(nothing.effects()) < 0.05
 
 
 def test_half_of_the_budget_at_a_quarter_of_the_price_is_chosen_and_kept():
@@ -87,6 +91,17 @@ def test_half_of_the_budget_at_a_quarter_of_the_price_is_chosen_and_kept():
   assert 2 < verdict.gain < 6  # by construction 4.2 / 1.2
   low, high = verdict.interval
   assert low < verdict.gain < high
+
+
+def test_pairs_on_shared_seeds_gain_what_they_have_in_common():
+  verdict = chosen({1.0: losses(0, luck=0.15)})
+  assert verdict.fitted.evaluator.shared_seeds and verdict.is_accepted
+  metric = judged({1.0: losses(0, luck=0.15)}, plain({1.0: losses(0)}, METRIC),
+                  *halves(PROGRAMS, 0))  # fmt: skip
+  assert metric.gain == pytest.approx((0.15**2 + 0.1**2) / 0.1**2, rel=0.3)
+  assert metric.test_order.reversed == metric.test_order.by_metric
+  low, high = metric.interval
+  assert 1.5 < low < metric.gain < high
 
 
 def test_a_short_budget_that_reverses_the_order_is_not_chosen():
@@ -125,7 +140,7 @@ def test_clipping_is_chosen_where_one_row_makes_the_noise():
 
 def test_rows_without_effect_get_no_weight():
   recording = {1.0: losses(0, carriers=20, row_noise=0.6, noise=0.05)}
-  signs = known_signs(reference(recording).differences(recording))
+  signs = known(recording)
   fitted = fit(recording, Evaluator(ridge=0.1), halves(PROGRAMS, 0)[0], signs)
   assert fitted.weights.sum() == pytest.approx(1)
   assert fitted.weights[:20].sum() > 0.8
@@ -157,8 +172,8 @@ def test_a_control_variate_has_the_variance_of_its_estimator():
   whole, cheap = whole[1] - whole[0], (cheap[1] - cheap[0]).reshape(-1, 4)
   estimates = whole.reshape(-1, 4)[:, 0] + fitted.coefficient * (cheap.mean(axis=1) - cheap[:, 0])
   assert found.variance[1, 0] == pytest.approx(estimates.var(), rel=0.15)
-  plain = reference(recording).differences(recording)
-  assert found.variance[1, 0] < 0.5 * plain.variance[1, 0]
+  metric = plain(recording, METRIC).differences(recording)
+  assert found.variance[1, 0] < 0.5 * metric.variance[1, 0]
   # Whole runs of both are scored twice, and three of each are cut off: 4.4 + 3 * (1 + 0.2) each.
   assert found.seconds[1, 0] == pytest.approx(2 * (4.4 + 3 * 1.2))
 
@@ -168,9 +183,9 @@ def test_every_candidate_fits_and_has_a_price():
     1.0: losses(0, progress=(0.25, 0.5, 1.0), early=0.9),
     0.5: losses(1, progress=(0.5, 1.0), seconds=2.0, seeds=6),
   }
-  signs = known_signs(reference(recording).differences(recording))
+  signs = known(recording)
   every = candidates(recording)
-  assert every[0] == REFERENCE and len(set(every)) == len(every)
+  assert every[0] == METRIC and len(set(every)) == len(every)
   for evaluator in every:
     found = fit(recording, evaluator, range(6), signs).differences(recording)
     assert np.isfinite(found.power()).all() and (found.seconds > 0).all()
