@@ -201,8 +201,8 @@ def pairs_among(signs: np.ndarray, programs: Sequence[int]) -> Pairs:
   chosen = np.array(sorted(programs), dtype=int)
   first, second = np.tril_indices(len(chosen), -1)
   first, second = chosen[first], chosen[second]
-  known = signs[first, second] != 0
-  return first[known], second[known]
+  significant = signs[first, second] != 0
+  return first[significant], second[significant]
 
 
 def gain(found: PairDifferences, metric: PairDifferences, signs: np.ndarray, pairs: Pairs) -> float:

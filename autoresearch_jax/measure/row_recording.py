@@ -445,6 +445,8 @@ def require_rows(config: Config, dataset: Dataset) -> None:
 
 def _setting(config: Config, dataset: Dataset) -> str:
   """A digest of what decides a score, but for the program."""
-  fields = ('problem', 'metric', 'budget', 'constants', 'platform')
-  parts = [to_builtins(getattr(config, name)) for name in fields]
-  return hashlib.sha256(msgspec.json.encode([*parts, dataset.fingerprint])).hexdigest()
+  parts = [
+    config.problem, config.metric, config.budget.identity(), config.constants, config.platform,
+    dataset.fingerprint,
+  ]  # fmt: skip
+  return hashlib.sha256(msgspec.json.encode(to_builtins(parts))).hexdigest()

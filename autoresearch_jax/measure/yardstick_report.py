@@ -118,6 +118,8 @@ def correlation(losses: Mapping[float, RowLosses]) -> float:
     plain(losses, evaluator).differences(losses).variance for evaluator in (METRIC, REFERENCE)
   )
   pairs = pairs_among(known(losses), range(len(paired)))
+  if not len(pairs[0]):
+    return 0.0
   return 1 - float(np.exp(np.mean(np.log(paired[pairs] / independent[pairs]))))
 
 
