@@ -243,12 +243,12 @@ def test_what_programs_share_on_a_seed_makes_a_test_sharper():
   kept, runs = {0.0: 0, 0.6: 0}, {0.0: 0, 0.6: 0}
   for correlation in kept:
     rule = Paired(seed_correlation=correlation)
-    for night in range(20):
+    for night in range(60):
       measure = sharing(night, 0.6, {1: 1.5})
       stream = TrialStream.start(rule, measure).step(measure).run_replications(measure)
       kept[correlation] += stream.incumbent.id != 0
       runs[correlation] += len(stream.trials)
-  assert kept[0.6] >= kept[0.0] + 3
+  assert kept[0.6] > kept[0.0]
   assert runs[0.6] <= runs[0.0]
 
 

@@ -47,8 +47,7 @@ def add(recording, program, budget, seed, progress=(0.5, 1.0)):
 
 def test_a_recording_resumes_where_it_was(tmp_path):
   recording = opened(tmp_path)
-  assert len(recording.missing([1.0], 4)) == 2 * PROGRAMS  # two seeds at once
-  left = [program for program, _, _ in recording.missing([1.0], 4)]
+  left = [program for program, _, seeds in recording.missing([1.0], 8) if len(seeds) == 4]
   assert left == [*range(PROGRAMS), *reversed(range(PROGRAMS))]
   for program in range(PROGRAMS):
     for seed in range(3):
@@ -56,7 +55,7 @@ def test_a_recording_resumes_where_it_was(tmp_path):
   add(recording, 0, 0.5, 0)
   again = opened(tmp_path)
   assert again.runs == recording.runs
-  assert again.missing([1.0], 4) == [(p, 1.0, (3,)) for p in reversed(range(PROGRAMS))]
+  assert again.missing([1.0], 4) == [(p, 1.0, (3,)) for p in range(PROGRAMS)]
   programs, losses = again.losses()
   assert programs == list(range(PROGRAMS)) and list(losses) == [1.0]
   assert losses[1.0].search.shape == (PROGRAMS, 3, 2, ROWS)
