@@ -20,7 +20,7 @@ from autoresearch_jax.report.metric_audit import describe_audit, metric_audit
 from autoresearch_jax.report.near_misses import format_near_misses
 from autoresearch_jax.report.next_setting import describe_stale
 from autoresearch_jax.report.remeasured import remeasured
-from autoresearch_jax.types import Decision, Objective, Trial
+from autoresearch_jax.types import Decision, Objective, Status, Trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +77,10 @@ def run_statistics(history: History, running_seconds: float = 0.0) -> RunStatist
     gain = baseline - value if history.objective.direction == 'minimize' else value - baseline
     noise = history.noise()
     standard_errors = gain / (noise * math.sqrt(1 / len(last) + 1 / len(first))) if noise else None
-  verdicts = [trial.verdict for trial in history.trials.values() if trial.verdict]
   return RunStatistics(
     trials=len(history.trials),
     kept=len(history.kept),
-    crashed=sum(verdict.decision == Decision.CRASH for verdict in verdicts),
+    crashed=sum(_has_no_score(trial) for trial in history.trials.values()),
     trials_per_hour=len(history.trials) / wall * 3600 if wall else 0.0,
     utilization=(min(1.0, history.training_seconds / (wall * num_slots(history))) if wall else 0.0),
     wall_seconds=wall,
@@ -93,6 +92,12 @@ def run_statistics(history: History, running_seconds: float = 0.0) -> RunStatist
     gain=gain,
     standard_errors=standard_errors,
   )
+
+
+def _has_no_score(trial: Trial) -> bool:
+  """Whether a trial failed, or broke a constraint or missed its target before it had a score."""
+  is_unmeasured = trial.result.status is Status.INFEASIBLE and not trial.result.measurements
+  return is_unmeasured or (trial.verdict is not None and trial.verdict.decision == Decision.CRASH)
 
 
 def num_slots(history: History) -> int:

@@ -47,6 +47,17 @@ def test_busy_is_the_mean_of_all_slots(tmp_path):
   )
 
 
+def test_a_trial_that_missed_its_target_has_no_score(tmp_path):
+  class Missing(Arithmetic):
+    """No program reaches a target."""
+
+    def result(self, request):
+      return types.Result(request.trial, types.Status.INFEASIBLE, 'val_loss was 4.7.')
+
+  text = summary(run(tmp_path, 20, clock=ticking(), executor=Missing()).history)
+  assert '0 kept, 1 without a score' in text and 'No trial has a score yet' in text
+
+
 def test_the_summary_names_the_best_and_its_gain(tmp_path):
   text = summary(run(tmp_path, 20, clock=ticking()).history)
   assert text.startswith('20 trials in 0:0')
