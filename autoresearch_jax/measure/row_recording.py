@@ -251,9 +251,7 @@ class RecordingFolder:
 
 def _lines(path: pathlib.Path) -> list[bytes]:
   """Returns the lines of a file, after cutting off one that a killed process left unfinished."""
-  if not path.exists():
-    return []
-  content = path.read_bytes()
+  content = path.read_bytes() if path.exists() else b''
   complete = content[: content.rfind(b'\n') + 1]
   if len(complete) < len(content):
     path.write_bytes(complete)
