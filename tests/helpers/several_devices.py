@@ -45,7 +45,7 @@ def measured(file: pathlib.Path, count: int) -> dict:
   alone = ExecutableTemplate.from_artifact(for_one_device(artifact))
   alone = compile_template(alone, jax.devices()[:1], 0).bind(alone)
   scored_alone = alone.score(
-    [np.asarray(leaf) for leaf in leaves], tokens[0][:ROWS], tokens[1][:ROWS]
+    tuple(np.asarray(leaf) for leaf in leaves), tokens[0][:ROWS], tokens[1][:ROWS]
   )
   return {
     'losses': np.asarray(metrics['loss'])[:STEPS].tolist(),
