@@ -113,14 +113,19 @@ class PlayerClient:
       process.stdin.write(msgspec.json.encode(message) + b'\n')
       process.stdin.flush()
     except OSError:
-      raise PlayerDied(f'The process that plays strategies has ended; see {self._log}.') from None
+      raise self._died() from None
 
   def _receive(self) -> dict[str, Any]:
     process = self._process
     assert process is not None and process.stdout is not None
     if line := process.stdout.readline():
       return msgspec.json.decode(line)
-    raise PlayerDied(f'The process that plays strategies has ended; see {self._log}.')
+    raise self._died()
+
+  def _died(self) -> PlayerDied:
+    """Waits until the process has ended: its pipes close a moment before."""
+    self.close()
+    return PlayerDied(f'The process that plays strategies has ended; see {self._log}.')
 
 
 @EXECUTORS.register('play')

@@ -234,11 +234,11 @@ def _interval(
     own = signs[np.ix_(programs, programs)]
     pairs = pairs_among(own, range(len(programs)))
     if len(pairs[0]):
-      samples = (
+      one, other = (
         scores.resampled(programs, s).differences()
         for scores, s in zip((found, metric), seeds, strict=True)
       )
-      gains.append(gain(*samples, own, pairs))
+      gains.append(gain(one, other, own, pairs))
   low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
   return float(low), float(high)
 

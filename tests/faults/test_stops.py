@@ -73,7 +73,7 @@ def test_a_laptop_that_sleeps_costs_no_trial_its_result(tmp_path):
   assert {r.status for r in results} <= {Status.OK, Status.DUPLICATE}, [r.reason for r in results]
   runs = [run for result in results for run in result.measurements]
   # Of a budget of 1 s; how late a busy machine may end it is the runner's business.
-  assert all(run.cost.training_seconds < 3.0 for run in runs)
+  assert all(run.cost.training_seconds < 9.0 for run in runs)  # not the seconds of a stop
 
 
 def history_or_none(workdir):

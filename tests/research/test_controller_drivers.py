@@ -27,6 +27,7 @@ from autoresearch_jax.executors import Executor
 from autoresearch_jax.ledger.events import Record, Resumed, Started
 from autoresearch_jax.ledger.git_repo import Workspace
 from autoresearch_jax.ledger.history import History
+from autoresearch_jax.ledger.imports import ImportLog
 from autoresearch_jax.ledger.steering import Steering
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.proposers import NothingToPropose, Proposer
@@ -368,6 +369,8 @@ def plain(value):
   """A copy of a container, of a mapping with its order; other values are immutable."""
   if isinstance(value, Steering):
     return copy.deepcopy(value)
+  if isinstance(value, ImportLog):
+    return dict(value.stores), dict(value.refused)
   if isinstance(value, Mapping):
     return [(key, plain(content)) for key, content in value.items()]
   return list(value) if isinstance(value, list | Set) else value

@@ -70,10 +70,22 @@ class Night(Instance):
   good: float
   effect: float
   defence: float
-  objective = Objective('val_loss', 'minimize')
-  start = START
-  optimum = 0.0
-  spec = Spec('supervised', 'cpu', 1, Budget(1.0, 'steps'), input_shape=(1,), num_classes=2)
+
+  @property
+  def objective(self):
+    return Objective('val_loss', 'minimize')
+
+  @property
+  def start(self):
+    return START
+
+  @property
+  def optimum(self):
+    return 0.0
+
+  @property
+  def spec(self):
+    return Spec('supervised', 'cpu', 1, Budget(1.0, 'steps'), input_shape=(1,), num_classes=2)
 
   def propose(self, proposal, context, rng):
     del proposal
@@ -102,7 +114,7 @@ class Night(Instance):
     return Result(request.trial, Status.OK, '', request.program.digest, measurements=runs)
 
   def value(self, program):
-    return float(re.search(r'LOSS = (\S+)', program.text())[1])
+    return float(re.findall(r'LOSS = (\S+)', program.text())[0])
 
   def _rng(self, *about):
     made = hashlib.blake2b(repr((self.seed, *about)).encode(), digest_size=8).digest()
@@ -156,11 +168,14 @@ def true_rates(nights: list[tuple[History, dict]], instance: Night) -> tuple[Mea
     for program in history.program_trials:
       if not program:
         continue
-      parent = history.edits[history.original(history.parent(program))].program
+      before = history.parent(program)
+      assert before is not None
+      parent = history.edits[history.original(before)].program
       improved = instance.value(history.edits[program].program) < instance.value(parent)
       if program < first.get(IMPROVEMENT if improved else PLACEBO, float('inf')):
         continue
-      decisions = [history.trials[n].verdict.decision for n in history.program_trials[program]]
+      verdicts = [history.trials[n].verdict for n in history.program_trials[program]]
+      decisions = [verdict.decision for verdict in verdicts if verdict is not None]
       kept[improved].append(Decision.KEEP in decisions)
   return tuple(MeasuredRate(sum(kept[i]), len(kept[i])) for i in (False, True))
 
@@ -174,6 +189,7 @@ def main(_):
       histories = [history for history, _ in nights]
       false_keeps, power = true_rates(nights, instances[0])
       found = canary_rates(histories)
+      assert found is not None
       rows = [('false keeps', false_keeps, found.false_keeps)]
       if power.total:
         rows.append(('power', power, found.power))
