@@ -183,21 +183,21 @@ def _run_session(
         aside = hardware.rebase(workspace, _started(run, dataset.fingerprint, found))
         changes = ()  # the new ledger begins with this config
         say(f'{"rebased":<11}{unlike}. Its ledger so far is in {aside}')
-      ledger = stack.enter_context(Ledger.open(workspace.ledger_path))
-      controller = begin(ledger, run, dataset.fingerprint, found)
-      history = controller.history
-      if history.trials:
-        say(f'resuming after {len(history.trials)} trials')
-      if history.steering.paused is not None:
-        author = history.steering.paused.request.author
-        say(f'{"paused":<11}by {author}; `autoresearch steer {directory} resume` goes on')
-      for change in changes:
-        say(f'{"changed":<11}{messages.one_line(str(change))}')
-      if executor.slots > 1:
-        say(f'{"slots":<11}{executor.slots} trials at once')
-      if beside is not None:
-        stack.enter_context(beside(SessionParts(run, directory, dataset, history, executor)))
       with stop:
+        ledger = stack.enter_context(Ledger.open(workspace.ledger_path))
+        controller = begin(ledger, run, dataset.fingerprint, found)
+        history = controller.history
+        if history.trials:
+          say(f'resuming after {len(history.trials)} trials')
+        if history.steering.paused is not None:
+          author = history.steering.paused.request.author
+          say(f'{"paused":<11}by {author}; `autoresearch steer {directory} resume` goes on')
+        for change in changes:
+          say(f'{"changed":<11}{messages.one_line(str(change))}')
+        if executor.slots > 1:
+          say(f'{"slots":<11}{executor.slots} trials at once')
+        if beside is not None:
+          stack.enter_context(beside(SessionParts(run, directory, dataset, history, executor)))
         with (
           opened(sinks, directory, history, say) as threads,
           SinkView(make_view(history), threads, history) as view,
