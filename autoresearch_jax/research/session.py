@@ -24,7 +24,7 @@ from autoresearch_jax.ledger.ownership import require_usable
 from autoresearch_jax.ledger.store import Ledger
 from autoresearch_jax.mirror import NoMirror, open_mirror
 from autoresearch_jax.models.exported import export_saved
-from autoresearch_jax.proposers.imports import importing
+from autoresearch_jax.proposers import Proposer
 from autoresearch_jax.registry import installed_versions
 from autoresearch_jax.report import View
 from autoresearch_jax.report.sinks import SinkView, opened, sinks_of
@@ -201,7 +201,7 @@ def _run_session(
         with (
           opened(sinks, directory, history, say) as threads,
           SinkView(make_view(history), threads, history) as view,
-          importing(run.proposer, config.findings, history) as proposer,
+          _with_imports(run, history) as proposer,
         ):
           loop = ResearchLoop(
             controller=controller,
@@ -228,6 +228,16 @@ def _run_session(
     finally:
       executor.close()
   return SessionOutcome(reason, failed, history)
+
+
+def _with_imports(run: Run, history: History) -> contextlib.AbstractContextManager[Proposer]:
+  """Returns a context with the run's proposer, which also tries findings if there are stores."""
+  findings = run.config.findings
+  if not findings.stores:
+    return contextlib.nullcontext(run.proposer)
+  from autoresearch_jax.proposers.imports import importing  # noqa: PLC0415 - slow to import
+
+  return importing(run.proposer, findings, history)
 
 
 def _say_doubts(say: Callable[[str], None], dataset: Dataset, history: History) -> None:
