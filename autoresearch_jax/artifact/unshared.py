@@ -1,4 +1,4 @@
-"""Rewrites modules that several devices share, so that one device computes all of it.
+"""Rewrites StableHLO modules that are partitioned over several devices, to run on one device.
 
 Such a module has parts that each of n devices runs on its own rows (see `sharding`). Here they run
 n times, on n slices, and a sum over the devices is the sum of the n results. A saved model is thus

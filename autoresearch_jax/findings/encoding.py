@@ -1,4 +1,4 @@
-"""The file of a finding: canonical JSON, read with suspicion.
+"""The file format of a finding: canonical JSON, validated strictly when it is read.
 
 `decode` accepts a file only if it is the very text that `encode` writes for what was read: a
 duplicate, unknown or missing field, another spelling of a number, or a byte too many is refused.

@@ -31,7 +31,7 @@ from autoresearch_jax.findings.claims import MAX_CLAIM_BYTES, decode_claim
 from autoresearch_jax.findings.encoding import MAX_BLOB_BYTES, MAX_FINDING_BYTES
 from autoresearch_jax.findings.finding import FindingError
 from autoresearch_jax.findings.hub_store import TOKEN_VARIABLE
-from autoresearch_jax.report.dashboard.access import is_loopback
+from autoresearch_jax.report.dashboard.access import is_loopback, with_headers
 from autoresearch_jax.service.hub_database import HubDatabase, MissingContents, QuotaExceeded
 
 MAX_PAGE = 500
@@ -125,14 +125,8 @@ class _HubGuard:
     request = Request(scope)
     code, refusal = await anyio.to_thread.run_sync(self._refusal, request)
 
-    async def send_with_headers(message: Any) -> None:
-      if message['type'] == 'http.response.start':
-        added = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
-        message = {**message, 'headers': [*message['headers'], *added]}
-      await send(message)
-
     answer = PlainTextResponse(refusal, code) if refusal else self._app
-    await answer(scope, receive, send_with_headers)
+    await answer(scope, receive, with_headers(send, HEADERS))
 
   def _refusal(self, request: Request) -> tuple[int, str]:
     """Returns a status and a sentence if the request is refused, else ''."""

@@ -9,8 +9,12 @@ token.
 import hmac
 import ipaddress
 import secrets
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
 from urllib.parse import urlsplit
 
+# As in `starlette.types`, which only servers import.
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 LOCAL_NAMES = ('localhost', '127.0.0.1', '[::1]')
 
 
@@ -22,6 +26,18 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.strip('[]')).is_loopback
   except ValueError:
     return False
+
+
+def with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+  """Returns an ASGI `send` that adds headers to every response."""
+  added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+  async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+    if message['type'] == 'http.response.start':
+      message = {**message, 'headers': [*message['headers'], *added]}
+    await send(message)
+
+  return send_with_headers
 
 
 class Access:

@@ -21,7 +21,7 @@ from autoresearch_jax.ledger.mailbox import MAX_BYTES, default_author, post
 from autoresearch_jax.ledger.requests import SteeringError, unread
 from autoresearch_jax.ledger.store import read_history
 from autoresearch_jax.messages import describe_os_error
-from autoresearch_jax.report.dashboard.access import Access
+from autoresearch_jax.report.dashboard.access import Access, with_headers
 from autoresearch_jax.report.dashboard.followed_run import FollowedRun, RunSummary, find_runs
 from autoresearch_jax.report.page.html import index_page, live_page
 from autoresearch_jax.types import Verb
@@ -195,14 +195,8 @@ class _Guard:
       request.headers.get('origin'),
     )
 
-    async def send_with_headers(message: Any) -> None:
-      if message['type'] == 'http.response.start':
-        added = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items()]
-        message = {**message, 'headers': [*message['headers'], *added]}
-      await send(message)
-
     answer = PlainTextResponse(refusal, 403) if refusal else self._app
-    await answer(scope, receive, send_with_headers)
+    await answer(scope, receive, with_headers(send, HEADERS))
 
 
 async def _stream(run: FollowedRun, since: int) -> AsyncIterator[str]:
